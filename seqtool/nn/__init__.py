@@ -1,0 +1,1 @@
+"""Layers: tensors in, tensors out; no file, no task, no batch kept."""
