@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import hashlib
 import json
 import os
@@ -94,6 +95,53 @@ def digest(path: Path) -> str:
     """
     with storage_errors(path), path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+class Lock:
+    """An exclusive lock on a file, held until `release` or the end of the process.
+
+    The kernel drops it with the process, so a file left behind by a crash blocks nobody.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._descriptor: int | None = None
+
+    def acquire(self) -> bool:
+        """Take the lock without waiting; False if another holder has it.
+
+        Raises:
+            StorageError: the file cannot be made.
+        """
+        with storage_errors(self.path):
+            while True:
+                descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o666)
+                try:
+                    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    os.close(descriptor)
+                    return False
+                except BaseException:
+                    os.close(descriptor)
+                    raise
+                if self._is_named(descriptor):
+                    self._descriptor = descriptor
+                    return True
+                os.close(descriptor)  # its last holder removed the file in between: a new one is needed
+
+    def release(self) -> None:
+        """Remove the file and let go; nothing happens if the lock is not held."""
+        if self._descriptor is not None:
+            with contextlib.suppress(OSError):
+                self.path.unlink()
+            os.close(self._descriptor)
+            self._descriptor = None
+
+    def _is_named(self, descriptor: int) -> bool:
+        try:
+            return os.path.samestat(os.fstat(descriptor), os.stat(self.path))
+        except FileNotFoundError:
+            return False
 
 
 def safe_name(name: str) -> str:

@@ -11,5 +11,5 @@ class LossSum(NamedTuple):
     """A summed loss: uneven batches, accumulation and ranks all agree because nobody averages early."""
 
     total: Tensor  # scalar, nats, summed
-    count: int  # what it was summed over
+    count: int  # type: ignore[assignment]  # what it was summed over (tuple.count is not missed)
     unit: Literal["token", "sentence", "character"]

@@ -1,0 +1,62 @@
+# Makes the environment that quickstart.sh and tests/run.sh work in; sourced by both, POSIX sh.
+# The caller sets `root` (the repository) and calls `set_up` or `set_up dev`; afterwards `python`
+# is the interpreter of $root/.venv. A second call with nothing changed takes no network and no time.
+
+torch_tested='torch==2.13.0'
+torch_allowed='torch>=2.10'
+
+# What this is doing, one argument a line, to stderr: stdout is for results.
+say() {
+    printf '%s\n' "$@" >&2
+}
+
+# The first Python that is new enough, tried by running it: a name on PATH proves nothing.
+find_python() {
+    for candidate in ${PYTHON:-} python3.13 python3.12 python3.11 python3.14 python3 python; do
+        if "$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
+            printf '%s\n' "$candidate"
+            return 0
+        fi
+    done
+    say 'seqtool needs Python 3.11 or newer and found none; install it, or name it: PYTHON=/path/to/python3.11'
+    return 1
+}
+
+pip_install() {
+    "$python" -m pip install -q --disable-pip-version-check "$@"
+}
+
+# set_up [EXTRA]: create .venv and install the checkout into it, with one optional extra.
+set_up() {
+    extra=${1:-}
+    python=$root/.venv/bin/python
+    if ! "$python" -m pip --version >/dev/null 2>&1; then
+        found=$(find_python) || return 1
+        say "creating $root/.venv with $("$found" --version)"
+        "$found" -m venv "$root/.venv" || {
+            say 'that failed; on Debian and Ubuntu: apt install python3-venv'
+            return 1
+        }
+    fi
+    if ! "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))'; then
+        say "$root/.venv has $("$python" --version), older than 3.11; remove that folder and run this again"
+        return 1
+    fi
+    # The stamp holds what the installation depends on: pyproject.toml, and where the checkout stands.
+    stamp=$root/.venv/seqtool-installed${extra:+-$extra}
+    wanted="$("$python" -c 'import hashlib, sys; print(hashlib.sha256(open(sys.argv[1], "rb").read()).hexdigest())' \
+        "$root/pyproject.toml") $root" || return 1
+    if [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$wanted" ]; then
+        return 0
+    fi
+    if ! "$python" -m pip show -q torch >/dev/null 2>&1; then
+        say "installing $torch_tested (a large download, once)"
+        pip_install "$torch_tested" || {
+            say "$torch_tested is not to be had here; trying $torch_allowed"
+            pip_install "$torch_allowed" || return 1
+        }
+    fi
+    say "installing seqtool${extra:+ with its $extra tools} from $root"
+    pip_install -e "$root${extra:+[$extra]}" || return 1
+    printf '%s\n' "$wanted" >"$stamp"
+}

@@ -1,0 +1,28 @@
+"""Recurrent sequence models: taggers, translators and language models.
+
+    import seqtool
+    run = seqtool.train("ner-tiny")            # or a path, or a dictionary of settings
+    tagger = seqtool.load(run.path)
+    tagger.tag([["Ada", "Lovelace", "was", "born", "in", "London"]])
+
+The names below are public; everything else may change.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+__all__ = ["__version__", "load", "train"]
+
+if TYPE_CHECKING:
+    from seqtool.api import load, train
+
+
+def __getattr__(name: str) -> Any:
+    # torch takes a second to import: only what needs it pays for it.
+    if name in ("load", "train"):
+        from seqtool import api
+
+        return getattr(api, name)
+    raise AttributeError(f"module 'seqtool' has no attribute {name!r}")

@@ -1,0 +1,326 @@
+"""What the command line calls and a Python program may call: `train` and `load`."""
+
+from __future__ import annotations
+
+import platform
+import sys
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import tomli_w
+import torch
+
+import seqtool
+from seqtool.bundled import recipe_names, recipe_path
+from seqtool.errors import SettingsError, UsageError, nearest
+from seqtool.files import write_durably
+from seqtool.settings import apply_overrides, read_toml, validate
+from seqtool.tagging import data as tagging_data
+from seqtool.tagging.assessment import TaggerEvaluation, assess, load_evaluation_data
+from seqtool.tagging.prediction import TaggerModel
+from seqtool.tagging.settings import TaggerSettings
+from seqtool.tagging.train import Estimate, TaggerRun, estimate_run, train_tagger
+from seqtool.training import devices, distributed
+from seqtool.training.progress import Reporter, SilentReporter, TensorBoardReporter
+from seqtool.training.runfolder import RunFolder, find_latest
+
+SOURCES = ("train", "dev", "test", "local", "hub")  # keys of [data] that files on the command line replace
+
+
+@dataclass(frozen=True)
+class Task:
+    """One line of the table of tasks."""
+
+    settings: type[TaggerSettings]
+    default_recipe: str | None  # trained when no recipe and no file is named
+    load_data: Callable[[TaggerSettings], tagging_data.TaggingData]
+    train: Callable[..., TaggerRun]
+
+
+TASKS: dict[str, Task] = {
+    "ner": Task(TaggerSettings, "ner-tiny", tagging_data.load_training_data, train_tagger),
+    "pos": Task(TaggerSettings, "pos-ewt", tagging_data.load_training_data, train_tagger),
+}
+
+
+def resolve_settings(
+    task: str,
+    recipe: str | Path | Mapping[str, Any] | None = None,
+    *,
+    files: Mapping[str, str | Path | None] | None = None,
+    overrides: Iterable[str] = (),
+    flags: Mapping[str, Any] | None = None,
+) -> TaggerSettings:
+    """Complete settings: built-in default < recipe < `overrides` < `flags`; paths made absolute.
+
+    Args:
+        task: Name in `TASKS`.
+        recipe: Name of a bundled recipe, a TOML file, or its tables; None = the task's default
+            recipe, or built-in settings when `files` are given.
+        files: train, dev and test files, which replace the recipe's data.
+        overrides: `KEY=VALUE`, as for `--set`.
+        flags: Dotted key to value.
+
+    Raises:
+        UsageError: no such recipe.
+        SettingsError: every problem at once.
+    """
+    own = {name: str(Path(path).absolute()) for name, path in (files or {}).items() if path is not None}
+    if recipe is None and not own:
+        recipe = TASKS[task].default_recipe
+    tables, folder, where = _tables(recipe, task)
+    if tables.get("task", task) != task:
+        raise SettingsError(f"{where}: a recipe of task {tables['task']!r}, expected {task!r}")
+    tables = {"task": task, "name": "custom", **tables}
+    if own:
+        kept = {
+            k: v
+            for k, v in tables.get("data", {}).items()
+            if k not in ("train", "dev", "test", "local", "hub")
+        }
+        tables["data"] = {**kept, **own}
+    tables = apply_overrides(tables, overrides)
+    for key, value in (flags or {}).items():
+        if value is not None:
+            tables = _put(tables, key.split("."), value)
+    settings = validate(TASKS[task].settings, tables, where)
+    return settings.model_copy(update={"data": tagging_data.locate(settings.data, folder)})
+
+
+def train(
+    recipe: str | Path | Mapping[str, Any] | TaggerSettings | None = None,
+    *,
+    task: str | None = None,
+    files: Mapping[str, str | Path | None] | None = None,
+    overrides: Iterable[str] = (),
+    output: str | Path | None = None,
+    resume: bool = False,
+    overwrite: bool = False,
+    initial: str | Path | None = None,
+    reporter: Reporter | None = None,
+    track: str | None = None,
+) -> TaggerRun:
+    """Train a model: what `seqtool train` does.
+
+    Args:
+        recipe: Name of a bundled recipe, a TOML file, its tables, or complete settings.
+        task: Name of the task; read from the recipe when None.
+        files: `{"train": ..., "dev": ..., "test": ...}` in place of the recipe's data.
+        overrides: `KEY=VALUE`, as for `--set`.
+        output: The run folder; None = `runs/<task>/<name>`, or the first free `<name>-2`, ...
+        resume: Continue the run in that folder.
+        overwrite: Replace the run in that folder.
+        initial: A model to fine-tune.
+        reporter: Hears of progress; None = silence.
+        track: "tensorboard", or None.
+
+    Returns:
+        The run: its folder, the model, the result of training.
+
+    Raises:
+        SeqtoolError: one of its subclasses; see `seqtool.errors`.
+    """
+    if isinstance(recipe, TaggerSettings):
+        settings = recipe
+    else:
+        settings = resolve_settings(task or _task_of(recipe), recipe, files=files, overrides=overrides)
+    listener = reporter or SilentReporter()
+    devices.configure(settings.threads, settings.deterministic)
+    device = devices.resolve_device(settings.device)
+    devices.resolve_precision(settings.training.precision, device)
+    started = time.time()
+    base = None if initial is None else load(initial, device=settings.device)
+    with distributed.process_group(device), _run_folder(settings, output, resume, overwrite) as run:
+        if track == "tensorboard":
+            listener = TensorBoardReporter(run.path / "tensorboard", listener)
+        spec = TASKS[settings.task]
+        data = spec.load_data(settings)
+        for line in data.describe():
+            listener.message(line)
+        if resume and _is_finished(run):
+            listener.message(f"{run.path}: continuing a finished run if its limits were raised")
+        _write_recipe(run, settings)
+        result = spec.train(settings, data, run=run, reporter=listener, resume=resume, initial=base)
+        if distributed.rank() == 0:
+            run.write_manifest(_manifest(settings, data, device, result, time.time() - started))
+            run.mark_finished(task=settings.task)
+        return result
+
+
+def load(path: str | Path, *, device: str = "auto", precision: str = "auto") -> TaggerModel:
+    """A trained model, ready to use.
+
+    Args:
+        path: A run folder or its `model/` folder.
+        device: auto, cpu, cuda, cuda:N or mps.
+        precision: auto, fp32 or bf16.
+
+    Raises:
+        UsageError: no such model or device.
+        ModelError: damaged, foreign, or made by a newer seqtool.
+    """
+    return TaggerModel.load(Path(path), device=device, precision=precision)
+
+
+def evaluate_tagger(
+    model: str | Path,
+    data: str | Path | None = None,
+    *,
+    part: tagging_data.PartName = "test",
+    scheme: str = "auto",
+    repair: bool = False,
+    against: str | Path | None = None,
+    bootstrap: int = 1000,
+    target_precision: float | None = None,
+    batch_tokens: int = 4096,
+    device: str = "auto",
+    precision: str = "auto",
+) -> TaggerEvaluation:
+    """Score a tagger: what `seqtool evaluate` does.
+
+    Args:
+        model: A run folder or its `model/` folder.
+        data: An annotated file; None = a part of the recipe in the run folder.
+        part: Which part that is: test, dev or train.
+        scheme: Tag scheme of `data`, or auto.
+        repair: Whether to repair invalid tag sequences of `data`.
+        against: Another model, for paired tests.
+        bootstrap: Resamples; 0 = no intervals.
+        target_precision: Find the least confidence with this precision, in (0, 1].
+        batch_tokens: Padded tokens a batch.
+        device: auto, cpu, cuda, cuda:N or mps.
+        precision: auto, fp32 or bf16.
+
+    Raises:
+        UsageError, DataError, ModelError: a file is missing, or not what it should be.
+    """
+    tagger = load(model, device=device, precision=precision)
+    other = None if against is None else (str(against), load(against, device=device, precision=precision))
+    if data is not None:
+        sentences = load_evaluation_data(tagger, Path(data), scheme=scheme, repair=repair)
+    else:
+        sentences = tagging_data.load_part(_settings_of_run(Path(model)), part)
+    return assess(
+        tagger,
+        sentences,
+        name=str(model),
+        bootstrap=bootstrap,
+        target_precision=target_precision,
+        against=other,
+        batch_tokens=batch_tokens,
+    )
+
+
+def latest_model(tasks: Iterable[str]) -> Path | None:
+    """The newest finished run of any of the tasks under `runs/`; None where there is none."""
+    runs = [run for run in map(find_latest, tasks) if run is not None]
+    return max(runs, key=lambda run: (run / "manifest.json").stat().st_mtime, default=None)
+
+
+def estimate(settings: TaggerSettings) -> Estimate:
+    """Size, memory and time of a run, from a few timed updates; nothing is written (errors of `train`)."""
+    devices.configure(settings.threads, settings.deterministic)
+    device = devices.resolve_device(settings.device)
+    devices.resolve_precision(settings.training.precision, device)
+    return estimate_run(settings, TASKS[settings.task].load_data(settings))
+
+
+def recipe_text(settings: TaggerSettings) -> str:
+    """Settings as the TOML of a recipe; what is None is left out."""
+    return tomli_w.dumps(settings.model_dump(mode="json", exclude_none=True))
+
+
+def _settings_of_run(model: Path) -> TaggerSettings:
+    """The recipe beside a model, for its data."""
+    recipe = (model.parent if model.name == "model" else model) / "recipe.toml"
+    if not recipe.is_file():
+        raise UsageError(
+            f"{model}: no recipe beside the model; name the data, as in `seqtool evaluate FILE -m MODEL`"
+        )
+    tables = read_toml(recipe)
+    return validate(TaggerSettings, tables, str(recipe))
+
+
+def _tables(recipe: str | Path | Mapping[str, Any] | None, task: str) -> tuple[dict[str, Any], Path, str]:
+    """Tables of a recipe, the folder of its relative paths, and its name for messages."""
+    if recipe is None:
+        return {}, Path.cwd(), "settings"
+    if isinstance(recipe, Mapping):
+        return dict(recipe), Path.cwd(), "settings"
+    path = Path(recipe)
+    if path.suffix != ".toml":
+        if path.is_dir() and (path / "recipe.toml").is_file() and str(recipe) not in recipe_names():
+            path = path / "recipe.toml"
+        elif str(recipe) not in recipe_names():
+            raise UsageError(
+                f"{recipe}: no bundled recipe of that name{nearest(str(recipe), recipe_names())}, "
+                "and not a .toml file; see `seqtool recipes list`"
+            )
+        else:
+            path = recipe_path(str(recipe))
+    return read_toml(path), path.parent.absolute(), str(path)
+
+
+def _task_of(recipe: str | Path | Mapping[str, Any] | None) -> str:
+    tables, _, where = _tables(recipe, "")
+    task = tables.get("task")
+    if task not in TASKS:
+        raise SettingsError(f"{where}: task {task!r}, expected one of {', '.join(TASKS)}")
+    return str(task)
+
+
+def _put(tables: dict[str, Any], parents: list[str], value: Any) -> dict[str, Any]:
+    first, *rest = parents
+    below = _put(dict(tables.get(first, {})), rest, value) if rest else value
+    return {**tables, first: below}
+
+
+def _run_folder(
+    settings: TaggerSettings, output: str | Path | None, resume: bool, overwrite: bool
+) -> RunFolder:
+    path = None if output is None else Path(output)
+    return RunFolder.create(path, task=settings.task, name=settings.name, resume=resume, overwrite=overwrite)
+
+
+def _is_finished(run: RunFolder) -> bool:
+    return run.manifest.exists()
+
+
+def _write_recipe(run: RunFolder, settings: TaggerSettings) -> None:
+    if distributed.rank() == 0:
+        write_durably(run.recipe, recipe_text(settings).encode())
+
+
+def _manifest(
+    settings: TaggerSettings,
+    data: tagging_data.TaggingData,
+    device: torch.device,
+    result: TaggerRun,
+    seconds: float,
+) -> dict[str, Any]:
+    return {
+        "task": settings.task,
+        "command": sys.argv,
+        "versions": {
+            "seqtool": seqtool.__version__,
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+        },
+        "machine": {
+            "platform": platform.platform(),
+            "device": str(device),
+            "threads": torch.get_num_threads(),
+        },
+        "seed": settings.seed,
+        "data": {
+            name: {"source": part.source, "sha256": part.digest, "sentences": len(part.sentences)}
+            for name, part in data.parts.items()
+        },
+        "best": {"step": result.result.best_step, **result.result.metrics},
+        "stopped_by": result.result.reason,
+        "training_seconds": result.result.seconds,
+        "seconds": seconds,
+    }

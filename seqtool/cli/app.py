@@ -1,0 +1,131 @@
+"""Assembly of the commands, and the one place where errors become messages and exit codes."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Callable
+from typing import Annotated
+
+import typer
+
+import seqtool
+from seqtool.cli import console, data, doctor, evaluate, model, recipes, tag, train, vocab
+from seqtool.errors import SeqtoolError, StorageError, UsageError
+
+HELP = {"help_option_names": ["-h", "--help"]}
+# Every error of the parser is one of these; typer has no public name for their common base.
+ParserError: type[Exception] = next(
+    base for base in typer.BadParameter.__mro__ if base.__name__ == "ClickException"
+)
+
+app = typer.Typer(
+    name="seqtool",
+    help="Train, evaluate and run recurrent sequence models.",
+    context_settings=HELP,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+for name, group in (
+    ("train", train.app),
+    ("data", data.app),
+    ("vocab", vocab.app),
+    ("recipes", recipes.app),
+    ("model", model.app),
+):
+    app.add_typer(group, name=name)
+app.command("tag")(tag.tag)
+app.command("evaluate")(evaluate.evaluate)
+app.command("doctor")(doctor.doctor)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        import torch
+
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+        python = ".".join(map(str, sys.version_info[:3]))
+        print(f"seqtool {seqtool.__version__}, Python {python}, torch {torch.__version__}, {device}")
+        raise typer.Exit
+
+
+@app.callback()
+def _global_options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Name all versions.")
+    ] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Results and errors only; works anywhere.")] = False,
+    no_color: Annotated[bool, typer.Option("--no-color", help="No colour; works anywhere.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Tracebacks; works anywhere.")] = False,
+) -> None:
+    # The three switches are taken out of the line before it is parsed (see `main`): these
+    # declarations put them into the help.
+    del version, quiet, no_color, debug
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line and leave with its exit code."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    switches = {"--quiet": False, "--no-color": False, "--debug": False}
+    end = arguments.index("--") if "--" in arguments else len(arguments)
+    for switch in switches:
+        switches[switch] = switch in arguments[:end]
+    arguments = [word for i, word in enumerate(arguments) if i >= end or word not in switches]
+    console.configure(quiet=switches["--quiet"], colour=not switches["--no-color"])
+    code = run(lambda: _run_command(arguments), debug=switches["--debug"])
+    # The interpreter's own shutdown would flush a broken pipe again and complain.
+    if code == 0 and not _flushed():
+        code = StorageError.exit_code
+    os._exit(code) if _output_is_broken else sys.exit(code)
+
+
+_output_is_broken = False
+
+
+def run(command: Callable[[], int], *, debug: bool = False) -> int:
+    """Carry out a command and give its exit code; whatever goes wrong becomes one line on stderr."""
+    global _output_is_broken
+    try:
+        return command()
+    except BrokenPipeError:  # the reader went away: `seqtool ... | head -1`
+        _output_is_broken = True
+        return 0
+    except KeyboardInterrupt:
+        return 130
+    except SeqtoolError as error:
+        return _complain(str(error), error.exit_code, debug)
+    except ParserError as error:
+        return _complain(error.format_message(), UsageError.exit_code, debug)  # type: ignore[attr-defined]
+    except MemoryError:
+        return _complain("out of memory; lower --batch-tokens", 7, debug)
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        _output_is_broken = error.filename is None
+        return _complain(f"{where}{error.strerror or error}", StorageError.exit_code, debug)
+    except Exception as error:
+        return _complain(
+            f"a bug of seqtool's: {type(error).__name__}: {error}; --debug shows where", 1, debug
+        )
+
+
+def _run_command(arguments: list[str]) -> int:
+    result = app(arguments, standalone_mode=False, prog_name="seqtool")
+    sys.stdout.flush()
+    return result if isinstance(result, int) else 0
+
+
+def _complain(message: str, code: int, debug: bool) -> int:
+    if debug:
+        traceback.print_exc()
+    console.error(message)
+    return code
+
+
+def _flushed() -> bool:
+    try:
+        sys.stdout.flush()
+    except (OSError, ValueError):
+        return False
+    return True

@@ -1,0 +1,230 @@
+"""What people see on stderr: messages, errors, and the display of a training run."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import time
+from typing import Any
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
+
+from seqtool.errors import StorageError
+from seqtool.training.progress import EvaluationReport, FitResult, StepReport
+
+ROWS_SHOWN = 12  # evaluations in the live table
+SECONDS_BETWEEN_LINES = 15.0  # of plain progress, when stderr is no terminal
+
+_quiet = False
+_command = "seqtool"
+stderr = Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+def configure(*, quiet: bool, colour: bool) -> None:
+    """Set what the global switches say; NO_COLOR and TERM=dumb are Rich's to respect."""
+    global _quiet, stderr
+    _quiet = quiet
+    stderr = Console(stderr=True, highlight=False, soft_wrap=True, no_color=None if colour else True)
+
+
+def name_command(name: str) -> None:
+    """What heads error messages, as in `seqtool tag: error: ...`."""
+    global _command
+    _command = f"seqtool {name}"
+
+
+def say(message: str) -> None:
+    """A fact for people."""
+    if not _quiet:
+        stderr.print(Text(printable(message)))
+
+
+def warn(message: str) -> None:
+    """A fact that they should not miss."""
+    if not _quiet:
+        stderr.print(Text.assemble(("warning: ", "yellow"), printable(message)))
+
+
+def error(message: str) -> None:
+    """The one line of a failed command."""
+    line = printable(" ".join(message.splitlines()))
+    with contextlib.suppress(OSError):  # nowhere left to say it
+        stderr.print(Text.assemble(f"{_command}: ", ("error: ", "bold red"), line))
+
+
+def printable(text: str) -> str:
+    """Text without control characters, so that no data can steer a terminal."""
+    return "".join(c if c.isprintable() or c in "\t\n" else c.encode("unicode_escape").decode() for c in text)
+
+
+def output() -> Any:
+    """Standard output for results; a broken or closed one is an error with exit code 5.
+
+    Raises:
+        StorageError: standard output is closed.
+    """
+    if sys.stdout is None or sys.stdout.closed:
+        raise StorageError("standard output is closed")
+    return sys.stdout
+
+
+def write_result(text: str) -> None:
+    """Results on standard output: raw into a pipe or file, control characters escaped on a terminal."""
+    stream = output()
+    stream.write(printable(text) if stream.isatty() else text)
+
+
+def print_table(table: Table) -> None:
+    """A Rich table on standard output."""
+    width = None if sys.stdout.isatty() else 200
+    Console(
+        file=output(), highlight=False, width=width, no_color=True if os.environ.get("NO_COLOR") else None
+    ).print(table)
+
+
+def training_reporter(metric: str) -> Any:
+    """The display that suits stderr: live on a terminal, plain lines elsewhere, none when quiet.
+
+    Args:
+        metric: Name of the metric that picks the best weights.
+    """
+    if _quiet:
+        from seqtool.training.progress import SilentReporter
+
+        return SilentReporter()
+    return LiveReporter(metric) if stderr.is_terminal else LineReporter(metric)
+
+
+class LineReporter:
+    """A line now and then."""
+
+    def __init__(self, metric: str) -> None:
+        self._metric = metric
+        self._total = 0
+        self._last = time.monotonic()
+        self._started = self._last
+        self._first = 0
+
+    def started(self, total_steps: int, step: int, parameters: int) -> None:
+        """Note the size of the run."""
+        self._total, self._first = total_steps, step
+        self._started = self._last = time.monotonic()
+        say(
+            f"{parameters:,} parameters, {total_steps:,} updates at most" + (f", from {step}" if step else "")
+        )
+
+    def step(self, report: StepReport) -> None:
+        """A line if the last one is old."""
+        now = time.monotonic()
+        if now - self._last < SECONDS_BETWEEN_LINES:
+            return
+        self._last = now
+        rate = (report.step - self._first) / max(now - self._started, 1e-9)
+        left = (self._total - report.step) / max(rate, 1e-9)
+        say(f"step {report.step}/{self._total}, loss {report.loss:.4f}, {_duration(left)} left")
+
+    def evaluation(self, report: EvaluationReport) -> None:
+        """A line an evaluation."""
+        values = ", ".join(f"{name} {_figure(value)}" for name, value in report.metrics.items())
+        mark = " (best)" if report.improved else ""
+        say(
+            f"epoch {report.epoch}, step {report.step}, train loss {report.train_loss:.4f}, "
+            f"dev: {values}{mark}, {_duration(report.seconds)}"
+        )
+
+    def message(self, text: str) -> None:
+        """A line."""
+        say(text)
+
+    def finished(self, result: FitResult) -> None:
+        """How it ended."""
+        value = _figure(result.metrics.get(self._metric, float("nan")))
+        say(
+            f"finished after {_duration(result.seconds)} ({result.reason}); "
+            f"best {self._metric} {value} at step {result.best_step}"
+        )
+
+
+class LiveReporter(LineReporter):
+    """A table of the evaluations and a bar with the time left, redrawn in place."""
+
+    def __init__(self, metric: str) -> None:
+        super().__init__(metric)
+        self._rows: list[EvaluationReport] = []
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("{task.completed}/{task.total}"),
+            TimeRemainingColumn(compact=True),
+            TextColumn("{task.fields[facts]}"),
+            console=stderr,
+        )
+        self._task: TaskID | None = None
+        self._live: Live | None = None
+
+    def started(self, total_steps: int, step: int, parameters: int) -> None:
+        """Open the display."""
+        super().started(total_steps, step, parameters)
+        self._task = self._progress.add_task("training", total=total_steps, completed=step, facts="")
+        self._live = Live(self._table(), console=stderr, refresh_per_second=5, transient=False)
+        self._live.start()
+
+    def step(self, report: StepReport) -> None:
+        """Move the bar."""
+        assert self._task is not None
+        facts = f"epoch {report.epoch}  loss {report.loss:.4f}"
+        self._progress.update(self._task, completed=report.step, facts=facts)
+
+    def evaluation(self, report: EvaluationReport) -> None:
+        """Add a row."""
+        self._rows.append(report)
+        if self._live is not None:
+            self._live.update(self._table())
+
+    def message(self, text: str) -> None:
+        """A line above the table."""
+        say(text)
+
+    def finished(self, result: FitResult) -> None:
+        """Leave the last state on the screen."""
+        self.close()
+        super().finished(result)
+
+    def close(self) -> None:
+        """Give the terminal back."""
+        if self._live is not None:
+            self._live.stop()
+            self._live = None
+
+    def _table(self) -> Group:
+        table = Table(box=None, pad_edge=False)
+        names = list(self._rows[0].metrics) if self._rows else []
+        for heading in ("epoch", "step", "train loss", *names, "time"):
+            table.add_column(heading, justify="right")
+        for row in self._rows[-ROWS_SHOWN:]:
+            figures = [_figure(row.metrics[name]) for name in names]
+            style = "bold green" if row.improved else None
+            table.add_row(
+                str(row.epoch),
+                str(row.step),
+                f"{row.train_loss:.4f}",
+                *figures,
+                _duration(row.seconds),
+                style=style,
+            )
+        return Group(table, self._progress) if self._rows else Group(self._progress)
+
+
+def _figure(value: float) -> str:
+    return f"{value:.4f}"
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

@@ -1,0 +1,110 @@
+"""`seqtool model`: what a model is, and whether it is whole."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from seqtool.cli import console, options
+from seqtool.cli.models import find_model
+from seqtool.errors import UsageError
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from seqtool.training.modelfacts import ModelFacts
+
+app = typer.Typer(
+    help="Look into a model folder.",
+    no_args_is_help=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    rich_markup_mode=None,
+)
+ModelArgument = Annotated[
+    Path | None,
+    typer.Argument(metavar="[MODEL]", help="Run folder or its model/ folder; else $SEQTOOL_MODEL, else the newest run."),
+]
+TASKS = ("ner", "pos")
+
+
+@app.command()
+def info(
+    model: ModelArgument = None, option: options.ModelOption = None, json_output: options.JsonOption = False
+) -> None:
+    """Task, settings, size, vocabularies, tags, scores, digests."""
+    console.name_command("model info")
+    path = _model(model, option)
+    from seqtool.training.modelfacts import describe_model
+
+    facts = describe_model(path)
+    if json_output:
+        console.write_result(json.dumps(facts.as_dict(), ensure_ascii=False) + "\n")
+    else:
+        for table in _tables(facts):
+            console.print_table(table)
+
+
+@app.command()
+def verify(
+    model: ModelArgument = None, option: options.ModelOption = None, json_output: options.JsonOption = False
+) -> None:
+    """Compare every file of the model with its recorded size and SHA-256."""
+    console.name_command("model verify")
+    path = _model(model, option)
+    from seqtool.training.modelfolder import find_model_folder, verify_model_folder
+
+    names = verify_model_folder(path)
+    folder = str(find_model_folder(path))
+    if json_output:
+        console.write_result(json.dumps({"path": folder, "verified": names}, ensure_ascii=False) + "\n")
+    else:
+        console.write_result("".join(f"{name}: as recorded\n" for name in names))
+        console.say(f"{folder}: whole, {len(names)} files")
+
+
+def _model(argument: Path | None, option: Path | None) -> Path:
+    if argument is not None and option is not None:
+        raise UsageError("two models: give one, with -m or without")
+    return find_model(argument if argument is not None else option, TASKS)
+
+
+def _tables(facts: ModelFacts) -> list[Table]:
+    rows: list[tuple[str, str]] = [
+        ("task", facts.task),
+        ("name", facts.name),
+        ("made by", f"seqtool {facts.seqtool}"),
+        ("size on disk", f"{facts.size / 1e6:,.2f} MB"),
+        ("tags", f"{len(facts.tags)}: {' '.join(facts.tags)}"),
+    ]
+    rows += [(f"dev {name}", f"{value:.4f}") for name, value in facts.dev.items()]
+    rows += [(f"data {name}", _data_line(part)) for name, part in facts.data.items()]
+    parts = [(name, f"{count:,}") for name, count in facts.parts.items()]
+    return [
+        console.facts_table(facts.path, rows),
+        console.facts_table("parameters", [*parts, ("all", f"{facts.parameters:,}")], right=True),
+        console.facts_table(
+            "vocabularies", [(name, f"{size:,}") for name, size in facts.vocabularies.items()], right=True
+        ),
+        console.facts_table("settings", _flat(facts.settings)),
+        console.facts_table("SHA-256", [(name, file["sha256"]) for name, file in facts.files.items()]),
+    ]
+
+
+def _data_line(part: Any) -> str:
+    if not isinstance(part, dict):
+        return str(part)
+    return f"{part.get('sentences')} sentences, {part.get('source')}, sha256 {part.get('sha256')}"
+
+
+def _flat(values: dict[str, Any], prefix: str = "") -> list[tuple[str, str]]:
+    """Nested settings as dotted keys."""
+    rows: list[tuple[str, str]] = []
+    for key, value in values.items():
+        if isinstance(value, dict):
+            rows += _flat(value, f"{prefix}{key}.")
+        else:
+            rows.append((f"{prefix}{key}", json.dumps(value, ensure_ascii=False)))
+    return rows

@@ -1,0 +1,39 @@
+"""Which model a command means: -m, $SEQTOOL_MODEL, the newest finished run."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from seqtool.cli import console
+from seqtool.errors import UsageError
+
+VARIABLE = "SEQTOOL_MODEL"
+
+
+def find_model(given: Path | None, tasks: Sequence[str]) -> Path:
+    """The model to use; a choice that was not typed is announced on stderr.
+
+    Args:
+        given: What -m says.
+        tasks: Whose newest run may stand in.
+
+    Raises:
+        UsageError: there is none; the message has the command that would make one.
+    """
+    if given is not None:
+        return given
+    if os.environ.get(VARIABLE):
+        console.say(f"model: {os.environ[VARIABLE]} (from ${VARIABLE})")
+        return Path(os.environ[VARIABLE])
+    from seqtool.api import latest_model
+
+    found = latest_model(tasks)
+    if found is None:
+        raise UsageError(
+            f"no model: give one with -m, or make one with `seqtool train {tasks[0]}` "
+            f"(nothing finished under runs/{tasks[0]}/)"
+        )
+    console.say(f"model: {found} (the newest run)")
+    return found

@@ -1,0 +1,22 @@
+"""Options that several commands share, declared once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+
+ModelOption = Annotated[
+    Optional[Path],  # noqa: UP045 - typer reads the annotation at run time
+    typer.Option(
+        "--model", "-m", help="Run folder or its model/ folder; else $SEQTOOL_MODEL, else the newest run."
+    ),
+]
+DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:N or mps.")]
+PrecisionOption = Annotated[str, typer.Option("--precision", help="auto, fp32 or bf16.")]
+ThreadsOption = Annotated[int, typer.Option("--threads", min=0, help="Processor threads; 0 = all cores.")]
+BatchTokensOption = Annotated[
+    int, typer.Option("--batch-tokens", min=1, help="Tokens of a batch, padding included.")
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")]

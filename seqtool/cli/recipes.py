@@ -1,0 +1,97 @@
+"""`seqtool recipes`: what is bundled, to see, to copy, to run."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from seqtool.cli import console, options, train
+from seqtool.errors import UsageError
+
+app = typer.Typer(
+    help="Bundled recipes: complete runs, from data to model.",
+    no_args_is_help=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    rich_markup_mode=None,
+)
+NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="Of a recipe in `seqtool recipes list`.")]
+
+TRAIN_COMMANDS: dict[str, Callable[..., None]] = {"ner": train.ner, "pos": train.pos}
+
+
+@app.command("list")
+def list_recipes(json_output: options.JsonOption = False) -> None:
+    """One line a recipe: its task, what it is, where its data comes from."""
+    console.name_command("recipes list")
+    from rich.table import Table
+
+    from seqtool.training import recipes
+
+    found = recipes.list_recipes()
+    if json_output:
+        console.write_result(json.dumps([facts.as_dict() for facts in found], ensure_ascii=False) + "\n")
+        return
+    table = Table(box=None, pad_edge=False)
+    for heading in ("name", "task", "what it is", "data"):
+        table.add_column(heading, no_wrap=heading in ("name", "task"), overflow="fold")
+    for facts in found:
+        table.add_row(*map(console.cell, facts))
+    console.print_table(table)
+
+
+@app.command()
+def show(name: NameArgument) -> None:
+    """The recipe itself, as TOML."""
+    console.name_command("recipes show")
+    from seqtool.training import recipes
+
+    console.write_result(recipes.recipe_text(name))
+
+
+@app.command()
+def copy(
+    name: NameArgument,
+    destination: Annotated[
+        Path | None, typer.Argument(metavar="[DEST]", help="Folder to make; else ./NAME.")
+    ] = None,
+) -> None:
+    """A copy of the recipe and its data, to change."""
+    console.name_command("recipes copy")
+    from seqtool.training import recipes
+
+    path = recipes.copy_recipe(name, destination or Path(name))
+    console.write_result(f"{path}\n")
+    task = recipes.describe_recipe(name).task
+    console.say(f"train it with `seqtool train {task} {path}`")
+
+
+@app.command()
+def run(
+    name: NameArgument,
+    output: train.OutputOption = None,
+    overrides: train.SetOption = None,
+    resume: train.ResumeOption = False,
+    overwrite: train.OverwriteOption = False,
+    dry_run: train.DryRunOption = False,
+    json_output: train.JsonOption = False,
+) -> None:
+    """Train a recipe: the same as `seqtool train TASK NAME`."""
+    console.name_command("recipes run")
+    from seqtool.training import recipes
+
+    task = recipes.describe_recipe(name).task
+    if task not in TRAIN_COMMANDS:
+        raise UsageError(f"{name}: a recipe of task {task!r}, expected one of {', '.join(TRAIN_COMMANDS)}")
+    TRAIN_COMMANDS[task](
+        name,
+        output=output,
+        overrides=overrides,
+        resume=resume,
+        overwrite=overwrite,
+        dry_run=dry_run,
+        json_output=json_output,
+    )

@@ -1,0 +1,1 @@
+"""Scores with signature and statistics, their uncertainty, the kinds of error, the worth of confidences."""

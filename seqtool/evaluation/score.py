@@ -1,0 +1,131 @@
+"""A number with its unit, its signature and its statistics per sentence, so that resampling is free."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Unit = Literal["fraction", "points", "nats", "bits", "plain"]  # points: 0-100; plain: perplexity and the like
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Score:
+    """A corpus score: sums of statistics over sentences go through `formula` once; nothing is averaged twice.
+
+    Args:
+        name: What is printed and what `--min NAME=X` asks for.
+        unit: How to read the number.
+        signature: Everything that another program needs to repeat it (library, version, mode).
+        statistics: What is summed over sentences, [sentences, n].
+        formula: Summed statistics [..., n] to scores [...]; vectorised over leading dimensions.
+    """
+
+    name: str
+    unit: Unit
+    signature: str
+    statistics: Array
+    formula: Callable[[Array], Array]
+
+    def __post_init__(self) -> None:
+        assert self.statistics.ndim == 2, self.statistics.shape
+        assert self.statistics.dtype == np.float64, self.statistics.dtype
+
+    @property
+    def value(self) -> float:
+        """The score of the whole corpus."""
+        return float(self.formula(self.statistics.sum(axis=0)))
+
+    @property
+    def sentences(self) -> int:
+        """How many sentences the statistics describe."""
+        return len(self.statistics)
+
+
+def divide(numerator: ArrayLike, denominator: ArrayLike) -> Array:
+    """Elementwise quotient where x/0 is 0.0, as in seqeval and conlleval: nothing to find, nothing scored.
+
+    >>> divide([1.0, 0.0], [2.0, 0.0])
+    array([0.5, 0. ])
+    """
+    above, below = np.broadcast_arrays(np.asarray(numerator, np.float64), np.asarray(denominator, np.float64))
+    quotient = np.zeros(below.shape)
+    np.divide(above, below, out=quotient, where=below != 0)
+    return quotient
+
+
+def ratio_score(
+    name: str,
+    numerators: ArrayLike,
+    denominators: ArrayLike,
+    *,
+    signature: str,
+    unit: Unit = "fraction",
+    scale: float = 1.0,
+) -> Score:
+    """Sum over sum, times `scale`: accuracy, exact match, nats or bits a character.
+
+    Args:
+        name: The score's name.
+        numerators: One number a sentence, [sentences].
+        denominators: What they were summed over, [sentences].
+        signature: How to repeat the number.
+        unit: Of the scaled quotient.
+        scale: For instance 100 for points, 1 / ln 2 for bits from nats.
+
+    Returns:
+        The score; 0.0 where the denominators sum to zero.
+    """
+
+    def formula(sums: Array) -> Array:
+        return scale * divide(sums[..., 0], sums[..., 1])
+
+    return Score(name, unit, signature, _columns(numerators, denominators), formula)
+
+
+def precision_score(correct: ArrayLike, predicted: ArrayLike, gold: ArrayLike, *, signature: str) -> Score:
+    """Micro precision, correct / predicted, from counts a sentence; 0.0 when nothing is predicted."""
+    return Score("precision", "fraction", signature, _columns(correct, predicted, gold), _precision)
+
+
+def recall_score(correct: ArrayLike, predicted: ArrayLike, gold: ArrayLike, *, signature: str) -> Score:
+    """Micro recall, correct / gold, from counts a sentence; 0.0 when there is nothing to find."""
+    return Score("recall", "fraction", signature, _columns(correct, predicted, gold), _recall)
+
+
+def f1_score(correct: ArrayLike, predicted: ArrayLike, gold: ArrayLike, *, signature: str) -> Score:
+    """Micro F1 from counts a sentence: the harmonic mean of precision and recall of the *summed* counts.
+
+    Args:
+        correct: Predictions that equal a gold item, [sentences].
+        predicted: Predictions, [sentences].
+        gold: Items to be found, [sentences].
+        signature: How to repeat the number.
+
+    Returns:
+        2 correct / (predicted + gold), a fraction; 0.0 when nothing is predicted and nothing is to be found.
+    """
+    return Score("f1", "fraction", signature, _columns(correct, predicted, gold), _f1)
+
+
+def _precision(sums: Array) -> Array:
+    return divide(sums[..., 0], sums[..., 1])
+
+
+def _recall(sums: Array) -> Array:
+    return divide(sums[..., 0], sums[..., 2])
+
+
+def _f1(sums: Array) -> Array:
+    return divide(2 * sums[..., 0], sums[..., 1] + sums[..., 2])
+
+
+def _columns(*columns: ArrayLike) -> Array:
+    """Columns of equal length as one matrix, [sentences, n]."""
+    arrays = [np.asarray(column, dtype=np.float64) for column in columns]
+    assert all(array.ndim == 1 and len(array) == len(arrays[0]) for array in arrays)
+    return np.stack(arrays, axis=1)

@@ -1,0 +1,186 @@
+"""How far a score can be trusted: bootstrap intervals, and paired tests between two systems.
+
+All of it resamples sentences and sends *sums* of their statistics through the score's own
+formula; a score of a resample is a corpus score, not a mean of sentence scores.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from seqtool.errors import DataError
+from seqtool.evaluation.score import Array, Score
+
+CELLS_AT_ONCE = 4_000_000  # resamples x sentences held in memory at a time
+ROUNDING = 1e-12  # differences closer than this count as equal
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """Where the score lies in `level` of the resamples."""
+
+    low: float
+    high: float
+    level: float
+    samples: int
+
+
+@dataclass(frozen=True, slots=True)
+class PairedTest:
+    """What a paired test says about `first - second`.
+
+    `p_value` is two-sided: how often a difference at least this large appears when the
+    systems are equally good. `first_better` is the share of resamples that the first
+    system wins (higher number, ties count half), None for randomisation.
+    """
+
+    method: Literal["paired bootstrap", "approximate randomisation"]
+    difference: float
+    p_value: float
+    samples: int
+    interval: Interval | None = None
+    first_better: float | None = None
+
+
+def bootstrap_interval(score: Score, *, seed: int, samples: int = 1000, level: float = 0.95) -> Interval:
+    """Percentile bootstrap interval of a corpus score (Efron and Tibshirani 1993, section 13.3).
+
+    Args:
+        score: Any score with at least one sentence.
+        seed: The same seed gives the same interval.
+        samples: Resamples, at least 1.
+        level: Share of the resamples inside, in (0, 1).
+
+    Returns:
+        The central `level` of the resampled scores.
+
+    Raises:
+        DataError: there is no sentence to resample.
+    """
+    _require_sentences(score)
+    sums = _bootstrap_sums(score.statistics, samples, seed)
+    return _interval(score.formula(sums), level)
+
+
+def paired_bootstrap(
+    first: Score, second: Score, *, seed: int, samples: int = 1000, level: float = 0.95
+) -> PairedTest:
+    """Resample the same sentences for both systems (Koehn 2004).
+
+    The p-value shifts the resampled differences to mean zero and counts those as far out as
+    the observed one, (count + 1) / (samples + 1) (Riezler and Maxwell 2005, figure 2).
+
+    Args:
+        first: One system's score.
+        second: The other's, on the same sentences in the same order.
+        seed: The same seed gives the same result.
+        samples: Resamples, at least 1.
+        level: Of the interval of the difference, in (0, 1).
+
+    Returns:
+        Difference, its interval, the share of resamples the first wins, two-sided p-value.
+
+    Raises:
+        DataError: the numbers of sentences differ or are zero.
+    """
+    _require_paired(first, second)
+    width = first.statistics.shape[1]
+    sums = _bootstrap_sums(np.concatenate([first.statistics, second.statistics], axis=1), samples, seed)
+    differences = first.formula(sums[:, :width]) - second.formula(sums[:, width:])
+    observed = first.value - second.value
+    wins = np.mean(differences > ROUNDING) + 0.5 * np.mean(np.abs(differences) <= ROUNDING)
+    return PairedTest(
+        "paired bootstrap",
+        observed,
+        _p_value(differences - differences.mean(), observed),
+        samples,
+        _interval(differences, level),
+        float(wins),
+    )
+
+
+def paired_randomisation(first: Score, second: Score, *, seed: int, samples: int = 10_000) -> PairedTest:
+    """Swap the systems' outputs sentence by sentence at random (Riezler and Maxwell 2005, figure 1).
+
+    If the systems are equally good, who produced which output cannot matter.
+
+    Args:
+        first: One system's score.
+        second: The other's, on the same sentences in the same order.
+        seed: The same seed gives the same result.
+        samples: Random assignments, at least 1.
+
+    Returns:
+        Difference and two-sided p-value, (count + 1) / (samples + 1).
+
+    Raises:
+        DataError: the numbers of sentences differ or are zero.
+    """
+    _require_paired(first, second)
+    change = second.statistics - first.statistics
+    total_first, total_second = first.statistics.sum(axis=0), second.statistics.sum(axis=0)
+    generator = np.random.default_rng(seed)
+    pieces = []
+    for size in _pieces(samples, len(change)):
+        swapped = generator.integers(0, 2, size=(size, len(change))).astype(np.float64) @ change
+        pieces.append(first.formula(total_first + swapped) - second.formula(total_second - swapped))
+    observed = first.value - second.value
+    p_value = _p_value(np.concatenate(pieces), observed)
+    return PairedTest("approximate randomisation", observed, p_value, samples)
+
+
+def _bootstrap_sums(statistics: Array, samples: int, seed: int) -> Array:
+    """Summed statistics of `samples` resamples with replacement, [samples, n]."""
+    generator = np.random.default_rng(seed)
+    sentences = len(statistics)
+    pieces = []
+    for size in _pieces(samples, sentences):
+        chosen = generator.integers(0, sentences, size=(size, sentences))
+        pieces.append(_times_chosen(chosen, sentences) @ statistics)
+    return np.concatenate(pieces)
+
+
+def _times_chosen(chosen: NDArray[np.int64], sentences: int) -> Array:
+    """How often row i of `chosen` names sentence j, [samples, sentences]."""
+    shifted = chosen + sentences * np.arange(len(chosen))[:, None]
+    counts = np.bincount(shifted.ravel(), minlength=chosen.size)
+    return counts.reshape(chosen.shape).astype(np.float64)
+
+
+def _pieces(samples: int, sentences: int) -> Iterator[int]:
+    """Sizes that add up to `samples`, each small enough to hold that many resamples in memory."""
+    assert samples >= 1, samples
+    size = max(1, CELLS_AT_ONCE // sentences)
+    for start in range(0, samples, size):
+        yield min(size, samples - start)
+
+
+def _interval(values: Array, level: float) -> Interval:
+    assert 0 < level < 1, level
+    low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
+    return Interval(float(low), float(high), level, len(values))
+
+
+def _p_value(differences: Array, observed: float) -> float:
+    extreme = int(np.count_nonzero(np.abs(differences) >= abs(observed) - ROUNDING))
+    return (extreme + 1) / (len(differences) + 1)
+
+
+def _require_sentences(score: Score) -> None:
+    if score.sentences == 0:
+        raise DataError(f"{score.name}: 0 sentences, expected at least 1; there is nothing to resample")
+
+
+def _require_paired(first: Score, second: Score) -> None:
+    assert (first.name, first.unit) == (second.name, second.unit), (first.name, second.name)
+    if first.sentences != second.sentences:
+        raise DataError(
+            f"{first.name}: {first.sentences} sentences against {second.sentences}, expected equally many; "
+            "score both systems on the same data"
+        )
+    _require_sentences(first)

@@ -1,0 +1,73 @@
+"""Which kind of error each span is: every gold span and every predicted span falls in exactly one class."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Literal, NamedTuple, get_args
+
+Kind = Literal["correct", "type", "boundary", "both", "missed", "spurious"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
+Interval = tuple[int, int, str]  # start, end (exclusive), type
+
+
+class SpanMatch(NamedTuple):
+    """A gold span with the prediction that it is held against, or one of them alone."""
+
+    kind: Kind
+    gold: Interval | None
+    predicted: Interval | None
+
+
+def match_spans(gold: Sequence[Interval], predicted: Sequence[Interval]) -> list[SpanMatch]:
+    """Pair the spans of one sentence one to one, and name what separates each pair.
+
+    Rounds, each over what the earlier ones left: same place and same type (`correct`); same
+    place, other type (`type`); overlapping, same type (`boundary`); overlapping, other type
+    (`both`). In a round the pair that shares most tokens comes first, then the leftmost. What
+    stays alone is `missed` (gold) or `spurious` (predicted). So correct + type + boundary +
+    both + missed is the number of gold spans, and with spurious instead of missed it is the
+    number of predicted ones. One gold span predicted in two halves is a boundary error and a
+    spurious span.
+
+    Args:
+        gold: Spans of one sentence that do not overlap each other.
+        predicted: Likewise.
+
+    Returns:
+        Matches, from left to right.
+    """
+    free_gold, free_predicted = list(gold), list(predicted)
+    matches: list[SpanMatch] = []
+    for kind in ("correct", "type", "boundary", "both"):
+        pairs = [(g, p) for g in free_gold for p in free_predicted if _kind(g, p) == kind]
+        for g, p in sorted(pairs, key=lambda pair: (-_overlap(*pair), pair)):
+            if g in free_gold and p in free_predicted:
+                free_gold.remove(g)
+                free_predicted.remove(p)
+                matches.append(SpanMatch(kind, g, p))
+    matches += [SpanMatch("missed", g, None) for g in free_gold]
+    matches += [SpanMatch("spurious", None, p) for p in free_predicted]
+    return sorted(matches, key=lambda match: match.gold or match.predicted or (0, 0, ""))
+
+
+def count_kinds(matches: Iterable[SpanMatch]) -> dict[Kind, int]:
+    """How many matches there are of each kind, all six named."""
+    counts = dict.fromkeys(KINDS, 0)
+    for match in matches:
+        counts[match.kind] += 1
+    return counts
+
+
+def _overlap(first: Interval, second: Interval) -> int:
+    """Tokens that both spans cover; 0 or less if none."""
+    return min(first[1], second[1]) - max(first[0], second[0])
+
+
+def _kind(gold: Interval, predicted: Interval) -> Kind | None:
+    """What separates two spans that share a token; None if they share none."""
+    if _overlap(gold, predicted) <= 0:
+        return None
+    same_place, same_type = gold[:2] == predicted[:2], gold[2] == predicted[2]
+    if same_type:
+        return "correct" if same_place else "boundary"
+    return "type" if same_place else "both"

@@ -1,0 +1,41 @@
+"""What every recurrent cell can do: one time step, and the fused kernel that does all of them."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+
+from torch import Tensor, nn
+
+State = tuple[Tensor, ...]  # each [B, H]; the first is the output of the step
+Fused = Callable[[Tensor, State], tuple[Tensor, State]]  # [B, T, I], State -> [B, T, H], State
+
+
+class Cell(nn.Module, ABC):
+    """One time step of a recurrent cell; it holds parameters and remembers nothing itself.
+
+    Args:
+        inputs: Width I of an input.
+        hidden: Width H of the output.
+    """
+
+    def __init__(self, inputs: int, hidden: int) -> None:
+        super().__init__()
+        self.inputs = inputs
+        self.hidden = hidden
+
+    @abstractmethod
+    def project(self, inputs: Tensor) -> Tensor:
+        """Whatever does not depend on the state, all steps in one product: [B, T, I] -> [B, T, P]."""
+
+    @abstractmethod
+    def initial(self, batch: int, like: Tensor) -> State:
+        """The state before the first step, zeros, on the device and of the type of `like`."""
+
+    @abstractmethod
+    def step(self, projected: Tensor, state: State) -> State:
+        """One step: [B, P] and a state to the next state, whose first part is the output [B, H]."""
+
+    @abstractmethod
+    def fused(self) -> Fused | None:
+        """The library kernel (oneDNN, cuDNN) that runs all steps with the same parameters, or None."""

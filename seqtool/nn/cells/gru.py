@@ -1,0 +1,55 @@
+"""Gated recurrent unit."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from seqtool.nn.cells.cell import Cell, Fused, State
+from seqtool.nn.cells.lstm import initialise, weights_of
+
+
+class GRUCell(Cell):
+    """GRU in the form of cuDNN, with the reset gate after the recurrent product.
+
+    r, z, n = W x_t + b (reset gate, update gate, candidate); r', z', n' = U h_{t-1} + b'
+    h_t = (1 - z) * tanh(n + r * n') + z * h_{t-1}, with r = sigmoid(r + r'), z = sigmoid(z + z')
+
+    Reference: Cho et al. 2014, section 2.3; the reset gate's place as in Keras' `reset_after`.
+    """
+
+    def __init__(self, inputs: int, hidden: int) -> None:
+        super().__init__(inputs, hidden)
+        self.kernel = nn.GRU(inputs, hidden, batch_first=True)
+        initialise(self.kernel, gates=3)
+
+    def project(self, inputs: Tensor) -> Tensor:
+        """[B, T, I] -> the input half of the gates, [B, T, 3H]."""
+        weights = weights_of(self.kernel)
+        return functional.linear(inputs, weights.inputs, weights.input_bias)
+
+    def initial(self, batch: int, like: Tensor) -> State:
+        """Hidden state, zeros, [B, H]."""
+        return (like.new_zeros(batch, self.hidden),)
+
+    def step(self, projected: Tensor, state: State) -> State:
+        """[B, 3H], (h,) -> (h,)."""
+        (hidden,) = state
+        weights = weights_of(self.kernel)
+        recurrent = functional.linear(hidden, weights.recurrent, weights.recurrent_bias)
+        reset, update, candidate = projected.chunk(3, 1)
+        reset_h, update_h, candidate_h = recurrent.chunk(3, 1)
+        reset = torch.sigmoid(reset + reset_h)
+        update = torch.sigmoid(update + update_h)
+        candidate = torch.tanh(candidate + reset * candidate_h)
+        return (candidate + update * (hidden - candidate),)
+
+    def fused(self) -> Fused | None:
+        """torch's GRU kernel."""
+
+        def run(inputs: Tensor, state: State) -> tuple[Tensor, State]:
+            outputs, hidden = self.kernel(inputs, state[0][None])
+            return outputs, (hidden[0],)
+
+        return run

@@ -1,0 +1,85 @@
+"""Long short-term memory."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from seqtool.nn.cells.cell import Cell, Fused, State
+
+
+class LSTMCell(Cell):
+    """LSTM with forget gates, without peepholes.
+
+    i, f, g, o = W x_t + U h_{t-1} + b (input gate, forget gate, candidate, output gate)
+    c_t = sigmoid(f) * c_{t-1} + sigmoid(i) * tanh(g)
+    h_t = sigmoid(o) * tanh(c_t)
+
+    Orthogonal recurrent blocks, Glorot input weights; the forget gate starts with a bias of 1
+    (Jozefowicz et al. 2015, section 4).
+
+    Reference: Hochreiter and Schmidhuber 1997; Gers et al. 2000 (forget gate).
+    """
+
+    def __init__(self, inputs: int, hidden: int) -> None:
+        super().__init__(inputs, hidden)
+        self.kernel = nn.LSTM(inputs, hidden, batch_first=True)
+        initialise(self.kernel, gates=4)
+        with torch.no_grad():
+            weights_of(self.kernel).input_bias[hidden : 2 * hidden] = 1.0
+
+    def project(self, inputs: Tensor) -> Tensor:
+        """[B, T, I] -> the input half of the four gates, [B, T, 4H]."""
+        weights = weights_of(self.kernel)
+        return functional.linear(inputs, weights.inputs, weights.input_bias + weights.recurrent_bias)
+
+    def initial(self, batch: int, like: Tensor) -> State:
+        """Hidden and cell state, zeros, each [B, H]."""
+        zeros = like.new_zeros(batch, self.hidden)
+        return zeros, zeros
+
+    def step(self, projected: Tensor, state: State) -> State:
+        """[B, 4H], (h, c) -> (h, c)."""
+        hidden, memory = state
+        gates = projected + functional.linear(hidden, weights_of(self.kernel).recurrent)
+        input_gate, forget_gate, candidate, output_gate = gates.chunk(4, 1)
+        memory = torch.sigmoid(forget_gate) * memory + torch.sigmoid(input_gate) * torch.tanh(candidate)
+        return torch.sigmoid(output_gate) * torch.tanh(memory), memory
+
+    def fused(self) -> Fused | None:
+        """torch's LSTM kernel."""
+
+        def run(inputs: Tensor, state: State) -> tuple[Tensor, State]:
+            hidden, memory = state
+            outputs, (hidden, memory) = self.kernel(inputs, (hidden[None], memory[None]))
+            return outputs, (hidden[0], memory[0])
+
+        return run
+
+
+class Weights(NamedTuple):
+    """Parameters of one layer of a library kernel, gate after gate."""
+
+    inputs: Tensor  # [gates x H, I]
+    recurrent: Tensor  # [gates x H, H]
+    input_bias: Tensor  # [gates x H]
+    recurrent_bias: Tensor  # [gates x H]
+
+
+def weights_of(kernel: nn.RNNBase) -> Weights:
+    """The parameters of a one-layer kernel, in the order in which torch keeps them."""
+    return Weights(*kernel.parameters())
+
+
+def initialise(kernel: nn.RNNBase, gates: int) -> None:
+    """Glorot-uniform input weights and orthogonal recurrent weights, a gate at a time; biases 0."""
+    for name, parameter in kernel.named_parameters():
+        if name.startswith("bias"):
+            nn.init.zeros_(parameter)
+            continue
+        fill = nn.init.orthogonal_ if name.startswith("weight_hh") else nn.init.xavier_uniform_
+        for block in parameter.chunk(gates, 0):
+            fill(block)

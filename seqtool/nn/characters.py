@@ -1,0 +1,63 @@
+"""A vector for a word from its characters, for each distinct word of a batch once."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from seqtool.nn.embeddings import uniform_embedding
+from seqtool.nn.recurrence import Bidirectional
+
+
+class CharacterCNN(nn.Module):
+    """Convolutions of several widths over the characters, largest response of each filter.
+
+    Args:
+        characters: Size of the character inventory; 0 is padding.
+        embedding: Width of a character embedding.
+        filters: Filters a width.
+        widths: How many characters a filter sees.
+
+    Reference: dos Santos and Zadrozny 2014; Kim et al. 2016, section 2.2 (several widths).
+    """
+
+    def __init__(self, characters: int, embedding: int, filters: int, widths: tuple[int, ...]) -> None:
+        super().__init__()
+        self.embedding = uniform_embedding(characters, embedding, padding=0)
+        self.convolutions = nn.ModuleList(
+            nn.Conv1d(embedding, filters, width, padding=width // 2) for width in widths
+        )
+        self.outputs = filters * len(widths)
+
+    def forward(self, characters: Tensor, lengths: Tensor) -> Tensor:
+        """Character ids [W, L], right-padded with 0, and lengths [W] to word vectors [W, outputs]."""
+        embedded = self.embedding(characters).transpose(1, 2)
+        padding = torch.arange(characters.shape[1], device=lengths.device) >= lengths[:, None]
+        pooled = []
+        for convolution in self.convolutions:
+            response = convolution(embedded)[:, :, : characters.shape[1]]
+            pooled.append(response.masked_fill(padding[:, None, :], float("-inf")).amax(2))
+        return torch.relu(torch.cat(pooled, 1))
+
+
+class CharacterRNN(nn.Module):
+    """The last states of a bidirectional recurrent network over the characters.
+
+    Args:
+        cell: Name in `CELLS`.
+        characters: Size of the character inventory; 0 is padding.
+        embedding: Width of a character embedding.
+        hidden: Width of each direction.
+
+    Reference: Lample et al. 2016, "Neural architectures for named entity recognition", section 4.1.
+    """
+
+    def __init__(self, cell: str, characters: int, embedding: int, hidden: int) -> None:
+        super().__init__()
+        self.embedding = uniform_embedding(characters, embedding, padding=0)
+        self.recurrence = Bidirectional(cell, embedding, hidden)
+        self.outputs = 2 * hidden
+
+    def forward(self, characters: Tensor, lengths: Tensor) -> Tensor:
+        """Character ids [W, L], right-padded with 0, and lengths [W] to word vectors [W, outputs]."""
+        return self.recurrence.final(self.embedding(characters), lengths)

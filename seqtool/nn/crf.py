@@ -1,0 +1,348 @@
+"""Linear-chain conditional random field: partition, marginals, Viterbi, k-best, exact confidence.
+
+Notation of this file: `scores` are emissions, nats, [B, T, K]; `transitions[i, j]` is the
+score of moving from tag i (row) to tag j (column), -inf forbids; masks are True at real
+tokens and right-padded. The sums over paths live in `nn.forward_backward`.
+
+Reference: Lafferty, McCallum and Pereira 2001, "Conditional random fields".
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+
+from seqtool.nn.forward_backward import Chain, forward_backward
+
+
+class LinearChainCRF(nn.Module):
+    """The learned chain of a CRF and the transitions that its tag scheme forbids.
+
+    Args:
+        allowed: Whether tag i (row) may be followed by tag j (column), [K, K], bool.
+        allowed_start: Whether a sentence may begin with the tag, [K], bool.
+        allowed_end: Whether a sentence may end with the tag, [K], bool.
+        learned: False fixes all scores at 0, which leaves the constraints alone: a softmax
+            tagger with constrained decoding.
+
+    What is forbidden has probability 0 in training and in decoding alike.
+    """
+
+    allowed: Tensor
+    allowed_start: Tensor
+    allowed_end: Tensor
+
+    def __init__(
+        self, allowed: Tensor, allowed_start: Tensor, allowed_end: Tensor, *, learned: bool = True
+    ) -> None:
+        super().__init__()
+        tags = len(allowed)
+        self.transitions = nn.Parameter(torch.zeros(tags, tags), requires_grad=learned)
+        self.start = nn.Parameter(torch.zeros(tags), requires_grad=learned)
+        self.end = nn.Parameter(torch.zeros(tags), requires_grad=learned)
+        self.register_buffer("allowed", allowed.clone())
+        self.register_buffer("allowed_start", allowed_start.clone())
+        self.register_buffer("allowed_end", allowed_end.clone())
+        if learned:
+            nn.init.uniform_(self.transitions, -0.1, 0.1)
+
+    def chain(self) -> Chain:
+        """The scores with -inf where the scheme forbids."""
+        minus_infinity = float("-inf")
+        return Chain(
+            self.transitions.masked_fill(~self.allowed, minus_infinity),
+            self.start.masked_fill(~self.allowed_start, minus_infinity),
+            self.end.masked_fill(~self.allowed_end, minus_infinity),
+        )
+
+
+def log_partition(scores: Tensor, chain: Chain, mask: Tensor) -> Tensor:
+    """Log of the summed weight of every tag path (Lafferty et al. 2001, eq. 2), by the forward algorithm.
+
+    Differentiable once, with its own backward: the gradient is the marginals, and those of
+    all edges come out of one matrix product, so nothing of size [B, T, K, K] exists.
+
+    Args:
+        scores: Emission scores, nats, [B, T, K]; -inf forbids a tag at a token.
+        chain: Transition, start and end scores.
+        mask: True at real tokens, right-padded, at least one a row, [B, T].
+
+    Returns:
+        Log-partition of each sentence, nats, [B], float64; -inf where no path is possible.
+
+    Raises:
+        ValueError: shapes disagree, or a row of the mask is empty or not right-padded.
+    """
+    check_chain_input(scores, chain, mask)
+    result: Tensor = _LogPartition.apply(scores, *chain, mask)  # type: ignore[no-untyped-call]
+    return result
+
+
+def path_score(scores: Tensor, chain: Chain, tags: Tensor, mask: Tensor) -> Tensor:
+    """Score of one tag path a sentence.
+
+    Args:
+        scores: Emission scores, nats, [B, T, K].
+        chain: Transition, start and end scores.
+        tags: Tag ids, [B, T]; anything at padding.
+        mask: True at real tokens, right-padded, [B, T].
+
+    Returns:
+        The unnormalised score of the path, nats, [B], float64.
+    """
+    count = scores.shape[2]
+    tags = tags.masked_fill(~mask, 0)
+    emission = scores.gather(2, tags[:, :, None])[:, :, 0].masked_fill(~mask, 0.0).sum(1, dtype=torch.float64)
+    moves = (tags[:, :-1] * count + tags[:, 1:]).flatten()
+    # An embedding look-up has a far cheaper backward than advanced indexing.
+    steps = nn.functional.embedding(moves, chain.transitions.view(-1, 1)).view(len(tags), -1)
+    steps = steps.masked_fill(~mask[:, 1:], 0.0).sum(1, dtype=torch.float64)
+    last = tags.gather(1, mask.sum(1, keepdim=True) - 1)[:, 0]
+    return emission + steps + chain.start.double()[tags[:, 0]] + chain.end.double()[last]
+
+
+def negative_log_likelihood(scores: Tensor, chain: Chain, tags: Tensor, mask: Tensor) -> Tensor:
+    """-log p(tags | scores) of each sentence, nats, [B], float64 (arguments as in `path_score`)."""
+    return log_partition(scores, chain, mask) - path_score(scores, chain, tags, mask)
+
+
+def partial_negative_log_likelihood(scores: Tensor, chain: Chain, possible: Tensor, mask: Tensor) -> Tensor:
+    """-log of the probability of all paths that a partial annotation leaves possible, nats, [B].
+
+    Args:
+        scores: Emission scores, nats, [B, T, K].
+        chain: Transition, start and end scores.
+        possible: Whether the annotation leaves tag k possible at a token, [B, T, K], bool.
+        mask: True at real tokens, right-padded, [B, T].
+
+    Reference: Tsuboi et al. 2008, "Training conditional random fields using incomplete annotations", eq. 5.
+    """
+    constrained = scores.masked_fill(~possible & mask[:, :, None], float("-inf"))
+    return log_partition(scores, chain, mask) - log_partition(constrained, chain, mask)
+
+
+def weighted_negative_log_likelihood(
+    scores: Tensor, chain: Chain, tags: Tensor, mask: Tensor, class_weights: Tensor
+) -> Tensor:
+    """Negative log-likelihood in which every token counts by the weight of its gold tag, nats, [B].
+
+    The chain rule p(y) = prod_t p(y_t | y_<t) is exact for a CRF, with
+    log p(y_t | y_{t-1}) = score(t) + log beta_t(y_t) - log beta_{t-1}(y_{t-1});
+    each factor is weighted. All weights 1 give the plain loss.
+
+    Args:
+        scores: Emission scores, nats, [B, T, K].
+        chain: Transition, start and end scores.
+        tags: Tag ids, [B, T].
+        mask: True at real tokens, right-padded, [B, T].
+        class_weights: Weight of each tag, non-negative, [K].
+    """
+    tags = tags.masked_fill(~mask, 0)
+    weights = class_weights.double()[tags] * mask
+    suffix = _log_suffix(scores.double(), chain, mask)  # log beta, [B, T, K]
+    beta = suffix.gather(2, tags[:, :, None])[:, :, 0]
+    emission = scores.double().gather(2, tags[:, :, None])[:, :, 0]
+    moves = chain.transitions.double()[tags[:, :-1], tags[:, 1:]]
+    start = chain.start.double()
+    log_z = torch.logsumexp(start + scores[:, 0].double() + suffix[:, 0], 1)
+    first = weights[:, 0] * (start[tags[:, 0]] + emission[:, 0] + beta[:, 0] - log_z)
+    rest = (moves + emission[:, 1:] + beta[:, 1:] - beta[:, :-1]).masked_fill(~mask[:, 1:], 0.0)
+    return -(first + (weights[:, 1:] * rest).sum(1))
+
+
+class Marginals(NamedTuple):
+    """Exact posterior of the chain given the sentence."""
+
+    log_partition: Tensor  # nats, [B]
+    unary: Tensor  # p(y_t = k), [B, T, K], 0 at padding
+    suffix: Tensor  # log of the summed weight of everything after token t given y_t = k, nats, [B, T, K]
+
+
+@torch.no_grad()
+def marginals(scores: Tensor, chain: Chain, mask: Tensor) -> Marginals:
+    """Unary marginals, and what makes the transition probabilities of the posterior (see `segments`).
+
+    Arguments and errors as in `log_partition`; everything returned is float64.
+    """
+    check_chain_input(scores, chain, mask)
+    scores = scores.double()
+    result = forward_backward(scores, chain, mask)
+    return Marginals(result.log_partition, result.unary(), _log_suffix(scores, chain, mask))
+
+
+@torch.no_grad()
+def segment_probability(
+    scores: Tensor,
+    chain: Chain,
+    mask: Tensor,
+    posterior: Marginals,
+    tags: Tensor,
+    segments: Tensor,
+    stop: Tensor,
+) -> Tensor:
+    """Exact posterior probability of stretches of a path, each with the event that it ends where it ends.
+
+    The posterior is a Markov chain with
+    p(y_t = j | y_{t-1} = i) = exp(transition_ij + score_tj + suffix_tj - suffix_{t-1,i}),
+    so the probability of a stretch is a unary marginal times such factors: equal to the
+    constrained over the unconstrained partition (Culotta and McCallum 2004).
+
+    Args:
+        scores: Emission scores, nats, [B, T, K].
+        chain: Transition, start and end scores.
+        mask: True at real tokens, right-padded, [B, T].
+        posterior: Their `marginals`.
+        tags: The path, [B, T].
+        segments: Sentence, first token, token after the last, [N, 3].
+        stop: Whether tag j (column) right after a stretch whose last tag is i (row) ends it, [K, K].
+
+    Returns:
+        Probabilities, [N], float64.
+    """
+    scores, transitions = scores.double(), chain.transitions.double()
+    sentence, first, after = segments.unbind(1)
+    pick = tags[:, :, None]
+    suffix = posterior.suffix.gather(2, pick)[:, :, 0]
+    emission = scores.gather(2, pick)[:, :, 0]
+    moves = torch.zeros_like(suffix)  # log p(y_t | y_{t-1}) along the path
+    moves[:, 1:] = transitions[tags[:, :-1], tags[:, 1:]] + emission[:, 1:] + suffix[:, 1:] - suffix[:, :-1]
+    along = moves.masked_fill(~mask, 0.0).cumsum(1)
+    inside = along[sentence, after - 1] - along[sentence, first]
+    begin = posterior.unary[sentence, first, tags[sentence, first]]
+    # The token after the stretch: summed over all tags that end it, nothing where the sentence ends.
+    goes_on = after < mask.sum(1)[sentence]
+    following = after.clamp(max=scores.shape[1] - 1)
+    last = tags[sentence, after - 1]
+    leave = transitions[last] + scores[sentence, following] + posterior.suffix[sentence, following]
+    leave = leave.masked_fill(~stop[last], float("-inf")).logsumexp(1) - suffix[sentence, after - 1]
+    return (begin * (inside + leave.masked_fill(~goes_on, 0.0)).exp()).clamp(max=1.0)
+
+
+def viterbi(scores: Tensor, chain: Chain, mask: Tensor) -> tuple[Tensor, Tensor]:
+    """The best tag path of each sentence (Viterbi 1967); ties go to the lower tag id at every step back.
+
+    The forward pass keeps values only; the way back looks up each predecessor as
+    argmax_i value[t-1, i] + transition[i, y_t], K candidates instead of K x K.
+
+    Args:
+        scores: Emission scores, nats, [B, T, K].
+        chain: Transition, start and end scores.
+        mask: True at real tokens, right-padded, [B, T].
+
+    Returns:
+        Tag ids [B, T], 0 at padding; the score of the path, nats, [B].
+    """
+    check_chain_input(scores, chain, mask)
+    steps = scores.shape[1]
+    incoming = chain.transitions.t().contiguous()  # row = tag moved to
+    emission = scores.transpose(0, 1).contiguous()
+    ends = mask.sum(1) - 1
+    value = chain.start + emission[0]
+    values = [value]
+    for t in range(1, steps):
+        value = (value[:, None, :] + incoming).amax(2) + emission[t]
+        values.append(value)
+    stacked = torch.stack(values, 1)  # [B, T, K]
+    last = stacked[torch.arange(len(scores)), ends] + chain.end
+    best, tag = last.max(1)
+    path = [tag]
+    for t in range(steps - 1, 0, -1):
+        previous = (values[t - 1] + incoming[tag]).argmax(1)
+        tag = torch.where(t <= ends, previous, tag)
+        path.append(tag)
+    return torch.stack(path[::-1], 1).masked_fill(~mask, 0), best
+
+
+def k_best(scores: Tensor, chain: Chain, mask: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """The k best tag paths of each sentence, best first (list Viterbi, Seshadri and Sundberg 1994).
+
+    Args:
+        scores: Emission scores, nats, [B, T, K].
+        chain: Transition, start and end scores.
+        mask: True at real tokens, right-padded, [B, T].
+        k: Paths a sentence, at least 1.
+
+    Returns:
+        Tag ids [B, k, T], 0 at padding; path scores, nats, [B, k], -inf where a sentence has
+        fewer than k possible paths.
+    """
+    check_chain_input(scores, chain, mask)
+    batch, steps, tags = scores.shape
+    value = scores.new_full((batch, tags, k), float("-inf"))  # the k best ways to reach each tag
+    value[:, :, 0] = chain.start + scores[:, 0]
+    pointers = []
+    values = [value]
+    for t in range(1, steps):
+        reach = value[:, :, :, None] + chain.transitions[:, None, :]  # [B, from, rank, to]
+        value, pointer = reach.flatten(1, 2).topk(k, dim=1)
+        value = value.transpose(1, 2) + scores[:, t, :, None]
+        pointers.append(pointer.transpose(1, 2).flatten(1))  # (to, rank) -> (from, rank)
+        values.append(value)
+    ends = mask.sum(1) - 1
+    last = torch.stack(values, 1)[torch.arange(batch), ends] + chain.end[:, None]
+    best, cell = last.flatten(1).topk(k, dim=1)  # cell = tag * k + rank
+    path = [cell // k]
+    for t in range(steps - 1, 0, -1):
+        cell = torch.where((t <= ends)[:, None], pointers[t - 1].gather(1, cell), cell)
+        path.append(cell // k)
+    return torch.stack(path[::-1], 2).masked_fill(~mask[:, None, :], 0), best
+
+
+def check_chain_input(scores: Tensor, chain: Chain, mask: Tensor) -> None:
+    """Raise `ValueError` with the actual shapes unless scores, chain and mask fit together."""
+    if scores.dim() != 3 or mask.shape != scores.shape[:2] or mask.dtype != torch.bool:
+        raise ValueError(
+            f"expected scores [B, T, K] and a bool mask [B, T], got {tuple(scores.shape)}, "
+            f"{tuple(mask.shape)}"
+        )
+    tags = scores.shape[2]
+    if chain.transitions.shape != (tags, tags) or chain.start.shape != (tags,) or chain.end.shape != (tags,):
+        raise ValueError(f"scores have {tags} tags, transitions are {tuple(chain.transitions.shape)}")
+    if not bool(mask[:, 0].all()) or bool((mask[:, 1:] & ~mask[:, :-1]).any()):
+        raise ValueError("the mask must be right-padded with at least one token a row")
+
+
+def _log_suffix(scores: Tensor, chain: Chain, mask: Tensor) -> Tensor:
+    """Log beta_t(k): the summed weight of everything after token t, given tag k there; nats, [B, T, K]."""
+    end = chain.end.double().expand(scores.shape[0], -1)
+    transitions = chain.transitions.double()
+    beta = end
+    suffix = [beta]
+    for t in range(scores.shape[1] - 2, -1, -1):
+        following = torch.logsumexp(transitions + (scores[:, t + 1] + beta)[:, None, :], 2)
+        beta = torch.where(mask[:, t + 1, None], following, end)
+        suffix.append(beta)
+    return torch.stack(suffix[::-1], 1)
+
+
+class _LogPartition(torch.autograd.Function):
+    """Log-partition whose gradient is the marginals (see `log_partition`)."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, scores: Tensor, transitions: Tensor, start: Tensor, end: Tensor, mask: Tensor
+    ) -> Tensor:
+        result = forward_backward(scores, Chain(transitions, start, end), mask)
+        ctx.result = result
+        ctx.kinds = scores.dtype, transitions.dtype
+        return result.log_partition
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        score_kind, chain_kind = ctx.kinds
+        unary = ctx.result.unary()
+        grad = grad.to(unary.dtype)
+        unary = unary * grad[:, None, None]
+        last = unary[torch.arange(len(unary)), ctx.result.ends]
+        edges = ctx.result.edges(grad)
+        return (
+            unary.to(score_kind),
+            edges.to(chain_kind),
+            unary[:, 0].sum(0).to(chain_kind),
+            last.sum(0).to(chain_kind),
+            None,
+        )

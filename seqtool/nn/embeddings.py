@@ -1,0 +1,126 @@
+"""Word vectors: learned ones, and pretrained ones read from the formats people have."""
+
+from __future__ import annotations
+
+import gzip
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy
+import torch
+from torch import Tensor, nn
+
+from seqtool.errors import DataError, UsageError
+from seqtool.files import storage_errors
+
+Row = tuple[str, numpy.ndarray]
+
+
+def uniform_embedding(rows: int, width: int, padding: int | None = None) -> nn.Embedding:
+    """An embedding uniform in +-sqrt(3 / width): each component has variance 1 / width.
+
+    Args:
+        rows: Symbols.
+        width: Of a vector.
+        padding: The symbol whose vector is and stays 0.
+    """
+    bound = (3 / width) ** 0.5
+    embedding = nn.Embedding(rows, width, padding_idx=padding)
+    nn.init.uniform_(embedding.weight, -bound, bound)
+    if padding is not None:
+        nn.init.zeros_(embedding.weight[padding])
+    return embedding
+
+
+def pretrained_rows(path: Path, wanted: Mapping[str, int]) -> tuple[Tensor, Tensor]:
+    """Vectors of the wanted words; the file is read once and only their rows are kept.
+
+    Args:
+        path: GloVe or fastText text, word2vec text (with a header line) or word2vec binary
+            (`.bin`), each also as `.gz`.
+        wanted: Word to row number. A word that is missing takes the vector of its lower-cased form.
+
+    Returns:
+        The vectors [len(wanted), D], 0 where there is none, and which rows were found, bool.
+
+    Raises:
+        UsageError: no such file.
+        DataError: a row of another width, or not a number, with its line.
+    """
+    if not path.is_file():
+        raise UsageError(f"{path}: no such file of word vectors")
+    lowered: dict[str, list[int]] = {}
+    for word, row in wanted.items():
+        lowered.setdefault(word.lower(), []).append(row)
+    exact: dict[int, numpy.ndarray] = {}
+    fallback: dict[int, numpy.ndarray] = {}
+    width = 0
+    with storage_errors(path), _open(path) as file:
+        for word, vector in _rows(file, path):
+            width = len(vector)
+            if word in wanted:
+                exact.setdefault(wanted[word], vector)
+            for row in lowered.get(word, ()):
+                fallback.setdefault(row, vector)
+    if not width:
+        raise DataError(f"{path}: no word vectors in it")
+    found = fallback | exact
+    vectors = torch.zeros(len(wanted), width)
+    for row, vector in found.items():
+        vectors[row] = torch.from_numpy(numpy.array(vector, dtype=numpy.float32))
+    return vectors, torch.tensor([row in found for row in range(len(wanted))], dtype=torch.bool)
+
+
+def _open(path: Path) -> BinaryIO:
+    # gzip.open's declared type is wider than what mode "rb" gives.
+    return gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb")  # type: ignore[return-value]
+
+
+def _rows(file: BinaryIO, path: Path) -> Iterator[Row]:
+    binary = path.name.removesuffix(".gz").endswith(".bin")
+    first = file.readline()
+    header = first.split()
+    if binary:
+        if len(header) != 2 or not all(part.isdigit() for part in header):
+            raise DataError(f"{path}:1: expected word2vec's header `COUNT WIDTH`")
+        return _binary_rows(file, path, int(header[0]), int(header[1]))
+    return _text_rows(file, path, first)
+
+
+def _text_rows(file: BinaryIO, path: Path, first: bytes) -> Iterator[Row]:
+    header = first.split()
+    is_header = len(header) == 2 and all(part.isdigit() for part in header)
+    width = int(header[1]) if is_header else 0
+    lines = file if is_header else _chain(first, file)
+    for number, line in enumerate(lines, 2 if is_header else 1):
+        parts = line.rstrip().split(b" ")
+        width = width or len(parts) - 1
+        # A few words of published GloVe files contain spaces: the vector is the last `width` fields.
+        word = b" ".join(parts[:-width]).decode("utf-8", "replace") if width else ""
+        try:
+            vector = numpy.array(parts[-width:], dtype=numpy.float32)
+        except ValueError:
+            vector = numpy.empty(0, dtype=numpy.float32)
+        if len(vector) != width or not word or not numpy.isfinite(vector).all():
+            raise DataError(f"{path}:{number}: expected a word and {width} numbers")
+        yield word, vector
+
+
+def _chain(first: bytes, file: BinaryIO) -> Iterator[bytes]:
+    yield first
+    yield from file
+
+
+def _binary_rows(file: BinaryIO, path: Path, count: int, width: int) -> Iterator[Row]:
+    for number in range(count):
+        word = bytearray()
+        while (byte := file.read(1)) not in (b" ", b""):
+            if byte != b"\n":  # some writers end each row with a line feed
+                word += byte
+            if len(word) > 10_000:
+                raise DataError(f"{path}: word {number + 1} has no end; not word2vec's binary format")
+        raw = file.read(4 * width)
+        if len(raw) != 4 * width:
+            raise DataError(f"{path}: ends in the middle of word {number + 1} of {count}")
+        yield word.decode("utf-8", "replace"), numpy.frombuffer(raw, dtype="<f4")

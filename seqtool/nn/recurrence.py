@@ -1,0 +1,107 @@
+"""Cells over time: one direction, both directions, stacked.
+
+A batch is right-padded. The backward direction reads each sentence turned round within its
+own length, so it starts at the true end, and both directions are plain forward runs of the
+library's fused kernel. On a CPU that is up to twice as fast as packed sequences, whose
+kernel goes step by step; batches hold sentences of nearly equal length, so there is little
+padding to compute.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from seqtool.nn.cells import CELLS, Cell, State
+from seqtool.nn.forward_backward import turn_round
+from seqtool.nn.regularization import LockedDropout
+
+
+def run_cell(cell: Cell, inputs: Tensor, state: State | None = None) -> tuple[Tensor, State]:
+    """All steps of a cell, by its fused kernel where it has one.
+
+    Args:
+        cell: With inputs of width I and outputs of width H.
+        inputs: [B, T, I].
+        state: Before the first step; zeros when None.
+
+    Returns:
+        Outputs [B, T, H] and the state after the last step.
+    """
+    if state is None:
+        state = cell.initial(len(inputs), inputs)
+    fused = cell.fused()
+    return run_cell_plainly(cell, inputs, state) if fused is None else fused(inputs, state)
+
+
+def run_cell_plainly(cell: Cell, inputs: Tensor, state: State) -> tuple[Tensor, State]:
+    """`run_cell` as the textbook has it, one step after the other: the reference for the fused kernels."""
+    outputs = []
+    for projected in cell.project(inputs).unbind(1):
+        state = cell.step(projected, state)
+        outputs.append(state[0])
+    return torch.stack(outputs, 1), state
+
+
+class Bidirectional(nn.Module):
+    """A cell in each direction, outputs side by side (Schuster and Paliwal 1997).
+
+    Args:
+        cell: Name in `CELLS`.
+        inputs: Width I of an input.
+        hidden: Width H of each direction.
+    """
+
+    def __init__(self, cell: str, inputs: int, hidden: int) -> None:
+        super().__init__()
+        self.ahead = CELLS[cell](inputs, hidden)
+        self.back = CELLS[cell](inputs, hidden)
+
+    def forward(self, inputs: Tensor, lengths: Tensor) -> Tensor:
+        """[B, T, I] and lengths [B] to [B, T, 2H]; what stands at padding is undefined."""
+        ahead, _ = run_cell(self.ahead, inputs)
+        back, _ = run_cell(self.back, turn_round(inputs, lengths))
+        return torch.cat([ahead, turn_round(back, lengths)], 2)
+
+    def final(self, inputs: Tensor, lengths: Tensor) -> Tensor:
+        """The last output of each direction, at the true ends, [B, 2H]."""
+        rows = torch.arange(len(inputs), device=inputs.device)
+        ahead, _ = run_cell(self.ahead, inputs)
+        back, _ = run_cell(self.back, turn_round(inputs, lengths))
+        return torch.cat([ahead[rows, lengths - 1], back[rows, lengths - 1]], 1)
+
+
+class BidirectionalStack(nn.Module):
+    """Bidirectional layers on top of each other, with locked dropout between them.
+
+    Args:
+        cell: Name in `CELLS`.
+        inputs: Width I of an input.
+        hidden: Width H of each direction.
+        layers: How many, at least 1.
+        dropout: Probability of the locked dropout before each layer but the first.
+        residual: Whether every layer but the first adds its input to its output.
+    """
+
+    def __init__(
+        self, *, cell: str, inputs: int, hidden: int, layers: int, dropout: float, residual: bool
+    ) -> None:
+        super().__init__()
+        widths = [inputs] + [2 * hidden] * (layers - 1)
+        self.layers = nn.ModuleList(Bidirectional(cell, width, hidden) for width in widths)
+        self.dropout = LockedDropout(dropout)
+        self.residual = residual
+        self.outputs = 2 * hidden
+
+    def forward(self, inputs: Tensor, mask: Tensor) -> Tensor:
+        """[B, T, I] and a right-padded mask [B, T] to [B, T, 2H], 0 at padding.
+
+        Whatever stands at padding, NaN included, changes neither outputs nor gradients.
+        """
+        lengths = mask.sum(1)
+        padding = ~mask[:, :, None]
+        values = inputs.masked_fill(padding, 0.0)
+        for number, layer in enumerate(self.layers):
+            outputs = layer(self.dropout(values) if number else values, lengths).masked_fill(padding, 0.0)
+            values = values + outputs if self.residual and number else outputs
+        return values

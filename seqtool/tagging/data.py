@@ -1,0 +1,269 @@
+"""Annotated files to sentences in the model's own scheme, with every fact worth reporting."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Literal, cast
+
+from seqtool.errors import DataError, UsageError
+from seqtool.files import digest
+from seqtool.tagging.settings import DataSettings, TaggerSettings
+from seqtool.text import hub, tagscheme
+from seqtool.text.columns import ColumnFormat, TaggedSentence, detect_format, read_sentences
+from seqtool.text.tagscheme import Scheme
+
+MODEL_SCHEME: Scheme = "iobes"  # a little better than IOB2 (Ratinov and Roth 2009, section 4)
+HELD_OUT = 0.1  # of the training part, its end, when there is no dev part
+DATA_VARIABLE = "SEQTOOL_DATA"
+PartName = Literal["train", "dev", "test"]
+PARTS: tuple[PartName, ...] = ("train", "dev", "test")
+
+
+@dataclass(frozen=True)
+class Part:
+    """One part of a data set, tags as in the file."""
+
+    name: str  # train, dev or test
+    sentences: tuple[TaggedSentence, ...]
+    source: str
+    digest: str  # SHA-256 of the file; the pinned revision for a hub id
+    layout: str  # how the file is laid out, for people
+
+
+@dataclass(frozen=True)
+class TaggingData:
+    """The parts of a data set, tags in the scheme of the model (None for parts of speech)."""
+
+    parts: dict[str, Part]
+    file_scheme: Scheme | None
+    warnings: tuple[str, ...] = ()
+    scheme: Scheme | None = field(default=MODEL_SCHEME)
+
+    @property
+    def train(self) -> tuple[TaggedSentence, ...]:
+        """Sentences of the training part."""
+        return self.parts["train"].sentences
+
+    @property
+    def dev(self) -> tuple[TaggedSentence, ...]:
+        """Sentences of the development part."""
+        return self.parts["dev"].sentences
+
+    def fingerprint(self) -> dict[str, str]:
+        """Digest of each part, for the manifest and for `--resume`."""
+        return {name: part.digest for name, part in self.parts.items()}
+
+    def describe(self) -> list[str]:
+        """One line a part, for people."""
+        lines = []
+        for part in self.parts.values():
+            tokens = sum(len(sentence.tokens) for sentence in part.sentences)
+            lines.append(f"{part.name}: {len(part.sentences)} sentences, {tokens} tokens, {part.source}")
+        layouts = dict.fromkeys(part.layout for part in self.parts.values())
+        lines.append("layout: " + "; ".join(layouts))
+        lines.append(f"tags: {self.file_scheme or 'one a token, no spans'}")
+        return lines
+
+
+def locate(data: DataSettings, folder: Path) -> DataSettings:
+    """Data settings with absolute paths: a resolved recipe means the same files from anywhere.
+
+    Named files go first, then `local` where $SEQTOOL_DATA holds its folder, then the hub.
+
+    Args:
+        data: As in the recipe.
+        folder: What its relative paths are relative to.
+    """
+    names: dict[str, str | None] = {part: getattr(data, part) for part in PARTS}
+    if data.train is None:
+        root = os.environ.get(DATA_VARIABLE)
+        below = Path(root) / data.local.folder if root and data.local is not None else None
+        if below is None or not below.is_dir():
+            return data
+        folder, names = below, {part: getattr(data.local, part) for part in PARTS}
+    paths = {part: str((folder / name).resolve()) for part, name in names.items() if name is not None}
+    return data.model_copy(update={**paths, "local": None, "hub": None})
+
+
+def load_training_data(settings: TaggerSettings) -> TaggingData:
+    """Train and dev (held out of train when there is none), checked and converted.
+
+    Raises:
+        UsageError: a file is missing, or the recipe's data cannot be had here.
+        DataError: a file is not what it should be, with file and line.
+    """
+    parts = {"train": read_part(settings.data, "train")}
+    warnings = []
+    if settings.data.dev is not None or settings.data.hub is not None:
+        dev = read_part(settings.data, "dev")
+    else:
+        parts["train"], dev = hold_out(parts["train"])
+        warnings.append(
+            f"no dev file: the last {len(dev.sentences)} of the training sentences are held out for it"
+        )
+    parts["dev"] = dev
+    data = harmonise(
+        parts, spans=settings.task == "ner", scheme=settings.data.scheme, repair=settings.data.repair
+    )
+    train, dropped = _without_long(data.parts["train"], settings.data.max_length)
+    if dropped:
+        warnings.append(
+            f"{dropped} training sentences of more than {settings.data.max_length} tokens left out"
+        )
+    if not train.sentences:
+        raise DataError(f"{train.source}: no training sentence of at most {settings.data.max_length} tokens")
+    return replace(data, parts={**data.parts, "train": train}, warnings=(*warnings, *data.warnings))
+
+
+def load_part(settings: TaggerSettings, name: PartName) -> TaggingData:
+    """One part (test, say) of the recipe's data, checked and converted; errors as `load_training_data`."""
+    part = read_part(settings.data, name)
+    columns = settings.data
+    return harmonise({name: part}, spans=settings.task == "ner", scheme=columns.scheme, repair=columns.repair)
+
+
+def read_part(data: DataSettings, name: PartName) -> Part:
+    """One part as it stands in its file or on the hub.
+
+    Raises:
+        UsageError: the recipe names no such part, or its file is missing.
+        DataError: it cannot be read, or holds no sentence.
+    """
+    path: str | None = getattr(data, name)
+    if path is not None:
+        return read_file(Path(path), name, data)
+    if data.hub is not None and data.train is None:
+        sentences = tuple(hub.read_hub(data.hub, name))
+        return Part(name, sentences, f"hub {data.hub.id}", f"revision {data.hub.revision}", "hub columns")
+    if data.local is not None and data.hub is None:
+        raise UsageError(
+            f"the recipe's data is {data.local.folder}/ below ${DATA_VARIABLE}; set that variable"
+        )
+    raise UsageError(f"the recipe names no {name} data; give it with --{name} FILE")
+
+
+def read_file(path: Path, name: str, data: DataSettings) -> Part:
+    """An annotated file as a part; errors as `read_part`."""
+    layout = detect_format(
+        path, token=data.token_column, tag=data.tag_column, features=tuple(data.feature_columns)
+    )
+    sentences = tuple(read_sentences(path, layout))
+    if not sentences:
+        raise DataError(f"{path}: no sentences in it")
+    _require_tags(sentences, path, layout)
+    return Part(name, sentences, str(path), digest(path), layout.describe())
+
+
+def harmonise(parts: dict[str, Part], *, spans: bool, scheme: str, repair: bool) -> TaggingData:
+    """Detect and check the tag scheme over all parts, repair on request, convert to the model's.
+
+    Args:
+        parts: As read.
+        spans: False for parts of speech, which stay as they are.
+        scheme: auto, or the scheme of the files.
+        repair: Whether to repair invalid sequences.
+
+    Raises:
+        DataError: mixed schemes, or a sequence that is invalid in the scheme, with its line.
+    """
+    if not spans:
+        return TaggingData(parts, None, scheme=None)
+    everything = [s.tags for part in parts.values() for s in part.sentences if s.tags]
+    found: Scheme = tagscheme.detect_scheme(everything) if scheme == "auto" else cast(Scheme, scheme)
+    warnings, converted, repaired = [], {}, 0
+    for name, part in parts.items():
+        sentences, changed = _to_model_scheme(part.sentences, found, repair)
+        converted[name] = replace(part, sentences=sentences)
+        repaired += changed
+    if repaired:
+        warnings.append(f"{repaired} tags repaired to valid {found} sequences")
+    return TaggingData(converted, found, tuple(warnings))
+
+
+def hold_out(train: Part) -> tuple[Part, Part]:
+    """Train without its last tenth, and that tenth as dev.
+
+    Raises:
+        DataError: fewer than two sentences.
+    """
+    count = max(1, round(len(train.sentences) * HELD_OUT))
+    if len(train.sentences) < 2:
+        raise DataError(f"{train.source}: one sentence cannot be split into train and dev; give --dev")
+    kept, held = train.sentences[:-count], train.sentences[-count:]
+    return replace(train, sentences=kept), replace(train, name="dev", sentences=held)
+
+
+def tag_inventory(sentences: Iterable[TaggedSentence], scheme: Scheme | None) -> list[str]:
+    """The tags that a model of these sentences can give: all of each entity type, or all that occur."""
+    alternatives = Counter(
+        part
+        for s in sentences
+        for tag in s.tags or ()
+        for part in tag.split("|")
+        if part != tagscheme.UNKNOWN
+    )
+    if scheme is None:
+        return sorted(alternatives)
+    types = {tag.split("-", 1)[1] if "-" in tag else "" for tag in alternatives if tag != "O"}
+    return tagscheme.inventory(types, scheme)
+
+
+def unseen_tags(part: Part, known: set[str]) -> dict[str, int]:
+    """Tags of a part that training never showed, with their counts; partial tags aside."""
+    counts = Counter(
+        tag
+        for s in part.sentences
+        for tag in s.tags or ()
+        if tag not in known and not tagscheme.is_partial(tag)
+    )
+    return dict(counts)
+
+
+def _require_tags(sentences: Iterable[TaggedSentence], path: Path, layout: ColumnFormat) -> None:
+    for sentence in sentences:
+        if sentence.tags is None:
+            raise DataError(f"{path}:{sentence.line}: no tags ({layout.describe()}); training needs them")
+
+
+def _to_model_scheme(
+    sentences: Iterable[TaggedSentence], scheme: Scheme, repair: bool
+) -> tuple[tuple[TaggedSentence, ...], int]:
+    result, repaired = [], 0
+    for sentence, tags in _with_tags(sentences):
+        if any(map(tagscheme.is_partial, tags)):
+            result.append(replace(sentence, tags=_converted_partial(sentence, tags, scheme)))
+            continue
+        problem = tagscheme.first_problem(tags, scheme)
+        if problem is not None:
+            position, reason = problem
+            if not repair:
+                line = sentence.line + position
+                raise DataError(
+                    f"{sentence.source}:{line}: invalid {scheme} sequence: {reason}; "
+                    "--repair fixes such tags, --scheme names another scheme"
+                )
+            tags, changed = tagscheme.repair(tags, scheme)
+            repaired += changed
+        result.append(replace(sentence, tags=tuple(tagscheme.convert(tags, scheme, MODEL_SCHEME))))
+    return tuple(result), repaired
+
+
+def _converted_partial(sentence: TaggedSentence, tags: list[str], scheme: Scheme) -> tuple[str, ...]:
+    try:
+        return tuple(tagscheme.convert_partial(tags, scheme, MODEL_SCHEME))
+    except DataError as error:
+        raise DataError(f"{sentence.source}:{sentence.line}: {error}") from error
+
+
+def _with_tags(sentences: Iterable[TaggedSentence]) -> Iterator[tuple[TaggedSentence, list[str]]]:
+    for sentence in sentences:
+        yield sentence, list(sentence.tags or ())
+
+
+def _without_long(part: Part, limit: int) -> tuple[Part, int]:
+    kept = tuple(sentence for sentence in part.sentences if len(sentence.tokens) <= limit)
+    return replace(part, sentences=kept), len(part.sentences) - len(kept)

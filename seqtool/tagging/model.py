@@ -1,0 +1,243 @@
+"""The network of a tagger: form vectors, a bidirectional recurrent encoder, tag scores, a CRF."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from seqtool.nn.characters import CharacterCNN, CharacterRNN
+from seqtool.nn.crf import (
+    LinearChainCRF,
+    negative_log_likelihood,
+    partial_negative_log_likelihood,
+    viterbi,
+    weighted_negative_log_likelihood,
+)
+from seqtool.nn.embeddings import uniform_embedding
+from seqtool.nn.losses import LossSum
+from seqtool.nn.recurrence import BidirectionalStack
+from seqtool.nn.regularization import LockedDropout, drop_words
+from seqtool.tagging.encoding import Batch, Vocabularies
+from seqtool.tagging.forms import Forms
+from seqtool.tagging.settings import ModelSettings
+from seqtool.text.tagscheme import Scheme, allowed_transitions
+
+
+class Sizes(NamedTuple):
+    """How many symbols of each kind the network knows."""
+
+    words: int
+    characters: int
+    shapes: int
+    features: tuple[int, ...]
+    tags: int
+
+    @classmethod
+    def of(cls, vocabularies: Vocabularies) -> Sizes:
+        """Those of some vocabularies."""
+        return cls(
+            len(vocabularies.words),
+            len(vocabularies.characters),
+            len(vocabularies.shapes),
+            tuple(map(len, vocabularies.features)),
+            len(vocabularies.tags),
+        )
+
+
+class FormEncoder(nn.Module):
+    """A vector for each distinct form: its word, its characters, its shape.
+
+    Args:
+        sizes: Of the vocabularies.
+        settings: Widths and dropout.
+
+    The word is replaced by the unknown word now and then in training, more often when it
+    was seen once: that trains the vector which unseen words will get.
+    """
+
+    drop: Tensor
+
+    def __init__(self, sizes: Sizes, settings: ModelSettings) -> None:
+        super().__init__()
+        self.words = _embedding(sizes.words, settings.word_embedding)
+        self.shapes = _embedding(sizes.shapes, settings.shape_embedding)
+        self.characters = _character_encoder(sizes.characters, settings)
+        # Probability of dropping each word; only training reads it, so no model folder holds it.
+        self.register_buffer("drop", torch.zeros(sizes.words), persistent=False)
+        widths = (settings.word_embedding, settings.shape_embedding, getattr(self.characters, "outputs", 0))
+        self.outputs = sum(widths)
+
+    def forward(self, forms: Forms) -> Tensor:
+        """Forms of a batch to vectors [W, outputs]."""
+        parts = []
+        if self.words is not None:
+            words = forms.words
+            if self.training:
+                words = drop_words(words, self.drop[words], unknown=0)
+            parts.append(self.words(words))
+        if self.characters is not None:
+            parts.append(self.characters(forms.characters, forms.lengths))
+        if self.shapes is not None:
+            parts.append(self.shapes(forms.shapes))
+        return torch.cat([part.float() for part in parts], 1)
+
+    def set_word_dropout(self, vocabularies: Vocabularies, settings: ModelSettings) -> None:
+        """Take the probabilities from the counts of the training part."""
+        for number, word in enumerate(vocabularies.words.symbols):
+            once = vocabularies.word_counts.get(word, 0) == 1
+            self.drop[number] = settings.singleton_dropout if once else settings.word_dropout
+
+
+class Tagger(nn.Module):
+    """BiLSTM-CRF (Huang et al. 2015; Lample et al. 2016; Ma and Hovy 2016) and its relatives.
+
+    Args:
+        sizes: Of the vocabularies.
+        settings: The network's.
+        tags: Tag names in the order of their ids.
+        scheme: Their scheme; None for tags without spans, where everything may follow everything.
+    """
+
+    def __init__(
+        self, sizes: Sizes, settings: ModelSettings, tags: tuple[str, ...], scheme: Scheme | None
+    ) -> None:
+        super().__init__()
+        self.forms = FormEncoder(sizes, settings)
+        self.features = nn.ModuleList(
+            uniform_embedding(size, settings.feature_embedding) for size in sizes.features
+        )
+        self.dropout = LockedDropout(settings.dropout)
+        self.encoder = BidirectionalStack(
+            cell=settings.cell,
+            inputs=self.forms.outputs + settings.feature_embedding * len(sizes.features),
+            hidden=settings.hidden,
+            layers=settings.layers,
+            dropout=settings.dropout,
+            residual=settings.residual,
+        )
+        self.output = nn.Linear(self.encoder.outputs, sizes.tags)
+        nn.init.xavier_uniform_(self.output.weight)
+        nn.init.zeros_(self.output.bias)
+        self.crf = LinearChainCRF(*_constraints(tags, scheme), learned=settings.output == "crf")
+        self.is_crf = settings.output == "crf"
+
+    def scores(self, batch: Batch) -> Tensor:
+        """Emission scores, nats, float32 (float64 for a float64 model), [B, T, K]."""
+        return self.scores_of(self.forms(batch.forms)[batch.rows], batch.features, batch.mask)
+
+    def scores_of(self, vectors: Tensor, features: tuple[Tensor, ...], mask: Tensor) -> Tensor:
+        """`scores` from form vectors that are already there, [B, T, D]."""
+        columns = [embed(ids) for embed, ids in zip(self.features, features, strict=True)]
+        inputs = torch.cat([vectors, *columns], 2) if columns else vectors
+        encoded = self.encoder(self.dropout(inputs), mask)
+        # The last product stays in full precision: half precision has three digits, scores need more.
+        with torch.autocast(encoded.device.type, enabled=False):
+            scores: Tensor = self.output(self.dropout(encoded.to(self.output.weight.dtype)))
+            return scores
+
+    def loss(
+        self, batch: Batch, *, label_smoothing: float = 0.0, class_weights: Tensor | None = None
+    ) -> LossSum:
+        """Summed negative log-likelihood of the batch, per token of it.
+
+        Args:
+            batch: With tags.
+            label_smoothing: Share of the target spread over all tags (softmax only).
+            class_weights: Weight of each tag, [K]; None = all 1.
+
+        Raises:
+            ValueError: class weights and partial annotation together have no defined loss.
+        """
+        assert batch.tags is not None, "a loss needs tags"
+        scores = self.scores(batch)
+        count = int(batch.mask.sum())
+        with torch.autocast(scores.device.type, enabled=False):
+            if not self.is_crf:
+                return LossSum(_softmax_loss(scores, batch, label_smoothing, class_weights), count, "token")
+            chain = self.crf.chain()
+            if batch.possible is not None:
+                if class_weights is not None:
+                    raise ValueError("class weights need full annotation, and a sentence is partial")
+                losses = partial_negative_log_likelihood(scores, chain, batch.possible, batch.mask)
+            elif class_weights is not None:
+                losses = weighted_negative_log_likelihood(
+                    scores, chain, batch.tags, batch.mask, class_weights
+                )
+            else:
+                losses = negative_log_likelihood(scores, chain, batch.tags, batch.mask)
+        return LossSum(losses.sum(), count, "token")
+
+    def decode(self, scores: Tensor, mask: Tensor) -> Tensor:
+        """The best tag path under the constraints, ids [B, T], 0 at padding."""
+        return viterbi(scores, self.crf.chain(), mask)[0]
+
+    def load_pretrained(self, vectors: Tensor, found: Tensor, *, freeze: bool) -> None:
+        """Put pretrained vectors into the rows that were found, scaled as the fresh ones are.
+
+        Args:
+            vectors: [words, word_embedding].
+            found: Which rows to take, [words], bool.
+            freeze: Whether the whole table stays as it is from now on.
+        """
+        assert self.forms.words is not None
+        weight = self.forms.words.weight
+        with torch.no_grad():
+            taken = vectors[found]
+            scale = weight.std() / taken.std().clamp(min=1e-8) if len(taken) else 1.0
+            weight[found] = (taken * scale).to(weight)
+        weight.requires_grad_(not freeze)
+
+
+def class_weights(
+    weights: Mapping[str, float], tags: tuple[str, ...], scheme: Scheme | None
+) -> Tensor | None:
+    """The weight of each tag from weights of entity types or whole tags, [K]; None when there are none."""
+    if not weights:
+        return None
+    types = tags if scheme is None else [tag.split("-", 1)[-1] for tag in tags]
+    values = [weights.get(tag, weights.get(kind, 1.0)) for tag, kind in zip(tags, types, strict=True)]
+    return torch.tensor(values)
+
+
+def _embedding(rows: int, width: int) -> nn.Embedding | None:
+    if width == 0:
+        return None
+    return uniform_embedding(rows, width)
+
+
+def _character_encoder(characters: int, settings: ModelSettings) -> CharacterCNN | CharacterRNN | None:
+    if settings.characters == "none":
+        return None
+    if settings.characters == "rnn":
+        return CharacterRNN(
+            settings.cell, characters, settings.character_embedding, settings.character_hidden
+        )
+    widths = tuple(settings.character_widths)
+    return CharacterCNN(characters, settings.character_embedding, settings.character_filters, widths)
+
+
+def _constraints(tags: tuple[str, ...], scheme: Scheme | None) -> tuple[Tensor, Tensor, Tensor]:
+    if scheme is None:
+        every = torch.ones(len(tags), dtype=torch.bool)
+        return every.expand(len(tags), -1).clone(), every, every
+    pairs, start, end = allowed_transitions(tags, scheme)
+    return torch.tensor(pairs), torch.tensor(start), torch.tensor(end)
+
+
+def _softmax_loss(
+    scores: Tensor, batch: Batch, label_smoothing: float, class_weights: Tensor | None
+) -> Tensor:
+    real = scores[batch.mask]
+    if batch.possible is not None:  # all tags that the annotation leaves possible count together
+        possible = batch.possible[batch.mask]
+        together = real.masked_fill(~possible, float("-inf")).logsumexp(1)
+        return (real.logsumexp(1) - together).sum()
+    assert batch.tags is not None
+    weight = None if class_weights is None else class_weights.to(real)
+    return functional.cross_entropy(
+        real, batch.tags[batch.mask], weight=weight, label_smoothing=label_smoothing, reduction="sum"
+    )

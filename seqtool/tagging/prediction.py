@@ -1,0 +1,373 @@
+"""A trained tagger at work: sentences in, tags and exact confidences out, the same whatever the batch."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, cast
+
+import numpy
+import torch
+from torch import Tensor
+
+from seqtool.errors import ModelError
+from seqtool.nn.crf import k_best, marginals, segment_probability, viterbi
+from seqtool.settings import validate
+from seqtool.tagging.encoding import Corpus, Vocabularies, encode
+from seqtool.tagging.model import Sizes, Tagger
+from seqtool.tagging.settings import DataSettings, ModelSettings, VocabularySettings
+from seqtool.text import tagscheme
+from seqtool.text.batching import prediction_batches
+from seqtool.text.columns import TaggedSentence
+from seqtool.text.tagscheme import Scheme, Span
+from seqtool.training.devices import resolve_device, resolve_precision
+from seqtool.training.modelfolder import ModelFolder, load_model_folder, save_model_folder
+from seqtool.training.tensorfile import model_tensors, restore_weights
+
+TASKS = ("ner", "pos")
+BATCH_TOKENS = 4096
+CACHED_FORMS = 60_000  # form vectors kept between batches; then the cache starts afresh
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a tagger says of one sentence; confidences only when asked for."""
+
+    tags: list[str]  # in the scheme of the training files
+    spans: list[Span]  # empty for a tagger without spans
+    span_confidence: list[float] | None = None  # exact posterior of each span
+    token_confidence: list[float] | None = None  # exact marginal of each tag
+    alternatives: list[tuple[list[str], float]] | None = None  # k best: tags, posterior of the whole path
+
+
+@dataclass(frozen=True)
+class TaggerDescription:
+    """What a model folder says of a tagger beside weights and vocabularies."""
+
+    task: str
+    name: str
+    model: ModelSettings
+    vocabulary: VocabularySettings
+    scheme: Scheme | None  # of the training files
+    model_scheme: Scheme | None  # of the tag inventory
+    data: DataSettings  # how the columns of the training files were laid out
+    entity_bias: float = 0.0  # nats added to every tag but O before the search
+
+    def to_config(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        layout = self.data.model_dump(include={"token_column", "tag_column", "feature_columns"})
+        return {
+            "name": self.name,
+            "model": self.model.model_dump(),
+            "vocabulary": self.vocabulary.model_dump(),
+            "scheme": self.scheme,
+            "model_scheme": self.model_scheme,
+            "columns": layout,
+            "entity_bias": self.entity_bias,
+        }
+
+    @classmethod
+    def from_config(cls, task: str, config: dict[str, Any], where: str) -> TaggerDescription:
+        """The inverse of `to_config`.
+
+        Raises:
+            ModelError: something is missing or not what it should be.
+        """
+        try:
+            return cls(
+                task,
+                str(config["name"]),
+                validate(ModelSettings, config["model"], where),
+                validate(VocabularySettings, config["vocabulary"], where),
+                _scheme(config["scheme"]),
+                _scheme(config["model_scheme"]),
+                validate(DataSettings, config["columns"], where),
+                float(config["entity_bias"]),
+            )
+        except Exception as error:
+            raise ModelError(f"{where}: damaged or foreign: {error}") from error
+
+
+class TaggerModel:
+    """A tagger ready to use.
+
+    Args:
+        network: With its weights.
+        vocabularies: Of the network.
+        description: The rest.
+        training_entities: (type, surface) of the entities of the training part.
+        device: Where it runs.
+        precision: float32, or bfloat16 for the encoder.
+    """
+
+    def __init__(
+        self,
+        network: Tagger,
+        vocabularies: Vocabularies,
+        description: TaggerDescription,
+        *,
+        training_entities: set[tuple[str, str]],
+        device: torch.device,
+        precision: torch.dtype,
+    ) -> None:
+        self.network = network.to(device).eval()
+        self.vocabularies = vocabularies
+        self.description = description
+        self.training_entities = training_entities
+        self.device = device
+        self.precision = precision
+        self._table = vocabularies.form_table(description.vocabulary)
+        self._vectors = torch.empty(0, network.forms.outputs, device=device)
+        self._output_tags = self._tags_as_in_the_files()
+        self._outside = vocabularies.tags.id("O") if "O" in vocabularies.tags else None
+
+    @property
+    def scheme(self) -> Scheme | None:
+        """Tag scheme of what `tag` returns: that of the training files; None for parts of speech."""
+        return self.description.scheme
+
+    def tag(self, sentences: Iterable[Sequence[str]]) -> list[list[str]]:
+        """Tags of tokenised sentences, one a token.
+
+        Raises:
+            DataError: the model reads extra columns, which plain tokens do not have.
+        """
+        plain = [TaggedSentence(tuple(tokens)) for tokens in sentences]
+        return [prediction.tags for prediction in self.predict(plain)]
+
+    def predict(
+        self,
+        sentences: Sequence[TaggedSentence],
+        *,
+        confidence: bool = False,
+        min_confidence: float = 0.0,
+        kbest: int = 0,
+        batch_tokens: int = BATCH_TOKENS,
+    ) -> list[Prediction]:
+        """Tag sentences.
+
+        Args:
+            sentences: Tokens, with the extra columns that the model reads; empty ones stay empty.
+            confidence: Whether to compute exact confidences of spans and tokens.
+            min_confidence: Spans with a lower confidence are taken back, in [0, 1].
+            kbest: How many whole paths to give with their posterior; 0 = none.
+            batch_tokens: Padded tokens a batch; a longer sentence is a batch of its own.
+
+        Raises:
+            DataError: a sentence lacks a column that the model reads.
+        """
+        result: list[Prediction] = [Prediction([], [], *(([], []) if confidence else ()))] * len(sentences)
+        filled = [i for i, sentence in enumerate(sentences) if sentence.tokens]
+        corpus = self._encode([sentences[i] for i in filled])
+        for part in prediction_batches(corpus.lengths, budget=batch_tokens):
+            scores, mask = self._scores(corpus, part)
+            predictions = self._predict_batch(scores, mask, confidence or min_confidence > 0, kbest)
+            for position, prediction in zip(part, predictions, strict=True):
+                if min_confidence > 0:
+                    prediction = self._without_doubtful(prediction, min_confidence)
+                result[filled[position]] = prediction
+        return result
+
+    @torch.inference_mode()
+    def score_batches(
+        self, sentences: Sequence[TaggedSentence], batch_tokens: int = BATCH_TOKENS
+    ) -> Iterable[tuple[list[int], Tensor, Tensor]]:
+        """Emission scores of non-empty sentences, a batch at a time: positions, [B, T, K], mask [B, T]."""
+        corpus = self._encode(sentences)
+        for part in prediction_batches(corpus.lengths, budget=batch_tokens):
+            scores, mask = self._scores(corpus, part)
+            yield part, scores, mask
+
+    def save(self, path: Path, *, card: str) -> None:
+        """Write a self-contained model folder (errors of `save_model_folder`)."""
+        rows = [json.dumps(pair, ensure_ascii=False) for pair in sorted(self.training_entities)]
+        texts = self.vocabularies.to_texts() | {"entities.jsonl": "".join(row + "\n" for row in rows)}
+        save_model_folder(
+            path,
+            task=self.description.task,
+            config=self.description.to_config(),
+            tensors=model_tensors(self.network),
+            texts=texts,
+            card=card,
+        )
+
+    @classmethod
+    def load(cls, path: Path, *, device: str = "auto", precision: str = "auto") -> TaggerModel:
+        """Read a model folder or the model of a run folder.
+
+        Raises:
+            UsageError: no such folder, or no such device.
+            ModelError: damaged, foreign, newer, or the model of another task.
+        """
+        where = resolve_device(device)
+        return cls.from_folder(
+            load_model_folder(path, task=TASKS),
+            name=str(path),
+            device=where,
+            precision=resolve_precision(precision, where),
+        )
+
+    @classmethod
+    def from_folder(
+        cls, folder: ModelFolder, *, name: str, device: torch.device, precision: torch.dtype
+    ) -> TaggerModel:
+        """A tagger from what a model folder holds; `name` stands in messages (errors as `load`)."""
+        description = TaggerDescription.from_config(folder.task, folder.config, name)
+        vocabularies = Vocabularies.from_texts(folder.texts)
+        network = Tagger(
+            Sizes.of(vocabularies),
+            description.model,
+            vocabularies.tags.symbols,
+            description.model_scheme,
+        )
+        restore_weights(network, folder.tensors, name)
+        try:
+            rows = folder.texts.get("entities.jsonl", "").splitlines()
+            entities = {(str(kind), str(surface)) for kind, surface in map(json.loads, rows)}
+        except ValueError as error:
+            raise ModelError(f"{name}: entities.jsonl: damaged: {error}") from error
+        return cls(
+            network,
+            vocabularies,
+            description,
+            training_entities=entities,
+            device=device,
+            precision=precision,
+        )
+
+    def forget_forms(self) -> None:
+        """Drop cached form vectors; needed after the network's weights have changed."""
+        self._table.clear()
+        self._vectors = self._vectors[:0]
+
+    def _encode(self, sentences: Sequence[TaggedSentence]) -> Corpus:
+        if len(self._table) > CACHED_FORMS:
+            self.forget_forms()
+        return encode(sentences, self.vocabularies, self._table, with_tags=False)
+
+    @torch.inference_mode()
+    def _scores(self, corpus: Corpus, part: Sequence[int]) -> tuple[Tensor, Tensor]:
+        self._fill_cache()
+        rows, features, mask = corpus.columns(part)
+        columns = tuple(column.to(self.device) for column in features)
+        mask = mask.to(self.device)
+        with self._autocast():
+            return self.network.scores_of(self._vectors[rows.to(self.device)], columns, mask), mask
+
+    def _fill_cache(self) -> None:
+        """Compute the vectors of forms that are new in the table."""
+        known, total = len(self._vectors), len(self._table)
+        parts = [self._vectors]
+        for start in range(known, total, 4096):
+            rows = numpy.arange(start, min(start + 4096, total))
+            with self._autocast():
+                parts.append(self.network.forms(self._table.rows(rows).to(self.device)))
+        if total > known:
+            self._vectors = torch.cat(parts)
+
+    def _autocast(self) -> torch.autocast:
+        return torch.autocast(self.device.type, dtype=self.precision, enabled=self.precision != torch.float32)
+
+    @torch.inference_mode()
+    def _predict_batch(self, scores: Tensor, mask: Tensor, confidence: bool, kbest: int) -> list[Prediction]:
+        chain = self.network.crf.chain()
+        paths, _ = viterbi(self.biased(scores), chain, mask)
+        lengths = mask.sum(1).tolist()
+        rows = [row[:length] for row, length in zip(paths.tolist(), lengths, strict=True)]
+        predictions = [self._named(row) for row in rows]
+        if confidence:
+            predictions = self._with_confidence(scores, mask, paths, predictions)
+        if kbest:
+            ranked, ranks = k_best(scores, chain, mask, kbest)
+            log_z = marginals(scores, chain, mask).log_partition
+            weights = (ranks.double() - log_z[:, None]).exp().clamp(max=1.0).tolist()
+            predictions = [
+                replace(p, alternatives=self._ranked(*answer))
+                for p, *answer in zip(predictions, ranked.tolist(), weights, lengths, strict=True)
+            ]
+        return predictions
+
+    def biased(self, scores: Tensor, bias: float | None = None) -> Tensor:
+        """Scores with the entity bias (the model's own when None) taken off tag O."""
+        bias = self.description.entity_bias if bias is None else bias
+        if not bias or self._outside is None:
+            return scores
+        offset = scores.new_zeros(scores.shape[2])
+        offset[self._outside] = bias
+        return scores - offset
+
+    def _named(self, ids: Sequence[int]) -> Prediction:
+        names = self.vocabularies.tags.symbols
+        model_scheme = self.description.model_scheme
+        if model_scheme is None or self.scheme is None:
+            return Prediction([names[i] for i in ids], [])
+        own = [names[i] for i in ids]
+        found = tagscheme.spans(own, model_scheme)
+        if self._output_tags is None:
+            return Prediction(tagscheme.convert(own, model_scheme, self.scheme), found)
+        return Prediction([self._output_tags[i] for i in ids], found)
+
+    def _with_confidence(
+        self, scores: Tensor, mask: Tensor, paths: Tensor, predictions: list[Prediction]
+    ) -> list[Prediction]:
+        chain = self.network.crf.chain()
+        posterior = marginals(scores, chain, mask)
+        tokens = posterior.unary.gather(2, paths[:, :, None])[:, :, 0].tolist()
+        segments = [(b, s.start, s.end) for b, p in enumerate(predictions) for s in p.spans]
+        values: list[float] = []
+        if segments:
+            where = torch.tensor(segments, device=self.device)
+            # The scheme of the model closes every span by its last tag, so whatever follows ends it.
+            stop = torch.ones_like(chain.transitions, dtype=torch.bool)
+            values = segment_probability(scores, chain, mask, posterior, paths, where, stop).tolist()
+        result, used = [], 0
+        for prediction, row in zip(predictions, tokens, strict=True):
+            spans = len(prediction.spans)
+            result.append(
+                Prediction(
+                    prediction.tags,
+                    prediction.spans,
+                    values[used : used + spans],
+                    row[: len(prediction.tags)],
+                )
+            )
+            used += spans
+        return result
+
+    def _ranked(
+        self, paths: list[list[int]], weights: list[float], length: int
+    ) -> list[tuple[list[str], float]]:
+        """Paths with their posterior, impossible ones left out."""
+        pairs = zip(paths, weights, strict=True)
+        return [(self._named(path[:length]).tags, weight) for path, weight in pairs if weight > 0]
+
+    def _without_doubtful(self, prediction: Prediction, least: float) -> Prediction:
+        """Spans of lower confidence taken back; what they covered becomes O."""
+        if self.scheme is None or prediction.span_confidence is None:
+            return prediction
+        pairs = zip(prediction.spans, prediction.span_confidence, strict=True)
+        kept = [(span, value) for span, value in pairs if value >= least]
+        spans = [span for span, _ in kept]
+        tags = tagscheme.from_spans(spans, len(prediction.tags), self.scheme)
+        values = [value for _, value in kept]
+        return Prediction(tags, spans, values, prediction.token_confidence, prediction.alternatives)
+
+    def _tags_as_in_the_files(self) -> list[str] | None:
+        """Output tag of each id, where that needs no context (all schemes but IOB1)."""
+        own, target = self.description.model_scheme, self.scheme
+        if own != "iobes" or target is None or target == "iob1":
+            return None
+        letters = {
+            "iob2": {"B": "B", "I": "I", "E": "I", "S": "B"},
+            "iobes": {"B": "B", "I": "I", "E": "E", "S": "S"},
+            "bilou": {"B": "B", "I": "I", "E": "L", "S": "U"},
+        }[target]
+        return ["O" if tag == "O" else letters[tag[0]] + tag[1:] for tag in self.vocabularies.tags.symbols]
+
+
+def _scheme(name: Any) -> Scheme | None:
+    if name is not None and name not in tagscheme.SCHEMES:
+        raise ValueError(f"unknown tag scheme {name!r}")
+    return cast("Scheme | None", name)

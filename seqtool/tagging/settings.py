@@ -1,0 +1,136 @@
+"""A tagger's recipe: data, vocabulary, model, training, decoding."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from seqtool.settings import Settings
+from seqtool.text.hub import HubSettings
+from seqtool.training.settings import TrainingSettings
+
+Probability = Annotated[float, Field(ge=0.0, lt=1.0)]
+
+
+class LocalSettings(Settings):
+    """Files below the folder that the environment variable SEQTOOL_DATA names; they go before the hub."""
+
+    folder: str = Field(description="Folder below $SEQTOOL_DATA.")
+    train: str = Field(description="Training file in it.")
+    dev: str = Field(description="Development file in it.")
+    test: str | None = Field(None, description="Test file in it.")
+
+
+class DataSettings(Settings):
+    """Where the annotated sentences are and how they are laid out."""
+
+    train: str | None = Field(None, description="Training file: CoNLL columns, CoNLL-U or JSONL, also .gz.")
+    dev: str | None = Field(None, description="Development file; without one 10 % of train are held out.")
+    test: str | None = Field(None, description="Test file, read only by evaluation.")
+    local: LocalSettings | None = Field(None, description="Files below $SEQTOOL_DATA.")
+    hub: HubSettings | None = Field(None, description="A data set of the Hugging Face hub.")
+    token_column: int | None = Field(None, description="Column of the token, from 1, or from -1 backwards.")
+    tag_column: int | None = Field(None, description="Column of the tag, from 1, or from -1 backwards.")
+    feature_columns: list[int] = Field([], description="Further columns that the model reads.")
+    scheme: Literal["auto", "iob1", "iob2", "iobes", "bilou"] = Field(
+        "auto", description="Tag scheme of the files."
+    )
+    repair: bool = Field(False, description="Repair sequences that are invalid in the scheme.")
+    max_length: int = Field(
+        500, ge=1, description="Training sentences with more tokens are left out and counted."
+    )
+
+    @model_validator(mode="after")
+    def _has_a_source(self) -> DataSettings:
+        if self.dev is not None and self.train is None:
+            raise ValueError("dev without train")
+        return self
+
+
+class VocabularySettings(Settings):
+    """What the model knows by name; all of it is built from the training part."""
+
+    min_count: int = Field(1, ge=1, description="Words seen less often have no embedding of their own.")
+    size: int = Field(0, ge=0, description="Largest number of words; 0 = no limit.")
+    lowercase: bool = Field(True, description="Whether word embeddings ignore case (characters never do).")
+    zero_digits: bool = Field(True, description="Whether word embeddings see every digit as 0.")
+    pretrained: str | None = Field(
+        None, description="File of word vectors: GloVe, word2vec (text, .bin), fastText .vec, also .gz."
+    )
+    freeze_pretrained: bool = Field(False, description="Keep pretrained vectors as they are.")
+
+
+class ModelSettings(Settings):
+    """The network."""
+
+    cell: Literal["lstm", "gru"] = Field("lstm", description="Recurrent cell.")
+    hidden: int = Field(200, ge=1, description="Width of each direction of the sentence encoder.")
+    layers: int = Field(1, ge=1, description="Bidirectional layers.")
+    residual: bool = Field(False, description="Add each upper layer's input to its output.")
+    word_embedding: int = Field(100, ge=0, description="Width of word embeddings; 0 = none.")
+    characters: Literal["cnn", "rnn", "none"] = Field("cnn", description="Character encoder.")
+    character_embedding: int = Field(32, ge=1, description="Width of character embeddings.")
+    character_hidden: int = Field(
+        25, ge=1, description="Width of each direction of the character rnn; it uses model.cell."
+    )
+    character_filters: int = Field(40, ge=1, description="Filters of each width of the character cnn.")
+    character_widths: list[Annotated[int, Field(ge=1)]] = Field(
+        [2, 3, 4], min_length=1, description="How many characters the filters of the cnn see."
+    )
+    shape_embedding: int = Field(16, ge=0, description="Width of the word-shape embedding; 0 = none.")
+    feature_embedding: int = Field(16, ge=1, description="Width of the embedding of each extra column.")
+    dropout: Probability = Field(0.5, description="Locked dropout before and after each encoder layer.")
+    word_dropout: Probability = Field(
+        0.05, description="Probability that a word is replaced by the unknown word in training."
+    )
+    singleton_dropout: Probability = Field(
+        0.5, description="The same for words seen once in training; trains the unknown word."
+    )
+    output: Literal["crf", "softmax"] = Field("crf", description="Score paths, or each token by itself.")
+
+
+class TaggerTraining(TrainingSettings):
+    """`[training]`, with what only taggers have."""
+
+    label_smoothing: Probability = Field(0.0, description="Label smoothing (output = softmax only).")
+    class_weights: dict[str, Annotated[float, Field(ge=0.0)]] = Field(
+        {}, description="Weight of the tokens of an entity type or tag in the loss; 1 where none is given."
+    )
+    batch_tokens: int = Field(512, ge=1, description="Padded tokens of a batch.")
+    average: Literal["none", "ema"] = Field("ema", description="Evaluate and keep averaged weights.")
+    clip_norm: float = Field(5.0, ge=0.0, description="Largest gradient norm; 0 = no clipping.")
+
+
+class DecodingSettings(Settings):
+    """From scores to tags."""
+
+    entity_bias: float | Literal["auto"] = Field(
+        0.0, description="Nats added to every tag but O before the search; auto = the best on dev."
+    )
+
+
+class TaggerSettings(Settings):
+    """A complete run of a tagger."""
+
+    task: Literal["ner", "pos"] = Field(description="ner = spans, pos = one tag a token.")
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="Name of the run folder.")
+    seed: int = Field(1, ge=0, description="Of everything random.")
+    device: str = Field("auto", description="auto, cpu, cuda, cuda:N or mps.")
+    threads: int = Field(0, ge=0, description="Processor threads; 0 = as many as there are cores.")
+    deterministic: bool = Field(False, description="Refuse operations without a deterministic form.")
+    data: DataSettings
+    vocabulary: VocabularySettings = VocabularySettings()
+    model: ModelSettings = ModelSettings()
+    training: TaggerTraining = TaggerTraining()
+    decoding: DecodingSettings = DecodingSettings()
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> TaggerSettings:
+        if self.model.word_embedding == 0 and self.model.characters == "none":
+            raise ValueError("model.word_embedding = 0 and model.characters = 'none' leave no input")
+        if self.training.label_smoothing and self.model.output != "softmax":
+            raise ValueError("training.label_smoothing needs model.output = 'softmax'")
+        if self.task == "pos" and self.decoding.entity_bias not in (0.0, "auto"):
+            raise ValueError("decoding.entity_bias needs task = 'ner'")
+        return self

@@ -1,0 +1,321 @@
+"""A tagger's run from settings to a model folder."""
+
+from __future__ import annotations
+
+import resource
+import statistics
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from seqtool.errors import DataError, SettingsError
+from seqtool.nn.crf import viterbi
+from seqtool.nn.embeddings import pretrained_rows
+from seqtool.tagging import evaluation
+from seqtool.tagging.data import Part, TaggingData, tag_inventory, unseen_tags
+from seqtool.tagging.encoding import Batch, Corpus, Vocabularies, encode
+from seqtool.tagging.model import Sizes, Tagger, class_weights
+from seqtool.tagging.prediction import TaggerDescription, TaggerModel
+from seqtool.tagging.settings import TaggerSettings
+from seqtool.text.batching import training_batches
+from seqtool.text.columns import TaggedSentence
+from seqtool.training.devices import resolve_device, resolve_precision
+from seqtool.training.loop import fit
+from seqtool.training.optimization import build_optimizer
+from seqtool.training.progress import FitResult, Reporter
+from seqtool.training.runfolder import RunFolder
+from seqtool.training.update import Arithmetic
+
+TIMED_UPDATES = 8  # of a dry run
+BIASES = tuple(step / 2 for step in range(-2, 13))  # nats; what entity_bias = "auto" chooses from
+
+
+@dataclass(frozen=True)
+class TaggerRun:
+    """A finished run."""
+
+    path: Path  # the run folder
+    model: TaggerModel
+    result: FitResult
+
+
+class Evaluator:
+    """Scores the network on the development part, for the training loop.
+
+    With `entity_bias = "auto"` the search runs under each of a few biases on the same
+    scores, and the best F1 counts. Maximising F1 needs a decision threshold of half the F1
+    that is reached, not one half (Lipton, Elkan and Naryanaswamy 2014, section 4), so where
+    F1 is low a search for the likeliest path finds far too few entities.
+
+    Args:
+        model: Around the network that is being trained.
+        sentences: The development part, tags in the scheme of the model.
+        bias: A number, or "auto".
+    """
+
+    def __init__(self, model: TaggerModel, sentences: Sequence[TaggedSentence], bias: float | str) -> None:
+        self._model = model
+        self._sentences = list(sentences)
+        self._gold = [list(sentence.tags or ()) for sentence in sentences]
+        self._biases = BIASES if bias == "auto" and model.scheme is not None else (0.0,)
+        if isinstance(bias, float | int):
+            self._biases = (float(bias),)
+
+    def __call__(self) -> dict[str, float]:
+        """precision, recall, f1 (of spans), accuracy, and the entity bias that gave them."""
+        self._model.forget_forms()
+        batches = [(part, scores, mask) for part, scores, mask in self._model.score_batches(self._sentences)]
+        results = [self._metrics(batches, bias) for bias in self._biases]
+        return max(results, key=lambda metrics: metrics["f1" if self._model.scheme else "accuracy"])
+
+    def _metrics(self, batches: Sequence[Any], bias: float) -> dict[str, float]:
+        names = self._model.vocabularies.tags.symbols
+        chain = self._model.network.crf.chain()
+        predicted: list[list[str]] = [[]] * len(self._sentences)
+        for part, scores, mask in batches:
+            paths = viterbi(self._model.biased(scores, bias), chain, mask)[0].tolist()
+            for position, path in zip(part, paths, strict=True):
+                predicted[position] = [names[i] for i in path[: len(self._gold[position])]]
+        accuracy = evaluation.accuracy(self._gold, predicted).value
+        scheme = self._model.description.model_scheme
+        if scheme is None:
+            return {"accuracy": accuracy}
+        scores_by_name = evaluation.span_scores(self._gold, predicted, scheme)
+        metrics = {name: score.value for name, score in scores_by_name.items()}
+        return {**metrics, "accuracy": accuracy, "entity_bias": bias}
+
+
+def train_tagger(
+    settings: TaggerSettings,
+    data: TaggingData,
+    *,
+    run: RunFolder,
+    reporter: Reporter,
+    resume: bool = False,
+    initial: TaggerModel | None = None,
+) -> TaggerRun:
+    """Train, keep the best weights by dev, and write the run's model folder.
+
+    Args:
+        settings: Of the run.
+        data: Train and dev.
+        run: An open run folder.
+        reporter: Hears of each step and evaluation.
+        resume: Continue from the newest checkpoint.
+        initial: Fine-tune this model; its vocabularies and network stay.
+
+    Raises:
+        DataError: tags that the loss cannot use.
+        SettingsError: settings that do not fit the data or `initial`.
+    """
+    device = resolve_device(settings.device)
+    torch.manual_seed(settings.seed)
+    model = build_model(settings, data, device) if initial is None else _adopted(initial, settings, data)
+    for warning in _tag_warnings(data, model):
+        reporter.message(warning)
+    corpus = encode(
+        data.train, model.vocabularies, model.vocabularies.form_table(settings.vocabulary), with_tags=True
+    )
+    _require_known_tags(corpus, data.parts["train"])
+    weights = class_weights(
+        settings.training.class_weights, model.vocabularies.tags.symbols, model.description.model_scheme
+    )
+    if weights is not None and corpus.partial:
+        raise SettingsError("training.class_weights: some training tags are partial; leave it out")
+
+    def batches(epoch: int) -> Sequence[Batch]:
+        budget = settings.training.batch_tokens
+        parts = training_batches(corpus.lengths, budget=budget, seed=settings.seed, epoch=epoch)
+        return LazyBatches(corpus, parts, device)
+
+    network = model.network
+    smoothing = settings.training.label_smoothing
+    result = fit(
+        model=network,
+        batches=batches,
+        loss=lambda batch: network.loss(batch, label_smoothing=smoothing, class_weights=weights),
+        evaluate=Evaluator(model, data.dev, settings.decoding.entity_bias),
+        select="f1" if model.scheme else "accuracy",
+        settings=settings.training,
+        seed=settings.seed,
+        device=device,
+        run=run,
+        reporter=reporter,
+        fingerprint={"settings": settings.model_dump(mode="json"), "data": data.fingerprint()},
+        resume=resume,
+    )
+    model = _with_bias(model, result.metrics.get("entity_bias", 0.0))
+    model.save(run.model, card=model_card(settings, data, result))
+    return TaggerRun(run.path, model, result)
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a run would take."""
+
+    facts: tuple[str, ...]
+    parameters: int
+    steps: int
+    megabytes: float  # resident memory after the timed updates
+    minutes: float
+
+
+def estimate_run(settings: TaggerSettings, data: TaggingData) -> Estimate:
+    """Time a few updates of the run that `settings` describe; the largest batch is among them."""
+    device = resolve_device(settings.device)
+    torch.manual_seed(settings.seed)
+    model = build_model(settings, data, device)
+    table = model.vocabularies.form_table(settings.vocabulary)
+    corpus = encode(data.train, model.vocabularies, table, with_tags=True)
+    budget = settings.training.batch_tokens
+    parts = training_batches(corpus.lengths, budget=budget, seed=settings.seed, epoch=0)
+    longest = max(range(len(parts)), key=lambda i: sum(corpus.lengths[j] for j in parts[i]))
+    optimizer = build_optimizer(model.network, settings.training)
+    arithmetic = Arithmetic.of(device, resolve_precision(settings.training.precision, device))
+    seconds = []
+    for number in [longest, *range(min(TIMED_UPDATES, len(parts)))]:
+        started = time.monotonic()
+        with arithmetic.autocast():
+            loss = model.network.loss(corpus.batch(parts[number]).to(device))
+        (loss.total / loss.count).backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        optimizer.zero_grad()
+        seconds.append(time.monotonic() - started)
+    steps = -(-len(parts) // settings.training.accumulation) * settings.training.epochs
+    if settings.training.max_steps:
+        steps = min(steps, settings.training.max_steps)
+    each = statistics.median(seconds[1:]) * settings.training.accumulation
+    megabytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    parameters = sum(p.numel() for p in model.network.parameters())
+    return Estimate((*data.describe(), *data.warnings), parameters, steps, megabytes, each * steps / 60)
+
+
+class LazyBatches(Sequence[Batch]):
+    """Batches of a corpus, each built when it is asked for."""
+
+    def __init__(self, corpus: Corpus, parts: list[list[int]], device: torch.device) -> None:
+        self._corpus, self._parts, self._device = corpus, parts, device
+
+    def __len__(self) -> int:
+        return len(self._parts)
+
+    def __getitem__(self, number: Any) -> Any:
+        if isinstance(number, slice):
+            return [self[i] for i in range(*number.indices(len(self)))]
+        return self._corpus.batch(self._parts[number]).to(self._device)
+
+
+def build_model(settings: TaggerSettings, data: TaggingData, device: torch.device) -> TaggerModel:
+    """A fresh model with vocabularies from the training part."""
+    tags = tag_inventory(data.train, data.scheme)
+    vocabularies = Vocabularies.build(data.train, tags, settings.vocabulary)
+    network = Tagger(Sizes.of(vocabularies), settings.model, tuple(tags), data.scheme)
+    network.forms.set_word_dropout(vocabularies, settings.model)
+    if settings.vocabulary.pretrained:
+        vocabularies = _load_pretrained(network, vocabularies, settings, data)
+    return TaggerModel(
+        network,
+        vocabularies,
+        TaggerDescription(
+            settings.task,
+            settings.name,
+            settings.model,
+            settings.vocabulary,
+            data.file_scheme,
+            data.scheme,
+            settings.data,
+        ),
+        training_entities=_entities(data),
+        device=device,
+        precision=torch.float32,
+    )
+
+
+def model_card(settings: TaggerSettings, data: TaggingData, result: FitResult) -> str:
+    """README.md of the model folder."""
+    metrics = "\n".join(f"| {name} | {value:.4f} |" for name, value in sorted(result.metrics.items()))
+    facts = "\n".join(f"- {line}" for line in data.describe())
+    return f"""# {settings.name}
+
+A seqtool tagger (task `{settings.task}`), trained on {time.strftime("%Y-%m-%d")} with seed {settings.seed}.
+
+| on the development part | |
+|---|---|
+{metrics}
+
+Best after step {result.best_step} of {result.steps} ({result.seconds / 60:.1f} minutes; stopped by
+{result.reason}).
+
+## Data
+
+{facts}
+
+## Use
+
+    seqtool tag -m THIS_FOLDER < sentences.txt
+"""
+
+
+def _entities(data: TaggingData) -> set[tuple[str, str]]:
+    if data.scheme is None:
+        return set()
+    pairs = [(sentence.tokens, sentence.tags) for sentence in data.train if sentence.tags]
+    return evaluation.entities([tokens for tokens, _ in pairs], [tags for _, tags in pairs], data.scheme)
+
+
+def _tag_warnings(data: TaggingData, model: TaggerModel) -> list[str]:
+    warnings = list(data.warnings)
+    unseen = unseen_tags(data.parts["dev"], set(model.vocabularies.tags.symbols))
+    if unseen:
+        listed = ", ".join(f"{tag} ({count})" for tag, count in sorted(unseen.items()))
+        warnings.append(f"dev has tags that training never shows; each counts as an error: {listed}")
+    return warnings
+
+
+def _require_known_tags(corpus: Corpus, part: Part) -> None:
+    """Fine-tuning may meet a tag that the model does not have."""
+    for number, tags in enumerate(corpus.tags or ()):
+        if number not in corpus.partial and bool((tags < 0).any()):
+            position = int((tags < 0).argmax())
+            sentence = part.sentences[number]
+            tag = (sentence.tags or ())[position]
+            raise DataError(
+                f"{sentence.source}:{sentence.line + position}: the model to fine-tune has no tag {tag!r}"
+            )
+
+
+def _load_pretrained(
+    network: Tagger, vocabularies: Vocabularies, settings: TaggerSettings, data: TaggingData
+) -> Vocabularies:
+    assert settings.vocabulary.pretrained is not None
+    wanted = {word: row for row, word in enumerate(vocabularies.words.symbols)}
+    vectors, found = pretrained_rows(Path(settings.vocabulary.pretrained), wanted)
+    width = settings.model.word_embedding
+    if vectors.shape[1] != width:
+        raise SettingsError(
+            f"model.word_embedding = {width}, but {settings.vocabulary.pretrained} has vectors of width "
+            f"{vectors.shape[1]}; set model.word_embedding={vectors.shape[1]}"
+        )
+    network.load_pretrained(vectors, found, freeze=settings.vocabulary.freeze_pretrained)
+    return vocabularies
+
+
+def _adopted(initial: TaggerModel, settings: TaggerSettings, data: TaggingData) -> TaggerModel:
+    if initial.description.model_scheme != data.scheme:
+        raise SettingsError("--init-from: the model was made for another kind of tags (spans or none)")
+    return initial
+
+
+def _with_bias(model: TaggerModel, bias: float) -> TaggerModel:
+    return TaggerModel(
+        model.network,
+        model.vocabularies,
+        replace(model.description, entity_bias=bias),
+        training_entities=model.training_entities,
+        device=model.device,
+        precision=model.precision,
+    )

@@ -1,0 +1,1 @@
+"""Files to sentences: strict text streams, columns, tag schemes, vocabularies and batches."""

@@ -1,0 +1,158 @@
+"""Tagged sentences through the `datasets` library: a data set of the hub, or local parquet and JSON files.
+
+The library is imported on first use, and nothing goes to the network unless `id` names a
+data set of the hub; that one needs a full commit as its revision, so that a recipe always
+reads the same data.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, model_validator
+
+from seqtool.errors import DataError, SettingsError, StorageError, UsageError, nearest
+from seqtool.settings import Settings
+from seqtool.text.columns import TaggedSentence
+
+Split = Literal["train", "dev", "test"]
+
+FILE_BUILDERS = ("parquet", "json")  # ids that read the files named in `files`
+
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+
+
+class HubSettings(Settings):
+    """Where tagged sentences come from and what their columns are called."""
+
+    id: str = Field(description="data set of the hub (owner/name), a folder, or parquet or json with files")
+    revision: str | None = Field(default=None, description="commit of the data set, 40 hexadecimal digits")
+    config: str | None = Field(default=None, description="configuration, where there are several")
+    files: dict[str, str] = Field(
+        default_factory=dict, description="file of each split, for parquet and json"
+    )
+    train: str = Field(default="train", description="name of the training split")
+    dev: str = Field(default="validation", description="name of the development split")
+    test: str = Field(default="test", description="name of the test split")
+    tokens: str = Field(default="tokens", description="column of the tokens")
+    tags: str = Field(default="ner_tags", description="column of the tags")
+    streaming: bool = Field(default=False, description="read row by row, without a copy on disk")
+
+    @property
+    def is_remote(self) -> bool:
+        """True if reading goes to the network."""
+        return self.id not in FILE_BUILDERS and not Path(self.id).is_dir()
+
+    @model_validator(mode="after")
+    def _check(self) -> HubSettings:
+        if (self.id in FILE_BUILDERS) != bool(self.files):
+            raise ValueError(f"files go with the ids {' and '.join(FILE_BUILDERS)}, and only with them")
+        if self.id.startswith((".", "/", "~")) and self.is_remote:
+            raise ValueError(f"{self.id} is not a folder")
+        if self.is_remote and not _COMMIT.fullmatch(self.revision or ""):
+            raise ValueError("a data set of the hub needs revision = its commit, 40 hexadecimal digits")
+        if not self.is_remote and self.revision is not None:
+            raise ValueError("revision is for data sets of the hub; local files have none")
+        return self
+
+
+def read_hub(settings: HubSettings, split: Split) -> Iterator[TaggedSentence]:
+    """The sentences of a split; integers that stand for class labels become their names.
+
+    Raises:
+        UsageError: the data set or its files do not exist.
+        SettingsError: there is no such split, configuration or column.
+        StorageError: the hub cannot be reached, the disk is full, ...
+        DataError: a row does not hold tokens with one tag each.
+    """
+    name = f"{settings.id}:{getattr(settings, split)}"
+    rows = _load(settings, getattr(settings, split), name)
+    names = _class_names(rows.features, settings, name)
+    iterator = iter(rows)
+    number = 0
+    while True:
+        number += 1
+        try:
+            row = next(iterator)
+        except StopIteration:
+            return
+        except Exception as error:
+            raise _translated(error, name) from error
+        yield _sentence(row, settings, names, name, number)
+
+
+def _load(settings: HubSettings, split: str, name: str) -> Any:
+    import datasets
+
+    # Standard error belongs to the command line: no bars, and what fails is told by our message.
+    datasets.disable_progress_bars()
+    datasets.logging.set_verbosity(datasets.logging.CRITICAL)
+    try:
+        return datasets.load_dataset(
+            settings.id,
+            settings.config,
+            data_files=settings.files or None,
+            split=split,
+            revision=settings.revision,
+            streaming=settings.streaming,
+        )
+    except Exception as error:
+        raise _translated(error, name) from error
+
+
+def _translated(error: Exception, name: str) -> Exception:
+    """Our error for one of the library's; anything unknown stays what it is."""
+    from datasets import exceptions
+    from pyarrow.lib import ArrowException  # type: ignore[import-untyped]  # ArrowInvalid is a ValueError too
+
+    reason = " ".join(str(error).split())
+    if isinstance(error, exceptions.DatasetGenerationError):
+        return DataError(f"{name}: cannot be read: {' '.join(str(error.__cause__ or reason).split())}")
+    if isinstance(error, ArrowException):
+        return DataError(f"{name}: cannot be read: {reason}")
+    if isinstance(error, FileNotFoundError):  # DatasetNotFoundError, DataFilesNotFoundError too
+        return UsageError(f"{name}: {reason}")
+    if isinstance(error, OSError):  # ConnectionError too
+        return StorageError(f"{name}: {reason}")
+    if isinstance(error, ValueError):  # an unknown split or configuration
+        return SettingsError(f"{name}: {reason}")
+    return error
+
+
+def _class_names(features: Any, settings: HubSettings, name: str) -> list[str] | None:
+    """Names of the class labels in the tags column; None if it holds text, or streaming does not say."""
+    if features is None:
+        return None
+    for key in (settings.tokens, settings.tags):
+        if key not in features:
+            known = sorted(features)
+            raise SettingsError(f"{name}: no column {key!r}; it has {', '.join(known)}{nearest(key, known)}")
+    inner = getattr(features[settings.tags], "feature", None)
+    names = getattr(inner, "names", None)
+    return list(names) if names else None
+
+
+def _sentence(
+    row: dict[str, Any], settings: HubSettings, names: list[str] | None, name: str, number: int
+) -> TaggedSentence:
+    place = f"{name}:{number}"
+    tokens: Any = row.get(settings.tokens)
+    tags: Any = row.get(settings.tags)
+    if not _is_list_of(tokens, str) or not tokens or not all(token.strip(" ") for token in tokens):
+        raise DataError(f"{place}: {settings.tokens!r} is {tokens!r}; expected a list of texts, none empty")
+    if names is not None and _is_list_of(tags, int) and all(0 <= tag < len(names) for tag in tags):
+        tags = [names[tag] for tag in tags]
+    if not _is_list_of(tags, str):
+        raise DataError(
+            f"{place}: {settings.tags!r} is {tags!r}; expected a list of tags, by name or class label"
+        )
+    if len(tags) != len(tokens):
+        raise DataError(f"{place}: {len(tags)} tags for {len(tokens)} tokens; expected one a token")
+    return TaggedSentence(tuple(tokens), tuple(tags), source=name, line=number)
+
+
+def _is_list_of(value: Any, kind: type) -> bool:
+    return isinstance(value, list) and all(type(item) is kind for item in value)

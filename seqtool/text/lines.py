@@ -1,0 +1,127 @@
+"""Strict UTF-8 lines from files, gzip files and pipes, one at a time.
+
+Only `\\n` ends a line (`\\r\\n` counts as `\\n`): U+2028, NEL, vertical tab and form feed are
+data. Nothing is guessed or replaced: bytes that are not UTF-8 are an error that says where.
+"""
+
+from __future__ import annotations
+
+import codecs
+import gzip
+import sys
+import zlib
+from collections.abc import Generator, Iterator
+from pathlib import Path
+from typing import BinaryIO, cast
+
+from seqtool.errors import DataError, StorageError, UsageError
+
+LINE_LIMIT = 1_000_000  # bytes; bounds the memory that one line of a foreign file can take
+
+# What a file that is not UTF-8 text may start with. UTF-32 stands first: its mark begins with UTF-16's.
+_FOREIGN_STARTS = {
+    codecs.BOM_UTF32_LE: "UTF-32 text; convert it to UTF-8",
+    codecs.BOM_UTF32_BE: "UTF-32 text; convert it to UTF-8",
+    codecs.BOM_UTF16_LE: "UTF-16 text; convert it to UTF-8",
+    codecs.BOM_UTF16_BE: "UTF-16 text; convert it to UTF-8",
+    b"\x1f\x8b": "gzip data; give the file a name that ends in .gz",
+}
+
+
+def open_input(path: str | Path) -> BinaryIO:
+    """Open a file for reading; `-` is standard input, a name in `.gz` is decompressed on the way.
+
+    Raises:
+        UsageError: there is no such file, or it is a folder.
+        StorageError: no permission, standard input is closed, ...
+    """
+    if str(path) == "-":
+        if sys.stdin is None or sys.stdin.closed:
+            raise StorageError("standard input is closed; give a file, or text through a pipe")
+        return sys.stdin.buffer
+    try:
+        if Path(path).suffix == ".gz":
+            return cast(BinaryIO, gzip.open(path, "rb"))
+        return open(path, "rb")
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise UsageError(f"{path}: no such file") from error
+    except IsADirectoryError as error:
+        raise UsageError(f"{path}: is a folder; expected a file") from error
+    except ValueError as error:  # a NUL in the name
+        raise UsageError(f"{str(path)!r}: not a file name") from error
+    except OSError as error:
+        raise StorageError(f"{path}: {error.strerror or error}") from error
+
+
+def lines_of(path: str | Path) -> Generator[str, None, None]:
+    """`read_lines` of a file or `-`; the file is closed at its end, standard input is left open.
+
+    Raises:
+        UsageError, StorageError, DataError: as `open_input` and `read_lines`.
+    """
+    stream = open_input(path)
+    try:
+        yield from read_lines(stream, "standard input" if str(path) == "-" else str(path))
+    finally:
+        if str(path) != "-":
+            stream.close()
+
+
+def read_lines(stream: BinaryIO, name: str, limit: int = LINE_LIMIT) -> Iterator[str]:
+    """The lines of a stream without their ends, each as soon as it has arrived.
+
+    A byte-order mark at the very start is dropped; a last line without an end is kept.
+
+    Args:
+        stream: Bytes.
+        name: What the stream is called in messages.
+        limit: Longest line allowed, bytes without the line end, at least 1.
+
+    Raises:
+        DataError: not UTF-8, a NUL byte, another encoding, a line over the limit, damaged gzip.
+        StorageError: the stream is closed or cannot be read.
+    """
+    offset = 0  # bytes of the stream before this line
+    number = 0
+    while raw := _read_raw(stream, limit, name, number + 1):
+        number += 1
+        if number == 1:
+            _refuse_foreign(raw, name)
+        content = raw.removesuffix(b"\n")
+        if len(content) < len(raw):
+            content = content.removesuffix(b"\r")
+        if len(content) > limit:
+            raise DataError(f"{name}:{number}: a line of more than {limit} bytes; expected text in lines")
+        yield _decode(content, name, number, offset)
+        offset += len(raw)
+
+
+def _read_raw(stream: BinaryIO, limit: int, name: str, number: int) -> bytes:
+    # Two bytes more than the limit leave room for the line end.
+    try:
+        return stream.readline(limit + 2)
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise DataError(f"{name}:{number}: damaged gzip data: {error}") from error
+    except OSError as error:
+        raise StorageError(f"{name}: {error.strerror or error}") from error
+    except ValueError as error:
+        raise StorageError(f"{name}: cannot be read: {error}") from error
+
+
+def _refuse_foreign(raw: bytes, name: str) -> None:
+    for start, what in _FOREIGN_STARTS.items():
+        if raw.startswith(start):
+            raise DataError(f"{name}:1: this is {what}")
+
+
+def _decode(content: bytes, name: str, number: int, offset: int) -> str:
+    nul = content.find(b"\0")
+    if nul >= 0:
+        place = offset + nul
+        raise DataError(f"{name}:{number}: a NUL byte at byte {place}; expected UTF-8 text, not binary data")
+    try:
+        text = content.decode("utf-8")
+    except UnicodeDecodeError as error:
+        where = f"byte {offset + error.start} (0x{content[error.start]:02x})"
+        raise DataError(f"{name}:{number}: not UTF-8 at {where}; convert the file to UTF-8") from error
+    return text.removeprefix("\ufeff") if number == 1 else text

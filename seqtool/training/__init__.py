@@ -1,0 +1,1 @@
+"""One training loop for every task: settings, updates, checkpoints, run and model folders."""

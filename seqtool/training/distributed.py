@@ -1,0 +1,145 @@
+"""Several processes, one training run: what torchrun starts, over torch.distributed.
+
+Every function also works in a single process, where it does nothing. Each process takes every
+`world_size()`-th batch of an update's group, so that W processes with accumulation k compute
+what one process with accumulation W x k computes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import os
+from collections.abc import Iterable, Iterator, Sequence
+
+import torch
+import torch.distributed
+from torch import Tensor
+
+from seqtool.errors import StorageError
+
+TIME_LIMIT = 600.0  # seconds that a process waits for the others
+
+
+@contextlib.contextmanager
+def process_group(device: torch.device, time_limit: float = TIME_LIMIT) -> Iterator[None]:
+    """Join the processes that torchrun started; does nothing when there is only this one.
+
+    Args:
+        device: gloo connects CPUs, nccl CUDA devices.
+        time_limit: Seconds after which a process that waits for a dead one gives up.
+
+    Raises:
+        StorageError: a process was lost.
+    """
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1 or torch.distributed.is_initialized():
+        yield
+        return
+    with lost_processes():
+        if device.type == "cuda":
+            torch.cuda.set_device(device)
+        torch.distributed.init_process_group(
+            "nccl" if device.type == "cuda" else "gloo", timeout=datetime.timedelta(seconds=time_limit)
+        )
+    try:
+        yield
+    finally:
+        torch.distributed.destroy_process_group()
+
+
+@contextlib.contextmanager
+def lost_processes() -> Iterator[None]:
+    """Turn a failed exchange with the other processes into a readable error."""
+    try:
+        yield
+    except RuntimeError as error:  # torch.distributed's own errors are RuntimeErrors too
+        first_line = str(error).strip().split("\n")[0]
+        raise StorageError(
+            f"process {rank()} of {world_size()} lost contact with the others ({first_line}); "
+            "look at the message of the one that ended first, then continue with --resume"
+        ) from error
+
+
+def is_distributed() -> bool:
+    """Whether more than one process trains."""
+    return world_size() > 1
+
+
+def rank() -> int:
+    """Number of this process, from 0; only process 0 writes."""
+    return torch.distributed.get_rank() if _initialized() else 0
+
+
+def world_size() -> int:
+    """Number of processes."""
+    return torch.distributed.get_world_size() if _initialized() else 1
+
+
+def sum_in_place(tensors: Sequence[Tensor]) -> None:
+    """Replace each tensor by its sum over all processes, in one exchange per number type and device."""
+    if not is_distributed():
+        return
+    groups: dict[tuple[torch.dtype, torch.device], list[Tensor]] = {}
+    for tensor in tensors:
+        groups.setdefault((tensor.dtype, tensor.device), []).append(tensor)
+    for group in groups.values():
+        flat = torch.cat([tensor.reshape(-1) for tensor in group])
+        with lost_processes():
+            torch.distributed.all_reduce(flat)
+        for tensor, piece in zip(group, torch.split(flat, [t.numel() for t in group]), strict=True):
+            tensor.copy_(piece.view_as(tensor))
+
+
+def broadcast_in_place(tensors: Iterable[Tensor]) -> None:
+    """Replace each tensor by process 0's."""
+    if is_distributed():
+        with lost_processes():
+            for tensor in tensors:
+                torch.distributed.broadcast(tensor, src=0)
+
+
+def numbers_of_first(values: Sequence[float], device: torch.device) -> list[float]:
+    """Process 0's numbers, so that all take the same decisions."""
+    if not is_distributed():
+        return list(values)
+    numbers = torch.tensor(values, dtype=torch.float64, device=device)
+    broadcast_in_place([numbers])
+    return [float(number) for number in numbers]
+
+
+def largest(value: int, device: torch.device) -> int:
+    """The largest value that any process has."""
+    if not is_distributed():
+        return value
+    numbers = torch.tensor([value], dtype=torch.int64, device=device)
+    with lost_processes():
+        torch.distributed.all_reduce(numbers, torch.distributed.ReduceOp.MAX)
+    return int(numbers)
+
+
+def gather(tensor: Tensor, device: torch.device) -> list[Tensor]:
+    """Every process's tensor (equal shapes), in the order of their numbers, on the CPU."""
+    if not is_distributed():
+        return [tensor]
+    mine = tensor.to(device)
+    pieces = [torch.empty_like(mine) for _ in range(world_size())]
+    with lost_processes():
+        torch.distributed.all_gather(pieces, mine)
+    return [piece.cpu() for piece in pieces]
+
+
+def text_of_first(text: str, device: torch.device) -> str:
+    """Process 0's text (a path, say)."""
+    if not is_distributed():
+        return text
+    raw = text.encode("utf-8")
+    length = int(numbers_of_first([len(raw)], device)[0])
+    content = torch.zeros(length, dtype=torch.uint8, device=device)
+    if rank() == 0:
+        content.copy_(torch.frombuffer(bytearray(raw), dtype=torch.uint8))
+    broadcast_in_place([content])
+    return bytes(content.tolist()).decode("utf-8")
+
+
+def _initialized() -> bool:
+    return torch.distributed.is_available() and torch.distributed.is_initialized()

@@ -1,0 +1,381 @@
+"""The training loop of every task: plain functions in, the best weights out."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from typing import Any, Generic
+
+import torch
+from torch import nn
+
+from seqtool.errors import DataError, DivergedError, InterruptedRunError
+from seqtool.nn.losses import LossSum
+from seqtool.training import distributed
+from seqtool.training.checkpoint import Checkpoints
+from seqtool.training.devices import resolve_precision
+from seqtool.training.interruption import noted_signals
+from seqtool.training.optimization import Averaging, build_optimizer, learning_rate
+from seqtool.training.progress import EvaluationReport, FitResult, Reporter, SilentReporter, StepReport
+from seqtool.training.runfolder import RunFolder
+from seqtool.training.settings import TrainingSettings
+from seqtool.training.state import Position, RunState, best_weights
+from seqtool.training.tensorfile import model_tensors, restore_weights
+from seqtool.training.update import SKIPPED_IN_A_ROW, Arithmetic, Batch, Place, Update, update
+
+
+def fit(
+    *,
+    model: nn.Module,
+    batches: Callable[[int], Sequence[Batch]],
+    loss: Callable[[Batch], LossSum],
+    evaluate: Callable[[], dict[str, float]],
+    select: str,
+    settings: TrainingSettings,
+    seed: int,
+    device: torch.device,
+    run: RunFolder,
+    reporter: Reporter,
+    fingerprint: dict[str, Any],
+    resume: bool = False,
+) -> FitResult:
+    """Train `model` until a limit is reached; it holds the weights of its best evaluation then.
+
+    Args:
+        model: On `device` already.
+        batches: The ordered batches of an epoch (from 0), a pure function of its number.
+        loss: Summed loss of a batch; the model is in training mode, under autocast.
+        evaluate: Metrics on held-out data; called in evaluation mode, in full precision, without
+            gradients, with averaged weights where there are such.
+        select: The metric that picks the best evaluation: `name` when more is better, `-name`
+            when less is.
+        settings: Optimizer, schedule, limits, precision.
+        seed: Seeds torch's random numbers (process r takes seed + r).
+        device: Where the batches are computed.
+        run: Receives checkpoints and events.
+        reporter: Hears of each update and evaluation (on process 0).
+        fingerprint: JSON values that must be equal for a run to be continued: the resolved
+            settings, the data's digests. `state.ADJUSTABLE` keys may differ.
+        resume: Continue from the newest checkpoint; start afresh if there is none.
+
+    Returns:
+        The best evaluation and why the run ended.
+
+    Raises:
+        DataError: an epoch has no batch.
+        DivergedError: a loss, gradient or selecting metric is not finite; nothing was saved since.
+        InterruptedRunError: SIGINT or SIGTERM came; the state was saved.
+        MemoryExhaustedError: a batch does not fit.
+        UsageError: `resume` with other settings or data.
+        ModelError: `resume`, and every checkpoint is damaged.
+        StorageError: a checkpoint cannot be written; the one before is whole.
+    """
+    arithmetic = Arithmetic.of(device, resolve_precision(settings.precision, device))
+    averaging = Averaging(model, settings.average_decay) if settings.average == "ema" else None
+    state = RunState(model, build_optimizer(model, settings), averaging, arithmetic, Position(), fingerprint)
+    listener = reporter if distributed.rank() == 0 else SilentReporter()
+    checkpoints = Checkpoints(run.state, warn=listener.message)
+    epochs = _Epochs(batches, settings.accumulation * distributed.world_size())
+    loop = _Loop(state, epochs, loss, evaluate, select, settings, run, listener, checkpoints)
+    loop.begin(seed, resume)
+    return loop.train()
+
+
+class _Epochs(Generic[Batch]):
+    """The batches of the present epoch, in groups of one update."""
+
+    def __init__(self, batches: Callable[[int], Sequence[Batch]], group_size: int) -> None:
+        self._batches = batches
+        self._group_size = group_size
+        self._number = -1
+        self._present: Sequence[Batch] = ()
+
+    def of(self, number: int) -> Sequence[Batch]:
+        """All batches of an epoch, in order."""
+        if number != self._number:
+            self._present, self._number = self._batches(number), number
+            if not self._present:
+                raise DataError(f"epoch {number + 1} has no batch; the training data is empty")
+        return self._present
+
+    def updates(self, number: int) -> int:
+        """Updates in an epoch; the last may have fewer batches."""
+        return math.ceil(len(self.of(number)) / self._group_size)
+
+    def group(self, number: int, start: int) -> Sequence[Batch]:
+        """The batches of the update that begins at batch `start`, for all processes together."""
+        return self.of(number)[start : start + self._group_size]
+
+
+@dataclass
+class _Loop(Generic[Batch]):
+    """`fit`'s arguments and what it works with; each method is one part of it."""
+
+    state: RunState
+    epochs: _Epochs[Batch]
+    loss: Callable[[Batch], LossSum]
+    evaluate: Callable[[], dict[str, float]]
+    select: str
+    settings: TrainingSettings
+    run: RunFolder
+    reporter: Reporter
+    checkpoints: Checkpoints
+    total_steps: int = 0  # if no clock and no patience ends the run earlier
+    saved: tuple[int, int] | None = None  # step and last evaluation of the newest checkpoint
+    started: float = 0.0  # clock at the first update, less the seconds of earlier sessions
+
+    def begin(self, seed: int, resume: bool) -> None:
+        """Seed, then take up the newest checkpoint or start afresh."""
+        torch.manual_seed(seed + distributed.rank())
+        updates = self.settings.epochs * self.epochs.updates(0)
+        self.total_steps = min(updates, self.settings.max_steps) if self.settings.max_steps else updates
+        checkpoint = self.checkpoints.load_newest() if resume else None
+        events_size = 0
+        if checkpoint is None:
+            distributed.broadcast_in_place(model_tensors(self.state.model).values())
+        else:
+            events_size = self.state.restore(checkpoint, str(self.checkpoints.folder))
+            self.saved = (self.at.step, self.at.evaluated)
+        if distributed.rank() == 0:
+            if checkpoint is None:
+                self.run.clear_training()
+            self.run.truncate_events(events_size)
+        trainable = sum(p.numel() for p in self.state.model.parameters() if p.requires_grad)
+        self.reporter.started(self.total_steps, self.at.step, trainable)
+
+    def train(self) -> FitResult:
+        """Update, evaluate, save, until a reason to stop comes up.
+
+        What is due at a step follows from the counters alone, so a resumed run does what the
+        uninterrupted one would have done.
+        """
+        self.started = time.monotonic() - self.at.seconds
+        self.state.model.train()
+        with noted_signals() as interruption:
+            while True:
+                self.at.seconds = self._clock()
+                if self._evaluation_due():
+                    improved = self._evaluate()
+                    if improved or not self.settings.checkpoint_every:
+                        self._save()
+                reason = self._reason_to_stop()
+                if reason:
+                    self._save()
+                    return self._finish(reason)
+                self._leave_if(distributed.largest(interruption.signal_number, self.device))
+                if self._checkpoint_due():
+                    self._save()
+                self._update()
+
+    @property
+    def at(self) -> Position:
+        """The run's counters."""
+        return self.state.position
+
+    @property
+    def device(self) -> torch.device:
+        """Where batches are computed."""
+        return self.state.arithmetic.device
+
+    def _clock(self) -> float:
+        return distributed.numbers_of_first([time.monotonic() - self.started], self.device)[0]
+
+    def _time_share(self) -> float:
+        limit = self.settings.max_minutes * 60
+        return self.at.seconds / limit if limit else 0.0
+
+    def _reason_to_stop(self) -> str | None:
+        settings = self.settings
+        reasons = {
+            "patience": 0 < settings.patience <= self.at.stale,
+            "epochs": self.at.epoch >= settings.epochs,
+            "max_steps": 0 < settings.max_steps <= self.at.step,
+            "max_minutes": self._time_share() >= 1,
+        }
+        return next((name for name, holds in reasons.items() if holds), None)
+
+    def _evaluation_due(self) -> bool:
+        if self.at.evaluated == self.at.step:
+            return False
+        if self._reason_to_stop():
+            return True
+        if self.settings.evaluate_every:
+            return self.at.step > 0 and self.at.step % self.settings.evaluate_every == 0
+        return self.at.step > 0 and self.at.batches == 0
+
+    def _checkpoint_due(self) -> bool:
+        every = self.settings.checkpoint_every
+        return every > 0 and self.at.step > 0 and self.at.step % every == 0
+
+    def _leave_if(self, signal_number: int) -> None:
+        if signal_number:
+            self._save()
+            raise InterruptedRunError(
+                f"interrupted after step {self.at.step}; the state was saved; continue with --resume",
+                signal_number,
+            )
+
+    def _learning_rate(self) -> float:
+        return learning_rate(
+            self.settings,
+            step=self.at.step,
+            total_steps=self.total_steps,
+            time_share=self._time_share(),
+            cuts=self.at.cuts,
+        )
+
+    def _update(self) -> None:
+        at, optimizer = self.at, self.state.optimizer
+        at.learning_rate = self._learning_rate()
+        for parameters in optimizer.param_groups:
+            parameters["lr"] = at.learning_rate
+        group = self.epochs.group(at.epoch, at.batches)
+        result = update(
+            self.state.model,
+            optimizer,
+            group,
+            self.loss,
+            arithmetic=self.state.arithmetic,
+            clip_norm=self.settings.clip_norm,
+            place=Place(at.step + 1, at.epoch + 1, at.batches),
+        )
+        if self.state.averaging is not None and result.done:
+            self.state.averaging.update(self.state.model)
+        epoch = at.epoch + 1
+        self._count(result, len(group))
+        self._report(result, epoch)
+
+    def _count(self, result: Update, batches: int) -> None:
+        at = self.at
+        at.skipped = 0 if result.done else at.skipped + 1
+        if at.skipped > SKIPPED_IN_A_ROW:
+            raise DivergedError(
+                f"step {at.step + 1}: {at.skipped} gradients in a row overflowed fp16; "
+                "use precision bf16 or fp32, or lower training.learning_rate"
+            )
+        at.step += 1
+        at.batches += batches
+        if at.batches >= len(self.epochs.of(at.epoch)):
+            at.epoch, at.batches = at.epoch + 1, 0
+        at.total, at.count = at.total + result.total, at.count + result.count
+        at.reported_total += result.total
+        at.reported_count += result.count
+
+    def _report(self, result: Update, epoch: int) -> None:
+        at = self.at
+        mean = result.total / max(result.count, 1)
+        seconds = time.monotonic() - self.started
+        self.reporter.step(
+            StepReport(
+                at.step,
+                epoch,
+                mean,
+                result.unit,
+                result.count,
+                at.learning_rate,
+                result.gradient_norm,
+                seconds,
+            )
+        )
+        if at.step % self.settings.report_every == 0:
+            self._event(
+                event="train",
+                step=at.step,
+                epoch=epoch,
+                loss=at.reported_total / max(at.reported_count, 1),
+                unit=result.unit,
+                learning_rate=at.learning_rate,
+                gradient_norm=result.gradient_norm if result.done else None,
+                seconds=round(seconds, 3),
+            )
+            at.reported_total, at.reported_count = 0.0, 0
+
+    def _event(self, **event: Any) -> None:
+        if distributed.rank() == 0:
+            self.run.append_event(event)
+
+    def _evaluate(self) -> bool:
+        """Evaluate under the averaged weights; whether this is the best so far."""
+        at, model = self.at, self.state.model
+        averaging = self.state.averaging
+        with torch.no_grad(), averaging.averaged_weights(model) if averaging else nullcontext():
+            model.eval()
+            metrics = self.evaluate()
+            model.train()
+        metrics = dict(
+            zip(metrics, distributed.numbers_of_first([*metrics.values()], self.device), strict=True)
+        )
+        improved = self._compare(metrics)
+        train_loss, seconds = at.total / max(at.count, 1), self._clock()
+        at.total, at.count, at.evaluated = 0.0, 0, at.step
+        epoch = at.epoch if at.batches == 0 else at.epoch + 1
+        self._event(
+            event="evaluation",
+            step=at.step,
+            epoch=epoch,
+            train_loss=train_loss,
+            metrics=_finite(metrics),
+            improved=improved,
+            learning_rate=at.learning_rate,
+            seconds=round(seconds, 3),
+        )
+        self.reporter.evaluation(
+            EvaluationReport(at.step, epoch, train_loss, metrics, at.learning_rate, improved, seconds)
+        )
+        at.seconds = seconds
+        return improved
+
+    def _compare(self, metrics: dict[str, float]) -> bool:
+        """Note the best value and count evaluations without improvement."""
+        at = self.at
+        name = self.select.removeprefix("-")
+        assert name in metrics, f"{name} selects the best weights, but evaluate() gives {sorted(metrics)}"
+        value = metrics[name]
+        if not math.isfinite(value):
+            raise DivergedError(
+                f"step {at.step}: {name} on the held-out data is {value}; nothing was saved after it; "
+                "lower training.learning_rate"
+            )
+        sign = -1.0 if self.select.startswith("-") else 1.0
+        if at.best is None or sign * value > sign * at.best:
+            at.best, at.best_step, at.best_metrics = value, at.step, _finite(metrics)
+            at.stale = at.cut_stale = 0
+            return True
+        at.stale += 1
+        at.cut_stale += 1
+        if at.cut_stale > self.settings.plateau_patience:
+            at.cuts, at.cut_stale = at.cuts + 1, 0
+        return False
+
+    def _save(self) -> None:
+        """Write a checkpoint unless the newest one is of this very state."""
+        if self.saved == (self.at.step, self.at.evaluated):
+            return
+        tensors, values = self.state.capture(self.run.events_size())
+        if distributed.rank() == 0:
+            self.checkpoints.save(self.at.step, tensors, values, best=self.at.best_step)
+        self.saved = (self.at.step, self.at.evaluated)
+
+    def _finish(self, reason: str) -> FitResult:
+        """Put the best weights into the model."""
+        at = self.at
+        assert at.best_step is not None
+        if distributed.rank() == 0:
+            best = self.checkpoints.load(at.best_step)
+            weights = best_weights(best.tensors)
+            restore_weights(self.state.model, weights, str(self.checkpoints.folder))
+        distributed.broadcast_in_place(model_tensors(self.state.model).values())
+        self.state.model.eval()
+        epochs = at.epoch + (at.batches / len(self.epochs.of(at.epoch)) if at.batches else 0.0)
+        metrics = {name: math.nan if value is None else value for name, value in at.best_metrics.items()}
+        result = FitResult(metrics, at.best_step, at.step, epochs, at.seconds, reason)
+        self.reporter.finished(result)
+        return result
+
+
+def _finite(metrics: dict[str, float]) -> dict[str, float | None]:
+    """Metrics as JSON can hold them."""
+    return {name: value if math.isfinite(value) else None for name, value in metrics.items()}

@@ -1,0 +1,91 @@
+"""Tensors on disk: safetensors only, checked before they are believed."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Mapping
+from pathlib import Path
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+
+from seqtool.errors import ModelError
+from seqtool.files import parse_json, storage_errors, write_durably
+
+HEADER_LIMIT = 16 * 1024 * 1024  # bytes; names and shapes of about 100,000 tensors
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    """Replace `path` durably by a safetensors file of `tensors`, from whatever device they are on.
+
+    Raises:
+        StorageError: the disk is full, the folder cannot be written, ...
+    """
+    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    write_durably(path, safetensors.torch.save(plain))
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """The tensors of a safetensors file that may be foreign, on the CPU.
+
+    The header is bounded and parsed strictly before anything is allocated for it.
+
+    Raises:
+        ModelError: not safetensors, truncated, a duplicate name, a header that is too large.
+        StorageError: it cannot be read.
+    """
+    _check_header(path)
+    with storage_errors(path):
+        try:
+            return safetensors.torch.load_file(path)
+        except (safetensors.SafetensorError, ValueError, KeyError, RuntimeError) as error:
+            raise ModelError(f"{path}: damaged or foreign: {error}") from error
+
+
+def _check_header(path: Path) -> None:
+    with storage_errors(path), path.open("rb") as file:
+        size = path.stat().st_size
+        start = file.read(8)
+        length = struct.unpack("<Q", start)[0] if len(start) == 8 else 0
+        if length < 2 or length > min(HEADER_LIMIT, size - 8):
+            raise ModelError(f"{path}: truncated, or not a safetensors file; its header cannot be read")
+        header = file.read(length)
+    if not isinstance(parse_json(header, str(path)), dict):
+        raise ModelError(f"{path}: damaged or foreign: the header is no table of tensors")
+
+
+def model_tensors(model: nn.Module) -> dict[str, Tensor]:
+    """Parameters and persistent buffers of `model`, each once: a tied weight stands under its first name."""
+    unique: dict[int, str] = {}
+    result = {}
+    for name, tensor in model.state_dict(keep_vars=True).items():
+        if unique.setdefault(id(tensor), name) == name:
+            result[name] = tensor.detach()
+    return result
+
+
+@torch.no_grad()
+def restore_weights(model: nn.Module, tensors: Mapping[str, Tensor], where: str) -> None:
+    """Copy `tensors` into `model`; names and shapes must be exactly `model_tensors(model)`'s.
+
+    Args:
+        model: Receives the values in place, on its own device and in its own number type.
+        tensors: As `model_tensors` gave them.
+        where: File or folder they come from; heads the message.
+
+    Raises:
+        ModelError: a tensor is missing, unknown, or of another shape.
+    """
+    wanted = model_tensors(model)
+    for name in sorted(wanted.keys() | tensors.keys()):
+        if name not in tensors:
+            raise ModelError(f"{where}: the tensor {name!r} is missing; the file is not this model's")
+        if name not in wanted:
+            raise ModelError(f"{where}: unknown tensor {name!r}; the file is not this model's")
+        found, expected = list(tensors[name].shape), list(wanted[name].shape)
+        if found != expected:
+            raise ModelError(f"{where}: the tensor {name!r} has shape {found}, expected {expected}")
+    for name, tensor in wanted.items():
+        tensor.copy_(tensors[name])

@@ -1,0 +1,185 @@
+"""One update: sum the gradients of a group of batches, divide once, check, clip, step."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple, TypeVar
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from seqtool.errors import DivergedError, MemoryExhaustedError
+from seqtool.nn.losses import LossSum
+from seqtool.training import distributed
+
+Batch = TypeVar("Batch")
+
+SKIPPED_IN_A_ROW = 50  # fp16 overflows while its scale is found; so many in a row are a divergence
+
+
+@dataclass(frozen=True)
+class Arithmetic:
+    """Where and in which number type the forward pass runs, and the scaling that float16 needs."""
+
+    device: torch.device
+    dtype: torch.dtype
+    scaler: torch.amp.GradScaler
+
+    @classmethod
+    def of(cls, device: torch.device, dtype: torch.dtype) -> Arithmetic:
+        """Scaling is on for float16 only."""
+        kind = "cuda" if device.type == "cuda" else "cpu"
+        return cls(device, dtype, torch.amp.GradScaler(kind, enabled=dtype == torch.float16))
+
+    def autocast(self) -> torch.autocast:
+        """The context in which a loss is computed."""
+        return torch.autocast(self.device.type, dtype=self.dtype, enabled=self.dtype != torch.float32)
+
+
+class Place(NamedTuple):
+    """Where in the run a group of batches stands; only for messages."""
+
+    step: int  # of the update to be made, from 1
+    epoch: int  # from 1
+    position: int  # of the group's first batch in its epoch, from 0
+
+    def __str__(self) -> str:
+        return f"step {self.step}, epoch {self.epoch}"
+
+
+@dataclass(frozen=True)
+class Update:
+    """What one update was made of, over all processes."""
+
+    total: float  # nats
+    count: int
+    unit: str
+    gradient_norm: float  # of the mean loss, before clipping
+    done: bool  # False where float16 overflowed and the weights were left alone
+
+
+def update(
+    model: nn.Module,
+    optimizer: Optimizer,
+    group: Sequence[Batch],
+    loss: Callable[[Batch], LossSum],
+    *,
+    arithmetic: Arithmetic,
+    clip_norm: float,
+    place: Place,
+) -> Update:
+    """Make one update from the batches of `group`, shared among the processes.
+
+    Raises:
+        DivergedError: the loss or the gradient is not finite; the weights are as they were.
+        MemoryExhaustedError: a batch does not fit.
+    """
+    optimizer.zero_grad(set_to_none=True)
+    totals, count, unit = _accumulate(group, loss, arithmetic, place)
+    arithmetic.scaler.unscale_(optimizer)
+    sums = torch.tensor([float(totals.sum()), count], dtype=torch.float64, device=arithmetic.device)
+    _sum_gradients(model, sums)
+    total, count = float(sums[0]), int(sums[1])
+    if not math.isfinite(total):
+        raise DivergedError(f"{place}: {_culprit(totals, place)}{_ADVICE}")
+    gradients = [p.grad for p in model.parameters() if p.grad is not None]
+    for gradient in gradients:
+        gradient.div_(max(count, 1))
+    norm = torch.nn.utils.get_total_norm(gradients)
+    if math.isfinite(norm):
+        if clip_norm > 0:
+            torch.nn.utils.clip_grads_with_norm_(model.parameters(), clip_norm, norm)
+        optimizer.step()
+    elif not arithmetic.scaler.is_enabled():
+        last = place.position + len(group)
+        raise DivergedError(
+            f"{place}: the norm of the gradient is {float(norm)} "
+            f"(batches {place.position + 1} to {last} of the epoch){_ADVICE}"
+        )
+    arithmetic.scaler.update()
+    return Update(total, count, unit, float(norm), math.isfinite(norm))
+
+
+_ADVICE = "; the weights and checkpoints are as before this update; lower training.learning_rate"
+
+
+def _accumulate(
+    group: Sequence[Batch], loss: Callable[[Batch], LossSum], arithmetic: Arithmetic, place: Place
+) -> tuple[Tensor, int, str]:
+    """Summed gradients of this process's share, with the losses of its batches, nats, [batches]."""
+    totals, count, unit = [], 0, "token"
+    for batch in group[distributed.rank() :: distributed.world_size()]:
+        with _memory_errors(batch, place):
+            with arithmetic.autocast():
+                result = loss(batch)
+            arithmetic.scaler.scale(result.total).backward()  # type: ignore[no-untyped-call]
+        totals.append(result.total.detach())
+        count += result.count
+        unit = result.unit
+    if not totals:
+        return torch.zeros(0, dtype=torch.float64), 0, unit
+    return torch.stack(totals).cpu().double(), count, unit
+
+
+def _sum_gradients(model: nn.Module, sums: Tensor) -> None:
+    """Sum gradients and `sums` over the processes; a gradient that none of them has stays None."""
+    if not distributed.is_distributed():
+        return
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    used = torch.tensor([float(p.grad is not None) for p in parameters], device=sums.device)
+    for parameter in parameters:
+        if parameter.grad is None:
+            parameter.grad = torch.zeros_like(parameter)
+    distributed.sum_in_place([sums, used, *(p.grad for p in parameters if p.grad is not None)])
+    for parameter, processes in zip(parameters, used.tolist(), strict=True):
+        if processes == 0:
+            parameter.grad = None
+
+
+def _culprit(totals: Tensor, place: Place) -> str:
+    """Which batch of this process has a loss that is not finite."""
+    for index, total in enumerate(totals.tolist()):
+        if not math.isfinite(total):
+            number = place.position + index * distributed.world_size() + distributed.rank() + 1
+            return f"the loss of batch {number} of the epoch is {total}"
+    return "the loss of a batch of another process is not finite"
+
+
+@contextlib.contextmanager
+def _memory_errors(batch: Any, place: Place) -> Iterator[None]:
+    """Turn the several ways in which memory runs out into one error that says what to change."""
+    try:
+        yield
+    except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+        text = str(error).lower()
+        known = "can't allocate memory" in text or "out of memory" in text or "not enough memory" in text
+        if isinstance(error, RuntimeError) and not isinstance(error, torch.OutOfMemoryError) and not known:
+            raise
+        raise MemoryExhaustedError(
+            f"{place}: not enough memory for a batch ({describe_batch(batch)}); lower training.batch_tokens "
+            "and raise training.accumulation by as much, or shorten the longest sentences"
+        ) from error
+
+
+def describe_batch(batch: Any) -> str:
+    """Names and shapes of the tensors in a batch of any kind, for messages.
+
+    >>> describe_batch({"words": torch.zeros(2, 3), "name": "x"})
+    'words [2, 3]'
+    """
+    fields: dict[str, Any]
+    if isinstance(batch, dict):
+        fields = batch
+    elif hasattr(batch, "_asdict"):
+        fields = batch._asdict()
+    elif isinstance(batch, tuple | list):
+        fields = {str(index): value for index, value in enumerate(batch)}
+    else:
+        names = getattr(batch, "__dataclass_fields__", None) or getattr(batch, "__dict__", {})
+        fields = {name: getattr(batch, name) for name in names}
+    shapes = [f"{name} {list(value.shape)}" for name, value in fields.items() if isinstance(value, Tensor)]
+    return ", ".join(shapes) or type(batch).__name__

@@ -1,0 +1,97 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from seqtool.errors import SettingsError, UsageError
+from seqtool.training import devices
+from seqtool.training.devices import configure, explain_devices, resolve_device, resolve_precision
+
+CPU = torch.device("cpu")
+no_gpu = pytest.mark.skipif(torch.cuda.is_available(), reason="says what happens without a GPU")
+
+
+@pytest.mark.parametrize("name", ["gpu", "cuda:", "cuda:x", "CPU", "", "cuda:0 "])
+def test_unknown_devices_are_refused(name: str):
+    with pytest.raises(UsageError, match=r"expected auto, cpu, cuda, cuda:N or mps"):
+        resolve_device(name)
+
+
+@no_gpu
+@pytest.mark.parametrize("name", ["cuda", "cuda:0", "cuda:3"])
+def test_an_absent_gpu_is_an_error_and_never_silently_the_cpu(name: str):
+    with pytest.raises(UsageError, match=rf"--device {name}: this machine has 0 CUDA devices .*--device cpu"):
+        resolve_device(name)
+
+
+@pytest.mark.skipif(torch.backends.mps.is_available(), reason="says what happens without an Apple GPU")
+def test_an_absent_apple_gpu_is_an_error():
+    with pytest.raises(UsageError, match="no Apple GPU here"):
+        resolve_device("mps")
+
+
+@no_gpu
+def test_auto_without_a_gpu_is_the_cpu():
+    assert resolve_device("cpu") == CPU
+    if not torch.backends.mps.is_available():
+        assert resolve_device("auto") == CPU
+
+
+def test_under_torchrun_cuda_is_the_gpu_of_the_local_rank(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
+    monkeypatch.setenv("LOCAL_RANK", "3")
+    assert resolve_device("cuda") == resolve_device("auto") == torch.device("cuda", 3)
+    assert resolve_device("cuda:1") == torch.device("cuda", 1)
+    with pytest.raises(UsageError, match="this machine has 4 CUDA devices"):
+        resolve_device("cuda:4")
+
+
+@pytest.mark.parametrize(
+    ("capabilities", "expected"),
+    [
+        ({"avx512_bf16": True}, torch.bfloat16),
+        ({"amx_bf16": True}, torch.bfloat16),
+        ({"avx512_f": True, "avx512_bf16": False}, torch.float32),
+        ({}, torch.float32),
+    ],
+)
+def test_auto_precision_follows_the_processor(
+    monkeypatch: pytest.MonkeyPatch, capabilities: dict[str, bool], expected: torch.dtype
+):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities)
+    assert resolve_precision("auto", CPU) == expected
+    assert resolve_precision("fp32", CPU) == torch.float32
+    assert resolve_precision("bf16", CPU) == torch.bfloat16
+
+
+def test_impossible_precisions_are_refused():
+    with pytest.raises(SettingsError, match=r"fp16 needs a CUDA device \(this is cpu\)"):
+        resolve_precision("fp16", CPU)
+    with pytest.raises(SettingsError, match="precision int4: expected auto, fp32, bf16 or fp16"):
+        resolve_precision("int4", CPU)
+    assert resolve_precision("fp16", torch.device("cuda")) == torch.float16
+
+
+def test_configure_sets_threads_and_determinism():
+    before = torch.get_num_threads()
+    try:
+        configure(threads=2, deterministic=True)
+        assert torch.get_num_threads() == 2
+        assert torch.are_deterministic_algorithms_enabled()
+        configure()
+        assert torch.get_num_threads() == 2
+        assert not torch.are_deterministic_algorithms_enabled()
+    finally:
+        torch.set_num_threads(before)
+    with pytest.raises(UsageError, match=r"--threads -1"):
+        configure(threads=-1)
+
+
+def test_explanations_cover_what_is_chosen_and_why():
+    explained = explain_devices()
+    assert set(explained) == {"cpu", "cuda", "mps", "device auto", "precision auto"}
+    assert explained["device auto"] == str(resolve_device("auto"))
+    chosen = devices.resolve_precision("auto", resolve_device("auto"))
+    assert explained["precision auto"].startswith("bf16" if chosen == torch.bfloat16 else "fp32")

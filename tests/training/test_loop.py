@@ -1,0 +1,457 @@
+from __future__ import annotations
+
+import itertools
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+import torch
+
+from seqtool.errors import (
+    DataError,
+    DivergedError,
+    InterruptedRunError,
+    MemoryExhaustedError,
+    SettingsError,
+    StorageError,
+)
+from seqtool.nn.losses import LossSum
+from seqtool.training import loop as loop_module
+from seqtool.training.progress import EvaluationReport, FitResult, SilentReporter, StepReport
+from seqtool.training.settings import TrainingSettings
+from seqtool.training.update import Arithmetic, Place, describe_batch, update
+from tests.training.tiny_run import CPU, TinyBatch, TinyRun, squared_error, tiny_batches, tiny_model
+
+
+def quick(**changes: Any) -> TrainingSettings:
+    return TrainingSettings(**{"precision": "fp32", "learning_rate": 0.01, "epochs": 2, **changes})
+
+
+class Listener(SilentReporter):
+    def __init__(self) -> None:
+        self.steps: list[StepReport] = []
+        self.evaluations: list[EvaluationReport] = []
+        self.results: list[FitResult] = []
+        self.expected_steps = 0
+
+    def started(self, total_steps: int, step: int, parameters: int) -> None:
+        self.expected_steps = total_steps
+
+    def step(self, report: StepReport) -> None:
+        self.steps.append(report)
+
+    def evaluation(self, report: EvaluationReport) -> None:
+        self.evaluations.append(report)
+
+    def finished(self, result: FitResult) -> None:
+        self.results.append(result)
+
+
+def test_accumulating_uneven_batches_equals_one_large_batch(tmp_path: Path):
+    small = tiny_batches((3, 5, 2, 4, 1))
+    large = [(torch.cat([x for x, _ in small]), torch.cat([y for _, y in small]))]
+    runs = []
+    for name, batches, accumulation in (("small", small, 5), ("large", large, 1)):
+        run = TinyRun(
+            tmp_path / name,
+            quick(accumulation=accumulation, epochs=4, optimizer="sgd", clip_norm=0.3),
+            model=tiny_model(dropout=0.0),
+            batches=lambda epoch, batches=batches: batches,
+        )
+        assert run.fit().steps == 4
+        runs.append(run)
+    for first, second in zip(runs[0].model.parameters(), runs[1].model.parameters(), strict=True):
+        torch.testing.assert_close(first, second, rtol=0, atol=1e-12)
+
+
+def test_the_last_group_of_an_epoch_may_be_short(tmp_path: Path):
+    batches = tiny_batches((3, 5, 2, 4, 1, 3))
+    run, listener = (
+        TinyRun(tmp_path / "run", quick(accumulation=4), batches=lambda epoch: batches),
+        Listener(),
+    )
+    run.fit(reporter=listener)
+    assert [report.units for report in listener.steps] == [14, 4, 14, 4]
+    assert listener.expected_steps == len(listener.steps) == 4
+
+
+def test_gradients_are_of_the_mean_over_units(tmp_path: Path):
+    model = tiny_model(dropout=0.0)
+    batches = tiny_batches((3, 5))
+    total = sum(squared_error(model, batch).total for batch in batches)
+    (total / 8).backward()  # type: ignore[union-attr]
+    expected = [p.grad.clone() for p in model.parameters() if p.grad is not None]
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.0)
+    result = update(
+        model,
+        optimizer,
+        batches,
+        lambda batch: squared_error(model, batch),
+        arithmetic=Arithmetic.of(CPU, torch.float32),
+        clip_norm=0.0,
+        place=Place(1, 1, 0),
+    )
+    for parameter, gradient in zip(model.parameters(), expected, strict=True):
+        torch.testing.assert_close(parameter.grad, gradient, rtol=0, atol=1e-12)
+    norm = math.sqrt(sum(float((gradient**2).sum()) for gradient in expected))
+    assert result.gradient_norm == pytest.approx(norm, abs=1e-12)
+    assert (result.count, result.unit) == (8, "sentence")
+
+
+def test_clipping_bounds_the_norm_and_zero_leaves_it():
+    norms = []
+    for clip_norm in (0.01, 0.0):
+        model = tiny_model(dropout=0.0)
+        result = update(
+            model,
+            torch.optim.SGD(model.parameters(), lr=0.0),
+            tiny_batches((3,)),
+            lambda batch, model=model: squared_error(model, batch),
+            arithmetic=Arithmetic.of(CPU, torch.float32),
+            clip_norm=clip_norm,
+            place=Place(1, 1, 0),
+        )
+        gradients = [p.grad for p in model.parameters() if p.grad is not None]
+        norms.append(float(torch.nn.utils.get_total_norm(gradients)))
+        assert result.gradient_norm > 0.1
+    assert norms[0] == pytest.approx(0.01, rel=1e-3)
+    assert norms[1] == pytest.approx(result.gradient_norm)
+
+
+def test_the_model_ends_with_its_best_weights(tmp_path: Path):
+    seen: list[dict[str, torch.Tensor]] = []
+    scores = iter([1.0, 3.0, 2.0, 0.0])
+    run = TinyRun(tmp_path / "run", quick(epochs=4))
+
+    def evaluate() -> dict[str, float]:
+        seen.append({name: tensor.clone() for name, tensor in run.model.state_dict().items()})
+        return {"score": next(scores)}
+
+    run.changes["evaluate"] = evaluate
+    result = run.fit()
+    assert (result.best_step, result.metrics, result.steps) == (12, {"score": 3.0}, 24)
+    assert all(torch.equal(tensor, seen[1][name]) for name, tensor in run.model.state_dict().items())
+    assert not run.model.training
+
+
+def test_a_minus_sign_selects_the_smallest(tmp_path: Path):
+    scores = iter([3.0, 1.0, 2.0])
+    run = TinyRun(tmp_path / "run", quick(epochs=3), evaluate=lambda: {"loss": next(scores)}, select="-loss")
+    assert run.fit().best_step == 12
+
+
+def test_evaluation_sees_evaluation_mode_without_gradients_and_training_mode_returns(tmp_path: Path):
+    run = TinyRun(tmp_path / "run", quick())
+    modes: list[tuple[bool, bool]] = []
+
+    def evaluate() -> dict[str, float]:
+        modes.append((run.model.training, torch.is_grad_enabled()))
+        return {"score": 1.0}
+
+    def loss(batch: TinyBatch) -> LossSum:
+        assert run.model.training and torch.is_grad_enabled()
+        return squared_error(run.model, batch)
+
+    run.changes |= {"evaluate": evaluate, "loss": loss}
+    run.fit()
+    assert modes == [(False, False)] * 2
+
+
+def test_evaluation_sees_averaged_weights_and_training_its_own(tmp_path: Path):
+    weights: dict[str, list[list[float]]] = {"evaluate": [], "loss": []}
+    run = TinyRun(tmp_path / "run", quick(average="ema", average_decay=0.5))
+
+    def note(where: str) -> None:
+        weights[where].append(torch.nn.utils.parameters_to_vector(run.model.parameters()).tolist())
+
+    def evaluate() -> dict[str, float]:
+        note("evaluate")
+        return {"score": 1.0}
+
+    def loss(batch: TinyBatch) -> LossSum:
+        note("loss")
+        return squared_error(run.model, batch)
+
+    run.changes |= {"evaluate": evaluate, "loss": loss}
+    run.fit()
+    plain = TinyRun(tmp_path / "plain", quick())
+    own: list[list[float]] = []
+
+    def plain_loss(batch: TinyBatch) -> LossSum:
+        own.append(torch.nn.utils.parameters_to_vector(plain.model.parameters()).tolist())
+        return squared_error(plain.model, batch)
+
+    plain.changes["loss"] = plain_loss
+    plain.fit()
+    assert weights["loss"] == own
+    average = torch.tensor(own[0])
+    for count, step in enumerate(own[1:7], start=1):
+        decay = min(0.5, (1 + count) / (10 + count))
+        average = decay * average + (1 - decay) * torch.tensor(step)
+    torch.testing.assert_close(torch.tensor(weights["evaluate"][0]), average, rtol=0, atol=1e-6)
+
+
+def test_patience_counts_evaluations_without_improvement(tmp_path: Path):
+    scores = itertools.chain([1.0, 2.0], itertools.repeat(0.0))
+    run = TinyRun(tmp_path / "run", quick(epochs=50, patience=3), evaluate=lambda: {"score": next(scores)})
+    result = run.fit()
+    assert (result.reason, result.steps, result.best_step) == ("patience", 30, 12)
+
+
+def test_max_steps_ends_in_the_middle_of_an_epoch_with_an_evaluation(tmp_path: Path):
+    run, listener = TinyRun(tmp_path / "run", quick(max_steps=4)), Listener()
+    result = run.fit(reporter=listener)
+    assert (result.reason, result.steps, result.epochs) == ("max_steps", 4, 4 / 6)
+    assert [report.step for report in listener.evaluations] == [4]
+    assert listener.results == [result]
+
+
+def test_max_minutes_includes_evaluations(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    clock = itertools.count()
+    monkeypatch.setattr(loop_module.time, "monotonic", lambda: float(next(clock)))
+
+    def evaluate() -> dict[str, float]:
+        for _ in range(100):
+            next(clock)
+        return {"score": 1.0}
+
+    run = TinyRun(tmp_path / "run", quick(epochs=50, max_minutes=5, learning_rate=1), evaluate=evaluate)
+    listener = Listener()
+    result = run.fit(reporter=listener)
+    assert result.reason == "max_minutes"
+    assert 300 <= result.seconds < 420
+    assert 6 < result.steps < 30
+    rates = [report.learning_rate for report in listener.steps]
+    assert rates == sorted(rates, reverse=True)
+    assert rates[-1] < 0.3  # the cosine ends with the time, not with the 50 epochs
+
+
+def test_an_empty_epoch_is_bad_data(tmp_path: Path):
+    with pytest.raises(DataError, match=r"epoch 1 has no batch; the training data is empty"):
+        TinyRun(tmp_path / "run", quick(), batches=lambda epoch: []).fit()
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_a_loss_that_is_not_finite_stops_before_the_update(tmp_path: Path, value: float):
+    run = TinyRun(tmp_path / "run", quick(accumulation=2, checkpoint_every=1))
+    weights: list[torch.Tensor] = []
+
+    def loss(batch: TinyBatch) -> LossSum:
+        run.updates += 1
+        weights.append(torch.nn.utils.parameters_to_vector(run.model.parameters()).clone())
+        result = squared_error(run.model, batch)
+        return result._replace(total=result.total * value) if run.updates == 10 else result
+
+    run.changes["loss"] = loss
+    with pytest.raises(DivergedError, match=rf"step 5, epoch 2: the loss of batch 4 of the epoch is {value}"):
+        run.fit()
+    after = torch.nn.utils.parameters_to_vector(run.model.parameters())
+    assert torch.equal(after, weights[-1])
+    newest = run.checkpoints.load_newest()
+    assert newest is not None
+    assert newest.step == 4
+    assert torch.equal(newest.tensors["model/0.weight"], run.model.state_dict()["0.weight"])
+
+
+def test_a_gradient_that_is_not_finite_stops_before_the_update(tmp_path: Path):
+    run = TinyRun(tmp_path / "run", quick())
+    before = torch.nn.utils.parameters_to_vector(run.model.parameters()).clone()
+
+    def loss(batch: TinyBatch) -> LossSum:
+        zero = next(run.model.parameters()).sum() * 0.0
+        return LossSum(torch.sqrt(zero), 1, "sentence")  # 0, with an infinite slope
+
+    run.changes["loss"] = loss
+    with pytest.raises(DivergedError, match=r"step 1, epoch 1: the norm of the gradient is nan"):
+        run.fit()
+    assert torch.equal(before, torch.nn.utils.parameters_to_vector(run.model.parameters()))
+
+
+def test_a_selecting_metric_that_is_not_finite_is_a_divergence(tmp_path: Path):
+    run = TinyRun(tmp_path / "run", quick(), evaluate=lambda: {"score": math.nan})
+    with pytest.raises(DivergedError, match=r"step 6: score on the held-out data is nan"):
+        run.fit()
+    assert run.checkpoints.steps() == []
+
+
+def test_another_metric_may_be_undefined(tmp_path: Path):
+    run = TinyRun(tmp_path / "run", quick(), evaluate=lambda: {"score": 1.0, "other": math.nan})
+    assert math.isnan(run.fit().metrics["other"])
+    assert run.events()[0]["metrics"] == {"score": 1.0, "other": None}
+
+
+class NamedBatch(NamedTuple):
+    words: torch.Tensor
+    name: str
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate"),
+        RuntimeError("[enforce fail at alloc_cpu.cpp:124] DefaultCPUAllocator: can't allocate memory"),
+        MemoryError(),
+    ],
+)
+def test_running_out_of_memory_names_the_batch_and_what_to_change(tmp_path: Path, error: Exception):
+    def loss(batch: NamedBatch) -> LossSum:
+        raise error
+
+    run = TinyRun(
+        tmp_path / "run", quick(), loss=loss, batches=lambda epoch: [NamedBatch(torch.zeros(2, 9), "x")]
+    )
+    with pytest.raises(MemoryExhaustedError, match=r"\(words \[2, 9\]\); lower training.batch_tokens"):
+        run.fit()
+
+
+def test_other_runtime_errors_are_not_taken_for_memory(tmp_path: Path):
+    def loss(batch: TinyBatch) -> LossSum:
+        raise RuntimeError("shapes cannot be multiplied")
+
+    with pytest.raises(RuntimeError, match="shapes cannot be multiplied"):
+        TinyRun(tmp_path / "run", quick(), loss=loss).fit()
+
+
+def test_batches_of_any_kind_are_described():
+    assert describe_batch((torch.zeros(2, 3), 5)) == "0 [2, 3]"
+    assert describe_batch({"a": torch.zeros(4)}) == "a [4]"
+    assert describe_batch(7) == "int"
+
+
+def test_events_tell_the_course_of_the_run(tmp_path: Path):
+    run, listener = TinyRun(tmp_path / "run", quick(report_every=4)), Listener()
+    run.fit(reporter=listener)
+    events = run.events()
+    assert [(event["event"], event["step"]) for event in events] == [
+        ("train", 4),
+        ("evaluation", 6),
+        ("train", 8),
+        ("train", 12),
+        ("evaluation", 12),
+    ]
+    first = listener.steps[:4]
+    expected = sum(report.loss * report.units for report in first) / sum(report.units for report in first)
+    assert events[0]["loss"] == pytest.approx(expected, abs=1e-12)
+    epoch = listener.steps[:6]
+    expected = sum(report.loss * report.units for report in epoch) / sum(report.units for report in epoch)
+    assert events[1]["train_loss"] == pytest.approx(expected, abs=1e-12)
+    assert events[1]["learning_rate"] == listener.steps[5].learning_rate
+    assert events[1]["metrics"].keys() == {"score", "loss"}
+
+
+def test_training_twice_from_one_seed_gives_the_same_bits(tmp_path: Path):
+    traces = []
+    for name, seed in (("a", 1), ("b", 1), ("c", 2)):
+        run = TinyRun(tmp_path / name, quick(), seed=seed)
+        run.fit()
+        traces.append(run.trace())
+    assert traces[0] == traces[1]
+    assert traces[0]["weights"] != traces[2]["weights"]
+
+
+def test_sigterm_saves_and_ends_with_143(tmp_path: Path):
+    run = TinyRun(tmp_path / "run", quick())
+
+    def loss(batch: TinyBatch) -> LossSum:
+        os.kill(os.getpid(), signal.SIGTERM)
+        return squared_error(run.model, batch)
+
+    run.changes["loss"] = loss
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(InterruptedRunError) as caught:
+        run.fit()
+    assert caught.value.exit_code == 143
+    assert run.checkpoints.steps() == [1]
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_a_second_sigint_leaves_at_once(tmp_path: Path):
+    program = """
+import os, signal, sys
+from pathlib import Path
+from tests.training.tiny_run import TinyRun
+from tests.training.test_loop import quick
+run = TinyRun(Path(sys.argv[1]), quick())
+def loss(batch):
+    os.kill(os.getpid(), signal.SIGINT)
+    os.kill(os.getpid(), signal.SIGINT)
+    print("still here")
+run.changes["loss"] = loss
+run.fit()
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(tmp_path / "run")],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[2]), *sys.path])},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == -signal.SIGINT
+    assert done.stdout == ""
+
+
+def test_training_works_outside_the_main_thread(tmp_path: Path):
+    results: list[FitResult] = []
+    thread = threading.Thread(target=lambda: results.append(TinyRun(tmp_path / "run", quick()).fit()))
+    thread.start()
+    thread.join()
+    assert results[0].steps == 12
+
+
+def test_a_full_disk_stops_the_run_and_the_checkpoint_before_is_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    from tests.training.faults import Faults, disk_full, inject
+
+    run = TinyRun(tmp_path / "run", quick())
+    faults = Faults(10, disk_full, lasting=True)
+    with monkeypatch.context() as patch:
+        inject(patch, faults, ("fsync",))
+        with pytest.raises(StorageError, match=r"No space left on device"):
+            run.fit()
+    newest = run.checkpoints.load_newest()
+    assert newest is not None
+    assert newest.step == 6
+    again = TinyRun(tmp_path / "run", quick())
+    assert again.fit(resume=True).steps == 12
+
+
+def test_fp16_needs_a_gpu(tmp_path: Path):
+    with pytest.raises(SettingsError, match=r"precision fp16 needs a CUDA device \(this is cpu\)"):
+        TinyRun(tmp_path / "run", quick(precision="fp16")).fit()
+
+
+def test_bf16_computes_the_loss_in_bfloat16_and_evaluates_in_full(tmp_path: Path):
+    seen: set[tuple[str, torch.dtype]] = set()
+    model = tiny_model().float()
+    run = TinyRun(tmp_path / "run", quick(precision="bf16"), model=model)
+    inputs, targets = (tensor.float() for tensor in tiny_batches((4,))[0])
+
+    def loss(batch: int) -> LossSum:
+        outputs = model(inputs)
+        seen.add(("loss", outputs.dtype))
+        return LossSum(((outputs.float() - targets) ** 2).sum(), 4, "sentence")
+
+    def evaluate() -> dict[str, float]:
+        seen.add(("evaluate", model(inputs).dtype))
+        return {"score": 1.0}
+
+    run.changes |= {"loss": loss, "evaluate": evaluate, "batches": lambda epoch: [0, 0]}
+    run.fit()
+    assert seen == {("loss", torch.bfloat16), ("evaluate", torch.float32)}
+    assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
+
+
+def test_every_line_of_the_metrics_is_json(tmp_path: Path):
+    run = TinyRun(tmp_path / "run", quick(report_every=1))
+    run.fit()
+    lines = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
+    assert len([json.loads(line) for line in lines]) == 14

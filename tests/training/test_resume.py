@@ -1,0 +1,294 @@
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from seqtool.errors import InterruptedRunError, ModelError, UsageError
+from seqtool.training.checkpoint import Checkpoint, Checkpoints
+from seqtool.training.optimization import Averaging, build_optimizer
+from seqtool.training.progress import SilentReporter
+from seqtool.training.settings import TrainingSettings
+from seqtool.training.state import Position, RunState
+from seqtool.training.update import Arithmetic
+from tests.training.tiny_run import CPU, TinyRun, tiny_model
+
+# 12 updates over two epochs; evaluations at 4, 8 and 12; warm-up until 2; the plateau cuts in between.
+STEPS = 12
+SETTINGS: dict[str, Any] = {
+    "epochs": 2,
+    "learning_rate": 0.01,
+    "warmup_steps": 2,
+    "weight_decay": 0.1,
+    "evaluate_every": 4,
+    "report_every": 3,
+    "average": "ema",
+    "precision": "fp32",
+}
+SCHEDULES: dict[str, dict[str, Any]] = {
+    "plateau": {"schedule": "plateau", "plateau_patience": 0},
+    "step": {"schedule": "step", "decay_steps": 4},
+    "cosine": {"schedule": "cosine", "optimizer": "nadam"},
+    "linear": {"schedule": "linear", "optimizer": "sgd", "momentum": 0.9, "clip_norm": 0.5},
+}
+
+
+def settings_of(schedule: str, **changes: Any) -> TrainingSettings:
+    return TrainingSettings(**{**SETTINGS, **SCHEDULES[schedule], **changes})
+
+
+class WorseningRun(TinyRun):
+    """Its first evaluation is the best: the further from the start, the worse."""
+
+    def metrics(self) -> dict[str, float]:
+        start = tiny_model(seed=0).state_dict()
+        distances = [float((tensor - start[name]).norm()) for name, tensor in self.model.state_dict().items()]
+        return {"score": -sum(distances)}
+
+
+def interrupted(
+    folder: Path, settings: TrainingSettings, step: int, kind: type[TinyRun] = TinyRun, **changes: Any
+) -> TinyRun:
+    run = kind(folder, settings, **changes)
+    run.interrupt_in = step
+    with pytest.raises(InterruptedRunError, match=rf"interrupted after step {step};") as caught:
+        run.fit()
+    assert caught.value.exit_code == 130
+    return run
+
+
+def resumed(
+    folder: Path, settings: TrainingSettings, kind: type[TinyRun] = TinyRun, **changes: Any
+) -> TinyRun:
+    torch.manual_seed(99)
+    run = kind(folder, settings, **{"model": tiny_model(seed=98), **changes})
+    run.fit(resume=True)
+    return run
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES)
+def test_a_run_stopped_at_any_step_ends_as_the_uninterrupted_one(tmp_path: Path, schedule: str):
+    settings = settings_of(schedule)
+    whole = TinyRun(tmp_path / "whole", settings)
+    whole.fit()
+    expected = whole.trace()
+    assert expected["position"]["step"] == STEPS
+    for step in range(1, STEPS):
+        folder = tmp_path / f"stopped-{step}"
+        interrupted(folder, settings, step)
+        run = resumed(folder, settings)
+        assert run.updates == STEPS - step
+        assert run.trace() == expected, f"stopped after step {step}"
+
+
+def test_a_run_stopped_after_every_step_ends_as_the_uninterrupted_one(tmp_path: Path):
+    settings = settings_of("plateau", evaluate_every=0, checkpoint_every=5, accumulation=2, epochs=4)
+    whole = TinyRun(tmp_path / "whole", settings)
+    whole.fit()
+    for session in itertools.count():
+        run = TinyRun(tmp_path / "stopped", settings, model=tiny_model(seed=session))
+        run.interrupt_in = 2  # batches, that is one update
+        try:
+            run.fit(resume=session > 0)
+            break
+        except InterruptedRunError:
+            continue
+    assert session == STEPS - 1  # the last signal finds the run finished
+    assert run.trace() == whole.trace()
+
+
+def test_a_signal_during_the_last_update_changes_nothing(tmp_path: Path):
+    run = TinyRun(tmp_path / "run", settings_of("step"))
+    run.interrupt_in = STEPS
+    assert run.fit().steps == STEPS
+
+
+def _items(checkpoint_values: dict[str, Any], tensors: dict[str, torch.Tensor]) -> list[str]:
+    counters = [f"position/{name}" for name in checkpoint_values["position"]]
+    return [*tensors, *counters, "average_count", "events_size"]
+
+
+def _fresh(settings: TrainingSettings) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+    """The state of a run that has not begun, from another seed."""
+    model = tiny_model(seed=98)
+    averaging = Averaging(model, settings.average_decay)
+    arithmetic = Arithmetic.of(CPU, torch.float32)
+    torch.manual_seed(97)
+    optimizer = build_optimizer(model, settings)
+    return RunState(model, optimizer, averaging, arithmetic, Position(), {}).capture(0)
+
+
+# Read only where the clock, float16 or a lowered limit rules; the tests below cover each.
+NOT_COMPARED = {"position/seconds", "position/skipped", "position/learning_rate"}
+
+
+def test_every_item_of_the_saved_state_is_needed(tmp_path: Path):
+    """Negative control: put back any one item to its value at the start, and the run ends differently."""
+    settings = settings_of("plateau", plateau_patience=1, evaluate_every=2)
+    whole = WorseningRun(tmp_path / "whole", settings)
+    whole.fit()
+    expected = whole.trace()
+    needed: set[str] = set()
+    names: list[str] = []
+    for step in (5, 6, 8):
+        stopped = interrupted(tmp_path / f"stopped-{step}", settings, step, kind=WorseningRun)
+        saved = stopped.checkpoints.load_newest()
+        assert saved is not None
+        names = _items(saved.values, saved.tensors)
+        copy = tmp_path / "untouched"
+        assert not _ends_otherwise(stopped, copy, saved.tensors, saved.values, expected)
+        for name in sorted(set(names) - needed):
+            if _ends_otherwise(stopped, copy, *_put_back(name, saved, *_fresh(settings)), expected):
+                needed.add(name)
+    assert len(names) > 25
+    assert set(names) - needed == NOT_COMPARED
+
+
+def _put_back(
+    name: str, saved: Checkpoint, fresh_tensors: dict[str, torch.Tensor], fresh_values: dict[str, Any]
+) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+    tensors, values = dict(saved.tensors), dict(saved.values)
+    group, _, key = name.partition("/")
+    if name in tensors:
+        tensors[name] = fresh_tensors.get(name, torch.zeros_like(tensors[name]))
+    elif group == "position":
+        values["position"] = {**values["position"], key: fresh_values["position"][key]}
+    else:
+        values[name] = fresh_values[name]
+    return tensors, values
+
+
+def _ends_otherwise(
+    stopped: TinyRun,
+    copy: Path,
+    tensors: dict[str, torch.Tensor],
+    values: dict[str, Any],
+    expected: dict[str, Any],
+) -> bool:
+    shutil.rmtree(copy, ignore_errors=True)
+    shutil.copytree(stopped.folder, copy)
+    Checkpoints(copy / "state").save(stopped.updates, tensors, values, best=2)
+    try:
+        return resumed(copy, stopped.settings, kind=WorseningRun).trace() != expected
+    except (ModelError, AssertionError):
+        return True  # it does not even start, or end
+
+
+@pytest.mark.parametrize("group", ["model", "optimizer", "average", "random"])
+def test_a_checkpoint_that_lacks_a_tensor_is_refused(tmp_path: Path, group: str):
+    settings = settings_of("step")
+    run = interrupted(tmp_path / "run", settings, 5)
+    saved = run.checkpoints.load_newest()
+    assert saved is not None
+    for name in [name for name in saved.tensors if name.startswith(group)]:
+        tensors = {key: tensor for key, tensor in saved.tensors.items() if key != name}
+        run.checkpoints.save(5, tensors, saved.values)
+        with pytest.raises(ModelError, match=r"missing|lacks"):
+            resumed(tmp_path / "run", settings)
+
+
+def test_the_clock_continues(tmp_path: Path):
+    settings = settings_of("step")
+    run = interrupted(tmp_path / "run", settings, 5)
+    saved = run.checkpoints.load_newest()
+    assert saved is not None
+    saved.values["position"]["seconds"] = 1000.0
+    run.checkpoints.save(5, saved.tensors, saved.values)
+    again = TinyRun(tmp_path / "run", settings)
+    assert 1000 < again.fit(resume=True).seconds < 1100
+
+
+def test_restoring_brings_back_every_counter():
+    settings = settings_of("plateau")
+    model = tiny_model()
+
+    def state(position: Position) -> RunState:
+        averaging = Averaging(model, 0.9)
+        arithmetic = Arithmetic.of(CPU, torch.float32)
+        return RunState(model, build_optimizer(model, settings), averaging, arithmetic, position, {})
+
+    fields = dataclasses.fields(Position)
+    position = Position(**{field.name: number for number, field in enumerate(fields, start=1)})
+    first = state(position)
+    model(torch.zeros(1, 3).double()).sum().backward()
+    first.optimizer.step()
+    tensors, values = first.capture(events_size=17)
+    second = state(Position())
+    assert second.restore(Checkpoint(1, tensors, values), "here") == 17
+    assert second.position == position
+
+
+def test_changed_settings_are_refused_with_every_difference(tmp_path: Path):
+    interrupted(tmp_path / "run", settings_of("step"), 5)
+    with pytest.raises(UsageError) as caught:
+        resumed(
+            tmp_path / "run",
+            settings_of("step", learning_rate=0.5),
+            fingerprint={
+                "training": settings_of("step", learning_rate=0.5, clip_norm=1.0).model_dump(),
+                "data": "xyz",
+            },
+        )
+    message = str(caught.value)
+    assert "training.learning_rate was 0.01, is 0.5" in message
+    assert "training.clip_norm was 5.0, is 1.0" in message
+    assert "data was abc, is xyz" in message
+    assert "schedule" not in message
+
+
+def test_a_run_may_be_made_longer(tmp_path: Path):
+    run = TinyRun(tmp_path / "run", settings_of("step"))
+    run.fit()
+    longer = resumed(tmp_path / "run", settings_of("step", epochs=3, patience=50, max_steps=100))
+    assert longer.updates == 6
+    assert longer.checkpoints.steps()[-1] == 18
+
+
+def test_a_run_may_be_made_shorter(tmp_path: Path):
+    run = interrupted(tmp_path / "run", settings_of("step", evaluate_every=5), 8)
+    shorter = resumed(tmp_path / "run", settings_of("step", evaluate_every=5, max_steps=5))
+    assert shorter.updates == 0
+    last = shorter.events()[-1]
+    assert (last["event"], last["step"]) == ("evaluation", 8)
+    assert last["learning_rate"] == run.settings.learning_rate / 2
+    assert shorter.checkpoints.steps()[-1] == 8
+
+
+def test_a_finished_run_returns_at_once_with_its_best_weights(tmp_path: Path):
+    first = TinyRun(tmp_path / "run", settings_of("plateau"))
+    result = first.fit()
+    again = TinyRun(tmp_path / "run", settings_of("plateau"), model=tiny_model(seed=5))
+    assert again.fit(resume=True)._replace(seconds=0) == result._replace(seconds=0)
+    assert again.updates == 0
+    assert again.trace() == first.trace()
+
+
+def test_resuming_nothing_starts_afresh(tmp_path: Path):
+    run = TinyRun(tmp_path / "run", settings_of("step"))
+    assert run.fit(resume=True).steps == STEPS
+
+
+def test_a_damaged_newest_checkpoint_is_reported_and_the_run_ends_the_same(tmp_path: Path):
+    settings = settings_of("plateau", checkpoint_every=1)
+    whole = TinyRun(tmp_path / "whole", settings)
+    whole.fit()
+    interrupted(tmp_path / "run", settings, 7)
+    path = tmp_path / "run" / "state" / "step-000007.safetensors"
+    path.write_bytes(path.read_bytes()[:-1])
+    said: list[str] = []
+
+    class Listener(SilentReporter):
+        def message(self, text: str) -> None:
+            said.append(text)
+
+    run = TinyRun(tmp_path / "run", settings, model=tiny_model(seed=5))
+    run.fit(resume=True, reporter=Listener())
+    assert run.updates == 6
+    assert run.trace() == whole.trace()
+    assert len(said) == 1
+    assert "the checkpoint of step 7 cannot be used" in said[0]
