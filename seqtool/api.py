@@ -16,18 +16,19 @@ import torch
 import seqtool
 from seqtool.bundled import recipe_names, recipe_path
 from seqtool.errors import SettingsError, UsageError, nearest
-from seqtool.files import write_durably
 from seqtool.settings import apply_overrides, read_toml, validate
 from seqtool.tagging import data as tagging_data
 from seqtool.tagging.assessment import TaggerEvaluation, assess, load_evaluation_data
+from seqtool.tagging.estimate import Estimate, estimate_run
 from seqtool.tagging.prediction import TaggerModel
 from seqtool.tagging.settings import TaggerSettings
-from seqtool.tagging.train import Estimate, TaggerRun, estimate_run, train_tagger
+from seqtool.tagging.train import TaggerRun, train_tagger
 from seqtool.training import devices, distributed
 from seqtool.training.progress import Reporter, SilentReporter, TensorBoardReporter
 from seqtool.training.runfolder import RunFolder, find_latest
 
 SOURCES = ("train", "dev", "test", "local", "hub")  # keys of [data] that files on the command line replace
+PATHS = (("data", "train"), ("data", "dev"), ("data", "test"), ("vocabulary", "pretrained"))
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,8 @@ def resolve_settings(
 ) -> TaggerSettings:
     """Complete settings: built-in default < recipe < `overrides` < `flags`; paths made absolute.
 
+    Paths in a recipe are relative to its file, all others to the working directory.
+
     Args:
         task: Name in `TASKS`.
         recipe: Name of a bundled recipe, a TOML file, or its tables; None = the task's default
@@ -74,19 +77,17 @@ def resolve_settings(
     tables, folder, where = _tables(recipe, task)
     if tables.get("task", task) != task:
         raise SettingsError(f"{where}: a recipe of task {tables['task']!r}, expected {task!r}")
-    tables = {"task": task, "name": "custom", **tables}
+    tables = _with_absolute_paths({"task": task, "name": "custom", **tables}, folder)
     if own:
-        kept = {
-            k: v
-            for k, v in tables.get("data", {}).items()
-            if k not in ("train", "dev", "test", "local", "hub")
-        }
+        kept = {key: value for key, value in _table(tables, "data").items() if key not in SOURCES}
         tables["data"] = {**kept, **own}
     tables = apply_overrides(tables, overrides)
     for key, value in (flags or {}).items():
         if value is not None:
             tables = _put(tables, key.split("."), value)
-    settings = validate(TASKS[task].settings, tables, where)
+    settings = validate(TASKS[task].settings, _with_absolute_paths(tables, Path.cwd()), where)
+    if settings.task != task:
+        raise SettingsError(f"{where}: task = {settings.task!r}, but `seqtool train {task}` was typed")
     return settings.model_copy(update={"data": tagging_data.locate(settings.data, folder)})
 
 
@@ -133,16 +134,17 @@ def train(
     devices.resolve_precision(settings.training.precision, device)
     started = time.time()
     base = None if initial is None else load(initial, device=settings.device)
+    _require_files(settings)
     with distributed.process_group(device), _run_folder(settings, output, resume, overwrite) as run:
-        if track == "tensorboard":
-            listener = TensorBoardReporter(run.path / "tensorboard", listener)
         spec = TASKS[settings.task]
         data = spec.load_data(settings)
+        if track == "tensorboard":
+            listener = TensorBoardReporter(run.path / "tensorboard", listener)
         for line in data.describe():
             listener.message(line)
         if resume and _is_finished(run):
             listener.message(f"{run.path}: continuing a finished run if its limits were raised")
-        _write_recipe(run, settings)
+        run.recipe_text = recipe_text(settings)
         result = spec.train(settings, data, run=run, reporter=listener, resume=resume, initial=base)
         if distributed.rank() == 0:
             run.write_manifest(_manifest(settings, data, device, result, time.time() - started))
@@ -217,7 +219,7 @@ def evaluate_tagger(
 def latest_model(tasks: Iterable[str]) -> Path | None:
     """The newest finished run of any of the tasks under `runs/`; None where there is none."""
     runs = [run for run in map(find_latest, tasks) if run is not None]
-    return max(runs, key=lambda run: (run / "manifest.json").stat().st_mtime, default=None)
+    return max(runs, key=lambda run: (run / "model").stat().st_mtime, default=None)
 
 
 def estimate(settings: TaggerSettings) -> Estimate:
@@ -225,6 +227,7 @@ def estimate(settings: TaggerSettings) -> Estimate:
     devices.configure(settings.threads, settings.deterministic)
     device = devices.resolve_device(settings.device)
     devices.resolve_precision(settings.training.precision, device)
+    _require_files(settings)
     return estimate_run(settings, TASKS[settings.task].load_data(settings))
 
 
@@ -272,9 +275,37 @@ def _task_of(recipe: str | Path | Mapping[str, Any] | None) -> str:
     return str(task)
 
 
+def _table(tables: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """A table of a recipe; empty where something else stands in its place, which validation reports."""
+    value = tables.get(name)
+    return dict(value) if isinstance(value, Mapping) else {}
+
+
+def _with_absolute_paths(tables: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    result = dict(tables)
+    for name, key in PATHS:
+        path = _table(result, name).get(key)
+        if isinstance(path, str):
+            result[name] = {**result[name], key: str((folder / path).absolute())}
+    return result
+
+
+def _require_files(settings: TaggerSettings) -> None:
+    """Every file that is named exists: said before a run folder is made, or hours are spent.
+
+    Raises:
+        UsageError: one does not.
+    """
+    named = [settings.data.train, settings.data.dev, settings.data.test, settings.vocabulary.pretrained]
+    for name in named:
+        if name is not None and not Path(name).is_file():
+            folder = Path(name).is_dir()
+            raise UsageError(f"{name}: {'is a folder; expected a file' if folder else 'no such file'}")
+
+
 def _put(tables: dict[str, Any], parents: list[str], value: Any) -> dict[str, Any]:
     first, *rest = parents
-    below = _put(dict(tables.get(first, {})), rest, value) if rest else value
+    below = _put(_table(tables, first), rest, value) if rest else value
     return {**tables, first: below}
 
 
@@ -287,11 +318,6 @@ def _run_folder(
 
 def _is_finished(run: RunFolder) -> bool:
     return run.manifest.exists()
-
-
-def _write_recipe(run: RunFolder, settings: TaggerSettings) -> None:
-    if distributed.rank() == 0:
-        write_durably(run.recipe, recipe_text(settings).encode())
 
 
 def _manifest(

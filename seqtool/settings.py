@@ -42,17 +42,22 @@ def apply_overrides(tables: Mapping[str, Any], assignments: Iterable[str]) -> di
     """`tables` with each `KEY=VALUE` put in; KEY is dotted, VALUE is TOML or, failing that, a string.
 
     Raises:
-        SettingsError: no `=`, or a key that goes through a value.
+        SettingsError: no `=`, or a key that goes through a value; the message lists all such.
 
     >>> apply_overrides({"model": {"hidden": 1}}, ["model.hidden=512", "model.cell=gru"])
     {'model': {'hidden': 512, 'cell': 'gru'}}
     """
-    result = _copy(tables)
+    result, problems = _copy(tables), []
     for assignment in assignments:
         key, separator, text = assignment.partition("=")
         if not separator or not key.strip():
-            raise SettingsError(f"--set {assignment}: expected KEY=VALUE, as in --set model.hidden=256")
-        _assign(result, key.strip(), _toml_value(text.strip()))
+            problems.append(f"--set {assignment}: expected KEY=VALUE, as in --set model.hidden=256")
+            continue
+        through = _assign(result, key.strip(), _toml_value(text.strip()))
+        if through:
+            problems.append(f"--set {key.strip()}: {through} is a value, not a table")
+    if problems:
+        raise SettingsError("; ".join(problems))
     return result
 
 
@@ -103,14 +108,16 @@ def _toml_value(text: str) -> Any:
         return text
 
 
-def _assign(tables: dict[str, Any], key: str, value: Any) -> None:
+def _assign(tables: dict[str, Any], key: str, value: Any) -> str | None:
+    """Put a value in; the part of the key that is a value already, if there is one."""
     *parents, last = key.split(".")
     for parent in parents:
         below = tables.setdefault(parent, {})
         if not isinstance(below, dict):
-            raise SettingsError(f"--set {key}: {parent} is a value, not a table")
+            return parent
         tables = below
     tables[last] = value
+    return None
 
 
 def _copy(tables: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
+import threading
 import traceback
 from collections.abc import Callable
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 import seqtool
 from seqtool.cli import console, data, doctor, evaluate, model, recipes, tag, train, vocab
-from seqtool.errors import SeqtoolError, StorageError, UsageError
+from seqtool.errors import MemoryExhaustedError, SeqtoolError, StorageError, UsageError
+from seqtool.text.streaming import READER
 
 HELP = {"help_option_names": ["-h", "--help"]}
 # Every error of the parser is one of these; typer has no public name for their common base.
@@ -67,6 +70,7 @@ def _global_options(
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line and leave with its exit code."""
+    _prepare_streams()
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     switches = {"--quiet": False, "--no-color": False, "--debug": False}
     end = arguments.index("--") if "--" in arguments else len(arguments)
@@ -74,11 +78,13 @@ def main(arguments: list[str] | None = None) -> None:
         switches[switch] = switch in arguments[:end]
     arguments = [word for i, word in enumerate(arguments) if i >= end or word not in switches]
     console.configure(quiet=switches["--quiet"], colour=not switches["--no-color"])
+    console.name_command("")
     code = run(lambda: _run_command(arguments), debug=switches["--debug"])
-    # The interpreter's own shutdown would flush a broken pipe again and complain.
     if code == 0 and not _flushed():
         code = StorageError.exit_code
-    os._exit(code) if _output_is_broken else sys.exit(code)
+    # The interpreter's own shutdown would flush a broken pipe again and complain, and wait for
+    # the lock of an input stream that a thread is reading.
+    os._exit(code) if _output_is_broken or _a_thread_reads() else sys.exit(code)
 
 
 _output_is_broken = False
@@ -92,28 +98,73 @@ def run(command: Callable[[], int], *, debug: bool = False) -> int:
     except BrokenPipeError:  # the reader went away: `seqtool ... | head -1`
         _output_is_broken = True
         return 0
+    except SystemExit as leaving:
+        # Typer and Rich make an exit with 1 of a broken pipe.
+        if not isinstance(leaving.__context__, BrokenPipeError):
+            raise
+        _output_is_broken = True
+        return 0
     except KeyboardInterrupt:
         return 130
     except SeqtoolError as error:
         return _complain(str(error), error.exit_code, debug)
     except ParserError as error:
-        return _complain(error.format_message(), UsageError.exit_code, debug)  # type: ignore[attr-defined]
-    except MemoryError:
-        return _complain("out of memory; lower --batch-tokens", 7, debug)
+        return _explain_usage(error, debug)
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         _output_is_broken = error.filename is None
         return _complain(f"{where}{error.strerror or error}", StorageError.exit_code, debug)
     except Exception as error:
+        if _is_out_of_memory(error):
+            message = "out of memory; lower --batch-tokens, or shorten the longest sentences"
+            return _complain(message, MemoryExhaustedError.exit_code, debug)
         return _complain(
             f"a bug of seqtool's: {type(error).__name__}: {error}; --debug shows where", 1, debug
         )
 
 
+def _prepare_streams() -> None:
+    """Results are UTF-8 whatever the locale; a closed standard stream is closed for everything.
+
+    Without the second, a file opened later would become descriptor 1 or 2, where any library may write.
+    """
+    for descriptor in range(3):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest free descriptor: this one
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # A file name may hold bytes that are not UTF-8: they leave as they came.
+        sys.stdout.reconfigure(encoding="utf-8", errors="surrogateescape")
+    if isinstance(sys.stderr, io.TextIOWrapper):
+        sys.stderr.reconfigure(encoding="utf-8", errors="backslashreplace")
+
+
 def _run_command(arguments: list[str]) -> int:
+    console.output()  # closed from the start: better said now than after hours of training
     result = app(arguments, standalone_mode=False, prog_name="seqtool")
     sys.stdout.flush()
     return result if isinstance(result, int) else 0
+
+
+def _explain_usage(error: Any, debug: bool) -> int:
+    """One line about what was mistyped; the help where nothing was typed after a group of commands."""
+    context = getattr(error, "ctx", None)
+    if context is None:
+        return _complain(error.format_message(), UsageError.exit_code, debug)
+    if type(error).__name__ == "NoArgsIsHelpError":
+        print(error.format_message(), file=sys.stderr)
+        return UsageError.exit_code
+    console.name_command(context.command_path.partition(" ")[2])
+    message = f"{error.format_message().rstrip('.')}; see `{context.command_path} -h`"
+    return _complain(message, UsageError.exit_code, debug)
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    """Python's own kind, and those of torch: for a GPU, for the processor's allocator."""
+    signs = ("out of memory", "can't allocate memory", "not enough memory")
+    known = isinstance(error, RuntimeError) and any(sign in str(error).lower() for sign in signs)
+    return known or isinstance(error, MemoryError)
 
 
 def _complain(message: str, code: int, debug: bool) -> int:
@@ -121,6 +172,10 @@ def _complain(message: str, code: int, debug: bool) -> int:
         traceback.print_exc()
     console.error(message)
     return code
+
+
+def _a_thread_reads() -> bool:
+    return any(thread.name == READER for thread in threading.enumerate())
 
 
 def _flushed() -> bool:

@@ -20,46 +20,69 @@ from seqtool.training.progress import EvaluationReport, FitResult, StepReport
 ROWS_SHOWN = 12  # evaluations in the live table
 SECONDS_BETWEEN_LINES = 15.0  # of plain progress, when stderr is no terminal
 
+# Not printable by Unicode's table, but harmless, and part of words and emoji.
+_HARMLESS = frozenset("\t\n\u00a0\u200c\u200d\u3000")
+
+
+class _ErrorConsole(Console):
+    """Standard error; when its reader goes away the work goes on, with nobody to tell."""
+
+    def __init__(self, *, colour: bool = True) -> None:
+        super().__init__(stderr=True, highlight=False, soft_wrap=True, no_color=None if colour else True)
+
+    def on_broken_pipe(self) -> None:
+        """Say nothing more (Rich itself would end the program)."""
+        self.quiet = True
+
+
 _quiet = False
 _command = "seqtool"
-stderr = Console(stderr=True, highlight=False, soft_wrap=True)
+stderr: Console = _ErrorConsole()
 
 
 def configure(*, quiet: bool, colour: bool) -> None:
     """Set what the global switches say; NO_COLOR and TERM=dumb are Rich's to respect."""
     global _quiet, stderr
     _quiet = quiet
-    stderr = Console(stderr=True, highlight=False, soft_wrap=True, no_color=None if colour else True)
+    stderr = _ErrorConsole(colour=colour)
 
 
 def name_command(name: str) -> None:
-    """What heads error messages, as in `seqtool tag: error: ...`."""
+    """What heads error messages, as in `seqtool tag: error: ...`; an empty name is seqtool itself."""
     global _command
-    _command = f"seqtool {name}"
+    _command = f"seqtool {name}".rstrip()
 
 
 def say(message: str) -> None:
     """A fact for people."""
     if not _quiet:
-        stderr.print(Text(printable(message)))
+        _tell(Text(printable(message)))
 
 
 def warn(message: str) -> None:
     """A fact that they should not miss."""
     if not _quiet:
-        stderr.print(Text.assemble(("warning: ", "yellow"), printable(message)))
+        _tell(Text.assemble(("warning: ", "yellow"), printable(message)))
 
 
 def error(message: str) -> None:
     """The one line of a failed command."""
     line = printable(" ".join(message.splitlines()))
-    with contextlib.suppress(OSError):  # nowhere left to say it
-        stderr.print(Text.assemble(f"{_command}: ", ("error: ", "bold red"), line))
+    _tell(Text.assemble(f"{_command}: ", ("error: ", "bold red"), line))
+
+
+def _tell(text: Text) -> None:
+    with contextlib.suppress(OSError):  # nowhere to say it: no reason to stop
+        stderr.print(text)
 
 
 def printable(text: str) -> str:
-    """Text without control characters, so that no data can steer a terminal."""
-    return "".join(c if c.isprintable() or c in "\t\n" else c.encode("unicode_escape").decode() for c in text)
+    """Text without control characters, so that no data can steer a terminal or reverse its text."""
+    if text.isprintable():
+        return text
+    return "".join(
+        c if c.isprintable() or c in _HARMLESS else c.encode("unicode_escape").decode() for c in text
+    )
 
 
 def output() -> Any:

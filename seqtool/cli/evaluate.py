@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from seqtool.cli import console, options
+from seqtool.cli import console, options, tables
+from seqtool.cli.models import find_model
 from seqtool.errors import ThresholdError, UsageError, nearest
 
 if TYPE_CHECKING:
@@ -20,7 +22,8 @@ def evaluate(
         Path | None, typer.Argument(help="Annotated file; else the test part of the run's recipe.")
     ] = None,
     model: Annotated[
-        Path | None, typer.Option("--model", "-m", help="Run folder or its model/ folder.")
+        Path | None,
+        typer.Option("--model", "-m", help="Run folder or its model/ folder; else $SEQTOOL_MODEL."),
     ] = None,
     minimum: Annotated[
         list[str] | None,
@@ -40,7 +43,9 @@ def evaluate(
     part: Annotated[
         Literal["test", "dev", "train"], typer.Option(help="Part of the run's recipe, when no DATA is given.")
     ] = "test",
-    scheme: Annotated[str, typer.Option(help="Tag scheme of DATA: auto, iob1, iob2, iobes, bilou.")] = "auto",
+    scheme: Annotated[
+        Literal["auto", "iob1", "iob2", "iobes", "bilou"], typer.Option(help="Tag scheme of DATA.")
+    ] = "auto",
     repair: Annotated[bool, typer.Option(help="Repair invalid tag sequences of DATA.")] = False,
     batch_tokens: options.BatchTokensOption = 4096,
     device: options.DeviceOption = "auto",
@@ -50,15 +55,15 @@ def evaluate(
 ) -> None:
     """Score a model on annotated data."""
     console.name_command("evaluate")
-    if model is None:
-        raise UsageError("which model? give one with -m, as in `seqtool evaluate -m runs/ner/ner-tiny`")
+    if target_precision == 0:
+        raise UsageError("--target-precision 0: expected more than 0, at most 1")
     required = [_requirement(text) for text in minimum or ()]
     from seqtool import api
     from seqtool.training.devices import configure
 
     configure(threads)
     result = api.evaluate_tagger(
-        model,
+        find_model(model, ("ner", "pos"), newest=False),
         data,
         part=part,
         scheme=scheme,
@@ -90,7 +95,7 @@ def evaluate(
 def _requirement(text: str) -> tuple[str, float]:
     metric, separator, value = text.partition("=")
     try:
-        if separator:
+        if separator and math.isfinite(float(value)):
             return metric.strip(), float(value)
     except ValueError:
         pass
@@ -118,7 +123,9 @@ def _draw(result: TaggerEvaluation, folder: Path) -> None:
     figures.confusion_matrix(report.confusion.labels, report.confusion.counts, folder / "confusion.png")
     figures.scores_by_type(report.by_type, folder / "by_type.png")
     if report.errors is not None:
-        figures.errors_by_kind({**report.errors}, folder / "errors.png")
+        figures.errors_by_kind(
+            {str(kind): count for kind, count in report.errors.items()}, folder / "errors.png"
+        )
     if report.calibration is not None and report.calibration.count:
         calibration = report.calibration
         figures.reliability_diagram(calibration.bins, calibration.expected_error, folder / "reliability.png")
@@ -140,7 +147,7 @@ def _print(result: TaggerEvaluation) -> None:
 def _scores_table(result: TaggerEvaluation) -> Any:
     from rich.table import Table
 
-    table = Table(title=f"{result.model} on {result.data}", title_justify="left")
+    table = Table(title=tables.cell(f"{result.model} on {result.data}"), title_justify="left")
     for heading in ("metric", "value", "95 % interval", "signature"):
         table.add_column(heading, justify="right" if heading == "value" else "left", overflow="fold")
     for name, score in result.report.scores.items():
@@ -151,7 +158,6 @@ def _scores_table(result: TaggerEvaluation) -> Any:
 
 
 def _types_table(by_type: Any) -> Any:
-    from rich.markup import escape
     from rich.table import Table
 
     table = Table(title="by type", title_justify="left")
@@ -160,7 +166,7 @@ def _types_table(by_type: Any) -> Any:
     for name, counts in by_type.items():
         figures = [f"{value:.4f}" for value in (counts.precision, counts.recall, counts.f1)]
         numbers = map(str, (counts.support, counts.predicted, counts.correct))
-        table.add_row(escape(console.printable(name)), *figures, *numbers)
+        table.add_row(tables.cell(name), *figures, *numbers)
     return table
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from seqtool.cli import console, options
+from seqtool.cli import console, options, tables
 from seqtool.cli.models import find_model
 from seqtool.errors import UsageError
 
@@ -25,7 +25,9 @@ app = typer.Typer(
 )
 ModelArgument = Annotated[
     Path | None,
-    typer.Argument(metavar="[MODEL]", help="Run folder or its model/ folder; else $SEQTOOL_MODEL, else the newest run."),
+    typer.Argument(
+        metavar="[MODEL]", help="Run folder or model/ folder; else $SEQTOOL_MODEL, else the newest run."
+    ),
 ]
 TASKS = ("ner", "pos")
 
@@ -83,13 +85,13 @@ def _tables(facts: ModelFacts) -> list[Table]:
     rows += [(f"data {name}", _data_line(part)) for name, part in facts.data.items()]
     parts = [(name, f"{count:,}") for name, count in facts.parts.items()]
     return [
-        console.facts_table(facts.path, rows),
-        console.facts_table("parameters", [*parts, ("all", f"{facts.parameters:,}")], right=True),
-        console.facts_table(
+        tables.facts_table(facts.path, rows),
+        tables.facts_table("parameters", [*parts, ("all", f"{facts.parameters:,}")], right=True),
+        tables.facts_table(
             "vocabularies", [(name, f"{size:,}") for name, size in facts.vocabularies.items()], right=True
         ),
-        console.facts_table("settings", _flat(facts.settings)),
-        console.facts_table("SHA-256", [(name, file["sha256"]) for name, file in facts.files.items()]),
+        tables.facts_table("settings", _flat(facts.settings)),
+        tables.facts_table("SHA-256", [(name, file["sha256"]) for name, file in facts.files.items()]),
     ]
 
 

@@ -12,12 +12,13 @@ from seqtool.errors import UsageError
 VARIABLE = "SEQTOOL_MODEL"
 
 
-def find_model(given: Path | None, tasks: Sequence[str]) -> Path:
+def find_model(given: Path | None, tasks: Sequence[str], *, newest: bool = True) -> Path:
     """The model to use; a choice that was not typed is announced on stderr.
 
     Args:
         given: What -m says.
         tasks: Whose newest run may stand in.
+        newest: False where a run must be named; the newest one is then only proposed.
 
     Raises:
         UsageError: there is none; the message has the command that would make one.
@@ -30,6 +31,8 @@ def find_model(given: Path | None, tasks: Sequence[str]) -> Path:
     from seqtool.api import latest_model
 
     found = latest_model(tasks)
+    if found is not None and not newest:
+        raise UsageError(f"which model? give one with -m, as in `-m {found}` (the newest run)")
     if found is None:
         raise UsageError(
             f"no model: give one with -m, or make one with `seqtool train {tasks[0]}` "

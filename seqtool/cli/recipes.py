@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from seqtool.cli import console, options, train
+from seqtool.cli import console, options, tables, train
 from seqtool.errors import UsageError
 
 app = typer.Typer(
@@ -39,7 +39,7 @@ def list_recipes(json_output: options.JsonOption = False) -> None:
     for heading in ("name", "task", "what it is", "data"):
         table.add_column(heading, no_wrap=heading in ("name", "task"), overflow="fold")
     for facts in found:
-        table.add_row(*map(console.cell, facts))
+        table.add_row(*map(tables.cell, facts))
     console.print_table(table)
 
 

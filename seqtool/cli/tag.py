@@ -8,19 +8,21 @@ import os
 import stat
 import time
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext, suppress
 from typing import TYPE_CHECKING, Annotated, BinaryIO, Literal, NamedTuple
 
 import typer
 
 from seqtool.cli import console, options
 from seqtool.cli.models import find_model
-from seqtool.errors import UsageError
+from seqtool.errors import DataError, UsageError
 
 if TYPE_CHECKING:
     from seqtool.tagging.prediction import Prediction, TaggerModel
     from seqtool.text.columns import TaggedSentence
 
 WINDOW = 16  # batches of a file that are sorted by length together
+CHARACTERS = 16  # of text that weigh as much as one token when memory is counted: odd input has huge tokens
 
 
 class Item(NamedTuple):
@@ -72,7 +74,9 @@ def tag(
         )
     write = _writer(output_format, tagger, confidence, kbest)
     started, sentences, tokens = time.monotonic(), 0, 0
-    with open_input(source) as stream:
+    stream = open_input(source)
+    # What may pause is left open: closing it would wait for the thread that reads.
+    with stream if _is_regular_file(stream) else nullcontext():
         for group in _groups(_items(stream, source, input_format, tagger), stream, batch_tokens):
             predictions = tagger.predict(
                 [item.sentence for item in group],
@@ -95,10 +99,13 @@ def _groups(items: Iterator[Item], stream: BinaryIO, budget: int) -> Iterator[li
     """A regular file is read in wide windows, anything else as it comes."""
     from seqtool.text.streaming import groups, ready_groups
 
-    size: Callable[[Item], int] = lambda item: len(item.sentence.tokens) + 1  # noqa: E731
-    if _is_regular_file(stream):
-        return groups(items, size=size, budget=WINDOW * budget)
-    return ready_groups(items, size=size, budget=WINDOW * budget)
+    gather = groups if _is_regular_file(stream) else ready_groups
+    return gather(items, size=_size, budget=WINDOW * budget)
+
+
+def _size(item: Item) -> int:
+    tokens = item.sentence.tokens
+    return max(len(tokens) + 1, sum(map(len, tokens)) // CHARACTERS)
 
 
 def _is_regular_file(stream: BinaryIO) -> bool:
@@ -109,10 +116,21 @@ def _is_regular_file(stream: BinaryIO) -> bool:
 
 
 def _items(stream: BinaryIO, source: str, input_format: str, tagger: TaggerModel) -> Iterator[Item]:
+    """Sentences as they come; one that would take unbounded memory is refused."""
+    from seqtool.text.columns import SENTENCE_LIMIT
+
     name = "standard input" if source == "-" else source
     if input_format == "text":
-        return _text_items(stream, name)
-    return _annotated_items(stream, name, input_format, tagger)
+        items = _text_items(stream, name)
+    else:
+        items = _annotated_items(stream, name, input_format, tagger)
+    for item in items:
+        if len(item.sentence.tokens) > SENTENCE_LIMIT:
+            raise DataError(
+                f"{name}:{item.sentence.line}: a sentence of {len(item.sentence.tokens)} tokens, "
+                f"expected at most {SENTENCE_LIMIT}; put one sentence on a line"
+            )
+        yield item
 
 
 def _text_items(stream: BinaryIO, name: str) -> Iterator[Item]:
@@ -128,19 +146,17 @@ def _text_items(stream: BinaryIO, name: str) -> Iterator[Item]:
 
 def _annotated_items(stream: BinaryIO, name: str, input_format: str, tagger: TaggerModel) -> Iterator[Item]:
     """Sentences of columns or JSON lines; their own tags, if any, are not looked at."""
-    from seqtool.text.columns import detect_stream, read_stream
+    from seqtool.text.columns import ColumnFormat, NoSentencesError, detect_stream, read_stream
 
     columns = tagger.description.data
-    features = tuple(columns.feature_columns)
+    sentences: Iterator[TaggedSentence] = iter(())
     if input_format == "jsonl":
-        from seqtool.text.columns import ColumnFormat
-
         sentences = read_stream(stream, name, ColumnFormat("jsonl"))
     else:
-        token = columns.token_column
-        _, sentences = detect_stream(stream, name, token=token, tag=0, features=features)
-    for sentence in sentences:
-        yield Item(sentence)
+        features = tuple(columns.feature_columns)
+        with suppress(NoSentencesError):  # nothing in, nothing out
+            _, sentences = detect_stream(stream, name, token=columns.token_column, tag=0, features=features)
+    yield from map(Item, sentences)
 
 
 def _writer(
@@ -156,15 +172,23 @@ def _writer(
 
 
 def _column_lines(item: Item, prediction: Prediction, confidence: bool, kbest: int) -> str:
-    """Token, tag, then confidence or the k likeliest taggings as further columns; a blank line after."""
-    rows: list[tuple[str, ...]] = list(zip(item.sentence.tokens, prediction.tags, strict=True))
+    """Token, tag, then confidence and the k likeliest taggings as further columns; a blank line after.
+
+    A short sentence may have fewer than k taggings: `_` fills the columns that are left.
+    """
+    from seqtool.text.columns import format_conll
+
+    sentence = item.sentence
+    columns: list[list[str]] = []
     if confidence:
-        values = [f"{value:.4f}" for value in prediction.token_confidence or ()]
-        rows = [(*row, value) for row, value in zip(rows, values, strict=True)]
+        columns.append([f"{value:.4f}" for value in prediction.token_confidence or ()])
     if kbest:
-        alternatives = [tags for tags, _ in prediction.alternatives or ()]
-        rows = [(*row, *(tags[i] for tags in alternatives)) for i, row in enumerate(rows)]
-    return "".join("\t".join(row) + "\n" for row in rows) + "\n"
+        found = [tags for tags, _ in prediction.alternatives or ()]
+        columns += found + [["_"] * len(sentence.tokens)] * (kbest - len(found))
+    try:
+        return format_conll(sentence.tokens, prediction.tags, *columns)
+    except DataError as error:
+        raise DataError(f"{sentence.source}:{sentence.line}: {error}") from error
 
 
 def _json_line(item: Item, prediction: Prediction, spans: bool, confidence: bool) -> str:

@@ -154,7 +154,7 @@ def _train(task: str, values: dict[str, Any]) -> None:
         flags={key: values.get(flag) for flag, key in FLAGS.items()},
     )
     if values["dry_run"]:
-        _dry_run(settings)
+        _dry_run(settings, values)
         return
     runs = [_one_run(settings, values, number) for number in range(values["seeds"])]
     if values["json_output"]:
@@ -166,8 +166,11 @@ def _train(task: str, values: dict[str, Any]) -> None:
 
 
 def _check_usage(values: dict[str, Any]) -> None:
-    if values["dev"] is not None and values["train"] is None:
-        raise UsageError("--dev needs --train; a recipe's own dev data is set with --set data.dev=FILE")
+    for part in ("dev", "test"):
+        if values[part] is not None and values["train"] is None:
+            raise UsageError(
+                f"--{part} needs --train; a recipe's own {part} data is set with --set data.{part}=FILE"
+            )
     if values["resume"] and values["overwrite"]:
         raise UsageError("--resume continues a run and --overwrite replaces it: give one of them")
     if values["track"] not in (None, "tensorboard"):
@@ -212,9 +215,12 @@ def _draw_curves(run: Any) -> None:
     training_curves(events, folder.plots / "curves.png")
 
 
-def _dry_run(settings: Any) -> None:
+def _dry_run(settings: Any, values: dict[str, Any]) -> None:
     from seqtool import api
+    from seqtool.training.runfolder import require_no_run
 
+    if values["output"] is not None and not (values["resume"] or values["overwrite"]):
+        require_no_run(values["output"])
     estimate = api.estimate(settings)
     for line in estimate.facts:
         console.say(line)

@@ -216,23 +216,11 @@ class TaggerModel:
         """A tagger from what a model folder holds; `name` stands in messages (errors as `load`)."""
         description = TaggerDescription.from_config(folder.task, folder.config, name)
         vocabularies = Vocabularies.from_texts(folder.texts)
-        network = Tagger(
-            Sizes.of(vocabularies),
-            description.model,
-            vocabularies.tags.symbols,
-            description.model_scheme,
-        )
-        restore_weights(network, folder.tensors, name)
-        try:
-            rows = folder.texts.get("entities.jsonl", "").splitlines()
-            entities = {(str(kind), str(surface)) for kind, surface in map(json.loads, rows)}
-        except ValueError as error:
-            raise ModelError(f"{name}: entities.jsonl: damaged: {error}") from error
         return cls(
-            network,
+            _network(folder, description, vocabularies, name),
             vocabularies,
             description,
-            training_entities=entities,
+            training_entities=_entities(folder, name),
             device=device,
             precision=precision,
         )
@@ -365,6 +353,36 @@ class TaggerModel:
             "bilou": {"B": "B", "I": "I", "E": "L", "S": "U"},
         }[target]
         return ["O" if tag == "O" else letters[tag[0]] + tag[1:] for tag in self.vocabularies.tags.symbols]
+
+
+def _network(
+    folder: ModelFolder, description: TaggerDescription, vocabularies: Vocabularies, name: str
+) -> Tagger:
+    """The network with its weights, built for real only once the shapes have been found to fit."""
+    if description.model.layers > len(folder.tensors):
+        raise ModelError(f"{name}: {description.model.layers} layers, but {len(folder.tensors)} tensors")
+
+    def build() -> Tagger:
+        tags = vocabularies.tags.symbols
+        network = Tagger(Sizes.of(vocabularies), description.model, tags, description.model_scheme)
+        restore_weights(network, folder.tensors, name)
+        return network
+
+    try:
+        with torch.device("meta"):  # sizes in a foreign file must not take memory
+            build()
+        return build()
+    except (RuntimeError, ValueError, KeyError) as error:
+        raise ModelError(f"{name}: damaged or foreign: {error}") from error
+
+
+def _entities(folder: ModelFolder, name: str) -> set[tuple[str, str]]:
+    """(type, surface) of the entities of the training part; a surface may hold any character but a line end."""
+    rows = [row for row in folder.texts.get("entities.jsonl", "").split("\n") if row]
+    try:
+        return {(str(kind), str(surface)) for kind, surface in map(json.loads, rows)}
+    except (ValueError, TypeError, RecursionError) as error:
+        raise ModelError(f"{name}: entities.jsonl: damaged: {error}") from error
 
 
 def _scheme(name: Any) -> Scheme | None:

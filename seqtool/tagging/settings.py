@@ -69,10 +69,10 @@ class ModelSettings(Settings):
     layers: int = Field(1, ge=1, description="Bidirectional layers.")
     residual: bool = Field(False, description="Add each upper layer's input to its output.")
     word_embedding: int = Field(100, ge=0, description="Width of word embeddings; 0 = none.")
-    characters: Literal["cnn", "rnn", "none"] = Field("cnn", description="Character encoder.")
+    characters: Literal["cnn", "rnn", "none"] = Field("rnn", description="Character encoder.")
     character_embedding: int = Field(32, ge=1, description="Width of character embeddings.")
     character_hidden: int = Field(
-        25, ge=1, description="Width of each direction of the character rnn; it uses model.cell."
+        50, ge=1, description="Width of each direction of the character rnn; it uses model.cell."
     )
     character_filters: int = Field(40, ge=1, description="Filters of each width of the character cnn.")
     character_widths: list[Annotated[int, Field(ge=1)]] = Field(
@@ -97,16 +97,25 @@ class TaggerTraining(TrainingSettings):
     class_weights: dict[str, Annotated[float, Field(ge=0.0)]] = Field(
         {}, description="Weight of the tokens of an entity type or tag in the loss; 1 where none is given."
     )
+    mention_replacement: Probability = Field(
+        0.0, description="Probability that a training sentence gets other entities of the same types."
+    )
+    lowercase: Probability = Field(0.0, description="Probability that a training sentence is lower-cased.")
     batch_tokens: int = Field(512, ge=1, description="Padded tokens of a batch.")
+    learning_rate: float = Field(2e-3, gt=0, description="Highest learning rate of the schedule.")
+    warmup_steps: int = Field(
+        50, ge=0, description="Updates of linear rise to learning_rate (not one_cycle)."
+    )
+    epochs: int = Field(20, ge=1, description="Passes over the training data.")
     average: Literal["none", "ema"] = Field("ema", description="Evaluate and keep averaged weights.")
-    clip_norm: float = Field(5.0, ge=0.0, description="Largest gradient norm; 0 = no clipping.")
+    average_decay: float = Field(0.998, gt=0, lt=1, description="Decay of the moving average (ema).")
 
 
 class DecodingSettings(Settings):
     """From scores to tags."""
 
     entity_bias: float | Literal["auto"] = Field(
-        0.0, description="Nats added to every tag but O before the search; auto = the best on dev."
+        "auto", description="Nats added to every tag but O before the search; auto = the best on dev."
     )
 
 
@@ -131,6 +140,8 @@ class TaggerSettings(Settings):
             raise ValueError("model.word_embedding = 0 and model.characters = 'none' leave no input")
         if self.training.label_smoothing and self.model.output != "softmax":
             raise ValueError("training.label_smoothing needs model.output = 'softmax'")
+        if self.task == "pos" and self.training.mention_replacement:
+            raise ValueError("training.mention_replacement needs task = 'ner'")
         if self.task == "pos" and self.decoding.entity_bias not in (0.0, "auto"):
             raise ValueError("decoding.entity_bias needs task = 'ner'")
         return self

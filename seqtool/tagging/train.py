@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import resource
-import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +13,9 @@ import torch
 from seqtool.errors import DataError, SettingsError
 from seqtool.nn.crf import viterbi
 from seqtool.nn.embeddings import pretrained_rows
+from seqtool.nn.losses import LossSum
 from seqtool.tagging import evaluation
+from seqtool.tagging.augmentation import Augmentation
 from seqtool.tagging.data import Part, TaggingData, tag_inventory, unseen_tags
 from seqtool.tagging.encoding import Batch, Corpus, Vocabularies, encode
 from seqtool.tagging.model import Sizes, Tagger, class_weights
@@ -23,14 +23,11 @@ from seqtool.tagging.prediction import TaggerDescription, TaggerModel
 from seqtool.tagging.settings import TaggerSettings
 from seqtool.text.batching import training_batches
 from seqtool.text.columns import TaggedSentence
-from seqtool.training.devices import resolve_device, resolve_precision
+from seqtool.training.devices import resolve_device
 from seqtool.training.loop import fit
-from seqtool.training.optimization import build_optimizer
 from seqtool.training.progress import FitResult, Reporter
 from seqtool.training.runfolder import RunFolder
-from seqtool.training.update import Arithmetic
 
-TIMED_UPDATES = 8  # of a dry run
 BIASES = tuple(step / 2 for step in range(-2, 13))  # nats; what entity_bias = "auto" chooses from
 
 
@@ -117,27 +114,13 @@ def train_tagger(
     model = build_model(settings, data, device) if initial is None else _adopted(initial, settings, data)
     for warning in _tag_warnings(data, model):
         reporter.message(warning)
-    corpus = encode(
-        data.train, model.vocabularies, model.vocabularies.form_table(settings.vocabulary), with_tags=True
-    )
+    table = model.vocabularies.form_table(model.description.vocabulary)
+    corpus = encode(data.train, model.vocabularies, table, with_tags=True)
     _require_known_tags(corpus, data.parts["train"])
-    weights = class_weights(
-        settings.training.class_weights, model.vocabularies.tags.symbols, model.description.model_scheme
-    )
-    if weights is not None and corpus.partial:
-        raise SettingsError("training.class_weights: some training tags are partial; leave it out")
-
-    def batches(epoch: int) -> Sequence[Batch]:
-        budget = settings.training.batch_tokens
-        parts = training_batches(corpus.lengths, budget=budget, seed=settings.seed, epoch=epoch)
-        return LazyBatches(corpus, parts, device)
-
-    network = model.network
-    smoothing = settings.training.label_smoothing
     result = fit(
-        model=network,
-        batches=batches,
-        loss=lambda batch: network.loss(batch, label_smoothing=smoothing, class_weights=weights),
+        model=model.network,
+        batches=TrainingBatches(model.vocabularies, data, corpus, settings, device),
+        loss=_loss(model, corpus, settings),
         evaluate=Evaluator(model, data.dev, settings.decoding.entity_bias),
         select="f1" if model.scheme else "accuracy",
         settings=settings.training,
@@ -153,45 +136,57 @@ def train_tagger(
     return TaggerRun(run.path, model, result)
 
 
-@dataclass(frozen=True)
-class Estimate:
-    """What a run would take."""
+class TrainingBatches:
+    """The batches of an epoch, a pure function of its number.
 
-    facts: tuple[str, ...]
-    parameters: int
-    steps: int
-    megabytes: float  # resident memory after the timed updates
-    minutes: float
+    Args:
+        vocabularies: Of the model.
+        data: With the training part.
+        corpus: That part, encoded.
+        settings: Of the run.
+        device: Where the batches go.
+    """
+
+    def __init__(
+        self,
+        vocabularies: Vocabularies,
+        data: TaggingData,
+        corpus: Corpus,
+        settings: TaggerSettings,
+        device: torch.device,
+    ) -> None:
+        self._vocabularies, self._corpus = vocabularies, corpus
+        self._settings, self._device = settings, device
+        self._augmentation: Augmentation | None = None
+        training = settings.training
+        if training.mention_replacement or training.lowercase:
+            self._augmentation = Augmentation(
+                data.train,
+                data.scheme,
+                mention_replacement=training.mention_replacement,
+                lowercase=training.lowercase,
+                seed=settings.seed,
+            )
+
+    def __call__(self, epoch: int) -> Sequence[Batch]:
+        """Batches of nearly equal length, shuffled."""
+        corpus = self._corpus
+        if self._augmentation is not None:
+            sentences = self._augmentation.epoch(epoch)
+            corpus = encode(sentences, self._vocabularies, corpus.table, with_tags=True)
+        budget, seed = self._settings.training.batch_tokens, self._settings.seed
+        parts = training_batches(corpus.lengths, budget=budget, seed=seed, epoch=epoch)
+        return LazyBatches(corpus, parts, self._device)
 
 
-def estimate_run(settings: TaggerSettings, data: TaggingData) -> Estimate:
-    """Time a few updates of the run that `settings` describe; the largest batch is among them."""
-    device = resolve_device(settings.device)
-    torch.manual_seed(settings.seed)
-    model = build_model(settings, data, device)
-    table = model.vocabularies.form_table(settings.vocabulary)
-    corpus = encode(data.train, model.vocabularies, table, with_tags=True)
-    budget = settings.training.batch_tokens
-    parts = training_batches(corpus.lengths, budget=budget, seed=settings.seed, epoch=0)
-    longest = max(range(len(parts)), key=lambda i: sum(corpus.lengths[j] for j in parts[i]))
-    optimizer = build_optimizer(model.network, settings.training)
-    arithmetic = Arithmetic.of(device, resolve_precision(settings.training.precision, device))
-    seconds = []
-    for number in [longest, *range(min(TIMED_UPDATES, len(parts)))]:
-        started = time.monotonic()
-        with arithmetic.autocast():
-            loss = model.network.loss(corpus.batch(parts[number]).to(device))
-        (loss.total / loss.count).backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
-        optimizer.zero_grad()
-        seconds.append(time.monotonic() - started)
-    steps = -(-len(parts) // settings.training.accumulation) * settings.training.epochs
-    if settings.training.max_steps:
-        steps = min(steps, settings.training.max_steps)
-    each = statistics.median(seconds[1:]) * settings.training.accumulation
-    megabytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    parameters = sum(p.numel() for p in model.network.parameters())
-    return Estimate((*data.describe(), *data.warnings), parameters, steps, megabytes, each * steps / 60)
+def _loss(model: TaggerModel, corpus: Corpus, settings: TaggerSettings) -> Callable[[Batch], LossSum]:
+    """The loss of a batch, with the class weights and the smoothing of the settings."""
+    tags, scheme = model.vocabularies.tags.symbols, model.description.model_scheme
+    weights = class_weights(settings.training.class_weights, tags, scheme)
+    if weights is not None and corpus.partial:
+        raise SettingsError("training.class_weights: some training tags are partial; leave it out")
+    smoothing = settings.training.label_smoothing
+    return lambda batch: model.network.loss(batch, label_smoothing=smoothing, class_weights=weights)
 
 
 class LazyBatches(Sequence[Batch]):

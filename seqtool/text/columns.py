@@ -25,6 +25,11 @@ from seqtool.text.tagscheme import Scheme, spans
 
 Item = TypeVar("Item")
 
+
+class NoSentencesError(DataError):
+    """There is not one sentence: an error where data is needed, an empty answer where there may be none."""
+
+
 DETECTION_LINES = 1000  # how far `detect_format` looks
 DETECTION_CHARACTERS = 1_000_000
 SENTENCE_LIMIT = 100_000  # tokens; bounds memory where a file has no blank lines
@@ -151,8 +156,8 @@ def require_sentences(sentences: Iterable[Item], name: str) -> Iterator[Item]:
         raise _no_sentences(name)
 
 
-def _no_sentences(name: str) -> DataError:
-    return DataError(f"{name}: no sentences; expected at least one")
+def _no_sentences(name: str) -> NoSentencesError:
+    return NoSentencesError(f"{name}: no sentences; expected at least one")
 
 
 # Detection

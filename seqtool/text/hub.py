@@ -1,8 +1,8 @@
 """Tagged sentences through the `datasets` library: a data set of the hub, or local parquet and JSON files.
 
 The library is imported on first use, and nothing goes to the network unless `id` names a
-data set of the hub; that one needs a full commit as its revision, so that a recipe always
-reads the same data.
+data set of the hub; that one needs a pinned revision, so that a recipe always reads the same
+data.
 """
 
 from __future__ import annotations
@@ -22,17 +22,22 @@ Split = Literal["train", "dev", "test"]
 
 FILE_BUILDERS = ("parquet", "json")  # ids that read the files named in `files`
 
-_COMMIT = re.compile(r"[0-9a-f]{40}")
+# A commit, or the hub's own conversion of a data set that is a loading script (which `datasets`
+# no longer runs): that branch is written by the hub alone, and only when the data set changes.
+_PINNED = re.compile(r"[0-9a-f]{40}|refs/convert/parquet")
+_NETWORK = ("httpx", "huggingface_hub", "requests", "aiohttp", "fsspec")
 
 
 class HubSettings(Settings):
     """Where tagged sentences come from and what their columns are called."""
 
     id: str = Field(description="data set of the hub (owner/name), a folder, or parquet or json with files")
-    revision: str | None = Field(default=None, description="commit of the data set, 40 hexadecimal digits")
+    revision: str | None = Field(
+        default=None, description="commit of the data set, 40 hexadecimal digits, or refs/convert/parquet"
+    )
     config: str | None = Field(default=None, description="configuration, where there are several")
     files: dict[str, str] = Field(
-        default_factory=dict, description="file of each split, for parquet and json"
+        default_factory=dict, description="file of each split; parquet and json need them"
     )
     train: str = Field(default="train", description="name of the training split")
     dev: str = Field(default="validation", description="name of the development split")
@@ -48,11 +53,13 @@ class HubSettings(Settings):
 
     @model_validator(mode="after")
     def _check(self) -> HubSettings:
-        if (self.id in FILE_BUILDERS) != bool(self.files):
-            raise ValueError(f"files go with the ids {' and '.join(FILE_BUILDERS)}, and only with them")
+        if self.id in FILE_BUILDERS and not self.files:
+            raise ValueError(f"{self.id} needs files = {{ train = ..., ... }}")
+        if any("://" in file for file in self.files.values()):
+            raise ValueError("files are paths; a data set of the hub is named by id and revision")
         if self.id.startswith((".", "/", "~")) and self.is_remote:
             raise ValueError(f"{self.id} is not a folder")
-        if self.is_remote and not _COMMIT.fullmatch(self.revision or ""):
+        if self.is_remote and not _PINNED.fullmatch(self.revision or ""):
             raise ValueError("a data set of the hub needs revision = its commit, 40 hexadecimal digits")
         if not self.is_remote and self.revision is not None:
             raise ValueError("revision is for data sets of the hub; local files have none")
@@ -119,6 +126,8 @@ def _translated(error: Exception, name: str) -> Exception:
         return StorageError(f"{name}: {reason}")
     if isinstance(error, ValueError):  # an unknown split or configuration
         return SettingsError(f"{name}: {reason}")
+    if type(error).__module__.split(".")[0] in _NETWORK:
+        return StorageError(f"{name}: the hub cannot be reached or refused: {reason}")
     return error
 
 

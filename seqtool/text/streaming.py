@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
-import queue
 import threading
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 Item = TypeVar("Item")
-WAITING = 4096  # items read ahead at most: bounds memory however long the stream is
-
-
-class _End:
-    def __init__(self, error: BaseException | None) -> None:
-        self.error = error
+READER = "input reader"  # name of the thread that reads ahead
 
 
 def groups(items: Iterable[Item], *, size: Callable[[Item], int], budget: int) -> Iterator[list[Item]]:
-    """Consecutive items in groups of about `budget`, for a source that is always ready (a file)."""
+    """Consecutive items in groups of about `budget`, for a source that is always ready (a file).
+
+    An error of the source is raised after everything that was read before it.
+    """
     group: list[Item] = []
     total = 0
-    for item in items:
+    failure: Exception | None = None
+    source = iter(items)
+    while True:
+        try:
+            item = next(source)
+        except StopIteration:
+            break
+        except Exception as error:
+            failure = error
+            break
         group.append(item)
         total += size(item)
         if total >= budget:
@@ -28,41 +35,64 @@ def groups(items: Iterable[Item], *, size: Callable[[Item], int], budget: int) -
             group, total = [], 0
     if group:
         yield group
+    if failure is not None:
+        raise failure
 
 
 def ready_groups(items: Iterable[Item], *, size: Callable[[Item], int], budget: int) -> Iterator[list[Item]]:
-    """Consecutive items in groups of all that is there, `budget` at most, for a source that may pause.
+    """Consecutive items in groups of all that is there, about `budget` at most, for a source that may pause.
 
-    A thread reads ahead while the caller works on a group. An error of the source is raised
-    after everything that was read before it.
+    A thread reads ahead, another `budget` at most, while the caller works on a group. An error
+    of the source is raised after everything that was read before it.
     """
-    waiting: queue.Queue[Item | _End] = queue.Queue(WAITING)
+    waiting = _Readahead(size, budget)
 
     def read() -> None:
         try:
             for item in items:
                 waiting.put(item)
-            waiting.put(_End(None))
+            waiting.end(None)
         except BaseException as error:
-            waiting.put(_End(error))
+            waiting.end(error)
 
-    threading.Thread(target=read, daemon=True, name="reader").start()
-    while True:
-        group: list[Item] = []
-        total = 0
-        item = waiting.get()
-        while not isinstance(item, _End):
-            group.append(item)
-            total += size(item)
-            if total >= budget:
-                break
-            try:
-                item = waiting.get_nowait()
-            except queue.Empty:
-                break
-        if group:
-            yield group
-        if isinstance(item, _End):
-            if item.error is not None:
-                raise item.error
-            return
+    threading.Thread(target=read, daemon=True, name=READER).start()
+    while group := waiting.take():
+        yield group
+
+
+class _Readahead(Generic[Item]):
+    """Items between the thread that reads and the one that works."""
+
+    def __init__(self, size: Callable[[Item], int], budget: int) -> None:
+        self._size, self._budget = size, budget
+        self._items: deque[Item] = deque()
+        self._total = 0  # summed size of the items
+        self._ended = False
+        self._error: BaseException | None = None
+        self._changed = threading.Condition()
+
+    def put(self, item: Item) -> None:
+        """Add an item, once there is room."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._total < self._budget)
+            self._items.append(item)
+            self._total += self._size(item)
+            self._changed.notify_all()
+
+    def end(self, error: BaseException | None) -> None:
+        """Nothing more comes, because of `error` or because that was all."""
+        with self._changed:
+            self._ended, self._error = True, error
+            self._changed.notify_all()
+
+    def take(self) -> list[Item]:
+        """All items that are there, as soon as there is one; empty at the end, where the error is raised."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._items or self._ended)
+            if not self._items and self._error is not None:
+                raise self._error
+            group = list(self._items)
+            self._items.clear()
+            self._total = 0
+            self._changed.notify_all()
+            return group

@@ -87,7 +87,7 @@ class Vocabulary:
         """
         try:
             symbols: list[Any] = [json.loads(line) for line in text.split("\n") if line]
-        except json.JSONDecodeError as error:
+        except (ValueError, RecursionError) as error:
             raise ModelError(f"{name}: not a vocabulary file: {error}") from error
         if not all(isinstance(symbol, str) for symbol in symbols) or len(set(symbols)) != len(symbols):
             raise ModelError(f"{name}: not a vocabulary file: expected distinct JSON strings, one a line")

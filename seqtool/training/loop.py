@@ -143,6 +143,7 @@ class _Loop(Generic[Batch]):
             if checkpoint is None:
                 self.run.clear_training()
             self.run.truncate_events(events_size)
+            self.run.write_recipe()
         trainable = sum(p.numel() for p in self.state.model.parameters() if p.requires_grad)
         self.reporter.started(self.total_steps, self.at.step, trainable)
 

@@ -54,9 +54,8 @@ def describe_model(path: Path) -> ModelFacts:
     folder = find_model_folder(path)
     vocabularies = model_vocabularies(content.texts)
     tags = vocabularies.get(TAGS)
-    files = {
-        file.name: {"size": file.stat().st_size, "sha256": digest(file)} for file in sorted(folder.iterdir())
-    }
+    parts = _parts(content.tensors)
+    sizes = {file.name: file.stat().st_size for file in sorted(folder.iterdir())}
     run = _run_manifest(folder)
     return ModelFacts(
         path=str(folder),
@@ -64,12 +63,12 @@ def describe_model(path: Path) -> ModelFacts:
         name=str(content.config.get("name", "")),
         seqtool=str(read_json(folder / CONFIG).get("seqtool", "")),
         settings={key: value for key, value in content.config.items() if key != "name"},
-        parameters=sum(tensor.numel() for tensor in content.tensors.values()),
-        parts=_parts(content.tensors),
+        parameters=sum(parts.values()),
+        parts=parts,
         vocabularies={name: len(vocabulary) for name, vocabulary in vocabularies.items()},
         tags=tags.symbols if tags is not None else (),
-        size=sum(file["size"] for file in files.values()),
-        files=files,
+        size=sum(sizes.values()),
+        files={name: {"size": size, "sha256": digest(folder / name)} for name, size in sizes.items()},
         dev={name: value for name, value in run.get("best", {}).items() if name != "step"},
         data=run.get("data", {}),
     )
@@ -83,7 +82,9 @@ def read_model_vocabularies(path: Path) -> dict[str, Vocabulary]:
 def model_vocabularies(texts: Mapping[str, str]) -> dict[str, Vocabulary]:
     """Those of the texts of a model folder that are vocabularies: the files in `.txt`."""
     return {
-        name: Vocabulary.from_text(text, name) for name, text in sorted(texts.items()) if name.endswith(".txt")
+        name: Vocabulary.from_text(text, name)
+        for name, text in sorted(texts.items())
+        if name.endswith(".txt")
     }
 
 
@@ -91,6 +92,8 @@ def _parts(tensors: Mapping[str, Tensor]) -> dict[str, int]:
     """Parameters by the first two words of their names: `forms.words`, `encoder`, `crf`, ..."""
     counts: Counter[str] = Counter()
     for name, tensor in tensors.items():
+        if not tensor.is_floating_point():
+            continue  # a table of the network that is not learned, such as which tag may follow which
         words = name.split(".")
         named = [word for word in words[:2] if not word.isdecimal()]
         counts[".".join(named if len(words) > 2 else words[:1])] += tensor.numel()

@@ -34,6 +34,7 @@ class RunFolder:
 
     def __init__(self, path: Path, lock: Lock | None = None, created: bool = False) -> None:
         self.path = path
+        self.recipe_text = ""  # what recipe.toml is to say; it is written when the first update is due
         self._lock = lock
         self._created = created
 
@@ -135,6 +136,11 @@ class RunFolder:
                     shutil.rmtree(folder)
             self.metrics.unlink(missing_ok=True)
 
+    def write_recipe(self) -> None:
+        """Replace recipe.toml durably; a run that is refused leaves the old one."""
+        if self.recipe_text:
+            write_durably(self.recipe, self.recipe_text.encode("utf-8"))
+
     def write_manifest(self, values: dict[str, Any]) -> None:
         """Replace manifest.json durably."""
         write_json(self.manifest, values)
@@ -188,6 +194,19 @@ def holds_run(path: Path) -> bool:
     return any((path / name).exists() for name in CONTENTS)
 
 
+def require_no_run(path: Path) -> None:
+    """See to it that a new run may go into a folder.
+
+    Raises:
+        UsageError: it holds a run.
+    """
+    if holds_run(path):
+        raise UsageError(
+            f"{path}: holds a run already; continue it with --resume, replace it with --overwrite, "
+            "or give another folder"
+        )
+
+
 def find_latest(task: str, *, root: Path = ROOT) -> Path | None:
     """The newest finished run of a task under `root`; None if there is none."""
     marker = root / task / LATEST
@@ -207,12 +226,12 @@ def _open(path: Path, *, taken_is_fine: bool) -> RunFolder:
     with storage_errors(path):
         path.mkdir(parents=True, exist_ok=True)
     run = RunFolder(path, _locked(path), created)
-    if holds_run(path) and not taken_is_fine:
-        run.close()
-        raise UsageError(
-            f"{path}: holds a run already; continue it with --resume, replace it with --overwrite, "
-            "or give another folder"
-        )
+    if not taken_is_fine:
+        try:
+            require_no_run(path)
+        except UsageError:
+            run.close()
+            raise
     return run
 
 

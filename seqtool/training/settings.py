@@ -89,7 +89,7 @@ class TrainingSettings(Settings):
 
     @model_validator(mode="after")
     def _nothing_is_ignored(self) -> TrainingSettings:
-        fields = TrainingSettings.model_fields
+        fields = type(self).model_fields  # a wing may have other defaults
         problems = []
         for name, (choice, readers) in READERS.items():
             value, chosen = getattr(self, name), getattr(self, choice)

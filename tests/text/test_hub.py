@@ -98,8 +98,8 @@ def test_streaming_leaves_no_copy(tmp_path: Path):
     [
         ({"id": "owner/name"}, "needs revision = its commit, 40 hexadecimal digits"),
         ({"id": "owner/name", "revision": "main"}, "needs revision = its commit, 40 hexadecimal digits"),
-        ({"id": "parquet"}, "files go with the ids parquet and json, and only with them"),
-        ({"id": "owner/name", "revision": COMMIT, "files": {"train": "x"}}, "files go with the ids"),
+        ({"id": "parquet"}, "parquet needs files = "),
+        ({"id": "parquet", "files": {"train": "hf://datasets/a/b"}}, "files are paths"),
         ({"id": "json", "files": {"train": "x"}, "revision": COMMIT}, "revision is for data sets of the hub"),
         ({"id": "./absent"}, "./absent is not a folder"),
         ({"id": "owner/name", "revison": COMMIT}, "revison: unknown key; did you mean 'revision'?"),
@@ -113,6 +113,7 @@ def test_settings_that_do_not_hold_are_refused(changes: dict[str, Any], message:
 
 def test_hub_data_sets_are_remote_and_local_files_are_not(tmp_path: Path):
     assert HubSettings(id="owner/name", revision=COMMIT).is_remote
+    assert HubSettings(id="owner/name", revision="refs/convert/parquet", files={"train": "x"}).is_remote
     assert not HubSettings(id=str(tmp_path)).is_remote
     assert not HubSettings(id="json", files={"train": "x"}).is_remote
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -82,7 +83,9 @@ def die() -> None:
 
 def run_and_die_at(call: int, action: Callable[[], None]) -> bool:
     """Carry out `action` in a child process that ends abruptly at a system call; whether it got there."""
-    child = os.fork()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # Python 3.12 warns of threads, idle here
+        child = os.fork()
     if child == 0:
         try:
             faults = Faults(call, die)

@@ -12,18 +12,19 @@ from seqtool.training.checkpoint import Checkpoints
 from tests.training.faults import WRITES, Faults, disk_full, inject, run_and_die_at
 
 
-def state_of(step: int) -> tuple[dict[str, torch.Tensor], dict[str, object]]:
-    return {"a": torch.full((3,), float(step)), "b": torch.tensor(step)}, {"note": f"step {step}", "x": 0.1}
+def state_of(step: int, edition: int = 1) -> tuple[dict[str, torch.Tensor], dict[str, object]]:
+    tensors = {"a": torch.full((3,), float(step)), "b": torch.tensor(edition)}
+    return tensors, {"edition": edition, "x": 0.1}
 
 
-def save(checkpoints: Checkpoints, step: int, best: int | None = None) -> None:
-    checkpoints.save(step, *state_of(step), best=best)
+def save(checkpoints: Checkpoints, step: int, best: int | None = None, edition: int = 1) -> None:
+    checkpoints.save(step, *state_of(step, edition), best=best)
 
 
 def loaded_step(folder: Path) -> int:
     newest = Checkpoints(folder).load_newest()
     assert newest is not None
-    tensors, values = state_of(newest.step)
+    tensors, values = state_of(newest.step, newest.values["edition"])
     assert newest.values == values
     assert all(torch.equal(newest.tensors[name], tensors[name]) for name in tensors)
     return newest.step
@@ -56,9 +57,10 @@ def test_last_two_and_best_are_kept(tmp_path: Path):
 
 def test_a_step_saved_again_replaces_itself(tmp_path: Path):
     checkpoints = Checkpoints(tmp_path)
-    for _ in range(3):
-        save(checkpoints, 1)
+    for edition in range(3):
+        save(checkpoints, 1, edition=edition)
         assert loaded_step(tmp_path) == 1
+        assert checkpoints.load(1).values["edition"] == edition
         assert len(list(tmp_path.iterdir())) == 2
 
 
@@ -155,7 +157,7 @@ def test_disk_full_at_any_call_keeps_the_old_checkpoint(
             inject(patch, faults, WRITES)
             failed = False
             try:
-                save(Checkpoints(folder), 1 if again else 2)
+                save(Checkpoints(folder), 1 if again else 2, edition=2)
             except StorageError:
                 failed = True
         assert failed == faults.reached
@@ -174,7 +176,7 @@ def test_death_at_any_call_leaves_the_old_or_the_new_checkpoint(tmp_path: Path, 
 
     def action() -> None:
         for step in steps:
-            save(Checkpoints(folder), step)
+            save(Checkpoints(folder), step, edition=2)
 
     for call in range(1, 200):
         folder = tmp_path / f"run-{call}"

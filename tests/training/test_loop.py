@@ -336,12 +336,15 @@ def test_events_tell_the_course_of_the_run(tmp_path: Path):
         ("train", 12),
         ("evaluation", 12),
     ]
-    first = listener.steps[:4]
-    expected = sum(report.loss * report.units for report in first) / sum(report.units for report in first)
-    assert events[0]["loss"] == pytest.approx(expected, abs=1e-12)
-    epoch = listener.steps[:6]
-    expected = sum(report.loss * report.units for report in epoch) / sum(report.units for report in epoch)
-    assert events[1]["train_loss"] == pytest.approx(expected, abs=1e-12)
+
+    def mean(start: int, end: int) -> float:
+        reports = listener.steps[start:end]
+        return sum(report.loss * report.units for report in reports) / sum(report.units for report in reports)
+
+    losses = [event["loss"] for event in events if event["event"] == "train"]
+    assert losses == pytest.approx([mean(0, 4), mean(4, 8), mean(8, 12)], abs=1e-12)
+    losses = [event["train_loss"] for event in events if event["event"] == "evaluation"]
+    assert losses == pytest.approx([mean(0, 6), mean(6, 12)], abs=1e-12)
     assert events[1]["learning_rate"] == listener.steps[5].learning_rate
     assert events[1]["metrics"].keys() == {"score", "loss"}
 
@@ -455,3 +458,46 @@ def test_every_line_of_the_metrics_is_json(tmp_path: Path):
     run.fit()
     lines = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
     assert len([json.loads(line) for line in lines]) == 14
+
+
+def test_float16_overflow_leaves_the_weights_and_lowers_the_scale(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Needs no GPU: torch scales float16 on the CPU too, it is only of no use there."""
+    monkeypatch.setattr(loop_module, "resolve_precision", lambda name, device: torch.float16)
+    inputs = tiny_batches((4,))[0][0].float()
+    model = tiny_model(dropout=0.0).float()
+    run = TinyRun(tmp_path / "run", quick(epochs=3, checkpoint_every=1), model=model)
+    weights: list[list[float]] = []
+
+    def loss(batch: int) -> LossSum:
+        weights.append(torch.nn.utils.parameters_to_vector(model.parameters()).tolist())
+        outputs = model(inputs)
+        assert outputs.dtype == torch.float16
+        # 1e-3 x the first scale, 65536, fits into a float16; 1e3 x 65536 does not.
+        return LossSum((outputs.float() * (1e3 if batch else 1e-3)).sum(), 4, "sentence")
+
+    run.changes |= {"loss": loss, "batches": lambda epoch: [epoch == 1], "evaluate": lambda: {"score": 1.0}}
+    run.fit()
+    weights.append(torch.nn.utils.parameters_to_vector(model.parameters()).tolist())
+    assert weights[0] != weights[1]
+    assert weights[1] == weights[2]
+    newest = run.checkpoints.load_newest()
+    assert newest is not None
+    assert newest.values["scaler"]["scale"] == 65536.0 / 2
+    assert newest.values["position"]["skipped"] == 0
+
+
+def test_float16_that_never_stops_overflowing_is_a_divergence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(loop_module, "resolve_precision", lambda name, device: torch.float16)
+    run = TinyRun(tmp_path / "run", quick(epochs=100), model=tiny_model().float())
+
+    def loss(batch: TinyBatch) -> LossSum:
+        zero = next(run.model.parameters()).sum() * 0.0
+        return LossSum(torch.sqrt(zero), 1, "sentence")
+
+    run.changes["loss"] = loss
+    with pytest.raises(DivergedError, match=r"step 51: 51 gradients in a row overflowed fp16"):
+        run.fit()

@@ -260,3 +260,15 @@ def test_death_at_any_call_leaves_the_old_or_the_new_model(tmp_path: Path, first
             break
     assert call > 30
     assert values == ({2.0} if first else {1.0, 2.0})
+
+
+def test_death_after_an_earlier_death_between_the_moves_loses_nothing(tmp_path: Path):
+    save(tmp_path / "template", 1.0)
+    for call in range(1, 300):
+        run = tmp_path / f"run-{call}"
+        shutil.copytree(tmp_path / "template", run / ".model.old")
+        died = run_and_die_at(call, lambda run=run: save(run / "model", 2.0))
+        assert value_of(run) == 2.0 if not died else value_of(run) in (1.0, 2.0)
+        if not died:
+            break
+    assert call > 30

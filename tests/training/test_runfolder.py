@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import subprocess
 import sys
@@ -148,15 +149,24 @@ def test_two_runs_of_one_name_at_a_time_get_two_folders(tmp_path: Path):
         assert (first.path.name, second.path.name) == ("wnut17", "wnut17-2")
 
 
-def test_a_lock_whose_file_was_replaced_is_taken_anew(tmp_path: Path):
-    first = Lock(tmp_path / ".lock")
-    assert first.acquire()
-    first.release()
-    second = Lock(tmp_path / ".lock")
-    assert second.acquire()
+def test_a_lock_file_removed_before_it_could_be_locked_is_made_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    lock, calls, flock = Lock(tmp_path / ".lock"), [], fcntl.flock
+
+    def late(descriptor: int, operation: int) -> None:
+        calls.append(descriptor)
+        if len(calls) == 1:  # its last holder leaves between our open and our lock
+            (tmp_path / ".lock").unlink()
+        flock(descriptor, operation)
+
+    monkeypatch.setattr(fcntl, "flock", late)
+    assert lock.acquire()
+    assert len(calls) == 2
     assert not Lock(tmp_path / ".lock").acquire()
-    second.release()
-    second.release()
+    lock.release()
+    lock.release()
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_events_are_lines_that_can_be_cut_back(tmp_path: Path):

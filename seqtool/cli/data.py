@@ -1,0 +1,212 @@
+"""`seqtool data`: annotated files: what is in them, other layouts and tag schemes, parts."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from seqtool.cli import console, options, tables
+from seqtool.errors import UsageError
+
+if TYPE_CHECKING:
+    from seqtool.text.annotation import Columns
+    from seqtool.text.corpuscheck import CorpusReport, FileReport
+
+app = typer.Typer(
+    help="Annotated files (CoNLL, CoNLL-U, JSON lines, also .gz): check, convert, split.",
+    no_args_is_help=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    rich_markup_mode=None,
+)
+TokenOption = Annotated[
+    int | None, typer.Option("--token-column", help="Column of the tokens, from 1, or from -1 backwards.")
+]
+TagOption = Annotated[
+    int | None, typer.Option("--tag-column", help="Column of the tags, likewise; 0 = none.")
+]
+FeatureOption = Annotated[
+    list[int] | None, typer.Option("--feature-columns", help="A further column; may be repeated.")
+]
+SchemeName = Literal["iob1", "iob2", "iobes", "bilou"]
+DetectedScheme = Literal["auto", "iob1", "iob2", "iobes", "bilou"]
+RepairOption = Annotated[bool, typer.Option("--repair", help="Repair invalid tag sequences and count them.")]
+Share = Annotated[float, typer.Option(min=0.0, max=1.0, help="Share of the sentences; 0 = no such part.")]
+
+TAGS_SHOWN = 60
+
+
+@app.command()
+def check(
+    files: Annotated[
+        list[Path],
+        typer.Argument(metavar="FILE...", help="The training file first: the others are compared with it."),
+    ],
+    token_column: TokenOption = None,
+    tag_column: TagOption = None,
+    feature_columns: FeatureOption = None,
+    scheme: Annotated[DetectedScheme, typer.Option(help="Tag scheme of the files.")] = "auto",
+    repair: RepairOption = False,
+    json_output: options.JsonOption = False,
+) -> None:
+    """Say what is in files, or what is wrong with them."""
+    console.name_command("data check")
+    from seqtool.text.corpuscheck import check_corpus
+
+    columns = _columns(token_column, tag_column, feature_columns)
+    report = check_corpus(files, columns, scheme=scheme, repair=repair)
+    for warning in _warnings(report):
+        console.warn(warning)
+    if json_output:
+        console.write_result(json.dumps(report.as_dict(), ensure_ascii=False, allow_nan=False) + "\n")
+        return
+    for file in report.files:
+        console.print_table(tables.facts_table(file.path, _rows(file, report)))
+
+
+@app.command()
+def convert(
+    source: Annotated[str, typer.Argument(metavar="INPUT|-", help="A file; - is standard input.")],
+    target: Annotated[str, typer.Argument(metavar="OUTPUT|-", help="A file; - is standard output.")],
+    to: Annotated[
+        Literal["conll", "jsonl", "inline"] | None,
+        typer.Option("--to", help="Layout; else jsonl for a name in .jsonl, conll for others."),
+    ] = None,
+    scheme_to: Annotated[
+        SchemeName | None, typer.Option("--scheme-to", help="Tag scheme of OUTPUT; else that of INPUT.")
+    ] = None,
+    from_scheme: Annotated[
+        DetectedScheme, typer.Option("--from-scheme", help="Tag scheme of INPUT; a pipe's must be named.")
+    ] = "auto",
+    repair: RepairOption = False,
+    token_column: TokenOption = None,
+    tag_column: TagOption = None,
+    feature_columns: FeatureOption = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace OUTPUT.")] = False,
+) -> None:
+    """Write a file in another layout or tag scheme."""
+    console.name_command("data convert")
+    from seqtool.text import output
+    from seqtool.text.conversion import Conversion
+
+    conversion = Conversion(
+        source,
+        _columns(token_column, tag_column, feature_columns),
+        to or ("jsonl" if target.endswith(".jsonl") else "conll"),
+        scheme_to=scheme_to,
+        from_scheme=from_scheme,
+        repair=repair,
+    )
+    if target == "-":
+        for text in conversion.texts():
+            console.write_result(text)
+            if source == "-":
+                console.output().flush()
+    else:
+        output.require_free(Path(target), overwrite)
+        with output.open_durably(Path(target)) as file:
+            for text in conversion.texts():
+                file.write(text.encode())
+    repaired = f", {conversion.repaired:,} tags repaired" if conversion.repaired else ""
+    console.say(f"{conversion.sentences:,} sentences{repaired}")
+
+
+@app.command()
+def split(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="The file to split.")],
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Folder of the parts.")],
+    dev: Share = 0.1,
+    test: Share = 0.1,
+    seed: Annotated[int, typer.Option(help="Of the choice of sentences.")] = 1,
+    keep_order: Annotated[
+        bool, typer.Option("--keep-order", help="Take dev and test from the end, not at random.")
+    ] = False,
+    token_column: TokenOption = None,
+    tag_column: TagOption = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace parts that are there.")] = False,
+) -> None:
+    """Part a file into train, dev and test by whole sentences."""
+    console.name_command("data split")
+    from seqtool.text.splitting import split_file
+
+    parts = split_file(
+        file,
+        output,
+        dev=dev,
+        test=test,
+        seed=seed,
+        keep_order=keep_order,
+        overwrite=overwrite,
+        columns=_columns(token_column, tag_column, None),
+    )
+    for part in parts:
+        console.say(f"{part.path}: {part.sentences:,} sentences")
+        if part.shared:
+            console.warn(f"{part.path}: {part.shared:,} of its sentences also stand in {parts[0].path}")
+    console.write_result("".join(f"{part.path}\n" for part in parts))
+
+
+def _columns(token: int | None, tag: int | None, features: list[int] | None) -> Columns:
+    from seqtool.text.annotation import Columns
+
+    if token == 0:
+        raise UsageError("--token-column 0: expected a column from 1, or from -1 backwards")
+    return Columns(token, tag, tuple(features or ()))
+
+
+def _warnings(report: CorpusReport) -> list[str]:
+    """What should be seen to before training."""
+    lines = []
+    for file in report.files:
+        for other, count in file.shared.items():
+            if count:
+                lines.append(f"{file.path}: {count:,} of its sentences also stand in {other}")
+        if file.unseen_tags:
+            listed = ", ".join(f"{tag} ({count})" for tag, count in file.unseen_tags.items())
+            lines.append(f"{file.path}: tags that {report.files[0].path} does not have: {listed}")
+        if file.repaired:
+            lines.append(f"{file.path}: {file.repaired:,} tags repaired to valid {report.scheme} sequences")
+    return lines
+
+
+def _rows(file: FileReport, report: CorpusReport) -> list[tuple[str, str]]:
+    without_scheme = "one a token, no spans" if file.tags else "none"
+    rows = [
+        ("layout", file.layout),
+        ("sentences", f"{file.sentences:,}"),
+        ("tokens", f"{file.tokens:,}"),
+        ("longest sentence", f"{file.longest:,} tokens, {file.longest_at}"),
+        ("tags", report.scheme or without_scheme),
+    ]
+    if report.scheme is not None:
+        rows.append(("entities", f"{sum(file.entities.values()):,}"))
+        rows += [(f"  {kind or '(no type)'}", f"{count:,}") for kind, count in file.entities.items()]
+    else:
+        rows += [(f"  {tag}", f"{count:,}") for tag, count in list(file.tags.items())[:TAGS_SHOWN]]
+        if len(file.tags) > TAGS_SHOWN:
+            rows.append(("  ...", f"{len(file.tags) - TAGS_SHOWN:,} further tags"))
+    if file.partial:
+        rows.append(("annotated in part", f"{file.partial:,} sentences; their entities are not counted"))
+    if file.repaired:
+        rows.append(("repaired tags", f"{file.repaired:,}"))
+    return [*rows, ("repeated sentences", f"{file.repeated:,}"), *_comparison(file), *_oddities(file)]
+
+
+def _comparison(file: FileReport) -> list[tuple[str, str]]:
+    rows = [(f"also in {other}", f"{count:,} sentences") for other, count in file.shared.items()]
+    for name, share in (("unseen words", file.unseen_words), ("unseen entities", file.unseen_entities)):
+        if share is not None:
+            rows.append((name, f"{100 * share:.1f} %"))
+    if file.unseen_tags:
+        rows.append(("unseen tags", ", ".join(f"{tag} {count:,}" for tag, count in file.unseen_tags.items())))
+    return rows
+
+
+def _oddities(file: FileReport) -> list[tuple[str, str]]:
+    rows = [
+        (f"odd tokens: {kind}", f"{odd.count:,}, first at {', '.join(odd.places)}")
+        for kind, odd in file.odd_tokens.items()
+    ]
+    return rows or [("odd tokens", "0")]

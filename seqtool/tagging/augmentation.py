@@ -1,0 +1,96 @@
+"""More training sentences than there are: other entities of the same type, no capitals."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy
+
+from seqtool.text import tagscheme
+from seqtool.text.columns import TaggedSentence
+from seqtool.text.tagscheme import Scheme, Span
+
+Pool = dict[str, list[tuple[str, ...]]]  # entity type to its distinct surfaces
+
+
+class Augmentation:
+    """Changes some sentences in each epoch.
+
+    Mention replacement puts other entities of the same type from training in the place of
+    a sentence's entities. Where the entities of tomorrow are not those of today, that
+    weakens the ties between a name and its sentence, and the model has to learn from
+    spelling and context. Lower-casing does the same for the habit of capitals.
+
+    Args:
+        sentences: The training part, tags in `scheme`.
+        scheme: Of the tags; None for tags without spans, whose sentences are only lower-cased.
+        mention_replacement: Probability of replacing all entities of a sentence, in [0, 1).
+        lowercase: Probability of lower-casing a sentence, in [0, 1).
+        seed: Of the run.
+
+    Reference: Dai and Adel 2020, "An analysis of simple data augmentation for named entity
+    recognition", section 3 (mention replacement; here every distinct entity is equally likely).
+    """
+
+    def __init__(
+        self,
+        sentences: Sequence[TaggedSentence],
+        scheme: Scheme | None,
+        *,
+        mention_replacement: float,
+        lowercase: float,
+        seed: int,
+    ) -> None:
+        self._sentences = sentences
+        self._scheme = scheme
+        self._mention_replacement = mention_replacement
+        self._lowercase = lowercase
+        self._seed = seed
+        self._spans = [self._spans_of(sentence) for sentence in sentences]
+        self._pool = self._collect()
+
+    def epoch(self, number: int) -> list[TaggedSentence]:
+        """The sentences of an epoch, a pure function of its number."""
+        generator = numpy.random.default_rng([self._seed, number, 1])
+        result = []
+        for sentence, spans in zip(self._sentences, self._spans, strict=True):
+            changed = sentence
+            if spans and generator.random() < self._mention_replacement:
+                changed = self._replaced(changed, spans, generator)
+            if generator.random() < self._lowercase:
+                changed = replace(changed, tokens=tuple(token.lower() for token in changed.tokens))
+            result.append(changed)
+        return result
+
+    def _spans_of(self, sentence: TaggedSentence) -> list[Span]:
+        """Entities that can be replaced: none where the annotation is partial or has further columns."""
+        tags = list(sentence.tags or ())
+        if self._scheme is None or sentence.features or any(map(tagscheme.is_partial, tags)):
+            return []
+        return tagscheme.spans(tags, self._scheme)
+
+    def _collect(self) -> Pool:
+        found: dict[str, set[tuple[str, ...]]] = {}
+        for sentence, spans in zip(self._sentences, self._spans, strict=True):
+            for span in spans:
+                found.setdefault(span.type, set()).add(sentence.tokens[span.start : span.end])
+        return {kind: sorted(surfaces) for kind, surfaces in found.items()}
+
+    def _replaced(
+        self, sentence: TaggedSentence, spans: Sequence[Span], generator: numpy.random.Generator
+    ) -> TaggedSentence:
+        tokens: list[str] = []
+        moved = []
+        assert self._scheme is not None, "only spans are replaced"
+        copied = 0  # tokens of the sentence that are already dealt with
+        for span in spans:
+            tokens += sentence.tokens[copied : span.start]
+            surfaces = self._pool[span.type]
+            mention = surfaces[int(generator.integers(len(surfaces)))]
+            moved.append(Span(len(tokens), len(tokens) + len(mention), span.type))
+            tokens += mention
+            copied = span.end
+        tokens += sentence.tokens[copied:]
+        tags = tagscheme.from_spans(moved, len(tokens), self._scheme)
+        return replace(sentence, tokens=tuple(tokens), tags=tuple(tags))

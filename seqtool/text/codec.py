@@ -1,0 +1,271 @@
+"""Text to ids and back: by words, by characters, or by SentencePiece; and the files that hold each.
+
+A file of words or characters starts with a line that says how to use it, then has one symbol
+a line, as JSON: `{"kind": "word", "lowercase": false, "format": 1}`. A SentencePiece file is
+the library's own model, which any other program can read too.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, Protocol, get_args
+
+from seqtool.errors import DataError, ModelError, UsageError
+from seqtool.files import parse_json, storage_errors
+from seqtool.text.subwords import SentencePieceCodec, train_sentencepiece
+from seqtool.text.vocabulary import PADDING, UNKNOWN, Vocabulary
+
+Kind = Literal["word", "character", "sentencepiece"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
+FORMAT = 1
+FILE_LIMIT = 256 * 1024 * 1024  # bytes; a larger file is no vocabulary
+
+_SPACES = re.compile(r"[ \t]+")
+
+
+class Codec(Protocol):
+    """Lines of text to ids and back."""
+
+    @property
+    def kind(self) -> str:
+        """One of `KINDS`."""
+
+    @property
+    def symbols(self) -> tuple[str, ...]:
+        """All symbols in the order of their ids."""
+
+    @property
+    def unknown(self) -> int:
+        """Id of what has no symbol."""
+
+    def encode(self, line: str) -> list[int]:
+        """The ids of a line."""
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """The text of some ids, each in [0, number of symbols)."""
+
+    def to_bytes(self) -> bytes:
+        """The content of its file."""
+
+
+class SymbolCodec:
+    """Words between spaces, or single characters.
+
+    Args:
+        vocabulary: Starts with the padding and the unknown symbol.
+        kind: What a line is split into.
+        lowercase: Whether upper case is folded first.
+        reserved: Symbols of the vocabulary that characters may form together, such as `<2de>`.
+
+    >>> letters = SymbolCodec(Vocabulary([PADDING, UNKNOWN, "a", "b"]), "character")
+    >>> letters.encode("abc"), letters.decode([2, 3, 1])
+    ([2, 3, 1], 'ab<unk>')
+    """
+
+    def __init__(
+        self,
+        vocabulary: Vocabulary,
+        kind: Literal["word", "character"],
+        *,
+        lowercase: bool = False,
+        reserved: tuple[str, ...] = (),
+    ) -> None:
+        assert vocabulary.symbols[:2] == (PADDING, UNKNOWN)
+        self.vocabulary, self.lowercase, self.reserved = vocabulary, lowercase, reserved
+        self.kind: str = kind
+        self.unknown = 1
+        longest_first = sorted(reserved, key=len, reverse=True)
+        self._characters = re.compile("|".join([*map(re.escape, longest_first), "."]), re.DOTALL)
+
+    @property
+    def symbols(self) -> tuple[str, ...]:
+        """All symbols in the order of their ids."""
+        return self.vocabulary.symbols
+
+    def split(self, line: str) -> list[str]:
+        """The symbols that a line would need."""
+        if self.kind == "word":
+            words = [word for word in _SPACES.split(line) if word]
+            return [self._folded(word) for word in words]
+        pieces = self._characters.findall(line)
+        return [character for piece in pieces for character in self._letters(piece)]
+
+    def encode(self, line: str) -> list[int]:
+        """The ids of a line; padding is not a word, however it is spelled."""
+        return [self.vocabulary.id(symbol) or self.unknown for symbol in self.split(line)]
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """The text of some ids; padding is left out."""
+        symbols = [self.vocabulary.symbol(number) for number in ids if number]
+        return (" " if self.kind == "word" else "").join(symbols)
+
+    def to_bytes(self) -> bytes:
+        """A line with the facts, then the symbols."""
+        header: dict[str, Any] = {"kind": self.kind, "lowercase": self.lowercase, "format": FORMAT}
+        if self.reserved:
+            header["reserved"] = list(self.reserved)
+        return (json.dumps(header, ensure_ascii=False) + "\n" + self.vocabulary.to_text()).encode()
+
+    def _folded(self, word: str) -> str:
+        return word.lower() if self.lowercase and word not in self.reserved else word
+
+    def _letters(self, piece: str) -> Iterable[str]:
+        """A character, folded (which may make two of it); a reserved symbol as it is."""
+        return [piece] if piece in self.reserved else self._folded(piece)
+
+
+class Built(NamedTuple):
+    """A new codec, and how far it covers the text that it was built from."""
+
+    codec: Codec
+    lines: int
+    symbols: int  # of the text
+    unknown: int  # those without an id
+
+
+def build_symbols(
+    lines: Iterable[str],
+    kind: Literal["word", "character"],
+    *,
+    size: int = 0,
+    min_count: int = 1,
+    lowercase: bool = False,
+    reserved: tuple[str, ...] = (),
+) -> Built:
+    """A vocabulary of words or characters, most frequent first.
+
+    Args:
+        lines: The text, without line ends.
+        kind: What a line is split into.
+        size: How many symbols at most, the special ones included; 0 is no limit.
+        min_count: Rarer symbols are unknown.
+        lowercase: Whether upper case is folded.
+        reserved: Symbols that get the ids from 2 on whatever their counts.
+
+    Raises:
+        UsageError: a reserved symbol that cannot be one, or a size that leaves no room.
+        DataError: no symbol in the text.
+    """
+    _check_reserved(reserved, kind)
+    first = (PADDING, UNKNOWN, *reserved)
+    if size and size <= len(first):
+        raise UsageError(f"--size {size}: {len(first)} symbols are special; expected more")
+    splitter = SymbolCodec(Vocabulary(first), kind, lowercase=lowercase, reserved=reserved)
+    counts: Counter[str] = Counter()
+    counter = _Counter(lines)
+    for line in counter:
+        counts.update(splitter.split(line))
+    if not counts:
+        raise DataError("no text: every line is blank; expected at least one word")
+    vocabulary = Vocabulary.build(counts, reserved=first, min_count=min_count, limit=size)
+    unknown = sum(count for symbol, count in counts.items() if symbol not in vocabulary)
+    codec = SymbolCodec(vocabulary, kind, lowercase=lowercase, reserved=reserved)
+    return Built(codec, counter.lines, counts.total(), unknown)
+
+
+def build_sentencepiece(
+    lines: Iterable[str],
+    *,
+    size: int | None = None,
+    model_type: Literal["unigram", "bpe"] = "unigram",
+    byte_fallback: bool = False,
+    lowercase: bool = False,
+    reserved: tuple[str, ...] = (),
+) -> Built:
+    """A SentencePiece model; see `train_sentencepiece` for arguments and errors."""
+    _check_reserved(reserved, "sentencepiece")
+    counter = _Counter(lines)
+    proto = train_sentencepiece(
+        counter,
+        size=size,
+        model_type=model_type,
+        byte_fallback=byte_fallback,
+        lowercase=lowercase,
+        reserved=reserved,
+    )
+    return Built(SentencePieceCodec(proto), counter.lines, counter.characters, 0)
+
+
+def read_codec(path: Path) -> Codec:
+    """What a file of `vocab build` holds.
+
+    Raises:
+        UsageError: there is no such file.
+        ModelError: it is neither a vocabulary nor a SentencePiece model.
+        StorageError: it cannot be read.
+    """
+    if not path.is_file():
+        raise UsageError(f"{path}: no such vocabulary file; `seqtool vocab build` makes one")
+    with storage_errors(path):
+        if path.stat().st_size > FILE_LIMIT:
+            raise ModelError(f"{path}: larger than {FILE_LIMIT} bytes; not a vocabulary")
+        raw = path.read_bytes()
+    if raw.startswith(b"{"):
+        return _from_bytes(raw, str(path))
+    try:
+        return SentencePieceCodec(raw)
+    except ValueError:
+        raise ModelError(f"{path}: neither a vocabulary of `vocab build` nor a SentencePiece model") from None
+
+
+def parse_ids(line: str, codec: Codec, place: str) -> list[int]:
+    """The ids on a line of `vocab encode`.
+
+    Raises:
+        DataError: not numbers, or one without a symbol; `place` (`file:line`) heads the message.
+    """
+    ids = []
+    for text in line.split():
+        if not (text.isascii() and text.isdecimal()) or len(text) > 18 or int(text) >= len(codec.symbols):
+            raise DataError(f"{place}: {text!r} is not an id; expected 0 to {len(codec.symbols) - 1}")
+        ids.append(int(text))
+    return ids
+
+
+def _from_bytes(raw: bytes, name: str) -> SymbolCodec:
+    head, _, body = raw.partition(b"\n")
+    header = parse_json(head, name)
+    reserved = header.get("reserved", [])
+    known = header.get("kind") in ("word", "character") and isinstance(header.get("lowercase"), bool)
+    if not known or not isinstance(reserved, list) or not all(isinstance(item, str) for item in reserved):
+        raise ModelError(f"{name}: not a vocabulary of `vocab build`")
+    if header.get("format") != FORMAT:
+        raise ModelError(
+            f"{name}: made by another seqtool (format {header.get('format')}, known here: {FORMAT})"
+        )
+    try:
+        vocabulary = Vocabulary.from_text(body.decode("utf-8"), name)
+    except UnicodeDecodeError as error:
+        raise ModelError(f"{name}: damaged: {error}") from error
+    first = (PADDING, UNKNOWN, *reserved)
+    if vocabulary.symbols[: len(first)] != first:
+        raise ModelError(f"{name}: damaged: expected the first symbols {' '.join(first)}")
+    return SymbolCodec(vocabulary, header["kind"], lowercase=header["lowercase"], reserved=tuple(reserved))
+
+
+def _check_reserved(reserved: tuple[str, ...], kind: Kind) -> None:
+    taken = {PADDING, UNKNOWN, *(("<s>", "</s>") if kind == "sentencepiece" else ())}
+    for symbol in reserved:
+        if not symbol or _SPACES.search(symbol) or "\n" in symbol:
+            raise UsageError(f"--symbols {symbol!r}: expected text without spaces")
+        if symbol in taken:
+            raise UsageError(f"--symbols {symbol}: that symbol is there already")
+        taken.add(symbol)
+
+
+class _Counter:
+    """Lines on their way, counted."""
+
+    def __init__(self, lines: Iterable[str]) -> None:
+        self._lines = lines
+        self.lines = self.characters = 0
+
+    def __iter__(self) -> Any:
+        for line in self._lines:
+            self.lines += 1
+            self.characters += len(line)
+            yield line

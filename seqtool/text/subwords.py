@@ -1,0 +1,169 @@
+"""Pieces of words by SentencePiece, set up so that what is encoded comes back as it was spelled.
+
+The library's defaults change text (NFKC, runs of spaces joined) and look at a sample of long
+corpora; here text stays as it is and all of it is read, so the same text gives the same model.
+U+2581, which stands for the space inside the library, comes back as a space.
+
+Reference: Kudo and Richardson 2018; unigram: Kudo 2018; bpe: Sennrich et al. 2016.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, Literal
+
+from seqtool.errors import DataError, UsageError
+from seqtool.text.lines import LINE_LIMIT
+from seqtool.text.vocabulary import PADDING, UNKNOWN
+
+DEFAULT_SIZE = 8000
+TRAINER_THREADS = 4  # a fixed number: sums of floats depend on how the work is cut
+COVERAGE = 0.9995  # of the characters of the text, where the rest can be spelled in bytes
+
+# What the library's trainer says, and what it means to the user.
+_TOO_LARGE = re.compile(r"too high \((\d+)\)\. Please set it to a value <= (\d+)")
+_TOO_SMALL = re.compile(r"smaller than required_chars\. (\d+) vs (\d+)")
+
+
+def train_sentencepiece(
+    lines: Iterable[str],
+    *,
+    size: int | None = None,
+    model_type: Literal["unigram", "bpe"] = "unigram",
+    byte_fallback: bool = False,
+    lowercase: bool = False,
+    reserved: tuple[str, ...] = (),
+) -> bytes:
+    """A SentencePiece model of some text; ids 0 to 3 are padding, unknown, start and end.
+
+    Args:
+        lines: The text, without line ends.
+        size: How many pieces; None: `DEFAULT_SIZE`, or as many as the text gives.
+        model_type: How pieces are chosen.
+        byte_fallback: Characters without a piece are spelled in bytes, so nothing is unknown.
+        lowercase: Fold case, and with it NFKC variants: the library knows no case folding alone.
+        reserved: Pieces that are never split, from id 4 on.
+
+    Returns:
+        The library's model file.
+
+    Raises:
+        DataError: no text.
+        UsageError: the text does not give so many pieces, or needs more.
+    """
+    import sentencepiece
+
+    source = _Watched(lines)
+    model = io.BytesIO()
+    try:
+        sentencepiece.SentencePieceTrainer.train(
+            sentence_iterator=iter(source),
+            model_writer=model,
+            vocab_size=size or DEFAULT_SIZE,
+            hard_vocab_limit=size is not None,
+            model_type=model_type,
+            byte_fallback=byte_fallback,
+            character_coverage=COVERAGE if byte_fallback else 1.0,
+            normalization_rule_name="nmt_nfkc_cf" if lowercase else "identity",
+            remove_extra_whitespaces=False,
+            user_defined_symbols=list(reserved),
+            pad_id=0,
+            unk_id=1,
+            bos_id=2,
+            eos_id=3,
+            pad_piece=PADDING,
+            unk_piece=UNKNOWN,
+            unk_surface=UNKNOWN,
+            max_sentence_length=LINE_LIMIT,
+            input_sentence_size=0,
+            shuffle_input_sentence=False,
+            num_threads=TRAINER_THREADS,
+            minloglevel=3,
+        )
+    except RuntimeError as error:
+        if source.error is not None:
+            raise source.error from None
+        raise _explained(str(error), size, byte_fallback, source) from error
+    if not source.any_text:  # a model of nothing but spaces
+        raise _no_text()
+    return model.getvalue()
+
+
+class SentencePieceCodec:
+    """Text to pieces and back.
+
+    Args:
+        proto: A model file of the library, also one that another program made.
+
+    Raises:
+        ValueError: it is none.
+    """
+
+    kind = "sentencepiece"
+
+    def __init__(self, proto: bytes) -> None:
+        import sentencepiece
+
+        self._proto = proto
+        self._processor: Any = sentencepiece.SentencePieceProcessor()
+        try:
+            self._processor.LoadFromSerializedProto(proto)
+        except RuntimeError as error:
+            raise ValueError("not a SentencePiece model") from error
+        self.unknown: int = self._processor.unk_id()
+
+    @property
+    def symbols(self) -> tuple[str, ...]:
+        """All pieces in the order of their ids."""
+        return tuple(self._processor.id_to_piece(number) for number in range(len(self._processor)))
+
+    def encode(self, line: str) -> list[int]:
+        """The ids of the likeliest pieces."""
+        ids: list[int] = self._processor.encode(line)
+        return ids
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """The text of some ids; padding, start and end are left out."""
+        text: str = self._processor.decode(list(ids))
+        return text
+
+    def to_bytes(self) -> bytes:
+        """The library's model file."""
+        return self._proto
+
+
+class _Watched:
+    """Lines for the library, which turns an error of theirs into a message of its own."""
+
+    def __init__(self, lines: Iterable[str]) -> None:
+        self._lines = lines
+        self.error: BaseException | None = None
+        self.any_text = False
+
+    def __iter__(self) -> Iterator[str]:
+        try:
+            for line in self._lines:
+                self.any_text = self.any_text or bool(line.strip())
+                yield line
+        except BaseException as error:
+            self.error = error
+            raise
+
+
+def _no_text() -> DataError:
+    return DataError("no text: every line is blank; expected at least one word")
+
+
+def _explained(message: str, size: int | None, byte_fallback: bool, source: _Watched) -> Exception:
+    if not source.any_text:
+        return _no_text()
+    if found := _TOO_LARGE.search(message):
+        return UsageError(
+            f"--size {size}: this text gives {found[2]} pieces at most; lower it or leave it out"
+        )
+    if found := _TOO_SMALL.search(message):
+        advice = "raise it" if byte_fallback else "raise it, or spell rare characters with --byte-fallback"
+        return UsageError(f"--size {found[1]}: this text needs more than {found[2]} pieces; {advice}")
+    return DataError(f"sentencepiece cannot learn from this text: {message}")

@@ -1,0 +1,124 @@
+"""The command line as a black box: arguments and bytes in, exit code and bytes out."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import IO, Any, NamedTuple
+
+import pytest
+
+from seqtool.cli import app
+
+ROOT = Path(__file__).resolve().parents[2]
+COMMAND = (sys.executable, "-m", "seqtool")
+TIMEOUT = 120  # seconds; only a command that hangs takes so long
+# What the tester's own shell says must not reach the program under test.
+PERSONAL = ("SEQTOOL_MODEL", "SEQTOOL_DATA", "NO_COLOR", "FORCE_COLOR", "TERM", "COLUMNS", "PYTHONIOENCODING")
+
+
+class Outcome(NamedTuple):
+    """How a command ended."""
+
+    code: int
+    out: bytes
+    err: str
+
+    @property
+    def lines(self) -> list[str]:
+        return self.out.decode().splitlines()
+
+
+def environment(**changes: str) -> dict[str, str]:
+    kept = {name: value for name, value in os.environ.items() if name not in PERSONAL}
+    return {**kept, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), **changes}
+
+
+def start(
+    *arguments: object,
+    cwd: Path,
+    stdin: int | IO[Any] | None = subprocess.PIPE,
+    stdout: int | IO[Any] | None = subprocess.PIPE,
+    stderr: int | IO[Any] | None = subprocess.PIPE,
+    env: Mapping[str, str] | None = None,
+) -> subprocess.Popen[bytes]:
+    """A process of its own; the caller ends it."""
+    return subprocess.Popen(
+        [*COMMAND, *map(str, arguments)],
+        cwd=cwd,
+        stdin=stdin,
+        stdout=stdout,
+        stderr=stderr,
+        env=environment(**(env or {})),
+    )
+
+
+def run(*arguments: object, cwd: Path, stdin: bytes = b"", env: Mapping[str, str] | None = None) -> Outcome:
+    """A process of its own, to its end."""
+    with start(*arguments, cwd=cwd, env=env) as process:
+        out, err = process.communicate(stdin, timeout=TIMEOUT)
+    return Outcome(process.returncode, out, err.decode())
+
+
+def shell(script: str, *, cwd: Path, env: Mapping[str, str] | None = None) -> Outcome:
+    """A bash script, in which `$seqtool` is the command."""
+    done = subprocess.run(
+        ["bash", "-c", script],
+        cwd=cwd,
+        capture_output=True,
+        timeout=TIMEOUT,
+        check=False,
+        env=environment(seqtool=" ".join(COMMAND), **(env or {})),
+    )
+    return Outcome(done.returncode, done.stdout, done.stderr.decode())
+
+
+class Inside:
+    """Runs commands in this process, which is quicker where a process of its own proves nothing more."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._patch = monkeypatch
+
+    def __call__(self, *arguments: object, stdin: bytes = b"") -> Outcome:
+        out, err = io.BytesIO(), io.BytesIO()
+        with self._patch.context() as patch:
+            patch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin), encoding="utf-8"))
+            patch.setattr(sys, "stdout", io.TextIOWrapper(out, encoding="utf-8", write_through=True))
+            patch.setattr(sys, "stderr", io.TextIOWrapper(err, encoding="utf-8", write_through=True))
+            patch.setattr(os, "_exit", sys.exit)
+            with pytest.raises(SystemExit) as leaving:
+                app.main([*map(str, arguments)])
+            code = leaving.value.code
+            return Outcome(code if isinstance(code, int) else 0, out.getvalue(), err.getvalue().decode())
+
+
+def assert_error(outcome: Outcome, code: int, command: str, *words: str) -> str:
+    """The command failed with `code` and one line on stderr that holds `words`; that line."""
+    assert outcome.code == code, outcome
+    assert "Traceback" not in outcome.err
+    lines = outcome.err.splitlines()
+    errors = [line for line in lines if ": error: " in line]
+    assert errors == lines[-1:], outcome.err
+    assert errors[0].startswith(f"seqtool {command}: error: ".replace("seqtool :", "seqtool:")), errors[0]
+    for word in words:
+        assert word in errors[0], errors[0]
+    return errors[0]
+
+
+def refused(outcome: Outcome, code: int, command: str, *words: str) -> str:
+    """`assert_error`, and nothing on stdout."""
+    assert outcome.out == b""
+    return assert_error(outcome, code, command, *words)
+
+
+def contents(folder: Path) -> dict[str, str]:
+    """Every file (with its digest) and folder below a folder."""
+    return {
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
+        for path in sorted(folder.rglob("*"))
+    }
