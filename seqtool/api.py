@@ -135,7 +135,10 @@ def train(
     started = time.time()
     base = None if initial is None else load(initial, device=settings.device)
     _require_files(settings)
-    with distributed.process_group(device), _run_folder(settings, output, resume, overwrite) as run:
+    with (
+        distributed.process_group(device),
+        _run_folder(settings, output, device, resume=resume, overwrite=overwrite) as run,
+    ):
         spec = TASKS[settings.task]
         data = spec.load_data(settings)
         if track == "tensorboard":
@@ -146,7 +149,7 @@ def train(
             listener.message(f"{run.path}: continuing a finished run if its limits were raised")
         run.recipe_text = recipe_text(settings)
         result = spec.train(settings, data, run=run, reporter=listener, resume=resume, initial=base)
-        if distributed.rank() == 0:
+        if run.writes:
             run.write_manifest(_manifest(settings, data, device, result, time.time() - started))
             run.mark_finished(task=settings.task)
         return result
@@ -310,10 +313,21 @@ def _put(tables: dict[str, Any], parents: list[str], value: Any) -> dict[str, An
 
 
 def _run_folder(
-    settings: TaggerSettings, output: str | Path | None, resume: bool, overwrite: bool
+    settings: TaggerSettings,
+    output: str | Path | None,
+    device: torch.device,
+    *,
+    resume: bool,
+    overwrite: bool,
 ) -> RunFolder:
-    path = None if output is None else Path(output)
-    return RunFolder.create(path, task=settings.task, name=settings.name, resume=resume, overwrite=overwrite)
+    return RunFolder.create_for_all(
+        None if output is None else Path(output),
+        device=device,
+        task=settings.task,
+        name=settings.name,
+        resume=resume,
+        overwrite=overwrite,
+    )
 
 
 def _is_finished(run: RunFolder) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -81,10 +82,13 @@ def _describe(kind: type[BaseModel], problem: dict[str, Any]) -> str:
         siblings = _fields_at(kind, location[:-1])
         return f"{key}: unknown key{nearest(location[-1], siblings)}"
     message = problem["msg"].removeprefix("Value error, ")
+    if problem["type"] == "value_error" and isinstance(problem["input"], dict):
+        # Settings that do not fit together: the message names them, the whole table would bury it.
+        return f"{key}: {message}" if key else message
     given = "" if problem["type"] == "missing" else f" (given {problem['input']!r})"
     hint = ""
     if problem["type"] == "literal_error" and isinstance(problem["input"], str):
-        hint = nearest(problem["input"], str(problem["ctx"]["expected"]).replace("'", "").split(", "))
+        hint = nearest(problem["input"], re.findall(r"'([^']*)'", problem["ctx"]["expected"]))
     return f"{key}: {message}{given}{hint}"
 
 

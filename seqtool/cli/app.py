@@ -78,8 +78,9 @@ def main(arguments: list[str] | None = None) -> None:
         switches[switch] = switch in arguments[:end]
     arguments = [word for i, word in enumerate(arguments) if i >= end or word not in switches]
     console.configure(quiet=switches["--quiet"], colour=not switches["--no-color"])
-    console.name_command("")
-    code = run(lambda: _run_command(arguments), debug=switches["--debug"])
+    command = typer.main.get_command(app)
+    console.name_command(_typed_command(command, arguments))
+    code = run(lambda: _run_command(command, arguments), debug=switches["--debug"])
     if code == 0 and not _flushed():
         code = StorageError.exit_code
     # The interpreter's own shutdown would flush a broken pipe again and complain, and wait for
@@ -140,23 +141,30 @@ def _prepare_streams() -> None:
         sys.stderr.reconfigure(encoding="utf-8", errors="backslashreplace")
 
 
-def _run_command(arguments: list[str]) -> int:
+def _typed_command(command: Any, arguments: list[str]) -> str:
+    """The name of the command that the arguments begin with, as in `train ner`."""
+    names = []
+    for word in arguments:
+        command = getattr(command, "commands", {}).get(word)
+        if command is None:
+            break
+        names.append(word)
+    return " ".join(names)
+
+
+def _run_command(command: Any, arguments: list[str]) -> int:
     console.output()  # closed from the start: better said now than after hours of training
-    result = app(arguments, standalone_mode=False, prog_name="seqtool")
+    result = command(arguments, standalone_mode=False, prog_name="seqtool")
     sys.stdout.flush()
     return result if isinstance(result, int) else 0
 
 
 def _explain_usage(error: Any, debug: bool) -> int:
     """One line about what was mistyped; the help where nothing was typed after a group of commands."""
-    context = getattr(error, "ctx", None)
-    if context is None:
-        return _complain(error.format_message(), UsageError.exit_code, debug)
     if type(error).__name__ == "NoArgsIsHelpError":
         print(error.format_message(), file=sys.stderr)
         return UsageError.exit_code
-    console.name_command(context.command_path.partition(" ")[2])
-    message = f"{error.format_message().rstrip('.')}; see `{context.command_path} -h`"
+    message = f"{error.format_message().rstrip('.')}; see `{console.command()} -h`"
     return _complain(message, UsageError.exit_code, debug)
 
 

@@ -53,6 +53,11 @@ def name_command(name: str) -> None:
     _command = f"seqtool {name}".rstrip()
 
 
+def command() -> str:
+    """What was typed, as in `seqtool tag`."""
+    return _command
+
+
 def say(message: str) -> None:
     """A fact for people."""
     if not _quiet:
@@ -120,7 +125,8 @@ def training_reporter(metric: str) -> Any:
         from seqtool.training.progress import SilentReporter
 
         return SilentReporter()
-    return LiveReporter(metric) if stderr.is_terminal else LineReporter(metric)
+    live = stderr.is_terminal and not stderr.is_dumb_terminal
+    return LiveReporter(metric) if live else LineReporter(metric)
 
 
 class LineReporter:

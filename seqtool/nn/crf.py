@@ -77,7 +77,7 @@ def log_partition(scores: Tensor, chain: Chain, mask: Tensor) -> Tensor:
         ValueError: shapes disagree, or a row of the mask is empty or not right-padded.
     """
     check_chain_input(scores, chain, mask)
-    result: Tensor = _LogPartition.apply(scores, *chain, mask)  # type: ignore[no-untyped-call]
+    result: Tensor = _LogPartition.apply(scores, *chain, mask, None)  # type: ignore[no-untyped-call]
     return result
 
 
@@ -93,6 +93,7 @@ def path_score(scores: Tensor, chain: Chain, tags: Tensor, mask: Tensor) -> Tens
     Returns:
         The unnormalised score of the path, nats, [B], float64.
     """
+    _check_tags(tags, mask)
     count = scores.shape[2]
     tags = tags.masked_fill(~mask, 0)
     emission = scores.gather(2, tags[:, :, None])[:, :, 0].masked_fill(~mask, 0.0).sum(1, dtype=torch.float64)
@@ -106,7 +107,10 @@ def path_score(scores: Tensor, chain: Chain, tags: Tensor, mask: Tensor) -> Tens
 
 def negative_log_likelihood(scores: Tensor, chain: Chain, tags: Tensor, mask: Tensor) -> Tensor:
     """-log p(tags | scores) of each sentence, nats, [B], float64 (arguments as in `path_score`)."""
-    return log_partition(scores, chain, mask) - path_score(scores, chain, tags, mask)
+    check_chain_input(scores, chain, mask)
+    _check_tags(tags, mask)
+    result: Tensor = _LogPartition.apply(scores, *chain, mask, tags)  # type: ignore[no-untyped-call]
+    return result
 
 
 def partial_negative_log_likelihood(scores: Tensor, chain: Chain, possible: Tensor, mask: Tensor) -> Tensor:
@@ -120,6 +124,8 @@ def partial_negative_log_likelihood(scores: Tensor, chain: Chain, possible: Tens
 
     Reference: Tsuboi et al. 2008, "Training conditional random fields using incomplete annotations", eq. 5.
     """
+    if possible.shape != scores.shape:
+        raise ValueError(f"scores are {tuple(scores.shape)}, what is possible is {tuple(possible.shape)}")
     constrained = scores.masked_fill(~possible & mask[:, :, None], float("-inf"))
     return log_partition(scores, chain, mask) - log_partition(constrained, chain, mask)
 
@@ -140,14 +146,21 @@ def weighted_negative_log_likelihood(
         mask: True at real tokens, right-padded, [B, T].
         class_weights: Weight of each tag, non-negative, [K].
     """
+    check_chain_input(scores, chain, mask)
+    _check_tags(tags, mask)
+    if class_weights.shape != scores.shape[2:]:
+        raise ValueError(
+            f"scores have {scores.shape[2]} tags, class weights are {tuple(class_weights.shape)}"
+        )
+    scores = scores.double().masked_fill(~mask[:, :, None], 0.0)
     tags = tags.masked_fill(~mask, 0)
     weights = class_weights.double()[tags] * mask
-    suffix = _log_suffix(scores.double(), chain, mask)  # log beta, [B, T, K]
+    suffix = _log_suffix(scores, chain, mask)  # log beta, [B, T, K]
     beta = suffix.gather(2, tags[:, :, None])[:, :, 0]
-    emission = scores.double().gather(2, tags[:, :, None])[:, :, 0]
+    emission = scores.gather(2, tags[:, :, None])[:, :, 0]
     moves = chain.transitions.double()[tags[:, :-1], tags[:, 1:]]
     start = chain.start.double()
-    log_z = torch.logsumexp(start + scores[:, 0].double() + suffix[:, 0], 1)
+    log_z = torch.logsumexp(start + scores[:, 0] + suffix[:, 0], 1)
     first = weights[:, 0] * (start[tags[:, 0]] + emission[:, 0] + beta[:, 0] - log_z)
     rest = (moves + emission[:, 1:] + beta[:, 1:] - beta[:, :-1]).masked_fill(~mask[:, 1:], 0.0)
     return -(first + (weights[:, 1:] * rest).sum(1))
@@ -270,6 +283,8 @@ def k_best(scores: Tensor, chain: Chain, mask: Tensor, k: int) -> tuple[Tensor, 
         fewer than k possible paths.
     """
     check_chain_input(scores, chain, mask)
+    if k < 1:
+        raise ValueError(f"k is {k}, expected at least 1")
     batch, steps, tags = scores.shape
     value = scores.new_full((batch, tags, k), float("-inf"))  # the k best ways to reach each tag
     value[:, :, 0] = chain.start + scores[:, 0]
@@ -293,16 +308,22 @@ def k_best(scores: Tensor, chain: Chain, mask: Tensor, k: int) -> tuple[Tensor, 
 
 def check_chain_input(scores: Tensor, chain: Chain, mask: Tensor) -> None:
     """Raise `ValueError` with the actual shapes unless scores, chain and mask fit together."""
-    if scores.dim() != 3 or mask.shape != scores.shape[:2] or mask.dtype != torch.bool:
+    shape = tuple(scores.shape)
+    if scores.dim() != 3 or not scores.numel() or mask.shape != shape[:2] or mask.dtype != torch.bool:
         raise ValueError(
-            f"expected scores [B, T, K] and a bool mask [B, T], got {tuple(scores.shape)}, "
-            f"{tuple(mask.shape)}"
+            f"expected scores [B, T, K], none of them 0, and a bool mask [B, T], got {shape}, "
+            f"{tuple(mask.shape)} of {mask.dtype}"
         )
-    tags = scores.shape[2]
-    if chain.transitions.shape != (tags, tags) or chain.start.shape != (tags,) or chain.end.shape != (tags,):
-        raise ValueError(f"scores have {tags} tags, transitions are {tuple(chain.transitions.shape)}")
+    for name, part, expected in zip(chain._fields, chain, (2 * shape[2:], shape[2:], shape[2:]), strict=True):
+        if part.shape != expected:
+            raise ValueError(f"scores have {shape[2]} tags, {name} is {tuple(part.shape)}")
     if not bool(mask[:, 0].all()) or bool((mask[:, 1:] & ~mask[:, :-1]).any()):
-        raise ValueError("the mask must be right-padded with at least one token a row")
+        raise ValueError(f"the mask {shape[:2]} must be right-padded with at least one token a row")
+
+
+def _check_tags(tags: Tensor, mask: Tensor) -> None:
+    if tags.shape != mask.shape:
+        raise ValueError(f"expected tags [B, T] as the mask {tuple(mask.shape)}, got {tuple(tags.shape)}")
 
 
 def _log_suffix(scores: Tensor, chain: Chain, mask: Tensor) -> Tensor:
@@ -312,23 +333,36 @@ def _log_suffix(scores: Tensor, chain: Chain, mask: Tensor) -> Tensor:
     beta = end
     suffix = [beta]
     for t in range(scores.shape[1] - 2, -1, -1):
-        following = torch.logsumexp(transitions + (scores[:, t + 1] + beta)[:, None, :], 2)
-        beta = torch.where(mask[:, t + 1, None], following, end)
+        moves = transitions + (scores[:, t + 1] + beta)[:, None, :]
+        stuck = (moves == float("-inf")).all(2)  # the gradient of their logsumexp is not a number
+        following = torch.logsumexp(moves.masked_fill(stuck[:, :, None], 0.0), 2)
+        beta = torch.where(mask[:, t + 1, None], following.masked_fill(stuck, float("-inf")), end)
         suffix.append(beta)
     return torch.stack(suffix[::-1], 1)
 
 
 class _LogPartition(torch.autograd.Function):
-    """Log-partition whose gradient is the marginals (see `log_partition`)."""
+    """Log-partition, less the score of a path where one is given.
+
+    The gradient is the expected counts (the marginals), less the observed ones.
+    """
 
     @staticmethod
     def forward(
-        ctx: Any, scores: Tensor, transitions: Tensor, start: Tensor, end: Tensor, mask: Tensor
+        ctx: Any,
+        scores: Tensor,
+        transitions: Tensor,
+        start: Tensor,
+        end: Tensor,
+        mask: Tensor,
+        tags: Tensor | None,
     ) -> Tensor:
-        result = forward_backward(scores, Chain(transitions, start, end), mask)
-        ctx.result = result
+        chain = Chain(transitions, start, end)
+        result = forward_backward(scores, chain, mask)
+        ctx.result, ctx.mask, ctx.tags = result, mask, tags
         ctx.kinds = scores.dtype, transitions.dtype
-        return result.log_partition
+        observed = 0.0 if tags is None else path_score(scores, chain, tags, mask)
+        return result.log_partition - observed
 
     @staticmethod
     @once_differentiable
@@ -337,12 +371,19 @@ class _LogPartition(torch.autograd.Function):
         unary = ctx.result.unary()
         grad = grad.to(unary.dtype)
         unary = unary * grad[:, None, None]
-        last = unary[torch.arange(len(unary)), ctx.result.ends]
         edges = ctx.result.edges(grad)
+        if ctx.tags is not None:
+            tags = ctx.tags.masked_fill(~ctx.mask, 0)
+            observed = grad[:, None] * ctx.mask
+            unary.scatter_add_(2, tags[:, :, None], -observed[:, :, None])
+            moves = tags[:, :-1] * len(edges) + tags[:, 1:]
+            edges = edges.flatten().index_add(0, moves.flatten(), -observed[:, 1:].flatten()).view_as(edges)
+        last = unary[torch.arange(len(unary)), ctx.result.ends]
         return (
             unary.to(score_kind),
             edges.to(chain_kind),
             unary[:, 0].sum(0).to(chain_kind),
             last.sum(0).to(chain_kind),
+            None,
             None,
         )

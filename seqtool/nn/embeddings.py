@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import gzip
+import zlib
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
@@ -46,7 +48,7 @@ def pretrained_rows(path: Path, wanted: Mapping[str, int]) -> tuple[Tensor, Tens
 
     Raises:
         UsageError: no such file.
-        DataError: a row of another width, or not a number, with its line.
+        DataError: a row of another width, or not a number, with its line; damaged gzip data.
     """
     if not path.is_file():
         raise UsageError(f"{path}: no such file of word vectors")
@@ -56,7 +58,7 @@ def pretrained_rows(path: Path, wanted: Mapping[str, int]) -> tuple[Tensor, Tens
     exact: dict[int, numpy.ndarray] = {}
     fallback: dict[int, numpy.ndarray] = {}
     width = 0
-    with storage_errors(path), _open(path) as file:
+    with storage_errors(path), _gzip_errors(path), _open(path) as file:
         for word, vector in _rows(file, path):
             width = len(vector)
             if word in wanted:
@@ -70,6 +72,14 @@ def pretrained_rows(path: Path, wanted: Mapping[str, int]) -> tuple[Tensor, Tens
     for row, vector in found.items():
         vectors[row] = torch.from_numpy(numpy.array(vector, dtype=numpy.float32))
     return vectors, torch.tensor([row in found for row in range(len(wanted))], dtype=torch.bool)
+
+
+@contextmanager
+def _gzip_errors(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise DataError(f"{path}: damaged gzip data: {error}") from error
 
 
 def _open(path: Path) -> BinaryIO:
@@ -99,16 +109,18 @@ def _text_rows(file: BinaryIO, path: Path, first: bytes) -> Iterator[Row]:
         # A few words of published GloVe files contain spaces: the vector is the last `width` fields.
         word = b" ".join(parts[:-width]).decode("utf-8", "replace") if width else ""
         try:
-            vector = numpy.array(parts[-width:], dtype=numpy.float32)
+            with numpy.errstate(over="ignore"):  # what is too large is seen below
+                vector = numpy.array(parts[-width:], dtype=numpy.float32)
         except ValueError:
             vector = numpy.empty(0, dtype=numpy.float32)
         if len(vector) != width or not word or not numpy.isfinite(vector).all():
-            raise DataError(f"{path}:{number}: expected a word and {width} numbers")
+            raise DataError(f"{path}:{number}: expected a word and {width or 'its'} numbers")
         yield word, vector
 
 
 def _chain(first: bytes, file: BinaryIO) -> Iterator[bytes]:
-    yield first
+    if first:
+        yield first
     yield from file
 
 
@@ -123,4 +135,8 @@ def _binary_rows(file: BinaryIO, path: Path, count: int, width: int) -> Iterator
         raw = file.read(4 * width)
         if len(raw) != 4 * width:
             raise DataError(f"{path}: ends in the middle of word {number + 1} of {count}")
-        yield word.decode("utf-8", "replace"), numpy.frombuffer(raw, dtype="<f4")
+        vector = numpy.frombuffer(raw, dtype="<f4")
+        if not numpy.isfinite(vector).all():
+            raise DataError(f"{path}: word {number + 1} has a number that is not finite")
+        yield word.decode("utf-8", "replace"), vector
+    file.read(2)  # a line feed at most, and the end, where gzip compares its checksum

@@ -101,7 +101,7 @@ class Vocabularies:
         """The inverse of `to_texts`.
 
         Raises:
-            ModelError: a file is missing or no vocabulary.
+            ModelError: a file is missing, or no vocabulary, or one without an unknown symbol.
         """
         missing = [name for name in ("words", "characters", "shapes", "tags") if f"{name}.txt" not in texts]
         if missing:
@@ -113,6 +113,9 @@ class Vocabularies:
         features = [read.get(f"feature-{number}.txt") for number in range(1, columns + 1)]
         if None in features:
             raise ModelError("the model folder lacks the vocabulary of an extra column")
+        for name, vocabulary in read.items():
+            if vocabulary.unknown is None and name != "tags.txt":
+                raise ModelError(f"{name} has no {UNKNOWN}; the model could not read new text")
         return cls(
             read["words.txt"],
             read["characters.txt"],
@@ -192,8 +195,9 @@ def encode(
     partial: dict[int, numpy.ndarray] = {}
     for number, sentence in enumerate(sentences):
         if len(sentence.features) != len(vocabularies.features):
+            where = f"{sentence.source}:{sentence.line}" if sentence.source else f"sentence {number + 1}"
             raise DataError(
-                f"{sentence.source}:{sentence.line}: {len(sentence.features)} extra columns, "
+                f"{where}: {len(sentence.features)} extra columns, "
                 f"but the model reads {len(vocabularies.features)}"
             )
         forms.append(table.indices(sentence.tokens))

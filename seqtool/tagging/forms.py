@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
+from copy import copy
 from typing import NamedTuple
 
 import numpy
 import torch
 from torch import Tensor
 
+from seqtool.errors import DataError
 from seqtool.text.vocabulary import Vocabulary
 
 LONGEST = 32  # characters of a form that the model reads; of a longer one both halves of the ends
@@ -87,6 +89,12 @@ class FormTable:
         self._lowercase, self._zero_digits = lowercase, zero_digits
         self.clear()
 
+    def copy(self) -> FormTable:
+        """A table with the same forms, which grows by itself."""
+        result = copy(self)
+        result._index, result._table = dict(self._index), self._table.copy()
+        return result
+
     def __len__(self) -> int:
         return len(self._index)
 
@@ -96,7 +104,11 @@ class FormTable:
         self._table = numpy.zeros((1024, LONGEST + 3), dtype=numpy.int32)  # word, shape, length, characters
 
     def indices(self, tokens: Sequence[str]) -> numpy.ndarray:
-        """Row of each token in the table, [T]; new forms are added."""
+        """Row of each token in the table, [T]; new forms are added.
+
+        Raises:
+            DataError: a token without characters.
+        """
         index = self._index
         try:
             return numpy.fromiter(map(index.__getitem__, tokens), numpy.int32, len(tokens))
@@ -114,6 +126,8 @@ class FormTable:
         return Forms(columns[:, 0], columns[:, 1], columns[:, 3:], columns[:, 2])
 
     def _add(self, form: str) -> None:
+        if not form:
+            raise DataError("an empty token; each needs at least one character")
         words, characters, shapes = self._vocabularies
         row = len(self._index)
         if row == len(self._table):

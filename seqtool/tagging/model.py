@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from seqtool.nn.characters import CharacterCNN, CharacterRNN
+from seqtool.nn.characters import CharacterCNN, CharacterRNN, in_groups
 from seqtool.nn.crf import (
     LinearChainCRF,
     negative_log_likelihood,
@@ -80,10 +80,12 @@ class FormEncoder(nn.Module):
                 words = drop_words(words, self.drop[words], unknown=0)
             parts.append(self.words(words))
         if self.characters is not None:
-            parts.append(self.characters(forms.characters, forms.lengths))
+            parts.append(in_groups(self.characters, forms.characters, forms.lengths))
         if self.shapes is not None:
             parts.append(self.shapes(forms.shapes))
-        return torch.cat([part.float() for part in parts], 1)
+        # Autocast leaves some parts in half precision; a float64 network stays one.
+        kind = torch.promote_types(parts[0].dtype, torch.float32)
+        return torch.cat([part.to(kind) for part in parts], 1)
 
     def set_word_dropout(self, vocabularies: Vocabularies, settings: ModelSettings) -> None:
         """Take the probabilities from the counts of the training part."""

@@ -12,7 +12,7 @@ import numpy
 import torch
 from torch import Tensor
 
-from seqtool.errors import ModelError
+from seqtool.errors import DataError, ModelError
 from seqtool.nn.crf import k_best, marginals, segment_probability, viterbi
 from seqtool.settings import validate
 from seqtool.tagging.encoding import Corpus, Vocabularies, encode
@@ -53,7 +53,7 @@ class TaggerDescription:
     scheme: Scheme | None  # of the training files
     model_scheme: Scheme | None  # of the tag inventory
     data: DataSettings  # how the columns of the training files were laid out
-    entity_bias: float = 0.0  # nats added to every tag but O before the search
+    entity_bias: float = 0.0  # nats added to the score of every entity in the search
 
     def to_config(self) -> dict[str, Any]:
         """Plain JSON values."""
@@ -121,7 +121,10 @@ class TaggerModel:
         self._table = vocabularies.form_table(description.vocabulary)
         self._vectors = torch.empty(0, network.forms.outputs, device=device)
         self._output_tags = self._tags_as_in_the_files()
-        self._outside = vocabularies.tags.id("O") if "O" in vocabularies.tags else None
+        begins = [
+            tag[0] in "BS" and description.model_scheme is not None for tag in vocabularies.tags.symbols
+        ]
+        self._begins = torch.tensor(begins, dtype=torch.float32, device=device)
 
     @property
     def scheme(self) -> Scheme | None:
@@ -278,13 +281,13 @@ class TaggerModel:
         return predictions
 
     def biased(self, scores: Tensor, bias: float | None = None) -> Tensor:
-        """Scores with the entity bias (the model's own when None) taken off tag O."""
+        """Scores with the entity bias (the model's own when None) on the first tag of every entity.
+
+        The bias is one for each entity, not for each of its tokens: it changes how likely
+        an entity is beforehand, and long entities gain no more by it than short ones.
+        """
         bias = self.description.entity_bias if bias is None else bias
-        if not bias or self._outside is None:
-            return scores
-        offset = scores.new_zeros(scores.shape[2])
-        offset[self._outside] = bias
-        return scores - offset
+        return scores + bias * self._begins if bias else scores
 
     def _named(self, ids: Sequence[int]) -> Prediction:
         names = self.vocabularies.tags.symbols
@@ -372,12 +375,12 @@ def _network(
         with torch.device("meta"):  # sizes in a foreign file must not take memory
             build()
         return build()
-    except (RuntimeError, ValueError, KeyError) as error:
+    except (RuntimeError, ValueError, KeyError, DataError) as error:
         raise ModelError(f"{name}: damaged or foreign: {error}") from error
 
 
 def _entities(folder: ModelFolder, name: str) -> set[tuple[str, str]]:
-    """(type, surface) of the entities of the training part; a surface may hold any character but a line end."""
+    """(type, surface) of the entities of the training part; only a newline ends a row."""
     rows = [row for row in folder.texts.get("entities.jsonl", "").split("\n") if row]
     try:
         return {(str(kind), str(surface)) for kind, surface in map(json.loads, rows)}

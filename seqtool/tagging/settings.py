@@ -60,6 +60,12 @@ class VocabularySettings(Settings):
     )
     freeze_pretrained: bool = Field(False, description="Keep pretrained vectors as they are.")
 
+    @model_validator(mode="after")
+    def _nothing_is_ignored(self) -> VocabularySettings:
+        if self.freeze_pretrained and self.pretrained is None:
+            raise ValueError("freeze_pretrained needs pretrained")
+        return self
+
 
 class ModelSettings(Settings):
     """The network."""
@@ -115,7 +121,7 @@ class DecodingSettings(Settings):
     """From scores to tags."""
 
     entity_bias: float | Literal["auto"] = Field(
-        "auto", description="Nats added to every tag but O before the search; auto = the best on dev."
+        "auto", description="Nats added to the score of every entity in the search; auto = the best on dev."
     )
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from seqtool.errors import DataError, SettingsError
+from seqtool.errors import DataError, SettingsError, nearest
 from seqtool.nn.crf import viterbi
 from seqtool.nn.embeddings import pretrained_rows
 from seqtool.nn.losses import LossSum
@@ -23,12 +23,13 @@ from seqtool.tagging.prediction import TaggerDescription, TaggerModel
 from seqtool.tagging.settings import TaggerSettings
 from seqtool.text.batching import training_batches
 from seqtool.text.columns import TaggedSentence
+from seqtool.text.tagscheme import Scheme
 from seqtool.training.devices import resolve_device
 from seqtool.training.loop import fit
 from seqtool.training.progress import FitResult, Reporter
 from seqtool.training.runfolder import RunFolder
 
-BIASES = tuple(step / 2 for step in range(-2, 13))  # nats; what entity_bias = "auto" chooses from
+BIASES = tuple(step / 2 for step in range(11))  # nats; what entity_bias = "auto" chooses from
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,9 @@ class Evaluator:
         self._model.forget_forms()
         batches = [(part, scores, mask) for part, scores, mask in self._model.score_batches(self._sentences)]
         results = [self._metrics(batches, bias) for bias in self._biases]
-        return max(results, key=lambda metrics: metrics["f1" if self._model.scheme else "accuracy"])
+        metric = "f1" if self._model.scheme else "accuracy"
+        # Between equals the smaller bias: what changes nothing is left as the network has it.
+        return max(results, key=lambda metrics: (metrics[metric], -abs(metrics.get("entity_bias", 0.0))))
 
     def _metrics(self, batches: Sequence[Any], bias: float) -> dict[str, float]:
         names = self._model.vocabularies.tags.symbols
@@ -132,7 +135,8 @@ def train_tagger(
         resume=resume,
     )
     model = _with_bias(model, result.metrics.get("entity_bias", 0.0))
-    model.save(run.model, card=model_card(settings, data, result))
+    if run.writes:
+        model.save(run.model, card=model_card(settings, data, result))
     return TaggerRun(run.path, model, result)
 
 
@@ -173,7 +177,9 @@ class TrainingBatches:
         corpus = self._corpus
         if self._augmentation is not None:
             sentences = self._augmentation.epoch(epoch)
-            corpus = encode(sentences, self._vocabularies, corpus.table, with_tags=True)
+            # Each epoch has a table of its own: the order of the forms in it decides which random number
+            # is whose, and must not depend on the epochs that this process has seen before.
+            corpus = encode(sentences, self._vocabularies, corpus.table.copy(), with_tags=True)
         budget, seed = self._settings.training.batch_tokens, self._settings.seed
         parts = training_batches(corpus.lengths, budget=budget, seed=seed, epoch=epoch)
         return LazyBatches(corpus, parts, self._device)
@@ -182,6 +188,7 @@ class TrainingBatches:
 def _loss(model: TaggerModel, corpus: Corpus, settings: TaggerSettings) -> Callable[[Batch], LossSum]:
     """The loss of a batch, with the class weights and the smoothing of the settings."""
     tags, scheme = model.vocabularies.tags.symbols, model.description.model_scheme
+    _require_known_classes(settings, tags, scheme)
     weights = class_weights(settings.training.class_weights, tags, scheme)
     if weights is not None and corpus.partial:
         raise SettingsError("training.class_weights: some training tags are partial; leave it out")
@@ -274,12 +281,25 @@ def _tag_warnings(data: TaggingData, model: TaggerModel) -> list[str]:
 def _require_known_tags(corpus: Corpus, part: Part) -> None:
     """Fine-tuning may meet a tag that the model does not have."""
     for number, tags in enumerate(corpus.tags or ()):
-        if number not in corpus.partial and bool((tags < 0).any()):
-            position = int((tags < 0).argmax())
+        possible = corpus.partial.get(number)
+        unknown = tags < 0 if possible is None else ~possible.any(1)
+        if unknown.any():
+            position = int(unknown.argmax())
             sentence = part.sentences[number]
             tag = (sentence.tags or ())[position]
             raise DataError(
                 f"{sentence.source}:{sentence.line + position}: the model to fine-tune has no tag {tag!r}"
+            )
+
+
+def _require_known_classes(settings: TaggerSettings, tags: Sequence[str], scheme: Scheme | None) -> None:
+    """A weight for a class that does not exist would be accepted and ignored."""
+    known = {*tags, *(tag.split("-", 1)[-1] for tag in tags if scheme is not None)}
+    for name in settings.training.class_weights:
+        if name not in known:
+            raise SettingsError(
+                f"training.class_weights.{name}: neither an entity type nor a tag of the training part; "
+                f"there are {', '.join(sorted(known))}{nearest(name, known)}"
             )
 
 

@@ -145,7 +145,7 @@ def _write(parts: dict[Path, list[str]]) -> None:
     with contextlib.ExitStack() as stack:
         for path, blocks in parts.items():
             file = stack.enter_context(open_durably(path))
-            file.writelines(block.encode() for block in blocks)
+            file.write("".join(blocks).encode())
             file.flush()
 
 

@@ -113,11 +113,7 @@ class SentencePieceCodec:
         except RuntimeError as error:
             raise ValueError("not a SentencePiece model") from error
         self.unknown: int = self._processor.unk_id()
-
-    @property
-    def symbols(self) -> tuple[str, ...]:
-        """All pieces in the order of their ids."""
-        return tuple(self._processor.id_to_piece(number) for number in range(len(self._processor)))
+        self.symbols = tuple(map(self._processor.id_to_piece, range(len(self._processor))))
 
     def encode(self, line: str) -> list[int]:
         """The ids of the likeliest pieces."""

@@ -41,12 +41,13 @@ class Vocabulary:
             counts: Symbol to frequency in the training part.
             reserved: Symbols that come first whatever their counts.
             min_count: Rarer symbols are left out.
-            limit: How many symbols at most, reserved ones included; 0 is no limit.
+            limit: How many symbols at most, reserved ones included (they always stay); 0 is no limit.
         """
         kept = [symbol for symbol, count in counts.items() if count >= min_count and symbol not in reserved]
         kept.sort(key=lambda symbol: (-counts[symbol], symbol))
-        symbols = [*reserved, *kept]
-        return cls(symbols[:limit] if limit else symbols)
+        if limit:
+            kept = kept[: max(limit - len(reserved), 0)]
+        return cls([*reserved, *kept])
 
     def __len__(self) -> int:
         return len(self.symbols)

@@ -39,7 +39,8 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     _check_header(path)
     with storage_errors(path):
         try:
-            return safetensors.torch.load_file(path)
+            # Not `load_file`, which opens no path that is not UTF-8.
+            return safetensors.torch.load(path.read_bytes())
         except (safetensors.SafetensorError, ValueError, KeyError, RuntimeError) as error:
             raise ModelError(f"{path}: damaged or foreign: {error}") from error
 

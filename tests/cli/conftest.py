@@ -11,7 +11,13 @@ from tests.cli.running import PERSONAL, Inside, Outcome, run
 
 PEOPLE = ("Ada", "Grace Hopper", "Alan Turing", "Edsger", "Barbara Liskov")
 PLACES = ("London", "New York", "Austin", "Turin")
-TINY = ("model.hidden=8", "model.word_embedding=8", "model.characters=none", "model.dropout=0.0")
+TINY = (
+    "model.hidden=8",
+    "model.word_embedding=8",
+    "model.characters=none",
+    "model.dropout=0.0",
+    "decoding.entity_bias=0.0",
+)
 
 
 @dataclass(frozen=True)
@@ -59,7 +65,15 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Tiny:
     train, dev = folder / "train.conll", folder / "dev.conll"
     train.write_text(corpus(20, seed=1))
     dev.write_text(corpus(8, seed=2))
-    settings = tiny_settings("training.average=none", "model.shape_embedding=0")
+    settings = tiny_settings(
+        "training.average=none",
+        "training.schedule=constant",
+        "training.warmup_steps=0",
+        "training.evaluate_every=60",
+        "model.shape_embedding=0",
+        "model.word_dropout=0.0",
+        "model.singleton_dropout=0.0",
+    )
     files = ("--train", train, "--dev", dev, "--test", dev, "-o", "run")
     training = run("train", "ner", *files, *settings, "--epochs", 60, "--lr", 0.05, cwd=folder)
     assert training.code == 0, training.err
@@ -68,7 +82,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Tiny:
 
 @pytest.fixture
 def inside(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Inside:
-    """Runs commands in this process, in an empty folder, without pictures and without waiting for the disk."""
+    """Runs commands in this process, in an empty folder, without pictures or waiting for the disk."""
     monkeypatch.chdir(tmp_path)
     for name in PERSONAL:
         monkeypatch.delenv(name, raising=False)

@@ -1,17 +1,16 @@
-"""The program as a user meets it: a process with streams and an exit code."""
+"""`tests.cli.running` for commands that speak text: UTF-8 in and out, in a folder, with variables."""
 
 from __future__ import annotations
 
-import contextlib
-import io
 import os
 import subprocess
-import sys
+import threading
 from pathlib import Path
 from typing import NamedTuple
-from unittest import mock
 
-from seqtool.cli import app
+import pytest
+
+from tests.cli import running
 
 
 class Outcome(NamedTuple):
@@ -20,54 +19,34 @@ class Outcome(NamedTuple):
     err: str
 
 
-def environment(**variables: str) -> dict[str, str]:
-    inherited = {key: value for key, value in os.environ.items() if not key.startswith("SEQTOOL_")}
-    return {**inherited, "OMP_NUM_THREADS": "1", "TERM": "dumb", **variables}
-
-
-def seqtool(*arguments: object, folder: Path, stdin: str | bytes = b"", **variables: str) -> Outcome:
-    """Run a command in a folder; text streams are taken and given as UTF-8, byte for byte."""
-    done = subprocess.run(
-        [sys.executable, "-m", "seqtool", *map(str, arguments)],
-        input=stdin.encode() if isinstance(stdin, str) else stdin,
-        capture_output=True,
-        cwd=folder,
-        env=environment(**variables),
-        timeout=120,
-        check=False,
-    )
-    return Outcome(done.returncode, done.stdout.decode(), done.stderr.decode())
+def seqtool(*arguments: object, folder: Path, stdin: str = "", **variables: str) -> Outcome:
+    """Run a command in a process of its own."""
+    done = running.run(*arguments, cwd=folder, stdin=stdin.encode(), env=variables)
+    return Outcome(done.code, done.out.decode(), done.err)
 
 
 def inside(*arguments: object, folder: Path, stdin: str = "", **variables: str) -> Outcome:
-    """The same without a process of its own: no import to wait for, so it suits long tables of cases."""
-    out, err = io.StringIO(), io.StringIO()
-    code: object = 0
-    with (
-        contextlib.chdir(folder),
-        mock.patch.dict(os.environ, environment(**variables), clear=True),
-        mock.patch("sys.stdin", io.TextIOWrapper(io.BytesIO(stdin.encode()))),
-        contextlib.redirect_stdout(out),
-        contextlib.redirect_stderr(err),
-    ):
-        try:
-            app.main(list(map(str, arguments)))
-        except SystemExit as leaving:
-            code = leaving.code
-    assert isinstance(code, int)
-    return Outcome(code, out.getvalue(), err.getvalue())
+    """The same in this process: no import to wait for, so it suits long tables of cases."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.setattr(os, "fsync", os.fstat)
+        for name in running.PERSONAL:
+            patch.delenv(name, raising=False)
+        for name, value in variables.items():
+            patch.setenv(name, value)
+        done = running.Inside(patch)(*arguments, stdin=stdin.encode())
+    return Outcome(done.code, done.out.decode(), done.err)
 
 
 def on_a_terminal(*arguments: object, folder: Path) -> str:
     """What a command shows on a terminal."""
     ours, theirs = os.openpty()
-    process = subprocess.Popen(
-        [sys.executable, "-m", "seqtool", *map(str, arguments)],
+    process = running.start(
+        *arguments,
+        cwd=folder,
         stdin=subprocess.DEVNULL,
         stdout=theirs,
-        stderr=subprocess.PIPE,
-        cwd=folder,
-        env=environment(COLUMNS="120"),
+        env={"COLUMNS": "120", "TERM": "dumb"},
     )
     os.close(theirs)
     shown = b""
@@ -77,8 +56,25 @@ def on_a_terminal(*arguments: object, folder: Path) -> str:
     except OSError:  # Linux: the other side has closed
         pass
     os.close(ours)
-    process.communicate(timeout=60)
+    process.communicate(timeout=running.TIMEOUT)
     return shown.decode()
+
+
+def answer(process: subprocess.Popen[bytes], text: bytes) -> bytes:
+    """The line that a running command gives for some input, without an end of the input in sight."""
+    assert process.stdin is not None and process.stdout is not None
+    silence = threading.Timer(20, process.kill)
+    silence.start()
+    process.stdin.write(text)
+    process.stdin.flush()
+    line = process.stdout.readline()
+    silence.cancel()
+    return line
+
+
+def cells(table: str) -> set[tuple[str, ...]]:
+    """The rows of a printed table."""
+    return {tuple(cell.strip() for cell in line.strip("│").split("│")) for line in table.splitlines()}
 
 
 def tree(folder: Path) -> dict[str, bytes]:

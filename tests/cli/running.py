@@ -103,7 +103,7 @@ def assert_error(outcome: Outcome, code: int, command: str, *words: str) -> str:
     assert "Traceback" not in outcome.err
     lines = outcome.err.splitlines()
     errors = [line for line in lines if ": error: " in line]
-    assert errors == lines[-1:], outcome.err
+    assert errors == lines[-1:], outcome
     assert errors[0].startswith(f"seqtool {command}: error: ".replace("seqtool :", "seqtool:")), errors[0]
     for word in words:
         assert word in errors[0], errors[0]

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import gzip
 import json
-import subprocess
-import sys
 from collections import Counter
 from pathlib import Path
 
 import pytest
 
-from tests.cli.program import environment, inside, on_a_terminal, seqtool, tree
+from tests.cli.program import answer, cells, inside, on_a_terminal, seqtool, tree
+from tests.cli.running import start
 
 TRAIN = """Ada\tB-PER
 Lovelace\tI-PER
@@ -75,8 +74,7 @@ def test_check_shows_a_table_a_file(folder):
     assert done.code == 0
     first, second = done.out.split("more.conll.gz", 1)
     assert "train.conll" in first and "iob2" in first and "PER" in first
-    rows = {tuple(cell.strip() for cell in line.strip("│").split("│")) for line in second.splitlines()}
-    assert {("sentences", "2"), ("repeated sentences", "1"), ("unseen words", "0.0 %")} <= rows
+    assert {("sentences", "2"), ("repeated sentences", "1"), ("unseen words", "0.0 %")} <= cells(second)
 
 
 def test_check_finds_odd_tokens_with_their_places(folder):
@@ -216,14 +214,11 @@ def test_convert_inline_shows_spans_or_tags(folder):
 
 
 def test_convert_answers_a_slow_pipe_at_once(folder):
-    command = [sys.executable, "-m", "seqtool", "data", "convert", "-", "-", "--to", "jsonl"]
-    with subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=folder, env=environment()
+    with start(
+        "data", "convert", "-", "-", "--to", "jsonl", cwd=folder, env={"PYTHONUNBUFFERED": ""}
     ) as process:
         assert process.stdin is not None and process.stdout is not None
-        process.stdin.write(b"a\tO\n\n")
-        process.stdin.flush()
-        assert json.loads(process.stdout.readline()) == {"tokens": ["a"], "tags": ["O"]}
+        assert json.loads(answer(process, b"a\tO\n\n")) == {"tokens": ["a"], "tags": ["O"]}
         process.stdin.write(b"b\tO\n\nc\tO\tbad\n\n")
         process.stdin.close()
         assert json.loads(process.stdout.read()) == {"tokens": ["b"], "tags": ["O"]}

@@ -11,7 +11,7 @@ import torch
 from seqtool.files import digest, write_json
 from seqtool.text.vocabulary import Vocabulary
 from seqtool.training.modelfolder import save_model_folder
-from tests.cli.program import inside, seqtool, tree
+from tests.cli.program import cells, inside, seqtool, tree
 
 
 @pytest.fixture
@@ -64,8 +64,8 @@ def test_info_says_all_about_a_model(folder):
 def test_info_shows_tables(folder):
     done = seqtool("model", "info", "-m", "run/model", folder=folder)
     assert (done.code, done.err) == (0, "")
-    rows = {tuple(cell.strip() for cell in line.strip("│").split("│")) for line in done.out.splitlines()}
-    assert {("task", "ner"), ("dev f1", "0.2500"), ("all", "37"), ("model.hidden", "3")} <= rows
+    expected = {("task", "ner"), ("dev f1", "0.2500"), ("all", "37"), ("model.hidden", "3")}
+    assert expected <= cells(done.out)
 
 
 def test_a_model_that_was_moved_has_no_run(folder):
@@ -95,7 +95,7 @@ def test_verify_finds_any_damage(folder, name, damage):
     path.unlink() if damage == "removed" else path.write_bytes(changed)
     done = inside("model", "verify", "run", folder=folder)
     assert (done.code, done.out) == (4, "")
-    assert f"run/model/{name}: " in done.err and len(done.err.splitlines()) == 1
+    assert name in done.err and len(done.err.splitlines()) == 1
 
 
 @pytest.mark.parametrize("command", ["info", "verify"])

@@ -1,0 +1,203 @@
+"""`seqtool evaluate`: figures, pictures, comparisons, thresholds."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.cli.conftest import Tiny, corpus, tiny_settings
+from tests.cli.running import Inside, assert_error, contents, refused
+
+PNG = b"\x89PNG\r\n\x1a\n"
+# Two of the three entities can be found; the third is of a type that the model has never seen.
+HARD = "Ada\tB-PER\nlives\tO\nin\tO\nTurin\tB-LOC\n.\tO\n\nAcme\tB-ORG\nlives\tO\n\n"
+
+
+def figures(inside: Inside, *words: object) -> Any:
+    outcome = inside("evaluate", *words, "--json")
+    assert outcome.code == 0, outcome.err
+    return json.loads(outcome.out)
+
+
+@pytest.fixture
+def hard(tmp_path: Path) -> str:
+    (tmp_path / "hard.conll").write_text(HARD)
+    return "hard.conll"
+
+
+def test_json_is_one_object_with_all_figures(inside: Inside, tiny: Tiny):
+    value = figures(inside, "-m", tiny.run)
+    assert value["model"] == str(tiny.run)
+    assert value["data"] == str(tiny.dev)  # the test part of the run's recipe
+    assert value["metrics"] == {"precision": 1.0, "recall": 1.0, "f1": 1.0, "accuracy": 1.0}
+    assert set(value["signatures"]) == set(value["metrics"]) == set(value["intervals"])
+    assert value["by_type"]["PER"]["support"] == 8
+    assert value["intervals"]["f1"] == {"low": 1.0, "high": 1.0, "level": 0.95}
+    assert figures(inside, "-m", tiny.run, "--bootstrap", 0)["intervals"] == {}
+
+
+def test_the_table_says_the_same(inside: Inside, tiny: Tiny, hard: str):
+    outcome = inside("evaluate", hard, "-m", tiny.run)
+    text = outcome.out.decode()
+    value = figures(inside, hard, "-m", tiny.run)
+    assert outcome.code == 0
+    assert text.startswith(f"{tiny.run} on hard.conll")
+    for name, figure in value["metrics"].items():
+        assert re.search(rf"{name} .* {figure:.4f} ", text)
+    assert "\x1b" not in text
+    warning = "warning: hard.conll: tags that the model cannot give, each an error: S-ORG (1)\n"
+    assert outcome.err == warning
+    assert value["metrics"]["recall"] < 1
+
+
+def test_parts_of_the_run_can_be_named(inside: Inside, tiny: Tiny):
+    assert figures(inside, "-m", tiny.run, "--part", "train")["sentences"] == 20
+    assert figures(inside, "-m", tiny.run, "--part", "dev")["sentences"] == 8
+    outcome = inside("evaluate", "-m", tiny.model, "--part", "dev", "--json")
+    assert json.loads(outcome.out)["sentences"] == 8
+
+
+def test_a_copied_model_is_complete_but_has_no_data_of_its_own(inside: Inside, tiny: Tiny, tmp_path: Path):
+    copy = tmp_path / "anywhere"
+    copy.mkdir()
+    for path in tiny.model.iterdir():
+        (copy / path.name).write_bytes(path.read_bytes())
+    assert figures(inside, tiny.dev, "-m", copy)["metrics"]["f1"] == 1.0
+    refused(
+        inside("evaluate", "-m", copy), 2, "evaluate", "name the data, as in `seqtool evaluate FILE -m MODEL`"
+    )
+
+
+def test_min_that_is_not_met_is_9_after_the_figures(inside: Inside, tiny: Tiny, hard: str):
+    words = ("evaluate", hard, "-m", tiny.run, "--json")
+    reached = figures(inside, hard, "-m", tiny.run)["metrics"]
+    assert inside(*words, "--min", f"f1={reached['f1']}", "--min", "accuracy=0").code == 0
+    outcome = inside(*words, "--min", "f1=0.99", "--min", "recall=1", "--min", "accuracy=0.1")
+    assert json.loads(outcome.out)["metrics"] == reached
+    line = assert_error(outcome, 9, "evaluate", f"not reached: f1 = {reached['f1']:.4f} < 0.99; recall = ")
+    assert "accuracy" not in line
+    refused(
+        inside(*words, "--min", "recal=0"),
+        2,
+        "evaluate",
+        "--min recal: no such metric; did you mean 'recall'?",
+    )
+
+
+def test_against_compares_two_models_on_the_same_sentences(inside: Inside, tiny: Tiny, tmp_path: Path):
+    words = ("--train", tiny.train, "--dev", tiny.dev, *tiny_settings(), "--epochs", 1, "-o", "poor")
+    assert inside("train", "ner", *words).code == 0
+    (tmp_path / "many.conll").write_text(corpus(60, seed=5))
+    value = figures(inside, "many.conll", "-m", tiny.run, "--against", "poor")
+    assert value["against"]["model"] == "poor"
+    tests = value["against"]["tests"]
+    assert len(tests) == 2
+    for test in tests:
+        assert test["metric"] == "f1"
+        assert test["difference"] > 0.5
+        assert test["p"] < 0.01
+    own = figures(inside, "many.conll", "-m", tiny.run, "--against", tiny.run)["against"]["tests"]
+    assert all(test["difference"] == 0 and test["p"] > 0.9 for test in own)
+    text = inside("evaluate", "many.conll", "-m", tiny.run, "--against", "poor").out.decode()
+    assert len(re.findall(r"against poor: f1 \+0\.\d{4}, p = 0\.0", text)) == 2
+    refused(inside("evaluate", "-m", tiny.run, "--against", "absent"), 2, "evaluate", "absent: no such model")
+
+
+def test_the_threshold_of_a_target_precision_holds_in_tag(inside: Inside, tiny: Tiny, tmp_path: Path):
+    (tmp_path / "many.conll").write_text(corpus(30, seed=5).replace("lives", "Edsger"))
+    value = figures(inside, "many.conll", "-m", tiny.run, "--target-precision", 0.9)
+    found = value["target_precision"]
+    assert value["metrics"]["precision"] < 0.9 <= found["precision"]
+    words = (
+        "tag",
+        "many.conll",
+        "--input-format",
+        "conll",
+        "--format",
+        "jsonl",
+        "--confidence",
+        "-m",
+        tiny.run,
+    )
+    kept = inside(*words, "--min-confidence", found["min_confidence"]).out.decode()
+    spans = sum(len(json.loads(line)["entities"]) for line in kept.splitlines())
+    assert round(spans * found["precision"]) == round(found["recall"] * 60)
+    text = inside("evaluate", "many.conll", "-m", tiny.run, "--target-precision", 0.9).out.decode()
+    assert f"--min-confidence {found['min_confidence']:.4f} gives precision {found['precision']:.4f}" in text
+
+
+def test_a_target_that_cannot_be_reached_is_said(inside: Inside, tiny: Tiny, tmp_path: Path):
+    (tmp_path / "wrong.conll").write_text("Ada\tB-LOC\n\nTurin\tB-PER\n\n")
+    words = ("wrong.conll", "-m", tiny.run, "--target-precision", 0.9)
+    assert figures(inside, *words)["target_precision"]["min_confidence"] is None
+    assert "no confidence threshold reaches precision 0.9 here" in inside("evaluate", *words).out.decode()
+
+
+def test_plots_are_pictures(inside: Inside, tiny: Tiny, hard: str, tmp_path: Path):
+    outcome = inside("evaluate", hard, "-m", tiny.run, "--plots", "new/pictures")
+    assert outcome.code == 0
+    assert "pictures in new/pictures" in outcome.err
+    found = sorted((tmp_path / "new/pictures").iterdir())
+    names = ["by_type.png", "confusion.png", "errors.png", "reliability.png", "thresholds.png"]
+    assert [path.name for path in found] == names
+    for path in found:
+        content = path.read_bytes()
+        assert content.startswith(PNG)
+        assert len(content) > 2000
+    (tmp_path / "file").touch()
+    outcome = inside("evaluate", hard, "-m", tiny.run, "--plots", "file")
+    assert_error(outcome, 5, "evaluate", "file: File exists")
+
+
+@pytest.mark.parametrize(
+    ("content", "code", "message"),
+    [
+        ("", 3, "d.conll: no sentences"),
+        ("Ada\nlives\n\n", 3, "d.conll:1: no tags"),
+        ("Ada\tB-PER\nlives\n\n", 3, "d.conll:2: 1 column, expected 2"),
+        (None, 2, "d.conll: no such file"),
+    ],
+)
+def test_bad_data_is_an_error_with_its_place(
+    inside: Inside, tiny: Tiny, tmp_path: Path, content: str | None, code: int, message: str
+):
+    if content is not None:
+        (tmp_path / "d.conll").write_text(content)
+    before = contents(tmp_path)
+    refused(inside("evaluate", "d.conll", "-m", tiny.run), code, "evaluate", message)
+    assert contents(tmp_path) == before
+
+
+def test_other_schemes_of_the_data_give_the_same_figures(inside: Inside, tiny: Tiny, tmp_path: Path):
+    bilou = "Ada\tU-PER\nlives\tO\n\nAlan\tB-PER\nTuring\tL-PER\n\n"
+    (tmp_path / "d.conll").write_text(bilou)
+    (tmp_path / "e.conll").write_text(bilou.replace("U-", "B-").replace("L-", "I-"))
+    expected = figures(inside, "e.conll", "-m", tiny.run)["metrics"]
+    assert figures(inside, "d.conll", "-m", tiny.run)["metrics"] == expected
+    assert figures(inside, "d.conll", "-m", tiny.run, "--scheme", "bilou")["metrics"] == expected
+    (tmp_path / "f.conll").write_text("Ada\tI-PER\nlives\tO\n\n")
+    words = ("evaluate", "f.conll", "-m", tiny.run, "--scheme", "iob2")
+    refused(inside(*words), 3, "evaluate", "f.conll:1: invalid iob2 sequence", "--repair")
+    outcome = inside(*words, "--repair")
+    assert outcome.code == 0
+    assert "1 tags repaired to valid iob2 sequences" in outcome.err
+
+
+def test_markup_and_escapes_in_labels_are_text(inside: Inside, tiny: Tiny, tmp_path: Path):
+    (tmp_path / "[red]d.conll").write_text("Ada\tB-[bold]\x1b[31m\nlives\tO\n\n")
+    text = inside("evaluate", "[red]d.conll", "-m", tiny.run).out.decode()
+    assert "on [red]d.conll" in text
+    assert "│ [bold]\x1b[31m " in text  # raw in a pipe; only a terminal needs protection
+
+
+def test_figures_do_not_depend_on_the_batches(inside: Inside, tiny: Tiny, tmp_path: Path):
+    (tmp_path / "many.conll").write_text(corpus(60, seed=6).replace("lives", "Edsger"))
+    first, second = (
+        figures(inside, "many.conll", "-m", tiny.run, "--batch-tokens", budget) for budget in (1, 4096)
+    )
+    assert first["metrics"] == second["metrics"]
+    assert first["by_type"] == second["by_type"]

@@ -1,0 +1,211 @@
+"""`seqtool train --resume`: after signals, a crash, a full disk, with other settings."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import Tiny, tiny_settings
+from tests.cli.running import Inside, Outcome, assert_error, contents, refused, start
+from tests.training.faults import WRITES, Faults, disk_full, inject
+
+# About five updates an epoch, with dropout: every kind of state matters.
+SETTINGS = tiny_settings(
+    "model.dropout=0.3",
+    "training.batch_tokens=30",
+    "training.evaluate_every=20",
+    "training.schedule=constant",
+)
+LONG = ("--epochs", 80)
+SHORT = ("--epochs", 12)
+
+
+def words(tiny: Tiny, output: str, *more: object) -> list[object]:
+    """A run that can be repeated bit for bit."""
+    files = ("--train", tiny.train, "--dev", tiny.dev, "-o", output)
+    return ["train", "ner", *files, *SETTINGS, "--threads", 1, *more]
+
+
+def trace(run: Path) -> tuple[bytes, list[object]]:
+    """The weights, and the events without their clock."""
+    lines = (run / "metrics.jsonl").read_text().splitlines()
+    events = [{**json.loads(line), "seconds": 0} for line in lines]
+    return (run / "model" / "model.safetensors").read_bytes(), events
+
+
+@pytest.fixture(scope="module")
+def whole(tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., tuple[bytes, list[object]]]:
+    """What an uninterrupted run of a length ends as."""
+    found = {}
+    folder = tmp_path_factory.mktemp("whole")
+
+    def of(inside: Inside, length: tuple[object, ...]) -> tuple[bytes, list[object]]:
+        if length not in found:
+            output = folder / str(len(found))
+            assert inside(*words(tiny, str(output), *length)).code == 0
+            found[length] = trace(output)
+        return found[length]
+
+    return of
+
+
+def started(tiny: Tiny, tmp_path: Path) -> subprocess.Popen[bytes]:
+    """A process in the middle of its run, with a checkpoint behind it."""
+    process = start(*words(tiny, "run", *LONG), cwd=tmp_path)
+    while not list(tmp_path.glob("run/state/step-*.json")):
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.002)
+    return process
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_a_run_that_is_stopped_goes_on_to_the_very_same_model(
+    inside: Inside, tiny: Tiny, tmp_path: Path, number: signal.Signals, whole: Callable[..., object]
+):
+    process = started(tiny, tmp_path)
+    busy = inside(*words(tiny, "run", *LONG, "--resume"))
+    process.send_signal(number)
+    out, err = process.communicate(timeout=60)
+    refused(busy, 8, "train ner", "run: another run is at work in this folder")
+    outcome = Outcome(process.returncode, out, err.decode())
+    if number == signal.SIGKILL:
+        assert (outcome.code, out) == (-signal.SIGKILL, b"")
+        assert (tmp_path / "run/.lock").exists()  # and blocks nobody
+    else:
+        assert out == b""
+        assert_error(outcome, 128 + number, "train ner", "interrupted after step", "continue with --resume")
+    assert not (tmp_path / "run/model").exists()
+    refused(inside("tag", "-m", "run", stdin=b"Ada\n"), 2, "tag", "this run has no model yet", "--resume")
+    resumed = inside(*words(tiny, "run", *LONG, "--resume"))
+    assert (resumed.code, resumed.out) == (0, b"run\n")
+    assert "from " in resumed.err
+    assert trace(tmp_path / "run") == whole(inside, LONG)
+
+
+def test_resuming_without_a_checkpoint_starts_afresh(
+    inside: Inside, tiny: Tiny, tmp_path: Path, whole: Callable[..., object]
+):
+    assert inside(*words(tiny, "run", *SHORT, "--resume")).out == b"run\n"
+    assert trace(tmp_path / "run") == whole(inside, SHORT)
+
+
+def test_resuming_a_finished_run_prints_its_path_and_changes_no_weight(
+    inside: Inside, tiny: Tiny, tmp_path: Path
+):
+    inside(*words(tiny, "run", *SHORT))
+    before = trace(tmp_path / "run")
+    states = contents(tmp_path / "run/state")
+    outcome = inside(*words(tiny, "run", *SHORT, "--resume"))
+    assert (outcome.code, outcome.out) == (0, b"run\n")
+    assert trace(tmp_path / "run") == before
+    assert contents(tmp_path / "run/state") == states
+
+
+def test_resuming_without_a_folder_takes_the_last_run_of_the_name(inside: Inside, tiny: Tiny, tmp_path: Path):
+    plain = [word for word in words(tiny, "run", *SHORT) if word not in ("-o", "run")]
+    assert [inside(*plain).out for _ in range(2)] == [b"runs/ner/custom\n", b"runs/ner/custom-2\n"]
+    first = contents(tmp_path / "runs/ner/custom")
+    assert inside(*plain, "--resume", "--epochs", 13).out == b"runs/ner/custom-2\n"
+    assert contents(tmp_path / "runs/ner/custom") == first
+
+
+def test_raised_epochs_train_longer(inside: Inside, tiny: Tiny, tmp_path: Path, whole: Callable[..., object]):
+    inside(*words(tiny, "run", "--epochs", 8))
+    outcome = inside(*words(tiny, "run", *SHORT, "--resume"))
+    assert (outcome.code, outcome.out) == (0, b"run\n")
+    # A constant learning rate does not know how long the run was meant to be.
+    assert trace(tmp_path / "run")[0] == whole(inside, SHORT)[0]  # type: ignore[index]
+    assert "epochs = 12" in (tmp_path / "run/recipe.toml").read_text()
+
+
+def test_other_settings_or_data_are_2_with_every_difference(inside: Inside, tiny: Tiny, tmp_path: Path):
+    (tmp_path / "t.conll").write_bytes(tiny.train.read_bytes())
+    run = ["train", "ner", "--train", "t.conll", *SETTINGS, "-o", "run"]
+    assert inside(*run, "--epochs", 2).code == 0
+    before = contents(tmp_path / "run")
+    changes = ("--lr", 0.25, "--seed", 9, "--set", "model.hidden=9", "--epochs", 5)
+    refused(
+        inside(*run, *changes, "--resume"),
+        2,
+        "train ner",
+        "settings.training.learning_rate was",
+        "is 0.25",
+        "settings.seed was 1, is 9",
+        "settings.model.hidden was 8, is 9",
+        "only epochs, max_steps, max_minutes, patience may change",
+    )
+    (tmp_path / "t.conll").write_text(tiny.train.read_text().replace("Turin", "Tunis"))
+    refused(inside(*run, "--epochs", 5, "--resume"), 2, "train ner", "data.train was")
+    assert contents(tmp_path / "run") == before
+
+
+def test_a_damaged_checkpoint_is_passed_over_and_all_damaged_is_4(
+    inside: Inside, tiny: Tiny, tmp_path: Path, whole: Callable[..., object]
+):
+    inside(*words(tiny, "run", "--epochs", 8))
+    newest, *older = sorted((tmp_path / "run/state").glob("*.safetensors"), reverse=True)
+    newest.write_bytes(newest.read_bytes()[:-1] + b"\0")
+    outcome = inside(*words(tiny, "run", *SHORT, "--resume"))
+    assert outcome.code == 0
+    assert "cannot be used" in outcome.err
+    assert trace(tmp_path / "run")[0] == whole(inside, SHORT)[0]  # type: ignore[index]
+    for path in (tmp_path / "run/state").glob("*.safetensors"):
+        path.write_bytes(b"")
+    before = contents(tmp_path / "run")
+    outcome = inside(*words(tiny, "run", "--epochs", 14, "--resume"))
+    assert outcome.out == b""
+    assert_error(outcome, 4, "train ner", "every checkpoint is damaged; start again with --overwrite")
+    assert contents(tmp_path / "run") == before
+    assert older
+
+
+@pytest.mark.parametrize("calls", [0, 1, 5, 7])
+def test_a_full_disk_is_5_and_leaves_what_was_saved(
+    inside: Inside,
+    tiny: Tiny,
+    tmp_path: Path,
+    calls: int,
+    whole: Callable[..., object],
+    monkeypatch: pytest.MonkeyPatch,
+):
+    expected = whole(inside, SHORT)
+    left = iter(range(calls))  # what still succeeds once a checkpoint is there
+
+    def fill() -> None:
+        if list(tmp_path.glob("run/state/*.json")) and next(left, None) is None:
+            disk_full()
+
+    with monkeypatch.context() as patch:
+        inject(patch, Faults(1, fill, lasting=True), WRITES)
+        outcome = inside(*words(tiny, "run", *SHORT))
+    refused(outcome, 5, "train ner", "run/state/step-", "No space left on device")
+    assert [path for path in tmp_path.rglob("*") if path.suffix == ".tmp"] == []
+    assert len(list((tmp_path / "run/state").glob("*.json"))) == 1
+    assert inside(*words(tiny, "run", *SHORT, "--resume")).code == 0
+    assert trace(tmp_path / "run") == expected
+
+
+def test_overwriting_and_a_crash_before_the_first_save_leave_the_old_model(
+    inside: Inside, tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    inside(*words(tiny, "run", *SHORT))
+    model = contents(tmp_path / "run/model")
+
+    def interrupt(*arguments: object) -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("seqtool.cli.console.LineReporter.step", interrupt)
+        outcome = inside(*words(tiny, "run", *SHORT, "--overwrite", "--seed", 2))
+    refused(outcome, 130, "train ner", "interrupted after step 1")
+    assert contents(tmp_path / "run/model") == model
+    assert "seed = 2" in (tmp_path / "run/recipe.toml").read_text()
+    assert inside(*words(tiny, "run", *SHORT, "--seed", 2, "--resume")).code == 0
+    assert contents(tmp_path / "run/model") != model

@@ -1,0 +1,216 @@
+"""The ladder float32, float64, log space: each rung is right, and each is left where it could be wrong."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from unittest import mock
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+
+from seqtool.nn.crf import log_partition
+from seqtool.nn.forward_backward import (
+    SAFE_RANGE,
+    Chain,
+    ForwardBackward,
+    forward_backward,
+    turn_round,
+)
+from tests.nn.enumeration import MINUS_INFINITY, Case, cases, edges_of, patient, random_case, unary_of
+
+LADDER = ["float32", "float64", "log space"]
+
+
+def climbing_to(rung: str) -> AbstractContextManager[object]:
+    """Make everything too wide for the rungs before this one."""
+    refused = {torch.float32: ["float64", "log space"], torch.float64: ["log space"]}
+    return mock.patch.dict(SAFE_RANGE, {p: -1.0 for p, rungs in refused.items() if rung in rungs})
+
+
+def rung_of(result: ForwardBackward) -> str:
+    name = str(result.unary().dtype).removeprefix("torch.")
+    return name if type(result).__name__ == "_Scaled" else "log space"
+
+
+def single(scores: Tensor, chain: Chain) -> Case:
+    return Case(scores[None], chain, torch.ones(1, len(scores)).bool())
+
+
+def free_chain(tags: int) -> Chain:
+    return Chain(torch.zeros(tags, tags), torch.zeros(tags), torch.zeros(tags))
+
+
+# Every rung is right
+
+
+@patient
+@given(cases(), st.sampled_from(LADDER))
+def test_every_rung_equals_enumeration(case: Case, rung: str):
+    tolerance = 2e-4 if rung == "float32" else 1e-9
+    case = case.to(torch.float32)  # so that the oracle sees the same numbers
+    with climbing_to(rung):
+        result = forward_backward(*case)
+    weights = torch.arange(1.0, len(case.mask) + 1).to(result.unary())
+    tags, expected_edges = case.scores.shape[2], torch.zeros(()).double()
+    for row, (paths, length) in enumerate(zip(case.all_paths(), case.lengths, strict=True)):
+        torch.testing.assert_close(
+            result.log_partition[row], paths.log_partition, rtol=tolerance, atol=tolerance
+        )
+        expected = torch.zeros(case.mask.shape[1], tags).double()
+        expected[:length] = unary_of(paths, tags)
+        torch.testing.assert_close(result.unary()[row].double(), expected, rtol=0, atol=tolerance)
+        expected_edges = expected_edges + weights[row] * edges_of(paths, tags)
+    torch.testing.assert_close(
+        result.edges(weights).double(), expected_edges.expand(tags, tags), rtol=0, atol=3 * tolerance
+    )
+
+
+@pytest.mark.parametrize("rung", LADDER[:2])
+def test_long_sentences_do_not_underflow(rung: str):
+    """Six hundred tokens, each worth some nats: far beyond any number type without scaling."""
+    source = torch.Generator().manual_seed(0)
+    scores = torch.randn(2, 600, 5, generator=source) * 3 - 20
+    mask = torch.arange(600) < torch.tensor([600, 411])[:, None]
+    chain = Chain(*(torch.randn(shape, generator=source) for shape in [(5, 5), (5,), (5,)]))
+    results = []
+    for forced in (rung, "log space"):
+        with climbing_to(forced):
+            results.append(forward_backward(scores, chain, mask))
+        assert rung_of(results[-1]) == forced
+    found, expected = results
+    torch.testing.assert_close(found.log_partition, expected.log_partition, rtol=1e-7, atol=0)
+    torch.testing.assert_close(found.unary().double(), expected.unary(), rtol=0, atol=1e-5)
+    weights = torch.ones(2).to(found.unary())
+    torch.testing.assert_close(
+        found.edges(weights).double(), expected.edges(weights.double()), rtol=1e-5, atol=1e-5
+    )
+
+
+@pytest.mark.parametrize("precision", [torch.bfloat16, torch.float16])
+def test_scores_of_half_precision_are_added_up_in_float32(precision: torch.dtype):
+    case = random_case(0, [4, 2], 3).to(precision)
+    assert rung_of(forward_backward(*case)) == "float32"
+    case = case.requiring_gradients()
+    found = log_partition(*case)
+    expected = torch.stack([paths.log_partition for paths in case.all_paths()])
+    torch.testing.assert_close(found.detach(), expected, rtol=1e-6, atol=1e-6)
+    found.sum().backward()
+    assert case.scores.grad.dtype == precision
+
+
+# Each rung is left where it could be wrong
+
+
+@pytest.mark.parametrize(
+    ("spread", "precision", "rung"),
+    [
+        (5.0, torch.float32, "float32"),
+        (60.0, torch.float32, "float64"),
+        (5.0, torch.float64, "float64"),
+        (60.0, torch.float64, "float64"),
+        (1e3, torch.float32, "log space"),
+        (1e3, torch.float64, "log space"),
+    ],
+)
+def test_the_rung_follows_from_how_far_scores_of_a_step_differ(spread, precision, rung):
+    scores = torch.tensor([[0.0, spread, spread / 2], [spread, 0.0, 0.0]], dtype=precision)
+    assert rung_of(forward_backward(*single(scores, free_chain(3).to(precision)))) == rung
+
+
+@pytest.mark.parametrize("part", [0, 1, 2])
+def test_scores_of_the_chain_count_as_those_of_a_step(part: int):
+    chain = free_chain(3)
+    chain[part][..., 1] = 60.0
+    case = single(torch.zeros(4, 3), chain)
+    result = forward_backward(*case)
+    assert rung_of(result) == "float64"
+    torch.testing.assert_close(result.log_partition[0], case.paths(0).log_partition)
+
+
+def test_a_constant_of_a_step_and_what_is_forbidden_do_not_count_as_a_difference():
+    scores = torch.tensor([[1e4, 1e4 + 1, MINUS_INFINITY], [-1e4, MINUS_INFINITY, -1e4]])
+    chain = free_chain(3)
+    chain.transitions[0, 0] = chain.start[2] = chain.end[1] = MINUS_INFINITY
+    case = single(scores, chain)
+    result = forward_backward(*case)
+    assert rung_of(result) == "float32"
+    torch.testing.assert_close(result.log_partition[0], case.paths(0).log_partition, rtol=1e-6, atol=1e-4)
+
+
+def outrun(unit: float) -> tuple[Case, float]:
+    """A best path that falls behind in both directions, so far that scaled vectors lose it both times.
+
+    Tag 1 is a chain of its own and gets 7 x -unit at the beginning and at the end. Tags 0, 3, 2
+    in turn get nothing there, but -2 x unit at each of 8 tokens between. So tag 1 is worth
+    -14 units and beats -16; but after 7 tokens from either side it is 7 units behind. Where both
+    vectors have lost it, they agree with each other on a wrong partition at every token.
+    """
+    near, far = -unit, -2 * unit
+    early, middle, late = [0.0, near, near, near], [far, 0.0, far, far], [near, near, 0.0, near]
+    chain = Chain(torch.full((4, 4), MINUS_INFINITY), torch.zeros(4), torch.zeros(4))
+    for i, j in [(0, 0), (0, 3), (3, 3), (3, 2), (2, 2), (1, 1)]:
+        chain.transitions[i, j] = 0.0
+    chain.start[[2, 3]] = chain.end[[0, 3]] = MINUS_INFINITY
+    return single(torch.tensor([early] * 7 + [middle] * 8 + [late] * 7), chain), 14 * near
+
+
+@pytest.mark.parametrize(
+    ("unit", "rung"),
+    [(14.0, "float64"), (20.0, "float64"), (120.0, "log space"), (174.0, "log space")],
+)
+def test_a_path_that_both_vectors_would_lose_is_not_lost(unit: float, rung: str):
+    case, best = outrun(unit)
+    result = forward_backward(*case)
+    assert rung_of(result) == rung
+    assert float(result.log_partition) == pytest.approx(best, abs=1e-5)
+    assert float(result.unary()[0, :, 1].min()) == pytest.approx(1.0)
+
+
+def test_a_path_that_is_left_alone_at_the_end_is_not_lost():
+    """Tag 1 falls behind by 20 nats a token for ten tokens, but only tag 1 may end."""
+    chain = Chain(
+        torch.tensor([[0.0, MINUS_INFINITY], [MINUS_INFINITY, 0.0]]), torch.zeros(2), torch.zeros(2)
+    )
+    chain.end[0] = MINUS_INFINITY
+    result = forward_backward(*single(torch.tensor([[0.0, -20.0]] * 10), chain))
+    assert float(result.log_partition) == pytest.approx(-200.0)
+    assert result.unary()[0].tolist() == [[0.0, 1.0]] * 10
+
+
+def test_scores_as_far_apart_as_those_of_a_trained_tagger_do_not_leave_float32():
+    scores = torch.tensor([[0.0, -30.0, -35.0], [-35.0, 0.0, -30.0]]).repeat(20, 1)
+    assert rung_of(forward_backward(*single(scores, free_chain(3)))) == "float32"
+
+
+def test_a_score_that_is_not_a_number_is_not_hidden():
+    case = random_case(1, [3, 2], 2)
+    case.scores[0, 1, 0] = float("nan")
+    found = forward_backward(*case).log_partition
+    assert found[0].isnan() and found[1].isfinite()
+
+
+def test_a_tag_that_leads_nowhere_does_not_spoil_longer_neighbours():
+    """Tag 1 may only stand last: after the short sentence there is no way on, and none is needed."""
+    chain = free_chain(2)
+    chain.transitions[1] = MINUS_INFINITY
+    case = Case(torch.zeros(2, 4, 2), chain, torch.tensor([[1, 0, 0, 0], [1, 1, 1, 1]]).bool())
+    result = forward_backward(*case)
+    assert rung_of(result) == "float32"
+    edges = result.edges(torch.ones(2)).double()
+    torch.testing.assert_close(edges, sum(edges_of(paths, 2) for paths in case.all_paths()))
+    assert result.unary()[0].tolist() == [[0.5, 0.5], [0, 0], [0, 0], [0, 0]]
+
+
+# Turning
+
+
+def test_each_sentence_turns_within_its_own_length():
+    values = torch.tensor([[1, 2, 3, 0], [4, 5, 6, 7], [8, 9, 0, 0]])
+    lengths = torch.tensor([3, 4, 1])
+    turned = turn_round(values, lengths)
+    assert turned.tolist() == [[3, 2, 1, 0], [7, 6, 5, 4], [8, 9, 0, 0]]
+    assert turn_round(turned, lengths).equal(values)
+    assert turn_round(values[:, :, None], lengths)[:, :, 0].equal(turned)

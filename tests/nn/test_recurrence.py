@@ -1,0 +1,113 @@
+"""Layers over ragged batches: padding and neighbours never matter, each direction starts at a true end."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+import torch
+from torch import Tensor
+
+from seqtool.nn.cells import CELLS
+from seqtool.nn.recurrence import Bidirectional, BidirectionalStack
+
+INPUTS, HIDDEN = 3, 4
+LENGTHS = [5, 2, 1, 4]
+VARIANTS = list(itertools.product(CELLS, [False, True]))
+
+
+def make_stack(cell: str, *, layers: int = 3, residual: bool, dropout: float = 0.0) -> BidirectionalStack:
+    torch.manual_seed(0)
+    stack = BidirectionalStack(
+        cell=cell, inputs=INPUTS, hidden=HIDDEN, layers=layers, dropout=dropout, residual=residual
+    )
+    return stack.double()
+
+
+def ragged(padding: float = 0.0, steps: int = 5) -> tuple[Tensor, Tensor]:
+    """Four sentences, right-padded to `steps` with the value given."""
+    source = torch.Generator().manual_seed(1)
+    mask = torch.arange(steps) < torch.tensor(LENGTHS)[:, None]
+    real = torch.randn(4, 5, INPUTS, generator=source).double()
+    inputs = torch.full((4, steps, INPUTS), padding).double()
+    inputs[:, :5] = real
+    return inputs.masked_fill(~mask[:, :, None], padding), mask
+
+
+@pytest.mark.parametrize(("cell", "residual"), VARIANTS)
+def test_what_stands_at_padding_changes_neither_outputs_nor_gradients(cell: str, residual: bool):
+    results = []
+    for padding in (0.0, float("nan"), 1e30):
+        stack = make_stack(cell, residual=residual)
+        inputs, mask = ragged(padding)
+        inputs.requires_grad_()
+        outputs = stack(inputs, mask)
+        outputs.sin().sum().backward()
+        results.append([outputs, inputs.grad, *(parameter.grad for parameter in stack.parameters())])
+    for other in results[1:]:
+        assert all(torch.equal(a, b) for a, b in zip(results[0], other, strict=True))
+
+
+@pytest.mark.parametrize(("cell", "residual"), VARIANTS)
+def test_the_length_of_the_padding_and_the_neighbours_do_not_matter(cell: str, residual: bool):
+    stack = make_stack(cell, residual=residual)
+    inputs, mask = ragged()
+    together, longer = stack(inputs, mask), stack(*ragged(steps=9))
+    shuffled = torch.tensor([2, 0, 3, 1])
+    reordered = stack(inputs[shuffled], mask[shuffled])
+    for row, length in enumerate(LENGTHS):
+        alone = stack(inputs[row : row + 1, :length], torch.ones(1, length).bool())[0]
+        position = int((shuffled == row).nonzero())
+        for other in (together[row], longer[row], reordered[position]):
+            torch.testing.assert_close(other[:length], alone, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize(("cell", "residual"), VARIANTS)
+def test_outputs_are_zero_at_padding(cell: str, residual: bool):
+    inputs, mask = ragged(7.0)
+    outputs = make_stack(cell, residual=residual)(inputs, mask)
+    assert not outputs[~mask].any()
+    assert outputs[mask].all()
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_the_backward_direction_starts_at_the_true_end(cell: str):
+    """There its output has seen one token only: that of a sentence of one token."""
+    torch.manual_seed(2)
+    layer = Bidirectional(cell, INPUTS, HIDDEN).double()
+    inputs, mask = ragged(3.0)
+    outputs = layer(inputs, mask.sum(1))
+    for row, length in enumerate(LENGTHS):
+        last = inputs[row : row + 1, length - 1 : length]
+        expected = layer(last, torch.ones(1).long())[0, 0, HIDDEN:]
+        torch.testing.assert_close(outputs[row, length - 1, HIDDEN:], expected)
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_final_outputs_are_those_at_the_two_true_ends(cell: str):
+    torch.manual_seed(3)
+    layer = Bidirectional(cell, INPUTS, HIDDEN).double()
+    inputs, mask = ragged(3.0)
+    outputs, final = layer(inputs, mask.sum(1)), layer.final(inputs, mask.sum(1))
+    for row, length in enumerate(LENGTHS):
+        torch.testing.assert_close(final[row, :HIDDEN], outputs[row, length - 1, :HIDDEN])
+        torch.testing.assert_close(final[row, HIDDEN:], outputs[row, 0, HIDDEN:])
+
+
+def test_a_residual_layer_adds_its_input_to_its_output():
+    plain, residual = (make_stack("lstm", layers=2, residual=flag) for flag in (False, True))
+    inputs, mask = ragged()
+    first = make_stack("lstm", layers=1, residual=True)
+    first.layers[0].load_state_dict(plain.layers[0].state_dict())
+    below = first(inputs, mask)  # the first layer has nothing to add: its input is of another width
+    torch.testing.assert_close(residual(inputs, mask), plain(inputs, mask) + below)
+    assert residual.outputs == plain.outputs == 2 * HIDDEN == below.shape[2]
+
+
+def test_dropout_stands_between_the_layers_and_only_in_training():
+    inputs, mask = ragged()
+    one, two = (make_stack("lstm", layers=layers, residual=False, dropout=0.9) for layers in (1, 2))
+    assert one(inputs, mask).equal(one(inputs, mask))
+    assert not two(inputs, mask).equal(two(inputs, mask))
+    two.eval()
+    assert two(inputs, mask).equal(make_stack("lstm", layers=2, residual=False)(inputs, mask))

@@ -1,0 +1,141 @@
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from seqtool.tagging.augmentation import Augmentation
+from seqtool.text import tagscheme
+from seqtool.text.columns import TaggedSentence
+from seqtool.text.tagscheme import Scheme
+
+SCHEMES: tuple[Scheme, ...] = ("iob1", "iob2", "iobes", "bilou")
+
+
+def augmentation(
+    sentences: Sequence[TaggedSentence],
+    scheme: Scheme | None = "iobes",
+    *,
+    mention: float = 0.0,
+    lowercase: float = 0.0,
+    seed: int = 1,
+) -> Augmentation:
+    return Augmentation(sentences, scheme, mention_replacement=mention, lowercase=lowercase, seed=seed)
+
+
+def sentence(tokens: str, tags: str, **rest: tuple[tuple[str, ...], ...]) -> TaggedSentence:
+    return TaggedSentence(tuple(tokens.split()), tuple(tags.split()), source="t", line=7, **rest)
+
+
+def surfaces(sentences: Sequence[TaggedSentence], scheme: Scheme) -> set[tuple[str, tuple[str, ...]]]:
+    return {
+        (span.type, s.tokens[span.start : span.end])
+        for s in sentences
+        for span in tagscheme.spans(list(s.tags or ()), scheme)
+    }
+
+
+TRAIN = [
+    sentence("Ada met Grace Brewster Hopper", "S-PER O B-PER I-PER E-PER"),
+    sentence("in New York and Rome", "O B-LOC E-LOC O S-LOC"),
+    sentence("nobody is here", "O O O"),
+]
+
+
+@st.composite
+def corpora(draw: st.DrawFn) -> tuple[Scheme, list[TaggedSentence]]:
+    """Sentences with valid tags of two types, adjacent entities included, every token different."""
+    scheme = draw(st.sampled_from(SCHEMES))
+    sentences = []
+    for number in range(draw(st.integers(1, 5))):
+        length = draw(st.integers(1, 8))
+        any_tags = draw(st.lists(st.sampled_from(["O", "B-X", "I-X", "B-Y", "I-Y"]), min_size=length, max_size=length))
+        tags = tagscheme.from_spans(tagscheme.spans(any_tags, "iob2"), length, scheme)
+        sentences.append(TaggedSentence(tuple(f"W{number}.{i}" for i in range(length)), tuple(tags)))
+    return scheme, sentences
+
+
+@settings(max_examples=150, deadline=None)
+@given(corpora(), st.integers(0, 50))
+def test_replacement_keeps_tags_valid_and_everything_outside_entities(
+    corpus: tuple[Scheme, list[TaggedSentence]], epoch: int
+) -> None:
+    scheme, sentences = corpus
+    changed = augmentation(sentences, scheme, mention=0.99).epoch(epoch)
+    assert len(changed) == len(sentences)
+    for before, after in zip(sentences, changed, strict=True):
+        assert before.tags is not None and after.tags is not None
+        assert len(after.tokens) == len(after.tags)
+        assert tagscheme.first_problem(list(after.tags), scheme) is None
+        old, new = tagscheme.spans(before.tags, scheme), tagscheme.spans(after.tags, scheme)
+        assert [span.type for span in new] == [span.type for span in old]
+        assert outside(before, scheme) == outside(after, scheme)
+    assert surfaces(changed, scheme) <= surfaces(sentences, scheme)
+
+
+def outside(sentence: TaggedSentence, scheme: Scheme) -> list[str]:
+    tags = sentence.tags or ()
+    return [token for token, tag in zip(sentence.tokens, tags, strict=True) if tag == "O"]
+
+
+def test_an_epoch_is_a_function_of_seed_and_number_alone() -> None:
+    first = augmentation(TRAIN, mention=0.5, lowercase=0.5)
+    wanted = [first.epoch(number) for number in range(6)]
+    again = augmentation(TRAIN, mention=0.5, lowercase=0.5)
+    assert [again.epoch(number) for number in reversed(range(6))] == wanted[::-1]
+    other = augmentation(TRAIN, mention=0.5, lowercase=0.5, seed=2)
+    assert [other.epoch(number) for number in range(6)] != wanted
+    assert len({tuple(epoch) for epoch in wanted}) > 1
+
+
+def test_probability_zero_is_the_identity() -> None:
+    identity = augmentation(TRAIN)
+    assert all(identity.epoch(number) == TRAIN for number in range(20))
+
+
+def test_every_entity_of_the_type_is_equally_likely() -> None:
+    people = [sentence("Ada", "S-PER")] * 50 + [sentence("Bob", "S-PER"), sentence("Cyd", "S-PER")]
+    always = augmentation(people, mention=0.999)
+    counts = Counter(s.tokens for number in range(40) for s in always.epoch(number))
+    total = sum(counts.values())
+    assert counts.keys() == {("Ada",), ("Bob",), ("Cyd",)}
+    assert all(abs(count / total - 1 / 3) < 0.05 for count in counts.values())
+
+
+@pytest.mark.parametrize("kind", ["mention", "lowercase"])
+def test_the_probability_is_that_of_a_sentence(kind: str) -> None:
+    sentences = [sentence(f"N{i} is N{i + 1000}", "S-PER O S-PER") for i in range(400)]
+    changing = augmentation(sentences, **{kind: 0.3})
+    changed = sum(a != b for n in range(5) for a, b in zip(sentences, changing.epoch(n), strict=True))
+    assert abs(changed / 2000 - 0.3) < 0.05
+
+
+def test_lowercasing_changes_tokens_only() -> None:
+    before = [sentence("ADA İstanbul Straße", "S-PER S-LOC O")]
+    (after,) = augmentation(before, lowercase=0.999).epoch(1)
+    assert after.tokens == ("ada", "İstanbul".lower(), "straße")
+    assert (after.tags, after.source, after.line) == (before[0].tags, "t", 7)
+
+
+def test_sentences_with_extra_columns_keep_their_entities() -> None:
+    rich = sentence("Ada met Bob", "S-PER O S-PER", features=(("N", "V", "N"),))
+    always = augmentation([*TRAIN, rich], mention=0.999)
+    assert all(always.epoch(number)[-1] == rich for number in range(20))
+    pool = {word for number in range(20) for s in always.epoch(number)[:-1] for word in s.tokens}
+    assert "Bob" not in pool
+
+
+def test_sentences_with_partial_tags_keep_their_entities() -> None:
+    partial = sentence("Ada met Bob", "S-PER ? S-PER|S-LOC")
+    always = augmentation([*TRAIN, partial], mention=0.999)
+    assert all(always.epoch(number)[-1] == partial for number in range(20))
+
+
+def test_without_spans_sentences_are_only_lowercased() -> None:
+    words = [sentence("The Cat", "DET NOUN")]
+    (after,) = augmentation(words, None, mention=0.999, lowercase=0.999).epoch(0)
+    assert after.tokens == ("the", "cat")
+    assert after.tags == ("DET", "NOUN")

@@ -1,0 +1,79 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from seqtool.errors import SettingsError
+from seqtool.settings import Settings, validate
+from seqtool.tagging.settings import TaggerSettings
+
+BASE: dict[str, Any] = {"task": "ner", "name": "x", "data": {"train": "t.conll"}}
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        (
+            {"model": {"word_embedding": 0, "characters": "none"}},
+            "model.word_embedding = 0 and model.characters = 'none' leave no input",
+        ),
+        ({"training": {"label_smoothing": 0.1}}, "label_smoothing needs model.output = 'softmax'"),
+        ({"task": "pos", "training": {"mention_replacement": 0.1}}, "mention_replacement needs task = 'ner'"),
+        ({"task": "pos", "decoding": {"entity_bias": 1.0}}, "entity_bias needs task = 'ner'"),
+        ({"vocabulary": {"freeze_pretrained": True}}, "freeze_pretrained needs pretrained"),
+        ({"data": {"dev": "d.conll"}}, "dev without train"),
+        ({"training": {"momentum": 0.9}}, "momentum = 0.9 has no effect with optimizer = 'adamw'"),
+        ({"name": "../x"}, "name: "),
+        ({"name": ""}, "name: "),
+        ({"model": {"character_widths": []}}, "model.character_widths: "),
+        ({"model": {"character_widths": [2, 0]}}, "model.character_widths.1: "),
+        ({"model": {"dropout": 1.0}}, "model.dropout: "),
+        ({"training": {"class_weights": {"PER": -1.0}}}, "training.class_weights.PER: "),
+        ({"decoding": {"entity_bias": float("inf")}}, "decoding.entity_bias"),
+        ({"data": {"train": "t", "scheme": "iob"}}, "data.scheme: "),
+        ({"task": "lm"}, "task: Input should be 'ner' or 'pos'"),
+    ],
+)
+def test_settings_that_make_no_sense_are_refused(changes: dict[str, Any], reason: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        validate(TaggerSettings, {**BASE, **changes}, "recipe.toml")
+    assert reason in str(caught.value)
+    assert str(caught.value).startswith("recipe.toml: ")
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"model": {"word_embedding": 0, "characters": "cnn"}},
+        {"model": {"output": "softmax"}, "training": {"label_smoothing": 0.1}},
+        {"task": "pos", "decoding": {"entity_bias": 0.0}},
+        {"task": "pos", "training": {"lowercase": 0.2}},
+        {"decoding": {"entity_bias": 2}},
+        {"vocabulary": {"freeze_pretrained": True, "pretrained": "v.txt"}},
+    ],
+    ids=str,
+)
+def test_settings_that_make_sense_are_accepted(changes: dict[str, Any]) -> None:
+    validate(TaggerSettings, {**BASE, **changes}, "recipe.toml")
+
+
+def test_settings_survive_as_plain_values() -> None:
+    settings = validate(TaggerSettings, {**BASE, "training": {"class_weights": {"PER": 2}}}, "x")
+    assert validate(TaggerSettings, settings.model_dump(mode="json"), "x") == settings
+
+
+def every_field(kind: type[Settings], prefix: str = "") -> list[tuple[str, Any]]:
+    fields = []
+    for name, field in kind.model_fields.items():
+        fields.append((f"{prefix}{name}", field))
+        if isinstance(field.annotation, type) and issubclass(field.annotation, Settings):
+            fields += every_field(field.annotation, f"{prefix}{name}.")
+    return fields
+
+
+def test_every_setting_is_described_for_the_help_text() -> None:
+    fields = every_field(TaggerSettings)
+    assert len(fields) > 60
+    tables = {"data", "vocabulary", "model", "training", "decoding"}
+    assert [name for name, field in fields if not field.description and name not in tables] == []

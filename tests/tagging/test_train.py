@@ -1,0 +1,526 @@
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import random
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from seqtool import api
+from seqtool.errors import DataError, InterruptedRunError, SettingsError, UsageError
+from seqtool.nn.embeddings import uniform_embedding
+from seqtool.settings import validate
+from seqtool.tagging.data import load_training_data
+from seqtool.tagging.settings import TaggerSettings
+from seqtool.tagging.train import BIASES, Evaluator, TaggerRun, TrainingBatches
+from seqtool.tagging.encoding import encode
+from seqtool.text import tagscheme
+from seqtool.text.columns import TaggedSentence
+from seqtool.text.tagscheme import Scheme
+from seqtool.training.checkpoint import Checkpoints
+from seqtool.training.progress import SilentReporter, StepReport
+from tests.tagging.tiny_tagger import (
+    CPU,
+    SENTENCES,
+    Listener,
+    Row,
+    as_parts_of_speech,
+    in_scheme,
+    tables,
+    tags_of,
+    tiny_data,
+    tiny_settings,
+    tokens_of,
+    train_tiny,
+    untrained,
+    write_columns,
+)
+
+LEARN = {"epochs": 35, "learning_rate": 0.06, "evaluate_every": 1000}
+
+# Each value of each choice at least once, most pairs too.
+KINDS: list[tuple[str, dict[str, Any]]] = [
+    ("ner", {"cell": "lstm", "characters": "none", "output": "crf"}),
+    ("ner", {"cell": "lstm", "characters": "rnn", "output": "softmax"}),
+    ("ner", {"cell": "gru", "characters": "cnn", "output": "crf"}),
+    ("ner", {"cell": "gru", "characters": "rnn", "output": "crf", "layers": 2, "residual": True}),
+    ("ner", {"cell": "lstm", "characters": "cnn", "output": "softmax", "layers": 2, "word_embedding": 0}),
+    ("pos", {"cell": "lstm", "characters": "cnn", "output": "crf", "layers": 2, "residual": True}),
+    ("pos", {"cell": "gru", "characters": "none", "output": "softmax"}),
+    ("pos", {"cell": "gru", "characters": "rnn", "output": "crf", "shape_embedding": 0}),
+]
+
+
+def weights_of(run: TaggerRun) -> dict[str, torch.Tensor]:
+    return run.model.network.state_dict()
+
+
+def assert_equal_weights(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> None:
+    assert first.keys() == second.keys()
+    assert [name for name in first if not torch.equal(first[name], second[name])] == []
+
+
+# --- learning ---
+
+
+@pytest.mark.parametrize(("task", "model"), KINDS, ids=str)
+def test_ten_sentences_can_be_memorised(tmp_path: Path, task: str, model: dict[str, Any]) -> None:
+    sentences = SENTENCES if task == "ner" else as_parts_of_speech()
+    run = train_tiny(tmp_path, sentences, task, model=model, training=LEARN)
+    assert run.model.tag(tokens_of()) == tags_of(sentences)
+    assert run.result.metrics["accuracy"] == 1.0
+    assert (run.result.metrics.get("f1") == 1.0) == (task == "ner")
+
+
+@pytest.mark.parametrize(
+    "training",
+    [
+        {"mention_replacement": 0.3, "lowercase": 0.1, "epochs": 45},
+        {"average": "ema", "average_decay": 0.9, "accumulation": 2, "epochs": 60},
+    ],
+    ids=["augmentation", "averaging"],
+)
+def test_ten_sentences_can_be_memorised_with_every_help(tmp_path: Path, training: dict[str, Any]) -> None:
+    model = {"characters": "cnn", "dropout": 0.1, "word_dropout": 0.02, "singleton_dropout": 0.05}
+    training = {"evaluate_every": 20, "learning_rate": 0.05, **training}
+    run = train_tiny(tmp_path, model={**model, "hidden": 16}, training=training)
+    assert run.model.tag(tokens_of()) == tags_of()
+
+
+def shuffled_corpus(seed: int, shuffled: bool) -> list[list[Row]]:
+    """Words of one letter whose tag is their case, or a tag at random."""
+    source = random.Random(seed)
+    result = []
+    for _ in range(60):
+        letters = [source.choice("abcdefgABCDEFG") for _ in range(6)]
+        tags = ["UPPER" if letter.isupper() else "lower" for letter in letters]
+        if shuffled:
+            tags = [source.choice(("UPPER", "lower")) for _ in letters]
+        result.append(list(zip(letters, tags, strict=True)))
+    return result
+
+
+@pytest.mark.parametrize(("shuffled", "low", "high"), [(False, 0.99, 1.0), (True, 0.4, 0.6)])
+def test_true_labels_are_learned_and_shuffled_ones_score_at_chance(
+    tmp_path: Path, shuffled: bool, low: float, high: float
+) -> None:
+    dev = write_columns(tmp_path / "dev.conll", shuffled_corpus(2, shuffled))
+    run = train_tiny(
+        tmp_path,
+        shuffled_corpus(1, shuffled),
+        "pos",
+        data={"dev": str(dev)},
+        vocabulary={"lowercase": False},
+        training={"epochs": 5, "batch_tokens": 64, "evaluate_every": 100},
+    )
+    assert low <= run.result.metrics["accuracy"] <= high
+
+
+def test_files_of_every_scheme_give_the_same_model_and_their_own_tags(tmp_path: Path) -> None:
+    schemes: tuple[Scheme, ...] = ("iob2", "iob1", "iobes", "bilou")
+    runs = {scheme: train_tiny(tmp_path / scheme, in_scheme(scheme)) for scheme in schemes}
+    spans = [tagscheme.spans(tags, "iob2") for tags in runs["iob2"].model.tag(tokens_of())]
+    assert sum(map(len, spans)) > 3
+    for scheme, run in runs.items():
+        assert_equal_weights(weights_of(run), weights_of(runs["iob2"]))
+        assert run.model.vocabularies.tags.symbols == runs["iob2"].model.vocabularies.tags.symbols
+        assert run.model.scheme == scheme
+        for tags, found in zip(run.model.tag(tokens_of()), spans, strict=True):
+            assert tags == tagscheme.from_spans(found, len(tags), scheme)
+
+
+def test_a_run_repeats_bit_for_bit_and_another_seed_does_not(tmp_path: Path) -> None:
+    model = {"characters": "rnn", "dropout": 0.3, "word_dropout": 0.2}
+    first, second = (train_tiny(tmp_path / name, model=model) for name in "ab")
+    assert_equal_weights(weights_of(first), weights_of(second))
+    recipe = {**tables(tmp_path / "a" / "train.conll", model=model), "seed": 2}
+    other = api.train(recipe, output=tmp_path / "c")
+    with pytest.raises(AssertionError):
+        assert_equal_weights(weights_of(first), weights_of(other))
+
+
+def test_the_dev_part_adds_nothing_to_the_vocabularies(tmp_path: Path) -> None:
+    dev = write_columns(tmp_path / "dev.conll", [[("Kyoto", "B-GPE"), ("ω", "O")]])
+    listener = Listener()
+    run = train_tiny(tmp_path, data={"dev": str(dev)}, options={"reporter": listener})
+    vocabularies = run.model.vocabularies
+    assert "kyoto" not in vocabularies.words
+    assert "ω" not in vocabularies.characters
+    assert "S-GPE" not in vocabularies.tags
+    assert "ada" in vocabularies.words
+    assert "dev has tags that training never shows; each counts as an error: S-GPE (1)" in listener.messages
+    assert run.result.metrics["f1"] == 0.0
+
+
+def test_entities_of_the_training_part_are_kept_with_the_model(tmp_path: Path) -> None:
+    run = train_tiny(tmp_path)
+    assert run.model.training_entities >= {("PER", "Ada Lovelace"), ("LOC", "New York City")}
+    assert len(run.model.training_entities) == 13
+
+
+def test_the_model_folder_of_a_run_is_the_model_of_the_run(tmp_path: Path) -> None:
+    run = train_tiny(tmp_path, training=LEARN)
+    loaded = api.load(tmp_path / "run", device="cpu", precision="fp32")
+    assert_equal_weights(loaded.network.state_dict(), weights_of(run))
+    assert loaded.description.to_config() == run.model.description.to_config()
+    assert loaded.training_entities == run.model.training_entities
+    card = (tmp_path / "run" / "model" / "README.md").read_text()
+    assert "| f1 | 1.0000 |" in card
+    assert f"train: 10 sentences, {sum(map(len, SENTENCES))} tokens" in card
+
+
+# --- entity bias ---
+
+
+def test_the_best_of_the_biases_is_taken_and_between_equals_the_smallest() -> None:
+    model = untrained()
+    sentences = tiny_data().train
+    auto = Evaluator(model, sentences, "auto")()
+    each = {bias: Evaluator(model, sentences, bias)() for bias in BIASES}
+    best = max(metrics["f1"] for metrics in each.values())
+    assert auto["f1"] == best
+    assert abs(auto["entity_bias"]) == min(abs(b) for b, metrics in each.items() if metrics["f1"] == best)
+    assert 0.0 in BIASES
+    assert all(metrics["entity_bias"] == bias for bias, metrics in each.items())
+
+
+def test_a_perfect_model_needs_no_bias(tmp_path: Path) -> None:
+    run = train_tiny(tmp_path, training=LEARN)
+    assert run.result.metrics["entity_bias"] == 0.0
+    assert run.model.description.entity_bias == 0.0
+
+
+def test_a_bias_of_the_recipe_is_used_and_stored(tmp_path: Path) -> None:
+    run = train_tiny(tmp_path, decoding={"entity_bias": 50.0})
+    assert run.model.description.entity_bias == 50.0
+    assert all(tag != "O" for tags in run.model.tag(tokens_of()) for tag in tags)
+
+
+def test_the_evaluator_reports_what_predict_gives() -> None:
+    model = untrained()
+    sentences = list(tiny_data().train)
+    metrics = Evaluator(model, sentences, 0.0)()
+    own = [list(s.tags or ()) for s in sentences]
+    found = [tagscheme.from_spans(p.spans, len(p.tags), "iobes") for p in model.predict(sentences)]
+    right = sum(a == b for x, y in zip(own, found, strict=True) for a, b in zip(x, y, strict=True))
+    assert metrics["accuracy"] == pytest.approx(right / sum(map(len, own)))
+    gold_spans = [{*tagscheme.spans(row, "iobes")} for row in own]
+    found_spans = [{*tagscheme.spans(row, "iobes")} for row in found]
+    correct = sum(len(a & b) for a, b in zip(gold_spans, found_spans, strict=True))
+    assert metrics["recall"] == pytest.approx(correct / sum(map(len, gold_spans)))
+
+
+# --- partial annotation ---
+
+
+def test_partial_annotation_is_learned_from_end_to_end(tmp_path: Path) -> None:
+    """Where a tag is open, other sentences decide: the same words elsewhere are annotated in full."""
+    partial: list[list[Row]] = [
+        [("Ada", "B-PER|B-ORG"), ("met", "?"), ("Babbage", "?")],
+        [("Hopper", "?"), ("left", "O"), ("London", "B-LOC|B-PER")],
+    ]
+    listener = Listener()
+    dev = write_columns(tmp_path / "dev.conll", SENTENCES)
+    run = train_tiny(
+        tmp_path,
+        [*SENTENCES, *partial],
+        data={"dev": str(dev)},
+        training=LEARN,
+        options={"reporter": listener},
+    )
+    assert run.result.metrics["f1"] == 1.0
+    assert listener.losses[-1] < 0.1 < listener.losses[0]
+    assert run.model.tag([["Hopper", "left", "London"]]) == [["B-PER", "O", "B-LOC"]]
+
+
+def test_partial_parts_of_speech_are_learned_from_too(tmp_path: Path) -> None:
+    sentences = [*as_parts_of_speech(), [("she", "NOUN|X"), ("left", "?")]]
+    dev = write_columns(tmp_path / "dev.conll", as_parts_of_speech())
+    run = train_tiny(tmp_path, sentences, "pos", data={"dev": str(dev)}, training=LEARN)
+    assert run.result.metrics["accuracy"] == 1.0
+    assert "NOUN|X" not in run.model.vocabularies.tags
+
+
+def test_a_partial_dev_part_is_scored_where_it_is_complete(tmp_path: Path) -> None:
+    dev = write_columns(tmp_path / "dev.conll", [*SENTENCES, [("Ada", "?"), ("in", "B-LOC|O")]])
+    run = train_tiny(tmp_path, data={"dev": str(dev)}, training=LEARN)
+    assert run.result.metrics["f1"] == 1.0
+
+
+# --- class weights ---
+
+
+def test_class_weights_with_partial_annotation_are_a_settings_error(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="class_weights: some training tags are partial"):
+        train_tiny(tmp_path, [*SENTENCES, [("x", "?")]], training={"class_weights": {"PER": 2.0}})
+
+
+def test_a_weight_for_a_class_that_does_not_exist_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match=r"class_weights\.PERS: neither .*; did you mean 'PER'\?"):
+        train_tiny(tmp_path, training={"class_weights": {"PERS": 2.0}})
+
+
+def test_class_weights_change_what_is_learned(tmp_path: Path) -> None:
+    """The same word with two tags equally often: the weight decides."""
+    sentences = [[("x", "A"), ("y", "C")], [("x", "B"), ("y", "C")]] * 5
+    for favoured in "AB":
+        run = train_tiny(
+            tmp_path / favoured,
+            sentences,
+            "pos",
+            training={"class_weights": {favoured: 5.0}, "epochs": 30, "evaluate_every": 100},
+        )
+        assert run.model.tag([["x", "y"]]) == [[favoured, "C"]]
+
+
+# --- batches of an epoch ---
+
+
+def epoch_text(batches: Any) -> list[Any]:
+    return [
+        [batch.forms.characters.tolist(), batch.rows.tolist(), batch.tags.tolist(), batch.mask.tolist()]
+        for batch in batches
+    ]
+
+
+@pytest.mark.parametrize("training", [{}, {"lowercase": 0.5, "mention_replacement": 0.5}], ids=str)
+def test_the_batches_of_an_epoch_do_not_depend_on_earlier_epochs(training: dict[str, Any]) -> None:
+    settings = tiny_settings(training=training)
+    data = tiny_data()
+    vocabularies = untrained(data).vocabularies
+
+    def batches() -> TrainingBatches:
+        corpus = encode(data.train, vocabularies, vocabularies.form_table(settings.vocabulary), with_tags=True)
+        return TrainingBatches(vocabularies, data, corpus, settings, CPU)
+
+    through = batches()
+    epochs = [epoch_text(through(number)) for number in range(5)]
+    assert epoch_text(batches()(4)) == epochs[4]
+    assert epochs[3] != epochs[4]
+    tokens = sum(map(len, SENTENCES))
+    assert all(sum(sum(map(sum, mask)) for *_, mask in epoch) >= tokens - 5 for epoch in epochs)
+
+
+def test_batches_can_be_sliced() -> None:
+    settings = tiny_settings()
+    data = tiny_data()
+    vocabularies = untrained(data).vocabularies
+    corpus = encode(data.train, vocabularies, vocabularies.form_table(settings.vocabulary), with_tags=True)
+    batches = TrainingBatches(vocabularies, data, corpus, settings, CPU)(0)
+    assert epoch_text(batches[1:3]) == epoch_text(list(batches))[1:3]
+    assert all(batch.mask.numel() <= 16 for batch in batches)
+
+
+# --- resuming ---
+
+
+class StopAt(SilentReporter):
+    """Presses Ctrl-C during an update."""
+
+    def __init__(self, step: int) -> None:
+        self._step = step
+
+    def step(self, report: StepReport) -> None:
+        if report.step == self._step:
+            os.kill(os.getpid(), signal.SIGINT)
+
+
+RESUMED: dict[str, dict[str, Any]] = {
+    "model": {"characters": "cnn", "dropout": 0.3, "word_dropout": 0.3, "singleton_dropout": 0.3},
+    "training": {
+        "epochs": 4,
+        "lowercase": 0.5,
+        "mention_replacement": 0.5,
+        "average": "ema",
+        "average_decay": 0.9,
+        "checkpoint_every": 1,
+    },
+}
+
+
+def last_state(folder: Path) -> dict[str, Any]:
+    newest = Checkpoints(folder / "run" / "state").load_newest()
+    assert newest is not None
+    return newest.tensors
+
+
+def test_a_run_that_was_stopped_ends_as_one_that_was_not(tmp_path: Path) -> None:
+    whole = train_tiny(tmp_path / "whole", **RESUMED)
+    expected = last_state(tmp_path / "whole")
+    for step in (1, whole.result.steps // 2, whole.result.steps - 1):
+        folder = tmp_path / f"stopped-{step}"
+        with pytest.raises(InterruptedRunError):
+            train_tiny(folder, **RESUMED, options={"reporter": StopAt(step)})
+        torch.manual_seed(99)
+        run = train_tiny(folder, **RESUMED, options={"resume": True})
+        assert run.result.metrics == whole.result.metrics
+        assert_equal_weights(weights_of(run), weights_of(whole))
+        assert_equal_weights(last_state(folder), expected)
+
+
+def test_resuming_with_other_settings_is_refused_with_the_difference(tmp_path: Path) -> None:
+    train_tiny(tmp_path)
+    with pytest.raises(UsageError, match=r"hidden"):
+        train_tiny(tmp_path, model={"hidden": 9}, options={"resume": True})
+
+
+def test_resuming_with_other_data_is_refused(tmp_path: Path) -> None:
+    train_tiny(tmp_path)
+    with pytest.raises(UsageError, match="data"):
+        train_tiny(tmp_path, SENTENCES[:9], options={"resume": True})
+
+
+# --- fine-tuning ---
+
+
+def test_fine_tuning_keeps_vocabularies_and_starts_from_the_weights(tmp_path: Path) -> None:
+    first = train_tiny(tmp_path / "first", training=LEARN)
+    listener = Listener()
+    more: list[list[Row]] = [[("Kyoto", "B-LOC"), ("is", "O"), ("far", "O")]] * 2
+    tuned = train_tiny(
+        tmp_path / "second",
+        more,
+        training={"epochs": 20},
+        options={"initial": tmp_path / "first" / "run", "reporter": listener},
+    )
+    assert tuned.model.vocabularies.to_texts() == first.model.vocabularies.to_texts()
+    assert "kyoto" not in tuned.model.vocabularies.words
+    assert tuned.model.tag([["Kyoto", "is", "far"]]) == [["B-LOC", "O", "O"]]
+    fresh = Listener()
+    train_tiny(tmp_path / "third", more, training={"epochs": 1}, options={"reporter": fresh})
+    assert listener.losses[0] != fresh.losses[0]
+
+
+def test_fine_tuning_for_no_time_changes_nothing(tmp_path: Path) -> None:
+    first = train_tiny(tmp_path / "first", training=LEARN)
+    tuned = train_tiny(
+        tmp_path / "second", training={"learning_rate": 1e-30, "epochs": 1}, options={"initial": tmp_path / "first" / "run"}
+    )
+    assert_equal_weights(weights_of(tuned), weights_of(first))
+
+
+@pytest.mark.parametrize(("tag", "named"), [("B-GPE", "S-GPE"), ("B-GPE|B-DATE", r"S-GPE\|S-DATE")])
+def test_fine_tuning_refuses_a_tag_that_the_model_lacks(tmp_path: Path, tag: str, named: str) -> None:
+    train_tiny(tmp_path / "first")
+    with pytest.raises(DataError, match=rf"train\.conll:14: the model to fine-tune has no tag '{named}'"):
+        train_tiny(
+            tmp_path / "second",
+            [*SENTENCES[:2], [("Kyoto", tag)]],
+            data={"dev": str(tmp_path / "first" / "train.conll")},
+            options={"initial": tmp_path / "first" / "run"},
+        )
+
+
+def test_fine_tuning_refuses_another_kind_of_tags(tmp_path: Path) -> None:
+    train_tiny(tmp_path / "first", as_parts_of_speech(), "pos")
+    with pytest.raises(SettingsError, match="another kind of tags"):
+        train_tiny(tmp_path / "second", options={"initial": tmp_path / "first" / "run"})
+
+
+# --- extra columns ---
+
+# The tag is to be read from the second column alone.
+COLUMNS = [[("x", "up", "B-A"), ("x", "down", "O")], [("x", "down", "O"), ("x", "up", "B-A")]] * 3
+
+
+def test_extra_columns_are_used_and_stored(tmp_path: Path) -> None:
+    run = train_tiny(tmp_path, COLUMNS, data={"feature_columns": [2]}, training={"epochs": 30})
+    assert run.result.metrics["f1"] == 1.0
+    loaded = api.load(tmp_path / "run", device="cpu")
+    assert loaded.description.data.feature_columns == [2]
+    assert loaded.vocabularies.features[0].symbols == ("<unk>", "down", "up")
+    found = loaded.predict([TaggedSentence(("x", "x", "x"), None, (("up", "down", "up"),))])
+    assert found[0].tags == ["B-A", "O", "B-A"]
+    with pytest.raises(DataError, match="0 extra columns, but the model reads 1"):
+        loaded.tag([["x"]])
+
+
+def test_without_their_column_the_same_sentences_cannot_be_learned(tmp_path: Path) -> None:
+    run = train_tiny(tmp_path, COLUMNS, training={"epochs": 30})
+    assert run.result.metrics["f1"] < 1.0
+
+
+# --- pretrained vectors ---
+
+VECTORS = "".join(f"{word} {' '.join(str(value + i) for i in range(8))}\n" for value, word in enumerate(["ada", "in", "zzz"]))
+
+
+def trained_on_vectors(folder: Path, name: str = "v.txt", **vocabulary: Any) -> TaggerRun:
+    folder.mkdir(exist_ok=True)
+    path = folder / name
+    path.write_bytes(gzip.compress(VECTORS.encode()) if name.endswith(".gz") else VECTORS.encode())
+    return train_tiny(folder, vocabulary={"pretrained": str(path), **vocabulary})
+
+
+def word_vector(run: TaggerRun, word: str) -> torch.Tensor:
+    words = run.model.network.forms.words
+    assert words is not None
+    return words.weight.detach()[run.model.vocabularies.words.id(word)]
+
+
+@pytest.mark.parametrize("name", ["v.txt", "v.txt.gz"])
+def test_frozen_vectors_are_those_of_the_file_up_to_one_scale(tmp_path: Path, name: str) -> None:
+    run = trained_on_vectors(tmp_path, name, freeze_pretrained=True)
+    first = word_vector(run, "ada") / torch.arange(8.0)
+    assert first[1:].std() < 1e-6
+    second = word_vector(run, "in") / torch.arange(1.0, 9.0)
+    torch.testing.assert_close(second, first[1].expand(8))
+    assert "zzz" not in run.model.vocabularies.words  # the vocabulary is that of the training part
+
+
+def test_vectors_that_are_not_frozen_are_trained(tmp_path: Path) -> None:
+    run = trained_on_vectors(tmp_path)
+    ratio = word_vector(run, "in") / torch.arange(1.0, 9.0)
+    assert ratio.std() > 1e-4
+
+
+def test_words_without_a_vector_start_as_they_would_have(tmp_path: Path) -> None:
+    frozen = trained_on_vectors(tmp_path, freeze_pretrained=True)
+    torch.manual_seed(1)
+    words = uniform_embedding(len(frozen.model.vocabularies.words), 8)
+    index = frozen.model.vocabularies.words.id("turing")
+    assert torch.equal(word_vector(frozen, "turing"), words.weight.detach()[index])
+
+
+def test_vectors_of_another_width_are_an_error_that_says_what_to_set(tmp_path: Path) -> None:
+    path = tmp_path / "v.txt"
+    path.write_text("ada 1 2 3\nin 4 5 6\n")
+    with pytest.raises(SettingsError, match=r"word_embedding = 8, .* width 3; set model\.word_embedding=3"):
+        train_tiny(tmp_path, vocabulary={"pretrained": str(path)})
+
+
+def test_a_model_does_not_need_its_vectors_any_more(tmp_path: Path) -> None:
+    run = trained_on_vectors(tmp_path)
+    (tmp_path / "v.txt").unlink()
+    assert api.load(tmp_path / "run", device="cpu").tag(tokens_of()) == run.model.tag(tokens_of())
+
+
+# --- what a run leaves ---
+
+
+def test_a_run_says_what_it_held_out(tmp_path: Path) -> None:
+    listener = Listener()
+    train_tiny(tmp_path, data={"dev": None}, options={"reporter": listener})
+    assert any(text.startswith("no dev file: the last 1 ") for text in listener.messages)
+
+
+def test_metrics_are_logged_as_json_with_the_bias(tmp_path: Path) -> None:
+    train_tiny(tmp_path)
+    events = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    metrics = [event["metrics"] for event in events if event["event"] == "evaluation"]
+    assert len(metrics) == 3
+    assert metrics[0].keys() == {"precision", "recall", "f1", "accuracy", "entity_bias"}
+
+
+def test_settings_can_be_validated_from_what_a_run_stored(tmp_path: Path) -> None:
+    run = train_tiny(tmp_path)
+    stored = api.read_toml(run.path / "recipe.toml")
+    settings = validate(TaggerSettings, stored, "recipe")
+    assert load_training_data(settings).fingerprint() == load_training_data(
+        tiny_settings(tmp_path / "train.conll")
+    ).fingerprint()

@@ -1,0 +1,174 @@
+"""Ten sentences, settings for taggers of a few hundred weights, and taggers that were never trained."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from seqtool import api
+from seqtool.settings import validate
+from seqtool.tagging.data import MODEL_SCHEME, Part, TaggingData, load_training_data
+from seqtool.tagging.prediction import TaggerModel
+from seqtool.tagging.settings import TaggerSettings
+from seqtool.tagging.train import TaggerRun, build_model
+from seqtool.text import tagscheme
+from seqtool.text.columns import TaggedSentence
+from seqtool.text.tagscheme import Scheme
+from seqtool.training.progress import EvaluationReport, SilentReporter, StepReport
+
+CPU = torch.device("cpu")
+Row = tuple[str, str]  # token and tag
+
+# Every word stands for one tag only but for the last two sentences, which need their context.
+TEXTS = (
+    "Ada/B-PER Lovelace/I-PER met/O Babbage/B-PER in/O London/B-LOC ./O",
+    "the/O engine/O stood/O still/O",
+    "New/B-LOC York/I-LOC City/I-LOC is/O far/O",
+    "IBM/B-ORG hired/O Hopper/B-PER",
+    "Paris/B-LOC",
+    "she/O left/O Acme/B-ORG Incorporated/I-ORG yesterday/O",
+    "Turing/B-PER Gödel/B-PER Church/B-PER",
+    "on/O 21/O May/O 1954/O",
+    "Washington/B-PER spoke/O",
+    "near/O Washington/B-LOC",
+)
+SENTENCES: tuple[tuple[Row, ...], ...] = tuple(
+    tuple((word.rsplit("/", 1)[0], word.rsplit("/", 1)[1]) for word in text.split()) for text in TEXTS
+)
+UPOS = {"O": "NOUN", "B-PER": "PROPN", "I-PER": "X", "B-LOC": "ADP", "I-LOC": "DET"}
+
+# Nothing random but the start, and a rate at which so small a network learns by heart in seconds.
+BASE: dict[str, dict[str, Any]] = {
+    "model": {
+        "hidden": 8,
+        "word_embedding": 8,
+        "characters": "none",
+        "character_embedding": 4,
+        "character_hidden": 4,
+        "character_filters": 4,
+        "shape_embedding": 4,
+        "feature_embedding": 4,
+        "dropout": 0.0,
+        "word_dropout": 0.0,
+        "singleton_dropout": 0.0,
+    },
+    "training": {
+        "epochs": 3,
+        "learning_rate": 0.03,
+        "warmup_steps": 0,
+        "batch_tokens": 16,
+        "average": "none",
+        "precision": "fp32",
+    },
+}
+
+
+class Listener(SilentReporter):
+    """Keeps what it hears."""
+
+    def __init__(self) -> None:
+        self.messages: list[str] = []
+        self.losses: list[float] = []
+        self.evaluations: list[dict[str, float]] = []
+
+    def message(self, text: str) -> None:
+        self.messages.append(text)
+
+    def step(self, report: StepReport) -> None:
+        self.losses.append(report.loss)
+
+    def evaluation(self, report: EvaluationReport) -> None:
+        self.evaluations.append(report.metrics)
+
+
+def column_text(sentences: Sequence[Sequence[Sequence[str]]]) -> str:
+    """CoNLL columns."""
+    return "".join("".join("\t".join(row) + "\n" for row in rows) + "\n" for rows in sentences)
+
+
+def write_columns(path: Path, sentences: Sequence[Sequence[Sequence[str]]] = SENTENCES) -> Path:
+    path.write_text(column_text(sentences), encoding="utf-8")
+    return path
+
+
+def in_scheme(scheme: Scheme) -> list[list[Row]]:
+    """The ten sentences with their tags in another scheme."""
+    result = []
+    for rows in SENTENCES:
+        tags = tagscheme.convert([tag for _, tag in rows], "iob2", scheme)
+        result.append([(token, tag) for (token, _), tag in zip(rows, tags, strict=True)])
+    return result
+
+
+def as_parts_of_speech() -> list[list[Row]]:
+    """The ten sentences with one tag a token, no spans."""
+    return [[(token, UPOS.get(tag, "NUM")) for token, tag in rows] for rows in SENTENCES]
+
+
+def tokens_of(sentences: Sequence[Sequence[Row]] = SENTENCES) -> list[list[str]]:
+    return [[token for token, _ in rows] for rows in sentences]
+
+
+def tags_of(sentences: Sequence[Sequence[Row]] = SENTENCES) -> list[list[str]]:
+    return [[tag for _, tag in rows] for rows in sentences]
+
+
+def tables(train: Path, task: str = "ner", **sections: Mapping[str, Any]) -> dict[str, Any]:
+    """A recipe on a file that is also its dev part; `sections` are put over what is usual here."""
+    result: dict[str, Any] = {"task": task, "name": "tiny", "threads": 1, "device": "cpu"}
+    result |= copy.deepcopy(BASE)
+    result["data"] = {"train": str(train), "dev": str(train)}
+    for name, section in sections.items():
+        result[name] = {**result.get(name, {}), **section}
+    return result
+
+
+def tiny_settings(train: Path = Path("none"), task: str = "ner", **sections: Mapping[str, Any]) -> TaggerSettings:
+    return validate(TaggerSettings, tables(train, task, **sections), "settings")
+
+
+def train_tiny(
+    folder: Path,
+    sentences: Sequence[Sequence[Sequence[str]]] = SENTENCES,
+    task: str = "ner",
+    options: Mapping[str, Any] | None = None,
+    **sections: Mapping[str, Any],
+) -> TaggerRun:
+    """Train on a file in `folder` (made if need be) to `folder/run`; `options` are those of `api.train`."""
+    folder.mkdir(exist_ok=True)
+    recipe = tables(write_columns(folder / "train.conll", sentences), task, **sections)
+    return api.train(recipe, **{"output": folder / "run", **(options or {})})
+
+
+def tiny_data(sentences: Sequence[Sequence[Row]] = SENTENCES, scheme: Scheme | None = "iob2") -> TaggingData:
+    """The sentences as training and dev part, without a file."""
+    found = []
+    for rows in sentences:
+        tags = [tag for _, tag in rows]
+        own = tags if scheme is None else tagscheme.convert(tags, scheme, MODEL_SCHEME)
+        found.append(TaggedSentence(tuple(token for token, _ in rows), tuple(own)))
+    parts = {name: Part(name, tuple(found), "memory", "0", "two columns") for name in ("train", "dev")}
+    return TaggingData(parts, scheme, scheme=None if scheme is None else MODEL_SCHEME)
+
+
+def untrained(
+    corpus: TaggingData | None = None, task: str = "ner", seed: int = 1, **sections: Mapping[str, Any]
+) -> TaggerModel:
+    """A tagger with random weights, large ones, so that its tags are of all kinds and its scores far apart."""
+    torch.manual_seed(seed)
+    model = build_model(tiny_settings(task=task, **sections), corpus or tiny_data(), CPU)
+    with torch.no_grad():
+        model.network.output.weight.mul_(4)
+        if model.network.is_crf:
+            model.network.crf.transitions.normal_()
+            model.network.crf.start.normal_()
+            model.network.crf.end.normal_()
+    return model
+
+
+def load_data(train: Path, task: str = "ner", **sections: Mapping[str, Any]) -> TaggingData:
+    return load_training_data(tiny_settings(train, task, **sections))

@@ -1,0 +1,206 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+import pytest
+from pydantic import Field, model_validator
+
+from seqtool.errors import SettingsError, UsageError
+from seqtool.settings import Settings, apply_overrides, read_toml, validate
+
+
+class Inner(Settings):
+    """A table in a table."""
+
+    width: int = Field(3, ge=1)
+    kind: Literal["plain", "fancy"] = "plain"
+
+
+class Model(Settings):
+    """A table."""
+
+    hidden: int = 1
+    rate: float = Field(0.5, gt=0, lt=1)
+    inner: Inner = Inner()
+    maybe: Inner | None = None
+    weights: dict[str, float] = {}
+
+    @model_validator(mode="after")
+    def _fits(self) -> Model:
+        if self.hidden > 100:
+            raise ValueError("hidden is more than a hundred")
+        return self
+
+
+class Recipe(Settings):
+    """All of it."""
+
+    name: str
+    model: Model = Model()
+    seed: int = 1
+
+    @model_validator(mode="after")
+    def _fits(self) -> Recipe:
+        if self.seed == 13:
+            raise ValueError("seed = 13 brings bad luck to name")
+        return self
+
+
+def problems(tables: dict[str, Any]) -> str:
+    with pytest.raises(SettingsError) as caught:
+        validate(Recipe, tables, "recipe.toml")
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+# --- validation ---
+
+
+def test_what_is_left_out_has_its_default() -> None:
+    settings = validate(Recipe, {"name": "x", "model": {"hidden": 2}}, "recipe.toml")
+    assert settings == Recipe(name="x", model=Model(hidden=2))
+    assert (settings.model.rate, settings.seed) == (0.5, 1)
+
+
+def test_every_problem_is_reported_at_once() -> None:
+    message = problems(
+        {
+            "nmae": "x",
+            "seed": "1",
+            "model": {"hiden": 3, "rate": 1.0, "inner": {"width": 0, "kind": "fncy", "wdth": 1}},
+        }
+    )
+    assert message.startswith("recipe.toml: ")
+    for part in (
+        "name: Field required",
+        "nmae: unknown key; did you mean 'name'?",
+        "seed: Input should be a valid integer (given '1')",
+        "model.hiden: unknown key; did you mean 'hidden'?",
+        "model.rate: Input should be less than 1 (given 1.0)",
+        "model.inner.width: Input should be greater than or equal to 1 (given 0)",
+        "model.inner.kind: Input should be 'plain' or 'fancy' (given 'fncy'); did you mean 'fancy'?",
+        "model.inner.wdth: unknown key; did you mean 'width'?",
+    ):
+        assert part in message
+    assert message.count(";") == 7 + 4  # between the eight problems, and before each hint
+
+
+def test_an_unknown_key_far_from_all_others_has_no_hint() -> None:
+    assert problems({"name": "x", "zzz": 1}) == "recipe.toml: zzz: unknown key"
+
+
+def test_hints_reach_into_optional_tables() -> None:
+    assert "model.maybe.widht: unknown key; did you mean 'width'?" in problems(
+        {"name": "x", "model": {"maybe": {"widht": 1}}}
+    )
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("hidden", 3.0), ("hidden", True), ("hidden", "3"), ("rate", "0.1"), ("rate", float("nan")), ("weights", [])],
+)
+def test_values_are_not_coerced(key: str, value: Any) -> None:
+    assert f"model.{key}: " in problems({"name": "x", "model": {key: value}})
+
+
+def test_a_whole_number_is_a_number() -> None:
+    tables = {"name": "x", "model": {"weights": {"a": 2}}}
+    assert validate(Recipe, tables, "x").model.weights == {"a": 2.0}
+
+
+@pytest.mark.parametrize(
+    ("tables", "message"),
+    [
+        ({"name": "x", "seed": 13}, "recipe.toml: seed = 13 brings bad luck to name"),
+        ({"name": "x", "model": {"hidden": 101}}, "recipe.toml: model: hidden is more than a hundred"),
+    ],
+)
+def test_settings_that_do_not_fit_together_are_named_without_the_whole_table(
+    tables: dict[str, Any], message: str
+) -> None:
+    assert problems(tables) == message
+
+
+def test_settings_are_frozen() -> None:
+    settings = validate(Recipe, {"name": "x"}, "x")
+    with pytest.raises(ValueError, match="frozen"):
+        settings.seed = 2
+
+
+# --- overrides ---
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("1", 1),
+        ("1e-3", 1e-3),
+        ("true", True),
+        ("gru", "gru"),
+        ('"gru"', "gru"),
+        ("[2, 3]", [2, 3]),
+        ("{ratio = 1.0}", {"ratio": 1.0}),
+        ("", ""),
+        ("a=b", "a=b"),
+        ("no", "no"),
+        (" 5 ", 5),
+        ("../x y.txt", "../x y.txt"),
+    ],
+)
+def test_a_value_is_toml_or_else_text(text: str, value: Any) -> None:
+    result = apply_overrides({}, [f"model.x={text}"])
+    assert result == {"model": {"x": value}}
+    assert type(result["model"]["x"]) is type(value)
+
+
+def test_the_last_of_two_overrides_counts() -> None:
+    assert apply_overrides({"a": 0}, ["a=1", "b.c=2", "a=3"]) == {"a": 3, "b": {"c": 2}}
+
+
+def test_overrides_leave_what_they_were_given() -> None:
+    tables = {"model": {"inner": {"width": 1}}}
+    apply_overrides(tables, ["model.inner.width=2", "model.hidden=3"])
+    assert tables == {"model": {"inner": {"width": 1}}}
+
+
+def test_every_bad_override_is_reported_at_once() -> None:
+    with pytest.raises(SettingsError) as caught:
+        apply_overrides({"seed": 1}, ["hidden", "=3", "seed.x=1", "name=ok"])
+    message = str(caught.value)
+    assert "--set hidden: expected KEY=VALUE" in message
+    assert "--set =3: expected KEY=VALUE" in message
+    assert "--set seed.x: seed is a value, not a table" in message
+    assert "name" not in message
+
+
+# --- files ---
+
+
+def test_toml_is_read_strictly(tmp_path: Path) -> None:
+    path = tmp_path / "r.toml"
+    path.write_text('name = "ü"\n[model]\nhidden = 1\n', encoding="utf-8")
+    assert read_toml(path) == {"name": "ü", "model": {"hidden": 1}}
+
+
+@pytest.mark.parametrize(
+    ("raw", "reason"),
+    [
+        (b"a = 1\na = 2\n", "line 2"),
+        (b"a = \n", "line 1"),
+        (b"a = no\n", "line 1"),
+        (b"\xff", "utf-8"),
+    ],
+)
+def test_a_file_that_is_not_toml_is_an_error_with_its_place(tmp_path: Path, raw: bytes, reason: str) -> None:
+    path = tmp_path / "r.toml"
+    path.write_bytes(raw)
+    with pytest.raises(SettingsError, match=rf"r\.toml: .*{reason}"):
+        read_toml(path)
+
+
+def test_a_missing_file_is_a_usage_error(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="no such recipe file"):
+        read_toml(tmp_path / "r.toml")
+    with pytest.raises(UsageError, match="no such recipe file"):
+        read_toml(tmp_path)
