@@ -47,7 +47,9 @@ def test_the_public_names_are_these() -> None:
 def test_importing_the_package_does_not_import_torch() -> None:
     code = "import sys, seqtool; sys.exit('torch' in sys.modules)"
     root = str(Path(__file__).parents[1])
-    assert subprocess.run([sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": root}).returncode == 0
+    assert (
+        subprocess.run([sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": root}).returncode == 0
+    )
 
 
 # --- settings ---
@@ -150,7 +152,11 @@ def test_a_run_leaves_what_repeats_it(recipe: dict[str, Any], tmp_path: Path) ->
     run = api.train(recipe)
     assert run.path == Path("runs/ner/tiny")
     assert sorted(path.name for path in run.path.iterdir()) == [
-        "manifest.json", "metrics.jsonl", "model", "recipe.toml", "state",
+        "manifest.json",
+        "metrics.jsonl",
+        "model",
+        "recipe.toml",
+        "state",
     ]
     stored = tomllib.loads((run.path / "recipe.toml").read_text())
     assert stored["data"]["train"] == str(tmp_path / "train.conll")

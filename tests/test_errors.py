@@ -11,7 +11,7 @@ KINDS = [kind for kind in vars(errors).values() if isinstance(kind, type) and is
 
 
 def test_the_drawn_tree_shows_every_error_with_its_exit_code() -> None:
-    drawn = dict(re.findall(r"─ (\w+Error) +(130 or 143|\d+) ", errors.__doc__ or ""))
+    drawn = dict(re.findall(r"─ (\w+Error) +(130 or 143|\d+)\b", errors.__doc__ or ""))
     assert drawn.pop("InterruptedRunError") == "130 or 143"
     expected = {kind.__name__: str(kind.exit_code) for kind in KINDS}
     del expected["SeqtoolError"], expected["InterruptedRunError"]

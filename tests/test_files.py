@@ -52,9 +52,9 @@ def test_whatever_fails_the_old_file_stays_and_nothing_else(
         raise OSError(28, "No space left on device")
 
     if call == "write":
-        monkeypatch.setattr(files.os, "fdopen", fail)
+        monkeypatch.setattr(os, "fdopen", fail)
     else:
-        monkeypatch.setattr(files.os, call, fail)
+        monkeypatch.setattr(os, call, fail)
     with pytest.raises(StorageError, match=r"/x: No space left on device$"):
         write_durably(path, b"new")
     monkeypatch.undo()
@@ -66,15 +66,13 @@ def test_an_interruption_leaves_no_temporary_file(tmp_path: Path, monkeypatch: p
     def interrupt(_: int) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(files.os, "fsync", interrupt)
+    monkeypatch.setattr(os, "fsync", interrupt)
     with pytest.raises(KeyboardInterrupt):
         write_durably(tmp_path / "x", b"new")
     assert names_in(tmp_path) == []
 
 
-def test_content_and_folder_reach_the_disk_in_order(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_content_and_folder_reach_the_disk_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[str] = []
     fsync, replace = os.fsync, os.replace
 
@@ -86,8 +84,8 @@ def test_content_and_folder_reach_the_disk_in_order(
         calls.append("rename")
         replace(source, target)
 
-    monkeypatch.setattr(files.os, "fsync", noted_fsync)
-    monkeypatch.setattr(files.os, "replace", noted_replace)
+    monkeypatch.setattr(os, "fsync", noted_fsync)
+    monkeypatch.setattr(os, "replace", noted_replace)
     write_durably(tmp_path / "x", b"new")
     assert calls == ["content", "rename", "folder"]
 
@@ -123,7 +121,7 @@ def test_a_folder_can_be_synced(tmp_path: Path) -> None:
 
 
 def test_json_survives_with_every_kind_of_value(tmp_path: Path) -> None:
-    value = {"a": [1, 2.5, None, True, "ü\u2028\n\"\\"], "b": {}, "": -0.0}
+    value = {"a": [1, 2.5, None, True, 'ü\u2028\n"\\'], "b": {}, "": -0.0}
     write_json(tmp_path / "x.json", value)
     assert read_json(tmp_path / "x.json") == value
     assert "ü" in (tmp_path / "x.json").read_text(encoding="utf-8")

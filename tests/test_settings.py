@@ -98,7 +98,14 @@ def test_hints_reach_into_optional_tables() -> None:
 
 @pytest.mark.parametrize(
     ("key", "value"),
-    [("hidden", 3.0), ("hidden", True), ("hidden", "3"), ("rate", "0.1"), ("rate", float("nan")), ("weights", [])],
+    [
+        ("hidden", 3.0),
+        ("hidden", True),
+        ("hidden", "3"),
+        ("rate", "0.1"),
+        ("rate", float("nan")),
+        ("weights", []),
+    ],
 )
 def test_values_are_not_coerced(key: str, value: Any) -> None:
     assert f"model.{key}: " in problems({"name": "x", "model": {key: value}})
@@ -125,7 +132,7 @@ def test_settings_that_do_not_fit_together_are_named_without_the_whole_table(
 def test_settings_are_frozen() -> None:
     settings = validate(Recipe, {"name": "x"}, "x")
     with pytest.raises(ValueError, match="frozen"):
-        settings.seed = 2
+        setattr(settings, "seed", 2)  # noqa: B010 - mypy would refuse the plain form
 
 
 # --- overrides ---

@@ -8,7 +8,7 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable
-from typing import Annotated, Any
+from typing import Annotated, Any, TextIO
 
 import typer
 
@@ -44,6 +44,9 @@ app.command("evaluate")(evaluate.evaluate)
 app.command("doctor")(doctor.doctor)
 
 
+_output_is_broken = False  # whether standard output must not be flushed again
+
+
 def _print_version(wanted: bool) -> None:
     if wanted:
         import torch
@@ -70,6 +73,8 @@ def _global_options(
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line and leave with its exit code."""
+    global _output_is_broken
+    _output_is_broken = False
     _prepare_streams()
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     switches = {"--quiet": False, "--no-color": False, "--debug": False}
@@ -81,14 +86,13 @@ def main(arguments: list[str] | None = None) -> None:
     command = typer.main.get_command(app)
     console.name_command(_typed_command(command, arguments))
     code = run(lambda: _run_command(command, arguments), debug=switches["--debug"])
-    if code == 0 and not _flushed():
+    results_are_out, messages_are_out = _flushed(sys.stdout), _flushed(sys.stderr)
+    if code == 0 and not (results_are_out or _output_is_broken):
         code = StorageError.exit_code
-    # The interpreter's own shutdown would flush a broken pipe again and complain, and wait for
-    # the lock of an input stream that a thread is reading.
-    os._exit(code) if _output_is_broken or _a_thread_reads() else sys.exit(code)
-
-
-_output_is_broken = False
+    # The interpreter's own shutdown would flush what cannot be flushed once more, with an exit
+    # code of its own, and wait for the lock of an input stream that a thread is reading.
+    clean = results_are_out and messages_are_out and not (_output_is_broken or _a_thread_reads())
+    sys.exit(code) if clean else os._exit(code)
 
 
 def run(command: Callable[[], int], *, debug: bool = False) -> int:
@@ -186,9 +190,10 @@ def _a_thread_reads() -> bool:
     return any(thread.name == READER for thread in threading.enumerate())
 
 
-def _flushed() -> bool:
+def _flushed(stream: TextIO | None) -> bool:
     try:
-        sys.stdout.flush()
+        if stream is not None:
+            stream.flush()
     except (OSError, ValueError):
         return False
     return True

@@ -52,7 +52,6 @@ def check(
     json_output: options.JsonOption = False,
 ) -> None:
     """Say what is in files, or what is wrong with them."""
-    console.name_command("data check")
     from seqtool.text.corpuscheck import check_corpus
 
     columns = _columns(token_column, tag_column, feature_columns)
@@ -87,7 +86,6 @@ def convert(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace OUTPUT.")] = False,
 ) -> None:
     """Write a file in another layout or tag scheme."""
-    console.name_command("data convert")
     from seqtool.text import output
     from seqtool.text.conversion import Conversion
 
@@ -128,7 +126,6 @@ def split(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace parts that are there.")] = False,
 ) -> None:
     """Part a file into train, dev and test by whole sentences."""
-    console.name_command("data split")
     from seqtool.text.splitting import split_file
 
     parts = split_file(

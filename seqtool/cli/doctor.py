@@ -11,7 +11,6 @@ from seqtool.cli import console, options, tables
 
 def doctor(json_output: options.JsonOption = False) -> None:
     """Versions, devices, precision, speed, files: what will be used and why."""
-    console.name_command("doctor")
     from seqtool.training import diagnosis
 
     chosen = diagnosis.conclusion()

@@ -54,7 +54,6 @@ def evaluate(
     json_output: options.JsonOption = False,
 ) -> None:
     """Score a model on annotated data."""
-    console.name_command("evaluate")
     if target_precision == 0:
         raise UsageError("--target-precision 0: expected more than 0, at most 1")
     required = [_requirement(text) for text in minimum or ()]
@@ -78,11 +77,7 @@ def evaluate(
     for warning in result.warnings:
         console.warn(warning)
     known = result.as_dict()["metrics"]
-    for metric, _ in required:
-        if metric not in known:
-            raise UsageError(
-                f"--min {metric}: no such metric{nearest(metric, known)}; there are {', '.join(known)}"
-            )
+    _require_known(required, known)
     if plots is not None:
         _draw(result, plots)
     if json_output:
@@ -100,6 +95,13 @@ def _requirement(text: str) -> tuple[str, float]:
     except ValueError:
         pass
     raise UsageError(f"--min {text}: expected METRIC=X, as in --min f1=0.8")
+
+
+def _require_known(required: list[tuple[str, float]], metrics: dict[str, float]) -> None:
+    for metric, _ in required:
+        if metric not in metrics:
+            hint = nearest(metric, metrics)
+            raise UsageError(f"--min {metric}: no such metric{hint}; there are {', '.join(metrics)}")
 
 
 def _check(required: list[tuple[str, float]], metrics: dict[str, float]) -> None:

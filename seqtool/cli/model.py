@@ -37,7 +37,6 @@ def info(
     model: ModelArgument = None, option: options.ModelOption = None, json_output: options.JsonOption = False
 ) -> None:
     """Task, settings, size, vocabularies, tags, scores, digests."""
-    console.name_command("model info")
     path = _model(model, option)
     from seqtool.training.modelfacts import describe_model
 
@@ -54,7 +53,6 @@ def verify(
     model: ModelArgument = None, option: options.ModelOption = None, json_output: options.JsonOption = False
 ) -> None:
     """Compare every file of the model with its recorded size and SHA-256."""
-    console.name_command("model verify")
     path = _model(model, option)
     from seqtool.training.modelfolder import find_model_folder, verify_model_folder
 

@@ -26,7 +26,6 @@ TRAIN_COMMANDS: dict[str, Callable[..., None]] = {"ner": train.ner, "pos": train
 @app.command("list")
 def list_recipes(json_output: options.JsonOption = False) -> None:
     """One line a recipe: its task, what it is, where its data comes from."""
-    console.name_command("recipes list")
     from rich.table import Table
 
     from seqtool.training import recipes
@@ -46,7 +45,6 @@ def list_recipes(json_output: options.JsonOption = False) -> None:
 @app.command()
 def show(name: NameArgument) -> None:
     """The recipe itself, as TOML."""
-    console.name_command("recipes show")
     from seqtool.training import recipes
 
     console.write_result(recipes.recipe_text(name))
@@ -60,7 +58,6 @@ def copy(
     ] = None,
 ) -> None:
     """A copy of the recipe and its data, to change."""
-    console.name_command("recipes copy")
     from seqtool.training import recipes
 
     path = recipes.copy_recipe(name, destination or Path(name))
@@ -80,7 +77,6 @@ def run(
     json_output: train.JsonOption = False,
 ) -> None:
     """Train a recipe: the same as `seqtool train TASK NAME`."""
-    console.name_command("recipes run")
     from seqtool.training import recipes
 
     task = recipes.describe_recipe(name).task

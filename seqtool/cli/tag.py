@@ -55,7 +55,6 @@ def tag(
     threads: options.ThreadsOption = 0,
 ) -> None:
     """Tag text: one sentence in, one sentence out, in order."""
-    console.name_command("tag")
     if kbest and output_format == "inline":
         raise UsageError("--kbest has no inline form; use --format conll or jsonl")
     where = find_model(model, ("ner", "pos"))

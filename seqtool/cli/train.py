@@ -142,7 +142,6 @@ FLAGS = {
 
 
 def _train(task: str, values: dict[str, Any]) -> None:
-    console.name_command(f"train {task}")
     _check_usage(values)
     from seqtool import api
 

@@ -61,7 +61,6 @@ def build(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace FILE.")] = False,
 ) -> None:
     """Make a vocabulary from text."""
-    console.name_command("vocab build")
     from seqtool.text import codec, lines
     from seqtool.text import output as output_files
 
@@ -95,7 +94,6 @@ def build(
 @app.command()
 def encode(vocabulary: VocabularyOption, source: InputArgument = "-") -> None:
     """Lines of text to lines of ids."""
-    console.name_command("vocab encode")
     from seqtool.text.codec import read_codec
 
     codec = read_codec(vocabulary)
@@ -112,7 +110,6 @@ def encode(vocabulary: VocabularyOption, source: InputArgument = "-") -> None:
 @app.command()
 def decode(vocabulary: VocabularyOption, source: InputArgument = "-") -> None:
     """Lines of ids to lines of text."""
-    console.name_command("vocab decode")
     from seqtool.text.codec import parse_ids, read_codec
 
     codec = read_codec(vocabulary)
@@ -134,7 +131,6 @@ def show(
     json_output: options.JsonOption = False,
 ) -> None:
     """Symbols, sizes and digests."""
-    console.name_command("vocab show")
     from seqtool.text import inventory
 
     if name is None:

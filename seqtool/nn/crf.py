@@ -249,21 +249,19 @@ def viterbi(scores: Tensor, chain: Chain, mask: Tensor) -> tuple[Tensor, Tensor]
         Tag ids [B, T], 0 at padding; the score of the path, nats, [B].
     """
     check_chain_input(scores, chain, mask)
-    steps = scores.shape[1]
+    # The sentences come last on the way ahead, so that a maximum over tags takes many of them at once.
+    emission = scores.permute(1, 2, 0).contiguous()  # [T, K, B]
+    moves = chain.transitions[:, :, None]
+    values = [chain.start[:, None] + emission[0]]
+    for step in emission[1:]:
+        values.append((values[-1][:, None, :] + moves).amax(0) + step)
+    reached = torch.stack(values).transpose(1, 2).contiguous()  # [T, B, K]
     incoming = chain.transitions.t().contiguous()  # row = tag moved to
-    emission = scores.transpose(0, 1).contiguous()
     ends = mask.sum(1) - 1
-    value = chain.start + emission[0]
-    values = [value]
-    for t in range(1, steps):
-        value = (value[:, None, :] + incoming).amax(2) + emission[t]
-        values.append(value)
-    stacked = torch.stack(values, 1)  # [B, T, K]
-    last = stacked[torch.arange(len(scores)), ends] + chain.end
-    best, tag = last.max(1)
+    best, tag = (reached[ends, torch.arange(len(ends), device=ends.device)] + chain.end).max(1)
     path = [tag]
-    for t in range(steps - 1, 0, -1):
-        previous = (values[t - 1] + incoming[tag]).argmax(1)
+    for t in range(len(reached) - 1, 0, -1):
+        previous = (reached[t - 1] + incoming[tag]).argmax(1)
         tag = torch.where(t <= ends, previous, tag)
         path.append(tag)
     return torch.stack(path[::-1], 1).masked_fill(~mask, 0), best
@@ -297,7 +295,7 @@ def k_best(scores: Tensor, chain: Chain, mask: Tensor, k: int) -> tuple[Tensor, 
         pointers.append(pointer.transpose(1, 2).flatten(1))  # (to, rank) -> (from, rank)
         values.append(value)
     ends = mask.sum(1) - 1
-    last = torch.stack(values, 1)[torch.arange(batch), ends] + chain.end[:, None]
+    last = torch.stack(values, 1)[torch.arange(batch, device=ends.device), ends] + chain.end[:, None]
     best, cell = last.flatten(1).topk(k, dim=1)  # cell = tag * k + rank
     path = [cell // k]
     for t in range(steps - 1, 0, -1):
@@ -360,14 +358,12 @@ class _LogPartition(torch.autograd.Function):
         chain = Chain(transitions, start, end)
         result = forward_backward(scores, chain, mask)
         ctx.result, ctx.mask, ctx.tags = result, mask, tags
-        ctx.kinds = scores.dtype, transitions.dtype
         observed = 0.0 if tags is None else path_score(scores, chain, tags, mask)
         return result.log_partition - observed
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        score_kind, chain_kind = ctx.kinds
         unary = ctx.result.unary()
         grad = grad.to(unary.dtype)
         unary = unary * grad[:, None, None]
@@ -378,12 +374,6 @@ class _LogPartition(torch.autograd.Function):
             unary.scatter_add_(2, tags[:, :, None], -observed[:, :, None])
             moves = tags[:, :-1] * len(edges) + tags[:, 1:]
             edges = edges.flatten().index_add(0, moves.flatten(), -observed[:, 1:].flatten()).view_as(edges)
-        last = unary[torch.arange(len(unary)), ctx.result.ends]
-        return (
-            unary.to(score_kind),
-            edges.to(chain_kind),
-            unary[:, 0].sum(0).to(chain_kind),
-            last.sum(0).to(chain_kind),
-            None,
-            None,
-        )
+        last = unary[torch.arange(len(unary), device=unary.device), ctx.result.ends]
+        # Autograd brings each gradient to the number type of its input.
+        return unary, edges, unary[:, 0].sum(0), last.sum(0), None, None

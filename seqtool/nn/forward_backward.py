@@ -211,7 +211,6 @@ def _log_space(scores: Tensor, chain: Chain, mask: Tensor) -> _Logarithms:
     transitions, start, end = chain
     lengths = mask.sum(1)
     rows = torch.arange(len(scores), device=scores.device)
-    scores = scores.masked_fill(~mask[:, :, None], 0.0)
     turned = turn_round(scores, lengths)
     alpha, gamma = [start + scores[:, 0]], [end + turned[:, 0]]
     for t in range(1, scores.shape[1]):

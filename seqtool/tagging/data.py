@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal, cast
+from typing import Literal
 
 from seqtool.errors import DataError, UsageError
 from seqtool.files import digest
 from seqtool.tagging.settings import DataSettings, TaggerSettings
-from seqtool.text import hub, tagscheme
+from seqtool.text import annotation, hub, tagscheme
 from seqtool.text.columns import ColumnFormat, TaggedSentence, detect_format, read_sentences
 from seqtool.text.tagscheme import Scheme
 
@@ -32,6 +32,7 @@ class Part:
     source: str
     digest: str  # SHA-256 of the file; the pinned revision for a hub id
     layout: str  # how the file is laid out, for people
+    columns: ColumnFormat = field(default=ColumnFormat("jsonl"))  # the same, for naming the places of tokens
 
 
 @dataclass(frozen=True)
@@ -121,9 +122,13 @@ def load_training_data(settings: TaggerSettings) -> TaggingData:
 
 def load_part(settings: TaggerSettings, name: PartName) -> TaggingData:
     """One part (test, say) of the recipe's data, checked and converted; errors as `load_training_data`."""
-    part = read_part(settings.data, name)
-    columns = settings.data
-    return harmonise({name: part}, spans=settings.task == "ner", scheme=columns.scheme, repair=columns.repair)
+    data = settings.data
+    if name != "test" and data.train is not None and data.dev is None:
+        train, dev = hold_out(read_part(data, "train"))
+        part = train if name == "train" else dev
+    else:
+        part = read_part(data, name)
+    return harmonise({name: part}, spans=settings.task == "ner", scheme=data.scheme, repair=data.repair)
 
 
 def read_part(data: DataSettings, name: PartName) -> Part:
@@ -143,7 +148,7 @@ def read_part(data: DataSettings, name: PartName) -> Part:
         raise UsageError(
             f"the recipe's data is {data.local.folder}/ below ${DATA_VARIABLE}; set that variable"
         )
-    raise UsageError(f"the recipe names no {name} data; give it with --{name} FILE")
+    raise UsageError(f"the recipe names no {name} data; name a file")
 
 
 def read_file(path: Path, name: str, data: DataSettings) -> Part:
@@ -155,7 +160,7 @@ def read_file(path: Path, name: str, data: DataSettings) -> Part:
     if not sentences:
         raise DataError(f"{path}: no sentences in it")
     _require_tags(sentences, path, layout)
-    return Part(name, sentences, str(path), digest(path), layout.describe())
+    return Part(name, sentences, str(path), digest(path), layout.describe(), layout)
 
 
 def harmonise(parts: dict[str, Part], *, spans: bool, scheme: str, repair: bool) -> TaggingData:
@@ -172,11 +177,10 @@ def harmonise(parts: dict[str, Part], *, spans: bool, scheme: str, repair: bool)
     """
     if not spans:
         return TaggingData(parts, None, scheme=None)
-    everything = [s.tags for part in parts.values() for s in part.sentences if s.tags]
-    found: Scheme = tagscheme.detect_scheme(everything) if scheme == "auto" else cast(Scheme, scheme)
+    found = _scheme_of(parts.values(), repair) if scheme == "auto" else annotation.scheme_named(scheme)
     warnings, converted, repaired = [], {}, 0
     for name, part in parts.items():
-        sentences, changed = _to_model_scheme(part.sentences, found, repair)
+        sentences, changed = _to_model_scheme(part, found, repair)
         converted[name] = replace(part, sentences=sentences)
         repaired += changed
     if repaired:
@@ -229,39 +233,26 @@ def _require_tags(sentences: Iterable[TaggedSentence], path: Path, layout: Colum
             raise DataError(f"{path}:{sentence.line}: no tags ({layout.describe()}); training needs them")
 
 
-def _to_model_scheme(
-    sentences: Iterable[TaggedSentence], scheme: Scheme, repair: bool
-) -> tuple[tuple[TaggedSentence, ...], int]:
+def _to_model_scheme(part: Part, scheme: Scheme, repair: bool) -> tuple[tuple[TaggedSentence, ...], int]:
     result, repaired = [], 0
-    for sentence, tags in _with_tags(sentences):
-        if any(map(tagscheme.is_partial, tags)):
-            result.append(replace(sentence, tags=_converted_partial(sentence, tags, scheme)))
-            continue
-        problem = tagscheme.first_problem(tags, scheme)
-        if problem is not None:
-            position, reason = problem
-            if not repair:
-                line = sentence.line + position
-                raise DataError(
-                    f"{sentence.source}:{line}: invalid {scheme} sequence: {reason}; "
-                    "--repair fixes such tags, --scheme names another scheme"
-                )
-            tags, changed = tagscheme.repair(tags, scheme)
-            repaired += changed
-        result.append(replace(sentence, tags=tuple(tagscheme.convert(tags, scheme, MODEL_SCHEME))))
+    for sentence in part.sentences:
+        checked, changed = annotation.checked_tags(sentence, part.columns, scheme, repair)
+        tags = list(checked.tags or ())
+        convert = tagscheme.convert_partial if any(map(tagscheme.is_partial, tags)) else tagscheme.convert
+        result.append(replace(sentence, tags=tuple(convert(tags, scheme, MODEL_SCHEME))))
+        repaired += changed
     return tuple(result), repaired
 
 
-def _converted_partial(sentence: TaggedSentence, tags: list[str], scheme: Scheme) -> tuple[str, ...]:
-    try:
-        return tuple(tagscheme.convert_partial(tags, scheme, MODEL_SCHEME))
-    except DataError as error:
-        raise DataError(f"{sentence.source}:{sentence.line}: {error}") from error
-
-
-def _with_tags(sentences: Iterable[TaggedSentence]) -> Iterator[tuple[TaggedSentence, list[str]]]:
-    for sentence in sentences:
-        yield sentence, list(sentence.tags or ())
+def _scheme_of(parts: Iterable[Part], repair: bool) -> Scheme:
+    """The scheme of all parts together; where tags are to be repaired, the one with least to repair."""
+    tagged = [(sentence, part.columns) for part in parts for sentence in part.sentences if sentence.tags]
+    sequences = [sentence.tags or () for sentence, _ in tagged]
+    if repair:
+        return tagscheme.closest_scheme(sequences)
+    return tagscheme.detect_scheme(
+        sequences, lambda number, position: annotation.place(*tagged[number], position)
+    )
 
 
 def _without_long(part: Part, limit: int) -> tuple[Part, int]:

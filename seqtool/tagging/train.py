@@ -192,6 +192,7 @@ def _loss(model: TaggerModel, corpus: Corpus, settings: TaggerSettings) -> Calla
     weights = class_weights(settings.training.class_weights, tags, scheme)
     if weights is not None and corpus.partial:
         raise SettingsError("training.class_weights: some training tags are partial; leave it out")
+    weights = None if weights is None else weights.to(model.device)
     smoothing = settings.training.label_smoothing
     return lambda batch: model.network.loss(batch, label_smoothing=smoothing, class_weights=weights)
 

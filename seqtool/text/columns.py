@@ -37,6 +37,8 @@ SENTENCE_LIMIT = 100_000  # tokens; bounds memory where a file has no blank line
 _CONLLU_COLUMNS = 10
 _CONLLU_ID = re.compile(r"[0-9]+([-.][0-9]+)?")
 _SPACES = re.compile(r"[ \t]+")
+# What may make columns read back otherwise: strange characters, empty cells, outer spaces.
+_SUSPICIOUS = re.compile(r"[\r\0]|^[ \t]|[ \t]$|\t[ \t]| \t|-DOCSTART-", re.MULTILINE)
 _DOCUMENT_START = re.compile(r"-DOCSTART-([ \t]|$)")
 
 
@@ -321,8 +323,15 @@ def format_conll(tokens: Sequence[str], tags: Sequence[str] | None, *columns: Se
     'Ada\\tB-PER\\nlives\\tO\\n\\n'
     """
     written = [tokens, *([] if tags is None else [tags]), *columns]
-    lines = ["\t".join(_writable(cell, len(written)) for cell in row) for row in zip(*written, strict=True)]
-    return "".join(f"{line}\n" for line in [*lines, ""])
+    lines = ["\t".join(row) for row in zip(*written, strict=True)]
+    text = "".join(f"{line}\n" for line in [*lines, ""])
+    # A look at the whole is much quicker than one at each cell, which is needed only for the message.
+    tabs, ends = (len(written) - 1) * len(lines), len(lines) + 1
+    plain = not _SUSPICIOUS.search(text) and text.count("\t") == tabs and text.count("\n") == ends
+    if not plain or len(written) == 1:
+        for cell in chain.from_iterable(written):
+            _require_writable(cell, len(written))
+    return text
 
 
 def format_jsonl(
@@ -357,10 +366,9 @@ def format_inline(tokens: Sequence[str], tags: Sequence[str], scheme: Scheme | N
     return " ".join(words) + "\n"
 
 
-def _writable(cell: str, columns: int) -> str:
-    """The cell, if a reader that splits at tabs (at spaces too where there is one column) gets it back."""
+def _require_writable(cell: str, columns: int) -> None:
+    """See to it that a reader that splits at tabs (at spaces too where there is one column) gets it back."""
     forbidden = set("\t\n\r\0 " if columns == 1 else "\t\n\r\0")
     if not cell or cell != cell.strip(" ") or forbidden & set(cell) or _DOCUMENT_START.match(cell):
         what = "expected text without tabs, line ends or outer spaces"
         raise DataError(f"{cell!r} cannot stand in a column; {what}; write JSON lines instead")
-    return cell

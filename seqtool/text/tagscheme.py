@@ -93,6 +93,15 @@ def detect_scheme(
     )
 
 
+def closest_scheme(sequences: Iterable[Sequence[str]]) -> Scheme:
+    """The scheme in which fewest sequences are invalid; between equals the first of `SCHEMES`."""
+    invalid: dict[Scheme, int] = dict.fromkeys(SCHEMES, 0)
+    for tags in sequences:
+        for scheme in SCHEMES:
+            invalid[scheme] += first_problem(tags, scheme) is not None
+    return min(SCHEMES, key=lambda scheme: invalid[scheme])
+
+
 def first_problem(tags: Sequence[str], scheme: Scheme) -> tuple[int, str] | None:
     """Position (from 0) and reason of the first tag that cannot stand where it stands; None if valid.
 

@@ -1,20 +1,20 @@
-"""How fast the CRF is, beside pytorch-crf and beside plain PyTorch: `python tests/benchmarks/bench_crf.py`.
+"""Speed of the CRF beside pytorch-crf and beside the textbook in plain PyTorch.
 
-All contenders take turns in one run, so that whatever else the machine does hits them alike;
-they are compared by medians, and by minima where it does a lot. Nothing here fails for being
-slow, only for disagreeing.
+Loss with gradient, and decoding, of batches in the shape of CoNLL-2003: up to 40 tokens, 17
+tags. The contenders take turns; medians, and how many times as long as seqtool the others
+take. Nothing here fails for being slow, only for disagreeing.
+
+    python tests/benchmarks/bench_crf.py [--threads N ...] [--repeats N]
 """
 
 from __future__ import annotations
 
 import argparse
-import os
-import statistics
-import time
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
+from machine import describe, timed
 from torch import Tensor
 
 from seqtool.nn.crf import LinearChainCRF, negative_log_likelihood, viterbi
@@ -26,7 +26,6 @@ except ImportError:
 
 STEPS, TAGS = 40, 17  # longest sentence and tags: CoNLL-2003 in IOBES
 BATCHES = (32, 64, 128)
-THREADS = (1, 2)
 Work = Callable[[], object]
 
 
@@ -65,7 +64,8 @@ def plain_loss(problem: Problem) -> Tensor:
         move = crf.transitions[tags[:, t - 1], tags[:, t]] + scores[rows, t, tags[:, t]]
         gold = gold + move * mask[:, t]
     last = tags[rows, mask.sum(1) - 1]
-    return (torch.logsumexp(alpha + crf.end, 1) - gold - crf.end[last]).sum()
+    total: Tensor = (torch.logsumexp(alpha + crf.end, 1) - gold - crf.end[last]).sum()
+    return total
 
 
 def plain_decode(problem: Problem) -> Tensor:
@@ -96,7 +96,7 @@ def losses(problem: Problem) -> dict[str, Callable[[], Tensor]]:
     return result
 
 
-def decoders(problem: Problem) -> dict[str, Callable[[], list[list[int]]]]:
+def decoders(problem: Problem) -> dict[str, Callable[[], object]]:
     """The best tags of each sentence by each contender, as lists, which is what a caller needs."""
     scores, _, mask, crf = problem
     lengths = mask.sum(1).tolist()
@@ -104,7 +104,7 @@ def decoders(problem: Problem) -> dict[str, Callable[[], list[list[int]]]]:
     def lists(tags: Tensor) -> list[list[int]]:
         return [row[:length] for row, length in zip(tags.tolist(), lengths, strict=True)]
 
-    result = {
+    result: dict[str, Callable[[], object]] = {
         "seqtool": lambda: lists(viterbi(scores, crf.chain(), mask)[0]),
         "plain": lambda: lists(plain_decode(problem)),
     }
@@ -114,7 +114,7 @@ def decoders(problem: Problem) -> dict[str, Callable[[], list[list[int]]]]:
     return result
 
 
-def torch_crf(crf: LinearChainCRF) -> torch.nn.Module:
+def torch_crf(crf: LinearChainCRF) -> Any:
     """pytorch-crf with the same parameters."""
     other = TorchCRF(TAGS, batch_first=True)
     with torch.no_grad():
@@ -129,14 +129,14 @@ def with_gradient(loss: Callable[[], Tensor], scores: Tensor) -> Work:
 
     def work() -> None:
         scores.grad = None
-        loss().backward()
+        torch.autograd.backward(loss())
 
     return work
 
 
 def agree(problem: Problem) -> None:
     """Stop unless all contenders compute the same: a fast wrong answer is not worth timing."""
-    values = {name: float(loss()) for name, loss in losses(problem).items()}
+    values = {name: float(loss().detach()) for name, loss in losses(problem).items()}
     if any(abs(value - values["seqtool"]) > 1e-4 * abs(value) for value in values.values()):
         raise SystemExit(f"the losses differ: {values}")
     with torch.no_grad():
@@ -145,65 +145,45 @@ def agree(problem: Problem) -> None:
         raise SystemExit("the best paths differ")
 
 
-def interleaved(contenders: dict[str, Work], repeats: int) -> dict[str, list[float]]:
-    """Milliseconds of each repeat, the contenders in turns, after two rounds to warm up."""
-    times: dict[str, list[float]] = {name: [] for name in contenders}
-    for turn in range(repeats + 2):
-        for name, work in contenders.items():
-            start = time.perf_counter()
-            work()
-            if turn >= 2:
-                times[name].append((time.perf_counter() - start) * 1e3)
-    return times
+def row(label: str, seconds: dict[str, float]) -> str:
+    """Milliseconds of all contenders, and how many times as long as seqtool the others take."""
+    cells = [f"{label:<26}"]
+    for name, value in seconds.items():
+        ratio = "" if name == "seqtool" else f"{value / seconds['seqtool']:6.1f}x"
+        cells.append(f"{value * 1e3:9.2f} ms{ratio:7}")
+    return " ".join(cells).rstrip()
 
 
-def row(label: str, times: dict[str, list[float]]) -> str:
-    """Medians, and how many times the median and the minimum of seqtool the others take."""
-    ours = times["seqtool"]
-    cells = [f"{label:<28}{statistics.median(ours):9.2f} ms"]
-    for name in list(times)[1:]:
-        median = statistics.median(times[name])
-        ratios = median / statistics.median(ours), min(times[name]) / min(ours)
-        cells.append(f"{median:9.2f} ms {ratios[0]:5.1f}x {ratios[1]:5.1f}x")
-    return "".join(cells)
-
-
-def product_rate(size: int = 768, repeats: int = 10) -> float:
-    """Thousand million multiplications and additions a second of a float32 matrix product, the median."""
-    left, right = torch.randn(size, size), torch.randn(size, size)
-    seconds = statistics.median(interleaved({"product": lambda: torch.mm(left, right)}, repeats)["product"])
-    return 2 * size**3 / seconds / 1e6
+def table(repeats: int) -> None:
+    """Print all measurements at the number of threads that is set."""
+    names = losses(Problem.random(1, 1.0))
+    print(f"{'':26} " + " ".join(f"{name:>12}{'':7}" for name in names))
+    for spread, what in ((1.0, "new"), (4.0, "trained")):
+        for batch in BATCHES:
+            problem = Problem.random(batch, spread)
+            agree(problem)
+            work = {name: with_gradient(loss, problem.scores) for name, loss in losses(problem).items()}
+            print(row(f"loss, {what} model, B {batch}", timed(work, repeats)), flush=True)
+    for batch in BATCHES:
+        with torch.no_grad():
+            work = decoders(Problem.random(batch, 1.0))
+            print(row(f"decode, B {batch}", timed(work, repeats)), flush=True)
 
 
 def main() -> None:
-    """Print a table for each number of threads."""
+    """A table for each number of threads."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--repeats", type=int, default=40, help="turns of each measurement (default 40)")
-    parser.add_argument("--threads", type=int, nargs="+", default=THREADS, help="default: 1 2")
+    parser.add_argument("--repeats", type=int, default=60, help="turns of each measurement (default 60)")
+    parser.add_argument("--threads", type=int, nargs="+", default=[1, 2], help="default: 1 2")
     options = parser.parse_args()
     if TorchCRF is None:
-        print("pytorch-crf is not installed and left out; to have it: pip install -e '.[benchmark]'\n")
-    print(f"PyTorch {torch.__version__}, {os.cpu_count()} cores; T up to {STEPS}, K {TAGS}, float32")
+        print("pytorch-crf is not installed and left out; to have it: pip install -e '.[benchmark]'")
     for threads in options.threads:
         torch.set_num_threads(threads)
-        print(f"\n{threads} thread(s); matrix products run at {product_rate():.0f} GFLOP/s")
-        others = [name for name in losses(Problem.random(1, 1.0)) if name != "seqtool"]
-        heads = "".join(f"{name:>12} median  best" for name in others)
-        print(f"{'':<28}{'seqtool':>12}{heads}")
-        for spread, what in ((1.0, "untrained"), (5.0, "trained")):
-            for batch in BATCHES:
-                problem = Problem.random(batch, spread)
-                agree(problem)
-                work = {n: with_gradient(loss, problem.scores) for n, loss in losses(problem).items()}
-                label = f"B {batch:>3}, scores as {what:<10}"
-                print(row(f"loss    {label}"[:28], interleaved(work, options.repeats)), flush=True)
-        for batch in BATCHES:
-            problem = Problem.random(batch, 1.0)
-            with torch.no_grad():
-                times = interleaved(dict(decoders(problem)), options.repeats)
-            print(row(f"decode  B {batch:>3}", times), flush=True)
+        print(f"\n{describe()}")
+        table(options.repeats)
 
 
 if __name__ == "__main__":

@@ -19,7 +19,16 @@ ROOT = Path(__file__).resolve().parents[2]
 COMMAND = (sys.executable, "-m", "seqtool")
 TIMEOUT = 120  # seconds; only a command that hangs takes so long
 # What the tester's own shell says must not reach the program under test.
-PERSONAL = ("SEQTOOL_MODEL", "SEQTOOL_DATA", "NO_COLOR", "FORCE_COLOR", "TERM", "COLUMNS", "PYTHONIOENCODING")
+PERSONAL = (
+    "SEQTOOL_MODEL",
+    "SEQTOOL_DATA",
+    "NO_COLOR",
+    "FORCE_COLOR",
+    "TERM",
+    "COLUMNS",
+    "PYTHONIOENCODING",
+    "PYTHONUNBUFFERED",
+)
 
 
 class Outcome(NamedTuple):

@@ -19,7 +19,7 @@ from safetensors.torch import load_file, save_file
 
 from seqtool.files import digest
 from tests.cli.conftest import Tiny, tiny_settings
-from tests.cli.running import Inside, refused
+from tests.cli.running import Inside, environment, refused
 
 QUICK = (*tiny_settings(), "--epochs", 1)
 
@@ -217,6 +217,8 @@ def test_a_forged_size_takes_no_memory(model: Path, tmp_path: Path):
         "from seqtool.cli.app import main; main(sys.argv[1:])"
     )
     words = [sys.executable, "-c", script, "tag", "-m", str(model)]
-    done = subprocess.run(words, input=b"Ada\n", capture_output=True, cwd=tmp_path, check=False, timeout=60)
+    done = subprocess.run(
+        words, input=b"Ada\n", capture_output=True, cwd=tmp_path, env=environment(), check=False, timeout=60
+    )
     assert (done.returncode, done.stdout) == (4, b"")
     assert b"has shape" in done.stderr

@@ -148,7 +148,6 @@ def test_a_scheme_that_the_tags_do_not_hold_to_is_3(inside: Inside, tmp_path: Pa
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.xfail(strict=True, reason="tagging.data.harmonise does not tell detect_scheme the places")
 @pytest.mark.parametrize(
     ("content", "line"),
     [(GOOD + "Rome\tI-LOC\n\n", 6), (GOOD + "Rome\tS-LOC\n\n", 6), ("a\tB-X\n\nb\tU-X\n\nc\tS-X\n\n", 3)],
@@ -157,7 +156,6 @@ def test_tags_that_hold_to_no_scheme_are_3_with_their_line(inside: Inside, conte
     refused(train(inside, content), 3, "train ner", f"error: t.conll:{line}: ", "valid in no scheme")
 
 
-@pytest.mark.xfail(strict=True, reason="tagging.data counts a line a token in JSON lines too")
 def test_an_invalid_sequence_in_json_lines_is_named_by_its_line(inside: Inside):
     rows = [{"tokens": ["a"], "tags": ["O"]}, {"tokens": ["b", "c"], "tags": ["O", "I-X"]}]
     text = "".join(json.dumps(row) + "\n" for row in rows)

@@ -98,7 +98,7 @@ def test_scores_of_half_precision_are_added_up_in_float32(precision: torch.dtype
     expected = torch.stack([paths.log_partition for paths in case.all_paths()])
     torch.testing.assert_close(found.detach(), expected, rtol=1e-6, atol=1e-6)
     found.sum().backward()
-    assert case.scores.grad.dtype == precision
+    assert {part.grad.dtype for part in (case.scores, *case.chain)} == {precision}
 
 
 # Each rung is left where it could be wrong
@@ -123,7 +123,7 @@ def test_the_rung_follows_from_how_far_scores_of_a_step_differ(spread, precision
 @pytest.mark.parametrize("part", [0, 1, 2])
 def test_scores_of_the_chain_count_as_those_of_a_step(part: int):
     chain = free_chain(3)
-    chain[part][..., 1] = 60.0
+    chain[part][..., 1] = 120.0  # the other factors would be 0 in float32, which looks like forbidden
     case = single(torch.zeros(4, 3), chain)
     result = forward_backward(*case)
     assert rung_of(result) == "float64"
@@ -140,29 +140,37 @@ def test_a_constant_of_a_step_and_what_is_forbidden_do_not_count_as_a_difference
     torch.testing.assert_close(result.log_partition[0], case.paths(0).log_partition, rtol=1e-6, atol=1e-4)
 
 
-def outrun(unit: float) -> tuple[Case, float]:
+def outrun(steps: int, near: float, between: int, far: float) -> tuple[Case, float]:
     """A best path that falls behind in both directions, so far that scaled vectors lose it both times.
 
-    Tag 1 is a chain of its own and gets 7 x -unit at the beginning and at the end. Tags 0, 3, 2
-    in turn get nothing there, but -2 x unit at each of 8 tokens between. So tag 1 is worth
-    -14 units and beats -16; but after 7 tokens from either side it is 7 units behind. Where both
+    Tag 1 is a chain of its own and gets -near at each of the first and last `steps` tokens. Tags
+    0, 3, 2 in turn get nothing there, but -far at each of the tokens between, and more in all. So
+    tag 1 is the best path; but after `steps` tokens from either side it is far behind. Where both
     vectors have lost it, they agree with each other on a wrong partition at every token.
     """
-    near, far = -unit, -2 * unit
-    early, middle, late = [0.0, near, near, near], [far, 0.0, far, far], [near, near, 0.0, near]
+    assert 2 * steps * near < between * far
+    early, late = [0.0, -near, -near, -near], [-near, -near, 0.0, -near]
+    scores = torch.tensor([early] * steps + [[-far, 0.0, -far, -far]] * between + [late] * steps)
     chain = Chain(torch.full((4, 4), MINUS_INFINITY), torch.zeros(4), torch.zeros(4))
     for i, j in [(0, 0), (0, 3), (3, 3), (3, 2), (2, 2), (1, 1)]:
         chain.transitions[i, j] = 0.0
     chain.start[[2, 3]] = chain.end[[0, 3]] = MINUS_INFINITY
-    return single(torch.tensor([early] * 7 + [middle] * 8 + [late] * 7), chain), 14 * near
+    return single(scores, chain), -2 * steps * near
 
 
 @pytest.mark.parametrize(
-    ("unit", "rung"),
-    [(14.0, "float64"), (20.0, "float64"), (120.0, "log space"), (174.0, "log space")],
+    ("numbers", "rung"),
+    [
+        ((7, 14.0, 8, 28.0), "float64"),
+        ((7, 20.0, 8, 40.0), "float64"),
+        ((8, 20.0, 40, 12.0), "log space"),
+        ((7, 120.0, 8, 240.0), "log space"),
+        ((7, 174.0, 8, 348.0), "log space"),
+        ((8, 160.0, 40, 96.0), "log space"),
+    ],
 )
-def test_a_path_that_both_vectors_would_lose_is_not_lost(unit: float, rung: str):
-    case, best = outrun(unit)
+def test_a_path_that_both_vectors_would_lose_is_not_lost(numbers: tuple[int, float, int, float], rung: str):
+    case, best = outrun(*numbers)
     result = forward_backward(*case)
     assert rung_of(result) == rung
     assert float(result.log_partition) == pytest.approx(best, abs=1e-5)

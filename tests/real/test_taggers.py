@@ -11,7 +11,6 @@ import random
 from pathlib import Path
 
 import pytest
-import torch
 
 from seqtool import api
 from seqtool.tagging.data import TaggingData, load_part, load_training_data
@@ -70,8 +69,13 @@ def test_a_number_sign_is_a_token_and_a_line_of_a_tab_is_a_break() -> None:
 
 
 def test_ranges_and_empty_nodes_are_no_words() -> None:
-    data = load_training_data(settings_of("pos-ewt"))
-    assert sum(len(sentence.tokens) for sentence in data.train) == 204_576  # words, as UD counts them
+    settings = settings_of("pos-ewt")
+    data = load_training_data(settings)
+    lines = Path(settings.data.train or "").read_text(encoding="utf-8").split("\n")
+    words = sum(line.partition("\t")[0].isdecimal() for line in lines)
+    others = sum(line[:1].isdecimal() for line in lines) - words
+    assert sum(len(sentence.tokens) for sentence in data.train) == words > 200_000
+    assert others > 1000
     assert {tag for sentence in data.train for tag in sentence.tags or ()} <= {
         "ADJ", "ADP", "ADV", "AUX", "CCONJ", "DET", "INTJ", "NOUN", "NUM", "PART", "PRON", "PROPN",
         "PUNCT", "SCONJ", "SYM", "VERB", "X",
@@ -86,7 +90,7 @@ def entities(tmp_path_factory: pytest.TempPathFactory) -> TaggerRun:
 
 
 def test_three_epochs_find_emerging_entities(entities: TaggerRun) -> None:
-    """A model that tags nothing, or at random, has an F1 below 0.02 here; one without characters about 0.1."""
+    """A model that tags nothing, or at random, has an F1 below 0.02."""
     assert entities.result.metrics["f1"] > 0.25
     assert entities.result.metrics["accuracy"] > 0.93
 
@@ -129,4 +133,3 @@ def test_no_tag_depends_on_the_batch(entities: TaggerRun, precision: str) -> Non
         assert [p.tags for p in model.predict(sentences, batch_tokens=budget)] == expected, budget
         shuffled = model.predict([sentences[i] for i in order], batch_tokens=budget)
         assert [p.tags for p in shuffled] == [expected[i] for i in order], budget
-    assert torch.get_num_threads() >= 1

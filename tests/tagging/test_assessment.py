@@ -129,7 +129,9 @@ def test_invalid_sequences_are_errors_unless_repaired(learned: TaggerModel, tmp_
         load_evaluation_data(learned, path, scheme="iob2")
     data = load_evaluation_data(learned, path, scheme="iob2", repair=True)
     assert data.parts["data"].sentences[0].tags == ("O", "S-LOC")
-    assert assess(learned, data, name="m", bootstrap=0).warnings == ("1 tags repaired to valid iob2 sequences",)
+    assert assess(learned, data, name="m", bootstrap=0).warnings == (
+        "1 tags repaired to valid iob2 sequences",
+    )
 
 
 def test_the_whole_report_is_json(learned: TaggerModel) -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -52,7 +53,9 @@ def corpora(draw: st.DrawFn) -> tuple[Scheme, list[TaggedSentence]]:
     sentences = []
     for number in range(draw(st.integers(1, 5))):
         length = draw(st.integers(1, 8))
-        any_tags = draw(st.lists(st.sampled_from(["O", "B-X", "I-X", "B-Y", "I-Y"]), min_size=length, max_size=length))
+        any_tags = draw(
+            st.lists(st.sampled_from(["O", "B-X", "I-X", "B-Y", "I-Y"]), min_size=length, max_size=length)
+        )
         tags = tagscheme.from_spans(tagscheme.spans(any_tags, "iob2"), length, scheme)
         sentences.append(TaggedSentence(tuple(f"W{number}.{i}" for i in range(length)), tuple(tags)))
     return scheme, sentences
@@ -105,10 +108,10 @@ def test_every_entity_of_the_type_is_equally_likely() -> None:
     assert all(abs(count / total - 1 / 3) < 0.05 for count in counts.values())
 
 
-@pytest.mark.parametrize("kind", ["mention", "lowercase"])
-def test_the_probability_is_that_of_a_sentence(kind: str) -> None:
+@pytest.mark.parametrize("options", [{"mention": 0.3}, {"lowercase": 0.3}], ids=str)
+def test_the_probability_is_that_of_a_sentence(options: dict[str, Any]) -> None:
     sentences = [sentence(f"N{i} is N{i + 1000}", "S-PER O S-PER") for i in range(400)]
-    changing = augmentation(sentences, **{kind: 0.3})
+    changing = augmentation(sentences, **options)
     changed = sum(a != b for n in range(5) for a, b in zip(sentences, changing.epoch(n), strict=True))
     assert abs(changed / 2000 - 0.3) < 0.05
 

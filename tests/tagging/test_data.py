@@ -72,7 +72,9 @@ def test_repair_mends_and_counts(tmp_path: Path) -> None:
 def test_parts_of_speech_stay_as_they_are(tmp_path: Path) -> None:
     data = load_data(write_columns(tmp_path / "t.conll", as_parts_of_speech()), "pos")
     assert (data.scheme, data.file_scheme) == (None, None)
-    assert [list(s.tags or ()) for s in data.train] == [[tag for _, tag in row] for row in as_parts_of_speech()]
+    assert [list(s.tags or ()) for s in data.train] == [
+        [tag for _, tag in row] for row in as_parts_of_speech()
+    ]
     assert data.describe()[-1] == "tags: one a token, no spans"
 
 
@@ -129,7 +131,7 @@ def test_json_lines_without_tags_are_an_error_with_the_line(tmp_path: Path) -> N
 
 def test_a_part_that_the_recipe_lacks_is_named(tmp_path: Path) -> None:
     settings = tiny_settings(write_columns(tmp_path / "t.conll"))
-    with pytest.raises(UsageError, match="the recipe names no test data; give it with --test FILE"):
+    with pytest.raises(UsageError, match="the recipe names no test data; name a file"):
         load_part(settings, "test")
     with pytest.raises(UsageError, match=r"set/ below \$SEQTOOL_DATA; set that variable"):
         read_part(DataSettings(local=LOCAL), "train")

@@ -119,7 +119,7 @@ def test_a_missing_extra_column_is_named_with_its_place() -> None:
 
 
 def test_a_missing_extra_column_of_plain_tokens_is_named_by_number() -> None:
-    with pytest.raises(DataError, match="^sentence 2: 0 extra columns, but the model reads 1$"):
+    with pytest.raises(DataError, match=r"^sentence 2: 0 extra columns, but the model reads 1$"):
         encoded(TRAIN[0], TaggedSentence(("Ada",)), with_tags=False)
 
 

@@ -27,9 +27,7 @@ def test_an_estimate_gives_all_figures_and_writes_nothing(
     assert 0 < found.minutes < 1
 
 
-@pytest.mark.parametrize(
-    ("accumulation", "limit"), [(1, 0), (2, 0), (3, 0), (1, 5), (1, 10_000)]
-)
+@pytest.mark.parametrize(("accumulation", "limit"), [(1, 0), (2, 0), (3, 0), (1, 5), (1, 10_000)])
 def test_steps_are_those_of_the_run(accumulation: int, limit: int) -> None:
     training = {"accumulation": accumulation, "max_steps": limit, "epochs": 4}
     batches = len(training_batches([len(row) for row in SENTENCES], budget=16, seed=1, epoch=0))

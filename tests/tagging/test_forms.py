@@ -114,7 +114,9 @@ def test_a_copy_grows_by_itself() -> None:
     assert other.indices(["p", "a"]).tolist() == [1, 0]
     assert len(table) == 1
     assert table.indices(["i"]).tolist() == [1]
-    assert other.rows(numpy.array([1])).characters.tolist() != table.rows(numpy.array([1])).characters.tolist()
+    assert (
+        other.rows(numpy.array([1])).characters.tolist() != table.rows(numpy.array([1])).characters.tolist()
+    )
 
 
 def test_clearing_forgets_everything() -> None:

@@ -137,7 +137,9 @@ def test_the_loss_is_summed_over_sentences_and_counts_real_tokens() -> None:
     parts = [model.network.loss(batch_of(model, [sentence])) for sentence in tiny_data().train]
     assert whole.unit == "token"
     assert whole.count == sum(part.count for part in parts) == sum(map(len, SENTENCES))
-    assert float(whole.total.detach()) == pytest.approx(float(sum(part.total.detach() for part in parts)), abs=1e-9)
+    assert float(whole.total.detach()) == pytest.approx(
+        float(sum(part.total.detach() for part in parts)), abs=1e-9
+    )
 
 
 # --- softmax ---
@@ -186,7 +188,9 @@ def test_softmax_class_weights_multiply_the_loss_of_their_tokens() -> None:
             name = names[tag]
             weight = 3.0 if name.endswith("PER") else {"S-LOC": 0.5, "O": 2.0}.get(name, 1.0)
             expected -= weight * float(logarithms[row, t, tag])
-    assert float(model.network.loss(batch, class_weights=weights).total.detach()) == pytest.approx(expected, abs=1e-6)
+    assert float(model.network.loss(batch, class_weights=weights).total.detach()) == pytest.approx(
+        expected, abs=1e-6
+    )
 
 
 # --- class weights and partial annotation ---
@@ -227,8 +231,11 @@ def test_crf_class_weights_weigh_each_factor_of_the_chain_rule() -> None:
         weight = {
             (first, second): math.exp(
                 float(
-                    chain.start[first] + scores[row, 0, first] + chain.transitions[first, second]
-                    + scores[row, 1, second] + chain.end[second]
+                    chain.start[first]
+                    + scores[row, 0, first]
+                    + chain.transitions[first, second]
+                    + scores[row, 1, second]
+                    + chain.end[second]
                 )
             )
             for first in range(9)
@@ -238,7 +245,9 @@ def test_crf_class_weights_weigh_each_factor_of_the_chain_rule() -> None:
         first = sum(value for (a, _), value in weight.items() if a == gold[0])
         expected -= float(weights[gold[0]]) * math.log(first / total)
         expected -= float(weights[gold[1]]) * math.log(weight[gold[0], gold[1]] / first)
-    assert float(model.network.loss(batch, class_weights=weights).total.detach()) == pytest.approx(expected, abs=1e-6)
+    assert float(model.network.loss(batch, class_weights=weights).total.detach()) == pytest.approx(
+        expected, abs=1e-6
+    )
 
 
 @pytest.mark.parametrize("output", ["crf", "softmax"])
@@ -339,8 +348,6 @@ def test_a_network_without_words_has_no_embedding_of_them() -> None:
 def test_sizes_are_those_of_the_vocabularies() -> None:
     model = untrained()
     assert Sizes.of(model.vocabularies).features == ()
-    network = Tagger(
-        Sizes(5, 6, 7, (8, 9), 3), model.description.model, ("A", "B", "C"), None
-    )
-    assert [embedding.num_embeddings for embedding in network.features] == [8, 9]  # type: ignore[union-attr]
+    network = Tagger(Sizes(5, 6, 7, (8, 9), 3), model.description.model, ("A", "B", "C"), None)
+    assert [embedding.num_embeddings for embedding in network.features] == [8, 9]
     assert network.encoder.layers[0].ahead.kernel.input_size == 8 + 4 + 2 * 4  # type: ignore[union-attr]

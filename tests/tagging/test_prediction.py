@@ -21,7 +21,14 @@ from seqtool.text import tagscheme
 from seqtool.text.columns import TaggedSentence
 from seqtool.text.tagscheme import Scheme
 from seqtool.training.modelfolder import load_model_folder, save_model_folder
-from tests.tagging.tiny_tagger import SENTENCES, as_parts_of_speech, in_scheme, tiny_data, tokens_of, untrained
+from tests.tagging.tiny_tagger import (
+    SENTENCES,
+    as_parts_of_speech,
+    in_scheme,
+    tiny_data,
+    tokens_of,
+    untrained,
+)
 
 WORDS = [token for row in SENTENCES for token, _ in row] + ["Zurich", "unseen", "x9", "日本", "#tag"]
 
@@ -132,7 +139,7 @@ def test_k_best_probabilities_descend_and_are_at_most_one_in_float32() -> None:
         assert found.alternatives
         values = [value for _, value in found.alternatives]
         assert values == sorted(values, reverse=True)
-        assert 0 < values[-1] and values[0] <= 1.0
+        assert values[-1] > 0 and values[0] <= 1.0
         assert sum(values) <= 1 + 1e-4
         assert found.alternatives[0][0] == found.tags
         assert len({tuple(tags) for tags, _ in found.alternatives}) == len(values)
@@ -348,7 +355,7 @@ def test_extra_columns_are_read() -> None:
 
 def test_extra_columns_are_required() -> None:
     model = model_with_columns()
-    with pytest.raises(DataError, match="^sentence 1: 0 extra columns, but the model reads 2$"):
+    with pytest.raises(DataError, match=r"^sentence 1: 0 extra columns, but the model reads 2$"):
         model.tag([["Paris"]])
 
 

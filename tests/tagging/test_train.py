@@ -14,11 +14,11 @@ import torch
 from seqtool import api
 from seqtool.errors import DataError, InterruptedRunError, SettingsError, UsageError
 from seqtool.nn.embeddings import uniform_embedding
-from seqtool.settings import validate
+from seqtool.settings import read_toml, validate
 from seqtool.tagging.data import load_training_data
+from seqtool.tagging.encoding import encode
 from seqtool.tagging.settings import TaggerSettings
 from seqtool.tagging.train import BIASES, Evaluator, TaggerRun, TrainingBatches
-from seqtool.tagging.encoding import encode
 from seqtool.text import tagscheme
 from seqtool.text.columns import TaggedSentence
 from seqtool.text.tagscheme import Scheme
@@ -189,6 +189,15 @@ def test_the_best_of_the_biases_is_taken_and_between_equals_the_smallest() -> No
     assert all(metrics["entity_bias"] == bias for bias, metrics in each.items())
 
 
+def test_where_no_bias_changes_a_tag_none_is_taken() -> None:
+    model = untrained()
+    with torch.no_grad():
+        model.network.output.weight.mul_(1000)
+    found = [Evaluator(model, tiny_data().train, bias)()["f1"] for bias in BIASES]
+    assert len(set(found)) == 1
+    assert Evaluator(model, tiny_data().train, "auto")()["entity_bias"] == 0.0
+
+
 def test_a_perfect_model_needs_no_bias(tmp_path: Path) -> None:
     run = train_tiny(tmp_path, training=LEARN)
     assert run.result.metrics["entity_bias"] == 0.0
@@ -295,7 +304,9 @@ def test_the_batches_of_an_epoch_do_not_depend_on_earlier_epochs(training: dict[
     vocabularies = untrained(data).vocabularies
 
     def batches() -> TrainingBatches:
-        corpus = encode(data.train, vocabularies, vocabularies.form_table(settings.vocabulary), with_tags=True)
+        corpus = encode(
+            data.train, vocabularies, vocabularies.form_table(settings.vocabulary), with_tags=True
+        )
         return TrainingBatches(vocabularies, data, corpus, settings, CPU)
 
     through = batches()
@@ -330,7 +341,7 @@ class StopAt(SilentReporter):
             os.kill(os.getpid(), signal.SIGINT)
 
 
-RESUMED: dict[str, dict[str, Any]] = {
+RESUMED: dict[str, Any] = {
     "model": {"characters": "cnn", "dropout": 0.3, "word_dropout": 0.3, "singleton_dropout": 0.3},
     "training": {
         "epochs": 4,
@@ -399,7 +410,9 @@ def test_fine_tuning_keeps_vocabularies_and_starts_from_the_weights(tmp_path: Pa
 def test_fine_tuning_for_no_time_changes_nothing(tmp_path: Path) -> None:
     first = train_tiny(tmp_path / "first", training=LEARN)
     tuned = train_tiny(
-        tmp_path / "second", training={"learning_rate": 1e-30, "epochs": 1}, options={"initial": tmp_path / "first" / "run"}
+        tmp_path / "second",
+        training={"learning_rate": 1e-30, "epochs": 1},
+        options={"initial": tmp_path / "first" / "run"},
     )
     assert_equal_weights(weights_of(tuned), weights_of(first))
 
@@ -447,7 +460,10 @@ def test_without_their_column_the_same_sentences_cannot_be_learned(tmp_path: Pat
 
 # --- pretrained vectors ---
 
-VECTORS = "".join(f"{word} {' '.join(str(value + i) for i in range(8))}\n" for value, word in enumerate(["ada", "in", "zzz"]))
+VECTORS = "".join(
+    f"{word} {' '.join(str(value + i) for i in range(8))}\n"
+    for value, word in enumerate(["ada", "in", "zzz"])
+)
 
 
 def trained_on_vectors(folder: Path, name: str = "v.txt", **vocabulary: Any) -> TaggerRun:
@@ -519,8 +535,9 @@ def test_metrics_are_logged_as_json_with_the_bias(tmp_path: Path) -> None:
 
 def test_settings_can_be_validated_from_what_a_run_stored(tmp_path: Path) -> None:
     run = train_tiny(tmp_path)
-    stored = api.read_toml(run.path / "recipe.toml")
+    stored = read_toml(run.path / "recipe.toml")
     settings = validate(TaggerSettings, stored, "recipe")
-    assert load_training_data(settings).fingerprint() == load_training_data(
-        tiny_settings(tmp_path / "train.conll")
-    ).fingerprint()
+    assert (
+        load_training_data(settings).fingerprint()
+        == load_training_data(tiny_settings(tmp_path / "train.conll")).fingerprint()
+    )

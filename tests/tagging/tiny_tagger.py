@@ -117,7 +117,7 @@ def tags_of(sentences: Sequence[Sequence[Row]] = SENTENCES) -> list[list[str]]:
     return [[tag for _, tag in rows] for rows in sentences]
 
 
-def tables(train: Path, task: str = "ner", **sections: Mapping[str, Any]) -> dict[str, Any]:
+def tables(train: Path, task: str = "ner", **sections: Any) -> dict[str, Any]:
     """A recipe on a file that is also its dev part; `sections` are put over what is usual here."""
     result: dict[str, Any] = {"task": task, "name": "tiny", "threads": 1, "device": "cpu"}
     result |= copy.deepcopy(BASE)
@@ -127,7 +127,7 @@ def tables(train: Path, task: str = "ner", **sections: Mapping[str, Any]) -> dic
     return result
 
 
-def tiny_settings(train: Path = Path("none"), task: str = "ner", **sections: Mapping[str, Any]) -> TaggerSettings:
+def tiny_settings(train: Path = Path("none"), task: str = "ner", **sections: Any) -> TaggerSettings:
     return validate(TaggerSettings, tables(train, task, **sections), "settings")
 
 
@@ -136,7 +136,7 @@ def train_tiny(
     sentences: Sequence[Sequence[Sequence[str]]] = SENTENCES,
     task: str = "ner",
     options: Mapping[str, Any] | None = None,
-    **sections: Mapping[str, Any],
+    **sections: Any,
 ) -> TaggerRun:
     """Train on a file in `folder` (made if need be) to `folder/run`; `options` are those of `api.train`."""
     folder.mkdir(exist_ok=True)
@@ -156,9 +156,9 @@ def tiny_data(sentences: Sequence[Sequence[Row]] = SENTENCES, scheme: Scheme | N
 
 
 def untrained(
-    corpus: TaggingData | None = None, task: str = "ner", seed: int = 1, **sections: Mapping[str, Any]
+    corpus: TaggingData | None = None, task: str = "ner", seed: int = 1, **sections: Any
 ) -> TaggerModel:
-    """A tagger with random weights, large ones, so that its tags are of all kinds and its scores far apart."""
+    """A tagger with random weights, large ones, so that its tags are of all kinds, its scores far apart."""
     torch.manual_seed(seed)
     model = build_model(tiny_settings(task=task, **sections), corpus or tiny_data(), CPU)
     with torch.no_grad():
@@ -170,5 +170,5 @@ def untrained(
     return model
 
 
-def load_data(train: Path, task: str = "ner", **sections: Mapping[str, Any]) -> TaggingData:
+def load_data(train: Path, task: str = "ner", **sections: Any) -> TaggingData:
     return load_training_data(tiny_settings(train, task, **sections))

@@ -1,3 +1,5 @@
+"""Groups from a live stream: what is there comes at once, in order, and little is read ahead."""
+
 from __future__ import annotations
 
 import threading
@@ -7,6 +9,10 @@ from collections.abc import Iterator
 import pytest
 
 from seqtool.text.streaming import groups, ready_groups
+
+
+PATIENCE = 10.0  # seconds until a test that hangs fails instead
+A_MOMENT = 0.02  # seconds in which a thread that may go on does
 
 
 class TroubleError(Exception):
@@ -50,13 +56,79 @@ def test_an_item_is_given_out_while_the_next_is_awaited():
 
     def source() -> Iterator[int]:
         yield 1
-        assert more.wait(10)
+        assert more.wait(PATIENCE)
         yield 2
 
     found = ready_groups(source(), size=lambda item: 1, budget=7)
     assert next(found) == [1]
     more.set()
     assert list(found) == [[2]]
+
+
+def test_all_that_came_during_the_work_is_one_group():
+    more, all_asked = threading.Event(), threading.Event()
+
+    def source() -> Iterator[int]:
+        yield 0
+        assert more.wait(PATIENCE)
+        yield from range(1, 6)
+        all_asked.set()
+
+    found = ready_groups(source(), size=lambda item: 1, budget=100)
+    assert next(found) == [0]
+    more.set()  # while the caller works on the first
+    assert all_asked.wait(PATIENCE)
+    assert next(found) == [1, 2, 3, 4, 5]
+
+
+@pytest.mark.parametrize("trouble", [False, True])
+def test_a_caller_that_waits_is_woken_by_the_end(trouble: bool):
+    taken, end, found = threading.Event(), threading.Event(), []
+
+    def source() -> Iterator[int]:
+        yield 0
+        assert end.wait(PATIENCE)
+        if trouble:
+            raise TroubleError
+
+    def collect() -> None:
+        try:
+            for group in ready_groups(source(), size=lambda item: 1, budget=7):
+                found.append(group)
+                taken.set()
+        except TroubleError:
+            found.append("trouble")
+
+    caller = threading.Thread(target=collect, daemon=True)
+    caller.start()
+    assert taken.wait(PATIENCE)
+    time.sleep(A_MOMENT)  # now it waits for a second item
+    end.set()
+    caller.join(PATIENCE)
+    assert not caller.is_alive()
+    assert found == [[0], "trouble"][: 1 + trouble]
+
+
+@pytest.mark.parametrize("gather", [groups, ready_groups])
+def test_a_group_ends_with_the_item_that_fills_it(gather):
+    sizes = [3, 4, 9, 1, 1, 30, 2, 7, 7]
+    found = list(gather(iter(sizes), size=lambda size: size, budget=8))
+    assert [size for group in found for size in group] == sizes
+    assert all(sum(group[:-1]) < 8 for group in found)
+
+
+def test_groups_read_no_further_than_they_are_wide():
+    taken = []
+
+    def source() -> Iterator[int]:
+        for item in range(7):
+            taken.append(item)
+            yield item
+
+    found = groups(source(), size=lambda item: 2, budget=5)
+    assert next(found) == [0, 1, 2]
+    assert taken == [0, 1, 2]
+    assert list(found) == [[3, 4, 5], [6]]
 
 
 def test_the_reader_stays_ahead_by_a_budget_and_no_more():
@@ -70,9 +142,9 @@ def test_the_reader_stays_ahead_by_a_budget_and_no_more():
     found = ready_groups(source(), size=lambda item: 10, budget=40)
     first = next(found)
     limit = len(first) + 4 + 1  # given out; waiting; in the reader's hand
-    until = time.monotonic() + 10
+    until = time.monotonic() + PATIENCE
     while len(taken) < limit and time.monotonic() < until:
         time.sleep(0.001)
-    time.sleep(0.02)
+    time.sleep(A_MOMENT)
     assert len(taken) == limit
     assert first + [item for group in found for item in group] == list(range(1000))
