@@ -153,14 +153,14 @@ def test_a_scheme_that_the_tags_do_not_hold_to_is_3(inside: Inside, tmp_path: Pa
     [(GOOD + "Rome\tI-LOC\n\n", 6), (GOOD + "Rome\tS-LOC\n\n", 6), ("a\tB-X\n\nb\tU-X\n\nc\tS-X\n\n", 3)],
 )
 def test_tags_that_hold_to_no_scheme_are_3_with_their_line(inside: Inside, content: str, line: int):
-    refused(train(inside, content), 3, "train ner", f"error: t.conll:{line}: ", "valid in no scheme")
+    refused(train(inside, content), 3, "train ner", f"t.conll:{line}: ", "valid in no scheme")
 
 
 def test_an_invalid_sequence_in_json_lines_is_named_by_its_line(inside: Inside):
     rows = [{"tokens": ["a"], "tags": ["O"]}, {"tokens": ["b", "c"], "tags": ["O", "I-X"]}]
     text = "".join(json.dumps(row) + "\n" for row in rows)
     outcome = train(inside, text, "--scheme", "iob2", name="t.jsonl")
-    refused(outcome, 3, "train ner", "error: t.jsonl:2: ", "invalid iob2 sequence")
+    refused(outcome, 3, "train ner", "t.jsonl:2: ", "invalid iob2 sequence")
 
 
 def test_repair_fixes_and_counts(inside: Inside):

@@ -29,7 +29,7 @@ from seqtool.tagging.encoding import encode
 from seqtool.tagging.prediction import TaggerModel
 from seqtool.tagging.train import TaggerRun
 from seqtool.training.progress import StepReport
-from tests.tagging.tiny_tagger import Listener, tags_of, tiny_data, tokens_of, train_tiny, untrained
+from tests.tagging.tiny_tagger import LEARN, Listener, tags_of, tiny_data, tokens_of, train_tiny, untrained
 
 pytestmark = [
     pytest.mark.gpu,
@@ -37,7 +37,6 @@ pytestmark = [
 ]
 
 CUDA = torch.device("cuda")
-LEARN = {"epochs": 35, "learning_rate": 0.06, "evaluate_every": 1000}
 KINDS: list[dict[str, Any]] = [
     {"cell": "lstm", "characters": "rnn"},
     {"cell": "gru", "characters": "cnn", "layers": 2, "residual": True},

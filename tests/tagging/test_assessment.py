@@ -11,6 +11,7 @@ from seqtool.tagging.data import TaggingData
 from seqtool.tagging.prediction import TaggerModel
 from seqtool.text import tagscheme
 from tests.tagging.tiny_tagger import (
+    LEARN,
     SENTENCES,
     as_parts_of_speech,
     in_scheme,
@@ -24,8 +25,7 @@ from tests.tagging.tiny_tagger import (
 @pytest.fixture(scope="module")
 def learned(tmp_path_factory: pytest.TempPathFactory) -> TaggerModel:
     """A model that knows the ten sentences by heart."""
-    training = {"epochs": 35, "learning_rate": 0.06, "evaluate_every": 1000}
-    return train_tiny(tmp_path_factory.mktemp("learned"), training=training).model
+    return train_tiny(tmp_path_factory.mktemp("learned"), training=LEARN).model
 
 
 def one_part(data: TaggingData) -> TaggingData:

@@ -1,10 +1,7 @@
 from __future__ import annotations
 
-import gzip
 import json
-import os
 import random
-import signal
 from pathlib import Path
 from typing import Any
 
@@ -12,24 +9,22 @@ import pytest
 import torch
 
 from seqtool import api
-from seqtool.errors import DataError, InterruptedRunError, SettingsError, UsageError
-from seqtool.nn.embeddings import uniform_embedding
+from seqtool.errors import SettingsError
 from seqtool.settings import read_toml, validate
 from seqtool.tagging.data import load_training_data
 from seqtool.tagging.encoding import encode
 from seqtool.tagging.settings import TaggerSettings
-from seqtool.tagging.train import BIASES, Evaluator, TaggerRun, TrainingBatches
+from seqtool.tagging.train import BIASES, Evaluator, TrainingBatches
 from seqtool.text import tagscheme
-from seqtool.text.columns import TaggedSentence
 from seqtool.text.tagscheme import Scheme
-from seqtool.training.checkpoint import Checkpoints
-from seqtool.training.progress import SilentReporter, StepReport
 from tests.tagging.tiny_tagger import (
     CPU,
+    LEARN,
     SENTENCES,
     Listener,
     Row,
     as_parts_of_speech,
+    assert_equal_weights,
     in_scheme,
     tables,
     tags_of,
@@ -38,10 +33,9 @@ from tests.tagging.tiny_tagger import (
     tokens_of,
     train_tiny,
     untrained,
+    weights_of,
     write_columns,
 )
-
-LEARN = {"epochs": 35, "learning_rate": 0.06, "evaluate_every": 1000}
 
 # Each value of each choice at least once, most pairs too.
 KINDS: list[tuple[str, dict[str, Any]]] = [
@@ -54,15 +48,6 @@ KINDS: list[tuple[str, dict[str, Any]]] = [
     ("pos", {"cell": "gru", "characters": "none", "output": "softmax"}),
     ("pos", {"cell": "gru", "characters": "rnn", "output": "crf", "shape_embedding": 0}),
 ]
-
-
-def weights_of(run: TaggerRun) -> dict[str, torch.Tensor]:
-    return run.model.network.state_dict()
-
-
-def assert_equal_weights(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> None:
-    assert first.keys() == second.keys()
-    assert [name for name in first if not torch.equal(first[name], second[name])] == []
 
 
 # --- learning ---
@@ -337,195 +322,6 @@ def test_batches_can_be_sliced() -> None:
     batches = TrainingBatches(vocabularies, data, corpus, settings, CPU)(0)
     assert epoch_text(batches[1:3]) == epoch_text(list(batches))[1:3]
     assert all(batch.mask.numel() <= 16 for batch in batches)
-
-
-# --- resuming ---
-
-
-class StopAt(SilentReporter):
-    """Presses Ctrl-C during an update."""
-
-    def __init__(self, step: int) -> None:
-        self._step = step
-
-    def step(self, report: StepReport) -> None:
-        if report.step == self._step:
-            os.kill(os.getpid(), signal.SIGINT)
-
-
-RESUMED: dict[str, Any] = {
-    "model": {"characters": "cnn", "dropout": 0.3, "word_dropout": 0.3, "singleton_dropout": 0.3},
-    "training": {
-        "epochs": 4,
-        "lowercase": 0.5,
-        "mention_replacement": 0.5,
-        "average": "ema",
-        "average_decay": 0.9,
-        "checkpoint_every": 1,
-    },
-}
-
-
-def last_state(folder: Path) -> dict[str, Any]:
-    newest = Checkpoints(folder / "run" / "state").load_newest()
-    assert newest is not None
-    return newest.tensors
-
-
-def test_a_run_that_was_stopped_ends_as_one_that_was_not(tmp_path: Path) -> None:
-    whole = train_tiny(tmp_path / "whole", **RESUMED)
-    expected = last_state(tmp_path / "whole")
-    for step in (1, whole.result.steps // 2, whole.result.steps - 1):
-        folder = tmp_path / f"stopped-{step}"
-        with pytest.raises(InterruptedRunError):
-            train_tiny(folder, **RESUMED, options={"reporter": StopAt(step)})
-        torch.manual_seed(99)
-        run = train_tiny(folder, **RESUMED, options={"resume": True})
-        assert run.result.metrics == whole.result.metrics
-        assert_equal_weights(weights_of(run), weights_of(whole))
-        assert_equal_weights(last_state(folder), expected)
-
-
-def test_resuming_with_other_settings_is_refused_with_the_difference(tmp_path: Path) -> None:
-    train_tiny(tmp_path)
-    with pytest.raises(UsageError, match=r"hidden"):
-        train_tiny(tmp_path, model={"hidden": 9}, options={"resume": True})
-
-
-def test_resuming_with_other_data_is_refused(tmp_path: Path) -> None:
-    train_tiny(tmp_path)
-    with pytest.raises(UsageError, match="data"):
-        train_tiny(tmp_path, SENTENCES[:9], options={"resume": True})
-
-
-# --- fine-tuning ---
-
-
-def test_fine_tuning_keeps_vocabularies_and_starts_from_the_weights(tmp_path: Path) -> None:
-    first = train_tiny(tmp_path / "first", training=LEARN)
-    listener = Listener()
-    more: list[list[Row]] = [[("Kyoto", "B-LOC"), ("is", "O"), ("far", "O")]] * 2
-    tuned = train_tiny(
-        tmp_path / "second",
-        more,
-        training={"epochs": 20},
-        options={"initial": tmp_path / "first" / "run", "reporter": listener},
-    )
-    assert tuned.model.vocabularies.to_texts() == first.model.vocabularies.to_texts()
-    assert "kyoto" not in tuned.model.vocabularies.words
-    assert tuned.model.tag([["Kyoto", "is", "far"]]) == [["B-LOC", "O", "O"]]
-    fresh = Listener()
-    train_tiny(tmp_path / "third", more, training={"epochs": 1}, options={"reporter": fresh})
-    assert listener.losses[0] != fresh.losses[0]
-
-
-def test_fine_tuning_for_no_time_changes_nothing(tmp_path: Path) -> None:
-    first = train_tiny(tmp_path / "first", training=LEARN)
-    tuned = train_tiny(
-        tmp_path / "second",
-        training={"learning_rate": 1e-30, "epochs": 1},
-        options={"initial": tmp_path / "first" / "run"},
-    )
-    assert_equal_weights(weights_of(tuned), weights_of(first))
-
-
-@pytest.mark.parametrize(("tag", "named"), [("B-GPE", "S-GPE"), ("B-GPE|B-DATE", r"S-GPE\|S-DATE")])
-def test_fine_tuning_refuses_a_tag_that_the_model_lacks(tmp_path: Path, tag: str, named: str) -> None:
-    train_tiny(tmp_path / "first")
-    with pytest.raises(DataError, match=rf"train\.conll:14: the model to fine-tune has no tag '{named}'"):
-        train_tiny(
-            tmp_path / "second",
-            [*SENTENCES[:2], [("Kyoto", tag)]],
-            data={"dev": str(tmp_path / "first" / "train.conll")},
-            options={"initial": tmp_path / "first" / "run"},
-        )
-
-
-def test_fine_tuning_refuses_another_kind_of_tags(tmp_path: Path) -> None:
-    train_tiny(tmp_path / "first", as_parts_of_speech(), "pos")
-    with pytest.raises(SettingsError, match="another kind of tags"):
-        train_tiny(tmp_path / "second", options={"initial": tmp_path / "first" / "run"})
-
-
-# --- extra columns ---
-
-# The tag is to be read from the second column alone.
-COLUMNS = [[("x", "up", "B-A"), ("x", "down", "O")], [("x", "down", "O"), ("x", "up", "B-A")]] * 3
-
-
-def test_extra_columns_are_used_and_stored(tmp_path: Path) -> None:
-    run = train_tiny(tmp_path, COLUMNS, data={"feature_columns": [2]}, training={"epochs": 30})
-    assert run.result.metrics["f1"] == 1.0
-    loaded = api.load(tmp_path / "run", device="cpu")
-    assert loaded.description.data.feature_columns == [2]
-    assert loaded.vocabularies.features[0].symbols == ("<unk>", "down", "up")
-    found = loaded.predict([TaggedSentence(("x", "x", "x"), None, (("up", "down", "up"),))])
-    assert found[0].tags == ["B-A", "O", "B-A"]
-    with pytest.raises(DataError, match="0 extra columns, but the model reads 1"):
-        loaded.tag([["x"]])
-
-
-def test_without_their_column_the_same_sentences_cannot_be_learned(tmp_path: Path) -> None:
-    run = train_tiny(tmp_path, COLUMNS, training={"epochs": 30})
-    assert run.result.metrics["f1"] < 1.0
-
-
-# --- pretrained vectors ---
-
-VECTORS = "".join(
-    f"{word} {' '.join(str(value + i) for i in range(8))}\n"
-    for value, word in enumerate(["ada", "in", "zzz"])
-)
-
-
-def trained_on_vectors(folder: Path, name: str = "v.txt", **vocabulary: Any) -> TaggerRun:
-    folder.mkdir(exist_ok=True)
-    path = folder / name
-    path.write_bytes(gzip.compress(VECTORS.encode()) if name.endswith(".gz") else VECTORS.encode())
-    return train_tiny(folder, vocabulary={"pretrained": str(path), **vocabulary})
-
-
-def word_vector(run: TaggerRun, word: str) -> torch.Tensor:
-    words = run.model.network.forms.words
-    assert words is not None
-    return words.weight.detach()[run.model.vocabularies.words.id(word)]
-
-
-@pytest.mark.parametrize("name", ["v.txt", "v.txt.gz"])
-def test_frozen_vectors_are_those_of_the_file_up_to_one_scale(tmp_path: Path, name: str) -> None:
-    run = trained_on_vectors(tmp_path, name, freeze_pretrained=True)
-    first = word_vector(run, "ada") / torch.arange(8.0)
-    assert first[1:].std() < 1e-6
-    second = word_vector(run, "in") / torch.arange(1.0, 9.0)
-    torch.testing.assert_close(second, first[1].expand(8))
-    assert "zzz" not in run.model.vocabularies.words  # the vocabulary is that of the training part
-
-
-def test_vectors_that_are_not_frozen_are_trained(tmp_path: Path) -> None:
-    run = trained_on_vectors(tmp_path)
-    ratio = word_vector(run, "in") / torch.arange(1.0, 9.0)
-    assert ratio.std() > 1e-4
-
-
-def test_words_without_a_vector_start_as_they_would_have(tmp_path: Path) -> None:
-    frozen = trained_on_vectors(tmp_path, freeze_pretrained=True)
-    torch.manual_seed(1)
-    words = uniform_embedding(len(frozen.model.vocabularies.words), 8)
-    index = frozen.model.vocabularies.words.id("turing")
-    assert torch.equal(word_vector(frozen, "turing"), words.weight.detach()[index])
-
-
-def test_vectors_of_another_width_are_an_error_that_says_what_to_set(tmp_path: Path) -> None:
-    path = tmp_path / "v.txt"
-    path.write_text("ada 1 2 3\nin 4 5 6\n")
-    with pytest.raises(SettingsError, match=r"word_embedding = 8, .* width 3; set model\.word_embedding=3"):
-        train_tiny(tmp_path, vocabulary={"pretrained": str(path)})
-
-
-def test_a_model_does_not_need_its_vectors_any_more(tmp_path: Path) -> None:
-    run = trained_on_vectors(tmp_path)
-    (tmp_path / "v.txt").unlink()
-    assert api.load(tmp_path / "run", device="cpu").tag(tokens_of()) == run.model.tag(tokens_of())
 
 
 # --- what a run leaves ---

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import random
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +67,11 @@ BASE: dict[str, dict[str, Any]] = {
         "precision": "fp32",
     },
 }
+
+
+# What it takes to know the ten sentences by heart; one evaluation, at the end.
+LEARN: dict[str, Any] = {"epochs": 35, "learning_rate": 0.06, "evaluate_every": 1000}
+WORDS = [token for row in SENTENCES for token, _ in row] + ["Zurich", "unseen", "x9", "日本", "#tag"]
 
 
 class Listener(SilentReporter):
@@ -172,3 +179,52 @@ def untrained(
 
 def load_data(train: Path, task: str = "ner", **sections: Any) -> TaggingData:
     return load_training_data(tiny_settings(train, task, **sections))
+
+
+def random_sentences(count: int, longest: int = 12, seed: int = 5) -> list[TaggedSentence]:
+    """Known and unknown words in any order."""
+    source = random.Random(seed)
+    return [
+        TaggedSentence(tuple(source.choice(WORDS) for _ in range(source.randint(1, longest))))
+        for _ in range(count)
+    ]
+
+
+def double(model: TaggerModel) -> TaggerModel:
+    model.network.double()
+    model.forget_forms()
+    return model
+
+
+def with_bias(model: TaggerModel, bias: float) -> TaggerModel:
+    """The same network under another entity bias."""
+    return TaggerModel(
+        model.network,
+        model.vocabularies,
+        replace(model.description, entity_bias=bias),
+        training_entities=model.training_entities,
+        device=model.device,
+        precision=model.precision,
+    )
+
+
+def with_columns(sentences: Sequence[TaggedSentence]) -> list[TaggedSentence]:
+    return [
+        TaggedSentence(s.tokens, s.tags, (tuple(t[0] for t in s.tokens), tuple(t[-1] for t in s.tokens)))
+        for s in sentences
+    ]
+
+
+def model_with_columns() -> TaggerModel:
+    data = tiny_data()
+    part = replace(data.parts["train"], sentences=tuple(with_columns(data.train)))
+    return untrained(replace(data, parts={"train": part, "dev": part}))
+
+
+def weights_of(run: TaggerRun) -> dict[str, torch.Tensor]:
+    return run.model.network.state_dict()
+
+
+def assert_equal_weights(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> None:
+    assert first.keys() == second.keys()
+    assert [name for name in first if not torch.equal(first[name], second[name])] == []
