@@ -22,7 +22,7 @@ from seqtool.tagging.assessment import TaggerEvaluation, assess, load_evaluation
 from seqtool.tagging.estimate import Estimate, estimate_run
 from seqtool.tagging.prediction import TaggerModel
 from seqtool.tagging.settings import TaggerSettings
-from seqtool.tagging.train import TaggerRun, train_tagger
+from seqtool.tagging.train import TaggerRun, fine_tuning_settings, train_tagger
 from seqtool.training import devices, distributed
 from seqtool.training.progress import Reporter, SilentReporter, TensorBoardReporter
 from seqtool.training.runfolder import RunFolder, find_latest
@@ -134,14 +134,18 @@ def train(
     devices.resolve_precision(settings.training.precision, device)
     started = time.time()
     base = None if initial is None else load(initial, device=settings.device)
+    if base is not None:
+        settings = fine_tuning_settings(settings, base)
     _require_files(settings)
     with (
         distributed.process_group(device),
         _run_folder(settings, output, device, resume=resume, overwrite=overwrite) as run,
     ):
+        if not run.writes:
+            listener = SilentReporter()  # under torchrun one process speaks
         spec = TASKS[settings.task]
         data = spec.load_data(settings)
-        if track == "tensorboard":
+        if track == "tensorboard" and run.writes:
             listener = TensorBoardReporter(run.path / "tensorboard", listener)
         for line in data.describe():
             listener.message(line)

@@ -283,6 +283,7 @@ def k_best(scores: Tensor, chain: Chain, mask: Tensor, k: int) -> tuple[Tensor, 
     check_chain_input(scores, chain, mask)
     if k < 1:
         raise ValueError(f"k is {k}, expected at least 1")
+    scores = scores.double()  # many paths are nearly equal
     batch, steps, tags = scores.shape
     value = scores.new_full((batch, tags, k), float("-inf"))  # the k best ways to reach each tag
     value[:, :, 0] = chain.start + scores[:, 0]

@@ -119,7 +119,9 @@ class TaggerModel:
         self.device = device
         self.precision = precision
         self._table = vocabularies.form_table(description.vocabulary)
-        self._vectors = torch.empty(0, network.forms.outputs, device=device)
+        # Vectors of the first `_cached` forms of the table; the rest of the rows is room.
+        self._vectors = network.output.weight.new_empty(0, network.forms.outputs).detach()
+        self._cached = 0
         self._output_tags = self._tags_as_in_the_files()
         begins = [
             tag[0] in "BS" and description.model_scheme is not None for tag in vocabularies.tags.symbols
@@ -231,7 +233,7 @@ class TaggerModel:
     def forget_forms(self) -> None:
         """Drop cached form vectors; needed after the network's weights have changed."""
         self._table.clear()
-        self._vectors = self._vectors[:0]
+        self._cached = 0
 
     def _encode(self, sentences: Sequence[TaggedSentence]) -> Corpus:
         if len(self._table) > CACHED_FORMS:
@@ -249,14 +251,18 @@ class TaggerModel:
 
     def _fill_cache(self) -> None:
         """Compute the vectors of forms that are new in the table."""
-        known, total = len(self._vectors), len(self._table)
-        parts = [self._vectors]
-        for start in range(known, total, 4096):
+        total = len(self._table)
+        if total > len(self._vectors):  # room for twice as many, so that a stream of new words stays cheap
+            grown = self._vectors.new_empty(2 * total, self._vectors.shape[1])
+            grown[: self._cached] = self._vectors[: self._cached]
+            self._vectors = grown
+        for start in range(self._cached, total, 4096):
             rows = numpy.arange(start, min(start + 4096, total))
             with self._autocast():
-                parts.append(self.network.forms(self._table.rows(rows).to(self.device)))
-        if total > known:
-            self._vectors = torch.cat(parts)
+                self._vectors[rows[0] : rows[-1] + 1] = self.network.forms(
+                    self._table.rows(rows).to(self.device)
+                )
+        self._cached = total
 
     def _autocast(self) -> torch.autocast:
         return torch.autocast(self.device.type, dtype=self.precision, enabled=self.precision != torch.float32)

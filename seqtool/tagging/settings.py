@@ -13,6 +13,15 @@ from seqtool.training.settings import TrainingSettings
 Probability = Annotated[float, Field(ge=0.0, lt=1.0)]
 
 
+# Settings that only some character encoders read: an option is never accepted and then ignored.
+CHARACTER_READERS: dict[str, tuple[str, ...]] = {
+    "character_embedding": ("cnn", "rnn"),
+    "character_hidden": ("rnn",),
+    "character_filters": ("cnn",),
+    "character_widths": ("cnn",),
+}
+
+
 class LocalSettings(Settings):
     """Files below the folder that the environment variable SEQTOOL_DATA names; they go before the hub."""
 
@@ -94,6 +103,16 @@ class ModelSettings(Settings):
         0.5, description="The same for words seen once in training; trains the unknown word."
     )
     output: Literal["crf", "softmax"] = Field("crf", description="Score paths, or each token by itself.")
+
+    @model_validator(mode="after")
+    def _nothing_is_ignored(self) -> ModelSettings:
+        fields = type(self).model_fields
+        for name, readers in CHARACTER_READERS.items():
+            if getattr(self, name) != fields[name].default and self.characters not in readers:
+                raise ValueError(f"{name} has no effect with characters = {self.characters!r}; leave it out")
+        if self.residual and self.layers == 1:
+            raise ValueError("residual has no effect with layers = 1; leave it out")
+        return self
 
 
 class TaggerTraining(TrainingSettings):

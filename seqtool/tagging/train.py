@@ -320,10 +320,39 @@ def _load_pretrained(
     return vocabularies
 
 
+def fine_tuning_settings(settings: TaggerSettings, initial: TaggerModel) -> TaggerSettings:
+    """Settings of a run that goes on from a model: network and vocabularies are those of the model.
+
+    Raises:
+        SettingsError: the settings ask for another network or vocabulary.
+    """
+    base = initial.description
+    asked = {"model": (settings.model, base.model), "vocabulary": (settings.vocabulary, base.vocabulary)}
+    differing = [
+        f"{table}.{name} = {getattr(own, name)!r}, the model has {getattr(theirs, name)!r}"
+        for table, (own, theirs) in asked.items()
+        for name, field in type(own).model_fields.items()
+        if getattr(own, name) not in (field.default, getattr(theirs, name))
+    ]
+    if differing:
+        raise SettingsError(f"--init-from keeps network and vocabulary; leave out: {'; '.join(differing)}")
+    return settings.model_copy(update={"model": base.model, "vocabulary": base.vocabulary})
+
+
 def _adopted(initial: TaggerModel, settings: TaggerSettings, data: TaggingData) -> TaggerModel:
+    """The model to fine-tune as a model of this run."""
     if initial.description.model_scheme != data.scheme:
         raise SettingsError("--init-from: the model was made for another kind of tags (spans or none)")
-    return initial
+    # A model folder holds no word counts: every word of its vocabulary counts as a frequent one.
+    initial.network.forms.set_word_dropout(initial.vocabularies, settings.model)
+    return TaggerModel(
+        initial.network,
+        initial.vocabularies,
+        replace(initial.description, name=settings.name, scheme=data.file_scheme, data=settings.data),
+        training_entities=initial.training_entities | _entities(data),
+        device=initial.device,
+        precision=torch.float32,
+    )
 
 
 def _with_bias(model: TaggerModel, bias: float) -> TaggerModel:

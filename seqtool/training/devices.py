@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import re
 
 import torch
 
 from seqtool.errors import SettingsError, UsageError
+
+# Options of glibc's mallopt (malloc.h) with what they are set to, bytes. Blocks that are mapped by
+# themselves cost page faults: 16 MB is large enough to leave the speed as it is.
+MALLOC_OPTIONS = {-3: 16 * 2**20, -1: 128 * 2**20}  # M_MMAP_THRESHOLD, M_TRIM_THRESHOLD
 
 
 def resolve_device(name: str) -> torch.device:
@@ -80,6 +85,20 @@ def configure(threads: int = 0, deterministic: bool = False) -> None:
         torch.backends.cudnn.benchmark = False
     if deterministic != torch.are_deterministic_algorithms_enabled():  # the call takes seconds
         torch.use_deterministic_algorithms(deterministic)
+
+
+def keep_memory_flat() -> None:
+    """Fix the thresholds of glibc's allocator, which otherwise move with use; elsewhere do nothing.
+
+    Batches of ever changing shape make blocks of ever changing size, and with moving thresholds
+    the heap fills with holes: a tagger on a long stream grew by 40 MB every 100,000 sentences.
+    """
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (OSError, AttributeError):
+        return
+    for option, size in MALLOC_OPTIONS.items():
+        mallopt(option, size)
 
 
 def explain_devices() -> dict[str, str]:

@@ -15,7 +15,7 @@ from seqtool import api
 from seqtool.settings import validate
 from seqtool.tagging.data import MODEL_SCHEME, Part, TaggingData, load_training_data
 from seqtool.tagging.prediction import TaggerModel
-from seqtool.tagging.settings import TaggerSettings
+from seqtool.tagging.settings import CHARACTER_READERS, TaggerSettings
 from seqtool.tagging.train import TaggerRun, build_model
 from seqtool.text import tagscheme
 from seqtool.text.columns import TaggedSentence
@@ -131,6 +131,9 @@ def tables(train: Path, task: str = "ner", **sections: Any) -> dict[str, Any]:
     result["data"] = {"train": str(train), "dev": str(train)}
     for name, section in sections.items():
         result[name] = {**result.get(name, {}), **section}
+    kind = result["model"]["characters"]
+    unread = [name for name, readers in CHARACTER_READERS.items() if kind not in readers]
+    result["model"] = {name: value for name, value in result["model"].items() if name not in unread}
     return result
 
 
