@@ -120,7 +120,7 @@ class TaggerModel:
         self.precision = precision
         self._table = vocabularies.form_table(description.vocabulary)
         # Vectors of the first `_cached` forms of the table; the rest of the rows is room.
-        self._vectors = network.output.weight.new_empty(0, network.forms.outputs).detach()
+        self._vectors = self._room(0)
         self._cached = 0
         self._output_tags = self._tags_as_in_the_files()
         begins = [
@@ -233,6 +233,7 @@ class TaggerModel:
     def forget_forms(self) -> None:
         """Drop cached form vectors; needed after the network's weights have changed."""
         self._table.clear()
+        self._vectors = self._room(0)
         self._cached = 0
 
     def _encode(self, sentences: Sequence[TaggedSentence]) -> Corpus:
@@ -253,7 +254,7 @@ class TaggerModel:
         """Compute the vectors of forms that are new in the table."""
         total = len(self._table)
         if total > len(self._vectors):  # room for twice as many, so that a stream of new words stays cheap
-            grown = self._vectors.new_empty(2 * total, self._vectors.shape[1])
+            grown = self._room(2 * total)
             grown[: self._cached] = self._vectors[: self._cached]
             self._vectors = grown
         for start in range(self._cached, total, 4096):
@@ -263,6 +264,9 @@ class TaggerModel:
                     self._table.rows(rows).to(self.device)
                 )
         self._cached = total
+
+    def _room(self, forms: int) -> Tensor:
+        return self.network.output.weight.detach().new_empty(forms, self.network.forms.outputs)
 
     def _autocast(self) -> torch.autocast:
         return torch.autocast(self.device.type, dtype=self.precision, enabled=self.precision != torch.float32)

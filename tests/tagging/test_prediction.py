@@ -128,7 +128,8 @@ def test_the_cache_changes_no_tag_and_is_bounded(monkeypatch: pytest.MonkeyPatch
     sizes = []
     for sentence, wanted in zip(sentences, expected, strict=True):
         assert fresh.predict([sentence]) == [wanted]
-        sizes.append(len(fresh._vectors))
+        sizes.append(fresh._cached)
+        assert len(fresh._vectors) <= 2 * sizes[-1]  # room for new ones is bounded too
     assert max(sizes[1:]) <= 5 + max(len(set(s.tokens)) for s in sentences)
     assert sorted(sizes) != sizes  # it did start afresh
 
