@@ -29,6 +29,7 @@ from seqtool.training.loop import fit
 from seqtool.training.progress import FitResult, Reporter
 from seqtool.training.runfolder import RunFolder
 
+FEW_UPDATES = 200  # fewer hardly move a network from its random start
 BIASES = tuple(step / 2 for step in range(11))  # nats; what entity_bias = "auto" chooses from
 
 
@@ -120,9 +121,13 @@ def train_tagger(
     table = model.vocabularies.form_table(model.description.vocabulary)
     corpus = encode(data.train, model.vocabularies, table, with_tags=True)
     _require_known_tags(corpus, data.parts["train"])
+    batches = TrainingBatches(model.vocabularies, data, corpus, settings, device)
+    updates = len(batches(0)) * settings.training.epochs
+    if updates < FEW_UPDATES:
+        reporter.message(f"only about {updates} updates in all; lower --batch-tokens or raise --epochs")
     result = fit(
         model=model.network,
-        batches=TrainingBatches(model.vocabularies, data, corpus, settings, device),
+        batches=batches,
         loss=_loss(model, corpus, settings),
         evaluate=Evaluator(model, data.dev, settings.decoding.entity_bias),
         select="f1" if model.scheme else "accuracy",

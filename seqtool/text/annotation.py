@@ -79,12 +79,13 @@ def has_span_tags(sequences: Iterable[Sequence[str]]) -> bool:
     return 2 * spans > counts.total()
 
 
-def find_scheme(files: Sequence[AnnotatedFile], wanted: str) -> Scheme | None:
+def find_scheme(files: Sequence[AnnotatedFile], wanted: str, repair: bool = False) -> Scheme | None:
     """The tag scheme that the files share; None for tags without spans, or no tags.
 
     Args:
         files: All of them count.
         wanted: The scheme to use whatever the tags, or `auto`.
+        repair: Whether tags will be repaired: then the scheme with least to repair does.
 
     Raises:
         DataError: with file and line: no scheme fits, or two are mixed.
@@ -97,6 +98,8 @@ def find_scheme(files: Sequence[AnnotatedFile], wanted: str) -> Scheme | None:
     sequences = [sentence.tags or () for sentence, _ in tagged]
     if not has_span_tags(sequences):
         return None
+    if repair:
+        return tagscheme.closest_scheme(sequences)
     return tagscheme.detect_scheme(sequences, lambda number, position: place(*tagged[number], position))
 
 

@@ -105,7 +105,10 @@ class Conversion:
             sentence = next(islice(read_sentences(self.source, layout), number, None))
             return place(sentence, layout, position)
 
-        return tagscheme.detect_scheme((s.tags or () for s in read_sentences(self.source, layout)), where)
+        sequences = (s.tags or () for s in read_sentences(self.source, layout))
+        if self.repair:
+            return tagscheme.closest_scheme(sequences)
+        return tagscheme.detect_scheme(sequences, where)
 
     def _converted(
         self, sentence: TaggedSentence, layout: ColumnFormat, scheme: Scheme | None

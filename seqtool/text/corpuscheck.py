@@ -88,7 +88,7 @@ def check_corpus(
         DataError: with file and line: what is wrong.
     """
     files = [read_annotated(path, columns) for path in paths]
-    found = find_scheme(files, scheme)
+    found = find_scheme(files, scheme, repair)
     reports: list[FileReport] = []
     contents: list[_Contents] = []
     for file in files:

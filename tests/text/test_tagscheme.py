@@ -17,6 +17,7 @@ from seqtool.text.tagscheme import (
     Scheme,
     Span,
     allowed_transitions,
+    closest_scheme,
     conlleval_spans,
     convert,
     convert_partial,
@@ -333,3 +334,10 @@ def test_inventory_is_outside_then_sorted_types():
 )
 def test_spans_are_told_from_parts_of_speech(tags: list[str], expected: bool):
     assert looks_like_spans(tags) is expected
+
+
+def test_the_closest_scheme_has_fewest_invalid_sequences():
+    valid = [["B-X", "I-X", "O"], ["O", "B-Y"], ["B-X", "B-X"]]
+    assert closest_scheme([*valid, ["O", "I-X"]]) == "iob2"
+    assert closest_scheme([["S-X"], ["B-X", "E-X"], ["I-X"]]) == "iobes"
+    assert closest_scheme([["I-X", "I-X"], ["O", "I-X"], ["B-X"]]) == "iob1"
