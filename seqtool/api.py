@@ -2,48 +2,99 @@
 
 from __future__ import annotations
 
+import functools
 import platform
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import tomli_w
 import torch
 
 import seqtool
 from seqtool.bundled import recipe_names, recipe_path
-from seqtool.errors import SettingsError, UsageError, nearest
+from seqtool.errors import ModelError, SettingsError, UsageError, nearest
 from seqtool.settings import apply_overrides, read_toml, validate
-from seqtool.tagging import data as tagging_data
-from seqtool.tagging.assessment import TaggerEvaluation, assess, load_evaluation_data
-from seqtool.tagging.estimate import Estimate, estimate_run
-from seqtool.tagging.prediction import TaggerModel
-from seqtool.tagging.settings import TaggerSettings
-from seqtool.tagging.train import TaggerRun, fine_tuning_settings, train_tagger
-from seqtool.training import devices, distributed
+from seqtool.training import datafiles, devices, distributed
+from seqtool.training.datafiles import PartName
+from seqtool.training.estimate import Estimate
+from seqtool.training.modelfolder import load_model_folder
 from seqtool.training.progress import Reporter, SilentReporter, TensorBoardReporter
 from seqtool.training.runfolder import RunFolder, find_latest
 
+if TYPE_CHECKING:  # a wing is imported when its task is asked for: starting up should cost one wing, not all
+    from seqtool.tagging.assessment import TaggerEvaluation
+    from seqtool.tagging.prediction import TaggerModel
+    from seqtool.tagging.settings import TaggerSettings
+    from seqtool.tagging.train import TaggerRun
+    from seqtool.translation.prediction import TranslatorModel
+    from seqtool.translation.settings import TranslatorSettings
+    from seqtool.translation.train import TranslatorRun
+
+    AnySettings: TypeAlias = TaggerSettings | TranslatorSettings
+    AnyRun: TypeAlias = TaggerRun | TranslatorRun
+    AnyModel: TypeAlias = TaggerModel | TranslatorModel
+
+Files = str | Path | Sequence[str | Path]  # one file, or source and target
 SOURCES = ("train", "dev", "test", "local", "hub")  # keys of [data] that files on the command line replace
-PATHS = (("data", "train"), ("data", "dev"), ("data", "test"), ("vocabulary", "pretrained"))
 
 
 @dataclass(frozen=True)
 class Task:
-    """One line of the table of tasks."""
+    """What a wing offers."""
 
-    settings: type[TaggerSettings]
+    settings: type[Any]
     default_recipe: str | None  # trained when no recipe and no file is named
-    load_data: Callable[[TaggerSettings], tagging_data.TaggingData]
-    train: Callable[..., TaggerRun]
+    paths: tuple[tuple[str, str], ...]  # table and key of every setting that names files
+    load_data: Callable[[Any], Any]
+    train: Callable[..., Any]
+    fine_tuning_settings: Callable[[Any, Any], Any]
+    estimate: Callable[[Any, Any], Estimate]
+    model: type[Any]
+    metric: Callable[[Any], str]  # what a run with these settings is about, in a word
 
 
-TASKS: dict[str, Task] = {
-    "ner": Task(TaggerSettings, "ner-tiny", tagging_data.load_training_data, train_tagger),
-    "pos": Task(TaggerSettings, "pos-ewt", tagging_data.load_training_data, train_tagger),
+def _tagger(default_recipe: str, metric: str) -> Task:
+    from seqtool.tagging import data, estimate, prediction, settings, train
+
+    files = (("data", "train"), ("data", "dev"), ("data", "test"), ("vocabulary", "pretrained"))
+    return Task(
+        settings=settings.TaggerSettings,
+        default_recipe=default_recipe,
+        paths=files,
+        load_data=data.load_training_data,
+        train=train.train_tagger,
+        fine_tuning_settings=train.fine_tuning_settings,
+        estimate=estimate.estimate_run,
+        model=prediction.TaggerModel,
+        metric=lambda settings: metric,
+    )
+
+
+def _translator() -> Task:
+    from seqtool.translation import data, estimate, prediction, settings, train
+
+    vocabularies = (("vocabulary", "source_file"), ("vocabulary", "target_file"))
+    return Task(
+        settings=settings.TranslatorSettings,
+        default_recipe="translate-tiny",
+        paths=(("data", "train"), ("data", "dev"), ("data", "test"), *vocabularies),
+        load_data=data.load_training_data,
+        train=train.train_translator,
+        fine_tuning_settings=train.fine_tuning_settings,
+        estimate=estimate.estimate_run,
+        model=prediction.TranslatorModel,
+        metric=lambda settings: str(settings.training.select),
+    )
+
+
+TASKS: dict[str, Callable[[], Task]] = {
+    "ner": functools.cache(lambda: _tagger("ner-tiny", "f1")),
+    "pos": functools.cache(lambda: _tagger("pos-ewt", "accuracy")),
+    "translate": functools.cache(_translator),
 }
 
 
@@ -51,10 +102,10 @@ def resolve_settings(
     task: str,
     recipe: str | Path | Mapping[str, Any] | None = None,
     *,
-    files: Mapping[str, str | Path | None] | None = None,
+    files: Mapping[str, Files | None] | None = None,
     overrides: Iterable[str] = (),
     flags: Mapping[str, Any] | None = None,
-) -> TaggerSettings:
+) -> AnySettings:
     """Complete settings: built-in default < recipe < `overrides` < `flags`; paths made absolute.
 
     Paths in a recipe are relative to its file, all others to the working directory.
@@ -63,7 +114,8 @@ def resolve_settings(
         task: Name in `TASKS`.
         recipe: Name of a bundled recipe, a TOML file, or its tables; None = the task's default
             recipe, or built-in settings when `files` are given.
-        files: train, dev and test files, which replace the recipe's data.
+        files: train, dev and test files, which replace the recipe's data; a pair of files is
+            the source and target of a translator.
         overrides: `KEY=VALUE`, as for `--set`.
         flags: Dotted key to value.
 
@@ -71,13 +123,14 @@ def resolve_settings(
         UsageError: no such recipe.
         SettingsError: every problem at once.
     """
-    own = {name: str(Path(path).absolute()) for name, path in (files or {}).items() if path is not None}
+    spec = TASKS[task]()
+    own = {name: _absolute(path, Path.cwd()) for name, path in (files or {}).items() if path is not None}
     if recipe is None and not own:
-        recipe = TASKS[task].default_recipe
+        recipe = spec.default_recipe
     tables, folder, where = _tables(recipe, task)
     if tables.get("task", task) != task:
         raise SettingsError(f"{where}: a recipe of task {tables['task']!r}, expected {task!r}")
-    tables = _with_absolute_paths({"task": task, "name": "custom", **tables}, folder)
+    tables = _with_absolute_paths({"task": task, "name": "custom", **tables}, spec, folder)
     if own:
         kept = {key: value for key, value in _table(tables, "data").items() if key not in SOURCES}
         tables["data"] = {**kept, **own}
@@ -85,17 +138,18 @@ def resolve_settings(
     for key, value in (flags or {}).items():
         if value is not None:
             tables = _put(tables, key.split("."), value)
-    settings = validate(TASKS[task].settings, _with_absolute_paths(tables, Path.cwd()), where)
+    settings = validate(spec.settings, _with_absolute_paths(tables, spec, Path.cwd()), where)
     if settings.task != task:
         raise SettingsError(f"{where}: task = {settings.task!r}, but `seqtool train {task}` was typed")
-    return settings.model_copy(update={"data": tagging_data.locate(settings.data, folder)})
+    located: AnySettings = settings.model_copy(update={"data": datafiles.locate(settings.data, folder)})
+    return located
 
 
 def train(
-    recipe: str | Path | Mapping[str, Any] | TaggerSettings | None = None,
+    recipe: str | Path | Mapping[str, Any] | AnySettings | None = None,
     *,
     task: str | None = None,
-    files: Mapping[str, str | Path | None] | None = None,
+    files: Mapping[str, Files | None] | None = None,
     overrides: Iterable[str] = (),
     output: str | Path | None = None,
     resume: bool = False,
@@ -103,7 +157,7 @@ def train(
     initial: str | Path | None = None,
     reporter: Reporter | None = None,
     track: str | None = None,
-) -> TaggerRun:
+) -> AnyRun:
     """Train a model: what `seqtool train` does.
 
     Args:
@@ -124,18 +178,19 @@ def train(
     Raises:
         SeqtoolError: one of its subclasses; see `seqtool.errors`.
     """
-    if isinstance(recipe, TaggerSettings):
-        settings = recipe
-    else:
+    if isinstance(recipe, str | Path | Mapping) or recipe is None:
         settings = resolve_settings(task or _task_of(recipe), recipe, files=files, overrides=overrides)
+    else:
+        settings = recipe
+    spec = TASKS[settings.task]()
     listener = reporter or SilentReporter()
     devices.configure(settings.threads, settings.deterministic)
     device = devices.resolve_device(settings.device)
     devices.resolve_precision(settings.training.precision, device)
     started = time.time()
-    base = None if initial is None else load(initial, device=settings.device)
+    base = None if initial is None else spec.model.load(Path(initial), device=settings.device)
     if base is not None:
-        settings = fine_tuning_settings(settings, base)
+        settings = spec.fine_tuning_settings(settings, base)
     _require_files(settings)
     with (
         distributed.process_group(device),
@@ -143,7 +198,6 @@ def train(
     ):
         if not run.writes:
             listener = SilentReporter()  # under torchrun one process speaks
-        spec = TASKS[settings.task]
         data = spec.load_data(settings)
         if track == "tensorboard" and run.writes:
             listener = TensorBoardReporter(run.path / "tensorboard", listener)
@@ -152,15 +206,15 @@ def train(
         if resume and _is_finished(run):
             listener.message(f"{run.path}: continuing a finished run if its limits were raised")
         run.recipe_text = recipe_text(settings)
-        result = spec.train(settings, data, run=run, reporter=listener, resume=resume, initial=base)
+        result: AnyRun = spec.train(settings, data, run=run, reporter=listener, resume=resume, initial=base)
         if run.writes:
             run.write_manifest(_manifest(settings, data, device, result, time.time() - started))
             run.mark_finished(task=settings.task)
         return result
 
 
-def load(path: str | Path, *, device: str = "auto", precision: str = "auto") -> TaggerModel:
-    """A trained model, ready to use.
+def load(path: str | Path, *, device: str = "auto", precision: str = "auto") -> AnyModel:
+    """A trained model, ready to use: a tagger or a translator.
 
     Args:
         path: A run folder or its `model/` folder.
@@ -171,14 +225,36 @@ def load(path: str | Path, *, device: str = "auto", precision: str = "auto") -> 
         UsageError: no such model or device.
         ModelError: damaged, foreign, or made by a newer seqtool.
     """
+    where = devices.resolve_device(device)
+    kind = devices.resolve_precision(precision, where)
+    folder = load_model_folder(Path(path))
+    if folder.task not in TASKS:
+        raise ModelError(f"{path}: a model for {folder.task!r}, expected one for {' or '.join(TASKS)}")
+    model: AnyModel = TASKS[folder.task]().model.from_folder(
+        folder, name=str(path), device=where, precision=kind
+    )
+    return model
+
+
+def load_tagger(path: str | Path, *, device: str = "auto", precision: str = "auto") -> TaggerModel:
+    """`load`, and an error if it is not a tagger."""
+    from seqtool.tagging.prediction import TaggerModel
+
     return TaggerModel.load(Path(path), device=device, precision=precision)
+
+
+def load_translator(path: str | Path, *, device: str = "auto", precision: str = "auto") -> TranslatorModel:
+    """`load`, and an error if it is not a translator."""
+    from seqtool.translation.prediction import TranslatorModel
+
+    return TranslatorModel.load(Path(path), device=device, precision=precision)
 
 
 def evaluate_tagger(
     model: str | Path,
     data: str | Path | None = None,
     *,
-    part: tagging_data.PartName = "test",
+    part: PartName = "test",
     scheme: str = "auto",
     repair: bool = False,
     against: str | Path | None = None,
@@ -206,13 +282,18 @@ def evaluate_tagger(
     Raises:
         UsageError, DataError, ModelError: a file is missing, or not what it should be.
     """
-    tagger = load(model, device=device, precision=precision)
-    other = None if against is None else (str(against), load(against, device=device, precision=precision))
+    from seqtool.tagging import assessment
+    from seqtool.tagging.data import load_part
+
+    tagger = load_tagger(model, device=device, precision=precision)
+    other = None
+    if against is not None:
+        other = (str(against), load_tagger(against, device=device, precision=precision))
     if data is not None:
-        sentences = load_evaluation_data(tagger, Path(data), scheme=scheme, repair=repair)
+        sentences = assessment.load_evaluation_data(tagger, Path(data), scheme=scheme, repair=repair)
     else:
-        sentences = tagging_data.load_part(_settings_of_run(Path(model)), part)
-    return assess(
+        sentences = load_part(_settings_of_run(Path(model)), part)
+    return assessment.assess(
         tagger,
         sentences,
         name=str(model),
@@ -229,21 +310,27 @@ def latest_model(tasks: Iterable[str]) -> Path | None:
     return max(runs, key=lambda run: (run / "model").stat().st_mtime, default=None)
 
 
-def estimate(settings: TaggerSettings) -> Estimate:
+def estimate(settings: AnySettings) -> Estimate:
     """Size, memory and time of a run, from a few timed updates; nothing is written (errors of `train`)."""
     devices.configure(settings.threads, settings.deterministic)
     device = devices.resolve_device(settings.device)
     devices.resolve_precision(settings.training.precision, device)
     _require_files(settings)
-    return estimate_run(settings, TASKS[settings.task].load_data(settings))
+    spec = TASKS[settings.task]()
+    return spec.estimate(settings, spec.load_data(settings))
 
 
-def recipe_text(settings: TaggerSettings) -> str:
+def shown_metric(settings: AnySettings) -> str:
+    """The metric that picks the best weights of a run, without a sign."""
+    return TASKS[settings.task]().metric(settings)
+
+
+def recipe_text(settings: AnySettings) -> str:
     """Settings as the TOML of a recipe; what is None is left out."""
-    return tomli_w.dumps(settings.model_dump(mode="json", exclude_none=True))
+    return tomli_w.dumps(settings.model_dump(mode="json", exclude_none=True, by_alias=True))
 
 
-def _settings_of_run(model: Path) -> TaggerSettings:
+def _settings_of_run(model: Path) -> Any:
     """The recipe beside a model, for its data."""
     recipe = (model.parent if model.name == "model" else model) / "recipe.toml"
     if not recipe.is_file():
@@ -251,7 +338,7 @@ def _settings_of_run(model: Path) -> TaggerSettings:
             f"{model}: no recipe beside the model; name the data, as in `seqtool evaluate FILE -m MODEL`"
         )
     tables = read_toml(recipe)
-    return validate(TaggerSettings, tables, str(recipe))
+    return validate(TASKS[_known_task(tables, str(recipe))]().settings, tables, str(recipe))
 
 
 def _tables(recipe: str | Path | Mapping[str, Any] | None, task: str) -> tuple[dict[str, Any], Path, str]:
@@ -276,6 +363,10 @@ def _tables(recipe: str | Path | Mapping[str, Any] | None, task: str) -> tuple[d
 
 def _task_of(recipe: str | Path | Mapping[str, Any] | None) -> str:
     tables, _, where = _tables(recipe, "")
+    return _known_task(tables, where)
+
+
+def _known_task(tables: Mapping[str, Any], where: str) -> str:
     task = tables.get("task")
     if task not in TASKS:
         raise SettingsError(f"{where}: task {task!r}, expected one of {', '.join(TASKS)}")
@@ -288,26 +379,38 @@ def _table(tables: Mapping[str, Any], name: str) -> dict[str, Any]:
     return dict(value) if isinstance(value, Mapping) else {}
 
 
-def _with_absolute_paths(tables: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+def _with_absolute_paths(tables: Mapping[str, Any], spec: Task, folder: Path) -> dict[str, Any]:
     result = dict(tables)
-    for name, key in PATHS:
+    for name, key in spec.paths:
         path = _table(result, name).get(key)
-        if isinstance(path, str):
-            result[name] = {**result[name], key: str((folder / path).absolute())}
+        if isinstance(path, str) or _is_pair(path):
+            result[name] = {**result[name], key: _absolute(path, folder)}
     return result
 
 
-def _require_files(settings: TaggerSettings) -> None:
+def _absolute(path: Any, folder: Path) -> str | list[str]:
+    """A path, or a pair of them, relative to a folder."""
+    if isinstance(path, str | Path):
+        return str((folder / path).absolute())
+    return [str((folder / each).absolute()) for each in path]
+
+
+def _is_pair(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(each, str) for each in value)
+
+
+def _require_files(settings: AnySettings) -> None:
     """Every file that is named exists: said before a run folder is made, or hours are spent.
 
     Raises:
         UsageError: one does not.
     """
-    named = [settings.data.train, settings.data.dev, settings.data.test, settings.vocabulary.pretrained]
-    for name in named:
-        if name is not None and not Path(name).is_file():
-            folder = Path(name).is_dir()
-            raise UsageError(f"{name}: {'is a folder; expected a file' if folder else 'no such file'}")
+    for table, key in TASKS[settings.task]().paths:
+        named = getattr(getattr(settings, table), key)
+        for name in [named] if isinstance(named, str) else named or ():
+            if not Path(name).is_file():
+                folder = Path(name).is_dir()
+                raise UsageError(f"{name}: {'is a folder; expected a file' if folder else 'no such file'}")
 
 
 def _put(tables: dict[str, Any], parents: list[str], value: Any) -> dict[str, Any]:
@@ -317,7 +420,7 @@ def _put(tables: dict[str, Any], parents: list[str], value: Any) -> dict[str, An
 
 
 def _run_folder(
-    settings: TaggerSettings,
+    settings: AnySettings,
     output: str | Path | None,
     device: torch.device,
     *,
@@ -339,10 +442,10 @@ def _is_finished(run: RunFolder) -> bool:
 
 
 def _manifest(
-    settings: TaggerSettings,
-    data: tagging_data.TaggingData,
+    settings: AnySettings,
+    data: Any,
     device: torch.device,
-    result: TaggerRun,
+    result: AnyRun,
     seconds: float,
 ) -> dict[str, Any]:
     return {
@@ -360,7 +463,7 @@ def _manifest(
         },
         "seed": settings.seed,
         "data": {
-            name: {"source": part.source, "sha256": part.digest, "sentences": len(part.sentences)}
+            name: {"source": part.source, "sha256": part.digest, "sentences": part.size}
             for name, part in data.parts.items()
         },
         "best": {"step": result.result.best_step, **result.result.metrics},

@@ -96,13 +96,13 @@ def _fields_at(kind: type[BaseModel], location: list[str]) -> list[str]:
     """Names of the fields of the settings class that stands at `location` below `kind`."""
     current: Any = kind
     for part in location:
-        field = current.model_fields.get(part)
+        field = next((f for name, f in current.model_fields.items() if part in (name, f.alias)), None)
         candidates = [] if field is None else [field.annotation, *get_args(field.annotation)]
         models = [c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel)]
         if not models:
             return []
         current = models[0]
-    return list(current.model_fields)
+    return [field.alias or name for name, field in current.model_fields.items()]
 
 
 def _toml_value(text: str) -> Any:

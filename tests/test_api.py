@@ -92,7 +92,7 @@ def test_files_without_a_recipe_use_built_in_settings_and_not_the_tiny_recipe() 
     settings = api.resolve_settings("ner", files={"train": "t.conll"})
     assert settings.name == "custom"
     assert settings.model == type(settings.model)()
-    assert api.resolve_settings("ner").name == api.TASKS["ner"].default_recipe
+    assert api.resolve_settings("ner").name == api.TASKS["ner"]().default_recipe
 
 
 @pytest.mark.parametrize("name", recipe_names())

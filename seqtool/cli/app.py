@@ -13,7 +13,7 @@ from typing import Annotated, Any, TextIO
 import typer
 
 import seqtool
-from seqtool.cli import console, data, doctor, evaluate, model, recipes, tag, train, vocab
+from seqtool.cli import console, data, doctor, evaluate, model, recipes, tag, train, translate, vocab
 from seqtool.errors import MemoryExhaustedError, SeqtoolError, StorageError, UsageError
 from seqtool.text.streaming import READER
 
@@ -40,6 +40,7 @@ for name, group in (
 ):
     app.add_typer(group, name=name)
 app.command("tag")(tag.tag)
+app.command("translate")(translate.translate)
 app.command("evaluate")(evaluate.evaluate)
 app.command("doctor")(doctor.doctor)
 

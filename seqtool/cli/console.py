@@ -6,6 +6,7 @@ import contextlib
 import os
 import sys
 import time
+from collections.abc import Mapping
 from typing import Any
 
 from rich.console import Console, Group
@@ -159,7 +160,7 @@ class LineReporter:
 
     def evaluation(self, report: EvaluationReport) -> None:
         """A line an evaluation."""
-        values = ", ".join(f"{name} {_figure(value)}" for name, value in report.metrics.items())
+        values = ", ".join(f"{name} {_figure(report.metrics[name])}" for name in shown(report.metrics))
         mark = " (best)" if report.improved else ""
         say(
             f"epoch {report.epoch}, step {report.step}, train loss {report.train_loss:.4f}, "
@@ -232,7 +233,7 @@ class LiveReporter(LineReporter):
 
     def _table(self) -> Group:
         table = Table(box=None, pad_edge=False)
-        names = list(self._rows[0].metrics) if self._rows else []
+        names = shown(self._rows[0].metrics) if self._rows else []
         for heading in ("epoch", "step", "train loss", *names, "time"):
             table.add_column(heading, justify="right")
         for row in self._rows[-ROWS_SHOWN:]:
@@ -247,6 +248,11 @@ class LiveReporter(LineReporter):
                 style=style,
             )
         return Group(table, self._progress) if self._rows else Group(self._progress)
+
+
+def shown(metrics: Mapping[str, float]) -> list[str]:
+    """Names of the metrics for people; a name with a dot in it is a detail, for the files alone."""
+    return [name for name in metrics if "." not in name]
 
 
 def _figure(value: float) -> str:

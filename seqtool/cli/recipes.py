@@ -20,7 +20,11 @@ app = typer.Typer(
 )
 NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="Of a recipe in `seqtool recipes list`.")]
 
-TRAIN_COMMANDS: dict[str, Callable[..., None]] = {"ner": train.ner, "pos": train.pos}
+TRAIN_COMMANDS: dict[str, Callable[..., None]] = {
+    "ner": train.ner,
+    "pos": train.pos,
+    "translate": train.translate,
+}
 
 
 @app.command("list")

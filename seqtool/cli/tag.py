@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import io
 import json
-import os
-import stat
 import time
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext, suppress
@@ -13,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, BinaryIO, Literal, NamedTuple
 
 import typer
 
-from seqtool.cli import console, options
+from seqtool.cli import console, options, streams
 from seqtool.cli.models import find_model
 from seqtool.errors import DataError, UsageError
 
@@ -21,7 +18,6 @@ if TYPE_CHECKING:
     from seqtool.tagging.prediction import Prediction, TaggerModel
     from seqtool.text.columns import TaggedSentence
 
-WINDOW = 16  # batches of a file that are sorted by length together
 CHARACTERS = 16  # of text that weigh as much as one token when memory is counted: odd input has huge tokens
 
 
@@ -64,7 +60,7 @@ def tag(
 
     configure(threads)
     keep_memory_flat()
-    tagger = api.load(where, device=device, precision=precision)
+    tagger = api.load_tagger(where, device=device, precision=precision)
     if min_confidence and tagger.scheme is None:
         raise UsageError(f"--min-confidence is about spans, and {where} tags single tokens; use --confidence")
     if tagger.vocabularies.features and input_format == "text":
@@ -76,8 +72,9 @@ def tag(
     started, sentences, tokens = time.monotonic(), 0, 0
     stream = open_input(source)
     # What may pause is left open: closing it would wait for the thread that reads.
-    with stream if _is_regular_file(stream) else nullcontext():
-        for group in _groups(_items(stream, source, input_format, tagger), stream, batch_tokens):
+    with stream if streams.is_regular_file(stream) else nullcontext():
+        items = _items(stream, source, input_format, tagger)
+        for group in streams.groups_of(items, stream, size=_size, budget=batch_tokens):
             predictions = tagger.predict(
                 [item.sentence for item in group],
                 confidence=confidence,
@@ -95,24 +92,9 @@ def tag(
     )
 
 
-def _groups(items: Iterator[Item], stream: BinaryIO, budget: int) -> Iterator[list[Item]]:
-    """A regular file is read in wide windows, anything else as it comes."""
-    from seqtool.text.streaming import groups, ready_groups
-
-    gather = groups if _is_regular_file(stream) else ready_groups
-    return gather(items, size=_size, budget=WINDOW * budget)
-
-
 def _size(item: Item) -> int:
     tokens = item.sentence.tokens
     return max(len(tokens) + 1, sum(map(len, tokens)) // CHARACTERS)
-
-
-def _is_regular_file(stream: BinaryIO) -> bool:
-    try:
-        return stat.S_ISREG(os.fstat(stream.fileno()).st_mode)
-    except io.UnsupportedOperation:
-        return False
 
 
 def _items(stream: BinaryIO, source: str, input_format: str, tagger: TaggerModel) -> Iterator[Item]:

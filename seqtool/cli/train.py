@@ -26,6 +26,19 @@ DevFile = Annotated[
     Path | None, typer.Option("--dev", help="Development file; without one 10 % are held out.")
 ]
 TestFile = Annotated[Path | None, typer.Option("--test", help="Test file, for `evaluate`.")]
+TrainPair = Annotated[
+    tuple[Path, Path] | None, typer.Option("--train", metavar="SRC TGT", help="Training files.")
+]
+DevPair = Annotated[
+    tuple[Path, Path] | None,
+    typer.Option("--dev", metavar="SRC TGT", help="Development files; without them 10 % are held out."),
+]
+TestPair = Annotated[
+    tuple[Path, Path] | None, typer.Option("--test", metavar="SRC TGT", help="Test files, for `evaluate`.")
+]
+TrainPairFile = Annotated[Path | None, typer.Option("--train-file", help="One TSV or JSONL file instead.")]
+DevPairFile = Annotated[Path | None, typer.Option("--dev-file", help="One TSV or JSONL file instead.")]
+TestPairFile = Annotated[Path | None, typer.Option("--test-file", help="One TSV or JSONL file instead.")]
 OutputOption = Annotated[Path | None, typer.Option("--output", "-o", help="Run folder; else runs/TASK/NAME.")]
 SetOption = Annotated[
     list[str] | None,
@@ -124,6 +137,45 @@ def pos(
     _train("pos", values)
 
 
+@app.command()
+def translate(
+    recipe: RecipeArgument = None,
+    train: TrainPair = None,
+    dev: DevPair = None,
+    test: TestPair = None,
+    train_file: TrainPairFile = None,
+    dev_file: DevPairFile = None,
+    test_file: TestPairFile = None,
+    output: OutputOption = None,
+    overrides: SetOption = None,
+    epochs: EpochsOption = None,
+    max_steps: MaxStepsOption = None,
+    max_minutes: MaxMinutesOption = None,
+    batch_tokens: BatchTokensOption = None,
+    learning_rate: LearningRateOption = None,
+    seed: SeedOption = None,
+    device: DeviceOption = None,
+    precision: PrecisionOption = None,
+    threads: ThreadsOption = None,
+    deterministic: DeterministicOption = None,
+    resume: ResumeOption = False,
+    overwrite: OverwriteOption = False,
+    dry_run: DryRunOption = False,
+    track: TrackOption = None,
+    init_from: InitOption = None,
+    seeds: SeedsOption = 1,
+    json_output: JsonOption = False,
+) -> None:
+    """Sentences to sentences: languages, spellings, inflected forms."""
+    values = dict(locals())
+    for part in ("train", "dev", "test"):
+        single = values.pop(f"{part}_file")
+        if single is not None and values[part] is not None:
+            raise UsageError(f"--{part} and --{part}-file both name the {part} data: give one of them")
+        values[part] = values[part] or single
+    _train("translate", values)
+
+
 # Named flag to the setting that it stands for.
 FLAGS = {
     "scheme": "data.scheme",
@@ -187,7 +239,7 @@ def _one_run(settings: Any, values: dict[str, Any], number: int) -> Any:
         settings = settings.model_copy(update={"seed": seed, "name": name})
         output = None if output is None else output / f"seed{seed}"
         console.say(f"run {number + 1} of {values['seeds']}, seed {seed}")
-    reporter = console.training_reporter("f1" if settings.task == "ner" else "accuracy")
+    reporter = console.training_reporter(api.shown_metric(settings))
     try:
         run = api.train(
             settings,
@@ -255,7 +307,8 @@ def _summary(runs: list[Any]) -> dict[str, Any]:
 
 
 def _say_spread(summary: dict[str, Any]) -> None:
-    for name, mean in summary["mean"].items():
+    for name in console.shown(summary["mean"]):
+        mean = summary["mean"][name]
         deviation = summary["standard_deviation"][name]
         runs = len(summary["runs"])
         console.say(f"dev {name}: {mean:.4f} ± {deviation:.4f} (mean, standard deviation, {runs} runs)")

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
+import torch
 from torch import Tensor
+from torch.autograd import Function
+from torch.nn import functional
+
+from seqtool.nn.deferred import at_least_float32
+
+CHUNK = 256  # rows of scores worked on at a time: they stay in the processor's cache
 
 
 class LossSum(NamedTuple):
@@ -13,3 +20,153 @@ class LossSum(NamedTuple):
     total: Tensor  # scalar, nats, summed
     count: int  # type: ignore[assignment]  # what it was summed over (tuple.count is not missed)
     unit: Literal["token", "sentence", "character"]
+
+
+class Copying(NamedTuple):
+    """The second way to a target, beside the projection."""
+
+    gate: Tensor  # [M], logit of the probability that the projection is used
+    log_copy: Tensor  # [M], log probability of the target by copying; -inf where the source lacks it
+    writable: Tensor  # [M], bool: whether the projection knows the target (unknown ones can only be copied)
+
+
+def projected_cross_entropy(
+    features: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    targets: Tensor,
+    *,
+    smoothing: float = 0.0,
+    copying: Copying | None = None,
+) -> Tensor:
+    """Summed cross-entropy of softmax(features W^T + b), which is never there as a whole.
+
+    Rows are dealt with in chunks, and a chunk's gradients are computed along with its loss, so
+    that each score is made once and forgotten.
+
+    With `copying` the probability of a target is g p_projection + (1 - g) p_copy, in log space
+    throughout (See et al. 2017, equation 9), and the smoothing applies to the projection.
+
+    Args:
+        features: [M, D].
+        weight: [V, D].
+        bias: [V].
+        targets: [M], ids in [0, V); where not writable, any.
+        smoothing: Share e of the target that is spread evenly over all V (Szegedy et al. 2016,
+            section 7), in [0, 1).
+        copying: See there; where neither way can give the target, the loss is infinite.
+
+    Returns:
+        Scalar, nats. It can be differentiated once.
+    """
+    if copying is None:
+        gate = log_copy = features.new_empty(0)
+        writable = torch.empty(0, dtype=torch.bool, device=features.device)
+    else:
+        gate, log_copy = map(at_least_float32, (copying.gate, copying.log_copy))
+        writable = copying.writable
+    total: Tensor = _ProjectedCrossEntropy.apply(  # type: ignore[no-untyped-call]
+        features, weight, bias, gate, log_copy, targets, writable, smoothing
+    )
+    return total
+
+
+class _ProjectedCrossEntropy(Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        features: Tensor,
+        weight: Tensor,
+        bias: Tensor,
+        gate: Tensor,
+        log_copy: Tensor,
+        targets: Tensor,
+        writable: Tensor,
+        smoothing: float,
+    ) -> Tensor:
+        device = features.device.type
+        reduced = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else features.dtype
+        with torch.autocast(device, enabled=False):
+            rows, matrix, offset = (each.to(reduced) for each in (features, weight, bias))
+            mean = _mean_scores(features, weight, bias) if smoothing else features.new_zeros(len(features))
+            d_rows, d_weight = torch.empty_like(rows), torch.zeros_like(weight)
+            d_bias = torch.zeros_like(bias)
+            d_gate, d_copy = torch.zeros_like(gate), torch.zeros_like(log_copy)
+            total = features.new_zeros((), dtype=torch.float64)
+            for start in range(0, len(rows), CHUNK):
+                part = slice(start, start + CHUNK)
+                scores = at_least_float32(functional.linear(rows[part], matrix, offset))
+                ways = Copying(gate[part], log_copy[part], writable[part])
+                loss, gradient, d_gate[part], d_copy[part] = _chunk_loss(
+                    scores, targets[part], mean[part], smoothing, ways
+                )
+                total += loss
+                d_bias += gradient.sum(0)
+                gradient = gradient.to(reduced)
+                torch.mm(gradient, matrix, out=d_rows[part])
+                d_weight += gradient.t() @ rows[part]
+            d_features = d_rows.to(features.dtype)
+            if smoothing:  # every score of every row also has the gradient -e / V
+                share = smoothing / len(weight)
+                d_features -= share * weight.sum(0)
+                d_weight -= share * features.sum(0)
+                d_bias -= share * len(features)
+        ctx.save_for_backward(d_features, d_weight, d_bias, d_gate, d_copy)
+        return total.to(torch.promote_types(features.dtype, torch.float32))
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        saved = ctx.saved_tensors
+        # The training loop starts from 1; then nothing large is read and written once more.
+        scaled = saved if float(gradient) == 1.0 else tuple(gradient * each for each in saved)
+        return (*scaled, None, None, None)
+
+
+def _mean_scores(features: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """Mean over the vocabulary of the scores of each row, [M], without the scores."""
+    return features @ weight.mean(0) + bias.mean()
+
+
+def _chunk_loss(
+    scores: Tensor, targets: Tensor, mean: Tensor, smoothing: float, ways: Copying
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Some rows, in as few passes over the scores as can be.
+
+    Args:
+        scores: [M, V].
+        targets: [M].
+        mean: Of each row, [M].
+        smoothing: Share spread evenly.
+        ways: Of these rows.
+
+    Returns:
+        Summed loss; gradients of the scores [M, V] (but for the even part of the smoothing), of gate
+        and of log_copy.
+    """
+    rows = torch.arange(len(scores), device=scores.device)
+    probabilities = scores.softmax(1)
+    # The normaliser from the largest probability, which no rounding has made 0.
+    normaliser = scores.amax(1) - probabilities.amax(1).log()
+    log_target, written, d_gate, d_copy = _both_ways(
+        scores[rows, targets] - normaliser, ways, 1.0 - smoothing
+    )
+    loss = -((1.0 - smoothing) * log_target + smoothing * (mean - normaliser))
+    # d loss / d scores = (h + e) softmax - h onehot - e / V; h = (1 - e) times the share that is written.
+    hard = (1.0 - smoothing) * written
+    scale = hard + smoothing
+    probabilities.mul_(scale[:, None])
+    probabilities[rows, targets] -= hard
+    return loss.double().sum(), probabilities, d_gate, d_copy
+
+
+def _both_ways(log_written: Tensor, ways: Copying, scale: float) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Log probability of the targets, the projection's share in it, gradients of gate and log_copy."""
+    if not len(ways.gate):
+        return log_written, torch.ones_like(log_written), ways.gate, ways.log_copy
+    log_use, log_leave = functional.logsigmoid(ways.gate), functional.logsigmoid(-ways.gate)
+    log_written = torch.where(ways.writable, log_written, -torch.inf) + log_use
+    log_copied = log_leave + ways.log_copy
+    log_target = torch.logaddexp(log_written, log_copied)
+    # The share of each way in hindsight; the gate moves by how far it was from it beforehand.
+    written, copied = (log_written - log_target).exp(), (log_copied - log_target).exp()
+    return log_target, written, -scale * (written - log_use.exp()), -scale * copied

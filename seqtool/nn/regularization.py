@@ -24,11 +24,21 @@ class LockedDropout(nn.Module):
 
     def forward(self, values: Tensor) -> Tensor:
         """[B, T, D] to the same; kept units are scaled by 1 / (1 - p)."""
+        mask = self.mask(values, len(values), values.shape[2])
+        return values if mask is None else values * mask[:, None]
+
+    def mask(self, like: Tensor, sequences: int, width: int) -> Tensor | None:
+        """What the units of each sequence are multiplied by at every step, [B, D]; None where nothing drops.
+
+        Args:
+            like: Of the type and on the device that the mask shall have.
+            sequences: B.
+            width: D.
+        """
         if not self.training or self.probability == 0.0:
-            return values
+            return None
         keep = 1.0 - self.probability
-        mask = values.new_empty(len(values), 1, values.shape[2]).bernoulli_(keep)
-        return values * mask.div_(keep)
+        return like.new_empty(sequences, width).bernoulli_(keep).div_(keep)
 
 
 def drop_words(words: Tensor, probability: Tensor, unknown: int) -> Tensor:

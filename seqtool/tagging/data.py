@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal
 
-from seqtool.errors import DataError, UsageError
+from seqtool.errors import DataError
 from seqtool.files import digest
 from seqtool.tagging.settings import DataSettings, TaggerSettings
 from seqtool.text import annotation, hub, tagscheme
 from seqtool.text.columns import ColumnFormat, TaggedSentence, detect_format, read_sentences
 from seqtool.text.tagscheme import Scheme
+from seqtool.training import datafiles
 
+PartName = datafiles.PartName
 MODEL_SCHEME: Scheme = "iobes"  # a little better than IOB2 (Ratinov and Roth 2009, section 4)
-HELD_OUT = 0.1  # of the training part, its end, when there is no dev part
-DATA_VARIABLE = "SEQTOOL_DATA"
-PartName = Literal["train", "dev", "test"]
-PARTS: tuple[PartName, ...] = ("train", "dev", "test")
 
 
 @dataclass(frozen=True)
@@ -33,6 +29,11 @@ class Part:
     digest: str  # SHA-256 of the file; the pinned revision for a hub id
     layout: str  # how the file is laid out, for people
     columns: ColumnFormat = field(default=ColumnFormat("jsonl"))  # the same, for naming the places of tokens
+
+    @property
+    def size(self) -> int:
+        """Number of sentences."""
+        return len(self.sentences)
 
 
 @dataclass(frozen=True)
@@ -71,23 +72,8 @@ class TaggingData:
 
 
 def locate(data: DataSettings, folder: Path) -> DataSettings:
-    """Data settings with absolute paths: a resolved recipe means the same files from anywhere.
-
-    Named files go first, then `local` where $SEQTOOL_DATA holds its folder, then the hub.
-
-    Args:
-        data: As in the recipe.
-        folder: What its relative paths are relative to.
-    """
-    names: dict[str, str | None] = {part: getattr(data, part) for part in PARTS}
-    if data.train is None:
-        root = os.environ.get(DATA_VARIABLE)
-        below = Path(root) / data.local.folder if root and data.local is not None else None
-        if below is None or not below.is_dir():
-            return data
-        folder, names = below, {part: getattr(data.local, part) for part in PARTS}
-    paths = {part: str((folder / name).resolve()) for part, name in names.items() if name is not None}
-    return data.model_copy(update={**paths, "local": None, "hub": None})
+    """Data settings with absolute paths, found as for every task."""
+    return datafiles.locate(data, folder)
 
 
 def load_training_data(settings: TaggerSettings) -> TaggingData:
@@ -144,11 +130,7 @@ def read_part(data: DataSettings, name: PartName) -> Part:
     if data.hub is not None and data.train is None:
         sentences = tuple(hub.read_hub(data.hub, name))
         return Part(name, sentences, f"hub {data.hub.id}", f"revision {data.hub.revision}", "hub columns")
-    if data.local is not None and data.hub is None:
-        raise UsageError(
-            f"the recipe's data is {data.local.folder}/ below ${DATA_VARIABLE}; set that variable"
-        )
-    raise UsageError(f"the recipe names no {name} data; name a file")
+    raise datafiles.missing_part(data, name)
 
 
 def read_file(path: Path, name: str, data: DataSettings) -> Part:
@@ -194,10 +176,7 @@ def hold_out(train: Part) -> tuple[Part, Part]:
     Raises:
         DataError: fewer than two sentences.
     """
-    count = max(1, round(len(train.sentences) * HELD_OUT))
-    if len(train.sentences) < 2:
-        raise DataError(f"{train.source}: one sentence cannot be split into train and dev; give --dev")
-    kept, held = train.sentences[:-count], train.sentences[-count:]
+    kept, held = datafiles.hold_out(train.sentences, train.source, "sentence")
     return replace(train, sentences=kept), replace(train, name="dev", sentences=held)
 
 

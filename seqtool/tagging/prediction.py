@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -53,7 +53,9 @@ class TaggerDescription:
     scheme: Scheme | None  # of the training files
     model_scheme: Scheme | None  # of the tag inventory
     data: DataSettings  # how the columns of the training files were laid out
-    entity_bias: float = 0.0  # nats added to the score of every entity in the search
+    entity_bias: Mapping[str, float] = field(
+        default_factory=dict
+    )  # nats added to the score of entities, by type
 
     def to_config(self) -> dict[str, Any]:
         """Plain JSON values."""
@@ -65,7 +67,7 @@ class TaggerDescription:
             "scheme": self.scheme,
             "model_scheme": self.model_scheme,
             "columns": layout,
-            "entity_bias": self.entity_bias,
+            "entity_bias": dict(self.entity_bias),
         }
 
     @classmethod
@@ -84,7 +86,7 @@ class TaggerDescription:
                 _scheme(config["scheme"]),
                 _scheme(config["model_scheme"]),
                 validate(DataSettings, config["columns"], where),
-                float(config["entity_bias"]),
+                {str(kind): float(bias) for kind, bias in config["entity_bias"].items()},
             )
         except Exception as error:
             raise ModelError(f"{where}: damaged or foreign: {error}") from error
@@ -123,10 +125,9 @@ class TaggerModel:
         self._vectors = self._room(0)
         self._cached = 0
         self._output_tags = self._tags_as_in_the_files()
-        begins = [
-            tag[0] in "BS" and description.model_scheme is not None for tag in vocabularies.tags.symbols
-        ]
-        self._begins = torch.tensor(begins, dtype=torch.float32, device=device)
+        # Which types an entity that begins with a tag has: [types], and [types, K] with a 1 at its tags.
+        self.types, begins = _begins(vocabularies.tags.symbols, description.model_scheme)
+        self._begins = begins.to(device)
 
     @property
     def scheme(self) -> Scheme | None:
@@ -290,14 +291,16 @@ class TaggerModel:
             ]
         return predictions
 
-    def biased(self, scores: Tensor, bias: float | None = None) -> Tensor:
-        """Scores with the entity bias (the model's own when None) on the first tag of every entity.
+    def biased(self, scores: Tensor, bias: Mapping[str, float] | None = None) -> Tensor:
+        """Scores with the entity biases (the model's own when None) on the first tag of every entity.
 
-        The bias is one for each entity, not for each of its tokens: it changes how likely
-        an entity is beforehand, and long entities gain no more by it than short ones.
+        A bias is one for each entity, not for each of its tokens: it changes how likely an
+        entity of that type is beforehand, and long entities gain no more by it than short ones.
         """
         bias = self.description.entity_bias if bias is None else bias
-        return scores + bias * self._begins if bias else scores
+        if not any(bias.values()):
+            return scores
+        return scores + self._begins.new_tensor([bias.get(kind, 0.0) for kind in self.types]) @ self._begins
 
     def _named(self, ids: Sequence[int]) -> Prediction:
         names = self.vocabularies.tags.symbols
@@ -387,6 +390,13 @@ def _network(
         return build()
     except (RuntimeError, ValueError, KeyError, DataError) as error:
         raise ModelError(f"{name}: damaged or foreign: {error}") from error
+
+
+def _begins(tags: Sequence[str], scheme: Scheme | None) -> tuple[list[str], Tensor]:
+    """Entity types, and which tags an entity of each begins with, [types, K]; none without spans."""
+    types = sorted({tag[2:] for tag in tags if tag != "O"}) if scheme is not None else []
+    rows = [[tag[0] in "BS" and tag[2:] == kind for tag in tags] for kind in types]
+    return types, torch.tensor(rows, dtype=torch.float32).view(len(types), len(tags))
 
 
 def _entities(folder: ModelFolder, name: str) -> set[tuple[str, str]]:

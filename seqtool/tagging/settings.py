@@ -139,8 +139,10 @@ class TaggerTraining(TrainingSettings):
 class DecodingSettings(Settings):
     """From scores to tags."""
 
-    entity_bias: float | Literal["auto"] = Field(
-        "auto", description="Nats added to the score of every entity in the search; auto = the best on dev."
+    entity_bias: float | dict[str, float] | Literal["auto"] = Field(
+        "auto",
+        description="Nats added to the score of every entity in the search: one number, or one for each "
+        "type (0 where none is given); auto = the best for each type on dev.",
     )
 
 
@@ -167,6 +169,6 @@ class TaggerSettings(Settings):
             raise ValueError("training.label_smoothing needs model.output = 'softmax'")
         if self.task == "pos" and self.training.mention_replacement:
             raise ValueError("training.mention_replacement needs task = 'ner'")
-        if self.task == "pos" and self.decoding.entity_bias not in (0.0, "auto"):
+        if self.task == "pos" and self.decoding.entity_bias not in (0.0, {}, "auto"):
             raise ValueError("decoding.entity_bias needs task = 'ner'")
         return self

@@ -7,24 +7,28 @@ from collections.abc import Sequence
 import numpy
 
 
-def training_batches(lengths: Sequence[int], *, budget: int, seed: int, epoch: int) -> list[list[int]]:
+def training_batches(
+    lengths: Sequence[int], *, budget: int, seed: int, epoch: int, ties: Sequence[int] | None = None
+) -> list[list[int]]:
     """The batches of one epoch, a pure function of its arguments: to resume is to skip.
 
-    Sentences are shuffled, sorted by length (the shuffle decides between equals), cut
-    where a batch is full, and the batches shuffled.
+    Sentences are shuffled, sorted by length (then by `ties`; the shuffle decides between equals),
+    cut where a batch is full, and the batches shuffled.
 
     Args:
         lengths: Tokens of each sentence.
         budget: Padded tokens a batch at most; a longer sentence is a batch of its own.
         seed: Of the run.
         epoch: From 0.
+        ties: A second length of each sentence, such as that of the other side of a pair.
 
     Returns:
         Indices of sentences, a list a batch.
     """
     generator = numpy.random.default_rng([seed, epoch])
     shuffled = generator.permutation(len(lengths))
-    order = shuffled[numpy.argsort(numpy.asarray(lengths)[shuffled], kind="stable")]
+    keys = [numpy.asarray(each)[shuffled] for each in (ties, lengths) if each is not None]
+    order = shuffled[numpy.lexsort(keys)]  # stable; the last key counts first
     batches = cut([lengths[i] for i in order], budget)
     return [order[batches[i]].tolist() for i in generator.permutation(len(batches))]
 

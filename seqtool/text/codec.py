@@ -1,8 +1,8 @@
-"""Text to ids and back: by words, by characters, or by SentencePiece; and the files that hold each.
+"""Text to ids and back: by words, characters, bytes or SentencePiece; and the files that hold each.
 
 A file of words or characters starts with a line that says how to use it, then has one symbol
-a line, as JSON: `{"kind": "word", "lowercase": false, "format": 1}`. A SentencePiece file is
-the library's own model, which any other program can read too.
+a line, as JSON: `{"kind": "word", "lowercase": false, "format": 1}`. For bytes there is that
+line alone. A SentencePiece file is the library's own model, which any other program can read too.
 """
 
 from __future__ import annotations
@@ -10,18 +10,18 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Protocol, get_args
 
 from seqtool.errors import DataError, ModelError, UsageError
 from seqtool.files import parse_json, storage_errors
+from seqtool.text.pieces import CONTROLS, FORMAT, ByteCodec, Piece
 from seqtool.text.subwords import SentencePieceCodec, train_sentencepiece
 from seqtool.text.vocabulary import PADDING, UNKNOWN, Vocabulary
 
-Kind = Literal["word", "character", "sentencepiece"]
+Kind = Literal["word", "character", "byte", "sentencepiece"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
-FORMAT = 1
 FILE_LIMIT = 256 * 1024 * 1024  # bytes; a larger file is no vocabulary
 
 _SPACES = re.compile(r"[ \t]+")
@@ -48,6 +48,12 @@ class Codec(Protocol):
     def decode(self, ids: Sequence[int]) -> str:
         """The text of some ids, each in [0, number of symbols)."""
 
+    def pieces(self, line: str) -> list[Piece]:
+        """The same symbols as `encode` gives, with what each covers; words aside, that joins to the line."""
+
+    def symbols_begin_word(self) -> tuple[bool, ...]:
+        """Whether a new word begins with each symbol, in the order of their ids."""
+
     def to_bytes(self) -> bytes:
         """The content of its file."""
 
@@ -59,7 +65,8 @@ class SymbolCodec:
         vocabulary: Starts with the padding and the unknown symbol.
         kind: What a line is split into.
         lowercase: Whether upper case is folded first.
-        reserved: Symbols of the vocabulary that characters may form together, such as `<2de>`.
+        reserved: Symbols of the vocabulary that characters may form together, such as `<2de>`;
+            `<s>` and `</s>` among them have ids that no text gets, and no text comes from.
 
     >>> letters = SymbolCodec(Vocabulary([PADDING, UNKNOWN, "a", "b"]), "character")
     >>> letters.encode("abc"), letters.decode([2, 3, 1])
@@ -78,7 +85,10 @@ class SymbolCodec:
         self.vocabulary, self.lowercase, self.reserved = vocabulary, lowercase, reserved
         self.kind: str = kind
         self.unknown = 1
-        longest_first = sorted(reserved, key=len, reverse=True)
+        controls = {PADDING, *(symbol for symbol in CONTROLS if symbol in reserved)}
+        self._ids = {symbol: i for i, symbol in enumerate(vocabulary.symbols) if symbol not in controls}
+        self._silent = {vocabulary.id(symbol) for symbol in controls}
+        longest_first = sorted(set(reserved) - controls, key=lambda symbol: (-len(symbol), symbol))
         self._characters = re.compile("|".join([*map(re.escape, longest_first), "."]), re.DOTALL)
 
     @property
@@ -88,20 +98,28 @@ class SymbolCodec:
 
     def split(self, line: str) -> list[str]:
         """The symbols that a line would need."""
-        if self.kind == "word":
-            words = [word for word in _SPACES.split(line) if word]
-            return [self._folded(word) for word in words]
-        pieces = self._characters.findall(line)
-        return [character for piece in pieces for character in self._letters(piece)]
+        return [symbol for symbol, _ in self._spelled(line)]
 
     def encode(self, line: str) -> list[int]:
-        """The ids of a line; padding is not a word, however it is spelled."""
-        return [self.vocabulary.id(symbol) or self.unknown for symbol in self.split(line)]
+        """The ids of a line; padding, start and end are no words, however they are spelled."""
+        return [self.id(symbol) for symbol, _ in self._spelled(line)]
+
+    def id(self, symbol: str) -> int:
+        """Id of a symbol of `split`."""
+        return self._ids.get(symbol, self.unknown)
+
+    def pieces(self, line: str) -> list[Piece]:
+        """The symbols of a line; spaces between words belong to none."""
+        return [Piece(self.id(symbol), symbol, surface) for symbol, surface in self._spelled(line)]
 
     def decode(self, ids: Sequence[int]) -> str:
-        """The text of some ids; padding is left out."""
-        symbols = [self.vocabulary.symbol(number) for number in ids if number]
+        """The text of some ids; padding, start and end are left out."""
+        symbols = [self.vocabulary.symbol(number) for number in ids if number not in self._silent]
         return (" " if self.kind == "word" else "").join(symbols)
+
+    def symbols_begin_word(self) -> tuple[bool, ...]:
+        """True for every symbol: a word is one, and a character counts as one."""
+        return (True,) * len(self.symbols)
 
     def to_bytes(self) -> bytes:
         """A line with the facts, then the symbols."""
@@ -113,9 +131,16 @@ class SymbolCodec:
     def _folded(self, word: str) -> str:
         return word.lower() if self.lowercase and word not in self.reserved else word
 
-    def _letters(self, piece: str) -> Iterable[str]:
-        """A character, folded (which may make two of it); a reserved symbol as it is."""
-        return [piece] if piece in self.reserved else self._folded(piece)
+    def _spelled(self, line: str) -> Iterator[tuple[str, str]]:
+        """The symbols that a line would need, each with what it covers."""
+        if self.kind == "word":
+            yield from ((self._folded(word), word) for word in _SPACES.split(line) if word)
+            return
+        for piece in self._characters.findall(line):
+            # Folding may make two characters of one; a reserved symbol stays as it is.
+            letters = [piece] if piece in self.reserved else self._folded(piece)
+            for position, letter in enumerate(letters):
+                yield letter, "" if position else piece
 
 
 class Built(NamedTuple):
@@ -162,8 +187,8 @@ def build_symbols(
     if not counts:
         raise DataError("no text: every line is blank; expected at least one word")
     vocabulary = Vocabulary.build(counts, reserved=first, min_count=min_count, limit=size)
-    unknown = sum(count for symbol, count in counts.items() if symbol not in vocabulary)
     codec = SymbolCodec(vocabulary, kind, lowercase=lowercase, reserved=reserved)
+    unknown = sum(count for symbol, count in counts.items() if codec.id(symbol) == codec.unknown)
     return Built(codec, counter.lines, counts.total(), unknown)
 
 
@@ -171,6 +196,7 @@ def build_sentencepiece(
     lines: Iterable[str],
     *,
     size: int | None = None,
+    exact: bool = True,
     model_type: Literal["unigram", "bpe"] = "unigram",
     byte_fallback: bool = False,
     lowercase: bool = False,
@@ -182,6 +208,7 @@ def build_sentencepiece(
     proto = train_sentencepiece(
         counter,
         size=size,
+        exact=exact,
         model_type=model_type,
         byte_fallback=byte_fallback,
         lowercase=lowercase,
@@ -204,12 +231,21 @@ def read_codec(path: Path) -> Codec:
         if path.stat().st_size > FILE_LIMIT:
             raise ModelError(f"{path}: larger than {FILE_LIMIT} bytes; not a vocabulary")
         raw = path.read_bytes()
+    return codec_of(raw, str(path))
+
+
+def codec_of(raw: bytes, name: str) -> Codec:
+    """What the content of such a file holds; `name` heads the message.
+
+    Raises:
+        ModelError: it is neither a vocabulary nor a SentencePiece model.
+    """
     if raw.startswith(b"{"):
-        return _from_bytes(raw, str(path))
+        return _from_bytes(raw, name)
     try:
         return SentencePieceCodec(raw)
     except ValueError:
-        raise ModelError(f"{path}: neither a vocabulary of `vocab build` nor a SentencePiece model") from None
+        raise ModelError(f"{name}: neither a vocabulary of `vocab build` nor a SentencePiece model") from None
 
 
 def parse_ids(line: str, codec: Codec, place: str) -> list[int]:
@@ -226,17 +262,19 @@ def parse_ids(line: str, codec: Codec, place: str) -> list[int]:
     return ids
 
 
-def _from_bytes(raw: bytes, name: str) -> SymbolCodec:
+def _from_bytes(raw: bytes, name: str) -> Codec:
     head, _, body = raw.partition(b"\n")
     header = parse_json(head, name)
+    if header.get("kind") == "byte":
+        _check_format(header, name)
+        if set(header) != {"kind", "format"} or body:
+            raise ModelError(f"{name}: damaged: a vocabulary of bytes is its first line alone")
+        return ByteCodec()
     reserved = header.get("reserved", [])
     known = header.get("kind") in ("word", "character") and isinstance(header.get("lowercase"), bool)
     if not known or not isinstance(reserved, list) or not all(isinstance(item, str) for item in reserved):
         raise ModelError(f"{name}: not a vocabulary of `vocab build`")
-    if header.get("format") != FORMAT:
-        raise ModelError(
-            f"{name}: made by another seqtool (format {header.get('format')}, known here: {FORMAT})"
-        )
+    _check_format(header, name)
     try:
         vocabulary = Vocabulary.from_text(body.decode("utf-8"), name)
     except UnicodeDecodeError as error:
@@ -247,8 +285,15 @@ def _from_bytes(raw: bytes, name: str) -> SymbolCodec:
     return SymbolCodec(vocabulary, header["kind"], lowercase=header["lowercase"], reserved=tuple(reserved))
 
 
+def _check_format(header: dict[str, Any], name: str) -> None:
+    if header.get("format") != FORMAT:
+        raise ModelError(
+            f"{name}: made by another seqtool (format {header.get('format')}, known here: {FORMAT})"
+        )
+
+
 def _check_reserved(reserved: tuple[str, ...], kind: Kind) -> None:
-    taken = {PADDING, UNKNOWN, *(("<s>", "</s>") if kind == "sentencepiece" else ())}
+    taken = {PADDING, UNKNOWN, *(CONTROLS if kind == "sentencepiece" else ())}
     for symbol in reserved:
         if not symbol or _SPACES.search(symbol) or "\n" in symbol:
             raise UsageError(f"--symbols {symbol!r}: expected text without spaces")

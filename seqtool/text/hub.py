@@ -1,4 +1,4 @@
-"""Tagged sentences through the `datasets` library: a data set of the hub, or local parquet and JSON files.
+"""Sentences and pairs through the `datasets` library: a data set of the hub, or local parquet and JSON files.
 
 The library is imported on first use, and nothing goes to the network unless `id` names a
 data set of the hub; that one needs a pinned revision, so that a recipe always reads the same
@@ -17,6 +17,7 @@ from pydantic import Field, model_validator
 from seqtool.errors import DataError, SettingsError, StorageError, UsageError, nearest
 from seqtool.settings import Settings
 from seqtool.text.columns import TaggedSentence
+from seqtool.text.parallel import SentencePair, check_features, check_text
 
 Split = Literal["train", "dev", "test"]
 
@@ -28,8 +29,8 @@ _PINNED = re.compile(r"[0-9a-f]{40}|refs/convert/parquet")
 _NETWORK = ("httpx", "huggingface_hub", "requests", "aiohttp", "fsspec")
 
 
-class HubSettings(Settings):
-    """Where tagged sentences come from and what their columns are called."""
+class HubSource(Settings):
+    """Where a data set is; what its columns are called is for the classes below."""
 
     id: str = Field(description="data set of the hub (owner/name), a folder, or parquet or json with files")
     revision: str | None = Field(
@@ -42,8 +43,6 @@ class HubSettings(Settings):
     train: str = Field(default="train", description="name of the training split")
     dev: str = Field(default="validation", description="name of the development split")
     test: str = Field(default="test", description="name of the test split")
-    tokens: str = Field(default="tokens", description="column of the tokens")
-    tags: str = Field(default="ner_tags", description="column of the tags")
     streaming: bool = Field(default=False, description="read row by row, without a copy on disk")
 
     @property
@@ -52,7 +51,7 @@ class HubSettings(Settings):
         return self.id not in FILE_BUILDERS and not Path(self.id).is_dir()
 
     @model_validator(mode="after")
-    def _check(self) -> HubSettings:
+    def _check(self) -> HubSource:
         if self.id in FILE_BUILDERS and not self.files:
             raise ValueError(f"{self.id} needs files = {{ train = ..., ... }}")
         if any("://" in file for file in self.files.values()):
@@ -66,6 +65,30 @@ class HubSettings(Settings):
         return self
 
 
+class HubSettings(HubSource):
+    """Where tagged sentences come from and what their columns are called."""
+
+    tokens: str = Field(default="tokens", description="column of the tokens")
+    tags: str = Field(default="ner_tags", description="column of the tags")
+
+
+class PairHubSettings(HubSource):
+    """Where sentence pairs come from and what their columns are called."""
+
+    source: str = Field(default="source", description="column of the source, or its language in translation")
+    target: str = Field(default="target", description="column of the target, or its language in translation")
+    translation: str | None = Field(
+        default=None, description="column that holds both sides by language, as { en = ..., de = ... }"
+    )
+    features: str | None = Field(default=None, description="column of the list of features of the source")
+
+    @model_validator(mode="after")
+    def _check_sides(self) -> PairHubSettings:
+        if self.source == self.target:
+            raise ValueError(f"source and target are both {self.source!r}; expected two names")
+        return self
+
+
 def read_hub(settings: HubSettings, split: Split) -> Iterator[TaggedSentence]:
     """The sentences of a split; integers that stand for class labels become their names.
 
@@ -75,9 +98,39 @@ def read_hub(settings: HubSettings, split: Split) -> Iterator[TaggedSentence]:
         StorageError: the hub cannot be reached, the disk is full, ...
         DataError: a row does not hold tokens with one tag each.
     """
+    name, rows = _open(settings, split, (settings.tokens, settings.tags))
+    names = _class_names(rows.features, settings.tags)
+    for number, row in _numbered(rows, name):
+        yield _sentence(row, settings, names, name, number)
+
+
+def read_pair_hub(settings: PairHubSettings, split: Split) -> Iterator[SentencePair]:
+    """The sentence pairs of a split; a side may be empty, as in files.
+
+    Raises:
+        UsageError, SettingsError, StorageError: as `read_hub`; no such language too.
+        DataError: a row does not hold a line of text on each side.
+    """
+    sides = (settings.source, settings.target)
+    extra = () if settings.features is None else (settings.features,)
+    name, rows = _open(settings, split, (*(sides if settings.translation is None else ()), *extra))
+    if settings.translation is not None and rows.features is not None:
+        _require(sides, _languages(rows.features, settings.translation, name), "language", name)
+    for number, row in _numbered(rows, name):
+        yield _pair(row, settings, name, number)
+
+
+def _open(settings: HubSource, split: Split, columns: tuple[str, ...]) -> tuple[str, Any]:
+    """What the split is called in messages, and its rows, which have these columns."""
     name = f"{settings.id}:{getattr(settings, split)}"
     rows = _load(settings, getattr(settings, split), name)
-    names = _class_names(rows.features, settings, name)
+    if rows.features is not None:  # streaming does not always say
+        _require(columns, rows.features, "column", name)
+    return name, rows
+
+
+def _numbered(rows: Any, name: str) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Rows with their numbers from 1; what fails on the way is one of our errors."""
     iterator = iter(rows)
     number = 0
     while True:
@@ -88,10 +141,10 @@ def read_hub(settings: HubSettings, split: Split) -> Iterator[TaggedSentence]:
             return
         except Exception as error:
             raise _translated(error, name) from error
-        yield _sentence(row, settings, names, name, number)
+        yield number, row
 
 
-def _load(settings: HubSettings, split: str, name: str) -> Any:
+def _load(settings: HubSource, split: str, name: str) -> Any:
     import datasets
 
     # Standard error belongs to the command line: no bars, and what fails is told by our message.
@@ -131,17 +184,31 @@ def _translated(error: Exception, name: str) -> Exception:
     return error
 
 
-def _class_names(features: Any, settings: HubSettings, name: str) -> list[str] | None:
+def _require(names: tuple[str, ...], known: Any, what: str, place: str) -> None:
+    for name in names:
+        if name not in known:
+            has = ", ".join(sorted(known))
+            raise SettingsError(f"{place}: no {what} {name!r}; it has {has}{nearest(name, known)}")
+
+
+def _class_names(features: Any, tags: str) -> list[str] | None:
     """Names of the class labels in the tags column; None if it holds text, or streaming does not say."""
     if features is None:
         return None
-    for key in (settings.tokens, settings.tags):
-        if key not in features:
-            known = sorted(features)
-            raise SettingsError(f"{name}: no column {key!r}; it has {', '.join(known)}{nearest(key, known)}")
-    inner = getattr(features[settings.tags], "feature", None)
+    inner = getattr(features[tags], "feature", None)
     names = getattr(inner, "names", None)
     return list(names) if names else None
+
+
+def _languages(features: Any, column: str, name: str) -> list[str]:
+    """The languages of a column of translations, which the library knows in two forms."""
+    _require((column,), features, "column", name)
+    languages = getattr(features[column], "languages", features[column])
+    if not isinstance(languages, list | dict):
+        raise SettingsError(
+            f"{name}: column {column!r} does not hold texts by language; leave translation out"
+        )
+    return list(languages)
 
 
 def _sentence(
@@ -161,6 +228,21 @@ def _sentence(
     if len(tags) != len(tokens):
         raise DataError(f"{place}: {len(tags)} tags for {len(tokens)} tokens; expected one a token")
     return TaggedSentence(tuple(tokens), tuple(tags), source=name, line=number)
+
+
+def _pair(row: dict[str, Any], settings: PairHubSettings, name: str, number: int) -> SentencePair:
+    place = f"{name}:{number}"
+    texts: Any = row if settings.translation is None else row.get(settings.translation)
+    if not isinstance(texts, dict):
+        raise DataError(f"{place}: {settings.translation!r} is {texts!r}; expected texts by language")
+    features: Any = None if settings.features is None else row.get(settings.features)
+    return SentencePair(
+        check_text(texts.get(settings.source), settings.source, place),
+        check_text(texts.get(settings.target), settings.target, place),
+        () if features is None else check_features(features, str(settings.features), place),
+        file=name,
+        line=number,
+    )
 
 
 def _is_list_of(value: Any, kind: type) -> bool:

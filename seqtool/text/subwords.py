@@ -4,22 +4,28 @@ The library's defaults change text (NFKC, runs of spaces joined) and look at a s
 corpora; here text stays as it is and all of it is read, so the same text gives the same model.
 U+2581, which stands for the space inside the library, comes back as a space.
 
-Reference: Kudo and Richardson 2018; unigram: Kudo 2018; bpe: Sennrich et al. 2016.
+Reference: Kudo and Richardson 2018; unigram: Kudo 2018; bpe: Sennrich et al. 2016; drawn
+segmentations: Kudo 2018, section 3.2, and BPE-dropout, Provilkov et al. 2020.
 """
 
 from __future__ import annotations
 
 import io
+import math
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import pairwise
 from typing import Any, Literal
 
 from seqtool.errors import DataError, UsageError
 from seqtool.text.lines import LINE_LIMIT
+from seqtool.text.pieces import Piece, surfaces_at_first_byte
 from seqtool.text.vocabulary import PADDING, UNKNOWN
 
 DEFAULT_SIZE = 8000
 TRAINER_THREADS = 4  # a fixed number: sums of floats depend on how the work is cut
+SPACE = "\u2581"  # how the library writes the space
+SEEDS = 2**32 - 1  # how many seeds its generator has: the next number means a new seed each time
 COVERAGE = 0.9995  # of the characters of the text, where the rest can be spelled in bytes
 
 # What the library's trainer says, and what it means to the user.
@@ -31,6 +37,7 @@ def train_sentencepiece(
     lines: Iterable[str],
     *,
     size: int | None = None,
+    exact: bool = True,
     model_type: Literal["unigram", "bpe"] = "unigram",
     byte_fallback: bool = False,
     lowercase: bool = False,
@@ -41,6 +48,7 @@ def train_sentencepiece(
     Args:
         lines: The text, without line ends.
         size: How many pieces; None: `DEFAULT_SIZE`, or as many as the text gives.
+        exact: False: `size`, or as many as the text gives.
         model_type: How pieces are chosen.
         byte_fallback: Characters without a piece are spelled in bytes, so nothing is unknown.
         lowercase: Fold case, and with it NFKC variants: the library knows no case folding alone.
@@ -62,7 +70,7 @@ def train_sentencepiece(
             sentence_iterator=iter(source),
             model_writer=model,
             vocab_size=size or DEFAULT_SIZE,
-            hard_vocab_limit=size is not None,
+            hard_vocab_limit=exact and size is not None,
             model_type=model_type,
             byte_fallback=byte_fallback,
             character_coverage=COVERAGE if byte_fallback else 1.0,
@@ -101,7 +109,7 @@ class SentencePieceCodec:
         ValueError: it is none.
     """
 
-    kind = "sentencepiece"
+    kind: str = "sentencepiece"
 
     def __init__(self, proto: bytes) -> None:
         import sentencepiece
@@ -114,6 +122,10 @@ class SentencePieceCodec:
             raise ValueError("not a SentencePiece model") from error
         self.unknown: int = self._processor.unk_id()
         self.symbols = tuple(map(self._processor.id_to_piece, range(len(self._processor))))
+        self._bytes = [
+            int(symbol[3:5], 16) if self._processor.is_byte(number) else None
+            for number, symbol in enumerate(self.symbols)
+        ]
 
     def encode(self, line: str) -> list[int]:
         """The ids of the likeliest pieces."""
@@ -125,9 +137,54 @@ class SentencePieceCodec:
         text: str = self._processor.decode(list(ids))
         return text
 
+    def sample(self, line: str, alpha: float, seed: int) -> list[int]:
+        """The ids of pieces drawn at random, the same for the same arguments, in any thread.
+
+        Args:
+            line: As in `encode`.
+            alpha: unigram: a segmentation is as likely as its probability to this power, so that
+                small values are varied; bpe: how likely a merge is skipped. More than 0, at most 1.
+            seed: 0 or more.
+        """
+        import sentencepiece
+
+        assert 0 < alpha <= 1 and seed >= 0
+        # The library has one generator a thread; setting its seed costs less than a microsecond.
+        sentencepiece.set_random_generator_seed(seed % SEEDS)
+        ids: list[int] = self._processor.encode(line, enable_sampling=True, alpha=alpha, nbest_size=-1)
+        return ids
+
+    def pieces(self, line: str) -> list[Piece]:
+        """The likeliest pieces; one that begins a word covers the space before it too."""
+        found = self._processor.encode(line, return_type="offset_mapping")  # counts characters
+        ids: list[int] = found["ids"]
+        # A piece covers all from the end of the one before, so that nothing that a model's own
+        # rules leave out (a second space, say) is lost.
+        ends = [end for _, end in found["offsets"]]
+        edges = [0, *ends[:-1], len(line)]
+        surfaces = [line[start:end] for start, end in pairwise(edges)] if ids else []
+        surfaces_at_first_byte(surfaces, [self._bytes[number] for number in ids])
+        # For an unknown piece the library gives the text that it looked up.
+        return [Piece(*each) for each in zip(ids, found["pieces"], surfaces, strict=True)]
+
+    def symbols_begin_word(self) -> tuple[bool, ...]:
+        """True for pieces that begin with a space, and for symbols that are no pieces of words."""
+        return tuple(
+            symbol.startswith(SPACE) or self._is_whole(number) for number, symbol in enumerate(self.symbols)
+        )
+
     def to_bytes(self) -> bytes:
         """The library's model file."""
         return self._proto
+
+    def _is_whole(self, number: int) -> bool:
+        """True for padding, unknown, start, end and the reserved symbols."""
+        if self._processor.is_control(number) or self._processor.is_unknown(number):
+            return True
+        # The library does not say which symbols are reserved, but gives them the score 0. Pieces
+        # have a logarithm below that or minus their rank, which for the first merge is -0.
+        score: float = self._processor.get_score(number)
+        return self._bytes[number] is None and score == 0 and math.copysign(1, score) > 0
 
 
 class _Watched:

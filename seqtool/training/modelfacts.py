@@ -12,8 +12,9 @@ from torch import Tensor
 
 from seqtool.errors import ModelError
 from seqtool.files import digest, read_json, storage_errors
+from seqtool.text.codec import codec_of
 from seqtool.text.vocabulary import Vocabulary
-from seqtool.training.modelfolder import CONFIG, find_model_folder, load_model_folder
+from seqtool.training.modelfolder import CONFIG, ModelFolder, find_model_folder, load_model_folder
 
 TAGS = "tags.txt"
 RUN_MANIFEST = "manifest.json"
@@ -52,7 +53,7 @@ def describe_model(path: Path) -> ModelFacts:
     """
     content = load_model_folder(path)
     folder = find_model_folder(path)
-    vocabularies = model_vocabularies(content.texts)
+    vocabularies = model_vocabularies(content)
     tags = vocabularies.get(TAGS)
     parts = _parts(content.tensors)
     sizes = {file.name: file.stat().st_size for file in sorted(folder.iterdir())}
@@ -76,16 +77,22 @@ def describe_model(path: Path) -> ModelFacts:
 
 def read_model_vocabularies(path: Path) -> dict[str, Vocabulary]:
     """The vocabularies of a model folder, by file name; errors as `describe_model`."""
-    return model_vocabularies(load_model_folder(path).texts)
+    return model_vocabularies(load_model_folder(path))
 
 
-def model_vocabularies(texts: Mapping[str, str]) -> dict[str, Vocabulary]:
-    """Those of the texts of a model folder that are vocabularies: the files in `.txt`."""
-    return {
+def model_vocabularies(content: ModelFolder) -> dict[str, Vocabulary]:
+    """The files of a model folder that are vocabularies, of any kind, by name.
+
+    Raises:
+        ModelError: one of them is damaged.
+    """
+    lists = {
         name: Vocabulary.from_text(text, name)
-        for name, text in sorted(texts.items())
+        for name, text in sorted(content.texts.items())
         if name.endswith(".txt")
     }
+    codecs = {name: codec_of(raw, name) for name, raw in sorted(content.codecs.items())}
+    return lists | {name: Vocabulary(codec.symbols) for name, codec in codecs.items()}
 
 
 def _parts(tensors: Mapping[str, Tensor]) -> dict[str, int]:

@@ -3,6 +3,7 @@
     config.json         format, seqtool version, task, and what the wing needs to build the model
     model.safetensors   the weights
     *.txt, ...          vocabulary files, UTF-8
+    *.vocabulary        vocabularies as `vocab build` writes them
     README.md           the model card; may be edited freely
     manifest.json       size and SHA-256 of every file above, written last
 
@@ -19,6 +20,7 @@ import shutil
 import stat
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from torch import Tensor
@@ -28,7 +30,8 @@ from seqtool.files import digest, read_json, safe_name, storage_errors, sync_fol
 from seqtool.training.tensorfile import read_tensors, write_tensors
 
 FORMAT = 1
-TEXT_LIMIT = 256 * 1024 * 1024  # bytes; a larger vocabulary file is not one of ours
+CODEC = ".vocabulary"  # how the names of codecs end
+SIZE_LIMIT = 256 * 1024 * 1024  # bytes; a larger vocabulary file is not one of ours
 CONFIG, WEIGHTS, CARD, MANIFEST = "config.json", "model.safetensors", "README.md", "manifest.json"
 
 
@@ -39,6 +42,7 @@ class ModelFolder(NamedTuple):
     config: dict[str, Any]
     tensors: dict[str, Tensor]
     texts: dict[str, str]  # by file name
+    codecs: dict[str, bytes]  # by file name
 
 
 def save_model_folder(
@@ -49,6 +53,7 @@ def save_model_folder(
     tensors: Mapping[str, Tensor],
     texts: Mapping[str, str],
     card: str,
+    codecs: Mapping[str, bytes] = MappingProxyType({}),
 ) -> None:
     """Write a model folder, or replace the one at `path`; a crash leaves the old or the new one.
 
@@ -59,6 +64,7 @@ def save_model_folder(
         tensors: Weights, as `tensorfile.model_tensors` gives them.
         texts: Vocabulary files: plain file name to content.
         card: Markdown for README.md.
+        codecs: Vocabularies as `vocab build` writes them: file names in `.vocabulary` to content.
 
     Raises:
         StorageError: the disk is full, ...; the folder that was at `path` is as it was.
@@ -71,7 +77,8 @@ def save_model_folder(
             shutil.rmtree(leftover, ignore_errors=True)
         try:
             new.mkdir()
-            _write_files(new, task, config, tensors, texts, card)
+            files = {name: text.encode("utf-8") for name, text in texts.items()} | dict(codecs)
+            _write_files(new, task, config, tensors, files, card)
             if path.exists():
                 path.rename(old)
             new.rename(path)
@@ -100,9 +107,11 @@ def load_model_folder(path: Path, *, task: str | tuple[str, ...] | None = None) 
         if required not in sizes:
             raise ModelError(f"{folder / MANIFEST}: damaged: {required} is not listed")
     config = _read_config(_checked(folder, CONFIG, sizes), task)
-    texts = {name: _read_text(_checked(folder, name, sizes)) for name in sizes if name not in _FIXED}
+    others = {name: _read_limited(_checked(folder, name, sizes)) for name in sizes if name not in _FIXED}
     tensors = read_tensors(_checked(folder, WEIGHTS, sizes))
-    return ModelFolder(config["task"], config["config"], tensors, texts)
+    codecs = {name: raw for name, raw in others.items() if name.endswith(CODEC)}
+    texts = {name: _text(raw, folder / name) for name, raw in others.items() if name not in codecs}
+    return ModelFolder(config["task"], config["config"], tensors, texts, codecs)
 
 
 def verify_model_folder(path: Path) -> list[str]:
@@ -151,14 +160,14 @@ def _write_files(
     task: str,
     config: dict[str, Any],
     tensors: Mapping[str, Tensor],
-    texts: Mapping[str, str],
+    others: Mapping[str, bytes],
     card: str,
 ) -> None:
     write_json(folder / CONFIG, {"format": FORMAT, "seqtool": _version(), "task": task, "config": config})
     write_tensors(folder / WEIGHTS, tensors)
-    for name, text in texts.items():
+    for name, content in others.items():
         assert name not in (*_FIXED, MANIFEST), f"{name} is the name of another file of the model folder"
-        write_durably(folder / safe_name(name), text.encode("utf-8"))
+        write_durably(folder / safe_name(name), content)
     write_durably(folder / CARD, card.encode("utf-8"))
     files = {
         file.name: {"size": file.stat().st_size, "sha256": digest(file)} for file in sorted(folder.iterdir())
@@ -244,11 +253,14 @@ def _read_config(path: Path, task: str | tuple[str, ...] | None) -> dict[str, An
     return config
 
 
-def _read_text(path: Path) -> str:
+def _read_limited(path: Path) -> bytes:
     with storage_errors(path):
-        if path.stat().st_size > TEXT_LIMIT:
-            raise ModelError(f"{path}: larger than {TEXT_LIMIT} bytes; not a file of seqtool's")
-        raw = path.read_bytes()
+        if path.stat().st_size > SIZE_LIMIT:
+            raise ModelError(f"{path}: larger than {SIZE_LIMIT} bytes; not a file of seqtool's")
+        return path.read_bytes()
+
+
+def _text(raw: bytes, path: Path) -> str:
     try:
         return raw.decode("utf-8")
     except UnicodeDecodeError as error:

@@ -14,7 +14,7 @@ from seqtool.settings import read_toml, validate
 from seqtool.tagging.data import load_training_data
 from seqtool.tagging.encoding import encode
 from seqtool.tagging.settings import TaggerSettings
-from seqtool.tagging.train import BIASES, Evaluator, TrainingBatches
+from seqtool.tagging.train import BIASES, MOVES, Evaluator, TrainingBatches, biases_of
 from seqtool.text import tagscheme
 from seqtool.text.tagscheme import Scheme
 from tests.tagging.tiny_tagger import (
@@ -162,16 +162,48 @@ def test_the_model_folder_of_a_run_is_the_model_of_the_run(tmp_path: Path) -> No
 # --- entity bias ---
 
 
-def test_the_best_of_the_biases_is_taken_and_between_equals_the_smallest() -> None:
+def test_the_search_for_biases_climbs_from_the_best_common_one_type_by_type() -> None:
     model = untrained()
     sentences = tiny_data().train
+
+    def f1(biases: dict[str, float]) -> float:
+        return Evaluator(model, sentences, biases)()["f1"]
+
+    common = max(BIASES, key=lambda bias: (f1(dict.fromkeys(model.types, bias)), -bias))
+    expected = dict.fromkeys(model.types, common)
+    for kind in model.types:
+        moves = [expected, *({**expected, kind: expected[kind] + move} for move in MOVES)]
+        expected = max(moves, key=f1)  # the first of equals: no move
     auto = Evaluator(model, sentences, "auto")()
-    each = {bias: Evaluator(model, sentences, bias)() for bias in BIASES}
-    best = max(metrics["f1"] for metrics in each.values())
-    assert auto["f1"] == best
-    assert abs(auto["entity_bias"]) == min(abs(b) for b, metrics in each.items() if metrics["f1"] == best)
-    assert 0.0 in BIASES
-    assert all(metrics["entity_bias"] == bias for bias, metrics in each.items())
+    assert biases_of(auto) == expected
+    assert auto["f1"] == f1(expected)
+    assert BIASES[0] == 0.0
+    assert len(model.types) > 1
+
+
+def test_a_number_is_the_bias_of_every_type_and_a_table_is_filled_up_with_zeros() -> None:
+    model = untrained()
+    first, *others = model.types
+    assert biases_of(Evaluator(model, tiny_data().train, 1.5)()) == dict.fromkeys(model.types, 1.5)
+    assert biases_of(Evaluator(model, tiny_data().train, {first: 2.0})()) == {
+        first: 2.0,
+        **dict.fromkeys(others, 0.0),
+    }
+
+
+def test_a_bias_for_a_type_that_is_not_there_is_refused_with_the_nearest_name() -> None:
+    model = untrained()
+    with pytest.raises(SettingsError, match=f"no such entity type.*did you mean '{model.types[0]}'"):
+        Evaluator(model, tiny_data().train, {model.types[0] + "s": 1.0})
+
+
+def test_a_bias_moves_the_entities_of_its_own_type_only() -> None:
+    model = untrained()
+    first = model.types[0]
+    names = model.vocabularies.tags.symbols
+    change = model.biased(torch.zeros(1, 1, len(names)), {first: 2.0})[0, 0]
+    expected = [2.0 if tag[0] in "BS" and tag[2:] == first else 0.0 for tag in names]
+    assert change.tolist() == expected
 
 
 def test_each_evaluation_sees_the_weights_of_its_time() -> None:
@@ -192,18 +224,18 @@ def test_where_no_bias_changes_a_tag_none_is_taken() -> None:
         model.network.output.weight.mul_(1000)
     found = [Evaluator(model, tiny_data().train, bias)()["f1"] for bias in BIASES]
     assert len(set(found)) == 1
-    assert Evaluator(model, tiny_data().train, "auto")()["entity_bias"] == 0.0
+    assert set(biases_of(Evaluator(model, tiny_data().train, "auto")()).values()) == {0.0}
 
 
 def test_a_perfect_model_needs_no_bias(tmp_path: Path) -> None:
     run = train_tiny(tmp_path, training=LEARN)
-    assert run.result.metrics["entity_bias"] == 0.0
-    assert run.model.description.entity_bias == 0.0
+    assert set(biases_of(run.result.metrics).values()) == {0.0}
+    assert set(run.model.description.entity_bias.values()) == {0.0}
 
 
 def test_a_bias_of_the_recipe_is_used_and_stored(tmp_path: Path) -> None:
     run = train_tiny(tmp_path, decoding={"entity_bias": 50.0})
-    assert run.model.description.entity_bias == 50.0
+    assert set(run.model.description.entity_bias.values()) == {50.0}
     assert all(tag != "O" for tags in run.model.tag(tokens_of()) for tag in tags)
 
 
@@ -338,7 +370,9 @@ def test_metrics_are_logged_as_json_with_the_bias(tmp_path: Path) -> None:
     events = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     metrics = [event["metrics"] for event in events if event["event"] == "evaluation"]
     assert len(metrics) == 3
-    assert metrics[0].keys() == {"precision", "recall", "f1", "accuracy", "entity_bias"}
+    names = {name for name in metrics[0] if not name.startswith("entity_bias.")}
+    assert names == {"precision", "recall", "f1", "accuracy"}
+    assert len(metrics[0]) > len(names)
 
 
 def test_settings_can_be_validated_from_what_a_run_stored(tmp_path: Path) -> None:

@@ -200,11 +200,11 @@ def double(model: TaggerModel) -> TaggerModel:
 
 
 def with_bias(model: TaggerModel, bias: float) -> TaggerModel:
-    """The same network under another entity bias."""
+    """The same network under another entity bias, one for all types."""
     return TaggerModel(
         model.network,
         model.vocabularies,
-        replace(model.description, entity_bias=bias),
+        replace(model.description, entity_bias=dict.fromkeys(model.types, bias)),
         training_entities=model.training_entities,
         device=model.device,
         precision=model.precision,

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 State = tuple[Tensor, ...]  # each [B, H]; the first is the output of the step
 Fused = Callable[[Tensor, State], tuple[Tensor, State]]  # [B, T, I], State -> [B, T, H], State
+Stepper = Callable[[Tensor, State], State]  # [B, P], State -> State
 
 
 class Cell(nn.Module, ABC):
@@ -35,6 +36,10 @@ class Cell(nn.Module, ABC):
     @abstractmethod
     def step(self, projected: Tensor, state: State) -> State:
         """One step: [B, P] and a state to the next state, whose first part is the output [B, H]."""
+
+    def stepper(self) -> Stepper:
+        """`step` for one pass over time, with whatever a pass can prepare or postpone; `step` itself here."""
+        return self.step
 
     @abstractmethod
     def fused(self) -> Fused | None:

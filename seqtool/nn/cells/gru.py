@@ -6,8 +6,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from seqtool.nn.cells.cell import Cell, Fused, State
+from seqtool.nn.cells.cell import Cell, Fused, State, Stepper
 from seqtool.nn.cells.lstm import initialise, weights_of
+from seqtool.nn.deferred import DeferredLinear
 
 
 class GRUCell(Cell):
@@ -35,15 +36,20 @@ class GRUCell(Cell):
 
     def step(self, projected: Tensor, state: State) -> State:
         """[B, 3H], (h,) -> (h,)."""
-        (hidden,) = state
         weights = weights_of(self.kernel)
-        recurrent = functional.linear(hidden, weights.recurrent, weights.recurrent_bias)
-        reset, update, candidate = projected.chunk(3, 1)
-        reset_h, update_h, candidate_h = recurrent.chunk(3, 1)
-        reset = torch.sigmoid(reset + reset_h)
-        update = torch.sigmoid(update + update_h)
-        candidate = torch.tanh(candidate + reset * candidate_h)
-        return (candidate + update * (hidden - candidate),)
+        recurrent = functional.linear(state[0], weights.recurrent, weights.recurrent_bias)
+        return (_transition(projected, recurrent, state[0]),)
+
+    def stepper(self) -> Stepper:
+        """`step`, with the weight gradient of the recurrent product left to the end of the pass."""
+        weights = weights_of(self.kernel)
+        recurrent = DeferredLinear(weights.recurrent)
+
+        def step(projected: Tensor, state: State) -> State:
+            (hidden,) = state
+            return (_transition(projected, recurrent(hidden) + weights.recurrent_bias, hidden),)
+
+        return step
 
     def fused(self) -> Fused | None:
         """torch's GRU kernel."""
@@ -53,3 +59,13 @@ class GRUCell(Cell):
             return outputs, (hidden[0],)
 
         return run
+
+
+def _transition(projected: Tensor, recurrent: Tensor, hidden: Tensor) -> Tensor:
+    """Input half and recurrent half of the gates, [B, 3H] each, and a state [B, H] to the next state."""
+    reset, update, candidate = projected.chunk(3, 1)
+    reset_h, update_h, candidate_h = recurrent.chunk(3, 1)
+    reset = torch.sigmoid(reset + reset_h)
+    update = torch.sigmoid(update + update_h)
+    candidate = torch.tanh(candidate + reset * candidate_h)
+    return candidate + update * (hidden - candidate)

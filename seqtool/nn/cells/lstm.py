@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from seqtool.nn.cells.cell import Cell, Fused, State
+from seqtool.nn.cells.cell import Cell, Fused, State, Stepper
+from seqtool.nn.deferred import DeferredLinear
 
 
 class LSTMCell(Cell):
@@ -43,11 +44,17 @@ class LSTMCell(Cell):
 
     def step(self, projected: Tensor, state: State) -> State:
         """[B, 4H], (h, c) -> (h, c)."""
-        hidden, memory = state
-        gates = projected + functional.linear(hidden, weights_of(self.kernel).recurrent)
-        input_gate, forget_gate, candidate, output_gate = gates.chunk(4, 1)
-        memory = torch.sigmoid(forget_gate) * memory + torch.sigmoid(input_gate) * torch.tanh(candidate)
-        return torch.sigmoid(output_gate) * torch.tanh(memory), memory
+        recurrent = functional.linear(state[0], weights_of(self.kernel).recurrent)
+        return _transition(projected + recurrent, state[1])
+
+    def stepper(self) -> Stepper:
+        """`step`, with the weight gradient of the recurrent product left to the end of the pass."""
+        recurrent = DeferredLinear(weights_of(self.kernel).recurrent)
+
+        def step(projected: Tensor, state: State) -> State:
+            return _transition(projected + recurrent(state[0]), state[1])
+
+        return step
 
     def fused(self) -> Fused | None:
         """torch's LSTM kernel."""
@@ -58,6 +65,13 @@ class LSTMCell(Cell):
             return outputs, (hidden[0], memory[0])
 
         return run
+
+
+def _transition(gates: Tensor, memory: Tensor) -> State:
+    """Gates before their functions [B, 4H] and cell state [B, H] to hidden and cell state."""
+    input_gate, forget_gate, candidate, output_gate = gates.chunk(4, 1)
+    memory = torch.sigmoid(forget_gate) * memory + torch.sigmoid(input_gate) * torch.tanh(candidate)
+    return torch.sigmoid(output_gate) * torch.tanh(memory), memory
 
 
 class Weights(NamedTuple):

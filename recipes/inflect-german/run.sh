@@ -1,0 +1,9 @@
+#!/bin/sh
+# German inflection (SIGMORPHON 2018), a lemma and its features a line: check, train, use, evaluate. Further arguments go to the training.
+set -eu
+recipe=$(dirname "$0")/recipe.toml
+
+seqtool train translate "$recipe" --dry-run "$@"
+model=$(seqtool train translate "$recipe" "$@")
+printf 'auswandern\tV;IND;PRS;2;PL\n' | seqtool translate -m "$model" --beam 5
+seqtool evaluate -m "$model"

@@ -1,0 +1,91 @@
+"""Linear maps inside a time loop whose weight gradients are one product after the loop.
+
+Autograd adds a full weight-sized gradient at every step. The gradient of a shared weight is
+the sum over steps of outer products, which is a single product of all steps' inputs and
+output gradients laid end to end; so the steps only note theirs, and the product is made once,
+when the last of them has been through the backward pass.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd import Function
+from torch.nn import functional
+
+
+class DeferredLinear:
+    """`x -> x W^T` for one forward pass; make a new one for each.
+
+    Under autocast the weight is converted once, here, and the result comes back in the type
+    of the input, so that what stands between two products keeps its precision.
+
+    Args:
+        weight: [O, I].
+    """
+
+    def __init__(self, weight: Tensor) -> None:
+        self.weight = weight.detach()
+        if torch.is_autocast_enabled(weight.device.type):
+            self.weight = self.weight.to(torch.get_autocast_dtype(weight.device.type))
+        self._steps: list[tuple[Tensor, Tensor]] = []  # input and output gradient of each call
+        self._anchor: Tensor | None = None
+        if torch.is_grad_enabled() and weight.requires_grad:
+            self._anchor = _Anchor.apply(weight, self._steps)  # type: ignore[no-untyped-call]
+
+    def __call__(self, inputs: Tensor) -> Tensor:
+        """[..., I] to [..., O]."""
+        if self._anchor is None:
+            return _product(inputs, self.weight)
+        result: Tensor = _Step.apply(inputs, self._anchor, self.weight, self._steps)  # type: ignore[no-untyped-call]
+        return result
+
+
+class _Anchor(Function):
+    """Stands before all steps in the graph, so its backward pass comes after all of theirs."""
+
+    @staticmethod
+    def forward(ctx: Any, weight: Tensor, steps: list[tuple[Tensor, Tensor]]) -> Tensor:
+        ctx.steps, ctx.dtype = steps, weight.dtype
+        return weight.new_zeros(())
+
+    @staticmethod
+    def backward(ctx: Any, _: Tensor) -> tuple[Tensor | None, None]:
+        if not ctx.steps:
+            return None, None
+        inputs = torch.cat([each.flatten(0, -2) for each, _ in ctx.steps])
+        gradients = torch.cat([each.flatten(0, -2) for _, each in ctx.steps])
+        ctx.steps.clear()
+        return (gradients.t() @ inputs).to(ctx.dtype), None
+
+
+class _Step(Function):
+    """One product; its backward pass notes what the weight gradient needs."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, inputs: Tensor, anchor: Tensor, weight: Tensor, steps: list[tuple[Tensor, Tensor]]
+    ) -> Tensor:
+        converted = inputs.to(weight.dtype)
+        ctx.save_for_backward(converted)
+        ctx.weight, ctx.steps = weight, steps
+        return _product(converted, weight).to(inputs.dtype)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None, None]:
+        (inputs,) = ctx.saved_tensors
+        converted = gradient.to(ctx.weight.dtype)
+        ctx.steps.append((inputs, converted))
+        return (converted @ ctx.weight).to(gradient.dtype), gradient.new_zeros(()), None, None
+
+
+def _product(inputs: Tensor, weight: Tensor) -> Tensor:
+    with torch.autocast(inputs.device.type, enabled=False):
+        return functional.linear(inputs.to(weight.dtype), weight).to(inputs.dtype)
+
+
+def at_least_float32(values: Tensor) -> Tensor:
+    """Values of a half precision as float32; others as they are."""
+    return values.to(torch.promote_types(values.dtype, torch.float32))

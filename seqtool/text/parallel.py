@@ -1,0 +1,208 @@
+"""Sentence pairs from line-aligned files, tab-separated columns and JSON lines, one at a time.
+
+    Ada lives in Paris.      |  Ada lebt in Paris.                     two files, or two columns
+    {"source": "gehen", "target": "ging", "features": ["V", "PST"]}
+    {"translation": {"en": "Ada lives.", "de": "Ada lebt."}}            where languages are given
+
+Text stays as it is, spaces around it included, and a side may be empty: what to do with such
+pairs is for those who read them.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from itertools import zip_longest
+from pathlib import Path
+from typing import Any
+
+from seqtool.errors import DataError
+from seqtool.text.lines import lines_of
+
+FEATURES = "features"  # key of JSON lines, and name of a column
+IGNORED = "-"  # name of a column that is not read
+
+
+@dataclass(frozen=True, slots=True)
+class SentencePair:
+    """A sentence and its translation, with the symbols that are read with the source.
+
+    `target` is None where only the source is known. `file` and `line` (from 1) say where the
+    pair stands; of two files that of the source.
+    """
+
+    source: str
+    target: str | None = None
+    features: tuple[str, ...] = ()
+    file: str = ""
+    line: int = 0
+
+    @property
+    def place(self) -> str:
+        """`file:line`, for messages."""
+        return f"{self.file}:{self.line}"
+
+    @property
+    def has_empty_side(self) -> bool:
+        """True if the source or a known target is blank."""
+        return not self.source.strip(" \t") or (self.target is not None and not self.target.strip(" \t"))
+
+
+def read_aligned(source: str | Path, target: str | Path) -> Iterator[SentencePair]:
+    """The pairs of two files of which line n of one translates line n of the other.
+
+    Raises:
+        UsageError, StorageError, DataError: as `lines_of`.
+        DataError: at the end, if the files have different numbers of lines.
+    """
+    with closing(lines_of(source)) as sources, closing(lines_of(target)) as targets:
+        lengths = [0, 0]
+        for left, right in zip_longest(sources, targets):
+            lengths[0] += left is not None
+            lengths[1] += right is not None
+            if left is not None and right is not None:
+                yield SentencePair(left, right, file=str(source), line=lengths[0])
+    if lengths[0] != lengths[1]:
+        raise DataError(
+            f"{source}: {lengths[0]} lines, but {target}: {lengths[1]}; expected as many, "
+            "line n of one for line n of the other"
+        )
+
+
+def read_pair_columns(
+    path: str | Path, columns: Sequence[str] = ("source", "target"), feature_separator: str = ";"
+) -> Iterator[SentencePair]:
+    """The pairs of a file of columns between tabs; a blank line is a pair with two empty sides.
+
+    Args:
+        path: Also compressed, with a name in `.gz`.
+        columns: What each column is: source, target, features, or `-` for one that is not read.
+        feature_separator: What stands between two features.
+
+    Raises:
+        UsageError, StorageError, DataError: as `lines_of`.
+        DataError: with file and line: another number of columns, an empty feature.
+    """
+    with closing(lines_of(path)) as lines:
+        for number, line in enumerate(lines, 1):
+            yield _from_cells(line, columns, feature_separator, str(path), number)
+
+
+def read_pair_objects(path: str | Path, languages: tuple[str, str] | None = None) -> Iterator[SentencePair]:
+    """The pairs of a file of JSON objects; blank lines are skipped.
+
+    Args:
+        path: Also compressed, with a name in `.gz`.
+        languages: Keys of source and target where they are not called so. They may stand in an
+            object below the key `translation`, as data sets of the hub have them.
+
+    Raises:
+        UsageError, StorageError, DataError: as `lines_of`.
+        DataError: with file and line: not a JSON object, no source, a side that is not text.
+    """
+    keys = languages or ("source", "target")
+    with closing(lines_of(path)) as lines:
+        for number, line in enumerate(lines, 1):
+            if line.strip(" \t"):
+                yield _from_object(line, keys, str(path), number)
+
+
+def parse_source(
+    line: str, columns: Sequence[str], feature_separator: str, *, file: str = "", number: int = 0
+) -> SentencePair:
+    """A line to be translated: the source alone or, where the columns have features, with these.
+
+    Without a column of features the whole line is the source, tabs included. With one, source and
+    features stand between tabs in the order of the columns; the features may be left out.
+
+    Args:
+        line: Without its end.
+        columns: As in `read_pair_columns`.
+        feature_separator: What stands between two features.
+        file: What the input is called in messages.
+        number: Of the line.
+
+    Raises:
+        DataError: more columns than these, or an empty feature.
+
+    >>> parse_source("gehen\\tV;PST", ["source", "target", "features"], ";").features
+    ('V', 'PST')
+    """
+    names = [name for name in columns if name in ("source", FEATURES)]
+    if FEATURES not in names or "\t" not in line:
+        return SentencePair(line, file=file, line=number)
+    return _from_cells(line, names, feature_separator, file, number)
+
+
+def check_text(value: Any, key: str, place: str) -> str:
+    """A value of JSON or of a table, if it can be one line of text; `place` heads the message.
+
+    Raises:
+        DataError: not text, or with a line end, a NUL or half of a surrogate pair in it.
+    """
+    if not isinstance(value, str):
+        raise DataError(f"{place}: {key!r} is {value!r}; expected text")
+    if "\n" in value or "\0" in value:
+        raise DataError(f"{place}: a line end or a NUL in {key!r}; expected one line of text")
+    if any("\ud800" <= character <= "\udfff" for character in value):
+        raise DataError(f"{place}: half of a surrogate pair in {key!r}; expected text")
+    return value
+
+
+def check_features(values: Any, key: str, place: str) -> tuple[str, ...]:
+    """Features without the spaces around them; `place` heads the message.
+
+    Raises:
+        DataError: not a list of texts, or an empty one among them.
+    """
+    if not isinstance(values, list):
+        raise DataError(f"{place}: {key!r} is {values!r}; expected a list of texts")
+    features = tuple(check_text(value, key, place).strip(" ") for value in values)
+    if not all(features):
+        raise DataError(f"{place}: an empty feature in {values}; expected text between the separators")
+    return features
+
+
+def _from_cells(line: str, columns: Sequence[str], separator: str, file: str, number: int) -> SentencePair:
+    if not line.strip(" \t"):
+        return SentencePair("", "" if "target" in columns else None, file=file, line=number)
+    place = f"{file}:{number}"
+    cells = line.split("\t")
+    if len(cells) != len(columns):
+        raise DataError(
+            f"{place}: {len(cells)} column{'s' * (len(cells) != 1)}, expected {len(columns)}; "
+            f"check that a tab stands between {', '.join(columns)}"
+        )
+    named = {name: cell for name, cell in zip(columns, cells, strict=True) if name != IGNORED}
+    features = named.get(FEATURES, "").strip(" ")
+    return SentencePair(
+        named["source"],
+        named.get("target"),
+        check_features(features.split(separator) if features else [], FEATURES, place),
+        file=file,
+        line=number,
+    )
+
+
+def _from_object(line: str, keys: tuple[str, str], file: str, number: int) -> SentencePair:
+    place = f"{file}:{number}"
+    try:
+        value = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{place}: not JSON: {error}; expected one object a line") from error
+    if not isinstance(value, dict):
+        raise DataError(f"{place}: not a JSON object; expected one object a line")
+    source, target = keys
+    texts = value.get("translation", value)
+    if not isinstance(texts, dict) or source not in texts:
+        found = texts if isinstance(texts, dict) else value
+        raise DataError(f"{place}: no {source!r} among {', '.join(map(repr, found))}; expected a pair")
+    return SentencePair(
+        check_text(texts[source], source, place),
+        check_text(texts[target], target, place) if target in texts else None,
+        check_features(value.get(FEATURES, []), FEATURES, place),
+        file=file,
+        line=number,
+    )

@@ -1,0 +1,1 @@
+"""Translators: recurrent encoder-decoders with attention, coverage and copying."""

@@ -1,0 +1,228 @@
+"""Files of sentence pairs to parts, with every fact worth reporting."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from seqtool.errors import DataError, UsageError
+from seqtool.files import digest
+from seqtool.text import hub, parallel
+from seqtool.text.parallel import SentencePair
+from seqtool.training import datafiles
+from seqtool.training.datafiles import PartName
+from seqtool.translation.settings import DataSettings, Files, TranslatorSettings
+
+
+@dataclass(frozen=True)
+class Part:
+    """One part of a data set; every pair has a target."""
+
+    name: str  # train, dev or test
+    pairs: tuple[SentencePair, ...]
+    source: str
+    digest: str  # SHA-256 of each file; the pinned revision for a hub id
+    dropped: int = 0  # pairs with an empty side that were left out
+
+    @property
+    def size(self) -> int:
+        """Number of sentence pairs."""
+        return len(self.pairs)
+
+
+@dataclass(frozen=True)
+class TranslationData:
+    """The parts of a data set."""
+
+    parts: dict[str, Part]
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def train(self) -> tuple[SentencePair, ...]:
+        """Pairs of the training part."""
+        return self.parts["train"].pairs
+
+    @property
+    def dev(self) -> tuple[SentencePair, ...]:
+        """Pairs of the development part."""
+        return self.parts["dev"].pairs
+
+    def fingerprint(self) -> dict[str, str]:
+        """Digest of each part, for the manifest and for `--resume`."""
+        return {name: part.digest for name, part in self.parts.items()}
+
+    def describe(self) -> list[str]:
+        """One line a part, for people; words are what stands between spaces."""
+        lines = []
+        for part in self.parts.values():
+            source = sum(len(pair.source.split()) for pair in part.pairs)
+            target = sum(len((pair.target or "").split()) for pair in part.pairs)
+            lines.append(
+                f"{part.name}: {len(part.pairs)} sentence pairs, {source} source words, "
+                f"{target} target words, {part.source}"
+            )
+        return lines
+
+
+def locate(data: DataSettings, folder: Path) -> DataSettings:
+    """Data settings with absolute paths, found as for every task."""
+    return datafiles.locate(data, folder)
+
+
+def load_training_data(settings: TranslatorSettings) -> TranslationData:
+    """Train and dev (held out of train when there is none), without pairs that have an empty side.
+
+    Raises:
+        UsageError: a file is missing, or the recipe's data cannot be had here.
+        DataError: a file is not what it should be, with file and line.
+    """
+    train = read_part(settings.data, "train")
+    warnings = list(_dropped(train))
+    if settings.data.dev is not None or settings.data.train is None:
+        dev = read_part(settings.data, "dev")
+        warnings += _dropped(dev)
+    else:
+        train, dev = hold_out(train)
+        warnings.append(f"no dev file: the last {len(dev.pairs)} of the training pairs are held out for it")
+    return TranslationData({"train": train, "dev": dev}, tuple(warnings))
+
+
+def load_part(settings: TranslatorSettings, name: PartName) -> TranslationData:
+    """One part (test, say) of the recipe's data; errors as `load_training_data`."""
+    data = settings.data
+    if name != "test" and data.train is not None and data.dev is None:
+        train, dev = hold_out(read_part(data, "train"))
+        part = train if name == "train" else dev
+    else:
+        part = read_part(data, name)
+    return TranslationData({name: part}, _dropped(part))
+
+
+def read_part(data: DataSettings, name: PartName) -> Part:
+    """One part as it stands in its files or on the hub.
+
+    Raises:
+        UsageError: the recipe names no such part, or a file of it is missing.
+        DataError: it cannot be read, or holds no sentence pair.
+    """
+    files: Files | None = getattr(data, name)
+    if files is not None:
+        return read_files([Path(file) for file in ([files] if isinstance(files, str) else files)], data, name)
+    if data.hub is not None and data.train is None:
+        source = f"hub {data.hub.id}"
+        pairs, dropped = _usable(hub.read_pair_hub(data.hub, name), data, source)
+        return Part(name, pairs, source, f"revision {data.hub.revision}", dropped)
+    raise datafiles.missing_part(data, name)
+
+
+def read_files(paths: Sequence[Path], data: DataSettings, name: str) -> Part:
+    """Sentence pairs of some files as a part.
+
+    Args:
+        paths: Source and target line by line, or one file: JSON lines where its name ends in
+            `.jsonl`, otherwise the columns of the settings. All also compressed, in `.gz`.
+        data: What the columns are, and what to do with empty sides.
+        name: Of the part.
+
+    Raises:
+        UsageError: a file is missing, or there are more than two.
+        DataError: with file and line: not pairs, a pair without target, an empty side.
+    """
+    source = " and ".join(map(str, paths))
+    pairs, dropped = _usable(_read(paths, data), data, source, target_file=str(paths[-1]))
+    return Part(name, pairs, source, " ".join(map(digest, paths)), dropped)
+
+
+def hold_out(train: Part) -> tuple[Part, Part]:
+    """Train without its last tenth, and that tenth as dev.
+
+    Raises:
+        DataError: fewer than two pairs.
+    """
+    kept, held = datafiles.hold_out(train.pairs, train.source, "sentence pair")
+    return replace(train, pairs=kept), replace(train, name="dev", pairs=held)
+
+
+def filter_lengths(
+    pairs: Sequence[SentencePair],
+    source_lengths: Sequence[int],
+    target_lengths: Sequence[int],
+    data: DataSettings,
+) -> tuple[list[int], tuple[str, ...]]:
+    """The training pairs that are neither too long nor too uneven, and what was left out.
+
+    Args:
+        pairs: The training pairs.
+        source_lengths: Symbols of each source, without start and end.
+        target_lengths: The same for the targets.
+        data: Its `max_length` and `max_ratio`. A pair that breaks both counts as too long.
+
+    Returns:
+        Positions of the pairs to keep, ascending; warnings.
+
+    Raises:
+        DataError: none is left.
+    """
+    kept, long, uneven = [], 0, 0
+    for position, (_, *lengths) in enumerate(zip(pairs, source_lengths, target_lengths, strict=True)):
+        if max(lengths) > data.max_length:
+            long += 1
+        elif data.max_ratio and max(lengths) > data.max_ratio * min(lengths):
+            uneven += 1
+        else:
+            kept.append(position)
+    if not kept:
+        source = pairs[0].file if pairs else "train"
+        raise DataError(f"{source}: no training pair of at most {data.max_length} symbols a side is left")
+    warnings = []
+    if long:
+        warnings.append(f"{long} training pairs with more than {data.max_length} symbols on a side left out")
+    if uneven:
+        ratio = f"{data.max_ratio:g}"
+        warnings.append(f"{uneven} training pairs with one side more than {ratio} times the other left out")
+    return kept, tuple(warnings)
+
+
+def _read(paths: Sequence[Path], data: DataSettings) -> Iterator[SentencePair]:
+    if len(paths) == 2:
+        return parallel.read_aligned(*paths)
+    if len(paths) != 1:
+        raise UsageError(f"{len(paths)} files of sentence pairs; expected source and target, or one of both")
+    if paths[0].name.removesuffix(".gz").endswith(".jsonl"):
+        return parallel.read_pair_objects(paths[0])
+    return parallel.read_pair_columns(paths[0], data.columns, data.feature_separator)
+
+
+def _usable(
+    pairs: Iterable[SentencePair], data: DataSettings, source: str, target_file: str | None = None
+) -> tuple[tuple[SentencePair, ...], int]:
+    """The pairs with text on both sides, and how many have an empty one, where that is allowed."""
+    kept, dropped = [], 0
+    for pair in pairs:
+        if pair.target is None:
+            raise DataError(f"{pair.place}: no target; training and evaluation need one")
+        if not pair.has_empty_side:
+            kept.append(pair)
+        elif data.empty == "drop":
+            dropped += 1
+        else:
+            _refuse(pair, target_file or pair.file)
+    if not kept:
+        raise DataError(f"{source}: no sentence pairs in it")
+    return tuple(kept), dropped
+
+
+def _refuse(pair: SentencePair, target_file: str) -> None:
+    blank_source = not pair.source.strip(" \t")
+    side, file = ("source", pair.file) if blank_source else ("target", target_file)
+    raise DataError(
+        f"{file}:{pair.line}: an empty {side}; expected text on both sides (data.empty = 'drop' leaves "
+        "such pairs out)"
+    )
+
+
+def _dropped(part: Part) -> tuple[str, ...]:
+    if not part.dropped:
+        return ()
+    return (f"{part.name}: {part.dropped} pairs with an empty side left out",)

@@ -1,0 +1,30 @@
+"""What a translator's run would take."""
+
+from __future__ import annotations
+
+import torch
+
+from seqtool.training.devices import resolve_device
+from seqtool.training.estimate import Estimate, estimate_updates
+from seqtool.translation.data import TranslationData
+from seqtool.translation.settings import TranslatorSettings
+from seqtool.translation.train import TrainingBatches, build_model, describe_vocabularies, loss_function
+
+
+def estimate_run(settings: TranslatorSettings, data: TranslationData) -> Estimate:
+    """Time a few updates of the run that `settings` describe."""
+    device = resolve_device(settings.device)
+    torch.manual_seed(settings.seed)
+    model = build_model(settings, data, device)
+    found = TrainingBatches(model.vocabularies, data, settings, device)
+    batches = found(0)
+    vocabulary = describe_vocabularies(model.vocabularies)
+    return estimate_updates(
+        model.network,
+        batches,
+        loss_function(model.network, settings),
+        settings.training,
+        device,
+        largest=max(range(len(batches)), key=lambda i: batches[i].source.numel() + batches[i].target.numel()),
+        facts=(*data.describe(), vocabulary, *data.warnings, *found.warnings),
+    )

@@ -1,0 +1,260 @@
+"""The network of a translator: encoder, decoder with attention, copying, readout, projection."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from seqtool.nn.attention import (
+    AdditiveAttention,
+    Attention,
+    DotAttention,
+    GeneralAttention,
+    NoAttention,
+    mean_over_heads,
+    mixed,
+)
+from seqtool.nn.deferred import at_least_float32
+from seqtool.nn.embeddings import uniform_embedding
+from seqtool.nn.losses import Copying, LossSum, projected_cross_entropy
+from seqtool.nn.pointer import NOT_COPYABLE, copy_slots, log_copy_of, merge_copies
+from seqtool.nn.recurrence import BidirectionalStack
+from seqtool.nn.regularization import LockedDropout, drop_words
+from seqtool.translation.decoders import DECODERS, Memory, Sizes, StepOutput, glorot
+from seqtool.translation.encoding import Batch
+from seqtool.translation.settings import ModelSettings
+from seqtool.translation.vocabularies import END, PADDING, UNKNOWN
+
+
+class Source(NamedTuple):
+    """An encoded source, ready for a decoder."""
+
+    memory: Memory
+    start: Tensor  # [B, H], where the decoder starts from
+    symbols: Tensor  # [B, S], extended target ids of what can be copied, else NOT_COPYABLE
+
+
+class Readout(NamedTuple):
+    """Target steps before the projection."""
+
+    features: Tensor  # [B, T, R]
+    weights: Tensor  # [B, T, S], attention, the mean over heads
+    gate: Tensor  # [B, T], logit of writing rather than copying; 0 without copying
+
+
+class Translator(nn.Module):
+    """Encoder and decoder.
+
+    Args:
+        source_symbols: Size of the source vocabulary.
+        target_symbols: Size V of the target vocabulary; the same one where embeddings are shared.
+        settings: The rest.
+    """
+
+    def __init__(self, source_symbols: int, target_symbols: int, settings: ModelSettings) -> None:
+        super().__init__()
+        self.settings = settings
+        width, hidden = settings.embedding, settings.hidden
+        self.target = uniform_embedding(target_symbols, width, PADDING)
+        self.source = self.target
+        if settings.tied != "all":
+            self.source = uniform_embedding(source_symbols, width, PADDING)
+        self.encoder = BidirectionalStack(
+            cell=settings.cell,
+            inputs=width,
+            hidden=hidden,
+            layers=settings.encoder_layers,
+            dropout=settings.dropout,
+            residual=settings.residual,
+        )
+        states = self.encoder.outputs
+        self.encoder_norm = nn.LayerNorm(states) if settings.layer_norm else nn.Identity()
+        self.bridge = None if settings.bridge == "last" else nn.Linear(states, hidden)
+        self.decoder = DECODERS[settings.decoder](_sizes(settings, states), _attention(settings, states))
+        self.readout_norm = nn.LayerNorm(width) if settings.layer_norm else nn.Identity()
+        self.gate_context = glorot(1, states) if settings.copy_source else None
+        self.gate = nn.Linear(hidden_of_output(settings) + width, 1) if settings.copy_source else None
+        self.projection = self.target.weight
+        if settings.tied == "none":
+            self.projection = glorot(target_symbols, width)
+        self.bias = nn.Parameter(torch.zeros(target_symbols))
+        self.embedding_dropout = LockedDropout(settings.embedding_dropout)
+        self.dropout = LockedDropout(settings.dropout)
+
+    def encode(self, source: Tensor, symbols: Tensor) -> Source:
+        """Sources to what decoders read.
+
+        Args:
+            source: Ids [B, S], right-padded with `PADDING`, at least one real one each.
+            symbols: Extended target ids of what can be copied [B, S].
+        """
+        mask = source != PADDING
+        states = self.encoder(self._embedded(self.source, source), mask)
+        start = self._start(states, mask)
+        states = self.dropout(self.encoder_norm(states)) * mask[:, :, None]
+        gate = states.new_empty(0, states.shape[2]) if self.gate_context is None else self.gate_context
+        return Source(self.decoder.memory(states, mask, gate), start, symbols)
+
+    def loss(self, batch: Batch, *, smoothing: float = 0.0, coverage_loss: float = 0.0) -> LossSum:
+        """Summed cross-entropy of the targets, all steps fed the reference.
+
+        Args:
+            batch: With targets.
+            smoothing: Of the labels, in [0, 1).
+            coverage_loss: Weight of sum_t sum_s min(a_ts, c_ts) (See et al. 2017, equation 12).
+        """
+        source = self.encode(batch.source, batch.symbols)
+        readout = self.read(source, batch.inputs)
+        total = self.cross_entropy(readout, source, batch, smoothing)
+        if coverage_loss:
+            total = total + coverage_loss * coverage_overlap(readout.weights, batch.target_mask)
+        return LossSum(total, batch.tokens, "token")
+
+    def read(self, source: Source, inputs: Tensor) -> Readout:
+        """The readout of every step of known inputs [B, T], extended ids."""
+        embedded = self._embedded(self.target, self.known(inputs))
+        state = self.decoder.initial(source.start, source.memory.mask.shape[1])
+        output = self.decoder.run(embedded, source.memory, state)
+        return self.finish(output, embedded, source.memory)
+
+    def finish(self, output: StepOutput, embedded: Tensor, memory: Memory) -> Readout:
+        """What follows the time loop: [B, T, ...] of it and of the embedded inputs."""
+        context = mixed(at_least_float32(output.weights), memory.after)
+        gate = context[..., :0]
+        if self.gate is not None:
+            context, gate = context[..., :-1], context[..., -1:]
+            gate = gate + self.gate(torch.cat([output.hidden, embedded], 2))
+        features = self.decoder.finish(output.hidden, embedded, context)
+        features = self.dropout(self.readout_norm(at_least_float32(features)))
+        weights = mean_over_heads(output.weights, self.decoder.attention.heads)
+        return Readout(features, weights, at_least_float32(gate).sum(2))
+
+    def cross_entropy(self, readout: Readout, source: Source, batch: Batch, smoothing: float) -> Tensor:
+        """Summed over the real target positions."""
+        real = batch.target_mask
+        if self.settings.output == "positions":
+            log_copy = log_copy_of(readout.weights, source.symbols, batch.target)[real]
+            return -log_copy.double().sum().to(log_copy.dtype)
+        copying = None
+        if self.gate is not None:
+            log_copy = log_copy_of(readout.weights, source.symbols, batch.target)[real]
+            writable = (batch.target < len(self.bias))[real]
+            copying = Copying(self.gate_of(readout, source)[real], log_copy, writable)
+        return projected_cross_entropy(
+            readout.features[real],
+            self.projection,
+            self.bias,
+            self.known(batch.target)[real],
+            smoothing=smoothing,
+            copying=copying,
+        )
+
+    def log_probabilities(self, readout: Readout, source: Source, extra: int = 0) -> Tensor:
+        """Log distribution of every step over the extended vocabulary, [B, T, V + extra].
+
+        Args:
+            readout: Of the steps.
+            source: Of these sentences.
+            extra: How many symbols the sources add; those beyond what they have are impossible.
+        """
+        extra = max(extra, int(source.symbols.max()) + 1 - len(self.bias), 0)
+        padding = (0, extra)
+        if self.settings.output == "positions":
+            scores = readout.features.new_full((*readout.features.shape[:2], len(self.bias)), -torch.inf)
+            none = readout.weights.new_zeros(readout.weights.shape[:2])
+            scores = functional.pad(scores, padding, value=-torch.inf)
+            return merge_copies(scores, readout.weights, copy_slots(source.symbols), none)
+        scores = at_least_float32(functional.linear(readout.features, self.projection, self.bias))
+        scores = functional.pad(scores.log_softmax(2), padding, value=-torch.inf)
+        if self.gate is None:
+            return scores
+        gate = self.gate_of(readout, source)
+        scores += functional.logsigmoid(gate)[..., None]
+        leave = functional.logsigmoid(-gate)
+        return merge_copies(scores, readout.weights, copy_slots(source.symbols), leave)
+
+    def gate_of(self, readout: Readout, source: Source) -> Tensor:
+        """Logit of writing rather than copying [B, T]; where nothing can be copied, infinite."""
+        nothing = (source.symbols == NOT_COPYABLE).all(1)
+        return readout.gate.masked_fill(nothing[:, None], torch.inf)
+
+    def known(self, ids: Tensor) -> Tensor:
+        """Extended ids as ids of the vocabulary: what the source alone knows is unknown."""
+        return ids.masked_fill(ids >= len(self.bias), UNKNOWN)
+
+    def embedder(self, sentences: int) -> Callable[[Tensor], Tensor]:
+        """Embeddings of target inputs [B] step by step, under one dropout mask a sentence."""
+        mask = self.embedding_dropout.mask(self.target.weight, sentences, self.target.embedding_dim)
+
+        def embed(ids: Tensor) -> Tensor:
+            vectors: Tensor = self.target(self._words_dropped(self.known(ids)))
+            return vectors if mask is None else vectors * mask
+
+        return embed
+
+    def _embedded(self, embedding: nn.Embedding, ids: Tensor) -> Tensor:
+        vectors: Tensor = self.embedding_dropout(embedding(self._words_dropped(ids)))
+        return vectors
+
+    def _words_dropped(self, ids: Tensor) -> Tensor:
+        probability = self.settings.word_dropout
+        if not self.training or not probability:
+            return ids
+        each = torch.full(ids.shape, probability, device=ids.device).masked_fill_(ids <= END, 0.0)
+        return drop_words(ids, each, UNKNOWN)
+
+    def _start(self, states: Tensor, mask: Tensor) -> Tensor:
+        """[B, S, 2H] to the decoder's first hidden state [B, H]."""
+        if self.settings.bridge == "mean":
+            assert self.bridge is not None
+            mean = states.sum(1) / mask.sum(1, keepdim=True)
+            return torch.tanh(self.bridge(mean))
+        rows = torch.arange(len(states), device=states.device)
+        ahead = states[rows, mask.sum(1) - 1, : self.settings.hidden]
+        back = states[:, 0, self.settings.hidden :]
+        if self.bridge is None:
+            return ahead + back
+        return torch.tanh(self.bridge(torch.cat([ahead, back], 1)))
+
+
+def coverage_overlap(weights: Tensor, mask: Tensor) -> Tensor:
+    """sum_t sum_s min(a_ts, c_ts) over real steps, c_t the attention summed before t; [B, T, S], [B, T]."""
+    before = weights.cumsum(1) - weights
+    return (torch.minimum(weights, before).sum(2) * mask).sum()
+
+
+def hidden_of_output(settings: ModelSettings) -> int:
+    """Width of `StepOutput.hidden`."""
+    return settings.embedding if settings.decoder == "input_feeding" else settings.hidden
+
+
+def _sizes(settings: ModelSettings, states: int) -> Sizes:
+    return Sizes(
+        cell=settings.cell,
+        inputs=settings.embedding,
+        hidden=settings.hidden,
+        memory=states,
+        layers=settings.decoder_layers,
+        output=settings.embedding,
+        readout=settings.readout,
+        dropout=settings.dropout,
+        residual=settings.residual,
+    )
+
+
+def _attention(settings: ModelSettings, states: int) -> Attention:
+    hidden = settings.hidden
+    if settings.attention == "additive":
+        return AdditiveAttention(
+            hidden, states, width=hidden, heads=settings.heads, coverage=settings.coverage
+        )
+    kinds: dict[str, Callable[[int, int], Attention]] = {
+        "general": GeneralAttention,
+        "dot": DotAttention,
+        "none": NoAttention,
+    }
+    return kinds[settings.attention](hidden, states)

@@ -1,0 +1,252 @@
+"""A translator's recipe: data, vocabulary, model, training, decoding."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from seqtool.settings import Settings
+from seqtool.text.hub import PairHubSettings
+from seqtool.training.settings import TrainingSettings
+
+Probability = Annotated[float, Field(ge=0.0, lt=1.0)]
+Column = Literal["source", "target", "features", "-"]
+Files = str | Annotated[list[str], Field(min_length=2, max_length=2)]  # TSV or JSONL, or source and target
+
+
+# Settings that only some kinds of vocabulary read: an option is never accepted and then ignored.
+VOCABULARY_READERS: dict[str, tuple[str, ...]] = {
+    "size": ("word", "character", "sentencepiece"),
+    "lowercase": ("word", "character", "sentencepiece"),
+    "reserved": ("word", "character", "sentencepiece"),
+    "min_count": ("word", "character"),
+    "model_type": ("sentencepiece",),
+    "byte_fallback": ("sentencepiece",),
+    "sampling": ("sentencepiece",),
+}
+
+
+class LocalSettings(Settings):
+    """Files below the folder that the environment variable SEQTOOL_DATA names; they go before the hub."""
+
+    folder: str = Field(description="Folder below $SEQTOOL_DATA.")
+    train: Files = Field(description="Training file or files in it.")
+    dev: Files = Field(description="Development file or files in it.")
+    test: Files | None = Field(None, description="Test file or files in it.")
+
+
+class DataSettings(Settings):
+    """Where the sentence pairs are and which of them are used."""
+
+    train: Files | None = Field(
+        None, description="Training pairs: [source, target] files, or one TSV or JSONL file; also .gz."
+    )
+    dev: Files | None = Field(None, description="Development pairs; without them 10 % of train are held out.")
+    test: Files | None = Field(None, description="Test pairs, read only by evaluation.")
+    local: LocalSettings | None = Field(None, description="Files below $SEQTOOL_DATA.")
+    hub: PairHubSettings | None = Field(None, description="A data set of the Hugging Face hub.")
+    columns: list[Column] = Field(
+        ["source", "target"], description="Columns of TSV files; features are symbols read with the source."
+    )
+    feature_separator: str = Field(";", min_length=1, description="What stands between two features.")
+    max_length: int = Field(
+        100, ge=1, description="Training pairs with more symbols on a side are left out and counted."
+    )
+    max_ratio: float = Field(
+        0.0, ge=0, description="The same for pairs whose longer side is longer by more than this; 0 = off."
+    )
+    empty: Literal["error", "drop"] = Field("error", description="What to do with a pair with an empty side.")
+
+    @model_validator(mode="after")
+    def _makes_sense(self) -> DataSettings:
+        if self.dev is not None and self.train is None:
+            raise ValueError("dev without train")
+        sides: tuple[Column, ...] = ("source", "target")
+        for name in sides:
+            if self.columns.count(name) != 1:
+                raise ValueError(f"columns: expected {name!r} once, found {self.columns}")
+        if self.columns.count("features") > 1:
+            raise ValueError("columns: 'features' stands there twice")
+        return self
+
+
+class VocabularySettings(Settings):
+    """How text becomes symbols; built from the training part unless files are named."""
+
+    kind: Literal["word", "character", "byte", "sentencepiece"] = Field(
+        "sentencepiece", description="What text is split into."
+    )
+    size: int = Field(
+        8000, ge=0, description="Symbols: as many (sentencepiece), at most (word, character); 0 = no limit."
+    )
+    shared: bool = Field(True, description="One vocabulary for both sides.")
+    model_type: Literal["unigram", "bpe"] = Field("unigram", description="Of sentencepiece.")
+    byte_fallback: bool = Field(False, description="sentencepiece: spell unknown characters in bytes.")
+    lowercase: bool = Field(False, description="Fold upper case.")
+    sampling: Probability = Field(
+        0.0,
+        description="sentencepiece in training: probability of each merge being skipped (bpe), or the "
+        "smoothness of the segmentations drawn (unigram).",
+    )
+    min_count: int = Field(1, ge=1, description="Words or characters seen less often are unknown.")
+    reserved: list[str] = Field([], description="Symbols that are never split, such as <2de>.")
+    source_file: str | None = Field(None, description="A vocabulary that `vocab build` made, for the source.")
+    target_file: str | None = Field(None, description="The same for the target (not with shared).")
+
+    @model_validator(mode="after")
+    def _nothing_is_ignored(self) -> VocabularySettings:
+        fields = type(self).model_fields
+        for name, kinds in VOCABULARY_READERS.items():
+            if getattr(self, name) != fields[name].default and self.kind not in kinds:
+                raise ValueError(f"{name} has no effect with kind = {self.kind!r}; leave it out")
+        if self.target_file is not None and (self.shared or self.source_file is None):
+            raise ValueError("target_file needs shared = false and source_file")
+        if self.source_file is not None and not self.shared and self.target_file is None:
+            raise ValueError("source_file with shared = false needs target_file")
+        return self
+
+
+class ModelSettings(Settings):
+    """The network."""
+
+    cell: Literal["lstm", "gru"] = Field("gru", description="Recurrent cell.")
+    embedding: int = Field(256, ge=1, description="Width of the embeddings.")
+    hidden: int = Field(256, ge=1, description="Width of the decoder and of each direction of the encoder.")
+    encoder_layers: int = Field(1, ge=1, description="Bidirectional layers of the encoder.")
+    decoder_layers: int = Field(1, ge=1, description="Layers of the decoder.")
+    residual: bool = Field(False, description="Add the input of each upper layer to its output.")
+    bridge: Literal["last", "mean", "learned"] = Field(
+        "learned",
+        description="Where the decoder starts: the sum of the encoder's last states (last), tanh of a linear "
+        "map of the mean of all its states (mean), or of its last states (learned).",
+    )
+    decoder: Literal["input_feeding", "conditional", "bahdanau", "parallel"] = Field(
+        "input_feeding",
+        description="Where attention stands: after the cell, its output fed to the next step (Luong 2015); "
+        "between two transitions (Nematus); before the cell (Bahdanau 2015); after all steps of the cell "
+        "(parallel: no feedback, the fastest).",
+    )
+    attention: Literal["additive", "general", "dot", "none"] = Field(
+        "additive", description="How source positions are scored (Bahdanau 2015; Luong 2015)."
+    )
+    heads: int = Field(1, ge=1, description="Attention heads (additive).")
+    coverage: bool = Field(False, description="Feed the sum of past attention into the attention.")
+    copy_source: bool = Field(False, alias="copy", description="Pointer-generator: words may be copied.")
+    output: Literal["vocabulary", "positions"] = Field(
+        "vocabulary", description="positions = a pure pointer network: the output is source symbols."
+    )
+    readout: Literal["tanh", "maxout"] = Field("tanh", description="Deep output before the projection.")
+    tied: Literal["none", "output", "all"] = Field(
+        "output",
+        description="output = target embeddings are the output projection; all = source embeddings too.",
+    )
+    layer_norm: bool = Field(False, description="Normalise encoder outputs and the readout.")
+    dropout: Probability = Field(0.3, description="Locked dropout of states, contexts and readout.")
+    embedding_dropout: Probability = Field(0.3, description="Locked dropout of embeddings.")
+    word_dropout: Probability = Field(
+        0.0, description="Probability that an input symbol is replaced by the unknown one in training."
+    )
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> ModelSettings:
+        if self.residual and self.encoder_layers == self.decoder_layers == 1:
+            raise ValueError("residual has no effect with one layer on each side; leave it out")
+        if self.heads > 1 and self.attention != "additive":
+            raise ValueError("heads needs attention = 'additive'")
+        if self.heads > 1 and self.hidden % self.heads:
+            raise ValueError(f"hidden = {self.hidden} does not divide into {self.heads} heads")
+        if self.attention == "none" and (self.coverage or self.copy_source or self.output == "positions"):
+            raise ValueError("coverage, copy and output = 'positions' need attention")
+        if self.attention == "none" and self.decoder != "parallel":
+            raise ValueError("attention = 'none' goes with decoder = 'parallel' only")
+        if self.coverage and (self.decoder == "parallel" or self.attention != "additive" or self.heads > 1):
+            raise ValueError("coverage needs additive attention with one head, and a decoder not 'parallel'")
+        if self.output == "positions" and (self.copy_source or self.heads > 1):
+            raise ValueError("output = 'positions' goes with copy = false and one head")
+        return self
+
+
+class TeacherForcing(Settings):
+    """How often the decoder is fed the reference in training, rather than its own last symbol.
+
+    Reference: Bengio et al. 2015, section 2.4 (schedules).
+    """
+
+    ratio: float = Field(1.0, ge=0, le=1, description="Probability of the reference, if constant.")
+    schedule: Literal["constant", "linear", "exponential", "inverse_sigmoid"] = Field(
+        "constant", description="Course of that probability over the updates."
+    )
+    start: float = Field(1.0, ge=0, le=1, description="At the first update (not constant).")
+    end: float = Field(0.0, ge=0, le=1, description="What it goes to (not constant).")
+    steps: int = Field(10_000, ge=1, description="Updates that the course takes (not constant).")
+
+    @model_validator(mode="after")
+    def _nothing_is_ignored(self) -> TeacherForcing:
+        fields = type(self).model_fields
+        ignored = ("start", "end", "steps") if self.schedule == "constant" else ("ratio",)
+        for name in ignored:
+            if getattr(self, name) != fields[name].default:
+                raise ValueError(f"{name} has no effect with schedule = {self.schedule!r}; leave it out")
+        return self
+
+
+class TranslatorTraining(TrainingSettings):
+    """`[training]`, with what only translators have."""
+
+    objective: Literal["mle", "mrt", "self_critical"] = Field(
+        "mle",
+        description="Likelihood; minimum risk (Shen 2016) or self-critical (Rennie 2017) for fine-tuning.",
+    )
+    reward: Literal["bleu", "chrf"] = Field("chrf", description="Sentence score that they raise.")
+    samples: int = Field(8, ge=2, description="Sampled translations a sentence (mrt).")
+    sharpness: float = Field(0.005, gt=0, description="Alpha of the sampled distribution (mrt).")
+    label_smoothing: Probability = Field(0.1, description="Share of the target spread over all symbols.")
+    coverage_loss: float = Field(0.0, ge=0, description="Weight of the coverage loss (See 2017).")
+    teacher_forcing: TeacherForcing = TeacherForcing()
+    select: Literal["bleu", "chrf", "exact_match", "loss"] = Field(
+        "bleu", description="Metric on dev (greedy search) that picks the best weights."
+    )
+    batch_tokens: int = Field(4096, ge=1, description="Padded symbols of a batch, the longer side counted.")
+    clip_norm: float = Field(1.0, ge=0, description="Largest norm of the gradient; 0 = no clipping.")
+    beta2: float = Field(0.98, ge=0, lt=1, description="Decay of the second moment.")
+    warmup_steps: int = Field(200, ge=0, description="Updates of linear rise to learning_rate.")
+    average: Literal["none", "ema"] = Field("ema", description="Evaluate and keep averaged weights.")
+
+
+class DecodingSettings(Settings):
+    """Search, unless the command line says otherwise."""
+
+    beam: int = Field(5, ge=1, description="Hypotheses a sentence; 1 = greedy.")
+    beam_penalty: Literal["wu", "average", "none"] = Field(
+        "average", description="What scores are divided by: Wu 2016, the length to a power, nothing."
+    )
+    length_penalty: float = Field(1.0, ge=0, description="Its exponent.")
+    coverage_penalty: float = Field(
+        0.0, ge=0, description="Weight of Wu 2016's penalty for what is left out."
+    )
+    no_repeat_ngram: int = Field(0, ge=0, description="No n-gram of words twice in an output; 0 = off.")
+
+
+class TranslatorSettings(Settings):
+    """A complete run of a translator."""
+
+    task: Literal["translate"] = Field("translate", description="The task.")
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="Name of the run folder.")
+    seed: int = Field(1, ge=0, description="Of everything random.")
+    device: str = Field("auto", description="auto, cpu, cuda, cuda:N or mps.")
+    threads: int = Field(0, ge=0, description="Processor threads; 0 = as many as there are cores.")
+    deterministic: bool = Field(False, description="Refuse operations without a deterministic form.")
+    data: DataSettings
+    vocabulary: VocabularySettings = VocabularySettings()
+    model: ModelSettings = ModelSettings()
+    training: TranslatorTraining = TranslatorTraining()
+    decoding: DecodingSettings = DecodingSettings()
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> TranslatorSettings:
+        if self.training.coverage_loss and not self.model.coverage:
+            raise ValueError("training.coverage_loss needs model.coverage = true")
+        if self.model.tied == "all" and not self.vocabulary.shared:
+            raise ValueError("model.tied = 'all' needs vocabulary.shared = true")
+        return self

@@ -1,0 +1,325 @@
+"""A translator's run from settings to a model folder."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from seqtool.errors import DataError, SettingsError
+from seqtool.evaluation.text_scores import text_scores
+from seqtool.nn.losses import LossSum
+from seqtool.nn.pointer import NOT_COPYABLE
+from seqtool.text.batching import prediction_batches, training_batches
+from seqtool.text.parallel import SentencePair
+from seqtool.training.devices import resolve_device
+from seqtool.training.loop import fit
+from seqtool.training.progress import FitResult, Reporter
+from seqtool.training.runfolder import RunFolder
+from seqtool.translation.data import TranslationData, filter_lengths
+from seqtool.translation.encoding import Batch, EncodedPair, encode_pairs, pair_batch
+from seqtool.translation.forcing import forced_loss, reference_ratio
+from seqtool.translation.model import Translator
+from seqtool.translation.prediction import SearchOptions, TranslatorDescription, TranslatorModel
+from seqtool.translation.settings import TranslatorSettings
+from seqtool.translation.vocabularies import Vocabularies
+
+FEW_UPDATES = 500  # fewer hardly move a network from its random start
+SEEDS_AN_EPOCH = 2**33  # room for the draws of one epoch between those of its neighbours
+
+
+@dataclass(frozen=True)
+class TranslatorRun:
+    """A finished run."""
+
+    path: Path  # the run folder
+    model: TranslatorModel
+    result: FitResult
+
+
+class Evaluator:
+    """Scores the network on the development part, for the training loop.
+
+    Loss with the reference fed (no smoothing, nats a symbol), and what greedy search gives against
+    the references.
+
+    Args:
+        model: Around the network that is being trained.
+        pairs: The development part.
+        settings: Of the run.
+    """
+
+    def __init__(
+        self, model: TranslatorModel, pairs: Sequence[SentencePair], settings: TranslatorSettings
+    ) -> None:
+        self._model, self._pairs = model, list(pairs)
+        self._budget = settings.training.batch_tokens
+        ends = settings.model.output == "positions"
+        self._encoded = encode_pairs(self._pairs, model.vocabularies, copy_end=ends)
+        self._greedy = replace(SearchOptions.of(settings.decoding), beam=1)
+
+    def __call__(self) -> dict[str, float]:
+        """loss, bleu, chrf, exact_match."""
+        self._model.forget_tables()
+        found = self._model.search(self._pairs, self._greedy, batch_tokens=self._budget)
+        texts = [translations[0].text if translations else "" for translations in found]
+        references = [pair.target or "" for pair in self._pairs]
+        scores = text_scores(texts, references, ("bleu", "chrf", "exact_match"))
+        return {"loss": self._loss(), **{name: score.value for name, score in scores.items()}}
+
+    def _loss(self) -> float:
+        total, count = 0.0, 0
+        lengths = [longer_side(pair) for pair in self._encoded]
+        for part in prediction_batches(lengths, budget=self._budget):
+            batch = pair_batch([self._encoded[i] for i in part]).to(self._model.device)
+            loss = self._model.network.loss(batch)
+            total, count = total + float(loss.total), count + loss.count
+        return total / max(count, 1)
+
+
+def train_translator(
+    settings: TranslatorSettings,
+    data: TranslationData,
+    *,
+    run: RunFolder,
+    reporter: Reporter,
+    resume: bool = False,
+    initial: TranslatorModel | None = None,
+) -> TranslatorRun:
+    """Train, keep the best weights by dev, and write the run's model folder.
+
+    Args:
+        settings: Of the run.
+        data: Train and dev.
+        run: An open run folder.
+        reporter: Hears of each step and evaluation.
+        resume: Continue from the newest checkpoint.
+        initial: Fine-tune this model; its vocabularies and network stay.
+
+    Raises:
+        DataError: no training pair within the length limits, or one that the model cannot give.
+        SettingsError: settings that do not fit the data or `initial`.
+    """
+    device = resolve_device(settings.device)
+    torch.manual_seed(settings.seed)
+    model = build_model(settings, data, device) if initial is None else _adopted(initial, settings)
+    batches = TrainingBatches(model.vocabularies, data, settings, device)
+    updates = len(batches(0)) * settings.training.epochs
+    for warning in (*data.warnings, *batches.warnings):
+        reporter.message(warning)
+    reporter.message(describe_vocabularies(model.vocabularies))
+    if updates < FEW_UPDATES:
+        reporter.message(f"only about {updates} updates in all; lower --batch-tokens or raise --epochs")
+    result = fit(
+        model=model.network,
+        batches=batches,
+        loss=loss_function(model.network, settings),
+        evaluate=Evaluator(model, data.dev, settings),
+        select="-loss" if settings.training.select == "loss" else settings.training.select,
+        settings=settings.training,
+        seed=settings.seed,
+        device=device,
+        run=run,
+        reporter=reporter,
+        fingerprint={"settings": settings.model_dump(mode="json"), "data": data.fingerprint()},
+        resume=resume,
+    )
+    model.forget_tables()
+    if run.writes:
+        model.save(run.model, card=model_card(settings, data, result))
+    return TranslatorRun(run.path, model, result)
+
+
+class TrainingBatches:
+    """The batches of an epoch, a pure function of its number.
+
+    Args:
+        vocabularies: Of the model.
+        data: With the training part.
+        settings: Of the run.
+        device: Where the batches go.
+
+    Raises:
+        DataError: no pair within the length limits, or one that a pointer network cannot give.
+    """
+
+    def __init__(
+        self,
+        vocabularies: Vocabularies,
+        data: TranslationData,
+        settings: TranslatorSettings,
+        device: torch.device,
+    ) -> None:
+        self._vocabularies, self._settings, self._device = vocabularies, settings, device
+        self._ends = settings.model.output == "positions"
+        encoded = encode_pairs(data.train, vocabularies, copy_end=self._ends)
+        sources, targets = [len(pair.source.ids) for pair in encoded], [len(pair.target) for pair in encoded]
+        kept, self.warnings = filter_lengths(data.train, sources, targets, settings.data)
+        self._pairs, self._encoded = [data.train[i] for i in kept], [encoded[i] for i in kept]
+        if self._ends:
+            _require_copyable(self._pairs, self._encoded)
+        self._updates = len(self(0))
+
+    def __call__(self, epoch: int) -> Sequence[Batch]:
+        """Batches of nearly equal length, shuffled; segmentations are drawn afresh where asked for."""
+        encoded, sampling = self._encoded, self._settings.vocabulary.sampling
+        if sampling:
+            encoded = encode_pairs(
+                self._pairs,
+                self._vocabularies,
+                copy_end=self._ends,
+                sampling=sampling,
+                seed=(self._settings.seed * 1_000 + epoch) * SEEDS_AN_EPOCH,
+            )
+        parts = training_batches(
+            [longer_side(pair) for pair in encoded],
+            ties=[shorter_side(pair) for pair in encoded],
+            budget=self._settings.training.batch_tokens,
+            seed=self._settings.seed,
+            epoch=epoch,
+        )
+        first = epoch * self._updates if epoch else 0
+        return LazyBatches(encoded, parts, self._device, first, self._settings.training.accumulation)
+
+
+class LazyBatches(Sequence[Batch]):
+    """Batches of encoded pairs, each built when it is asked for; each knows the update it is for."""
+
+    def __init__(
+        self,
+        encoded: Sequence[EncodedPair],
+        parts: list[list[int]],
+        device: torch.device,
+        first: int,
+        accumulation: int,
+    ) -> None:
+        self._encoded, self._parts, self._device = encoded, parts, device
+        self._first, self._accumulation = first, accumulation
+
+    def __len__(self) -> int:
+        return len(self._parts)
+
+    def __getitem__(self, number: Any) -> Any:
+        if isinstance(number, slice):
+            return [self[i] for i in range(*number.indices(len(self)))]
+        step = (self._first + number) // self._accumulation
+        return pair_batch([self._encoded[i] for i in self._parts[number]], step).to(self._device)
+
+
+def build_model(settings: TranslatorSettings, data: TranslationData, device: torch.device) -> TranslatorModel:
+    """A fresh model with vocabularies from the training part."""
+    vocabularies = Vocabularies.build(data.train, settings.vocabulary)
+    network = Translator(len(vocabularies.source.symbols), len(vocabularies.target.symbols), settings.model)
+    return TranslatorModel(
+        network, vocabularies, _description(settings), device=device, precision=torch.float32
+    )
+
+
+def describe_vocabularies(vocabularies: Vocabularies) -> str:
+    """One line for people."""
+    sizes = [(codec.kind, len(codec.symbols)) for codec in (vocabularies.source, vocabularies.target)]
+    if vocabularies.is_shared:
+        return f"vocabulary: {sizes[0][1]} symbols ({sizes[0][0]}), shared"
+    return f"vocabulary: {sizes[0][1]} source and {sizes[1][1]} target symbols ({sizes[0][0]})"
+
+
+def model_card(settings: TranslatorSettings, data: TranslationData, result: FitResult) -> str:
+    """README.md of the model folder."""
+    metrics = "\n".join(f"| {name} | {value:.4f} |" for name, value in sorted(result.metrics.items()))
+    facts = "\n".join(f"- {line}" for line in data.describe())
+    return f"""# {settings.name}
+
+A seqtool translator, trained on {time.strftime("%Y-%m-%d")} with seed {settings.seed}.
+
+| on the development part, greedy search | |
+|---|---|
+{metrics}
+
+Best after step {result.best_step} of {result.steps} ({result.seconds / 60:.1f} minutes; stopped by
+{result.reason}).
+
+## Data
+
+{facts}
+
+## Use
+
+    seqtool translate -m THIS_FOLDER < sentences.txt
+"""
+
+
+def fine_tuning_settings(settings: TranslatorSettings, initial: TranslatorModel) -> TranslatorSettings:
+    """Settings of a run that goes on from a model: network and vocabularies are those of the model.
+
+    Raises:
+        SettingsError: the settings ask for another network or vocabulary.
+    """
+    base = initial.description
+    asked = {"model": (settings.model, base.model), "vocabulary": (settings.vocabulary, base.vocabulary)}
+    differing = [
+        f"{table}.{field.alias or name} = {getattr(own, name)!r}, the model has {getattr(theirs, name)!r}"
+        for table, (own, theirs) in asked.items()
+        for name, field in type(own).model_fields.items()
+        if getattr(own, name) not in (field.default, getattr(theirs, name))
+    ]
+    if differing:
+        raise SettingsError(f"--init-from keeps network and vocabulary; leave out: {'; '.join(differing)}")
+    return settings.model_copy(update={"model": base.model, "vocabulary": base.vocabulary})
+
+
+def longer_side(pair: EncodedPair) -> int:
+    """What a pair takes in a batch, symbols."""
+    return max(len(pair.source.ids), len(pair.target))
+
+
+def shorter_side(pair: EncodedPair) -> int:
+    """The other side's symbols."""
+    return min(len(pair.source.ids), len(pair.target))
+
+
+def loss_function(network: Translator, settings: TranslatorSettings) -> Callable[[Batch], LossSum]:
+    """The loss of a batch, with the smoothing, forcing and coverage of the settings."""
+    training = settings.training
+
+    def loss(batch: Batch) -> LossSum:
+        return forced_loss(
+            network,
+            batch,
+            ratio=reference_ratio(training.teacher_forcing, batch.step),
+            smoothing=training.label_smoothing,
+            coverage_loss=training.coverage_loss,
+        )
+
+    return loss
+
+
+def _require_copyable(pairs: Sequence[SentencePair], encoded: Sequence[EncodedPair]) -> None:
+    """A pure pointer network can only give what stands in the source."""
+    for pair, ids in zip(pairs, encoded, strict=True):
+        missing = set(ids.target) - set(ids.source.symbols) - {NOT_COPYABLE}
+        if missing:
+            raise DataError(
+                f"{pair.place}: the target has symbols that its source lacks, and model.output = 'positions' "
+                "can only copy"
+            )
+
+
+def _description(settings: TranslatorSettings) -> TranslatorDescription:
+    return TranslatorDescription(
+        settings.name, settings.model, settings.vocabulary, settings.data, settings.decoding
+    )
+
+
+def _adopted(initial: TranslatorModel, settings: TranslatorSettings) -> TranslatorModel:
+    """The model to fine-tune as a model of this run."""
+    return TranslatorModel(
+        initial.network,
+        initial.vocabularies,
+        replace(_description(settings), model=initial.description.model),
+        device=initial.device,
+        precision=torch.float32,
+    )

@@ -1,0 +1,208 @@
+"""The vocabularies of both sides: text to ids and back, copied symbols included.
+
+Ids 0 to 3 are padding, unknown, start and end in every vocabulary. The *extended* vocabulary of
+one source is the target vocabulary followed by the symbols of that source which it lacks; such
+ids mean something beside that source only, and come back as the source spells them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from seqtool.errors import ModelError, SettingsError
+from seqtool.nn.pointer import NOT_COPYABLE
+from seqtool.text.codec import Codec, build_sentencepiece, build_symbols, codec_of, read_codec
+from seqtool.text.parallel import SentencePair
+from seqtool.text.pieces import ByteCodec, Piece
+from seqtool.text.subwords import SPACE
+from seqtool.translation.settings import VocabularySettings
+
+PADDING, UNKNOWN, START, END = 0, 1, 2, 3
+CONTROLS = ("<s>", "</s>")  # reserved first, so that they get the ids 2 and 3
+SHARED, SOURCE, TARGET = "shared.vocabulary", "source.vocabulary", "target.vocabulary"  # files of a model folder
+
+_BYTE = re.compile(r"<0x([0-9A-F]{2})>")
+
+
+class EncodedSource(NamedTuple):
+    """A source as ids, with what each of them is in the extended target vocabulary."""
+
+    ids: list[int]  # features, symbols, END
+    symbols: list[int]  # extended target id of each, or NOT_COPYABLE
+    extra: tuple[Piece, ...]  # the symbols that extend the target vocabulary, in the order of their ids
+
+
+class Vocabularies:
+    """Both sides.
+
+    Args:
+        source: Of the source.
+        target: Of the target; the same object where one is shared.
+
+    Raises:
+        ModelError: a vocabulary whose ids 2 and 3 are not start and end.
+    """
+
+    def __init__(self, source: Codec, target: Codec) -> None:
+        for codec in (source, target):
+            if tuple(codec.symbols[2:4]) != CONTROLS:
+                raise ModelError(
+                    f"a vocabulary whose symbols 2 and 3 are {' '.join(codec.symbols[2:4])}, expected "
+                    "<s> </s>; build it with `seqtool vocab build --symbols '<s>' --symbols '</s>'`"
+                )
+        self.source, self.target = source, target
+        self._source_ids = {symbol: number for number, symbol in enumerate(source.symbols)}
+        self._target_ids = {symbol: number for number, symbol in enumerate(target.symbols) if number > END}
+
+    @classmethod
+    def build(cls, pairs: Sequence[SentencePair], settings: VocabularySettings) -> Vocabularies:
+        """From the training part, or from the files that the settings name.
+
+        Raises:
+            UsageError: a file that is missing, or a size that the text does not allow.
+            ModelError: a file that is no vocabulary.
+        """
+        if settings.source_file is not None:
+            source = read_codec(Path(settings.source_file))
+            return cls(source, source if settings.shared else read_codec(Path(settings.target_file or "")))
+        features = sorted({feature_symbol(name) for pair in pairs for name in pair.features})
+        sources, targets = [pair.source for pair in pairs], [pair.target or "" for pair in pairs]
+        if settings.shared:
+            both = _build([*sources, *targets], settings, features)
+            return cls(both, both)
+        return cls(_build(sources, settings, features), _build(targets, settings, ()))
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether one vocabulary is that of both sides."""
+        return self.source is self.target
+
+    def encode_source(
+        self, pair: SentencePair, *, copy_end: bool = False, sampling: float = 0.0, seed: int = 0
+    ) -> EncodedSource:
+        """A source with its features; what stands for them, and the end, cannot be copied.
+
+        Args:
+            pair: Its source and features are read.
+            copy_end: Whether the end can be copied: a pure pointer network ends that way.
+            sampling: Of SentencePiece segmentations; 0 = the likeliest one.
+            seed: Of the sampling.
+        """
+        features = [self._source_ids.get(feature_symbol(name), UNKNOWN) for name in pair.features]
+        pieces = pieces_of(self.source, pair.source, sampling, seed)
+        extra: dict[str, Piece] = {}
+        symbols = [self._extended(piece, extra) for piece in pieces]
+        return EncodedSource(
+            [*features, *(piece.id for piece in pieces), END],
+            [*[NOT_COPYABLE] * len(features), *symbols, END if copy_end else NOT_COPYABLE],
+            tuple(extra.values()),
+        )
+
+    def encode_target(
+        self, text: str, extra: Sequence[Piece], *, sampling: float = 0.0, seed: int = 0
+    ) -> list[int]:
+        """Extended ids beside a source with these extra symbols, END at the end."""
+        numbers = {piece.symbol: len(self.target.symbols) + i for i, piece in enumerate(extra)}
+        pieces = pieces_of(self.target, text, sampling, seed)
+        ids = [numbers.get(piece.symbol, UNKNOWN) if piece.id == UNKNOWN else piece.id for piece in pieces]
+        return [*ids, END]
+
+    def text(self, ids: Iterable[int], extra: Sequence[Piece]) -> str:
+        """The text of extended ids beside a source with these extra symbols."""
+        ids, size = list(ids), len(self.target.symbols)
+        if all(number < size for number in ids):
+            return self.target.decode(ids)
+        parts = [
+            extra[number - size].surface if number >= size else _spelled(self.target, number)
+            for number in ids
+            if number > END or number == UNKNOWN
+        ]
+        if self.target.kind == "word":
+            return " ".join(str(part) for part in parts)
+        return _joined(parts).removeprefix(" " if self.target.kind == "sentencepiece" else "")
+
+    def _extended(self, piece: Piece, extra: dict[str, Piece]) -> int:
+        known = self._target_ids.get(piece.symbol)
+        if known is not None:
+            return known
+        extra.setdefault(piece.symbol, piece)
+        return len(self.target.symbols) + list(extra).index(piece.symbol)
+
+    def to_files(self) -> dict[str, bytes]:
+        """Their files in a model folder."""
+        if self.is_shared:
+            return {SHARED: self.source.to_bytes()}
+        return {SOURCE: self.source.to_bytes(), TARGET: self.target.to_bytes()}
+
+    @classmethod
+    def from_files(cls, files: Mapping[str, bytes], where: str) -> Vocabularies:
+        """The inverse of `to_files`.
+
+        Raises:
+            ModelError: a file is missing or damaged.
+        """
+        try:
+            if SHARED in files:
+                both = codec_of(files[SHARED], f"{where}: {SHARED}")
+                return cls(both, both)
+            return cls(*(codec_of(files[name], f"{where}: {name}") for name in (SOURCE, TARGET)))
+        except KeyError as error:
+            raise ModelError(f"{where}: damaged: {error} is missing") from error
+
+
+def feature_symbol(name: str) -> str:
+    """How a feature stands in a vocabulary, where it cannot be taken for a letter or a word."""
+    return f"<{name}>"
+
+
+def pieces_of(codec: Codec, text: str, sampling: float, seed: int) -> list[Piece]:
+    """The symbols of a text, drawn at random where `sampling` is not 0."""
+    sample = getattr(codec, "sample", None)
+    if not sampling or sample is None:
+        return codec.pieces(text)
+    # A drawn piece does not say what it covers; one that is unknown cannot be copied then.
+    return [Piece(number, codec.symbols[number], "") for number in sample(text, sampling, seed)]
+
+
+def _build(lines: list[str], settings: VocabularySettings, features: Sequence[str]) -> Codec:
+    reserved = (*features, *settings.reserved)
+    if settings.kind == "byte":
+        if reserved:
+            raise SettingsError("vocabulary.kind = 'byte' has no room for features or reserved symbols")
+        return ByteCodec()
+    if settings.kind == "sentencepiece":
+        return build_sentencepiece(
+            lines,
+            size=settings.size or None,
+            exact=False,
+            model_type=settings.model_type,
+            byte_fallback=settings.byte_fallback,
+            lowercase=settings.lowercase,
+            reserved=reserved,
+        ).codec
+    return build_symbols(
+        lines,
+        settings.kind,
+        size=settings.size,
+        min_count=settings.min_count,
+        lowercase=settings.lowercase,
+        reserved=(*CONTROLS, *reserved),
+    ).codec
+
+
+def _spelled(codec: Codec, number: int) -> str | int:
+    """The text of an id; a byte as a number."""
+    symbol = codec.symbols[number]
+    if codec.kind not in ("sentencepiece", "byte"):
+        return symbol
+    byte = _BYTE.fullmatch(symbol)
+    return int(byte[1], 16) if byte else symbol.replace(SPACE, " ")
+
+
+def _joined(parts: Sequence[str | int]) -> str:
+    """Texts and bytes side by side; bytes that are not UTF-8 become U+FFFD."""
+    raw = b"".join(bytes([part]) if isinstance(part, int) else part.encode() for part in parts)
+    return raw.decode("utf-8", errors="replace")

@@ -1,0 +1,234 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from seqtool.errors import DataError, UsageError
+from seqtool.settings import validate
+from seqtool.text.hub import PairHubSettings
+from seqtool.text.parallel import SentencePair
+from seqtool.translation.data import (
+    filter_lengths,
+    load_part,
+    load_training_data,
+    locate,
+    read_files,
+    read_part,
+)
+from seqtool.translation.settings import DataSettings, LocalSettings, TranslatorSettings
+
+PAIRS = [(f"source {number}", f"ziel zu {number}") for number in range(10)]
+LOCAL = LocalSettings(folder="set", train=["a.en", "a.de"], dev="b.tsv")
+HUB = PairHubSettings(id="owner/name", revision="0" * 40)
+
+
+def write_columns(path: Path, pairs: list[tuple[str, str]] = PAIRS) -> str:
+    path.write_text("".join(f"{source}\t{target}\n" for source, target in pairs))
+    return str(path)
+
+
+def write_aligned(folder: Path, pairs: list[tuple[str, str]] = PAIRS) -> list[str]:
+    for position, name in enumerate(("t.en", "t.de")):
+        (folder / name).write_text("".join(f"{pair[position]}\n" for pair in pairs))
+    return [str(folder / "t.en"), str(folder / "t.de")]
+
+
+def settings(**data: Any) -> TranslatorSettings:
+    return validate(TranslatorSettings, {"name": "tiny", "data": data}, "settings")
+
+
+def texts(pairs: tuple[SentencePair, ...]) -> list[tuple[str, str | None]]:
+    return [(pair.source, pair.target) for pair in pairs]
+
+
+def test_every_layout_gives_the_same_pairs(tmp_path: Path) -> None:
+    (tmp_path / "t.jsonl").write_text(
+        "".join(json.dumps({"source": source, "target": target}) + "\n" for source, target in PAIRS)
+    )
+    for train in (
+        write_aligned(tmp_path),
+        write_columns(tmp_path / "t.tsv"),
+        write_columns(tmp_path / "t.txt"),
+        str(tmp_path / "t.jsonl"),
+    ):
+        data = load_training_data(settings(train=train, dev=write_columns(tmp_path / "d.tsv", PAIRS[:2])))
+        assert (texts(data.train), texts(data.dev)) == (PAIRS, PAIRS[:2])
+        assert data.warnings == ()
+
+
+def test_columns_are_those_of_the_settings(tmp_path: Path) -> None:
+    (tmp_path / "t.tsv").write_text("gehen\tging\tV, PST\n" * 2)
+    data = load_training_data(
+        settings(
+            train=str(tmp_path / "t.tsv"),
+            columns=["target", "source", "features"],
+            feature_separator=",",
+        )
+    )
+    assert data.train[0] == SentencePair("ging", "gehen", ("V", "PST"), str(tmp_path / "t.tsv"), 1)
+
+
+@pytest.mark.parametrize(("pairs", "held"), [(2, 1), (10, 1), (25, 2), (100, 10)])
+def test_the_last_tenth_is_held_out_and_that_is_said(tmp_path: Path, pairs: int, held: int) -> None:
+    everything = [(str(number), str(number)) for number in range(pairs)]
+    recipe = settings(train=write_columns(tmp_path / "t.tsv", everything))
+    data = load_training_data(recipe)
+    assert texts(data.train) + texts(data.dev) == everything
+    assert len(data.dev) == held
+    assert data.warnings == (f"no dev file: the last {held} of the training pairs are held out for it",)
+    assert load_part(recipe, "train").parts["train"] == data.parts["train"]
+    assert load_part(recipe, "dev").parts["dev"] == data.parts["dev"]
+
+
+def test_one_pair_cannot_be_held_out(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="one sentence pair cannot be split into train and dev; give --dev"):
+        load_training_data(settings(train=write_columns(tmp_path / "t.tsv", PAIRS[:1])))
+
+
+@pytest.mark.parametrize(
+    ("pair", "aligned", "columns"),
+    [
+        (("", "b"), "t.en:2: an empty source", "t.tsv:2: an empty source"),
+        (("a", " "), "t.de:2: an empty target", "t.tsv:2: an empty target"),
+        (("", ""), "t.en:2: an empty source", "t.tsv:2: an empty source"),
+    ],
+)
+def test_an_empty_side_is_an_error_with_its_file_and_line(
+    tmp_path: Path, pair: tuple[str, str], aligned: str, columns: str
+) -> None:
+    pairs = [PAIRS[0], pair, PAIRS[1]]
+    for train, place in (
+        (write_aligned(tmp_path, pairs), aligned),
+        (write_columns(tmp_path / "t.tsv", pairs), columns),
+    ):
+        with pytest.raises(DataError) as caught:
+            load_training_data(settings(train=train))
+        assert str(caught.value).startswith(f"{tmp_path}/{place}; expected text on both sides (data.empty = ")
+
+
+def test_empty_sides_are_dropped_and_counted_part_by_part(tmp_path: Path) -> None:
+    train = write_aligned(tmp_path, [("", "b"), *PAIRS, ("a", "\t"), ("", "")])
+    dev = write_columns(tmp_path / "d.tsv", [("", "b"), *PAIRS[:1]])
+    recipe = settings(train=train, dev=dev, empty="drop")
+    data = load_training_data(recipe)
+    assert (texts(data.train), texts(data.dev)) == (PAIRS, PAIRS[:1])
+    assert data.warnings == (
+        "train: 3 pairs with an empty side left out",
+        "dev: 1 pairs with an empty side left out",
+    )
+    assert load_part(recipe, "dev").warnings == data.warnings[1:]
+
+
+@pytest.mark.parametrize("content", ["", "\n \n"])
+def test_a_part_without_pairs_is_an_error(tmp_path: Path, content: str) -> None:
+    (tmp_path / "t.tsv").write_text(content)
+    with pytest.raises(DataError, match=r"t\.tsv: no sentence pairs in it"):
+        load_training_data(settings(train=str(tmp_path / "t.tsv"), empty="drop"))
+
+
+def test_json_without_a_target_is_an_error_with_its_line(tmp_path: Path) -> None:
+    (tmp_path / "t.jsonl").write_text('{"source": "a", "target": "b"}\n{"source": "c"}\n')
+    with pytest.raises(DataError, match=r"t\.jsonl:2: no target; training and evaluation need one"):
+        read_files([tmp_path / "t.jsonl"], DataSettings(), "train")
+
+
+def test_missing_files_and_parts_are_usage_errors(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"absent\.tsv: no such file"):
+        load_training_data(settings(train=str(tmp_path / "absent.tsv")))
+    with pytest.raises(UsageError, match="the recipe names no test data; name a file"):
+        load_part(settings(train=write_columns(tmp_path / "t.tsv")), "test")
+    with pytest.raises(UsageError, match=r"set/ below \$SEQTOOL_DATA; set that variable"):
+        read_part(DataSettings(local=LOCAL), "train")
+    with pytest.raises(UsageError, match="3 files of sentence pairs; expected source and target"):
+        read_files([tmp_path] * 3, DataSettings(), "test")
+
+
+def test_equal_files_have_equal_fingerprints(tmp_path: Path) -> None:
+    def fingerprint(name: str, pairs: list[tuple[str, str]]) -> dict[str, str]:
+        (tmp_path / name).mkdir()
+        return load_training_data(settings(train=write_aligned(tmp_path / name, pairs))).fingerprint()
+
+    changed = [*PAIRS[:-1], ("source 9", "other")]
+    assert fingerprint("a", PAIRS) == fingerprint("b", PAIRS) != fingerprint("c", changed)
+    assert fingerprint("d", PAIRS).keys() == {"train", "dev"}
+
+
+def test_the_description_counts_pairs_and_words_of_both_sides(tmp_path: Path) -> None:
+    source, target = write_aligned(tmp_path)
+    assert load_part(settings(train=[source, target], dev=[source, target]), "dev").describe() == [
+        f"dev: 10 sentence pairs, 20 source words, 30 target words, {source} and {target}"
+    ]
+
+
+def test_a_data_set_of_the_hub_is_read_where_no_file_is_named(tmp_path: Path) -> None:
+    paths = {part: str(tmp_path / f"{part}.json") for part in ("train", "validation")}
+    for path in paths.values():
+        Path(path).write_text('{"source": "a", "target": "b"}\n{"source": "", "target": "b"}\n')
+    hub = {"id": "json", "files": paths, "streaming": True}
+    data = load_training_data(settings(hub=hub, empty="drop"))
+    assert data.dev == (SentencePair("a", "b", (), "json:validation", 1),)
+    assert data.fingerprint() == {"train": "revision None", "dev": "revision None"}
+    assert len(data.warnings) == 2
+    with pytest.raises(DataError, match="json:train:2: an empty source"):
+        load_training_data(settings(hub=hub))
+
+
+def test_named_files_go_before_local_ones_and_these_before_the_hub(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SEQTOOL_DATA", str(tmp_path))
+    (tmp_path / "set").mkdir()
+    named = locate(DataSettings(train=["x", "y"], test="z.tsv", local=LOCAL, hub=HUB), tmp_path / "recipe")
+    assert (named.train, named.dev) == ([str(tmp_path / "recipe/x"), str(tmp_path / "recipe/y")], None)
+    assert named.test == str(tmp_path / "recipe/z.tsv")
+    local = locate(DataSettings(local=LOCAL, hub=HUB), tmp_path / "recipe")
+    assert local.train == [str(tmp_path / "set/a.en"), str(tmp_path / "set/a.de")]
+    assert (local.dev, local.local, local.hub) == (str(tmp_path / "set/b.tsv"), None, None)
+
+
+def test_without_its_local_folder_a_recipe_stays_as_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SEQTOOL_DATA", str(tmp_path / "elsewhere"))
+    data = DataSettings(local=LOCAL, hub=HUB)
+    assert locate(data, tmp_path) == data
+
+
+@given(
+    lengths=st.lists(st.tuples(st.integers(0, 12), st.integers(0, 12)), min_size=1),
+    limit=st.integers(1, 12),
+    ratio=st.sampled_from([0.0, 1.0, 1.5, 3.0]),
+)
+def test_what_is_kept_and_what_is_counted_add_up(
+    lengths: list[tuple[int, int]], limit: int, ratio: float
+) -> None:
+    data = DataSettings(max_length=limit, max_ratio=ratio)
+    pairs = [SentencePair("a", "b", (), "t.tsv", 1)] * len(lengths)
+    long = [pair for pair in lengths if max(pair) > limit]
+    uneven = [(a, b) for a, b in lengths if max(a, b) <= limit and ratio and (a > ratio * b or b > ratio * a)]
+    arguments = (pairs, [a for a, _ in lengths], [b for _, b in lengths], data)
+    if len(long) + len(uneven) == len(lengths):
+        with pytest.raises(DataError, match=rf"^t\.tsv: no training pair of at most {limit} symbols a side"):
+            filter_lengths(*arguments)
+        return
+    kept, warnings = filter_lengths(*arguments)
+    assert sorted([*long, *uneven, *(lengths[position] for position in kept)]) == sorted(lengths)
+    assert kept == sorted(set(kept))
+    assert [int(warning.split()[0]) for warning in warnings] == [len(x) for x in (long, uneven) if x]
+
+
+def test_left_out_pairs_are_said_in_words() -> None:
+    pairs = [SentencePair("a", "b")] * 4
+    kept, warnings = filter_lengths(
+        pairs, [3, 4, 3, 1], [3, 1, 1, 3], DataSettings(max_length=3, max_ratio=2.5)
+    )
+    assert kept == [0]
+    assert warnings == (
+        "1 training pairs with more than 3 symbols on a side left out",
+        "2 training pairs with one side more than 2.5 times the other left out",
+    )
