@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
-import functools
 import platform
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-import tomli_w
 import torch
 
 import seqtool
-from seqtool.bundled import recipe_names, recipe_path
-from seqtool.errors import ModelError, SettingsError, UsageError, nearest
-from seqtool.settings import apply_overrides, read_toml, validate
-from seqtool.training import datafiles, devices, distributed
+from seqtool.errors import ModelError
+from seqtool.resolution import (
+    Files,
+    recipe_text,
+    require_files,
+    resolve_settings,
+    settings_of_run,
+    task_of_recipe,
+)
+from seqtool.tasks import TASKS
+from seqtool.training import devices, distributed
 from seqtool.training.datafiles import PartName
 from seqtool.training.estimate import Estimate
-from seqtool.training.modelfolder import load_model_folder
+from seqtool.training.modelfolder import load_model_folder, model_task
 from seqtool.training.progress import Reporter, SilentReporter, TensorBoardReporter
 from seqtool.training.runfolder import RunFolder, find_latest
 
@@ -30,6 +35,7 @@ if TYPE_CHECKING:  # a wing is imported when its task is asked for: starting up 
     from seqtool.tagging.prediction import TaggerModel
     from seqtool.tagging.settings import TaggerSettings
     from seqtool.tagging.train import TaggerRun
+    from seqtool.translation.assessment import TranslatorEvaluation
     from seqtool.translation.prediction import TranslatorModel
     from seqtool.translation.settings import TranslatorSettings
     from seqtool.translation.train import TranslatorRun
@@ -37,112 +43,6 @@ if TYPE_CHECKING:  # a wing is imported when its task is asked for: starting up 
     AnySettings: TypeAlias = TaggerSettings | TranslatorSettings
     AnyRun: TypeAlias = TaggerRun | TranslatorRun
     AnyModel: TypeAlias = TaggerModel | TranslatorModel
-
-Files = str | Path | Sequence[str | Path]  # one file, or source and target
-SOURCES = ("train", "dev", "test", "local", "hub")  # keys of [data] that files on the command line replace
-
-
-@dataclass(frozen=True)
-class Task:
-    """What a wing offers."""
-
-    settings: type[Any]
-    default_recipe: str | None  # trained when no recipe and no file is named
-    paths: tuple[tuple[str, str], ...]  # table and key of every setting that names files
-    load_data: Callable[[Any], Any]
-    train: Callable[..., Any]
-    fine_tuning_settings: Callable[[Any, Any], Any]
-    estimate: Callable[[Any, Any], Estimate]
-    model: type[Any]
-    metric: Callable[[Any], str]  # what a run with these settings is about, in a word
-
-
-def _tagger(default_recipe: str, metric: str) -> Task:
-    from seqtool.tagging import data, estimate, prediction, settings, train
-
-    files = (("data", "train"), ("data", "dev"), ("data", "test"), ("vocabulary", "pretrained"))
-    return Task(
-        settings=settings.TaggerSettings,
-        default_recipe=default_recipe,
-        paths=files,
-        load_data=data.load_training_data,
-        train=train.train_tagger,
-        fine_tuning_settings=train.fine_tuning_settings,
-        estimate=estimate.estimate_run,
-        model=prediction.TaggerModel,
-        metric=lambda settings: metric,
-    )
-
-
-def _translator() -> Task:
-    from seqtool.translation import data, estimate, prediction, settings, train
-
-    vocabularies = (("vocabulary", "source_file"), ("vocabulary", "target_file"))
-    return Task(
-        settings=settings.TranslatorSettings,
-        default_recipe="translate-tiny",
-        paths=(("data", "train"), ("data", "dev"), ("data", "test"), *vocabularies),
-        load_data=data.load_training_data,
-        train=train.train_translator,
-        fine_tuning_settings=train.fine_tuning_settings,
-        estimate=estimate.estimate_run,
-        model=prediction.TranslatorModel,
-        metric=lambda settings: str(settings.training.select),
-    )
-
-
-TASKS: dict[str, Callable[[], Task]] = {
-    "ner": functools.cache(lambda: _tagger("ner-tiny", "f1")),
-    "pos": functools.cache(lambda: _tagger("pos-ewt", "accuracy")),
-    "translate": functools.cache(_translator),
-}
-
-
-def resolve_settings(
-    task: str,
-    recipe: str | Path | Mapping[str, Any] | None = None,
-    *,
-    files: Mapping[str, Files | None] | None = None,
-    overrides: Iterable[str] = (),
-    flags: Mapping[str, Any] | None = None,
-) -> AnySettings:
-    """Complete settings: built-in default < recipe < `overrides` < `flags`; paths made absolute.
-
-    Paths in a recipe are relative to its file, all others to the working directory.
-
-    Args:
-        task: Name in `TASKS`.
-        recipe: Name of a bundled recipe, a TOML file, or its tables; None = the task's default
-            recipe, or built-in settings when `files` are given.
-        files: train, dev and test files, which replace the recipe's data; a pair of files is
-            the source and target of a translator.
-        overrides: `KEY=VALUE`, as for `--set`.
-        flags: Dotted key to value.
-
-    Raises:
-        UsageError: no such recipe.
-        SettingsError: every problem at once.
-    """
-    spec = TASKS[task]()
-    own = {name: _absolute(path, Path.cwd()) for name, path in (files or {}).items() if path is not None}
-    if recipe is None and not own:
-        recipe = spec.default_recipe
-    tables, folder, where = _tables(recipe, task)
-    if tables.get("task", task) != task:
-        raise SettingsError(f"{where}: a recipe of task {tables['task']!r}, expected {task!r}")
-    tables = _with_absolute_paths({"task": task, "name": "custom", **tables}, spec, folder)
-    if own:
-        kept = {key: value for key, value in _table(tables, "data").items() if key not in SOURCES}
-        tables["data"] = {**kept, **own}
-    tables = apply_overrides(tables, overrides)
-    for key, value in (flags or {}).items():
-        if value is not None:
-            tables = _put(tables, key.split("."), value)
-    settings = validate(spec.settings, _with_absolute_paths(tables, spec, Path.cwd()), where)
-    if settings.task != task:
-        raise SettingsError(f"{where}: task = {settings.task!r}, but `seqtool train {task}` was typed")
-    located: AnySettings = settings.model_copy(update={"data": datafiles.locate(settings.data, folder)})
-    return located
 
 
 def train(
@@ -179,7 +79,7 @@ def train(
         SeqtoolError: one of its subclasses; see `seqtool.errors`.
     """
     if isinstance(recipe, str | Path | Mapping) or recipe is None:
-        settings = resolve_settings(task or _task_of(recipe), recipe, files=files, overrides=overrides)
+        settings = resolve_settings(task or task_of_recipe(recipe), recipe, files=files, overrides=overrides)
     else:
         settings = recipe
     spec = TASKS[settings.task]()
@@ -191,7 +91,7 @@ def train(
     base = None if initial is None else spec.model.load(Path(initial), device=settings.device)
     if base is not None:
         settings = spec.fine_tuning_settings(settings, base)
-    _require_files(settings)
+    require_files(settings)
     with (
         distributed.process_group(device),
         _run_folder(settings, output, device, resume=resume, overwrite=overwrite) as run,
@@ -292,7 +192,7 @@ def evaluate_tagger(
     if data is not None:
         sentences = assessment.load_evaluation_data(tagger, Path(data), scheme=scheme, repair=repair)
     else:
-        sentences = load_part(_settings_of_run(Path(model)), part)
+        sentences = load_part(settings_of_run(Path(model)), part)
     return assessment.assess(
         tagger,
         sentences,
@@ -302,6 +202,68 @@ def evaluate_tagger(
         against=other,
         batch_tokens=batch_tokens,
     )
+
+
+def evaluate_translator(
+    model: str | Path,
+    data: Files | None = None,
+    *,
+    part: PartName = "test",
+    beam: int | None = None,
+    ter: bool = False,
+    against: str | Path | None = None,
+    bootstrap: int = 1000,
+    batch_tokens: int = 4096,
+    device: str = "auto",
+    precision: str = "auto",
+) -> TranslatorEvaluation:
+    """Score a translator: what `seqtool evaluate` does.
+
+    Args:
+        model: A run folder or its `model/` folder.
+        data: Source and target files, or one TSV or JSONL file; None = a part of the recipe in the
+            run folder.
+        part: Which part that is: test, dev or train.
+        beam: Hypotheses; None = as the recipe says.
+        ter: Whether to compute TER, which is slow.
+        against: Another model, for paired tests.
+        bootstrap: Resamples; 0 = no intervals.
+        batch_tokens: Padded symbols a batch.
+        device: auto, cpu, cuda, cuda:N or mps.
+        precision: auto, fp32 or bf16.
+
+    Raises:
+        UsageError, DataError, ModelError: a file is missing, or not what it should be.
+    """
+    from seqtool.translation import assessment
+    from seqtool.translation.data import load_part
+    from seqtool.translation.prediction import SearchOptions
+
+    translator = load_translator(model, device=device, precision=precision)
+    other = None
+    if against is not None:
+        other = (str(against), load_translator(against, device=device, precision=precision))
+    if data is not None:
+        paths = [Path(data)] if isinstance(data, str | Path) else [Path(each) for each in data]
+        pairs = assessment.load_evaluation_data(translator, paths)
+    else:
+        pairs = load_part(settings_of_run(Path(model)), part)
+    options = SearchOptions.of(translator.description.decoding)
+    return assessment.assess(
+        translator,
+        pairs,
+        name=str(model),
+        options=options if beam is None else replace(options, beam=beam),
+        ter=ter,
+        bootstrap=bootstrap,
+        against=other,
+        batch_tokens=batch_tokens,
+    )
+
+
+def task_of(model: str | Path) -> str:
+    """The task of a model folder or of the model in a run folder (errors of `load`)."""
+    return model_task(Path(model))
 
 
 def latest_model(tasks: Iterable[str]) -> Path | None:
@@ -315,108 +277,31 @@ def estimate(settings: AnySettings) -> Estimate:
     devices.configure(settings.threads, settings.deterministic)
     device = devices.resolve_device(settings.device)
     devices.resolve_precision(settings.training.precision, device)
-    _require_files(settings)
+    require_files(settings)
     spec = TASKS[settings.task]()
     return spec.estimate(settings, spec.load_data(settings))
+
+
+__all__ = [
+    "TASKS",
+    "estimate",
+    "evaluate_tagger",
+    "evaluate_translator",
+    "latest_model",
+    "load",
+    "load_tagger",
+    "load_translator",
+    "recipe_text",
+    "resolve_settings",
+    "shown_metric",
+    "task_of",
+    "train",
+]
 
 
 def shown_metric(settings: AnySettings) -> str:
     """The metric that picks the best weights of a run, without a sign."""
     return TASKS[settings.task]().metric(settings)
-
-
-def recipe_text(settings: AnySettings) -> str:
-    """Settings as the TOML of a recipe; what is None is left out."""
-    return tomli_w.dumps(settings.model_dump(mode="json", exclude_none=True, by_alias=True))
-
-
-def _settings_of_run(model: Path) -> Any:
-    """The recipe beside a model, for its data."""
-    recipe = (model.parent if model.name == "model" else model) / "recipe.toml"
-    if not recipe.is_file():
-        raise UsageError(
-            f"{model}: no recipe beside the model; name the data, as in `seqtool evaluate FILE -m MODEL`"
-        )
-    tables = read_toml(recipe)
-    return validate(TASKS[_known_task(tables, str(recipe))]().settings, tables, str(recipe))
-
-
-def _tables(recipe: str | Path | Mapping[str, Any] | None, task: str) -> tuple[dict[str, Any], Path, str]:
-    """Tables of a recipe, the folder of its relative paths, and its name for messages."""
-    if recipe is None:
-        return {}, Path.cwd(), "settings"
-    if isinstance(recipe, Mapping):
-        return dict(recipe), Path.cwd(), "settings"
-    path = Path(recipe)
-    if path.suffix != ".toml":
-        if path.is_dir() and (path / "recipe.toml").is_file() and str(recipe) not in recipe_names():
-            path = path / "recipe.toml"
-        elif str(recipe) not in recipe_names():
-            raise UsageError(
-                f"{recipe}: no bundled recipe of that name{nearest(str(recipe), recipe_names())}, "
-                "and not a .toml file; see `seqtool recipes list`"
-            )
-        else:
-            path = recipe_path(str(recipe))
-    return read_toml(path), path.parent.absolute(), str(path)
-
-
-def _task_of(recipe: str | Path | Mapping[str, Any] | None) -> str:
-    tables, _, where = _tables(recipe, "")
-    return _known_task(tables, where)
-
-
-def _known_task(tables: Mapping[str, Any], where: str) -> str:
-    task = tables.get("task")
-    if task not in TASKS:
-        raise SettingsError(f"{where}: task {task!r}, expected one of {', '.join(TASKS)}")
-    return str(task)
-
-
-def _table(tables: Mapping[str, Any], name: str) -> dict[str, Any]:
-    """A table of a recipe; empty where something else stands in its place, which validation reports."""
-    value = tables.get(name)
-    return dict(value) if isinstance(value, Mapping) else {}
-
-
-def _with_absolute_paths(tables: Mapping[str, Any], spec: Task, folder: Path) -> dict[str, Any]:
-    result = dict(tables)
-    for name, key in spec.paths:
-        path = _table(result, name).get(key)
-        if isinstance(path, str) or _is_pair(path):
-            result[name] = {**result[name], key: _absolute(path, folder)}
-    return result
-
-
-def _absolute(path: Any, folder: Path) -> str | list[str]:
-    """A path, or a pair of them, relative to a folder."""
-    if isinstance(path, str | Path):
-        return str((folder / path).absolute())
-    return [str((folder / each).absolute()) for each in path]
-
-
-def _is_pair(value: Any) -> bool:
-    return isinstance(value, list) and all(isinstance(each, str) for each in value)
-
-
-def _require_files(settings: AnySettings) -> None:
-    """Every file that is named exists: said before a run folder is made, or hours are spent.
-
-    Raises:
-        UsageError: one does not.
-    """
-    for table, key in TASKS[settings.task]().paths:
-        named = getattr(getattr(settings, table), key)
-        for name in [named] if isinstance(named, str) else named or ():
-            if not Path(name).is_file():
-                folder = Path(name).is_dir()
-                raise UsageError(f"{name}: {'is a folder; expected a file' if folder else 'no such file'}")
-
-
-def _put(tables: dict[str, Any], parents: list[str], value: Any) -> dict[str, Any]:
-    first, *rest = parents
-    below = _put(_table(tables, first), rest, value) if rest else value
-    return {**tables, first: below}
 
 
 def _run_folder(

@@ -5,21 +5,20 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
-from seqtool.cli import console, options, tables
+from seqtool.cli import console, options, tagger_report, translator_report
 from seqtool.cli.models import find_model
 from seqtool.errors import ThresholdError, UsageError, nearest
-
-if TYPE_CHECKING:
-    from seqtool.tagging.assessment import TaggerEvaluation
+from seqtool.files import storage_errors
 
 
 def evaluate(
     data: Annotated[
-        Path | None, typer.Argument(help="Annotated file; else the test part of the run's recipe.")
+        list[Path] | None,
+        typer.Argument(help="Annotated file, or source and target; else the test part of the run's recipe."),
     ] = None,
     model: Annotated[
         Path | None,
@@ -47,6 +46,10 @@ def evaluate(
         Literal["auto", "iob1", "iob2", "iobes", "bilou"], typer.Option(help="Tag scheme of DATA.")
     ] = "auto",
     repair: Annotated[bool, typer.Option(help="Repair invalid tag sequences of DATA.")] = False,
+    beam: Annotated[
+        int | None, typer.Option("--beam", min=1, help="Hypotheses of a translator; 1 = greedy.")
+    ] = None,
+    ter: Annotated[bool, typer.Option("--ter", help="Translation edit rate too, which is slow.")] = False,
     batch_tokens: options.BatchTokensOption = 4096,
     device: options.DeviceOption = "auto",
     precision: options.PrecisionOption = "auto",
@@ -61,30 +64,58 @@ def evaluate(
     from seqtool.training.devices import configure
 
     configure(threads)
+    where = find_model(model, ("ner", "pos", "translate"), newest=False)
+    common: dict[str, Any] = {
+        "part": part,
+        "against": against,
+        "bootstrap": bootstrap,
+        "batch_tokens": batch_tokens,
+        "device": device,
+        "precision": precision,
+    }
+    if api.task_of(where) == "translate":
+        foreign = {"--target-precision": target_precision, "--scheme": scheme != "auto", "--repair": repair}
+        _refuse(foreign, where)
+        scored = api.evaluate_translator(where, data, beam=beam, ter=ter, **common)
+        _finish(scored, translator_report, required, plots, json_output)
+        return
+    _refuse({"--beam": beam, "--ter": ter, "a second data file": len(data or ()) > 1}, where)
     result = api.evaluate_tagger(
-        find_model(model, ("ner", "pos"), newest=False),
-        data,
-        part=part,
+        where,
+        data[0] if data else None,
         scheme=scheme,
         repair=repair,
-        against=against,
-        bootstrap=bootstrap,
         target_precision=target_precision,
-        batch_tokens=batch_tokens,
-        device=device,
-        precision=precision,
+        **common,
     )
+    _finish(result, tagger_report, required, plots, json_output)
+
+
+def _finish(
+    result: Any, report: Any, required: list[tuple[str, float]], plots: Path | None, json_output: bool
+) -> None:
+    """Say what was found, draw it, and hold it against what was required."""
     for warning in result.warnings:
         console.warn(warning)
     known = result.as_dict()["metrics"]
     _require_known(required, known)
     if plots is not None:
-        _draw(result, plots)
+        with storage_errors(plots):
+            plots.mkdir(parents=True, exist_ok=True)
+        report.draw(result, plots)
+        console.say(f"pictures in {plots}")
     if json_output:
         console.write_result(json.dumps(result.as_dict(), ensure_ascii=False, allow_nan=False) + "\n")
     else:
-        _print(result)
+        report.show(result)
     _check(required, known)
+
+
+def _refuse(typed: dict[str, Any], where: Path) -> None:
+    """An option that says nothing about this kind of model is not accepted and ignored."""
+    for name, value in typed.items():
+        if value:
+            raise UsageError(f"{name} means nothing for {where}; leave it out")
 
 
 def _requirement(text: str) -> tuple[str, float]:
@@ -112,93 +143,3 @@ def _check(required: list[tuple[str, float]], metrics: dict[str, float]) -> None
     ]
     if missed:
         raise ThresholdError("not reached: " + "; ".join(missed))
-
-
-def _draw(result: TaggerEvaluation, folder: Path) -> None:
-    """Every picture that applies."""
-    from seqtool.files import storage_errors
-    from seqtool.inspection import figures
-
-    with storage_errors(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-    report = result.report
-    figures.confusion_matrix(report.confusion.labels, report.confusion.counts, folder / "confusion.png")
-    figures.scores_by_type(report.by_type, folder / "by_type.png")
-    if report.errors is not None:
-        figures.errors_by_kind(
-            {str(kind): count for kind, count in report.errors.items()}, folder / "errors.png"
-        )
-    if report.calibration is not None and report.calibration.count:
-        calibration = report.calibration
-        figures.reliability_diagram(calibration.bins, calibration.expected_error, folder / "reliability.png")
-    if result.thresholds:
-        figures.confidence_threshold_curve(result.thresholds, folder / "thresholds.png")
-    console.say(f"pictures in {folder}")
-
-
-def _print(result: TaggerEvaluation) -> None:
-    """Tables for people."""
-    report = result.report
-    console.print_table(_scores_table(result))
-    if report.by_type:
-        console.print_table(_types_table(report.by_type))
-    for line in _remarks(result):
-        console.write_result(line + "\n")
-
-
-def _scores_table(result: TaggerEvaluation) -> Any:
-    from rich.table import Table
-
-    table = Table(title=tables.cell(f"{result.model} on {result.data}"), title_justify="left")
-    for heading in ("metric", "value", "95 % interval", "signature"):
-        table.add_column(heading, justify="right" if heading == "value" else "left", overflow="fold")
-    for name, score in result.report.scores.items():
-        interval = result.intervals.get(name)
-        shown = f"{interval.low:.4f} to {interval.high:.4f}" if interval else ""
-        table.add_row(name, f"{score.value:.4f}", shown, score.signature)
-    return table
-
-
-def _types_table(by_type: Any) -> Any:
-    from rich.table import Table
-
-    table = Table(title="by type", title_justify="left")
-    for heading in ("type", "precision", "recall", "f1", "gold", "predicted", "correct"):
-        table.add_column(heading, justify="left" if heading == "type" else "right")
-    for name, counts in by_type.items():
-        figures = [f"{value:.4f}" for value in (counts.precision, counts.recall, counts.f1)]
-        numbers = map(str, (counts.support, counts.predicted, counts.correct))
-        table.add_row(tables.cell(name), *figures, *numbers)
-    return table
-
-
-def _target(result: TaggerEvaluation) -> str:
-    if result.target is None:
-        return f"no confidence threshold reaches precision {result.target_precision} here"
-    found = result.target
-    return (
-        f"--min-confidence {found.threshold:.4f} gives precision {found.precision:.4f}, "
-        f"recall {found.recall:.4f} here"
-    )
-
-
-def _remarks(result: TaggerEvaluation) -> list[str]:
-    report, lines = result.report, []
-    if report.conlleval is not None and report.conlleval_differs:
-        lines.append(f"conlleval's lenient rules give f1 {report.conlleval.f1:.4f}")
-    if report.seen is not None and report.unseen is not None:
-        for name, counts in (("seen", report.seen), ("unseen", report.unseen)):
-            lines.append(
-                f"entities {name} in training: {counts.support} of the gold ones, "
-                f"recall {counts.recall:.4f}, f1 {counts.f1:.4f}"
-            )
-    if report.errors is not None:
-        lines.append("kinds: " + ", ".join(f"{kind} {count}" for kind, count in report.errors.items()))
-    if report.calibration is not None:
-        lines.append(f"expected calibration error {report.calibration.expected_error:.4f}")
-    if result.target_precision is not None:
-        lines.append(_target(result))
-    return lines + [
-        f"{test.method} against {result.against}: {name} {test.difference:+.4f}, p = {test.p_value:.4f}"
-        for name, test in result.comparisons
-    ]

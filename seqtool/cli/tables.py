@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
 
 from rich.table import Table
 from rich.text import Text
 
 from seqtool.cli import console
+
+if TYPE_CHECKING:
+    from seqtool.evaluation.score import Score
+    from seqtool.evaluation.significance import Interval, PairedTest
 
 
 def cell(value: object) -> Text:
@@ -30,3 +35,25 @@ def facts_table(title: str, rows: Iterable[tuple[str, object]], *, right: bool =
     for name, value in rows:
         table.add_row(cell(name), cell(value))
     return table
+
+
+def scores_table(
+    model: str, data: str, scores: Mapping[str, Score], intervals: Mapping[str, Interval]
+) -> Table:
+    """One row a score: value, interval, how to repeat it."""
+    table = Table(title=cell(f"{model} on {data}"), title_justify="left")
+    for heading in ("metric", "value", "95 % interval", "signature"):
+        table.add_column(heading, justify="right" if heading == "value" else "left", overflow="fold")
+    for name, score in scores.items():
+        interval = intervals.get(name)
+        shown = f"{interval.low:.4f} to {interval.high:.4f}" if interval else ""
+        table.add_row(name, f"{score.value:.4f}", shown, score.signature)
+    return table
+
+
+def comparison_lines(against: str | None, comparisons: Iterable[tuple[str, PairedTest]]) -> list[str]:
+    """One line a paired test."""
+    return [
+        f"{test.method} against {against}: {name} {test.difference:+.4f}, p = {test.p_value:.4f}"
+        for name, test in comparisons
+    ]

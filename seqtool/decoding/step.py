@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple, Protocol
 
+import torch
 from torch import Tensor
 
 State = tuple[Tensor, ...]  # every tensor has N = B x K rows, the hypotheses of a sentence side by side
@@ -22,7 +23,9 @@ class Step(Protocol):
     """One step of a model for some sentences; what belongs to their sources is the step's own.
 
     Every tensor of a state is reordered with the beam; the memory of the sources is not, and is
-    never tiled: row n belongs to sentence n // K, with K = N // B (1 at the first step).
+    never tiled: row n belongs to sentence n // K, with K = N // B (1 at the first step). V may be
+    more than the model's vocabulary, for symbols copied from the source; after `keep` it may
+    shrink by columns at its right that are -inf for all who stay.
     """
 
     def __call__(self, last: Tensor, state: State) -> StepResult:
@@ -35,3 +38,13 @@ class Step(Protocol):
 def select(state: State, rows: Tensor) -> State:
     """The rows of a state that hypotheses go on from."""
     return tuple(each.index_select(0, rows) for each in state)
+
+
+def rows_of(sentences: Tensor, slots: int) -> Tensor:
+    """The rows of the sentences at these positions, K slots each: [B'] to [B' x K]."""
+    return (sentences[:, None] * slots + torch.arange(slots, device=sentences.device)).flatten()
+
+
+def sum_type(device: torch.device) -> torch.dtype:
+    """What log probabilities are summed in: float64, where the device has it."""
+    return torch.float32 if device.type == "mps" else torch.float64

@@ -248,6 +248,28 @@ def scores_by_type(by_type: Mapping[str, TypeFigures], path: Path) -> None:
         figure.legend(loc="outside lower center", ncols=3)
 
 
+def scores_by_length(rows: Sequence[tuple[str, float, int]], path: Path, name: str = "BLEU") -> None:
+    """A score for each range of lengths, with how many sentences each has.
+
+    Args:
+        rows: Label, score (0-100) and sentences, in rising order.
+        path: Where to save, .png or .svg.
+        name: Of the score.
+    """
+    with picture(path, 1.6 + 0.9 * max(len(rows), 4), 4.0) as figure:
+        axes = figure.subplots()
+        axes.set_title(f"{name} by length of the source")
+        if not rows:
+            say_empty(axes, "no sentences")
+            return
+        bars = axes.bar(range(len(rows)), [score for _, score, _ in rows], 0.7, color=BLUE)
+        axes.bar_label(
+            bars, [f"{score:.1f}\nn = {count:,}" for _, score, count in rows], padding=2, fontsize=8
+        )
+        axes.set_xticks(range(len(rows)), [label for label, _, _ in rows])
+        axes.set(xlabel="words", ylabel=name, ylim=(0, 1.25 * max(score for _, score, _ in rows) + 1))
+
+
 def _main_metric(evaluations: Iterable[Mapping[str, float]]) -> str:
     """The first of the main metrics that was recorded, else whatever else was, else `metric`."""
     names = [name for metrics in evaluations for name in metrics]

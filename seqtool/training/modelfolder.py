@@ -114,6 +114,15 @@ def load_model_folder(path: Path, *, task: str | tuple[str, ...] | None = None) 
     return ModelFolder(config["task"], config["config"], tensors, texts, codecs)
 
 
+def model_task(path: Path) -> str:
+    """The task that a model folder is for; only its config is read (errors as `load_model_folder`)."""
+    folder = find_model_folder(path)
+    sizes = _read_manifest(folder)
+    if CONFIG not in sizes:
+        raise ModelError(f"{folder / MANIFEST}: damaged: {CONFIG} is not listed")
+    return str(_read_config(_checked(folder, CONFIG, sizes), None)["task"])
+
+
 def verify_model_folder(path: Path) -> list[str]:
     """Names of the files of a model folder, each of which was found to be as the manifest says.
 

@@ -22,7 +22,11 @@ from seqtool.translation.settings import VocabularySettings
 
 PADDING, UNKNOWN, START, END = 0, 1, 2, 3
 CONTROLS = ("<s>", "</s>")  # reserved first, so that they get the ids 2 and 3
-SHARED, SOURCE, TARGET = "shared.vocabulary", "source.vocabulary", "target.vocabulary"  # files of a model folder
+SHARED, SOURCE, TARGET = (
+    "shared.vocabulary",
+    "source.vocabulary",
+    "target.vocabulary",
+)  # files of a model folder
 
 _BYTE = re.compile(r"<0x([0-9A-F]{2})>")
 

@@ -113,6 +113,42 @@ def test_the_fused_kernel_equals_the_plain_steps(name: str):
         torch.testing.assert_close(fused, plain, rtol=1e-12, atol=1e-12)
 
 
+def run_by_stepper(
+    cell: Cell, inputs: Tensor, state: tuple[Tensor, ...]
+) -> tuple[Tensor, tuple[Tensor, ...]]:
+    """As the decoders do: one `stepper` a pass over time."""
+    step, outputs = cell.stepper(), []
+    for projected in cell.project(inputs).unbind(1):
+        state = step(projected, state)
+        outputs.append(state[0])
+    return torch.stack(outputs, 1), state
+
+
+@pytest.mark.parametrize("name", CELLS)
+def test_a_stepper_takes_the_same_steps_and_has_the_same_gradients(name: str):
+    """Its weight gradient waits for the end of the pass; two passes make the sum of both."""
+    results = []
+    for run in (run_by_stepper, run_cell_plainly):
+        cell = make_cell(name)
+        inputs = some_inputs().requires_grad_()
+        state = tuple(part.requires_grad_() for part in some_state(cell))
+        passes = [run(cell, given, state) for given in (inputs, 2 * inputs)]
+        values = [value for outputs, last in passes for value in (outputs, *last)]
+        sum((value.sin().sum() for value in values), torch.zeros(())).backward()
+        results.append([*values, *(value.grad for value in (inputs, *state, *cell.parameters()))])
+    for found, expected in zip(*results, strict=True):
+        torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", CELLS)
+def test_a_stepper_needs_no_gradients(name: str):
+    cell, inputs = make_cell(name), some_inputs()
+    with torch.no_grad():
+        outputs, _ = run_by_stepper(cell, inputs, some_state(cell))
+    assert not outputs.requires_grad
+    torch.testing.assert_close(outputs, run_cell_plainly(cell, inputs, some_state(cell))[0].detach())
+
+
 @pytest.mark.parametrize("name", CELLS)
 def test_both_directions_on_ragged_lengths_equal_plain_steps_over_each_sentence(name: str):
     torch.manual_seed(3)

@@ -1,0 +1,39 @@
+"""What `seqtool evaluate` shows of a translator: tables, remarks, pictures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from seqtool.cli import console
+from seqtool.cli.tables import comparison_lines, scores_table
+
+if TYPE_CHECKING:
+    from seqtool.translation.assessment import TranslatorEvaluation
+
+
+def show(result: TranslatorEvaluation) -> None:
+    """Tables for people."""
+    console.print_table(scores_table(result.model, result.data, result.scores, result.intervals))
+    console.print_table(_lengths_table(result))
+    for line in (f"outputs by {result.search}", *comparison_lines(result.against, result.comparisons)):
+        console.write_result(line + "\n")
+
+
+def draw(result: TranslatorEvaluation, folder: Path) -> None:
+    """Every picture that applies."""
+    from seqtool.inspection import figures
+
+    rows = [(row.label, row.value, row.sentences) for row in result.by_length]
+    figures.scores_by_length(rows, folder / "by_length.png")
+
+
+def _lengths_table(result: TranslatorEvaluation) -> Any:
+    from rich.table import Table
+
+    table = Table(title="by length", title_justify="left")
+    for heading in ("words of the source", "sentences", "bleu"):
+        table.add_column(heading, justify="right")
+    for row in result.by_length:
+        table.add_row(row.label, f"{row.sentences:,}", f"{row.value:.2f}")
+    return table

@@ -1,0 +1,77 @@
+"""From the scores of a step to the best ways on of each sentence."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from seqtool.decoding.ranking import first_of_sorted, top_per_row
+from seqtool.decoding.step import StepResult
+
+
+class Ways(NamedTuple):
+    """Ways on of each sentence, best first."""
+
+    log_p: Tensor  # [B, W], with the symbol; -inf = none
+    rows: Tensor  # [B, W], rows of the step's input
+    symbols: Tensor  # [B, W]
+
+
+def best_ways(result: StepResult, live: Tensor, *, group: int, share: int, against: Tensor | None) -> Ways:
+    """The best ways on of one group of hypotheses, all that can be among the first 2K and more.
+
+    Rows are looked through for their K + 1 best symbols, which is K that go on and the end, and
+    only these are normalised.
+
+    Args:
+        result: Of the step, N = B x G x K rows.
+        live: Log p of the hypotheses [B, G, K]; -inf = none.
+        group: Which of the G.
+        share: How many hypotheses the group may have.
+        against: What each symbol loses in this group's ranking, nats, [B, V].
+    """
+    sentences, groups, slots = live.shape
+    scores, normaliser = result.scores, result.log_normaliser
+    first = (torch.arange(sentences, device=live.device) * groups + group) * slots
+    if groups > 1:
+        rows = (first[:, None] + torch.arange(slots, device=live.device)).flatten()
+        scores, normaliser = scores[rows], normaliser[rows]
+    ranked = scores
+    if against is not None:
+        ranked = (scores.unflatten(0, (sentences, slots)) - against[:, None]).flatten(0, 1)
+    best, symbols = top_per_row(ranked, share + 1)
+    wide = best.shape[1]
+    ranks = _totals(best, normaliser, live[:, group])
+    symbols = symbols.view(sentences, -1)
+    order, places = first_of_sorted(ranks, ranks.shape[1])
+    if against is not None:
+        true = scores.gather(1, symbols.view(len(scores), -1))
+        order = _totals(true, normaliser, live[:, group]).gather(1, places)
+    return Ways(order, first[:, None] + places // wide, symbols.gather(1, places))
+
+
+def without_ends(ways: Ways, end: int, count: int) -> Ways:
+    """The first ways that go on; -inf where there are too few."""
+    ends = ways.symbols == end
+    places = ends.to(torch.uint8).sort(dim=1, stable=True).indices[:, :count]
+    log_p = ways.log_p.masked_fill(ends, -torch.inf)
+    return Ways(*(each.gather(1, places) for each in (log_p, ways.rows, ways.symbols)))
+
+
+def hamming(earlier: Sequence[Ways], diversity: float, width: int) -> Tensor | None:
+    """What symbols lose for having been taken by earlier groups at this step, [B, V]."""
+    if not earlier or not diversity:
+        return None
+    taken = torch.cat([ways.symbols for ways in earlier], 1)
+    alive = torch.cat([ways.log_p for ways in earlier], 1).isfinite()
+    counts = torch.zeros(len(taken), width, device=taken.device)
+    return counts.scatter_add_(1, taken, diversity * alive.to(counts.dtype))
+
+
+def _totals(scores: Tensor, normaliser: Tensor, live: Tensor) -> Tensor:
+    """Log p of all [B x K, W] with what came before, [B, K x W]."""
+    steps = scores.to(live.dtype) - normaliser.to(live.dtype)[:, None]
+    return (steps + live.reshape(-1, 1)).view(len(live), -1)

@@ -1,0 +1,129 @@
+"""Phrases that must occur in an output: the beam is shared out over how much of them is there.
+
+Reference: Post and Vilar 2018, "Fast lexically constrained decoding with dynamic beam allocation
+for neural machine translation", sections 3 and 4.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+Phrase = tuple[int, ...]
+
+
+class Way(NamedTuple):
+    """A symbol that a live hypothesis may go on with."""
+
+    log_p: float  # with it
+    slot: int
+    symbol: int
+
+
+class Choice(NamedTuple):
+    """What becomes of the ways of a sentence."""
+
+    going: list[Way]  # best first
+    endings: list[Way]  # with all phrases
+    incomplete: list[Way]  # that would end without some phrase
+
+
+class Progress(NamedTuple):
+    """How much of each phrase a hypothesis has: all, once the phrase has occurred; else what it ends with."""
+
+    phrases: tuple[Phrase, ...]
+    symbols: tuple[int, ...]
+
+    @classmethod
+    def of(cls, phrases: Sequence[Phrase], tokens: Sequence[int]) -> Progress:
+        """Of a hypothesis."""
+        progress = cls(tuple(phrases), (0,) * len(phrases))
+        for token in tokens:
+            progress = progress.after(token)
+        return progress
+
+    def after(self, token: int) -> Progress:
+        """With one more symbol."""
+        pairs = zip(self.phrases, self.symbols, strict=True)
+        return Progress(self.phrases, tuple(_after(phrase, count, token) for phrase, count in pairs))
+
+    @property
+    def met(self) -> int:
+        """Symbols of phrases that are there; of those begun, the longest piece counts."""
+        pairs = [(count, len(phrase)) for phrase, count in zip(self.phrases, self.symbols, strict=True)]
+        whole = sum(size for count, size in pairs if count == size)
+        return whole + max((count for count, size in pairs if count < size), default=0)
+
+    @property
+    def complete(self) -> bool:
+        """Whether all phrases have occurred."""
+        return self.symbols == tuple(map(len, self.phrases))
+
+    @property
+    def wanted(self) -> list[int]:
+        """The symbols that bring a phrase on, rising."""
+        pairs = zip(self.phrases, self.symbols, strict=True)
+        return sorted({phrase[count] for phrase, count in pairs if count < len(phrase)})
+
+
+def choose(
+    phrases: Sequence[Phrase],
+    prefixes: Sequence[Sequence[int]],
+    ways: Sequence[Way],
+    log_p_of: Callable[[int, int], float],
+    *,
+    beam: int,
+    end: int,
+) -> Choice:
+    """Share the beam of one sentence out over hypotheses with more and with fewer symbols of the phrases.
+
+    Banks take turns, the one with the most first; one that has run out leaves its turns to the others.
+
+    Args:
+        phrases: That must occur, each of at least one symbol.
+        prefixes: The live hypotheses.
+        ways: The best ways on, best first; none impossible.
+        log_p_of: Log p of a hypothesis (slot) with a symbol; -inf = impossible.
+        beam: Hypotheses that may go on.
+        end: The symbol that ends a sequence.
+    """
+    states = [Progress.of(phrases, prefix) for prefix in prefixes]
+    known = {(way.slot, way.symbol) for way in ways}
+    asked = [(slot, symbol) for slot, state in enumerate(states) for symbol in state.wanted]
+    extra = [Way(log_p_of(*place), *place) for place in asked if place not in known]
+    everything = sorted(
+        [*ways, *(way for way in extra if way.log_p > -float("inf"))],
+        key=lambda way: (-way.log_p, way.slot, way.symbol),
+    )
+    banks: dict[int, deque[Way]] = {}
+    for way in everything:
+        state = states[way.slot]
+        if way.symbol != end:
+            banks.setdefault(state.after(way.symbol).met, deque()).append(way)
+        elif state.complete:
+            banks.setdefault(state.met, deque()).append(way)
+    going, endings = _in_turns(banks, beam, end)
+    incomplete = [way for way in ways[:beam] if way.symbol == end and not states[way.slot].complete]
+    return Choice(going, endings, incomplete)
+
+
+def _in_turns(banks: dict[int, deque[Way]], beam: int, end: int) -> tuple[list[Way], list[Way]]:
+    going: list[Way] = []
+    endings: list[Way] = []
+    while len(going) < beam and any(banks.values()):
+        for met in sorted(banks, reverse=True):
+            bank = banks[met]
+            while bank and bank[0].symbol == end:  # needs no slot
+                endings.append(bank.popleft())
+            if bank and len(going) < beam:
+                going.append(bank.popleft())
+    return sorted(going, key=lambda way: (-way.log_p, way.slot, way.symbol)), endings
+
+
+def _after(phrase: Phrase, count: int, token: int) -> int:
+    """The longest piece of a phrase that a hypothesis ends with, one symbol later."""
+    if count == len(phrase):
+        return count
+    ending = (*phrase[:count], token)
+    return next(size for size in range(len(ending), -1, -1) if phrase[:size] == ending[len(ending) - size :])

@@ -1,0 +1,70 @@
+"""The best of many, fast, and with one answer where several are equal.
+
+`topk` leaves open which of equal values it takes, and a row of equal scores is not rare where
+they were rounded to bfloat16. Here the smaller place always comes first, so that what a search
+finds never depends on a kernel or on how wide a batch has made the rows.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+NARROW = 64  # columns that are sorted as they are
+WIDE = 64  # columns of a block: their largest value is found at the speed of reading them
+
+
+def top_per_row(values: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """The largest values of each row, with their columns; of equals, the smaller column first.
+
+    A column among the `count` best is in a block of columns whose largest value is among the
+    `count` best of all blocks, so only these are looked through.
+
+    Args:
+        values: [N, V], no NaN.
+        count: How many, at least 1.
+
+    Returns:
+        Values and columns, [N, min(count, V)].
+    """
+    width = values.shape[1]
+    block = _block_width(width, count)
+    if not block:
+        return first_of_sorted(values, count)
+    blocks = width // block
+    parts = values[:, : blocks * block].unflatten(1, (blocks, block))
+    chosen = top_per_row(parts.amax(2), count)[1].sort(1).values  # columns must rise, for the sake of equals
+    columns = (chosen[:, :, None] * block + torch.arange(block, device=values.device)).flatten(1)
+    rest = torch.arange(blocks * block, width, device=values.device).expand(len(values), -1)
+    columns = torch.cat([columns, rest], 1)
+    best, places = top_per_row(values.gather(1, columns), count)
+    return best, columns.gather(1, places)
+
+
+def argmax_per_row(values: Tensor) -> Tensor:
+    """The first column of the largest value of each row: [N, V], no NaN, to [N]."""
+    width = values.shape[1]
+    blocks = width // WIDE
+    if blocks < 2:
+        return values.argmax(1)
+    maxima = values[:, : blocks * WIDE].unflatten(1, (blocks, WIDE)).amax(2)
+    if blocks * WIDE < width:
+        maxima = torch.cat([maxima, values[:, blocks * WIDE :].amax(1, keepdim=True)], 1)
+    columns = maxima.argmax(1, keepdim=True) * WIDE + torch.arange(WIDE, device=values.device)
+    columns = columns.clamp(max=width - 1)  # the last block may be narrower: its last column again
+    place = values.gather(1, columns).argmax(1, keepdim=True)
+    return columns.gather(1, place)[:, 0]
+
+
+def first_of_sorted(values: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """`top_per_row` for narrow rows."""
+    ordered, places = values.sort(dim=1, descending=True, stable=True)
+    return ordered[:, :count], places[:, :count]
+
+
+def _block_width(width: int, count: int) -> int:
+    """How wide the blocks are; 0 where they save nothing."""
+    for block in (WIDE, 8):
+        if width > max(NARROW, 2 * count * block):
+            return block
+    return 0

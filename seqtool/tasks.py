@@ -1,0 +1,66 @@
+"""The table of tasks: what each wing offers to the command line and to Python programs."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from seqtool.training.estimate import Estimate
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a wing offers."""
+
+    settings: type[Any]
+    default_recipe: str | None  # trained when no recipe and no file is named
+    paths: tuple[tuple[str, str], ...]  # table and key of every setting that names files
+    load_data: Callable[[Any], Any]
+    train: Callable[..., Any]
+    fine_tuning_settings: Callable[[Any, Any], Any]
+    estimate: Callable[[Any, Any], Estimate]
+    model: type[Any]
+    metric: Callable[[Any], str]  # what a run with these settings is about, in a word
+
+
+def _tagger(default_recipe: str, metric: str) -> Task:
+    from seqtool.tagging import data, estimate, prediction, settings, train
+
+    files = (("data", "train"), ("data", "dev"), ("data", "test"), ("vocabulary", "pretrained"))
+    return Task(
+        settings=settings.TaggerSettings,
+        default_recipe=default_recipe,
+        paths=files,
+        load_data=data.load_training_data,
+        train=train.train_tagger,
+        fine_tuning_settings=train.fine_tuning_settings,
+        estimate=estimate.estimate_run,
+        model=prediction.TaggerModel,
+        metric=lambda settings: metric,
+    )
+
+
+def _translator() -> Task:
+    from seqtool.translation import data, estimate, prediction, settings, train
+
+    vocabularies = (("vocabulary", "source_file"), ("vocabulary", "target_file"))
+    return Task(
+        settings=settings.TranslatorSettings,
+        default_recipe="translate-tiny",
+        paths=(("data", "train"), ("data", "dev"), ("data", "test"), *vocabularies),
+        load_data=data.load_training_data,
+        train=train.train_translator,
+        fine_tuning_settings=train.fine_tuning_settings,
+        estimate=estimate.estimate_run,
+        model=prediction.TranslatorModel,
+        metric=lambda settings: str(settings.training.select),
+    )
+
+
+TASKS: dict[str, Callable[[], Task]] = {
+    "ner": functools.cache(lambda: _tagger("ner-tiny", "f1")),
+    "pos": functools.cache(lambda: _tagger("pos-ewt", "accuracy")),
+    "translate": functools.cache(_translator),
+}
