@@ -13,7 +13,7 @@ from typing import Annotated, Any, TextIO
 import typer
 
 import seqtool
-from seqtool.cli import console, data, doctor, evaluate, model, recipes, tag, train, translate, vocab
+from seqtool.cli import console, data, doctor, evaluate, inspect, model, recipes, tag, train, translate, vocab
 from seqtool.errors import MemoryExhaustedError, SeqtoolError, StorageError, UsageError
 from seqtool.text.streaming import READER
 
@@ -37,6 +37,7 @@ for name, group in (
     ("vocab", vocab.app),
     ("recipes", recipes.app),
     ("model", model.app),
+    ("inspect", inspect.app),
 ):
     app.add_typer(group, name=name)
 app.command("tag")(tag.tag)

@@ -1,4 +1,4 @@
-"""`seqtool model`: what a model is, and whether it is whole."""
+"""`seqtool model`: what a model is, whether it is whole, and the mean of several."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from seqtool.training.modelfacts import ModelFacts
 
 app = typer.Typer(
-    help="Look into a model folder.",
+    help="Look into model folders, and average them.",
     no_args_is_help=True,
     context_settings={"help_option_names": ["-h", "--help"]},
     rich_markup_mode=None,
@@ -29,7 +29,7 @@ ModelArgument = Annotated[
         metavar="[MODEL]", help="Run folder or model/ folder; else $SEQTOOL_MODEL, else the newest run."
     ),
 ]
-TASKS = ("ner", "pos")
+TASKS = ("ner", "pos", "translate")
 
 
 @app.command()
@@ -65,6 +65,20 @@ def verify(
         console.say(f"{folder}: whole, {len(names)} files")
 
 
+@app.command()
+def average(
+    models: Annotated[
+        list[Path], typer.Argument(metavar="MODEL MODEL...", help="Run folders or model/ folders.")
+    ],
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="The model folder to make.")],
+) -> None:
+    """One model whose weights are the mean of others', which must be of one network."""
+    from seqtool.training.modelaverage import average_models
+
+    average_models(models, output)
+    console.write_result(f"{output}\n")
+
+
 def _model(argument: Path | None, option: Path | None) -> Path:
     if argument is not None and option is not None:
         raise UsageError("two models: give one, with -m or without")
@@ -77,8 +91,9 @@ def _tables(facts: ModelFacts) -> list[Table]:
         ("name", facts.name),
         ("made by", f"seqtool {facts.seqtool}"),
         ("size on disk", f"{facts.size / 1e6:,.2f} MB"),
-        ("tags", f"{len(facts.tags)}: {' '.join(facts.tags)}"),
     ]
+    if facts.tags:
+        rows.append(("tags", f"{len(facts.tags)}: {' '.join(facts.tags)}"))
     rows += [(f"dev {name}", f"{value:.4f}") for name, value in facts.dev.items()]
     rows += [(f"data {name}", _data_line(part)) for name, part in facts.data.items()]
     parts = [(name, f"{count:,}") for name, count in facts.parts.items()]

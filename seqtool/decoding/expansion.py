@@ -45,10 +45,10 @@ def best_ways(result: StepResult, live: Tensor, *, group: int, share: int, again
     best, symbols = top_per_row(ranked, share + 1)
     wide = best.shape[1]
     ranks = _totals(best, normaliser, live[:, group])
-    symbols = symbols.view(sentences, -1)
+    symbols = symbols.reshape(sentences, -1)
     order, places = first_of_sorted(ranks, ranks.shape[1])
     if against is not None:
-        true = scores.gather(1, symbols.view(len(scores), -1))
+        true = scores.gather(1, symbols.reshape(len(scores), -1))
         order = _totals(true, normaliser, live[:, group]).gather(1, places)
     return Ways(order, first[:, None] + places // wide, symbols.gather(1, places))
 
@@ -74,4 +74,4 @@ def hamming(earlier: Sequence[Ways], diversity: float, width: int) -> Tensor | N
 def _totals(scores: Tensor, normaliser: Tensor, live: Tensor) -> Tensor:
     """Log p of all [B x K, W] with what came before, [B, K x W]."""
     steps = scores.to(live.dtype) - normaliser.to(live.dtype)[:, None]
-    return (steps + live.reshape(-1, 1)).view(len(live), -1)
+    return (steps + live.reshape(-1, 1)).reshape(len(live), -1)

@@ -19,8 +19,9 @@ from seqtool.text.parallel import SentencePair, parse_source
 from seqtool.training.devices import resolve_device, resolve_precision
 from seqtool.training.modelfolder import ModelFolder, load_model_folder, save_model_folder
 from seqtool.training.tensorfile import model_tensors, restore_weights
-from seqtool.translation.encoding import source_batch
+from seqtool.translation.encoding import EncodedPair, source_batch
 from seqtool.translation.model import Translator
+from seqtool.translation.reading import Reading, read_pairs
 from seqtool.translation.search import Tables, TranslatorStep
 from seqtool.translation.settings import DataSettings, DecodingSettings, ModelSettings, VocabularySettings
 from seqtool.translation.vocabularies import END, START, EncodedSource, Vocabularies
@@ -177,6 +178,39 @@ class TranslatorModel:
                     Translation(self.vocabularies.text(each.tokens, source.extra), each) for each in found
                 ]
         return result
+
+    def read(
+        self,
+        pairs: Sequence[SentencePair],
+        targets: Sequence[Sequence[int]] | None = None,
+        *,
+        batch_tokens: int = BATCH_TOKENS,
+    ) -> list[Reading]:
+        """What the model makes of given outputs: probabilities, attention, what it copies.
+
+        Args:
+            pairs: Sources, with targets unless these come as ids.
+            targets: Extended ids without END, such as those of a hypothesis; None = the pairs' own.
+            batch_tokens: Padded symbols a batch.
+        """
+        encoded = []
+        for number, pair in enumerate(pairs):
+            source = self._encoded(pair)
+            if targets is None:
+                ids = self.vocabularies.encode_target(pair.target or "", source.extra)
+            else:
+                ids = [*targets[number], END]
+            encoded.append(EncodedPair(source, ids))
+        readings = read_pairs(
+            self.network, encoded, device=self.device, autocast=self._autocast(), batch_tokens=batch_tokens
+        )
+        return [
+            reading._replace(
+                source_symbols=tuple(self.vocabularies.source_symbols(pair)),
+                target_symbols=tuple(self.vocabularies.target_symbols(each.target, each.source.extra)),
+            )
+            for pair, each, reading in zip(pairs, encoded, readings, strict=True)
+        ]
 
     def save(self, path: Path, *, card: str) -> None:
         """Write a self-contained model folder (errors of `save_model_folder`)."""

@@ -26,6 +26,8 @@ class Reading(NamedTuple):
     log_probabilities: list[float]  # nats, one a target symbol [T]
     attention: Array  # [T, S], rows that sum to 1
     writing: list[float] | None  # probability of writing rather than copying [T]; None without copying
+    source_symbols: tuple[str, ...] = ()  # for people [S]
+    target_symbols: tuple[str, ...] = ()  # for people [T]
 
     @property
     def score(self) -> float:

@@ -128,6 +128,16 @@ class Vocabularies:
             return " ".join(str(part) for part in parts)
         return _joined(parts).removeprefix(" " if self.target.kind == "sentencepiece" else "")
 
+    def source_symbols(self, pair: SentencePair) -> list[str]:
+        """The symbols of a source, features and end included, for people."""
+        features = [feature_symbol(name) for name in pair.features]
+        return [*features, *(piece.symbol for piece in self.source.pieces(pair.source)), CONTROLS[1]]
+
+    def target_symbols(self, ids: Iterable[int], extra: Sequence[Piece]) -> list[str]:
+        """The symbols of extended ids, for people."""
+        symbols = self.target.symbols
+        return [symbols[i] if i < len(symbols) else extra[i - len(symbols)].symbol for i in ids]
+
     def _extended(self, piece: Piece, extra: dict[str, Piece]) -> int:
         known = self._target_ids.get(piece.symbol)
         if known is not None:

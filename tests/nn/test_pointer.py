@@ -14,7 +14,7 @@ from seqtool.nn.pointer import NOT_COPYABLE, copy_slots, log_copy_of, merge_copi
 
 VOCABULARY, EXTRA = 5, 3
 SIZE = VOCABULARY + EXTRA
-patient = settings(deadline=None, max_examples=100)
+patient = settings(deadline=None, max_examples=50)
 
 
 class Case(NamedTuple):

@@ -14,13 +14,18 @@ from types import ModuleType
 import pytest
 
 from seqtool.settings import validate
-from seqtool.tagging.settings import TaggerSettings
+from seqtool.tasks import TASKS
 
 RECIPES = Path(__file__).resolve().parents[2] / "recipes"
 NAMES = sorted(path.parent.name for path in RECIPES.glob("*/recipe.toml"))
 SCRIPTS = sorted([*RECIPES.rglob("*.sh"), RECIPES.parent / "tests" / "run.sh"])
 TINY = RECIPES / "ner-tiny"
 SPLITS = ("train", "dev", "test")
+
+
+def files_of(named: str | list[str]) -> list[str]:
+    """One file, or source and target."""
+    return [named] if isinstance(named, str) else named
 
 
 @pytest.fixture(scope="module")
@@ -47,20 +52,19 @@ def test_a_recipe_is_complete_and_named_after_its_folder(name):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_data_is_beside_the_recipe_or_local_and_on_the_hub(name):
+def test_data_is_beside_the_recipe_or_local_and_perhaps_on_the_hub(name):
     data = tomllib.loads((RECIPES / name / "recipe.toml").read_text(encoding="utf-8"))["data"]
-    if "hub" in data:
+    if "local" in data:
         assert {"folder", *SPLITS} == data["local"].keys()
-        assert data["hub"]["files"].keys() == {"train", "validation", "test"}
+        assert "hub" not in data or data["hub"]["files"].keys() == {"train", "validation", "test"}
     else:
-        assert all((RECIPES / name / data[split]).is_file() for split in SPLITS)
+        assert all((RECIPES / name / file).is_file() for split in SPLITS for file in files_of(data[split]))
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_tagger_recipe_has_only_settings_that_exist(name):
+def test_a_recipe_has_only_settings_that_exist(name):
     tables = tomllib.loads((RECIPES / name / "recipe.toml").read_text(encoding="utf-8"))
-    if tables["task"] in {"ner", "pos"}:
-        assert validate(TaggerSettings, tables, name).name == name
+    assert validate(TASKS[tables["task"]]().settings, tables, name).name == name
 
 
 @pytest.mark.real
@@ -71,7 +75,9 @@ def test_local_files_of_a_recipe_are_there(name):
     if not root.is_dir():
         pytest.skip("no real data: set SEQTOOL_DATA")
     if "local" in data:
-        assert all((root / data["local"]["folder"] / data["local"][split]).is_file() for split in SPLITS)
+        local = data["local"]
+        files = [root / local["folder"] / file for split in SPLITS for file in files_of(local[split])]
+        assert all(file.is_file() for file in files)
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -100,7 +100,7 @@ def test_locked_dropout_between_layers_is_the_same_at_every_step(form: str) -> N
     torch.testing.assert_close(by_steps(decoder, case)[0], run(decoder, case))
 
 
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("form", [name for name in FORMS if "layers" in name or "coverage" in name])
 def test_nothing_sees_the_future(form: str) -> None:
     decoder, case = decoder_of(FORMS[form]), random_case([4, 1, 3])
     changed = case.inputs.clone()

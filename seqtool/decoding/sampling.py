@@ -1,0 +1,191 @@
+"""Sequences drawn from the model's distribution, or from what filters leave of it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from seqtool.decoding.filters import check_filters, filtered, weights_of
+from seqtool.decoding.found import Findings, hypotheses
+from seqtool.decoding.hypothesis import Hypothesis
+from seqtool.decoding.randomness import uniform
+from seqtool.decoding.ranking import argmax_per_row
+from seqtool.decoding.step import State, Step, StepResult, rows_of, select, sum_type
+from seqtool.decoding.trace import Ending, Trace
+from seqtool.errors import UsageError
+
+
+@dataclass(frozen=True)
+class SamplingOptions:
+    """How to draw.
+
+    Args:
+        temperature: Scores are divided by it; 0 = the most probable symbol, always.
+        top_k, top_p, min_p, typical: Of `filtered`, after the temperature.
+        seed: The same seed draws the same.
+
+    Raises:
+        UsageError: something is out of its range.
+    """
+
+    temperature: float = 1.0
+    top_k: int = 0
+    top_p: float = 1.0
+    min_p: float = 0.0
+    typical: float = 1.0
+    seed: int = 1
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.temperature < math.inf:
+            raise UsageError(f"temperature {self.temperature}: 0 (greedy) or more is allowed")
+        check_filters(top_k=self.top_k, top_p=self.top_p, min_p=self.min_p, typical=self.typical)
+
+
+@torch.no_grad()
+def sample(
+    step: Step,
+    state: State,
+    *,
+    start: int,
+    end: int,
+    max_lengths: Tensor,
+    sentence_ids: Tensor,
+    samples_each: int,
+    options: SamplingOptions,
+    source_mask: Tensor | None = None,
+    keep_attention: bool = False,
+) -> list[list[Hypothesis]]:
+    """Some independent samples of each sentence, in the order they were drawn.
+
+    Args:
+        step: Of B sentences.
+        state: Before the first step, one row a sentence.
+        start: The first input.
+        end: The symbol that ends a sequence.
+        max_lengths: Symbols of a sequence at most, its end included, [B], at least 1.
+        sentence_ids: int64 [B]; a draw depends on these, the number of the sample and the step
+            only, not on the batch.
+        samples_each: M, rows of a sentence.
+        options: How to draw.
+        source_mask: Real source positions [B, S], that attention is cut to; None = all are.
+        keep_attention: Whether hypotheses shall have their attention.
+
+    Returns:
+        M hypotheses a sentence; score and log probability are the model's own, whatever was
+        filtered.
+    """
+    sampler = _Sampler(step, state, start, end, max_lengths, sentence_ids, samples_each, options)
+    while len(sampler.sentences):
+        sampler.advance(keep_attention)
+    return sampler.results(source_mask)
+
+
+def draw(scores: Tensor, options: SamplingOptions, *counters: Tensor) -> Tensor:
+    """A symbol a row, by the inverse of the distribution function.
+
+    Args:
+        scores: Raw, [N, V], one finite at least in each row.
+        options: How to draw.
+        counters: int64 [N] each, what the draw is for.
+    """
+    if options.temperature == 0:
+        return argmax_per_row(scores)
+    scores = scores.to(sum_type(scores.device))
+    # The largest score is 0 before the division, so that the smallest temperature gives no NaN.
+    scores = (scores - scores.amax(1, keepdim=True)) / options.temperature
+    scores = filtered(
+        scores, top_k=options.top_k, top_p=options.top_p, min_p=options.min_p, typical=options.typical
+    )
+    reached = weights_of(scores).cumsum(1)
+    threshold = uniform(options.seed, *counters).to(reached.dtype)[:, None] * reached[:, -1:]
+    # The first symbol with which the sum exceeds the threshold: one without weight never does.
+    place = torch.searchsorted(reached, threshold, right=True)[:, 0]
+    # Rounding may take the product up to the total; then it is the last symbol that has a weight.
+    last = torch.searchsorted(reached, reached[:, -1:].contiguous())[:, 0]
+    return torch.minimum(place, last)
+
+
+class _Sampler:
+    def __init__(
+        self,
+        step: Step,
+        state: State,
+        start: int,
+        end: int,
+        max_lengths: Tensor,
+        sentence_ids: Tensor,
+        samples_each: int,
+        options: SamplingOptions,
+    ) -> None:
+        count, device = len(max_lengths), max_lengths.device
+        assert samples_each >= 1, samples_each
+        self.step, self.state, self.end, self.options = step, state, end, options
+        self.samples = samples_each
+        self.sentences = torch.arange(count, device=device)
+        self.limits, self.sentence_ids = max_lengths, sentence_ids.to(device)
+        self.last = torch.full((count,), start, device=device)  # [N]
+        self.log_p = torch.zeros(count, device=device, dtype=sum_type(device))  # [N]
+        self.ended = torch.zeros(count, device=device, dtype=torch.bool)  # [N]
+        self.length = 0
+        self.trace = Trace()
+        self.endings: list[list[Ending | None]] = [[None] * samples_each for _ in range(count)]
+
+    def advance(self, keep_attention: bool) -> None:
+        """One symbol more."""
+        result = self.step(self.last, self.state)
+        if keep_attention:
+            assert result.attention is not None, "this step has no attention"
+            self.trace.attention.append(result.attention)
+        parents = torch.arange(len(self.last), device=self.last.device)
+        if not self.length:  # all samples of a sentence begin in one row
+            parents = parents.repeat_interleave(self.samples)
+            self.log_p, self.ended = self.log_p[parents], self.ended[parents]
+        self.length += 1
+        self._draw(result, parents)
+        self.trace.add(self.last, parents, self.log_p)
+        self.state = result.state if self.length > 1 else select(result.state, parents)
+        self._release(parents)
+
+    def _draw(self, result: StepResult, parents: Tensor) -> None:
+        device = parents.device
+        scores, normaliser = result.scores[parents], result.log_normaliser[parents]
+        sentence = self.sentence_ids[self.sentences].repeat_interleave(self.samples)
+        number = torch.arange(self.samples, device=device).repeat(len(self.sentences))
+        when = torch.full_like(number, self.length)
+        self.last = draw(scores, self.options, sentence, number, when)
+        chosen = scores.gather(1, self.last[:, None])[:, 0].to(self.log_p.dtype)
+        self.log_p = self.log_p + (chosen - normaliser.to(self.log_p.dtype))
+
+    def _release(self, parents: Tensor) -> None:
+        """Samples that have ended are noted, sentences whose samples all have ended leave."""
+        ends = self.last == self.end
+        full = (self.limits <= self.length).repeat_interleave(self.samples)
+        new = (ends | full) & ~self.ended
+        if not new.any():
+            return
+        rows = new.nonzero()[:, 0]
+        facts = (rows, parents[rows], self.log_p[rows], ends[rows])
+        sentences = self.sentences.tolist()
+        for row, parent, log_p, finished in zip(*(each.tolist() for each in facts), strict=True):
+            ending = Ending(log_p, log_p, self.length - 1, parent if finished else row, finished)
+            self.endings[sentences[row // self.samples]][row % self.samples] = ending
+        self.ended = self.ended | new
+        stays = ~self.ended.view(-1, self.samples).all(1)
+        if stays.all():
+            return
+        kept = stays.nonzero()[:, 0]
+        rows = rows_of(kept, self.samples)
+        self.trace.keep(rows)
+        self.sentences, self.limits = self.sentences[kept], self.limits[kept]
+        if len(kept):
+            self.step.keep(kept)
+            self.state, self.last = select(self.state, rows), self.last[rows]
+            self.log_p, self.ended = self.log_p[rows], self.ended[rows]
+
+    def results(self, source_mask: Tensor | None) -> list[list[Hypothesis]]:
+        found = Findings(len(self.endings), self.samples)
+        found.endings = [[each for each in row if each is not None] for row in self.endings]
+        return hypotheses(self.trace, found, Findings(len(self.endings), 1), source_mask)
