@@ -199,8 +199,8 @@ class BeamSearch:
                     ends[position] = False
                     self._choose(position, sentence, ways, going, result)
         if ends.any():
-            position = ends.nonzero()[:, 0]
-            self._note(self.found, position, ways.log_p[:, :share][ends], ways.rows[:, :share][ends])
+            found_in = ends.nonzero()[:, 0]
+            self._note(self.found, found_in, ways.log_p[:, :share][ends], ways.rows[:, :share][ends])
         return going
 
     def _go_on(self, groups: Sequence[Ways], state: State) -> None:

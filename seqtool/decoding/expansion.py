@@ -41,7 +41,7 @@ def best_ways(result: StepResult, live: Tensor, *, group: int, share: int, again
         scores, normaliser = scores[rows], normaliser[rows]
     ranked = scores
     if against is not None:
-        ranked = (scores.unflatten(0, (sentences, slots)) - against[:, None]).flatten(0, 1)
+        ranked = (scores.reshape(sentences, slots, -1) - against[:, None]).flatten(0, 1)
     best, symbols = top_per_row(ranked, share + 1)
     wide = best.shape[1]
     ranks = _totals(best, normaliser, live[:, group])

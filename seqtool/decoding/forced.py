@@ -7,12 +7,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from seqtool.decoding.found import Findings, hypotheses
-from seqtool.decoding.greedy import NO_PENALTIES
+from seqtool.decoding.constraints import Live
 from seqtool.decoding.hypothesis import Hypothesis
-from seqtool.decoding.penalties import Penalties
-from seqtool.decoding.step import State, Step, select, sum_type
-from seqtool.decoding.trace import Ending, Trace
+from seqtool.decoding.penalties import NO_PENALTIES, Penalties
+from seqtool.decoding.single import SingleRows
+from seqtool.decoding.step import State, Step
 
 
 def score_sequences(
@@ -48,41 +47,20 @@ def score_sequences(
         [[*target, *[end] * (widest + 1 - len(target))] for target in targets],
         device=device,
         dtype=torch.int64,
-    ).view(len(targets), -1)
+    ).view(len(targets), widest + 1)
     lengths = torch.tensor([len(target) + 1 for target in targets], device=device)
-    sentences = torch.arange(len(targets), device=device)
-    last = torch.full((len(targets),), start, device=device)
-    log_p = torch.zeros(len(targets), device=device, dtype=sum_type(device))
-    covered: Tensor | None = None
-    trace, found = Trace(), Findings(len(targets), 1)
-    for length in range(1, widest + 2):
-        if not len(sentences):
-            break
-        result = step(last, state)
-        state, last = result.state, wanted[:, length - 1]
-        chosen = result.scores.gather(1, last[:, None])[:, 0].to(log_p.dtype)
-        log_p = log_p + (chosen - result.log_normaliser.to(log_p.dtype))
-        if keep_attention:
-            assert result.attention is not None, "this step has no attention"
-            trace.attention.append(result.attention)
-        if penalties.coverage:
-            assert result.attention is not None, "a coverage penalty needs attention"
-            covered = result.attention if covered is None else covered + result.attention
-        trace.add(last, torch.arange(len(last), device=device), log_p)
-        done = lengths == length
-        if not done.any():
-            continue
-        mask = None if source_mask is None else source_mask[sentences]
-        scores = penalties.score(log_p, length, covered, mask)
-        rows = done.nonzero()[:, 0]
-        facts = (each[done].tolist() for each in (sentences, scores, log_p))
-        for sentence, score, value, row in zip(*facts, rows.tolist(), strict=True):
-            found.add(sentence, Ending(score, value, length - 1, row, finished=True))
-        kept = (~done).nonzero()[:, 0]
-        trace.keep(kept)
-        sentences, lengths, wanted = sentences[kept], lengths[kept], wanted[kept]
-        if len(kept):
-            step.keep(kept)
-            state, last, log_p = select(state, kept), last[kept], log_p[kept]
-            covered = None if covered is None else covered[kept]
-    return [each[0] for each in hypotheses(trace, found, Findings(len(targets), 1), source_mask)]
+
+    def given(scores: Tensor, live: Live) -> tuple[Tensor, Tensor]:
+        return scores, wanted[live.sentences, live.prefixes.shape[1]]
+
+    rows = SingleRows(
+        step,
+        state,
+        lengths,
+        start=start,
+        end=end,
+        penalties=penalties,
+        source_mask=source_mask,
+        keep_attention=keep_attention,
+    )
+    return rows.run(given, keep_impossible=True)

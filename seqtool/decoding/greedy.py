@@ -4,18 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor
 
 from seqtool.decoding.constraints import Constraint, Live, restricted
-from seqtool.decoding.found import Findings, hypotheses
 from seqtool.decoding.hypothesis import Hypothesis
-from seqtool.decoding.penalties import Penalties
+from seqtool.decoding.penalties import NO_PENALTIES, Penalties
 from seqtool.decoding.ranking import argmax_per_row
-from seqtool.decoding.step import State, Step, select, sum_type
-from seqtool.decoding.trace import Ending, Trace
-
-NO_PENALTIES = Penalties("none")
+from seqtool.decoding.single import SingleRows
+from seqtool.decoding.step import State, Step
 
 
 def greedy_search(
@@ -43,52 +39,20 @@ def greedy_search(
         constraints: What outputs must be like.
         keep_attention: Whether hypotheses shall have their attention.
     """
-    count, device = len(max_lengths), max_lengths.device
-    sentences = torch.arange(count, device=device)
-    last = torch.full((count,), start, device=device)
-    log_p = torch.zeros(count, device=device, dtype=sum_type(device))
-    prefixes = last.new_empty(count, 0)
-    covered: Tensor | None = None
-    trace, found = Trace(), Findings(count, 1)
-    length = 0
-    while len(sentences):
-        result = step(last, state)
-        length += 1
-        scores = result.scores
+
+    def best(scores: Tensor, live: Live) -> tuple[Tensor, Tensor]:
         if constraints:
-            scores = restricted(scores, Live(sentences, prefixes, end), constraints)
-        last = argmax_per_row(scores)
-        best = scores.gather(1, last[:, None])[:, 0].to(log_p.dtype)
-        log_p = log_p + (best - result.log_normaliser.to(log_p.dtype))
-        if keep_attention:
-            assert result.attention is not None, "this step has no attention"
-            trace.attention.append(result.attention)
-        if penalties.coverage:
-            assert result.attention is not None, "a coverage penalty needs attention"
-            covered = result.attention if covered is None else covered + result.attention
-        state = result.state
-        trace.add(last, torch.arange(len(last), device=device), log_p)
-        if constraints:
-            prefixes = torch.cat([prefixes, last[:, None]], 1)
-        ended = last == end
-        done = ended | (max_lengths <= length) | log_p.isinf()
-        if not done.any():
-            continue
-        mask = None if source_mask is None else source_mask[sentences]
-        values = penalties.score(log_p, length, covered, mask)
-        facts = zip(
-            *(each[done].tolist() for each in (sentences, values, log_p, ended)),
-            done.nonzero()[:, 0].tolist(),
-            strict=True,
-        )
-        for sentence, score, value, finished, row in facts:
-            if value > -torch.inf:
-                found.add(sentence, Ending(score, value, length - 1, row, finished))
-        kept = (~done).nonzero()[:, 0]
-        trace.keep(kept)
-        sentences, max_lengths = sentences[kept], max_lengths[kept]
-        if len(kept):
-            step.keep(kept)
-            state, last, log_p, prefixes = select(state, kept), last[kept], log_p[kept], prefixes[kept]
-            covered = None if covered is None else covered[kept]
-    return [each[0] for each in hypotheses(trace, found, Findings(count, 1), source_mask)]
+            scores = restricted(scores, live, constraints)
+        return scores, argmax_per_row(scores)
+
+    rows = SingleRows(
+        step,
+        state,
+        max_lengths,
+        start=start,
+        end=end,
+        penalties=penalties,
+        source_mask=source_mask,
+        keep_attention=keep_attention,
+    )
+    return rows.run(best, keep_impossible=False)

@@ -60,6 +60,9 @@ class Penalties:
         return log_p / length_divisor(self.length, limits, self.alpha)
 
 
+NO_PENALTIES = Penalties("none")
+
+
 def length_divisor(kind: LengthPenalty, length: int | Tensor, alpha: float) -> float | Tensor:
     """What a log probability is divided by.
 

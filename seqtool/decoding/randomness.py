@@ -35,7 +35,7 @@ def uniform(seed: int, *counters: Tensor) -> Tensor:
     state = _mixed(torch.full_like(counters[0], _signed(seed)))
     for counter in counters:
         state = _mixed(state ^ counter)
-    return (_shifted(state, 11)).to(torch.float64) * 2.0**-53
+    return _shifted(state, 11).to(torch.float64) * 2.0**-53
 
 
 def _mixed(state: Tensor) -> Tensor:
@@ -47,4 +47,5 @@ def _mixed(state: Tensor) -> Tensor:
 
 def _shifted(state: Tensor, bits: int) -> Tensor:
     """To the right, zeros coming in: the sign is a bit like any other."""
-    return (state >> bits) & (2 ** (BITS - bits) - 1)
+    shifted: Tensor = (state >> bits) & (2 ** (BITS - bits) - 1)
+    return shifted

@@ -32,7 +32,7 @@ def top_per_row(values: Tensor, count: int) -> tuple[Tensor, Tensor]:
     if not block:
         return first_of_sorted(values, count)
     blocks = width // block
-    parts = values[:, : blocks * block].unflatten(1, (blocks, block))
+    parts = values[:, : blocks * block].view(-1, blocks, block)
     chosen = top_per_row(parts.amax(2), count)[1].sort(1).values  # columns must rise, for the sake of equals
     columns = (chosen[:, :, None] * block + torch.arange(block, device=values.device)).flatten(1)
     rest = torch.arange(blocks * block, width, device=values.device).expand(len(values), -1)
@@ -47,10 +47,10 @@ def argmax_per_row(values: Tensor) -> Tensor:
     blocks = width // WIDE
     if blocks < 2:
         return values.argmax(1)
-    maxima = values[:, : blocks * WIDE].unflatten(1, (blocks, WIDE)).amax(2)
+    maxima = values[:, : blocks * WIDE].view(-1, blocks, WIDE).amax(2)
     if blocks * WIDE < width:
         maxima = torch.cat([maxima, values[:, blocks * WIDE :].amax(1, keepdim=True)], 1)
-    columns = maxima.argmax(1, keepdim=True) * WIDE + torch.arange(WIDE, device=values.device)
+    columns: Tensor = maxima.argmax(1, keepdim=True) * WIDE + torch.arange(WIDE, device=values.device)
     columns = columns.clamp(max=width - 1)  # the last block may be narrower: its last column again
     place = values.gather(1, columns).argmax(1, keepdim=True)
     return columns.gather(1, place)[:, 0]

@@ -72,15 +72,12 @@ class Trace:
     def symbols_of(self, ending: Ending) -> list[int]:
         """The symbols of one hypothesis; slow, for where two must be compared."""
         found = []
-        column, row = ending.call, ending.row
-        while column >= 0:
-            if column < ending.call or not ending.finished:
-                if column < ending.call:
-                    rows = self.inputs[column + 1]
-                    row = row if rows is None else int(rows[row])
-                found.append(int(self.tokens[column][row]))
-                row = int(self.parents[column][row])
-            column -= 1
+        row = ending.row
+        for column in range(ending.call - ending.finished, -1, -1):
+            rows = self.inputs[column + 1] if column < ending.call else None
+            row = row if rows is None else int(rows[row])
+            found.append(int(self.tokens[column][row]))
+            row = int(self.parents[column][row])
         return found[::-1]
 
 
@@ -88,7 +85,11 @@ def _lists(columns: list[Tensor]) -> list[list[Any]]:
     """All columns as Python numbers, fetched from the device in one piece."""
     if not columns:
         return []
-    return [part.tolist() for part in torch.cat(columns).cpu().split([len(each) for each in columns])]
+    values, first, result = torch.cat(columns).tolist(), 0, []
+    for column in columns:
+        result.append(values[first : first + len(column)])
+        first += len(column)
+    return result
 
 
 def _path(
@@ -100,22 +101,23 @@ def _path(
 ) -> Path:
     tokens, parents, log_p = columns
     found: list[int] = []
-    totals = [ending.log_p] if ending.finished else []  # log p after 1, 2, ... symbols, last first
+    totals: list[float] = []  # log p after 1, 2, ... symbols, last first
     looks = []
-    call, row = ending.call, ending.row
-    if ending.finished and attention:
-        looks.append(attention[call][row, :width])
-    column = call - 1 if ending.finished else call
-    while column >= 0:
-        if column < call:  # from the input of a call to the rows that went on before it
-            rows = inputs[column + 1]
-            row = row if rows is None else rows[row]
+    row = ending.row
+    if ending.finished:  # the end symbol is in no column
+        totals.append(ending.log_p)
+        looks += [attention[ending.call][row, :width]] if attention else []
+    for column in range(ending.call - ending.finished, -1, -1):
+        # From the input of the next call to the rows that went on before it.
+        rows = inputs[column + 1] if column < ending.call else None
+        row = row if rows is None else rows[row]
         found.append(tokens[column][row])
         totals.append(log_p[column][row])
         row = parents[column][row]
-        if attention:
-            looks.append(attention[column][row, :width])
-        column -= 1
+        looks += [attention[column][row, :width]] if attention else []
     rising = totals[::-1]
-    steps = [after - before for before, after in zip([0.0, *rising], rising, strict=False)]
+    steps = [
+        after - before if after > -numpy.inf else after  # nothing is known after the impossible
+        for before, after in zip([0.0, *rising], rising, strict=False)
+    ]
     return Path(found[::-1], steps, numpy.stack(looks[::-1]) if looks else None)

@@ -15,6 +15,8 @@ from torch import Tensor
 from torch.autograd import Function
 from torch.nn import functional
 
+Noted = tuple[Tensor, Tensor]  # input and output gradient of a call
+
 
 class DeferredLinear:
     """`x -> x W^T` for one forward pass; make a new one for each.
@@ -30,7 +32,8 @@ class DeferredLinear:
         self.weight = weight.detach()
         if torch.is_autocast_enabled(weight.device.type):
             self.weight = self.weight.to(torch.get_autocast_dtype(weight.device.type))
-        self._steps: list[tuple[Tensor, Tensor]] = []  # input and output gradient of each call
+        self._steps: dict[int, Noted] = {}
+        self._calls = 0
         self._anchor: Tensor | None = None
         if torch.is_grad_enabled() and weight.requires_grad:
             self._anchor = _Anchor.apply(weight, self._steps)  # type: ignore[no-untyped-call]
@@ -39,7 +42,10 @@ class DeferredLinear:
         """[..., I] to [..., O]."""
         if self._anchor is None:
             return _product(inputs, self.weight)
-        result: Tensor = _Step.apply(inputs, self._anchor, self.weight, self._steps)  # type: ignore[no-untyped-call]
+        self._calls += 1
+        result: Tensor = _Step.apply(  # type: ignore[no-untyped-call]
+            inputs, self._anchor, self.weight, self._steps, self._calls
+        )
         return result
 
 
@@ -47,7 +53,7 @@ class _Anchor(Function):
     """Stands before all steps in the graph, so its backward pass comes after all of theirs."""
 
     @staticmethod
-    def forward(ctx: Any, weight: Tensor, steps: list[tuple[Tensor, Tensor]]) -> Tensor:
+    def forward(ctx: Any, weight: Tensor, steps: dict[int, Noted]) -> Tensor:
         ctx.steps, ctx.dtype = steps, weight.dtype
         return weight.new_zeros(())
 
@@ -55,8 +61,9 @@ class _Anchor(Function):
     def backward(ctx: Any, _: Tensor) -> tuple[Tensor | None, None]:
         if not ctx.steps:
             return None, None
-        inputs = torch.cat([each.flatten(0, -2) for each, _ in ctx.steps])
-        gradients = torch.cat([each.flatten(0, -2) for _, each in ctx.steps])
+        noted = ctx.steps.values()
+        inputs = torch.cat([each.flatten(0, -2) for each, _ in noted])
+        gradients = torch.cat([each.flatten(0, -2) for _, each in noted])
         ctx.steps.clear()
         return (gradients.t() @ inputs).to(ctx.dtype), None
 
@@ -66,19 +73,20 @@ class _Step(Function):
 
     @staticmethod
     def forward(
-        ctx: Any, inputs: Tensor, anchor: Tensor, weight: Tensor, steps: list[tuple[Tensor, Tensor]]
+        ctx: Any, inputs: Tensor, anchor: Tensor, weight: Tensor, steps: dict[int, Noted], number: int
     ) -> Tensor:
         converted = inputs.to(weight.dtype)
         ctx.save_for_backward(converted)
-        ctx.weight, ctx.steps = weight, steps
+        ctx.weight, ctx.steps, ctx.number = weight, steps, number
         return _product(converted, weight).to(inputs.dtype)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None, None]:
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         (inputs,) = ctx.saved_tensors
         converted = gradient.to(ctx.weight.dtype)
-        ctx.steps.append((inputs, converted))
-        return (converted @ ctx.weight).to(gradient.dtype), gradient.new_zeros(()), None, None
+        ctx.steps[ctx.number] = inputs, converted  # a second pass replaces what the first has noted
+        anchor = gradient.new_zeros(())
+        return (converted @ ctx.weight).to(gradient.dtype), anchor, None, None, None
 
 
 def _product(inputs: Tensor, weight: Tensor) -> Tensor:

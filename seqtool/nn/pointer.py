@@ -31,22 +31,25 @@ def log_copy_of(weights: Tensor, symbols: Tensor, targets: Tensor) -> Tensor:
     Returns:
         [B, T]; -inf where no position has the symbol. Its gradient is finite everywhere.
     """
-    copyable = symbols != NOT_COPYABLE
-    hits = symbols[:, None] == targets[:, :, None]
-    log_hits = _log_sum(weights, hits & copyable[:, None])
-    log_all = _log_sum(weights, copyable[:, None])
-    return torch.where(log_hits.isinf(), log_hits, log_hits - log_all)
-
-
-def _log_sum(weights: Tensor, chosen: Tensor) -> Tensor:
-    """Log of the summed weights of the chosen positions, [B, T]; -inf (gradient 0) for none."""
-    found = chosen.expand_as(weights)
-    total = (weights * found).sum(2)
-    possible = found.any(2)
-    # A weight can underflow to 0 on a position that is there: as small a number as can be divided by.
-    smallest = torch.finfo(total.dtype).tiny
-    safe = torch.where(possible, total.clamp(min=smallest), 1.0)
+    copyable = (symbols != NOT_COPYABLE)[:, None]
+    hits = (symbols[:, None] == targets[:, :, None]) & copyable
+    mass = (_shared_out(weights, copyable.to(weights.dtype)) * hits).sum(2)
+    possible = hits.any(2)
+    # A weight may underflow to 0 at a position that is there: then as small a number as can be divided by.
+    safe = torch.where(possible, mass.clamp(min=torch.finfo(mass.dtype).tiny), 1.0)
     return torch.where(possible, safe.log(), -torch.inf)
+
+
+def _shared_out(weights: Tensor, copyable: Tensor) -> Tensor:
+    """Attention [B, K, S] as shares of what can be copied (0 or 1, [B, 1, S]).
+
+    Where all of it rests on what cannot be copied, down to the last digit, the shares are equal.
+    """
+    kept = weights * copyable
+    total = kept.sum(2, keepdim=True)
+    nothing = total < torch.finfo(total.dtype).tiny
+    even = copyable / copyable.sum(2, keepdim=True).clamp(min=1.0)
+    return torch.where(nothing, even, kept / total.masked_fill(nothing, 1.0))
 
 
 class CopySlots(NamedTuple):
@@ -54,7 +57,7 @@ class CopySlots(NamedTuple):
 
     places: Tensor  # [B, S] the id that each slot stands for; slots of the same id are alike
     collects: Tensor  # [B, S, S] position s counts for slot j, 0 or 1
-    copyable: Tensor  # [B, S, 1] positions that can be copied, 0 or 1
+    copyable: Tensor  # [B, 1, S] positions that can be copied, 0 or 1
 
     def kept(self, sentences: Tensor) -> CopySlots:
         """Of some of the sentences only."""
@@ -71,7 +74,7 @@ def copy_slots(symbols: Tensor) -> CopySlots:
     first = copyable.to(torch.uint8).argmax(1, keepdim=True)
     places = torch.where(copyable, symbols, symbols.gather(1, first)).clamp(min=0)
     collects = (symbols[:, :, None] == places[:, None]) & copyable[:, :, None]
-    return CopySlots(places, collects.float(), copyable[:, :, None].float())
+    return CopySlots(places, collects.float(), copyable[:, None].float())
 
 
 def merge_copies(scores: Tensor, weights: Tensor, slots: CopySlots, log_leave: Tensor) -> Tensor:
@@ -87,9 +90,8 @@ def merge_copies(scores: Tensor, weights: Tensor, slots: CopySlots, log_leave: T
     Returns:
         `scores`, now log (p_written + p_copied) but for that summand.
     """
-    masses = torch.bmm(weights, slots.collects.to(weights.dtype))
-    all_copied = torch.bmm(weights, slots.copyable.to(weights.dtype))  # [B, K, 1]
-    tiny = torch.finfo(weights.dtype).tiny
-    log_masses = (masses / all_copied.clamp(min=tiny)).log() + log_leave[..., None]
+    shares = _shared_out(weights, slots.copyable.to(weights.dtype))
+    masses = torch.bmm(shares, slots.collects.to(weights.dtype))
+    log_masses = masses.log() + log_leave[..., None]
     places = slots.places[:, None].expand(-1, weights.shape[1], -1)
     return scores.scatter_(2, places, torch.logaddexp(scores.gather(2, places), log_masses))

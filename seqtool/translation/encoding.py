@@ -34,7 +34,7 @@ class Batch:
 
     source: Tensor  # [B, S] ids, END included, then PADDING
     symbols: Tensor  # [B, S] extended target id of each source symbol, or NOT_COPYABLE
-    inputs: Tensor  # [B, T] START, then the target without its END; extended ids
+    inputs: Tensor  # [B, T] START, then the target without its END, then START; extended ids
     target: Tensor  # [B, T] extended ids, END included, then PADDING
     target_mask: Tensor  # [B, T]
     tokens: int  # real target positions
@@ -95,10 +95,10 @@ def pair_batch(pairs: Sequence[EncodedPair], step: int = 0) -> Batch:
     """Pairs as tensors, for the update after `step` others."""
     sources = source_batch([pair.source for pair in pairs])
     target = padded([pair.target for pair in pairs], PADDING)
-    start = torch.full((len(pairs), 1), START)
-    # END as an input is never read: what follows it is padding.
-    inputs = torch.cat([start, target[:, :-1]], 1)
     mask = target != PADDING
+    start = torch.full((len(pairs), 1), START)
+    # After the end, inputs are any real symbol: what comes of them is not looked at.
+    inputs = torch.cat([start, target[:, :-1]], 1).masked_fill(~mask, START)
     return Batch(sources.source, sources.symbols, inputs, target, mask, int(mask.sum()), step)
 
 

@@ -139,11 +139,19 @@ class Vocabularies:
         return [symbols[i] if i < len(symbols) else extra[i - len(symbols)].symbol for i in ids]
 
     def _extended(self, piece: Piece, extra: dict[str, Piece]) -> int:
+        """What a source symbol is among the target's; new ones join `extra`."""
         known = self._target_ids.get(piece.symbol)
         if known is not None:
             return known
-        extra.setdefault(piece.symbol, piece)
-        return len(self.target.symbols) + list(extra).index(piece.symbol)
+        if not piece.symbol:
+            return NOT_COPYABLE
+        # A byte that the target lacks stands for the character that it is part of.
+        key = piece.symbol + piece.surface if _BYTE.fullmatch(piece.symbol) else piece.symbol
+        if self.target.kind == "sentencepiece" and piece.symbol.startswith(SPACE):
+            # At the start of a line the space is only in the symbol; it is needed anywhere else.
+            piece = piece._replace(surface=" " + piece.surface.removeprefix(" "))
+        extra.setdefault(key, piece)
+        return len(self.target.symbols) + list(extra).index(key)
 
     def to_files(self) -> dict[str, bytes]:
         """Their files in a model folder."""
@@ -177,8 +185,9 @@ def pieces_of(codec: Codec, text: str, sampling: float, seed: int) -> list[Piece
     sample = getattr(codec, "sample", None)
     if not sampling or sample is None:
         return codec.pieces(text)
-    # A drawn piece does not say what it covers; one that is unknown cannot be copied then.
-    return [Piece(number, codec.symbols[number], "") for number in sample(text, sampling, seed)]
+    # A drawn piece does not say what it covers, so one that is unknown has no name to be copied by.
+    names = codec.symbols
+    return [Piece(i, "" if i == UNKNOWN else names[i], "") for i in sample(text, sampling, seed)]
 
 
 def _build(lines: list[str], settings: VocabularySettings, features: Sequence[str]) -> Codec:

@@ -92,7 +92,6 @@ def test_each_pass_over_time_has_its_own_gradient() -> None:
     torch.testing.assert_close(found, weight.grad, rtol=1e-12, atol=1e-12)
 
 
-@pytest.mark.xfail(strict=True, reason="what the first backward pass noted is counted in the second")
 def test_a_gradient_of_the_inputs_alone_leaves_nothing_behind() -> None:
     weight, inputs = weight_and_inputs()
     total = looped(DeferredLinear(weight), inputs)

@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from seqtool.tagging.estimate import estimate_run
-from seqtool.training.estimate import TIMED_UPDATES
 from seqtool.tagging.train import build_model
 from seqtool.text.batching import training_batches
+from seqtool.training.estimate import TIMED_UPDATES
 from tests.tagging.tiny_tagger import CPU, SENTENCES, load_data, tiny_data, tiny_settings, write_columns
 
 

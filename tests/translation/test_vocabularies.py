@@ -107,7 +107,6 @@ def test_a_copied_source_comes_out_as_it_was_spelled(both: Vocabularies, line: s
     assert copy_of(both, line) == line
 
 
-@pytest.mark.xfail(strict=True, reason="the first piece of a line is copied without the space before it")
 @pytest.mark.parametrize("name", SEPARATE_PIECES)
 def test_a_piece_that_begins_a_word_is_copied_with_the_space_before_it(name: str) -> None:
     """Wherever it stood first: at the start of a line there is no space, in the middle there must be one."""
@@ -194,9 +193,6 @@ def test_the_end_can_be_copied_only_if_asked_for() -> None:
     assert WORDS.encode_source(pair, copy_end=True).symbols[0] == NOT_COPYABLE
 
 
-@pytest.mark.xfail(
-    strict=True, reason="bytes that only the source vocabulary has share ids across characters"
-)
 def test_bytes_that_the_target_lacks_are_copied_as_the_source_spells_them() -> None:
     texts = [text for pair in TEXTS for text in pair]
     source = build_sentencepiece(texts, byte_fallback=True, exact=False).codec
@@ -204,9 +200,6 @@ def test_bytes_that_the_target_lacks_are_copied_as_the_source_spells_them() -> N
     assert copy_of(Vocabularies(source, target), "日本") == "日本"
 
 
-@pytest.mark.xfail(
-    strict=True, reason="an unknown piece of a drawn segmentation gets an extended id of <unk>"
-)
 def test_what_is_unknown_in_a_drawn_segmentation_cannot_be_copied() -> None:
     source = BOTH["unigram", True].encode_source(SentencePair("the 日 cat"), sampling=0.5, seed=1)
     assert UNKNOWN in source.ids

@@ -1,0 +1,172 @@
+"""What a search is told not to write, against all sequences that are like that."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from seqtool.decoding.beam import BeamOptions, beam_search
+from seqtool.decoding.constraints import (
+    BlockedNgrams,
+    Constraint,
+    ForcedPrefix,
+    Live,
+    MinimumLength,
+    restricted,
+)
+from seqtool.decoding.greedy import greedy_search
+from seqtool.decoding.hypothesis import Hypothesis
+from tests.decoding.toy import END, START, Sentence, ToyStep, Walk, every_walk, random_sentence
+
+patient = settings(deadline=None, max_examples=25)
+SEEDS = st.integers(0, 2**31)
+LIMIT = 5
+WIDE = BeamOptions(600, 8, "wu", 0.7)
+
+
+def search(
+    sentences: Sequence[Sentence],
+    constraints: Sequence[Constraint],
+    options: BeamOptions = WIDE,
+    limit: int = LIMIT,
+) -> list[list[Hypothesis]]:
+    step = ToyStep(sentences)
+    return beam_search(
+        step,
+        step.initial(),
+        start=START,
+        end=END,
+        max_lengths=torch.full((len(sentences),), limit),
+        options=options,
+        constraints=constraints,
+    )
+
+
+def assert_best_of(
+    row: Sequence[Hypothesis],
+    sentence: Sentence,
+    allowed: Callable[[tuple[int, ...]], bool],
+    limit: int = LIMIT,
+) -> None:
+    """What has finished are the n best of the allowed sequences, at the model's scores."""
+
+    def score(each: Walk) -> float:
+        return each.log_p / ((5 + each.length) / 6) ** 0.7
+
+    walks = [each for each in every_walk(sentence, limit) if allowed(each.tokens)]
+    expected = sorted(walks, key=score, reverse=True)[:8]
+    finished = [h for h in row if h.finished]
+    assert [tuple(h.tokens) for h in finished] == [each.tokens for each in expected]
+    assert [h.score for h in finished] == pytest.approx([score(each) for each in expected], abs=1e-6)
+
+
+@patient
+@given(SEEDS, st.integers(0, 4))
+def test_a_minimum_length_forbids_the_end_before_it(seed: int, least: int):
+    sentences = [random_sentence(seed), random_sentence(seed + 1, symbols=5)]
+    for sentence, row in zip(sentences, search(sentences, [MinimumLength(least)]), strict=True):
+        assert_best_of(row, sentence, lambda tokens: len(tokens) >= least)
+
+
+@patient
+@given(SEEDS)
+def test_forced_prefixes_are_those_of_each_sentence(seed: int):
+    sentences = [random_sentence(seed + i, symbols=4 + i % 2) for i in range(4)]
+    prefixes = [[2, 3], [], [3], [3, 3, 2, 2]]
+    found = search(sentences, [ForcedPrefix(prefixes)])
+    for sentence, prefix, row in zip(sentences, prefixes, found, strict=True):
+        assert_best_of(row, sentence, lambda tokens, p=tuple(prefix): tokens[: len(p)] == p)  # type: ignore[misc]
+
+
+def test_a_prefix_as_long_as_the_limit_is_cut_and_a_longer_one_too():
+    found = search([random_sentence(1)] * 2, [ForcedPrefix([[2, 3, 2], [2, 3, 2, 3]])], limit=3)
+    assert [(row[0].tokens, row[0].finished) for row in found] == [([2, 3, 2], False)] * 2
+
+
+STARTS = {2, 3}  # these start a word; 4 and 5 go on with one
+
+
+def words_of(tokens: Sequence[int]) -> list[str]:
+    text = "".join((" " if token in STARTS else "") + str(token) for token in tokens)
+    return text.split()
+
+
+def repeats(tokens: Sequence[int], order: int) -> bool:
+    words = words_of(tokens)
+    grams = [tuple(words[i : i + order]) for i in range(len(words) - order + 1)]
+    return len(set(grams)) < len(grams)
+
+
+@patient
+@given(SEEDS, st.integers(1, 2))
+def test_no_ngram_of_words_occurs_twice(seed: int, order: int):
+    """Pieces of words may: `2 4 2 5` has the symbol 2 twice, but no word."""
+    sentences = [random_sentence(seed, symbols=6), random_sentence(seed + 1, symbols=5)]
+    blocked = BlockedNgrams(order, lambda sentence, symbol: symbol in STARTS)
+    for sentence, row in zip(
+        sentences, search(sentences, [blocked], BeamOptions(1500, 8, "wu", 0.7)), strict=True
+    ):
+        assert_best_of(row, sentence, lambda tokens: not repeats(tokens, order))
+
+
+def test_what_starts_a_word_is_asked_of_the_sentence_and_blocking_is_on_words():
+    """In sentence 0 symbol 4 goes on with a word, in sentence 1 it starts one."""
+    scores = torch.full((61, 5), -torch.inf)
+    scores[:, 2], scores[:, 4], scores[:, END] = 1.0, 0.5, -9.0
+    sentence = Sentence(scores, torch.ones(61, 1))
+    blocked = BlockedNgrams(1, lambda number, symbol: symbol == 2 or number == 1)
+    first, second = search([sentence, sentence], [blocked], BeamOptions(1, 1), limit=6)
+    assert blocked.words(0, first[0].tokens) == [(2,), (2, 4), (2, 4, 4)]
+    assert second[0].exhausted  # 2 4 and then neither may come again, nor the end after 2 4 2
+
+
+def test_where_nothing_is_left_the_result_is_empty_and_says_so():
+    only = torch.full((61, 4), -torch.inf)
+    only[:, 2], only[:, END] = 0.0, -1.0
+    narrow = Sentence(only, torch.ones(61, 1))
+    free = random_sentence(7)
+    for beam in (1, 3):
+        forbidding = [ForcedPrefix([[3], []])]
+        stuck, fine = search([narrow, free], forbidding, BeamOptions(beam, beam))
+        assert [(h.tokens, h.finished, h.exhausted) for h in stuck] == [([], False, True)]
+        assert fine == search([free], [], BeamOptions(beam, beam))[0]
+
+
+@patient
+@given(SEEDS)
+def test_greedy_search_keeps_to_constraints_as_a_beam_of_one(seed: int):
+    sentences = [random_sentence(seed + i, symbols=6) for i in range(3)]
+    constraints: list[Constraint] = [
+        MinimumLength(2),
+        ForcedPrefix([[2], [], [4, 4]]),
+        BlockedNgrams(1, lambda sentence, symbol: symbol in STARTS),
+    ]
+    step = ToyStep(sentences)
+    found = greedy_search(
+        step,
+        step.initial(),
+        start=START,
+        end=END,
+        max_lengths=torch.full((3,), 7),
+        constraints=constraints,
+    )
+    for prefix, each in zip([[2], [], [4, 4]], found, strict=True):
+        if not each.exhausted:
+            assert len(each.tokens) >= 2 and each.tokens[: len(prefix)] == prefix
+            assert not each.finished or not repeats(each.tokens, 1)
+    wide = search(sentences, constraints, BeamOptions(1, 1, "none"), limit=7)
+    assert [row[0] for row in wide] == found
+
+
+@pytest.mark.parametrize("constraint", [MinimumLength(3), ForcedPrefix([[2]])])
+def test_scores_of_the_model_are_not_written_to(constraint: Constraint):
+    """A step may hand out what it keeps."""
+    scores = random_sentence(2).scores[:1]
+    before = scores.clone()
+    live = Live(torch.tensor([0]), torch.zeros(1, 0, dtype=torch.int64), END)
+    assert restricted(scores, live, [constraint]).isinf().sum() > scores.isinf().sum()
+    assert torch.equal(scores, before)
