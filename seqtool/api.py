@@ -237,7 +237,7 @@ def evaluate_translator(
     """
     from seqtool.translation import assessment
     from seqtool.translation.data import load_part
-    from seqtool.translation.prediction import SearchOptions
+    from seqtool.translation.options import SearchOptions
 
     translator = load_translator(model, device=device, precision=precision)
     other = None

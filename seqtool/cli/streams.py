@@ -6,6 +6,7 @@ import io
 import os
 import stat
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import BinaryIO, TypeVar
 
 Item = TypeVar("Item")
@@ -36,3 +37,11 @@ def is_regular_file(stream: BinaryIO) -> bool:
         return stat.S_ISREG(os.fstat(stream.fileno()).st_mode)
     except io.UnsupportedOperation:
         return False
+
+
+def make_folder(path: Path) -> None:
+    """A folder for pictures, if it is not there yet."""
+    from seqtool.files import storage_errors
+
+    with storage_errors(path):
+        path.mkdir(parents=True, exist_ok=True)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import nullcontext
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, Literal, NamedTuple
 
@@ -12,19 +13,31 @@ import typer
 
 from seqtool.cli import console, options, streams
 from seqtool.cli.models import find_model
+from seqtool.errors import DataError, UsageError
 
 if TYPE_CHECKING:
     from seqtool.text.parallel import SentencePair
-    from seqtool.translation.prediction import SearchOptions, Translation, TranslatorModel
+    from seqtool.translation.options import SearchOptions
+    from seqtool.translation.prediction import Translation, TranslatorModel
 
 CHARACTERS = 4  # of text that weigh as much as one symbol when memory is counted
 
 
 class Item(NamedTuple):
-    """A line to be translated."""
+    """A line to be translated, with what stands beside it in other files."""
 
     number: int  # from 1
     pair: SentencePair
+    prefix: str = ""
+    phrases: tuple[str, ...] = ()
+
+
+class Form(NamedTuple):
+    """What is written of each line."""
+
+    nbest: int
+    scores: bool
+    alignments: bool
 
 
 def translate(
@@ -38,7 +51,7 @@ def translate(
     beam: Annotated[int | None, typer.Option("--beam", min=1, help="Hypotheses; 1 = greedy.")] = None,
     nbest: Annotated[int, typer.Option(min=1, help="So many lines each: index, rank, score, text.")] = 1,
     beam_penalty: Annotated[
-        Literal["wu", "average", "none"] | None, typer.Option(help="How scores are made fair to length.")
+        Literal["wu", "average", "none"] | None, typer.Option(help="What scores are divided by.")
     ] = None,
     length_penalty: Annotated[
         float | None, typer.Option("--length-penalty", min=0.0, help="Its exponent.")
@@ -49,81 +62,190 @@ def translate(
     no_repeat_ngram: Annotated[
         int | None, typer.Option("--no-repeat-ngram", min=0, help="No n-gram of words twice.")
     ] = None,
+    diverse: Annotated[int, typer.Option(min=1, help="Groups of diverse beam search.")] = 1,
     min_length: Annotated[int, typer.Option(min=0, help="Symbols of an output at least.")] = 0,
     max_length: Annotated[int, typer.Option(min=0, help="At most; 0 = twice the source's and ten.")] = 0,
-    scores: Annotated[bool, typer.Option("--scores", help="The score before each line.")] = False,
+    sample: Annotated[bool, typer.Option("--sample", help="Draw instead of searching.")] = False,
+    mbr: Annotated[int, typer.Option(min=0, help="Draw N and take the one most like the others.")] = 0,
+    temperature: Annotated[float, typer.Option(min=0.0, help="Of drawing; 0 = the likeliest.")] = 1.0,
+    top_k: Annotated[int, typer.Option("--top-k", min=0, help="Draw from K symbols; 0 = all.")] = 0,
+    top_p: Annotated[float, typer.Option("--top-p", help="Draw from the fewest with this mass.")] = 1.0,
+    seed: Annotated[int, typer.Option(min=0, help="Of drawing.")] = 1,
+    scores: Annotated[bool, typer.Option("--scores", help="The score before each line, and a tab.")] = False,
+    alignments: Annotated[
+        bool, typer.Option("--alignments", help="A tab and source-target pairs of words after each line.")
+    ] = False,
+    attention: Annotated[
+        Path | None, typer.Option("--attention", metavar="DIR", help="A picture of each line's attention.")
+    ] = None,
+    force_prefix: Annotated[
+        Path | None, typer.Option(metavar="F", help="What line n of the output begins with.")
+    ] = None,
+    constraints: Annotated[
+        Path | None, typer.Option(metavar="F", help="Phrases, between tabs, that line n contains.")
+    ] = None,
+    force_target: Annotated[
+        Path | None, typer.Option(metavar="F", help="Score these outputs: score, tab, line.")
+    ] = None,
     batch_tokens: options.BatchTokensOption = 4096,
     device: options.DeviceOption = "auto",
     precision: options.PrecisionOption = "auto",
     threads: options.ThreadsOption = 0,
 ) -> None:
     """Translate lines: one line in, one line out, in order."""
+    typed = dict(locals())
     where = model or [find_model(None, ("translate",))]
     from seqtool import api
-    from seqtool.text.lines import open_input
     from seqtool.training.devices import configure, keep_memory_flat
 
     configure(threads)
     keep_memory_flat()
-    translator = api.load_translator(where[0], device=device, precision=precision)
-    chosen = _options(translator, locals())
-    write = _writer(nbest, scores)
-    started, lines, symbols = time.monotonic(), 0, 0
-    stream = open_input(source)
-    # What may pause is left open: closing it would wait for the thread that reads.
-    with stream if streams.is_regular_file(stream) else nullcontext():
-        items = _items(stream, source, translator)
-        for group in streams.groups_of(items, stream, size=_size, budget=batch_tokens):
-            found = translator.search([item.pair for item in group], chosen, batch_tokens=batch_tokens)
-            console.write_result("".join(map(write, group, found)))
-            console.output().flush()
-            lines += len(group)
-            symbols += sum(len(best[0].hypothesis.tokens) for best in found if best)
-    seconds = max(time.monotonic() - started, 1e-9)
-    rate = f"{lines:,} lines, {symbols:,} symbols, {seconds:.1f} s, {lines / seconds:,.1f} lines/s"
-    console.say(f"{rate} ({chosen.describe()})")
+    first, *others = [api.load_translator(path, device=device, precision=precision) for path in where]
+    if force_target is not None:
+        _score_given(first, source, force_target, batch_tokens)
+        return
+    chosen = _options(first, typed)
+    work = _Work(first, others, chosen, Form(nbest, scores, alignments), attention, batch_tokens)
+    work.run(source, {"prefix": force_prefix, "phrases": constraints})
+
+
+class _Work:
+    """Groups of lines through the model, and what is written of them."""
+
+    def __init__(
+        self,
+        model: TranslatorModel,
+        others: list[TranslatorModel],
+        chosen: SearchOptions,
+        form: Form,
+        pictures: Path | None,
+        batch_tokens: int,
+    ) -> None:
+        self.model, self.others, self.options = model, others, chosen
+        self.form, self.pictures, self.batch_tokens = form, pictures, batch_tokens
+        if pictures is not None:
+            streams.make_folder(pictures)
+
+    def run(self, source: str, beside: dict[str, Path | None]) -> None:
+        """All lines of a stream."""
+        started, lines, symbols = time.monotonic(), 0, 0
+        with _opened(source) as stream:
+            items = _items(stream, source, self.model, beside)
+            for group in streams.groups_of(items, stream, size=_size, budget=self.batch_tokens):
+                found = self._search(group)
+                console.write_result("".join(self._written(group, found)))
+                console.output().flush()
+                lines += len(group)
+                symbols += sum(len(best[0].hypothesis.tokens) for best in found if best)
+        seconds = max(time.monotonic() - started, 1e-9)
+        rate = f"{lines:,} lines, {symbols:,} symbols, {seconds:.1f} s, {lines / seconds:,.1f} lines/s"
+        console.say(f"{rate} ({self.options.describe()})")
+
+    def _search(self, group: list[Item]) -> list[list[Translation]]:
+        found = self.model.search(
+            [item.pair for item in group],
+            self.options,
+            prefixes=[item.prefix for item in group],
+            phrases=[item.phrases for item in group],
+            together=self.others,
+            batch_tokens=self.batch_tokens,
+        )
+        for item, translations in zip(group, found, strict=True):
+            if translations and translations[0].hypothesis.exhausted:
+                console.warn(f"line {item.number}: the constraints leave no translation; the line is empty")
+            elif translations and translations[0].hypothesis.unmet:
+                console.warn(f"line {item.number}: no translation with all phrases was found")
+        return found
+
+    def _written(self, group: list[Item], found: list[list[Translation]]) -> Iterator[str]:
+        readings = self._read(group, found) if self.form.alignments or self.pictures else {}
+        for position, (item, translations) in enumerate(zip(group, found, strict=True)):
+            reading = readings.get(position)
+            tail = ""
+            if self.form.alignments:
+                tail = "\t" + ("" if reading is None else self.model.alignment(item.pair, reading))
+            if self.pictures is not None and reading is not None:
+                from seqtool.cli.inspect import draw
+
+                draw(reading, self.pictures / f"{item.number}.png")
+            yield _lines(item.number, translations, self.form, tail)
+
+    def _read(self, group: list[Item], found: list[list[Translation]]) -> dict[int, Any]:
+        """Readings of the best translations, by place in the group."""
+        places = [i for i, translations in enumerate(found) if translations]
+        readings = self.model.read(
+            [group[i].pair for i in places],
+            [found[i][0].hypothesis.tokens for i in places],
+            batch_tokens=self.batch_tokens,
+        )
+        return dict(zip(places, readings, strict=True))
 
 
 def _options(translator: TranslatorModel, typed: dict[str, Any]) -> SearchOptions:
     """The model's own settings, and what was typed in their place."""
-    from dataclasses import fields, replace
-
-    from seqtool.translation.prediction import SearchOptions
+    from seqtool.translation.options import SearchOptions
 
     base = SearchOptions.of(translator.description.decoding)
+    if typed["beam"] is None and typed["nbest"] > base.beam:
+        raise UsageError(f"--nbest {typed['nbest']} with a beam of {base.beam}; raise --beam")
     names = {field.name for field in fields(SearchOptions)}
     return replace(
         base, **{name: value for name, value in typed.items() if name in names and value is not None}
     )
 
 
-def _items(stream: BinaryIO, source: str, translator: TranslatorModel) -> Iterator[Item]:
-    from seqtool.text.lines import read_lines
+def _opened(source: str) -> Any:
+    """A stream; what may pause is left open: closing it would wait for the thread that reads."""
+    from seqtool.text.lines import open_input
+
+    stream = open_input(source)
+    return stream if streams.is_regular_file(stream) else nullcontext(stream)
+
+
+def _items(
+    stream: BinaryIO, source: str, translator: TranslatorModel, beside: dict[str, Path | None]
+) -> Iterator[Item]:
+    from seqtool.text.lines import lines_of, read_lines
 
     name = "standard input" if source == "-" else source
+    others = {key: lines_of(path) for key, path in beside.items() if path is not None}
     for number, line in enumerate(read_lines(stream, name), 1):
-        yield Item(number, translator.parse(line, number, name))
+        item = Item(number, translator.parse(line, number, name))
+        for key, lines in others.items():
+            other = next(lines, None)
+            if other is None:
+                raise DataError(f"{beside[key]}: {number - 1} lines, but {name} has more; expected as many")
+            value: Any = tuple(filter(None, other.split("\t"))) if key == "phrases" else other
+            item = item._replace(**{key: value})
+        yield item
 
 
 def _size(item: Item) -> int:
     return len(item.pair.source) // CHARACTERS + 1
 
 
-def _writer(nbest: int, scores: bool) -> Callable[[Item, list[Translation]], str]:
-    if nbest > 1:
-        return lambda item, found: "".join(
-            f"{item.number}\t{rank}\t{score}\t{text}\n"
-            for rank, (score, text) in enumerate(_rows(found, nbest), 1)
+def _score_given(translator: TranslatorModel, source: str, targets: Path, batch_tokens: int) -> None:
+    """Log probabilities of outputs that are there already."""
+    with _opened(source) as stream:
+        items = _items(stream, source, translator, {"prefix": targets})
+        for group in streams.groups_of(items, stream, size=_size, budget=batch_tokens):
+            pairs = [replace(item.pair, target=item.prefix) for item in group]
+            for item, reading in zip(group, translator.read(pairs, batch_tokens=batch_tokens), strict=True):
+                console.write_result(f"{reading.score:.4f}\t{item.prefix}\n")
+            console.output().flush()
+
+
+def _lines(number: int, translations: list[Translation], form: Form, tail: str) -> str:
+    """What is written of a line; an empty line has empty translations of score 0."""
+    rows = [(f"{each.hypothesis.score:.4f}", _one_line(each.text)) for each in translations]
+    rows += [("0.0000", "")] * (form.nbest - len(rows))
+    if form.nbest > 1:
+        return "".join(
+            f"{number}\t{rank}\t{score}\t{text}{tail if rank == 1 else tail and chr(9)}\n"
+            for rank, (score, text) in enumerate(rows, 1)
         )
-    if scores:
-        return lambda item, found: "\t".join(_rows(found, 1)[0]) + "\n"
-    return lambda item, found: _rows(found, 1)[0][1] + "\n"
-
-
-def _rows(found: list[Translation], count: int) -> list[tuple[str, str]]:
-    """Score and text of as many as were asked for; an empty line has empty translations of score 0."""
-    rows = [(f"{each.hypothesis.score:.4f}", _one_line(each.text)) for each in found]
-    return rows + [("0.0000", "")] * (count - len(rows))
+    score, text = rows[0]
+    return f"{score}\t{text}{tail}\n" if form.scores else f"{text}{tail}\n"
 
 
 def _one_line(text: str) -> str:

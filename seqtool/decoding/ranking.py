@@ -10,12 +10,14 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-NARROW = 64  # columns that are sorted as they are
+NARROW = 512  # columns that are looked through as they are
 WIDE = 64  # columns of a block: their largest value is found at the speed of reading them
 
 
 def top_per_row(values: Tensor, count: int) -> tuple[Tensor, Tensor]:
     """The largest values of each row, with their columns; of equals, the smaller column first.
+
+    Where a row has too few values but -inf, these fill up, from any columns.
 
     A column among the `count` best is in a block of columns whose largest value is among the
     `count` best of all blocks, so only these are looked through.
@@ -28,14 +30,13 @@ def top_per_row(values: Tensor, count: int) -> tuple[Tensor, Tensor]:
         Values and columns, [N, min(count, V)].
     """
     width = values.shape[1]
-    block = _block_width(width, count)
-    if not block:
-        return first_of_sorted(values, count)
-    blocks = width // block
-    parts = values[:, : blocks * block].view(-1, blocks, block)
-    chosen = top_per_row(parts.amax(2), count)[1].sort(1).values  # columns must rise, for the sake of equals
-    columns = (chosen[:, :, None] * block + torch.arange(block, device=values.device)).flatten(1)
-    rest = torch.arange(blocks * block, width, device=values.device).expand(len(values), -1)
+    if width <= max(NARROW, 2 * count * WIDE):
+        return _top_of_narrow(values, count)
+    blocks = width // WIDE
+    maxima = values[:, : blocks * WIDE].view(-1, blocks, WIDE).amax(2)
+    chosen = top_per_row(maxima, count)[1].sort(1).values  # columns must rise, for the sake of equals
+    columns = (chosen[:, :, None] * WIDE + torch.arange(WIDE, device=values.device)).flatten(1)
+    rest = torch.arange(blocks * WIDE, width, device=values.device).expand(len(values), -1)
     columns = torch.cat([columns, rest], 1)
     best, places = top_per_row(values.gather(1, columns), count)
     return best, columns.gather(1, places)
@@ -57,14 +58,19 @@ def argmax_per_row(values: Tensor) -> Tensor:
 
 
 def first_of_sorted(values: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    """`top_per_row` for narrow rows."""
+    """`top_per_row` by sorting whole rows, -inf as well."""
     ordered, places = values.sort(dim=1, descending=True, stable=True)
     return ordered[:, :count], places[:, :count]
 
 
-def _block_width(width: int, count: int) -> int:
-    """How wide the blocks are; 0 where they save nothing."""
-    for block in (WIDE, 8):
-        if width > max(NARROW, 2 * count * block):
-            return block
-    return 0
+def _top_of_narrow(values: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """By `topk`, and by sorting the rows where it had a choice."""
+    if count >= values.shape[1]:
+        return first_of_sorted(values, count)
+    best, places = values.topk(count + 1, 1)
+    equal = ((best[:, 1:] == best[:, :-1]) & (best[:, 1:] > -torch.inf)).any(1)
+    best, places = best[:, :count], places[:, :count]
+    if equal.any():
+        rows = equal.nonzero()[:, 0]
+        best[rows], places[rows] = first_of_sorted(values[rows], count)
+    return best, places

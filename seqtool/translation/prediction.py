@@ -9,22 +9,22 @@ from typing import Any
 
 import torch
 
-from seqtool.decoding.beam import BeamOptions, beam_search
 from seqtool.decoding.hypothesis import Hypothesis
-from seqtool.decoding.penalties import LengthPenalty
 from seqtool.errors import DataError, ModelError
+from seqtool.evaluation.text_scores import minimum_bayes_risk
 from seqtool.settings import validate
 from seqtool.text.batching import prediction_batches
 from seqtool.text.parallel import SentencePair, parse_source
 from seqtool.training.devices import resolve_device, resolve_precision
 from seqtool.training.modelfolder import ModelFolder, load_model_folder, save_model_folder
 from seqtool.training.tensorfile import model_tensors, restore_weights
-from seqtool.translation.encoding import EncodedPair, source_batch
+from seqtool.translation.encoding import EncodedPair, SourceBatch, source_batch
 from seqtool.translation.model import Translator
-from seqtool.translation.reading import Reading, read_pairs
-from seqtool.translation.search import Tables, TranslatorStep
+from seqtool.translation.options import SearchOptions
+from seqtool.translation.reading import Reading, read_pairs, word_alignment
+from seqtool.translation.search import SearchTask, Tables, TranslatorStep, run_search
 from seqtool.translation.settings import DataSettings, DecodingSettings, ModelSettings, VocabularySettings
-from seqtool.translation.vocabularies import END, START, EncodedSource, Vocabularies
+from seqtool.translation.vocabularies import END, EncodedSource, Vocabularies, word_numbers
 
 TASK = "translate"
 BATCH_TOKENS = 4096
@@ -71,37 +71,16 @@ class TranslatorDescription:
 
 
 @dataclass(frozen=True)
-class SearchOptions:
-    """How to search, and for what."""
-
-    beam: int = 5
-    beam_penalty: LengthPenalty = "average"
-    length_penalty: float = 1.0
-    coverage_penalty: float = 0.0
-    nbest: int = 1
-    max_length: int = 0  # symbols of an output at most; 0 = twice those of the source and ten
-
-    @classmethod
-    def of(cls, decoding: DecodingSettings) -> SearchOptions:
-        """What a recipe says."""
-        return cls(decoding.beam, decoding.beam_penalty, decoding.length_penalty, decoding.coverage_penalty)
-
-    def describe(self) -> str:
-        """A few words for people."""
-        if self.beam == 1:
-            return "greedy"
-        parts = [f"beam {self.beam}", f"length penalty {self.beam_penalty} {self.length_penalty:g}"]
-        if self.coverage_penalty:
-            parts.append(f"coverage penalty {self.coverage_penalty:g}")
-        return ", ".join(parts)
-
-
-@dataclass(frozen=True)
 class Translation:
     """One of the translations of a line."""
 
     text: str
     hypothesis: Hypothesis
+
+
+def most_like_others(samples: list[Translation]) -> list[Translation]:
+    """The one that is most like the others (minimum Bayes risk; Eikema and Aziz 2020)."""
+    return [samples[minimum_bayes_risk([each.text for each in samples])]]
 
 
 class TranslatorModel:
@@ -156,6 +135,9 @@ class TranslatorModel:
         pairs: Sequence[SentencePair],
         options: SearchOptions | None = None,
         *,
+        prefixes: Sequence[str] | None = None,
+        phrases: Sequence[Sequence[str]] | None = None,
+        together: Sequence[TranslatorModel] = (),
         batch_tokens: int = BATCH_TOKENS,
     ) -> list[list[Translation]]:
         """The n best translations of each source, best first; none of an empty one.
@@ -163,20 +145,34 @@ class TranslatorModel:
         Args:
             pairs: Sources with their features; targets are not looked at.
             options: Of the search; None = the model's own.
+            prefixes: What each translation shall begin with.
+            phrases: What each translation shall contain.
+            together: Other models; the probabilities of all are averaged at every step.
             batch_tokens: Padded source symbols times the beam a batch; a longer sentence is a batch
                 of its own.
+
+        Raises:
+            ModelError: the vocabularies of `together` are not this model's.
         """
         chosen = options or SearchOptions.of(self.description.decoding)
+        members = (self, *together)
+        self._require_one_vocabulary(together)
         filled = [i for i, pair in enumerate(pairs) if pair.source.strip()]
-        encoded = [self._encoded(pairs[i]) for i in filled]
+        tasks = [
+            SearchTask(
+                self._encoded(pairs[i]),
+                pairs[i].line or i,
+                "" if prefixes is None else prefixes[i],
+                () if phrases is None else phrases[i],
+            )
+            for i in filled
+        ]
         result: list[list[Translation]] = [[] for _ in pairs]
-        budget = max(batch_tokens // chosen.beam, 1)
-        for part in prediction_batches([len(source.ids) for source in encoded], budget=budget):
-            sources = [encoded[i] for i in part]
-            for i, source, found in zip(part, sources, self._search(sources, chosen), strict=True):
-                result[filled[i]] = [
-                    Translation(self.vocabularies.text(each.tokens, source.extra), each) for each in found
-                ]
+        budget = max(batch_tokens // chosen.rows, 1)
+        for part in prediction_batches([len(task.source.ids) for task in tasks], budget=budget):
+            found = self._search([tasks[i] for i in part], chosen, members)
+            for i, translations in zip(part, found, strict=True):
+                result[filled[i]] = translations
         return result
 
     def read(
@@ -211,6 +207,18 @@ class TranslatorModel:
             )
             for pair, each, reading in zip(pairs, encoded, readings, strict=True)
         ]
+
+    def alignment(self, pair: SentencePair, reading: Reading) -> str:
+        """Which source word each output word looked at most: `source-target` pairs from 0, as Pharaoh's.
+
+        A word's attention is that of its symbols added up; features and ends are no words.
+        """
+        pieces = self.vocabularies.source.pieces(pair.source)
+        sources = word_numbers(self.vocabularies.source, [piece.symbol for piece in pieces])
+        features = len(pair.features)
+        table = reading.attention[:-1, features : features + len(sources)]
+        targets = word_numbers(self.vocabularies.target, reading.target_symbols[:-1])
+        return " ".join(f"{s}-{t}" for s, t in word_alignment(table, sources, targets))
 
     def save(self, path: Path, *, card: str) -> None:
         """Write a self-contained model folder (errors of `save_model_folder`)."""
@@ -258,29 +266,33 @@ class TranslatorModel:
         ends = self.description.model.output == "positions"
         return self.vocabularies.encode_source(pair, copy_end=ends)
 
-    def _search(self, sources: Sequence[EncodedSource], options: SearchOptions) -> list[list[Hypothesis]]:
-        batch = source_batch(sources).to(self.device)
-        limits = [options.max_length or 2 * len(source.ids) + 10 for source in sources]
+    def _search(
+        self, tasks: Sequence[SearchTask], options: SearchOptions, members: Sequence[TranslatorModel]
+    ) -> list[list[Translation]]:
+        batch = source_batch([task.source for task in tasks]).to(self.device)
         with self._autocast():
-            source = self.network.encode(batch.source, batch.symbols)
-            if self._tables is None:
-                self._tables = Tables.of(self.network)
-            step = TranslatorStep(self.network, self._tables, source, batch.extra)
-            return beam_search(
-                step,
-                step.initial(),
-                start=START,
-                end=END,
-                max_lengths=torch.tensor(limits, device=self.device),
-                options=BeamOptions(
-                    beam=options.beam,
-                    nbest=options.nbest,
-                    length_penalty=options.beam_penalty,
-                    alpha=options.length_penalty,
-                    coverage_penalty=options.coverage_penalty,
-                ),
-                source_mask=source.memory.mask,
-            )
+            steps = [member.step(batch) for member in members]
+            found = run_search(steps, tasks, options, self.vocabularies, self.device)
+        translations = [
+            [Translation(self.vocabularies.text(each.tokens, task.source.extra), each) for each in hypotheses]
+            for task, hypotheses in zip(tasks, found, strict=True)
+        ]
+        return [most_like_others(each) for each in translations] if options.mbr else translations
+
+    def step(self, batch: SourceBatch) -> TranslatorStep:
+        """A step of a search over these sources."""
+        if self._tables is None:
+            self._tables = Tables.of(self.network)
+        source = self.network.encode(batch.source, batch.symbols)
+        return TranslatorStep(self.network, self._tables, source, batch.extra)
+
+    def _require_one_vocabulary(self, others: Sequence[TranslatorModel]) -> None:
+        for other in others:
+            if other.vocabularies.to_files() != self.vocabularies.to_files():
+                raise ModelError(
+                    f"{other.description.name} and {self.description.name} have different vocabularies; "
+                    "an ensemble needs models of one"
+                )
 
     def _autocast(self) -> torch.autocast:
         return torch.autocast(self.device.type, dtype=self.precision, enabled=self.precision != torch.float32)

@@ -79,3 +79,21 @@ def read_pairs(
                 None if gates is None else gates[row][:length],
             )
     return [reading for reading in result if reading is not None]
+
+
+def word_alignment(table: Array, sources: Sequence[int], targets: Sequence[int]) -> list[tuple[int, int]]:
+    """The source word that each target word looked at most.
+
+    Args:
+        table: Attention of target symbols on source symbols [T, S].
+        sources: Word of each source symbol [S].
+        targets: Word of each target symbol [T].
+
+    Returns:
+        Pairs (source word, target word), rising target words.
+    """
+    if not len(sources) or not len(targets):
+        return []
+    words = numpy.zeros((max(targets) + 1, max(sources) + 1))
+    numpy.add.at(words, (numpy.asarray(targets)[:, None], numpy.asarray(sources)[None]), table)
+    return [(int(place), word) for word, place in enumerate(words.argmax(axis=1))]

@@ -1,4 +1,4 @@
-"""A translator as a `decoding` step: symbols and state in, scores of the next symbols out.
+"""A translator as a `decoding` step, and the searches over it.
 
 Everything that search repeats is computed once: target embeddings are gathered already
 multiplied into the gates, and the source stays [B, S, ...] whatever the beam.
@@ -6,17 +6,34 @@ multiplied into the gates, and the source stays [B, S, ...] whatever the beam.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from seqtool.decoding.beam import beam_search
+from seqtool.decoding.constraints import BlockedNgrams, Constraint, ForcedPrefix, MinimumLength
+from seqtool.decoding.ensemble import EnsembleStep
+from seqtool.decoding.hypothesis import Hypothesis
+from seqtool.decoding.sampling import sample
 from seqtool.decoding.step import State, StepResult
 from seqtool.nn.deferred import at_least_float32
 from seqtool.nn.pointer import copy_slots, merge_copies
 from seqtool.translation.decoders import StepOutput, by_sentence
 from seqtool.translation.model import Readout, Source, Translator
+from seqtool.translation.options import SearchOptions
+from seqtool.translation.vocabularies import END, START, EncodedSource, Vocabularies
+
+
+class SearchTask(NamedTuple):
+    """One sentence to be translated."""
+
+    source: EncodedSource
+    number: int  # what is drawn for it depends on this, not on its place in a batch
+    prefix: str = ""  # what the translation begins with
+    phrases: Sequence[str] = ()  # what it contains
 
 
 class Tables(NamedTuple):
@@ -90,3 +107,84 @@ class TranslatorStep:
         leave = functional.logsigmoid(-gate) + normaliser
         scores = functional.pad(scores, (0, self.extra), value=-torch.inf)
         return merge_copies(scores, readout.weights, self._slots, leave), normaliser
+
+
+def run_search(
+    steps: Sequence[TranslatorStep],
+    tasks: Sequence[SearchTask],
+    options: SearchOptions,
+    vocabularies: Vocabularies,
+    device: torch.device,
+) -> list[list[Hypothesis]]:
+    """Search or draw, as the options say.
+
+    Args:
+        steps: Of the models whose probabilities are averaged; each of the tasks' sources.
+        tasks: Sentences.
+        options: How.
+        vocabularies: Of the models.
+        device: Where the steps compute.
+    """
+    limits = [options.max_length or 2 * len(task.source.ids) + 10 for task in tasks]
+    step: TranslatorStep | EnsembleStep = steps[0]
+    state = steps[0].initial()
+    if len(steps) > 1:
+        step = EnsembleStep(steps)
+        state = step.joined([each.initial() for each in steps])
+    mask = steps[0].source.memory.mask
+    max_lengths = torch.tensor(limits, device=device)
+    if options.draws:
+        return sample(
+            step,
+            state,
+            start=START,
+            end=END,
+            max_lengths=max_lengths,
+            sentence_ids=torch.tensor([task.number for task in tasks], device=device),
+            samples_each=options.mbr or options.nbest,
+            options=options.sampling_options(),
+            source_mask=mask,
+        )
+    return beam_search(
+        step,
+        state,
+        start=START,
+        end=END,
+        max_lengths=max_lengths,
+        options=options.beam_options(),
+        source_mask=mask,
+        constraints=_constraints(tasks, options, vocabularies),
+        phrases=_phrases(tasks, vocabularies),
+    )
+
+
+def _constraints(
+    tasks: Sequence[SearchTask], options: SearchOptions, vocabularies: Vocabularies
+) -> list[Constraint]:
+    result: list[Constraint] = []
+    if any(task.prefix for task in tasks):
+        result.append(ForcedPrefix([_ids(task.prefix, task, vocabularies) for task in tasks]))
+    if options.min_length:
+        result.append(MinimumLength(options.min_length))
+    if options.no_repeat_ngram:
+        starts = vocabularies.target.symbols_begin_word()
+
+        def starts_word(sentence: int, number: int) -> bool:
+            if number < len(starts):
+                return starts[number]
+            extra = tasks[sentence].source.extra
+            place = number - len(starts)  # the widest source of the batch decides how many there are
+            return place < len(extra) and vocabularies.begins_word(extra[place])
+
+        result.append(BlockedNgrams(options.no_repeat_ngram, starts_word))
+    return result
+
+
+def _phrases(tasks: Sequence[SearchTask], vocabularies: Vocabularies) -> list[list[list[int]]] | None:
+    if not any(task.phrases for task in tasks):
+        return None
+    return [[_ids(phrase, task, vocabularies) for phrase in task.phrases] for task in tasks]
+
+
+def _ids(text: str, task: SearchTask, vocabularies: Vocabularies) -> list[int]:
+    return vocabularies.encode_target(text, task.source.extra)[:-1] if text else []

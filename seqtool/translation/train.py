@@ -24,7 +24,8 @@ from seqtool.translation.data import TranslationData, filter_lengths
 from seqtool.translation.encoding import Batch, EncodedPair, encode_pairs, pair_batch
 from seqtool.translation.forcing import forced_loss, reference_ratio
 from seqtool.translation.model import Translator
-from seqtool.translation.prediction import SearchOptions, TranslatorDescription, TranslatorModel
+from seqtool.translation.options import SearchOptions
+from seqtool.translation.prediction import TranslatorDescription, TranslatorModel
 from seqtool.translation.settings import TranslatorSettings
 from seqtool.translation.vocabularies import Vocabularies
 

@@ -138,6 +138,10 @@ class Vocabularies:
         symbols = self.target.symbols
         return [symbols[i] if i < len(symbols) else extra[i - len(symbols)].symbol for i in ids]
 
+    def begins_word(self, piece: Piece) -> bool:
+        """Whether a copied symbol starts a word, as `symbols_begin_word` says of the others."""
+        return self.target.kind != "sentencepiece" or piece.symbol.startswith(SPACE)
+
     def _extended(self, piece: Piece, extra: dict[str, Piece]) -> int:
         """What a source symbol is among the target's; new ones join `extra`."""
         known = self._target_ids.get(piece.symbol)
@@ -178,6 +182,14 @@ class Vocabularies:
 def feature_symbol(name: str) -> str:
     """How a feature stands in a vocabulary, where it cannot be taken for a letter or a word."""
     return f"<{name}>"
+
+
+def word_numbers(codec: Codec, symbols: Sequence[str]) -> list[int]:
+    """Which word, from 0, each symbol of a line belongs to; without spaces each symbol is one."""
+    if codec.kind != "sentencepiece":
+        return list(range(len(symbols)))
+    starts = [place == 0 or symbol.startswith(SPACE) for place, symbol in enumerate(symbols)]
+    return [sum(starts[: place + 1]) - 1 for place in range(len(symbols))]
 
 
 def pieces_of(codec: Codec, text: str, sampling: float, seed: int) -> list[Piece]:

@@ -19,7 +19,17 @@ from seqtool.decoding.greedy import greedy_search
 from seqtool.decoding.hypothesis import Hypothesis
 from seqtool.decoding.penalties import LengthPenalty
 from seqtool.errors import UsageError
-from tests.decoding.toy import END, START, Sentence, ToyStep, Walk, every_walk, random_sentence, walk
+from tests.decoding.toy import (
+    END,
+    START,
+    Sentence,
+    ToyStep,
+    Walk,
+    every_walk,
+    following,
+    random_sentence,
+    walk,
+)
 
 patient = settings(deadline=None, max_examples=30)
 SEEDS = st.integers(0, 2**31)
@@ -260,18 +270,14 @@ def test_a_cut_hypothesis_is_read_from_its_own_row_when_others_stay():
 
 
 def test_ends_take_no_live_slot():
-    """Both ends come first at once; still two go on, where slots shared with ends would hold none."""
-    scores = torch.tensor([[-torch.inf, 5.0, 1.0, 0.9, 0.8]]).repeat(61, 1)
-    step = ToyStep([Sentence(scores, torch.ones(61, 1))])
-    beam_search(
-        step,
-        step.initial(),
-        start=START,
-        end=END,
-        max_lengths=torch.tensor([6]),
-        options=BeamOptions(2, 2, "average", 2.0),
-    )
-    assert step.calls > 2 and step.rows[1:] == [2] * (step.calls - 1)
+    """Of two hypotheses, the one behind an end and another goes on, and wins."""
+    scores = torch.zeros(61, 4)
+    scores[:, START] = -torch.inf
+    first = int(following(0, START))
+    scores[first] = torch.tensor([-torch.inf, 2.0, 1.0, 0.9])
+    scores[int(following(first, 3)), END] = 20.0
+    (row,) = search([Sentence(scores, torch.ones(61, 1))], BeamOptions(2, 2, "average"), 4)
+    assert {tuple(h.tokens) for h in row} == {(), (3,)}
 
 
 def test_attention_is_that_of_the_hypothesis_cut_to_its_source():

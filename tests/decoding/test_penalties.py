@@ -31,10 +31,10 @@ def test_a_source_word_never_looked_at_costs_much_but_not_everything():
 
 
 def test_coverage_is_the_same_to_the_last_bit_whatever_the_padding():
-    covered = torch.rand(50, 9, dtype=torch.float64)
+    covered = torch.rand(200, 29, dtype=torch.float64)
     for more in (1, 3, 8, 64):
         padded = torch.nn.functional.pad(covered, (0, more))
-        mask = torch.arange(9 + more).expand(50, -1) < 9
+        mask = torch.arange(29 + more).expand(200, -1) < 29
         assert torch.equal(coverage_reward(padded, mask, 0.3), coverage_reward(covered, None, 0.3))
 
 
