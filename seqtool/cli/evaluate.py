@@ -57,6 +57,7 @@ def evaluate(
     json_output: options.JsonOption = False,
 ) -> None:
     """Score a model on annotated data."""
+    typed = dict(locals())
     if target_precision == 0:
         raise UsageError("--target-precision 0: expected more than 0, at most 1")
     required = [_requirement(text) for text in minimum or ()]
@@ -65,30 +66,34 @@ def evaluate(
 
     configure(threads)
     where = find_model(model, ("ner", "pos", "translate"), newest=False)
-    common: dict[str, Any] = {
-        "part": part,
-        "against": against,
-        "bootstrap": bootstrap,
-        "batch_tokens": batch_tokens,
-        "device": device,
-        "precision": precision,
+    translates = api.task_of(where) == "translate"
+    result, report = (_translator if translates else _tagger)(where, typed)
+    _finish(result, report, required, plots, json_output)
+
+
+COMMON = ("part", "against", "bootstrap", "batch_tokens", "device", "precision")  # options of every task
+
+
+def _tagger(where: Path, typed: dict[str, Any]) -> tuple[Any, Any]:
+    from seqtool import api
+
+    data = typed["data"] or []
+    _refuse({"--beam": typed["beam"], "--ter": typed["ter"], "a second data file": len(data) > 1}, where)
+    own = {name: typed[name] for name in ("scheme", "repair", "target_precision", *COMMON)}
+    return api.evaluate_tagger(where, data[0] if data else None, **own), tagger_report
+
+
+def _translator(where: Path, typed: dict[str, Any]) -> tuple[Any, Any]:
+    from seqtool import api
+
+    foreign = {
+        "--target-precision": typed["target_precision"],
+        "--scheme": typed["scheme"] != "auto",
+        "--repair": typed["repair"],
     }
-    if api.task_of(where) == "translate":
-        foreign = {"--target-precision": target_precision, "--scheme": scheme != "auto", "--repair": repair}
-        _refuse(foreign, where)
-        scored = api.evaluate_translator(where, data, beam=beam, ter=ter, **common)
-        _finish(scored, translator_report, required, plots, json_output)
-        return
-    _refuse({"--beam": beam, "--ter": ter, "a second data file": len(data or ()) > 1}, where)
-    result = api.evaluate_tagger(
-        where,
-        data[0] if data else None,
-        scheme=scheme,
-        repair=repair,
-        target_precision=target_precision,
-        **common,
-    )
-    _finish(result, tagger_report, required, plots, json_output)
+    _refuse(foreign, where)
+    own = {name: typed[name] for name in ("beam", "ter", *COMMON)}
+    return api.evaluate_translator(where, typed["data"], **own), translator_report
 
 
 def _finish(
