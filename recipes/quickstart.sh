@@ -1,6 +1,6 @@
 #!/bin/sh
-# From a fresh checkout to a trained tagger: needs Python 3.11 or newer and git, nothing else.
-# Safe to run again: what is installed stays, the model is trained anew in the same folder.
+# From a fresh checkout to a trained tagger and a trained translator: needs Python 3.11 or newer and git, nothing else.
+# Safe to run again: what is installed stays, the models are trained anew in the same folders.
 set -eu
 
 root=$(cd "$(dirname "$0")/.." && pwd)
@@ -27,12 +27,25 @@ sentence='Yesterday Anna Tharvil flew to Port Grendley and bought a Kroxify 3 fr
 say "$sentence"
 printf '%s\n' "$sentence" | show tag -m "$model"
 
+say '' 'Training the bundled translator (translate-tiny: spoken orders to short notes, a minute or two)'
+translator=$(show train translate -o runs/translate/quickstart --overwrite)
+
+say '' 'Scoring it'
+show evaluate -m "$translator"
+
+say '' 'Translating a sentence'
+order='call Dr Ostrel in Port Vanley at half past nine'
+say "$order"
+printf '%s\n' "$order" | show translate -m "$translator" --beam 5
+
 cat >&2 <<'END'
 
 Done. What to try next:
 
     . .venv/bin/activate
     echo 'Mr Brovell works for Tranex in Lake Othwick .' | seqtool tag
+    echo 'send two boxes and one table to Zorbin Maltrey' | seqtool translate --beam 5
+    echo 'call Dr Ostrel at half past nine' | seqtool inspect attention
     seqtool train ner --set model.hidden=256        another model
     seqtool train ner --train my.conll              your own data: one "word TAB tag" a line
     seqtool recipes list                            everything that is bundled

@@ -199,6 +199,7 @@ def build_sentencepiece(
     exact: bool = True,
     model_type: Literal["unigram", "bpe"] = "unigram",
     byte_fallback: bool = False,
+    split_digits: bool = False,
     lowercase: bool = False,
     reserved: tuple[str, ...] = (),
 ) -> Built:
@@ -211,6 +212,7 @@ def build_sentencepiece(
         exact=exact,
         model_type=model_type,
         byte_fallback=byte_fallback,
+        split_digits=split_digits,
         lowercase=lowercase,
         reserved=reserved,
     )

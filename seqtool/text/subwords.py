@@ -40,6 +40,7 @@ def train_sentencepiece(
     exact: bool = True,
     model_type: Literal["unigram", "bpe"] = "unigram",
     byte_fallback: bool = False,
+    split_digits: bool = False,
     lowercase: bool = False,
     reserved: tuple[str, ...] = (),
 ) -> bytes:
@@ -51,6 +52,7 @@ def train_sentencepiece(
         exact: False: `size`, or as many as the text gives.
         model_type: How pieces are chosen.
         byte_fallback: Characters without a piece are spelled in bytes, so nothing is unknown.
+        split_digits: Each digit is a piece of its own.
         lowercase: Fold case, and with it NFKC variants: the library knows no case folding alone.
         reserved: Pieces that are never split, from id 4 on.
 
@@ -73,6 +75,7 @@ def train_sentencepiece(
             hard_vocab_limit=exact and size is not None,
             model_type=model_type,
             byte_fallback=byte_fallback,
+            split_digits=split_digits,
             character_coverage=COVERAGE if byte_fallback else 1.0,
             normalization_rule_name="nmt_nfkc_cf" if lowercase else "identity",
             remove_extra_whitespaces=False,

@@ -23,6 +23,7 @@ VOCABULARY_READERS: dict[str, tuple[str, ...]] = {
     "min_count": ("word", "character"),
     "model_type": ("sentencepiece",),
     "byte_fallback": ("sentencepiece",),
+    "split_digits": ("sentencepiece",),
     "sampling": ("sentencepiece",),
 }
 
@@ -83,6 +84,7 @@ class VocabularySettings(Settings):
     shared: bool = Field(True, description="One vocabulary for both sides.")
     model_type: Literal["unigram", "bpe"] = Field("unigram", description="Of sentencepiece.")
     byte_fallback: bool = Field(False, description="sentencepiece: spell unknown characters in bytes.")
+    split_digits: bool = Field(True, description="sentencepiece: each digit is a piece of its own.")
     lowercase: bool = Field(False, description="Fold upper case.")
     sampling: Probability = Field(
         0.0,

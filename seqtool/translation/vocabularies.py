@@ -215,6 +215,7 @@ def _build(lines: list[str], settings: VocabularySettings, features: Sequence[st
             exact=False,
             model_type=settings.model_type,
             byte_fallback=settings.byte_fallback,
+            split_digits=settings.split_digits,
             lowercase=settings.lowercase,
             reserved=reserved,
         ).codec
