@@ -119,20 +119,19 @@ def load(path: str | Path, *, device: str = "auto", precision: str = "auto") -> 
     Args:
         path: A run folder or its `model/` folder.
         device: auto, cpu, cuda, cuda:N or mps.
-        precision: auto, fp32 or bf16.
+        precision: auto (bf16 where the hardware has it; fp32 for translators), fp32 or bf16.
 
     Raises:
         UsageError: no such model or device.
         ModelError: damaged, foreign, or made by a newer seqtool.
     """
     where = devices.resolve_device(device)
-    kind = devices.resolve_precision(precision, where)
     folder = load_model_folder(Path(path))
     if folder.task not in TASKS:
         raise ModelError(f"{path}: a model for {folder.task!r}, expected one for {' or '.join(TASKS)}")
-    model: AnyModel = TASKS[folder.task]().model.from_folder(
-        folder, name=str(path), device=where, precision=kind
-    )
+    reader = TASKS[folder.task]().model
+    kind = reader.precision_for(precision, where)
+    model: AnyModel = reader.from_folder(folder, name=str(path), device=where, precision=kind)
     return model
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 import seqtool
 from seqtool import api
@@ -328,3 +329,11 @@ def test_two_processes_train_one_model_in_one_folder(recipe: dict[str, Any], tmp
     steps = int(outputs[0][0].split()[0])
     assert steps < alone.result.steps <= 2 * steps
     assert api.load("together", device="cpu").tag(tokens_of())
+
+
+def test_a_translator_computes_in_fp32_unless_another_precision_is_named() -> None:
+    from seqtool.translation.prediction import TranslatorModel
+
+    cpu = torch.device("cpu")
+    assert TranslatorModel.precision_for("auto", cpu) == torch.float32
+    assert TranslatorModel.precision_for("bf16", cpu) == torch.bfloat16

@@ -19,6 +19,7 @@ from seqtool.errors import StorageError
 from seqtool.training.progress import EvaluationReport, FitResult, StepReport
 
 ROWS_SHOWN = 12  # evaluations in the live table
+PIPE_WIDTH = 260  # columns of a table, where there is no terminal: one row a line
 SECONDS_BETWEEN_LINES = 15.0  # of plain progress, when stderr is no terminal
 
 # Not printable by Unicode's table, but harmless, and part of words and emoji.
@@ -110,7 +111,7 @@ def write_result(text: str) -> None:
 
 def print_table(table: Table) -> None:
     """A Rich table on standard output."""
-    width = None if sys.stdout.isatty() else 200
+    width = None if sys.stdout.isatty() else PIPE_WIDTH
     Console(
         file=output(), highlight=False, width=width, no_color=True if os.environ.get("NO_COLOR") else None
     ).print(table)

@@ -212,8 +212,13 @@ class TaggerModel:
             load_model_folder(path, task=TASKS),
             name=str(path),
             device=where,
-            precision=resolve_precision(precision, where),
+            precision=cls.precision_for(precision, where),
         )
+
+    @classmethod
+    def precision_for(cls, name: str, device: torch.device) -> torch.dtype:
+        """The arithmetic that `--precision` means (errors of `resolve_precision`)."""
+        return resolve_precision(name, device)
 
     @classmethod
     def from_folder(

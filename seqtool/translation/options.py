@@ -53,16 +53,20 @@ class SearchOptions:
     seed: int = 1
 
     def __post_init__(self) -> None:
-        if self.mbr == 1 or self.mbr < 0:
-            raise UsageError(f"mbr {self.mbr}: 0 (off), or 2 or more samples")
+        for name in ("no_repeat_ngram", "min_length", "max_length", "mbr"):
+            if getattr(self, name) < 0:
+                raise UsageError(f"{name} {getattr(self, name)}: 0 or more is allowed")
+        if self.mbr == 1:
+            raise UsageError("mbr 1: 0 (off), or 2 or more samples")
+        if self.nbest < 1:
+            raise UsageError(f"nbest {self.nbest}: 1 or more is allowed")
         if 0 < self.max_length < self.min_length:
             raise UsageError(f"max_length {self.max_length} is less than min_length {self.min_length}")
-        if self.draws:
-            self.sampling_options()
-            if self.no_repeat_ngram or self.min_length:
-                raise UsageError("no_repeat_ngram and min_length are for searching, not for drawing")
-        else:
+        self.sampling_options()
+        if not self.draws:
             self.beam_options()
+        elif self.no_repeat_ngram or self.min_length:
+            raise UsageError("no_repeat_ngram and min_length are for searching, not for drawing")
 
     @classmethod
     def of(cls, decoding: DecodingSettings) -> SearchOptions:

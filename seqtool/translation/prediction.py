@@ -245,8 +245,17 @@ class TranslatorModel:
             load_model_folder(path, task=TASK),
             name=str(path),
             device=where,
-            precision=resolve_precision(precision, where),
+            precision=cls.precision_for(precision, where),
         )
+
+    @classmethod
+    def precision_for(cls, name: str, device: torch.device) -> torch.dtype:
+        """The arithmetic that `--precision` means: auto is fp32.
+
+        In bf16 the last bits of a product depend on how many rows it has, and with them, now and
+        then, which of two near-equal symbols is chosen: outputs would depend on the batch.
+        """
+        return resolve_precision("fp32" if name == "auto" else name, device)
 
     @classmethod
     def from_folder(

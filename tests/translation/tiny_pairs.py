@@ -1,4 +1,4 @@
-"""Ten sentence pairs, settings for translators of a few thousand weights, and some that were never trained."""
+"""Ten sentence pairs, settings for translators of a few thousand weights, and some never trained."""
 
 from __future__ import annotations
 
@@ -18,11 +18,12 @@ from seqtool.translation.data import Part, TranslationData
 from seqtool.translation.prediction import Translation, TranslatorModel
 from seqtool.translation.settings import TranslatorSettings
 from seqtool.translation.train import TranslatorRun, build_model
+from seqtool.translation.vocabularies import PADDING, START
 
 CPU = torch.device("cpu")
 Texts = tuple[str, str]  # source and target
 
-# Names are seen once: with `min_count = 2` only copying can give them.
+# Names are seen once on a side: with `COPYING` only copying can give them.
 TEXTS: tuple[Texts, ...] = (
     ("Ada met Babbage in London .", "in London Ada traf Babbage ."),
     ("the engine stood still .", "die Maschine stand still ."),
@@ -53,7 +54,7 @@ BASE: dict[str, dict[str, Any]] = {
 }
 # What it takes to know the ten pairs by heart; one evaluation, at the end.
 LEARN: dict[str, Any] = {"epochs": 40, "evaluate_every": 1000}
-COPYING: dict[str, Any] = {"kind": "word", "min_count": 2}  # of a vocabulary that lacks the names
+COPYING: dict[str, Any] = {"kind": "word", "min_count": 2, "shared": False}  # vocabularies without the names
 
 
 class Listener(SilentReporter):
@@ -133,13 +134,17 @@ def tiny_data(pairs: Sequence[SentencePair] | None = None) -> TranslationData:
 def untrained(
     corpus: TranslationData | None = None, seed: int = 1, scale: float = 3.0, **sections: Any
 ) -> TranslatorModel:
-    """A translator with random weights, large ones, so that its outputs differ and scores are far apart."""
+    """A translator with random weights, large ones, so that its outputs differ and scores are far apart.
+
+    As in one that was trained, padding and start are next to impossible.
+    """
     torch.manual_seed(seed)
     model = build_model(tiny_settings(**sections), corpus or tiny_data(), CPU)
     with torch.no_grad():
         for parameter in model.network.parameters():
             parameter.mul_(scale)
         model.network.bias.normal_()
+        model.network.bias[[PADDING, START]] = -1e4
     return model
 
 
