@@ -125,12 +125,12 @@ def test_the_evaluator_reports_what_a_greedy_search_gives() -> None:
 def test_each_evaluation_sees_the_weights_of_its_time() -> None:
     model = untrained()
     evaluator = Evaluator(model, pairs_of(), tiny_settings())
-    before = evaluator()
     with torch.no_grad():
+        before = evaluator()
         model.network.target.weight.mul_(-2)
-    after = evaluator()
-    assert after != before
-    assert after == Evaluator(model, pairs_of(), tiny_settings())()
+        after = evaluator()
+        assert after != before
+        assert after == Evaluator(model, pairs_of(), tiny_settings())()
 
 
 @pytest.mark.parametrize("select", ["loss", "bleu", "chrf", "exact_match"])
@@ -141,7 +141,8 @@ def test_the_best_weights_are_those_of_the_metric_that_was_asked_for(tmp_path: P
     values = [metrics[select] for metrics in listener.evaluations]
     assert len(set(values)) > 1
     assert run.result.metrics[select] == (min if select == "loss" else max)(values)
-    assert Evaluator(run.model, pairs_of(), tiny_settings())()[select] == run.result.metrics[select]
+    with torch.no_grad():
+        assert Evaluator(run.model, pairs_of(), tiny_settings())()[select] == run.result.metrics[select]
 
 
 # --- what is left out, and said ---
@@ -222,11 +223,11 @@ def test_every_pair_is_in_an_epoch_once_and_batches_keep_to_their_budget() -> No
     assert len(batches) == 1
 
 
+UNEVEN = pytest.mark.xfail(strict=True, reason="that an epoch ends with an update is not counted")
+
+
 @pytest.mark.parametrize("batch_tokens", [16, 24])
-@pytest.mark.parametrize(
-    "accumulation",
-    [1, pytest.param(2, marks=pytest.mark.xfail(strict=True, reason="an epoch ends with an update")), 9],
-)
+@pytest.mark.parametrize("accumulation", [1, pytest.param(2, marks=UNEVEN), pytest.param(9, marks=UNEVEN)])
 def test_a_batch_knows_the_update_it_is_for(accumulation: int, batch_tokens: int) -> None:
     batches = batches_of(training={"batch_tokens": batch_tokens, "accumulation": accumulation})
     count = len(batches(0))

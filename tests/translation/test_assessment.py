@@ -1,0 +1,149 @@
+from __future__ import annotations
+
+import gzip
+import json
+from pathlib import Path
+
+import pytest
+
+from seqtool.errors import DataError, UsageError
+from seqtool.evaluation.text_scores import copy_scores, text_scores
+from seqtool.translation.assessment import SCORES, assess, load_evaluation_data
+from seqtool.translation.data import TranslationData
+from seqtool.translation.options import SearchOptions
+from seqtool.translation.prediction import TranslatorModel
+from tests.translation.tiny_pairs import (
+    COPYING,
+    LEARN,
+    TEXTS,
+    pairs_of,
+    sources_of,
+    targets_of,
+    tiny_data,
+    train_tiny,
+    untrained,
+    write_pairs,
+)
+
+BEAM = SearchOptions(beam=2)
+NAMES = {*SCORES, "copy_precision", "copy_recall"}
+
+
+@pytest.fixture(scope="module")
+def learned(tmp_path_factory: pytest.TempPathFactory) -> TranslatorModel:
+    """A model that knows the ten pairs by heart."""
+    folder = tmp_path_factory.mktemp("learned")
+    return train_tiny(folder, model={"copy": True}, vocabulary=COPYING, training=LEARN).model
+
+
+def one_part() -> TranslationData:
+    return TranslationData({"test": tiny_data().parts["dev"]})
+
+
+def test_a_model_that_knows_its_data_is_perfect_in_every_figure(learned: TranslatorModel) -> None:
+    found = assess(learned, one_part(), name="m", options=BEAM, bootstrap=50, ter=True)
+    values = {name: score.value for name, score in found.scores.items()}
+    perfect = {"bleu": 100.0, "bleu_lowercase": 100.0, "chrf": 100.0, "exact_match": 1.0, "ter": 0.0}
+    assert values == pytest.approx({**perfect, "copy_precision": 1.0, "copy_recall": 1.0})
+    assert found.intervals["exact_match"].low == found.intervals["exact_match"].high == 1.0
+    assert found.intervals.keys() == found.scores.keys() == {*NAMES, "ter"}
+    assert (found.model, found.data, found.warnings, found.against) == ("m", "memory", (), None)
+    assert found.search == BEAM.describe()
+
+
+def test_scores_are_those_of_what_the_search_gives() -> None:
+    model = untrained(model={"copy": True})
+    found = assess(model, one_part(), name="m", options=BEAM, bootstrap=0)
+    texts = model.translate(sources_of(), BEAM)
+    expected = text_scores(texts, targets_of(), SCORES)
+    copied = copy_scores(sources_of(), texts, targets_of())
+    assert found.scores.keys() == NAMES
+    for name, score in expected.items():
+        assert (found.scores[name].value, found.scores[name].signature) == (score.value, score.signature)
+    assert found.scores["copy_precision"].value == copied.precision.value
+    assert found.scores["copy_recall"].value == copied.recall.value
+    assert found.intervals == {}
+    other = assess(model, one_part(), name="m", options=BEAM, bootstrap=0, batch_tokens=1)
+    assert {n: s.value for n, s in other.scores.items()} == {n: s.value for n, s in found.scores.items()}
+
+
+def test_scores_by_length_are_of_all_pairs_by_the_words_of_their_source() -> None:
+    pairs = [*pairs_of(), *pairs_of([("yes " * 15, "ja"), ("yes " * 60, "ja")])]
+    part = tiny_data(pairs).parts["dev"]
+    options = SearchOptions(beam=1, max_length=10)
+    found = assess(untrained(), TranslationData({"t": part}), name="m", options=options, bootstrap=0)
+    assert {row.label: row.sentences for row in found.by_length} == {"1-10": 10, "11-20": 1, "51+": 1}
+
+
+def test_two_models_are_compared_on_the_same_pairs(learned: TranslatorModel) -> None:
+    other = untrained()
+    found = assess(learned, one_part(), name="m", options=BEAM, bootstrap=100, against=("other", other))
+    assert [name for name, _ in found.comparisons] == ["bleu", "bleu", "chrf", "chrf"]
+    for name, test in found.comparisons:
+        score = assess(other, one_part(), name="o", options=BEAM, bootstrap=0).scores[name]
+        assert test.difference == pytest.approx(found.scores[name].value - score.value)
+        assert test.p_value < 0.05
+    same = assess(learned, one_part(), name="m", options=BEAM, bootstrap=100, against=("same", learned))
+    assert all(test.difference == 0 and test.p_value == 1.0 for _, test in same.comparisons)
+
+
+def test_the_whole_report_is_json(learned: TranslatorModel) -> None:
+    other = ("other", untrained())
+    found = assess(learned, one_part(), name="m", options=BEAM, bootstrap=20, against=other)
+    value = json.loads(json.dumps(found.as_dict(), allow_nan=False))
+    assert value["metrics"].keys() == value["signatures"].keys() == value["intervals"].keys() == NAMES
+    assert "BLEU" in value["signatures"]["bleu"] or "tok:13a" in value["signatures"]["bleu"]
+    assert "case:lc" in value["signatures"]["bleu_lowercase"]
+    assert value["metrics"]["exact_match"] == 1.0
+    assert value["intervals"]["exact_match"] == {"low": 1.0, "high": 1.0, "level": 0.95}
+    assert value["search"] == BEAM.describe()
+    assert value["by_length"][0].keys() == {"label", "sentences", "value"}
+    assert value["against"]["model"] == "other"
+    assert [test["metric"] for test in value["against"]["tests"]] == ["bleu", "bleu", "chrf", "chrf"]
+    alone = assess(learned, one_part(), name="m", options=BEAM, bootstrap=0).as_dict()
+    assert "against" not in alone
+    assert alone["intervals"] == {}
+
+
+def test_intervals_hold_their_score_and_repeat() -> None:
+    model = untrained(model={"copy": True})
+    first, second = (assess(model, one_part(), name="m", options=BEAM, bootstrap=200) for _ in range(2))
+    assert first.intervals == second.intervals
+    interval = first.intervals["chrf"]
+    assert interval.low < first.scores["chrf"].value < interval.high
+
+
+# --- data to score ---
+
+
+def test_data_may_be_two_files_or_one_also_compressed(learned: TranslatorModel, tmp_path: Path) -> None:
+    paths = [Path(path) for path in write_pairs(tmp_path)]
+    table = tmp_path / "t.tsv.gz"
+    table.write_bytes(gzip.compress("".join(f"{s}\t{t}\n" for s, t in TEXTS).encode()))
+    lines = tmp_path / "t.jsonl"
+    lines.write_text("".join(json.dumps({"source": s, "target": t}) + "\n" for s, t in TEXTS))
+    for files in (paths, [table], [lines]):
+        data = load_evaluation_data(learned, files)
+        found = assess(learned, data, name="m", options=BEAM, bootstrap=0)
+        assert found.scores["exact_match"].value == 1.0
+        assert found.data == " and ".join(map(str, files))
+
+
+def test_bad_data_is_an_error_with_its_place(learned: TranslatorModel, tmp_path: Path) -> None:
+    (tmp_path / "s").write_text("a\nb\n")
+    (tmp_path / "t").write_text("a\n")
+    with pytest.raises(DataError, match=r"2 .*1|1 .*2"):
+        load_evaluation_data(learned, [tmp_path / "s", tmp_path / "t"])
+    with pytest.raises(UsageError, match="absent"):
+        load_evaluation_data(learned, [tmp_path / "s", tmp_path / "absent"])
+    with pytest.raises(UsageError, match="3 files of sentence pairs"):
+        load_evaluation_data(learned, [tmp_path / "s"] * 3)
+    with pytest.raises(DataError, match=r"s:1: 1 column, expected 2"):
+        load_evaluation_data(learned, [tmp_path / "s"])
+
+
+def test_columns_are_those_of_the_training_files(tmp_path: Path) -> None:
+    model = untrained(data={"columns": ["-", "target", "source"]})
+    (tmp_path / "t.tsv").write_text("1\tja\tyes\n")
+    (pair,) = load_evaluation_data(model, [tmp_path / "t.tsv"]).parts["data"].pairs
+    assert (pair.source, pair.target) == ("yes", "ja")
