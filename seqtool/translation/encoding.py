@@ -12,7 +12,7 @@ from torch import Tensor
 
 from seqtool.nn.pointer import NOT_COPYABLE
 from seqtool.text.parallel import SentencePair
-from seqtool.translation.vocabularies import PADDING, START, EncodedSource, Vocabularies
+from seqtool.translation.vocabularies import PADDING, START, Copies, EncodedSource, Vocabularies
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ def encode_pairs(
     pairs: Sequence[SentencePair],
     vocabularies: Vocabularies,
     *,
-    copy_end: bool = False,
+    copies: Copies = "symbols",
     sampling: float = 0.0,
     seed: int = 0,
 ) -> list[EncodedPair]:
@@ -69,14 +69,14 @@ def encode_pairs(
     Args:
         pairs: With targets.
         vocabularies: Of both sides.
-        copy_end: As in `Vocabularies.encode_source`.
+        copies: As in `Vocabularies.encode_source`.
         sampling: Of SentencePiece segmentations; 0 = the likeliest ones.
         seed: Of the sampling; each side of each pair draws for itself.
     """
     result = []
     for number, pair in enumerate(pairs):
         own = seed + 2 * number
-        source = vocabularies.encode_source(pair, copy_end=copy_end, sampling=sampling, seed=own)
+        source = vocabularies.encode_source(pair, copies=copies, sampling=sampling, seed=own)
         target = vocabularies.encode_target(pair.target or "", source.extra, sampling=sampling, seed=own + 1)
         result.append(EncodedPair(source, target))
     return result

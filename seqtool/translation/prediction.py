@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from seqtool.decoding.hypothesis import Hypothesis
-from seqtool.errors import DataError, ModelError
+from seqtool.errors import DataError, ModelError, UsageError
 from seqtool.evaluation.text_scores import minimum_bayes_risk
 from seqtool.settings import validate
 from seqtool.text.batching import prediction_batches
@@ -24,7 +24,7 @@ from seqtool.translation.options import SearchOptions
 from seqtool.translation.reading import Reading, read_pairs, word_alignment
 from seqtool.translation.search import SearchTask, Tables, TranslatorStep, run_search
 from seqtool.translation.settings import DataSettings, DecodingSettings, ModelSettings, VocabularySettings
-from seqtool.translation.vocabularies import END, EncodedSource, Vocabularies, word_numbers
+from seqtool.translation.vocabularies import END, EncodedSource, Vocabularies, copies_of, word_numbers
 
 TASK = "translate"
 BATCH_TOKENS = 4096
@@ -153,8 +153,11 @@ class TranslatorModel:
 
         Raises:
             ModelError: the vocabularies of `together` are not this model's.
+            UsageError: phrases together with diverse search.
         """
         chosen = options or SearchOptions.of(self.description.decoding)
+        if chosen.diverse > 1 and phrases is not None and any(phrases):
+            raise UsageError("phrases cannot be asked of a diverse beam search")
         members = (self, *together)
         self._require_one_vocabulary(together)
         filled = [i for i, pair in enumerate(pairs) if pair.source.strip()]
@@ -272,8 +275,7 @@ class TranslatorModel:
         self._tables = None
 
     def _encoded(self, pair: SentencePair) -> EncodedSource:
-        ends = self.description.model.output == "positions"
-        return self.vocabularies.encode_source(pair, copy_end=ends)
+        return self.vocabularies.encode_source(pair, copies=copies_of(self.description.model))
 
     def _search(
         self, tasks: Sequence[SearchTask], options: SearchOptions, members: Sequence[TranslatorModel]

@@ -24,7 +24,9 @@ from seqtool.nn.pointer import copy_slots, merge_copies
 from seqtool.translation.decoders import StepOutput, by_sentence
 from seqtool.translation.model import Readout, Source, Translator
 from seqtool.translation.options import SearchOptions
-from seqtool.translation.vocabularies import END, START, EncodedSource, Vocabularies
+from seqtool.translation.vocabularies import END, PADDING, START, EncodedSource, Vocabularies
+
+NEVER = [PADDING, START]  # no output has them, though the softmax leaves them a little
 
 
 class SearchTask(NamedTuple):
@@ -84,6 +86,7 @@ class TranslatorStep:
         embedded = by_sentence(self.tables.embeddings[ids], sentences)
         readout = self.model.finish(grouped, embedded, self.source.memory)
         scores, normaliser = self._scores(readout)
+        scores[..., NEVER] = -torch.inf
         return StepResult(scores.flatten(0, 1), normaliser.flatten(), state, readout.weights.flatten(0, 1))
 
     def _read(self, source: Source) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -27,7 +28,7 @@ from seqtool.translation.model import Translator
 from seqtool.translation.options import SearchOptions
 from seqtool.translation.prediction import TranslatorDescription, TranslatorModel
 from seqtool.translation.settings import TranslatorSettings
-from seqtool.translation.vocabularies import Vocabularies
+from seqtool.translation.vocabularies import Vocabularies, copies_of
 
 FEW_UPDATES = 500  # fewer hardly move a network from its random start
 SEEDS_AN_EPOCH = 2**33  # room for the draws of one epoch between those of its neighbours
@@ -59,8 +60,7 @@ class Evaluator:
     ) -> None:
         self._model, self._pairs = model, list(pairs)
         self._budget = settings.training.batch_tokens
-        ends = settings.model.output == "positions"
-        self._encoded = encode_pairs(self._pairs, model.vocabularies, copy_end=ends)
+        self._encoded = encode_pairs(self._pairs, model.vocabularies, copies=copies_of(settings.model))
         self._greedy = replace(SearchOptions.of(settings.decoding), beam=1)
 
     def __call__(self) -> dict[str, float]:
@@ -156,14 +156,15 @@ class TrainingBatches:
         device: torch.device,
     ) -> None:
         self._vocabularies, self._settings, self._device = vocabularies, settings, device
-        self._ends = settings.model.output == "positions"
-        encoded = encode_pairs(data.train, vocabularies, copy_end=self._ends)
+        self._copies = copies_of(settings.model)
+        encoded = encode_pairs(data.train, vocabularies, copies=self._copies)
         sources, targets = [len(pair.source.ids) for pair in encoded], [len(pair.target) for pair in encoded]
         kept, self.warnings = filter_lengths(data.train, sources, targets, settings.data)
         self._pairs, self._encoded = [data.train[i] for i in kept], [encoded[i] for i in kept]
-        if self._ends:
+        if settings.model.output == "positions":
             _require_copyable(self._pairs, self._encoded)
-        self._updates = len(self(0))
+        accumulation = settings.training.accumulation
+        self._updates = math.ceil(len(self(0)) / accumulation)  # an epoch ends with an update
 
     def __call__(self, epoch: int) -> Sequence[Batch]:
         """Batches of nearly equal length, shuffled; segmentations are drawn afresh where asked for."""
@@ -172,7 +173,7 @@ class TrainingBatches:
             encoded = encode_pairs(
                 self._pairs,
                 self._vocabularies,
-                copy_end=self._ends,
+                copies=self._copies,
                 sampling=sampling,
                 seed=(self._settings.seed * 1_000 + epoch) * SEEDS_AN_EPOCH,
             )
@@ -183,7 +184,7 @@ class TrainingBatches:
             seed=self._settings.seed,
             epoch=epoch,
         )
-        first = epoch * self._updates if epoch else 0
+        first = epoch * self._updates if epoch else 0  # updates before this epoch
         return LazyBatches(encoded, parts, self._device, first, self._settings.training.accumulation)
 
 
@@ -207,7 +208,7 @@ class LazyBatches(Sequence[Batch]):
     def __getitem__(self, number: Any) -> Any:
         if isinstance(number, slice):
             return [self[i] for i in range(*number.indices(len(self)))]
-        step = (self._first + number) // self._accumulation
+        step = self._first + number // self._accumulation
         return pair_batch([self._encoded[i] for i in self._parts[number]], step).to(self._device)
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from seqtool.errors import ModelError, SettingsError
 from seqtool.nn.pointer import NOT_COPYABLE
@@ -18,7 +18,7 @@ from seqtool.text.codec import Codec, build_sentencepiece, build_symbols, codec_
 from seqtool.text.parallel import SentencePair
 from seqtool.text.pieces import ByteCodec, Piece
 from seqtool.text.subwords import SPACE
-from seqtool.translation.settings import VocabularySettings
+from seqtool.translation.settings import ModelSettings, VocabularySettings
 
 PADDING, UNKNOWN, START, END = 0, 1, 2, 3
 CONTROLS = ("<s>", "</s>")  # reserved first, so that they get the ids 2 and 3
@@ -29,6 +29,9 @@ SHARED, SOURCE, TARGET = (
 )  # files of a model folder
 
 _BYTE = re.compile(r"<0x([0-9A-F]{2})>")
+
+
+Copies = Literal["nothing", "symbols", "all"]  # of a source: all = the symbols and the end
 
 
 class EncodedSource(NamedTuple):
@@ -85,23 +88,25 @@ class Vocabularies:
         return self.source is self.target
 
     def encode_source(
-        self, pair: SentencePair, *, copy_end: bool = False, sampling: float = 0.0, seed: int = 0
+        self, pair: SentencePair, *, copies: Copies = "symbols", sampling: float = 0.0, seed: int = 0
     ) -> EncodedSource:
         """A source with its features; what stands for them, and the end, cannot be copied.
 
         Args:
             pair: Its source and features are read.
-            copy_end: Whether the end can be copied: a pure pointer network ends that way.
+            copies: What can be copied; a pure pointer network ends by copying the end.
             sampling: Of SentencePiece segmentations; 0 = the likeliest one.
             seed: Of the sampling.
         """
         features = [self._source_ids.get(feature_symbol(name), UNKNOWN) for name in pair.features]
         pieces = pieces_of(self.source, pair.source, sampling, seed)
         extra: dict[str, Piece] = {}
-        symbols = [self._extended(piece, extra) for piece in pieces]
+        symbols = [NOT_COPYABLE] * len(pieces)
+        if copies != "nothing":
+            symbols = [self._extended(piece, extra) for piece in pieces]
         return EncodedSource(
             [*features, *(piece.id for piece in pieces), END],
-            [*[NOT_COPYABLE] * len(features), *symbols, END if copy_end else NOT_COPYABLE],
+            [*[NOT_COPYABLE] * len(features), *symbols, END if copies == "all" else NOT_COPYABLE],
             tuple(extra.values()),
         )
 
@@ -177,6 +182,13 @@ class Vocabularies:
             return cls(*(codec_of(files[name], f"{where}: {name}") for name in (SOURCE, TARGET)))
         except KeyError as error:
             raise ModelError(f"{where}: damaged: {error} is missing") from error
+
+
+def copies_of(model: ModelSettings) -> Copies:
+    """What a network copies from its source."""
+    if model.output == "positions":
+        return "all"
+    return "symbols" if model.copy_source else "nothing"
 
 
 def feature_symbol(name: str) -> str:

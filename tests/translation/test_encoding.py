@@ -103,7 +103,7 @@ def test_pairs_are_encoded_with_the_extended_ids_of_their_own_source() -> None:
 
 
 def test_a_pointer_network_can_copy_the_end() -> None:
-    (pair,) = encode_pairs(CORPUS[:1], vocabularies(), copy_end=True)
+    (pair,) = encode_pairs(CORPUS[:1], vocabularies(), copies="all")
     assert pair.source.symbols[-1] == END
 
 

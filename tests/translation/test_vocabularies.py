@@ -189,8 +189,8 @@ def test_folding_of_case_keeps_the_spelling_of_what_is_new() -> None:
 def test_the_end_can_be_copied_only_if_asked_for() -> None:
     pair = SentencePair("the cat", features=("V",))
     assert WORDS.encode_source(pair).symbols[-1] == NOT_COPYABLE
-    assert WORDS.encode_source(pair, copy_end=True).symbols[-1] == END
-    assert WORDS.encode_source(pair, copy_end=True).symbols[0] == NOT_COPYABLE
+    assert WORDS.encode_source(pair, copies="all").symbols[-1] == END
+    assert WORDS.encode_source(pair, copies="all").symbols[0] == NOT_COPYABLE
 
 
 def test_bytes_that_the_target_lacks_are_copied_as_the_source_spells_them() -> None:
