@@ -62,15 +62,21 @@ def translate(
     no_repeat_ngram: Annotated[
         int | None, typer.Option("--no-repeat-ngram", min=0, help="No n-gram of words twice.")
     ] = None,
-    diverse: Annotated[int, typer.Option(min=1, help="Groups of diverse beam search.")] = 1,
-    min_length: Annotated[int, typer.Option(min=0, help="Symbols of an output at least.")] = 0,
+    diverse: Annotated[int | None, typer.Option(min=1, help="Groups of diverse beam search.")] = None,
+    min_length: Annotated[int | None, typer.Option(min=0, help="Symbols of an output at least.")] = None,
     max_length: Annotated[int, typer.Option(min=0, help="At most; 0 = twice the source's and ten.")] = 0,
     sample: Annotated[bool, typer.Option("--sample", help="Draw instead of searching.")] = False,
-    mbr: Annotated[int, typer.Option(min=0, help="Draw N and take the one most like the others.")] = 0,
-    temperature: Annotated[float, typer.Option(min=0.0, help="Of drawing; 0 = the likeliest.")] = 1.0,
-    top_k: Annotated[int, typer.Option("--top-k", min=0, help="Draw from K symbols; 0 = all.")] = 0,
-    top_p: Annotated[float, typer.Option("--top-p", help="Draw from the fewest with this mass.")] = 1.0,
-    seed: Annotated[int, typer.Option(min=0, help="Of drawing.")] = 1,
+    mbr: Annotated[
+        int | None, typer.Option(min=0, help="Draw N and take the one most like the others.")
+    ] = None,
+    temperature: Annotated[
+        float | None, typer.Option(min=0.0, help="Of drawing: 1, or 0 = the likeliest.")
+    ] = None,
+    top_k: Annotated[int | None, typer.Option("--top-k", min=0, help="Draw from K symbols; 0 = all.")] = None,
+    top_p: Annotated[
+        float | None, typer.Option("--top-p", help="Draw from the fewest with this mass.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Of drawing.")] = None,
     scores: Annotated[bool, typer.Option("--scores", help="The score before each line, and a tab.")] = False,
     alignments: Annotated[
         bool, typer.Option("--alignments", help="A tab and source-target pairs of words after each line.")
@@ -102,6 +108,9 @@ def translate(
     keep_memory_flat()
     first, *others = [api.load_translator(path, device=device, precision=precision) for path in where]
     if force_target is not None:
+        _refuse({**typed, "max_length": max_length or None}, FINDING, "with --force-target")
+        if sample or nbest > 1:
+            raise UsageError("--sample and --nbest mean nothing with --force-target; leave them out")
         _score_given(first, source, force_target, batch_tokens)
         return
     chosen = _options(first, typed)
@@ -181,17 +190,35 @@ class _Work:
         return dict(zip(places, readings, strict=True))
 
 
+# What only a search reads, what only drawing reads, and what scoring given outputs does not.
+SEARCHING = ("beam", "beam_penalty", "length_penalty", "coverage_penalty", "no_repeat_ngram", "diverse")
+DRAWING = ("temperature", "top_k", "top_p", "seed")
+FINDING = (*SEARCHING, *DRAWING, "min_length", "max_length", "mbr", "force_prefix", "constraints")
+
+
 def _options(translator: TranslatorModel, typed: dict[str, Any]) -> SearchOptions:
     """The model's own settings, and what was typed in their place."""
     from seqtool.translation.options import SearchOptions
 
     base = SearchOptions.of(translator.description.decoding)
-    if typed["beam"] is None and typed["nbest"] > base.beam:
+    draws = typed["sample"] or typed["mbr"]
+    _refuse(typed, SEARCHING if draws else DRAWING, "with --sample or --mbr" if draws else "without --sample")
+    if typed["mbr"] and typed["nbest"] > 1:
+        raise UsageError("--mbr gives one translation of each line; leave out --nbest")
+    if draws:
+        base = replace(base, beam=1, no_repeat_ngram=0, coverage_penalty=0.0)
+    elif typed["beam"] is None and typed["nbest"] > base.beam:
         raise UsageError(f"--nbest {typed['nbest']} with a beam of {base.beam}; raise --beam")
     names = {field.name for field in fields(SearchOptions)}
-    return replace(
-        base, **{name: value for name, value in typed.items() if name in names and value is not None}
-    )
+    chosen = {name: value for name, value in typed.items() if name in names and value is not None}
+    return replace(base, **chosen)
+
+
+def _refuse(typed: dict[str, Any], names: tuple[str, ...], where: str) -> None:
+    """An option that is not read is not accepted."""
+    for name in names:
+        if typed[name] is not None:
+            raise UsageError(f"--{name.replace('_', '-')} means nothing {where}; leave it out")
 
 
 def _opened(source: str) -> Any:
@@ -209,6 +236,7 @@ def _items(
 
     name = "standard input" if source == "-" else source
     others = {key: lines_of(path) for key, path in beside.items() if path is not None}
+    number = 0
     for number, line in enumerate(read_lines(stream, name), 1):
         item = Item(number, translator.parse(line, number, name))
         for key, lines in others.items():
@@ -218,6 +246,9 @@ def _items(
             value: Any = tuple(filter(None, other.split("\t"))) if key == "phrases" else other
             item = item._replace(**{key: value})
         yield item
+    for key, lines in others.items():
+        if next(lines, None) is not None:
+            raise DataError(f"{beside[key]}: more than the {number} lines of {name}; expected as many")
 
 
 def _size(item: Item) -> int:
@@ -231,7 +262,8 @@ def _score_given(translator: TranslatorModel, source: str, targets: Path, batch_
         for group in streams.groups_of(items, stream, size=_size, budget=batch_tokens):
             pairs = [replace(item.pair, target=item.prefix) for item in group]
             for item, reading in zip(group, translator.read(pairs, batch_tokens=batch_tokens), strict=True):
-                console.write_result(f"{reading.score:.4f}\t{item.prefix}\n")
+                score = reading.score if item.pair.source.strip() else 0.0
+                console.write_result(f"{score:.4f}\t{item.prefix}\n")
             console.output().flush()
 
 

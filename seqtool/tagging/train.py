@@ -371,8 +371,8 @@ def fine_tuning_settings(settings: TaggerSettings, initial: TaggerModel) -> Tagg
     differing = [
         f"{table}.{name} = {getattr(own, name)!r}, the model has {getattr(theirs, name)!r}"
         for table, (own, theirs) in asked.items()
-        for name, field in type(own).model_fields.items()
-        if getattr(own, name) not in (field.default, getattr(theirs, name))
+        for name in type(own).model_fields
+        if name in own.model_fields_set and getattr(own, name) != getattr(theirs, name)
     ]
     if differing:
         raise SettingsError(f"--init-from keeps network and vocabulary; leave out: {'; '.join(differing)}")

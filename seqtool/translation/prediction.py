@@ -92,6 +92,7 @@ class TranslatorModel:
         description: The rest.
         device: Where it runs.
         precision: float32, or bfloat16 for the products of encoder and decoder.
+        place: Where it was read from, for messages.
     """
 
     def __init__(
@@ -102,7 +103,9 @@ class TranslatorModel:
         *,
         device: torch.device,
         precision: torch.dtype,
+        place: str = "",
     ) -> None:
+        self.place = place or description.name
         self.network = network.to(device).eval()
         self.vocabularies = vocabularies
         self.description = description
@@ -268,7 +271,7 @@ class TranslatorModel:
         description = TranslatorDescription.from_config(folder.config, name)
         vocabularies = Vocabularies.from_files(folder.codecs, name)
         network = _network(folder, description, vocabularies, name)
-        return cls(network, vocabularies, description, device=device, precision=precision)
+        return cls(network, vocabularies, description, device=device, precision=precision, place=name)
 
     def forget_tables(self) -> None:
         """Drop what was computed from the weights; needed after they have changed."""
@@ -301,7 +304,7 @@ class TranslatorModel:
         for other in others:
             if other.vocabularies.to_files() != self.vocabularies.to_files():
                 raise ModelError(
-                    f"{other.description.name} and {self.description.name} have different vocabularies; "
+                    f"{other.place} and {self.place} have different vocabularies; "
                     "an ensemble needs models of one"
                 )
 

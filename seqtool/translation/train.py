@@ -109,7 +109,7 @@ def train_translator(
     torch.manual_seed(settings.seed)
     model = build_model(settings, data, device) if initial is None else _adopted(initial, settings)
     batches = TrainingBatches(model.vocabularies, data, settings, device)
-    updates = len(batches(0)) * settings.training.epochs
+    updates = math.ceil(len(batches(0)) / settings.training.accumulation) * settings.training.epochs
     for warning in (*data.warnings, *batches.warnings):
         reporter.message(warning)
     reporter.message(describe_vocabularies(model.vocabularies))
@@ -266,7 +266,7 @@ def fine_tuning_settings(settings: TranslatorSettings, initial: TranslatorModel)
         f"{table}.{field.alias or name} = {getattr(own, name)!r}, the model has {getattr(theirs, name)!r}"
         for table, (own, theirs) in asked.items()
         for name, field in type(own).model_fields.items()
-        if getattr(own, name) not in (field.default, getattr(theirs, name))
+        if name in own.model_fields_set and getattr(own, name) != getattr(theirs, name)
     ]
     if differing:
         raise SettingsError(f"--init-from keeps network and vocabulary; leave out: {'; '.join(differing)}")

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.cli import program
 from tests.cli.running import PERSONAL, Inside, Outcome, run
+from tests.translation.tiny_pairs import TEXTS
 
 PEOPLE = ("Ada", "Grace Hopper", "Alan Turing", "Edsger", "Barbara Liskov")
 PLACES = ("London", "New York", "Austin", "Turin")
@@ -33,6 +35,53 @@ class Tiny:
     @property
     def model(self) -> Path:
         return self.run / "model"
+
+
+# What makes a network of a few thousand weights know ten pairs by heart, names copied, in a second.
+TRANSLATOR = (
+    "vocabulary.kind=word",
+    "vocabulary.min_count=2",
+    "vocabulary.shared=false",
+    "model.hidden=16",
+    "model.embedding=16",
+    "model.copy=true",
+    "model.coverage=true",
+    "model.dropout=0.0",
+    "model.embedding_dropout=0.0",
+    "training.label_smoothing=0.0",
+    "training.average=none",
+    "training.warmup_steps=0",
+    "training.evaluate_every=1000",
+    "training.select=loss",
+    "decoding.beam=2",
+)
+
+
+@dataclass(frozen=True)
+class TinyTranslator:
+    """Ten pairs, a translator that knows them by heart, and one that does not."""
+
+    folder: Path
+    source: Path
+    target: Path
+    run: Path
+    poor: Path  # of the same network and vocabulary
+    training: Outcome  # of the command that made `run`
+
+    @property
+    def text(self) -> bytes:
+        """The sources."""
+        return self.source.read_bytes()
+
+    @property
+    def answer(self) -> bytes:
+        """Their translations."""
+        return self.target.read_bytes()
+
+
+def translator_words(*more: str) -> list[str]:
+    """Command-line words that make a run take a second."""
+    return [word for setting in (*TRANSLATOR, *more) for word in ("--set", setting)]
 
 
 def tiny_settings(*more: str) -> list[str]:
@@ -78,6 +127,21 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Tiny:
     training = run("train", "ner", *files, *settings, "--epochs", 60, "--lr", 0.05, cwd=folder)
     assert training.code == 0, training.err
     return Tiny(folder, train, dev, folder / "run", training)
+
+
+@pytest.fixture(scope="session")
+def pairs(tmp_path_factory: pytest.TempPathFactory) -> TinyTranslator:
+    folder = tmp_path_factory.mktemp("pairs")
+    source, target = folder / "text.src", folder / "text.tgt"
+    for side, path in enumerate((source, target)):
+        path.write_text("".join(pair[side] + "\n" for pair in TEXTS))
+    files = [word for part in ("--train", "--dev", "--test") for word in (part, source, target)]
+    words = ("train", "translate", *files, *translator_words(), "--batch-tokens", 32, "--lr", 0.03)
+    training = run(*words, "--epochs", 45, "-o", "run", cwd=folder)
+    assert training.code == 0, training.err
+    poor = program.inside(*words, "--epochs", 1, "--seed", 2, "-o", "poor", folder=folder)
+    assert poor.code == 0, poor.err
+    return TinyTranslator(folder, source, target, folder / "run", folder / "poor", training)
 
 
 @pytest.fixture

@@ -130,6 +130,8 @@ def test_features_are_shown_and_read_but_are_no_words() -> None:
     aligned = [tuple(map(int, each.split("-"))) for each in model.alignment(pairs[0], reading).split()]
     columns = reading.attention[:2, 2:4]
     assert aligned == [(int(columns[row].argmax()), row) for row in range(2)]
+    table = numpy.array([[0.6, 0.0, 0.1, 0.2, 0.1], [0.0, 0.0, 0.3, 0.0, 0.7], [0.0, 0.0, 0.0, 0.0, 1.0]])
+    assert model.alignment(pairs[0], reading._replace(attention=table)) == "1-0 0-1"
 
 
 # --- alignments ---

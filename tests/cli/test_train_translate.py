@@ -1,0 +1,221 @@
+"""`seqtool train translate`: files and recipes in, a run folder out, refusals that name their place."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import TinyTranslator, translator_words
+from tests.cli.running import Inside, Outcome, contents, refused
+from tests.translation.tiny_pairs import TEXTS
+
+QUICK = (*translator_words(), "--epochs", 1)
+
+
+def train(inside: Inside, pairs: TinyTranslator, *words: object) -> Outcome:
+    """One epoch on the ten pairs."""
+    return inside("train", "translate", "--train", pairs.source, pairs.target, *QUICK, *words)
+
+
+def test_a_run_prints_its_path_and_tells_its_story_on_stderr(pairs: TinyTranslator) -> None:
+    assert pairs.training.out == b"run\n"
+    story = pairs.training.err
+    assert "train: 10 sentence pairs, " in story
+    assert re.search(r"^vocabulary: \d+ source and \d+ target symbols \(word\)$", story, re.MULTILINE)
+    assert "only about 135 updates in all" in story
+    assert re.search(r"exact_match 1\.0000", story)
+    assert "\x1b" not in story and "\r" not in story
+    names = {path.name for path in pairs.run.iterdir()}
+    assert names == {"recipe.toml", "manifest.json", "metrics.jsonl", "model", "state", "plots"}
+    assert list(pairs.run.rglob(".*")) == []
+    manifest = json.loads((pairs.run / "manifest.json").read_text())
+    assert manifest["task"] == "translate"
+    assert manifest["data"]["train"]["sentences"] == 10
+
+
+def test_every_layout_of_the_data_gives_the_same_model(
+    inside: Inside, pairs: TinyTranslator, tmp_path: Path
+) -> None:
+    rows = [{"source": s, "target": t} for s, t in TEXTS]
+    (tmp_path / "t.tsv").write_text("".join(f"{s}\t{t}\n" for s, t in TEXTS))
+    (tmp_path / "t.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (tmp_path / "s.gz").write_bytes(gzip.compress(pairs.text))
+    (tmp_path / "t.gz").write_bytes(gzip.compress(pairs.answer))
+    files: dict[str, tuple[object, ...]] = {
+        "lines": ("--train", pairs.source, pairs.target),
+        "table": ("--train-file", "t.tsv"),
+        "json": ("--train-file", "t.jsonl"),
+        "gz": ("--train", "s.gz", "t.gz"),
+    }
+    for name, words in files.items():
+        assert inside("train", "translate", *words, *QUICK, "-o", name).code == 0
+    models = {name: (tmp_path / name / "model" / "model.safetensors").read_bytes() for name in files}
+    assert len(set(models.values())) == 1
+
+
+@pytest.mark.parametrize(
+    ("source", "target", "words", "message"),
+    [
+        ("a\nb\nc\n", "a\nb\n", (), ("3", "2")),
+        ("a\n", "a\nb\n", (), ("1", "2")),
+        ("a\n\n", "a\nb\n", (), ("s:2: an empty source", "data.empty = 'drop'")),
+        ("a\nb\n", "\nb\n", (), ("t:1: an empty target",)),
+        ("", "", (), ("no sentence pairs",)),
+        ("\n\n", "\n\n", ("--set", "data.empty=drop"), ("no sentence pairs",)),
+        (
+            "a b c\n" * 4,
+            "a\n" * 4,
+            ("--set", "data.max_length=2"),
+            ("no training pair of at most 2 symbols",),
+        ),
+    ],
+    ids=["longer", "shorter", "empty source", "empty target", "nothing", "all dropped", "too long"],
+)
+def test_bad_pairs_are_3_and_leave_nothing(
+    inside: Inside, tmp_path: Path, source: str, target: str, words: tuple[str, ...], message: tuple[str, ...]
+) -> None:
+    (tmp_path / "s").write_text(source)
+    (tmp_path / "t").write_text(target)
+    before = contents(tmp_path)
+    outcome = inside("train", "translate", "--train", "s", "t", *translator_words(), *words, "-o", "x")
+    refused(outcome, 3, "train translate", *message)
+    assert not (tmp_path / "x" / "model").exists()
+    assert {name: found for name, found in contents(tmp_path).items() if name in before} == before
+
+
+def test_empty_sides_are_dropped_and_counted_if_asked_for(inside: Inside, tmp_path: Path) -> None:
+    (tmp_path / "s").write_text("a\n\nb\nc\n")
+    (tmp_path / "t").write_text("a\nb\n \nc\n")
+    words = ("--train", "s", "t", *QUICK, "--set", "data.empty=drop", "-o", "x")
+    outcome = inside("train", "translate", *words)
+    assert outcome.code == 0
+    assert "train: 2 pairs with an empty side left out" in outcome.err
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"a\tb\na\n", "t.tsv:2: 1 column, expected 2"),
+        (b"a\tb\na\tb\tc\n", "t.tsv:2: 3 columns, expected 2"),
+        (b"a\tb\n\xff\tb\n", "t.tsv:2: not UTF-8 at byte"),
+    ],
+)
+def test_a_table_that_is_none_is_3_with_its_line(
+    inside: Inside, tmp_path: Path, content: bytes, message: str
+) -> None:
+    (tmp_path / "t.tsv").write_bytes(content)
+    outcome = inside("train", "translate", "--train-file", "t.tsv", *QUICK)
+    refused(outcome, 3, "train translate", message)
+
+
+def test_all_wrong_settings_are_named_at_once_with_the_nearest(inside: Inside, tmp_path: Path) -> None:
+    wrong = ("model.coppy=true", "model.decoder=conditionl", "training.epochs=0", "vocabulary.kind=words")
+    words = [word for setting in wrong for word in ("--set", setting)]
+    refused(
+        inside("train", "translate", *words),
+        2,
+        "train translate",
+        "model.coppy: unknown key; did you mean 'copy'?",
+        "did you mean 'conditional'?",
+        "training.epochs: Input should be greater than or equal to 1 (given 0)",
+        "did you mean 'word'?",
+    )
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--set", "model.coverage=true", "--set", "model.decoder=parallel"), "coverage needs additive"),
+        (("--set", "model.attention=none"), "attention = 'none' goes with decoder = 'parallel' only"),
+        (("--set", "model.heads=2", "--set", "model.attention=dot"), "heads needs attention = 'additive'"),
+        (("--set", "training.coverage_loss=1", "--set", "model.coverage=false"), "needs model.coverage"),
+        (("--set", "model.tied=all", "--set", "vocabulary.shared=false"), "needs vocabulary.shared = true"),
+        (("--set", "vocabulary.kind=sentencepiece", "--set", "vocabulary.min_count=2"), "min_count has no"),
+        (("--set", "vocabulary.sampling=0.1", "--set", "vocabulary.kind=word"), "sampling has no effect"),
+        (("--set", "training.teacher_forcing.steps=5"), "steps has no effect with schedule = 'constant'"),
+        (("--set", "decoding.beam=0"), "decoding.beam"),
+        (("--lr", "nan"), "training.learning_rate"),
+    ],
+    ids=str,
+)
+def test_settings_that_do_not_go_together_are_2(
+    inside: Inside, tmp_path: Path, words: tuple[str, ...], message: str
+) -> None:
+    outcome = inside("train", "translate", "--train", "s", "t", *words)
+    refused(outcome, 2, "train translate", message)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_part_is_named_once(inside: Inside, pairs: TinyTranslator) -> None:
+    both = ("--train", pairs.source, pairs.target, "--train-file", "t.tsv")
+    message = "--train and --train-file both name the train data"
+    refused(inside("train", "translate", *both), 2, "train translate", message)
+    dev = ("--dev", pairs.source, pairs.target)
+    refused(inside("train", "translate", *dev), 2, "train translate", "--dev needs --train")
+    missing = ("--train", pairs.source, "absent")
+    refused(inside("train", "translate", *missing), 2, "train translate", "absent: no such file")
+
+
+def test_a_dry_run_prints_a_recipe_that_can_be_trained(
+    inside: Inside, pairs: TinyTranslator, tmp_path: Path
+) -> None:
+    outcome = train(inside, pairs, "--dry-run", "-o", "x")
+    assert outcome.code == 0
+    assert list(tmp_path.iterdir()) == []
+    text = outcome.out.decode()
+    assert re.search(r"^# [\d,]+ parameters, about [\d,]+ MB of memory, about ", text, re.MULTILINE)
+    assert tomllib.loads(text)["model"]["copy"] is True
+    (tmp_path / "r.toml").write_text(text)
+    assert train(inside, pairs, "-o", "direct").code == 0
+    assert inside("train", "translate", "r.toml", "-o", "again").code == 0
+    first, second = (
+        (tmp_path / name / "model/model.safetensors").read_bytes() for name in ("direct", "again")
+    )
+    assert first == second
+
+
+def test_a_finished_run_is_not_overwritten_and_can_be_resumed(
+    inside: Inside, pairs: TinyTranslator, tmp_path: Path
+) -> None:
+    assert train(inside, pairs, "-o", "x").code == 0
+    before = contents(tmp_path)
+    refused(train(inside, pairs, "-o", "x"), 2, "train translate", "x: holds a run already")
+    assert contents(tmp_path) == before
+    outcome = train(inside, pairs, "-o", "x", "--resume")
+    assert outcome.code == 0
+    assert contents(tmp_path)["x/model/model.safetensors"] == before["x/model/model.safetensors"]
+    refused(
+        train(inside, pairs, "-o", "x", "--resume", "--set", "model.hidden=9"), 2, "train translate", "hidden"
+    )
+
+
+def test_fine_tuning_from_the_command_line(inside: Inside, pairs: TinyTranslator, tmp_path: Path) -> None:
+    (tmp_path / "t.tsv").write_text("yes .\tja ja\n" * 4)
+    words = ("--train-file", "t.tsv", "--epochs", 1, "--set", "training.average=none", "-o", "tuned")
+    assert inside("train", "translate", *words, "--init-from", pairs.run).code == 0
+    recipe = tomllib.loads((tmp_path / "tuned" / "recipe.toml").read_text())
+    assert recipe["model"]["copy"] is True
+    assert recipe["vocabulary"]["kind"] == "word"
+    names = [f"model/{name}.vocabulary" for name in ("source", "target")]
+    assert all((tmp_path / "tuned" / name).read_bytes() == (pairs.run / name).read_bytes() for name in names)
+    refused(
+        inside("train", "translate", *words[:-1], "y", "--init-from", pairs.run, "--set", "model.hidden=8"),
+        2,
+        "train translate",
+        "--init-from keeps network and vocabulary; leave out: model.hidden = 8, the model has 16",
+    )
+
+
+def test_seeds_give_mean_and_spread(inside: Inside, pairs: TinyTranslator) -> None:
+    outcome = train(inside, pairs, "--seeds", 2, "-o", "both", "--json")
+    summary = json.loads(outcome.out)
+    assert [run["path"] for run in summary["runs"]] == ["both/seed1", "both/seed2"]
+    assert (
+        set(summary["mean"]) == set(summary["standard_deviation"]) >= {"loss", "bleu", "chrf", "exact_match"}
+    )
