@@ -23,6 +23,24 @@ if TYPE_CHECKING:
 CHARACTERS = 4  # of text that weigh as much as one symbol when memory is counted
 
 
+ModelsOption = Annotated[
+    list[Path] | None,
+    typer.Option("--model", "-m", help="Run folder or its model/ folder; several are an ensemble."),
+]
+PicturesOption = Annotated[
+    Path | None, typer.Option("--attention", metavar="DIR", help="A picture of each line's attention.")
+]
+PrefixOption = Annotated[
+    Path | None, typer.Option(metavar="F", help="What line n of the output begins with.")
+]
+PhrasesOption = Annotated[
+    Path | None, typer.Option(metavar="F", help="Phrases, between tabs, that line n contains.")
+]
+TargetOption = Annotated[
+    Path | None, typer.Option(metavar="F", help="Score these outputs: score, tab, line.")
+]
+
+
 class Item(NamedTuple):
     """A line to be translated, with what stands beside it in other files."""
 
@@ -44,10 +62,7 @@ def translate(
     source: Annotated[
         str, typer.Argument(metavar="[INPUT]", help="File (also .gz); - is standard input.")
     ] = "-",
-    model: Annotated[
-        list[Path] | None,
-        typer.Option("--model", "-m", help="Run folder or its model/ folder; several are an ensemble."),
-    ] = None,
+    model: ModelsOption = None,
     beam: Annotated[int | None, typer.Option("--beam", min=1, help="Hypotheses; 1 = greedy.")] = None,
     nbest: Annotated[int, typer.Option(min=1, help="So many lines each: index, rank, score, text.")] = 1,
     beam_penalty: Annotated[
@@ -81,18 +96,10 @@ def translate(
     alignments: Annotated[
         bool, typer.Option("--alignments", help="A tab and source-target pairs of words after each line.")
     ] = False,
-    attention: Annotated[
-        Path | None, typer.Option("--attention", metavar="DIR", help="A picture of each line's attention.")
-    ] = None,
-    force_prefix: Annotated[
-        Path | None, typer.Option(metavar="F", help="What line n of the output begins with.")
-    ] = None,
-    constraints: Annotated[
-        Path | None, typer.Option(metavar="F", help="Phrases, between tabs, that line n contains.")
-    ] = None,
-    force_target: Annotated[
-        Path | None, typer.Option(metavar="F", help="Score these outputs: score, tab, line.")
-    ] = None,
+    attention: PicturesOption = None,
+    force_prefix: PrefixOption = None,
+    constraints: PhrasesOption = None,
+    force_target: TargetOption = None,
     batch_tokens: options.BatchTokensOption = 4096,
     device: options.DeviceOption = "auto",
     precision: options.PrecisionOption = "auto",
