@@ -143,6 +143,8 @@ class SentencePieceCodec:
     def sample(self, line: str, alpha: float, seed: int) -> list[int]:
         """The ids of pieces drawn at random, the same for the same arguments, in any thread.
 
+        Of one process, that is: the library salts its generator anew in each.
+
         Args:
             line: As in `encode`.
             alpha: unigram: a segmentation is as likely as its probability to this power, so that
