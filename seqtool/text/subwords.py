@@ -13,6 +13,7 @@ from __future__ import annotations
 import io
 import math
 import re
+import threading
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
 from typing import Any, Literal
@@ -25,6 +26,7 @@ from seqtool.text.vocabulary import PADDING, UNKNOWN
 DEFAULT_SIZE = 8000
 TRAINER_THREADS = 4  # a fixed number: sums of floats depend on how the work is cut
 SPACE = "\u2581"  # how the library writes the space
+_SEEDING = threading.Lock()
 SEEDS = 2**32 - 1  # how many seeds its generator has: the next number means a new seed each time
 COVERAGE = 0.9995  # of the characters of the text, where the rest can be spelled in bytes
 
@@ -154,9 +156,10 @@ class SentencePieceCodec:
         import sentencepiece
 
         assert 0 < alpha <= 1 and seed >= 0
-        # The library has one generator a thread; setting its seed costs less than a microsecond.
-        sentencepiece.set_random_generator_seed(seed % SEEDS)
-        ids: list[int] = self._processor.encode(line, enable_sampling=True, alpha=alpha, nbest_size=-1)
+        # The seed is the library's, for all threads: nobody else may set it before it has been used.
+        with _SEEDING:
+            sentencepiece.set_random_generator_seed(seed % SEEDS)
+            ids: list[int] = self._processor.encode(line, enable_sampling=True, alpha=alpha, nbest_size=-1)
         return ids
 
     def pieces(self, line: str) -> list[Piece]:
