@@ -196,13 +196,6 @@ class TeacherForcing(Settings):
 class TranslatorTraining(TrainingSettings):
     """`[training]`, with what only translators have."""
 
-    objective: Literal["mle", "mrt", "self_critical"] = Field(
-        "mle",
-        description="Likelihood; minimum risk (Shen 2016) or self-critical (Rennie 2017) for fine-tuning.",
-    )
-    reward: Literal["bleu", "chrf"] = Field("chrf", description="Sentence score that they raise.")
-    samples: int = Field(8, ge=2, description="Sampled translations a sentence (mrt).")
-    sharpness: float = Field(0.005, gt=0, description="Alpha of the sampled distribution (mrt).")
     label_smoothing: Probability = Field(0.1, description="Share of the target spread over all symbols.")
     coverage_loss: float = Field(0.0, ge=0, description="Weight of the coverage loss (See 2017).")
     teacher_forcing: TeacherForcing = TeacherForcing()
