@@ -13,21 +13,19 @@ from __future__ import annotations
 import io
 import math
 import re
-import threading
 from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property
 from itertools import pairwise
 from typing import Any, Literal
 
 from seqtool.errors import DataError, UsageError
 from seqtool.text.lines import LINE_LIMIT
 from seqtool.text.pieces import Piece, surfaces_at_first_byte
+from seqtool.text.segmentation import SPACE, SegmentationSampler
 from seqtool.text.vocabulary import PADDING, UNKNOWN
 
 DEFAULT_SIZE = 8000
 TRAINER_THREADS = 4  # a fixed number: sums of floats depend on how the work is cut
-SPACE = "\u2581"  # how the library writes the space
-_SEEDING = threading.Lock()
-SEEDS = 2**32 - 1  # how many seeds its generator has: the next number means a new seed each time
 COVERAGE = 0.9995  # of the characters of the text, where the rest can be spelled in bytes
 
 # What the library's trainer says, and what it means to the user.
@@ -142,25 +140,71 @@ class SentencePieceCodec:
         text: str = self._processor.decode(list(ids))
         return text
 
-    def sample(self, line: str, alpha: float, seed: int) -> list[int]:
-        """The ids of pieces drawn at random, the same for the same arguments, in any thread.
-
-        Of one process, that is: the library salts its generator anew in each.
+    def sample(self, line: str, alpha: float, seed: int) -> list[Piece]:
+        """Pieces drawn at random, the same for the same arguments; what they cover is left empty.
 
         Args:
             line: As in `encode`.
             alpha: unigram: a segmentation is as likely as its probability to this power, so that
                 small values are varied; bpe: how likely a merge is skipped. More than 0, at most 1.
-            seed: 0 or more.
-        """
-        import sentencepiece
+            seed: Of the draw.
 
-        assert 0 < alpha <= 1 and seed >= 0
-        # The seed is the library's, for all threads: nobody else may set it before it has been used.
-        with _SEEDING:
-            sentencepiece.set_random_generator_seed(seed % SEEDS)
-            ids: list[int] = self._processor.encode(line, enable_sampling=True, alpha=alpha, nbest_size=-1)
-        return ids
+        Raises:
+            UsageError: the model is of a type that has one segmentation only.
+        """
+        assert 0 < alpha <= 1
+        result: list[Piece] = []
+        for text in self._sampler(self._processor.normalize(line), alpha, seed):
+            number = self._numbers.get(text)
+            if number is None and self._byte_numbers:
+                bytes_of_it = [self._byte_numbers[byte] for byte in text.encode()]
+                result += [Piece(number, self.symbols[number], "") for number in bytes_of_it]
+            elif number is not None:
+                result.append(Piece(number, text, ""))
+            elif result and result[-1].id == self.unknown:  # unknown text stays in one piece
+                result[-1] = Piece(self.unknown, result[-1].symbol + text, "")
+            else:
+                result.append(Piece(self.unknown, text, ""))
+        return result
+
+    @cached_property
+    def _numbers(self) -> dict[str, int]:
+        """The ids of the pieces that text may have."""
+        processor = self._processor
+        return {
+            symbol: number
+            for number, symbol in enumerate(self.symbols)
+            if self._bytes[number] is None
+            and not (
+                processor.is_control(number) or processor.is_unknown(number) or processor.is_unused(number)
+            )
+        }
+
+    @cached_property
+    def _byte_numbers(self) -> dict[int, int]:
+        """The piece of each byte, where a model has such pieces."""
+        return {byte: number for number, byte in enumerate(self._bytes) if byte is not None}
+
+    @cached_property
+    def _sampler(self) -> SegmentationSampler:
+        whole = [symbol for symbol, number in self._numbers.items() if self._is_whole(number)]
+        scores = {symbol: self._processor.get_score(number) for symbol, number in self._numbers.items()}
+        for symbol in whole:
+            del scores[symbol]
+        return SegmentationSampler(scores, whole, self._model_type())
+
+    def _model_type(self) -> Literal["unigram", "bpe"]:
+        """The library tells the type only by what a model can do."""
+        text = SPACE
+        try:
+            self._processor.encode(text, enable_sampling=True, alpha=0.5, nbest_size=-1)
+        except RuntimeError:
+            raise UsageError("vocabulary.sampling: this model has one segmentation for each text") from None
+        try:
+            self._processor.nbest_encode(text, nbest_size=2)
+        except RuntimeError:
+            return "bpe"
+        return "unigram"
 
     def pieces(self, line: str) -> list[Piece]:
         """The likeliest pieces; one that begins a word covers the space before it too."""

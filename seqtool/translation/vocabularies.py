@@ -17,7 +17,7 @@ from seqtool.nn.pointer import NOT_COPYABLE
 from seqtool.text.codec import Codec, build_sentencepiece, build_symbols, codec_of, read_codec
 from seqtool.text.parallel import SentencePair
 from seqtool.text.pieces import ByteCodec, Piece
-from seqtool.text.subwords import SPACE
+from seqtool.text.segmentation import SPACE
 from seqtool.translation.settings import ModelSettings, VocabularySettings
 
 PADDING, UNKNOWN, START, END = 0, 1, 2, 3
@@ -209,9 +209,8 @@ def pieces_of(codec: Codec, text: str, sampling: float, seed: int) -> list[Piece
     sample = getattr(codec, "sample", None)
     if not sampling or sample is None:
         return codec.pieces(text)
-    # A drawn piece does not say what it covers, so one that is unknown has no name to be copied by.
-    names = codec.symbols
-    return [Piece(i, "" if i == UNKNOWN else names[i], "") for i in sample(text, sampling, seed)]
+    drawn: list[Piece] = sample(text, sampling, seed)
+    return drawn
 
 
 def _build(lines: list[str], settings: VocabularySettings, features: Sequence[str]) -> Codec:

@@ -8,6 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from seqtool.errors import UsageError
+from seqtool.text.segmentation import WordSplitter, merge
 from seqtool.text.subwords import SentencePieceCodec, train_sentencepiece
 
 WORDS = ["the", "cat", "cats", "sat", "hat", "that", "at", "he", "she", "shed"]
@@ -21,26 +23,29 @@ def codec(request) -> SentencePieceCodec:
     return SentencePieceCodec(train_sentencepiece(LINES, size=size, model_type=request.param))
 
 
+def drawn(codec: SentencePieceCodec, line: str, alpha: float, seed: int) -> list[int]:
+    return [piece.id for piece in codec.sample(line, alpha, seed)]
+
+
 def test_a_drawn_segmentation_spells_the_line(codec):
     for seed in range(50):
-        assert codec.decode(codec.sample(LINE, 0.3, seed)) == LINE
+        assert codec.decode(drawn(codec, LINE, 0.3, seed)) == LINE
 
 
 def test_the_seed_alone_decides_whatever_was_drawn_before_and_in_whatever_thread(codec):
     seeds = range(40)
-    first = [codec.sample(LINE, 0.3, seed) for seed in seeds]
-    backwards = [codec.sample(LINE, 0.3, seed) for seed in reversed(seeds)]
+    first = [drawn(codec, LINE, 0.3, seed) for seed in seeds]
+    backwards = [drawn(codec, LINE, 0.3, seed) for seed in reversed(seeds)]
     assert backwards[::-1] == first
     with ThreadPoolExecutor(4) as pool:
         for _ in range(5):
-            assert list(pool.map(lambda seed: codec.sample(LINE, 0.3, seed), seeds)) == first
+            assert list(pool.map(lambda seed: drawn(codec, LINE, 0.3, seed), seeds)) == first
     assert len({tuple(ids) for ids in first}) > 5
 
 
 @pytest.mark.parametrize("seed", [0, 2**32 - 1, 2**32, 2**64 - 1])
 def test_any_seed_repeats(codec, seed):
-    # The library draws a new seed itself when it is given 2**32 - 1.
-    assert len({tuple(codec.sample(LINE, 0.3, seed)) for _ in range(10)}) == 1
+    assert len({tuple(drawn(codec, LINE, 0.3, seed)) for _ in range(10)}) == 1
 
 
 def test_a_skipped_merge_is_as_likely_as_asked():
@@ -48,15 +53,15 @@ def test_a_skipped_merge_is_as_likely_as_asked():
     assert codec.symbols[4] == "ab"  # the only merge
     assert codec.encode("ab") == [codec.symbols.index("▁"), 4]
     draws = 2000
-    split = sum(4 not in codec.sample("ab", 0.3, seed) for seed in range(draws))
+    split = sum(4 not in drawn(codec, "ab", 0.3, seed) for seed in range(draws))
     assert abs(split - 0.3 * draws) < 4 * math.sqrt(draws * 0.3 * 0.7)
 
 
 def test_without_a_chance_of_skipping_bpe_is_its_likeliest_and_with_certainty_it_is_letters():
     codec = SentencePieceCodec(train_sentencepiece(LINES, size=60, model_type="bpe"))
-    assert codec.sample(LINE, 1e-9, 1) == codec.encode(LINE)
-    assert codec.decode(codec.sample(LINE, 1.0, 1)) == LINE
-    assert len(codec.sample(LINE, 1.0, 1)) == len(LINE) + 1
+    assert drawn(codec, LINE, 1e-9, 1) == codec.encode(LINE)
+    assert codec.decode(drawn(codec, LINE, 1.0, 1)) == LINE
+    assert len(drawn(codec, LINE, 1.0, 1)) == len(LINE) + 1
 
 
 @pytest.mark.parametrize("alpha", [0.1, 0.4])
@@ -65,7 +70,7 @@ def test_unigram_segmentations_are_drawn_by_their_probability_to_the_power_of_al
     line, draws = "thecats", 3000
     weights = {path: math.exp(alpha * score) for path, score in segmentations(codec, line).items()}
     total = sum(weights.values())
-    counts = Counter(tuple(codec.sample(line, alpha, seed)) for seed in range(draws))
+    counts = Counter(tuple(drawn(codec, line, alpha, seed)) for seed in range(draws))
     assert set(counts) <= set(weights)
     expected = {path: draws * weight / total for path, weight in weights.items()}
     common = [path for path in expected if expected[path] >= 5]
@@ -90,3 +95,44 @@ def segmentations(codec: SentencePieceCodec, line: str) -> dict[tuple[int, ...],
                 for path, before in found[end - len(symbol)].items():
                     found[end][*path, number] = before + score
     return found[-1]
+
+
+@pytest.mark.parametrize("line", ["", " ", "  that  cat ", "▁cat", "日本 cat 日", "cat<n>cat <n>", "a\tb"])
+@pytest.mark.parametrize("model_type", ["unigram", "bpe"])
+@pytest.mark.parametrize("byte_fallback", [False, True])
+def test_what_is_drawn_is_among_the_segmentations_of_the_library(line, model_type, byte_fallback):
+    model = train_sentencepiece(
+        LINES,
+        size=330 if byte_fallback else 60,
+        exact=False,
+        model_type=model_type,
+        byte_fallback=byte_fallback,
+        reserved=("<n>",),
+    )
+    codec = SentencePieceCodec(model)
+    likeliest = codec.encode(line)
+    if model_type == "bpe":
+        assert all(drawn(codec, line, 1e-9, seed) == likeliest for seed in range(20))
+    found = [drawn(codec, line, 1.0 if model_type == "unigram" else 0.5, seed) for seed in range(200)]
+    assert likeliest in found
+    assert {codec.decode(ids) for ids in found} == {codec.decode(likeliest)}
+
+
+def test_a_model_with_one_segmentation_a_text_refuses_to_draw():
+    codec = SentencePieceCodec(train_sentencepiece(LINES, size=30, exact=False, model_type="char"))
+    with pytest.raises(UsageError, match="one segmentation"):
+        codec.sample(LINE, 0.5, 1)
+
+
+def test_pieces_that_reach_across_spaces_are_drawn_too():
+    splitter = WordSplitter(["a", "b▁a"], [])
+    assert splitter("▁ab▁a") == ["▁ab▁a"]
+    assert WordSplitter(["a"], [])("x▁ab▁▁a") == ["x", "▁ab", "▁", "▁a"]
+
+
+def test_a_skipped_merge_is_skipped_for_good_and_the_next_best_is_tried():
+    scores = {"ab": 0.0, "bc": -1.0, "abc": -2.0}
+    assert merge("abc", scores, frozenset()) == (("abc",), 2)
+    assert merge("abc", scores, frozenset([0])) == (("abc",), 3)  # b + c, then a + bc
+    assert merge("abc", scores, frozenset([0, 2])) == (("a", "bc"), 3)
+    assert merge("abc", scores, frozenset([1])) == (("ab", "c"), 2)

@@ -212,7 +212,6 @@ def test_drawn_segmentations_differ_from_epoch_to_epoch_and_spell_the_same() -> 
     assert sum(sources(0)[text] != sources(1)[text] for text in sources_of()) >= 2
 
 
-@pytest.mark.xfail(strict=True, reason="the library salts its generator anew in each process")
 def test_a_seed_draws_the_same_segmentations_in_every_process() -> None:
     script = (
         "from seqtool.text.subwords import SentencePieceCodec, train_sentencepiece as train\n"

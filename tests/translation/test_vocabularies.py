@@ -200,11 +200,14 @@ def test_bytes_that_the_target_lacks_are_copied_as_the_source_spells_them() -> N
     assert copy_of(Vocabularies(source, target), "日本") == "日本"
 
 
-def test_what_is_unknown_in_a_drawn_segmentation_cannot_be_copied() -> None:
-    source = BOTH["unigram", True].encode_source(SentencePair("the 日 cat"), sampling=0.5, seed=1)
-    assert UNKNOWN in source.ids
-    assert source.symbols[source.ids.index(UNKNOWN)] == NOT_COPYABLE
-    assert source.extra == ()
+def test_what_is_unknown_in_a_drawn_segmentation_can_be_copied() -> None:
+    both = BOTH["unigram", True]
+    source = both.encode_source(SentencePair("the 日本 cat"), sampling=0.5, seed=1)
+    assert source.ids.count(UNKNOWN) == 1
+    copied = source.symbols[source.ids.index(UNKNOWN)]
+    assert copied == len(both.target.symbols)
+    assert [piece.symbol for piece in source.extra] == ["日本"]
+    assert copied in both.encode_target("日本", source.extra, sampling=0.5, seed=2)
 
 
 # Ids to text
