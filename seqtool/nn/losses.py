@@ -71,6 +71,77 @@ def projected_cross_entropy(
     return total
 
 
+def projected_log_probabilities(
+    features: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    targets: Tensor,
+    *,
+    copying: Copying | None = None,
+) -> Tensor:
+    """Log probability of each target, where `projected_cross_entropy` sums them (arguments as there).
+
+    For losses in which a row's weight depends on the others. No more than a chunk of scores is
+    there at a time: they are made once for the values and once more for the gradients.
+
+    Args:
+        features: [M, D].
+        weight: [V, D].
+        bias: [V].
+        targets: [M], ids in [0, V); where not writable, any.
+        copying: The other way to the targets; one of the two has to be possible.
+
+    Returns:
+        [M], nats. It can be differentiated once.
+    """
+    log_written: Tensor = _ProjectedLogProbabilities.apply(  # type: ignore[no-untyped-call]
+        features, weight, bias, targets
+    )
+    if copying is None:
+        return log_written
+    gate, log_copy = map(at_least_float32, (copying.gate, copying.log_copy))
+    log_written = torch.where(copying.writable, log_written, -torch.inf) + functional.logsigmoid(gate)
+    return torch.logaddexp(log_written, functional.logsigmoid(-gate) + log_copy)
+
+
+class _ProjectedLogProbabilities(Function):
+    @staticmethod
+    def forward(ctx: Any, features: Tensor, weight: Tensor, bias: Tensor, targets: Tensor) -> Tensor:
+        device = features.device.type
+        reduced = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else features.dtype
+        rows, matrix, offset = (each.to(reduced) for each in (features, weight, bias))
+        parts, normalisers = [], []
+        with torch.autocast(device, enabled=False):
+            for start in range(0, len(rows), CHUNK):
+                part = slice(start, start + CHUNK)
+                scores = at_least_float32(functional.linear(rows[part], matrix, offset))
+                normalisers.append(scores.logsumexp(1))
+                parts.append(scores.gather(1, targets[part, None])[:, 0] - normalisers[-1])
+        empty = at_least_float32(features.new_empty(0))
+        ctx.save_for_backward(rows, matrix, offset, targets, torch.cat([empty, *normalisers]))
+        ctx.dtypes = features.dtype, weight.dtype, bias.dtype
+        return torch.cat([empty, *parts])
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        rows, matrix, offset, targets, normaliser = ctx.saved_tensors
+        of_features, of_weight, of_bias = ctx.dtypes
+        d_rows = torch.empty_like(rows)
+        d_weight = at_least_float32(torch.zeros_like(matrix))
+        d_bias = at_least_float32(torch.zeros_like(offset))
+        for start in range(0, len(rows), CHUNK):
+            part = slice(start, start + CHUNK)
+            scores = at_least_float32(functional.linear(rows[part], matrix, offset))
+            # d log p / d scores = onehot - softmax
+            d_scores = (scores - normaliser[part, None]).exp_().mul_(-gradient[part, None])
+            d_scores.scatter_add_(1, targets[part, None], gradient[part, None])
+            d_bias += d_scores.sum(0)
+            d_scores = d_scores.to(rows.dtype)
+            torch.mm(d_scores, matrix, out=d_rows[part])
+            d_weight += d_scores.t() @ rows[part]
+        return d_rows.to(of_features), d_weight.to(of_weight), d_bias.to(of_bias), None
+
+
 class _ProjectedCrossEntropy(Function):
     @staticmethod
     def forward(
