@@ -134,7 +134,7 @@ class _ProjectedLogProbabilities(Function):
             scores = at_least_float32(functional.linear(rows[part], matrix, offset))
             # d log p / d scores = onehot - softmax
             d_scores = (scores - normaliser[part, None]).exp_().mul_(-gradient[part, None])
-            d_scores.scatter_add_(1, targets[part, None], gradient[part, None])
+            d_scores[torch.arange(len(d_scores), device=d_scores.device), targets[part]] += gradient[part]
             d_bias += d_scores.sum(0)
             d_scores = d_scores.to(rows.dtype)
             torch.mm(d_scores, matrix, out=d_rows[part])

@@ -174,7 +174,7 @@ class Translator(nn.Module):
                 self.known(target)[real],
                 copying=self._copying(readout, source, target, real),
             )
-        return found.new_zeros(real.shape).masked_scatter(real, found)
+        return found.new_zeros(real.shape).index_put((real,), found)
 
     def log_probabilities(self, readout: Readout, source: Source, extra: int = 0) -> Tensor:
         """Log distribution of every step over the extended vocabulary, [B, T, V + extra].

@@ -530,6 +530,17 @@ def test_the_shared_part_is_the_plain_loss_of_the_settings() -> None:
     torch.testing.assert_close(mixed, alone + 0.5 * plain)
 
 
+def test_the_seed_of_a_run_is_that_of_its_draws() -> None:
+    model = untrained()
+    batch = pair_batch(encode_pairs(pairs_of(), model.vocabularies))
+    settings = tiny_settings(training={"objective": "mrt"})
+    losses = [
+        float(loss_function(model, settings.model_copy(update={"seed": seed}))(batch).total.detach())
+        for seed in (1, 1, 2)
+    ]
+    assert losses[0] == losses[1] != losses[2]
+
+
 def test_a_fresh_network_is_refused_before_anything_is_written(tmp_path: Path) -> None:
     for options in ({}, {"resume": True}):
         with pytest.raises(SettingsError) as raised:
