@@ -240,7 +240,7 @@ def _without_dropout(network: Translator) -> Iterator[None]:
         yield
     finally:
         network.train(was_training)
-        # Autocast keeps converted weights, and those converted without gradients would have none later.
+        # Autocast keeps converted weights; in torch 2.10, one converted without gradients never has any.
         torch.clear_autocast_cache()
 
 
