@@ -11,7 +11,8 @@ from torch.nn import functional
 
 from seqtool.nn.deferred import at_least_float32
 
-CHUNK = 256  # rows of scores worked on at a time: they stay in the processor's cache
+CHUNK = 256  # rows of scores whose softmax is taken at a time: they stay in the processor's cache
+GROUP = 4 * CHUNK  # rows of a product: each adds to the whole weight gradient
 
 
 class LossSum(NamedTuple):
@@ -164,18 +165,22 @@ class _ProjectedCrossEntropy(Function):
             d_bias = torch.zeros_like(bias)
             d_gate, d_copy = torch.zeros_like(gate), torch.zeros_like(log_copy)
             total = features.new_zeros((), dtype=torch.float64)
-            for start in range(0, len(rows), CHUNK):
-                part = slice(start, start + CHUNK)
-                scores = at_least_float32(functional.linear(rows[part], matrix, offset))
-                ways = Copying(gate[part], log_copy[part], writable[part])
-                loss, gradient, d_gate[part], d_copy[part] = _chunk_loss(
-                    scores, targets[part], mean[part], smoothing, ways
-                )
-                total += loss
-                d_bias += gradient.sum(0)
-                gradient = gradient.to(reduced)
-                torch.mm(gradient, matrix, out=d_rows[part])
-                d_weight += gradient.t() @ rows[part]
+            for start in range(0, len(rows), GROUP):
+                part = slice(start, start + GROUP)
+                scores = functional.linear(rows[part], matrix, offset)
+                scale = torch.empty(len(scores), dtype=total.dtype, device=features.device)
+                for first in range(0, len(scores), CHUNK):
+                    inner = slice(first, first + CHUNK)
+                    outer = slice(start + first, start + first + len(scores[inner]))
+                    ways = Copying(gate[outer], log_copy[outer], writable[outer])
+                    chunk = _chunk_loss(scores[inner], targets[outer], mean[outer], smoothing, ways)
+                    total += chunk.loss
+                    d_gate[outer], d_copy[outer] = chunk.gate, chunk.log_copy
+                    d_bias += chunk.scale @ chunk.unscaled
+                    scores[inner], scale[inner] = chunk.unscaled, chunk.scale
+                by_row = scale[:, None].to(reduced)
+                d_rows[part] = (scores @ matrix).mul_(by_row)
+                d_weight += scores.t() @ (rows[part] * by_row)
             d_features = d_rows.to(features.dtype)
             if smoothing:  # every score of every row also has the gradient -e / V
                 share = smoothing / len(weight)
@@ -198,36 +203,44 @@ def _mean_scores(features: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     return features @ weight.mean(0) + bias.mean()
 
 
-def _chunk_loss(
-    scores: Tensor, targets: Tensor, mean: Tensor, smoothing: float, ways: Copying
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+class _ChunkLoss(NamedTuple):
+    """Of M rows; a row's gradient of the scores is `scale` times `unscaled`."""
+
+    loss: Tensor  # scalar
+    unscaled: Tensor  # [M, V]
+    scale: Tensor  # [M]
+    gate: Tensor  # [M], gradient
+    log_copy: Tensor  # [M], gradient
+
+
+def _chunk_loss(scores: Tensor, targets: Tensor, mean: Tensor, smoothing: float, ways: Copying) -> _ChunkLoss:
     """Some rows, in as few passes over the scores as can be.
 
     Args:
         scores: [M, V].
         targets: [M].
         mean: Of each row, [M].
-        smoothing: Share spread evenly.
+        smoothing: Share spread evenly; its even part is not in the gradient of the scores.
         ways: Of these rows.
-
-    Returns:
-        Summed loss; gradients of the scores [M, V] (but for the even part of the smoothing), of gate
-        and of log_copy.
     """
     rows = torch.arange(len(scores), device=scores.device)
-    probabilities = scores.softmax(1)
-    # The normaliser from the largest probability, which no rounding has made 0.
-    normaliser = scores.amax(1) - probabilities.amax(1).log()
-    log_target, written, d_gate, d_copy = _both_ways(
-        scores[rows, targets] - normaliser, ways, 1.0 - smoothing
-    )
+    probabilities = scores.softmax(1, dtype=torch.promote_types(scores.dtype, torch.float32))
+    at_target = probabilities[rows, targets]
+    target_scores = scores[rows, targets].to(at_target.dtype)
+    log_softmax = at_target.log()
+    lost = at_target < torch.finfo(at_target.dtype).tiny  # rounded away: the slower way gives it
+    if lost.any():
+        exact = scores[lost].to(at_target.dtype).log_softmax(1)
+        log_softmax[lost] = exact[rows[: len(exact)], targets[lost]]
+    log_target, written, d_gate, d_copy = _both_ways(log_softmax, ways, 1.0 - smoothing)
+    normaliser = target_scores - log_softmax
     loss = -((1.0 - smoothing) * log_target + smoothing * (mean - normaliser))
     # d loss / d scores = (h + e) softmax - h onehot - e / V; h = (1 - e) times the share that is written.
     hard = (1.0 - smoothing) * written
     scale = hard + smoothing
-    probabilities.mul_(scale[:, None])
-    probabilities[rows, targets] -= hard
-    return loss.double().sum(), probabilities, d_gate, d_copy
+    share = torch.where(scale > 0, hard / scale, 0.0)
+    probabilities[rows, targets] = at_target - share
+    return _ChunkLoss(loss.double().sum(), probabilities, scale, d_gate, d_copy)
 
 
 def _both_ways(log_written: Tensor, ways: Copying, scale: float) -> tuple[Tensor, Tensor, Tensor, Tensor]:
