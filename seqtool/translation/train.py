@@ -17,6 +17,7 @@ from seqtool.nn.losses import LossSum
 from seqtool.nn.pointer import NOT_COPYABLE
 from seqtool.text.batching import prediction_batches, training_batches
 from seqtool.text.parallel import SentencePair
+from seqtool.training import distributed
 from seqtool.training.devices import resolve_device
 from seqtool.training.loop import fit
 from seqtool.training.progress import FitResult, Reporter
@@ -164,8 +165,9 @@ class TrainingBatches:
         self._pairs, self._encoded = [data.train[i] for i in kept], [encoded[i] for i in kept]
         if settings.model.output == "positions":
             _require_copyable(self._pairs, self._encoded)
-        accumulation = settings.training.accumulation
-        self._updates = math.ceil(len(self(0)) / accumulation)  # an epoch ends with an update
+        # What one update sums, over all processes; an epoch ends with an update.
+        self._grouped = settings.training.accumulation * distributed.world_size()
+        self._updates = math.ceil(len(self(0)) / self._grouped)
 
     def __call__(self, epoch: int) -> Sequence[Batch]:
         """Batches of nearly equal length, shuffled; segmentations are drawn afresh where asked for."""
@@ -186,7 +188,7 @@ class TrainingBatches:
             epoch=epoch,
         )
         first = epoch * self._updates if epoch else 0  # updates before this epoch
-        return LazyBatches(encoded, parts, self._device, first, self._settings.training.accumulation)
+        return LazyBatches(encoded, parts, self._device, first, self._grouped)
 
 
 class LazyBatches(Sequence[Batch]):
@@ -198,10 +200,10 @@ class LazyBatches(Sequence[Batch]):
         parts: list[list[int]],
         device: torch.device,
         first: int,
-        accumulation: int,
+        grouped: int,
     ) -> None:
         self._encoded, self._parts, self._device = encoded, parts, device
-        self._first, self._accumulation = first, accumulation
+        self._first, self._grouped = first, grouped
 
     def __len__(self) -> int:
         return len(self._parts)
@@ -209,7 +211,7 @@ class LazyBatches(Sequence[Batch]):
     def __getitem__(self, number: Any) -> Any:
         if isinstance(number, slice):
             return [self[i] for i in range(*number.indices(len(self)))]
-        step = self._first + number // self._accumulation
+        step = self._first + number // self._grouped
         return pair_batch([self._encoded[i] for i in self._parts[number]], step).to(self._device)
 
 

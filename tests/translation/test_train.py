@@ -245,6 +245,15 @@ def test_a_batch_knows_the_update_it_is_for(accumulation: int, batch_tokens: int
         assert [batch.step for batch in batches(epoch)[1:3]] == expected[1:3]
 
 
+def test_batches_of_several_processes_share_an_update(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("seqtool.training.distributed.world_size", lambda: 2)
+    batches = batches_of(training={"batch_tokens": 16, "accumulation": 2})
+    count = len(batches(0))
+    assert count > 4
+    per_epoch = -(-count // 4)
+    assert [batch.step for batch in batches(1)] == [per_epoch + number // 4 for number in range(count)]
+
+
 # --- resuming ---
 
 
