@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+from seqtool.decoding.constraints import Spelling
 from seqtool.errors import ModelError, SettingsError
 from seqtool.nn.pointer import NOT_COPYABLE
 from seqtool.text.codec import Codec, build_sentencepiece, build_symbols, codec_of, read_codec
@@ -143,9 +144,12 @@ class Vocabularies:
         symbols = self.target.symbols
         return [symbols[i] if i < len(symbols) else extra[i - len(symbols)].symbol for i in ids]
 
-    def begins_word(self, piece: Piece) -> bool:
-        """Whether a copied symbol starts a word, as `symbols_begin_word` says of the others."""
-        return self.target.kind != "sentencepiece" or piece.symbol.startswith(SPACE)
+    def spelling(self, extras: Sequence[Sequence[Piece]]) -> Spelling:
+        """What the symbols of the target add to a text, and those that each of some sources adds."""
+        size = len(self.target.symbols)
+        common = [_text_of(self.target, _spelled(self.target, number)) for number in range(size)]
+        own = [[_text_of(self.target, piece.surface) for piece in extra] for extra in extras]
+        return Spelling(common, own)
 
     def _extended(self, piece: Piece, extra: dict[str, Piece]) -> int:
         """What a source symbol is among the target's; new ones join `extra`."""
@@ -247,6 +251,13 @@ def _spelled(codec: Codec, number: int) -> str | int:
         return symbol
     byte = _BYTE.fullmatch(symbol)
     return int(byte[1], 16) if byte else symbol.replace(SPACE, " ")
+
+
+def _text_of(codec: Codec, spelled: str | int) -> bytes:
+    """What a symbol adds to a text, the space between words included."""
+    if isinstance(spelled, int):
+        return bytes([spelled])
+    return (" " * (codec.kind == "word") + spelled).encode()
 
 
 def _joined(parts: Sequence[str | int]) -> str:
