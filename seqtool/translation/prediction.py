@@ -156,13 +156,16 @@ class TranslatorModel:
 
         Raises:
             ModelError: the vocabularies of `together` are not this model's.
-            UsageError: phrases together with diverse search.
+            UsageError: phrases together with diverse search, or a coverage penalty without attention.
         """
         chosen = options or SearchOptions.of(self.description.decoding)
         if chosen.diverse > 1 and phrases is not None and any(phrases):
             raise UsageError("phrases cannot be asked of a diverse beam search")
         members = (self, *together)
         self._require_one_vocabulary(together)
+        for member in members:
+            if chosen.coverage_penalty and member.description.model.attention == "none":
+                raise UsageError(f"{member.place} has no attention; a coverage penalty means nothing for it")
         filled = [i for i, pair in enumerate(pairs) if pair.source.strip()]
         tasks = [
             SearchTask(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -238,8 +239,22 @@ class TranslatorSettings(Settings):
     training: TranslatorTraining = TranslatorTraining()
     decoding: DecodingSettings = DecodingSettings()
 
+    @model_validator(mode="before")
+    @classmethod
+    def _defaults_that_fit(cls, values: Any) -> Any:
+        """A pointer network has no vocabulary to spread a share over: its default is not to."""
+        model, training = (values.get(name, {}) for name in ("model", "training"))
+        tables = isinstance(model, Mapping) and isinstance(training, Mapping)
+        if tables and model.get("output") == "positions":
+            values = {**values, "training": {"label_smoothing": 0.0, **training}}
+        return values
+
     @model_validator(mode="after")
     def _fits_together(self) -> TranslatorSettings:
+        if self.training.label_smoothing and self.model.output == "positions":
+            raise ValueError("training.label_smoothing has no effect with model.output = 'positions'")
+        if self.decoding.coverage_penalty and self.model.attention == "none":
+            raise ValueError("decoding.coverage_penalty needs attention, and model.attention = 'none'")
         if self.training.coverage_loss and not self.model.coverage:
             raise ValueError("training.coverage_loss needs model.coverage = true")
         if self.model.tied == "all" and not self.vocabulary.shared:

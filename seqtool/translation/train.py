@@ -15,6 +15,7 @@ from seqtool.errors import DataError, SettingsError
 from seqtool.evaluation.text_scores import text_scores
 from seqtool.nn.losses import LossSum
 from seqtool.nn.pointer import NOT_COPYABLE
+from seqtool.settings import validate
 from seqtool.text.batching import prediction_batches, training_batches
 from seqtool.text.parallel import SentencePair
 from seqtool.training.devices import resolve_device
@@ -258,7 +259,7 @@ def fine_tuning_settings(settings: TranslatorSettings, initial: TranslatorModel)
     """Settings of a run that goes on from a model: network and vocabularies are those of the model.
 
     Raises:
-        SettingsError: the settings ask for another network or vocabulary.
+        SettingsError: the settings ask for another network or vocabulary, or for what this one has not.
     """
     base = initial.description
     asked = {"model": (settings.model, base.model), "vocabulary": (settings.vocabulary, base.vocabulary)}
@@ -270,7 +271,10 @@ def fine_tuning_settings(settings: TranslatorSettings, initial: TranslatorModel)
     ]
     if differing:
         raise SettingsError(f"--init-from keeps network and vocabulary; leave out: {'; '.join(differing)}")
-    return settings.model_copy(update={"model": base.model, "vocabulary": base.vocabulary})
+    tables = settings.model_dump(exclude_unset=True, by_alias=True)
+    tables["model"] = base.model.model_dump(by_alias=True)
+    tables["vocabulary"] = base.vocabulary.model_dump(by_alias=True)
+    return validate(TranslatorSettings, tables, "--init-from")
 
 
 def longer_side(pair: EncodedPair) -> int:

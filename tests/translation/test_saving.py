@@ -154,6 +154,24 @@ def test_a_network_that_does_not_fit_the_weights_is_a_model_error(
         reload_changed(tmp_path, lambda config: config.update(model={**config["model"], **change}))
 
 
+def test_weights_of_an_older_conditional_decoder_are_refused_with_what_to_do(tmp_path: Path) -> None:
+    """Its second transition had an input weight of its own, that nothing went through."""
+    untrained(model={"decoder": "conditional"}).save(tmp_path / "new", card="")
+    folder = load_model_folder(tmp_path / "new")
+    tensors = {**folder.tensors, "decoder.second.kernel.weight_ih_l0": torch.zeros(48, 1)}
+    save_model_folder(
+        tmp_path / "old",
+        task=TASK,
+        config=folder.config,
+        tensors=tensors,
+        texts={},
+        codecs=folder.codecs,
+        card="",
+    )
+    with pytest.raises(ModelError, match=r"weight_ih_l0'; .* older seqtool: train the model again"):
+        load(tmp_path / "old")
+
+
 def test_a_network_that_does_not_fit_takes_no_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     devices = []
 
