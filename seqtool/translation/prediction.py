@@ -156,6 +156,8 @@ class TranslatorModel:
 
         Raises:
             ModelError: the vocabularies of `together` are not this model's.
+            DataError: a prefix or phrase with a word that neither the vocabulary has nor, where the
+                model copies, the source.
             UsageError: phrases together with diverse search, or a coverage penalty without attention.
         """
         chosen = options or SearchOptions.of(self.description.decoding)
@@ -176,6 +178,8 @@ class TranslatorModel:
             )
             for i in filled
         ]
+        for i, task in zip(filled, tasks, strict=True):
+            self._require_writable(task, pairs[i])
         result: list[list[Translation]] = [[] for _ in pairs]
         budget = max(batch_tokens // chosen.rows, 1)
         for part in prediction_batches([len(task.source.ids) for task in tasks], budget=budget):
@@ -302,6 +306,14 @@ class TranslatorModel:
             self._tables = Tables.of(self.network)
         source = self.network.encode(batch.source, batch.symbols)
         return TranslatorStep(self.network, self._tables, source, batch.extra)
+
+    def _require_writable(self, task: SearchTask, pair: SentencePair) -> None:
+        for kind, texts in (("prefix", [task.prefix]), ("phrase", task.phrases)):
+            for text in texts:
+                word = self.vocabularies.unwritable(text, task.source.extra)
+                if word is not None:
+                    nor = ", and neither has the source" if self.description.model.copy_source else ""
+                    raise DataError(f"{pair.place}: {kind} {text!r}: the vocabulary has no {word!r}{nor}")
 
     def _require_one_vocabulary(self, others: Sequence[TranslatorModel]) -> None:
         for other in others:

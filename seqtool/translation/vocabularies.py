@@ -120,6 +120,12 @@ class Vocabularies:
         ids = [numbers.get(piece.symbol, UNKNOWN) if piece.id == UNKNOWN else piece.id for piece in pieces]
         return [*ids, END]
 
+    def unwritable(self, text: str, extra: Sequence[Piece]) -> str | None:
+        """A word that has no symbols beside a source with these extra ones; None where all have."""
+        if UNKNOWN not in self.encode_target(text, extra):
+            return None
+        return next((word for word in text.split() if UNKNOWN in self.encode_target(word, extra)), text)
+
     def text(self, ids: Iterable[int], extra: Sequence[Piece]) -> str:
         """The text of extended ids beside a source with these extra symbols."""
         ids, size = list(ids), len(self.target.symbols)

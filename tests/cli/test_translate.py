@@ -238,6 +238,15 @@ def test_phrases_are_in_their_lines_or_a_warning_says_so(
     assert "warning: line 1: no translation with all phrases was found\n" in outcome.err
 
 
+def test_a_phrase_with_an_unknown_word_is_refused_by_name(
+    inside: Inside, pairs: TinyTranslator, tmp_path: Path
+) -> None:
+    (tmp_path / "phrases").write_text("ja\nMaschine\tGr\u00e4fin Ada\n")
+    command = ("translate", "-m", pairs.run, "--constraints", "phrases")
+    outcome = inside(*command, stdin=f"{SOURCE}\nyes\n".encode())
+    assert_error(outcome, 3, "translate", "standard input:2: phrase 'Gr\u00e4fin Ada': the vocabulary has no ")
+
+
 def test_constraints_that_leave_nothing_empty_the_line_and_say_so(
     inside: Inside, pairs: TinyTranslator, tmp_path: Path
 ) -> None:
