@@ -183,7 +183,7 @@ class _Work:
             if self.pictures is not None and reading is not None:
                 from seqtool.cli.inspect import draw
 
-                draw(reading, self.pictures / f"{item.number}.png")
+                draw(reading, item.pair.source, self.pictures / f"{item.number}.png")
             yield _lines(item.number, translations, self.form, tail)
 
     def _read(self, group: list[Item], found: list[list[Translation]]) -> dict[int, Any]:

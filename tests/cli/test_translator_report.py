@@ -166,6 +166,28 @@ def test_a_given_target_is_shown_in_place_of_the_models_own(inside: Inside, pair
     assert "Maschine" not in own and "ja" in own
 
 
+def test_a_given_line_without_a_tab_has_no_target(inside: Inside, pairs: TinyTranslator) -> None:
+    command = ("inspect", "attention", "-m", pairs.run, "--given")
+    outcome = inside(*command, stdin=b"yes\tja\n\nyes\n")
+    assert_error(outcome, 3, "inspect attention", "standard input:3: no tab; ", "SOURCE TAB TARGET")
+    assert inside(*command, stdin=b"yes\t\n").code == 0
+
+
+def test_a_picture_names_its_sentence(
+    inside: Inside, pairs: TinyTranslator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    titles: list[str] = []
+
+    def draw(*_: object, title: str, **__: object) -> None:
+        titles.append(title)
+
+    monkeypatch.setattr("seqtool.inspection.attention.attention_figure", draw)
+    inside("inspect", "attention", "-m", pairs.run, "-o", "pictures", stdin=b"yes\n")
+    inside("translate", "-m", pairs.run, "--attention", "pictures", stdin=b"the engine\n")
+    assert [title.partition(": ")[2] for title in titles] == ["yes", "the engine"]
+    assert titles[0].startswith("log probability -")
+
+
 def test_what_cannot_be_inspected_is_refused(
     inside: Inside, pairs: TinyTranslator, tiny: Tiny, tmp_path: Path
 ) -> None:
