@@ -122,7 +122,7 @@ def test_all_wrong_settings_are_named_at_once_with_the_nearest(inside: Inside, t
         "train translate",
         "model.coppy: unknown key; did you mean 'copy'?",
         "did you mean 'conditional'?",
-        "training.epochs: Input should be greater than or equal to 1 (given 0)",
+        "training.epochs: expected at least 1 (given 0)",
         "did you mean 'word'?",
     )
     assert list(tmp_path.iterdir()) == []

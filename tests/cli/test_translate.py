@@ -244,7 +244,9 @@ def test_a_phrase_with_an_unknown_word_is_refused_by_name(
     (tmp_path / "phrases").write_text("ja\nMaschine\tGr\u00e4fin Ada\n")
     command = ("translate", "-m", pairs.run, "--constraints", "phrases")
     outcome = inside(*command, stdin=f"{SOURCE}\nyes\n".encode())
-    assert_error(outcome, 3, "translate", "standard input:2: phrase 'Gr\u00e4fin Ada': the vocabulary has no ")
+    assert_error(
+        outcome, 3, "translate", "standard input:2: phrase 'Gr\u00e4fin Ada': the vocabulary has no "
+    )
 
 
 def test_constraints_that_leave_nothing_empty_the_line_and_say_so(

@@ -255,7 +255,10 @@ def test_constraints_that_leave_nothing_give_an_empty_line_that_says_so() -> Non
     [
         ({"prefixes": ["Ada"]}, "prefix 'Ada': the vocabulary has no 'Ada'$"),
         ({"phrases": [["in", "in Ada"]]}, "phrase 'in Ada': the vocabulary has no 'Ada'$"),
-        ({"phrases": [["in \u4e2d"]], "vocabulary": PIECES}, "phrase 'in \u4e2d': the vocabulary has no '\u4e2d'$"),
+        (
+            {"phrases": [["in \u4e2d"]], "vocabulary": PIECES},
+            "phrase 'in \u4e2d': the vocabulary has no '\u4e2d'$",
+        ),
     ],
     ids=["prefix", "phrase", "pieces"],
 )
