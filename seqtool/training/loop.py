@@ -51,7 +51,8 @@ def fit(
         evaluate: Metrics on held-out data; called in evaluation mode, in full precision, without
             gradients, with averaged weights where there are such.
         select: The metric that picks the best evaluation: `name` when more is better, `-name`
-            when less is.
+            when less is. Of equals the one with the least `loss` is taken, the earliest where
+            `evaluate` gives none.
         settings: Optimizer, schedule, limits, precision.
         seed: Seeds torch's random numbers (process r takes seed + r).
         device: Where the batches are computed.
@@ -340,8 +341,7 @@ class _Loop(Generic[Batch]):
                 f"step {at.step}: {name} on the held-out data is {value}; nothing was saved after it; "
                 "lower training.learning_rate"
             )
-        sign = -1.0 if self.select.startswith("-") else 1.0
-        if at.best is None or sign * value > sign * at.best:
+        if self._is_better(value, metrics):
             at.best, at.best_step, at.best_metrics = value, at.step, _finite(metrics)
             at.stale = at.cut_stale = 0
             return True
@@ -350,6 +350,18 @@ class _Loop(Generic[Batch]):
         if at.cut_stale > self.settings.plateau_patience:
             at.cuts, at.cut_stale = at.cuts + 1, 0
         return False
+
+    def _is_better(self, value: float, metrics: dict[str, float]) -> bool:
+        """Whether this is the best evaluation so far; between equals the loss decides, if there is one.
+
+        A metric may stay at 0 for long: without the loss the untrained weights would count as the best.
+        """
+        at = self.at
+        if at.best is None or value != at.best:
+            sign = -1.0 if self.select.startswith("-") else 1.0
+            return at.best is None or sign * value > sign * at.best
+        before, now = at.best_metrics.get("loss"), metrics.get("loss")
+        return before is not None and now is not None and now < before
 
     def _save(self) -> None:
         """Write a checkpoint unless the newest one is of this very state."""
