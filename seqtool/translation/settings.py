@@ -206,7 +206,11 @@ class TranslatorTraining(TrainingSettings):
     batch_tokens: int = Field(4096, ge=1, description="Padded symbols of a batch, the longer side counted.")
     clip_norm: float = Field(1.0, ge=0, description="Largest norm of the gradient; 0 = no clipping.")
     beta2: float = Field(0.98, ge=0, lt=1, description="Decay of the second moment.")
-    warmup_steps: int = Field(200, ge=0, description="Updates of linear rise to learning_rate.")
+    warmup_steps: int = Field(
+        200,
+        ge=0,
+        description="Updates of linear rise to learning_rate, at most a fifth of all (not one_cycle).",
+    )
     average: Literal["none", "ema"] = Field("ema", description="Evaluate and keep averaged weights.")
 
 

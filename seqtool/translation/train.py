@@ -20,6 +20,7 @@ from seqtool.text.batching import prediction_batches, training_batches
 from seqtool.text.parallel import SentencePair
 from seqtool.training.devices import resolve_device
 from seqtool.training.loop import fit
+from seqtool.training.optimization import few_updates
 from seqtool.training.progress import FitResult, Reporter
 from seqtool.training.runfolder import RunFolder
 from seqtool.translation.data import TranslationData, filter_lengths
@@ -31,7 +32,6 @@ from seqtool.translation.prediction import TranslatorDescription, TranslatorMode
 from seqtool.translation.settings import TranslatorSettings
 from seqtool.translation.vocabularies import Vocabularies, copies_of
 
-FEW_UPDATES = 500  # fewer hardly move a network from its random start
 SEEDS_AN_EPOCH = 2**33  # room for the draws of one epoch between those of its neighbours
 
 
@@ -114,8 +114,13 @@ def train_translator(
     for warning in (*data.warnings, *batches.warnings):
         reporter.message(warning)
     reporter.message(describe_vocabularies(model.vocabularies))
-    if updates < FEW_UPDATES:
-        reporter.message(f"only about {updates} updates in all; lower --batch-tokens or raise --epochs")
+    search = SearchOptions.of(settings.decoding)
+    if search.beam > 1:
+        reporter.message(
+            f"dev is scored by greedy search; `evaluate` and `translate` use {search.describe()}"
+        )
+    for warning in few_updates(updates):
+        reporter.message(warning)
     result = fit(
         model=model.network,
         batches=batches,
