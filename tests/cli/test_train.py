@@ -188,7 +188,10 @@ def test_a_recipe_is_a_name_a_file_or_a_run(inside: Inside, tiny: Tiny, tmp_path
     for text, message in (
         ("task = ner", "my.toml: Invalid value (at line 1"),
         ("seed = 1\nseed = 2\n", "my.toml: Cannot overwrite a value (at line 2"),
-        ('task = "ner"\nname = "x"\ncolour = 1\n[data]\ntrain = 3', "colour: unknown key; data.train: expected text"),
+        (
+            'task = "ner"\nname = "x"\ncolour = 1\n[data]\ntrain = 3',
+            "colour: unknown key; data.train: expected text",
+        ),
         ("data = 3", "my.toml: data: expected a table"),
     ):
         (tmp_path / "my.toml").write_text(text)

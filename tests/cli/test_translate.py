@@ -152,6 +152,12 @@ def test_nbest_has_index_rank_score_and_text(inside: Inside, pairs: TinyTranslat
         assert len({row[3] for row in rows[first : first + 3]}) == 3
 
 
+def test_the_help_says_what_holds_where_nothing_is_said(inside: Inside) -> None:
+    text = " ".join(inside("translate", "-h").out.decode().split())
+    assert "what the model's recipe says under [decoding], unless an option here says otherwise" in text
+    assert "So many lines each, of blank ones too" in text
+
+
 def test_scores_stand_before_the_lines(inside: Inside, pairs: TinyTranslator) -> None:
     out = inside("translate", "-m", pairs.run, "--scores", stdin=f"{SOURCE}\n\n".encode()).out
     first, blank = lines_of(out)
