@@ -28,7 +28,11 @@ from seqtool.translation.vocabularies import END, EncodedSource, Vocabularies, c
 
 TASK = "translate"
 BATCH_TOKENS = 4096
-DATA_KEYS = {"columns", "feature_separator"}  # of `[data]`: how lines given to `translate` are read
+DATA_KEYS = {
+    "columns",
+    "feature_separator",
+    "languages",
+}  # of `[data]`: how lines given to `translate` are read
 
 
 @dataclass(frozen=True)
@@ -38,7 +42,7 @@ class TranslatorDescription:
     name: str
     model: ModelSettings
     vocabulary: VocabularySettings
-    data: DataSettings  # columns and separator only
+    data: DataSettings  # how files are laid out only
     decoding: DecodingSettings
 
     def to_config(self) -> dict[str, Any]:

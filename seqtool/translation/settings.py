@@ -29,6 +29,14 @@ VOCABULARY_READERS: dict[str, tuple[str, ...]] = {
 }
 
 
+PARTS = ("train", "dev", "test")
+
+
+def is_json_lines(files: str | list[str]) -> bool:
+    """Whether pairs stand in one file of JSON objects, by its name."""
+    return isinstance(files, str) and files.removesuffix(".gz").endswith(".jsonl")
+
+
 class LocalSettings(Settings):
     """Files below the folder that the environment variable SEQTOOL_DATA names; they go before the hub."""
 
@@ -52,6 +60,11 @@ class DataSettings(Settings):
         ["source", "target"], description="Columns of TSV files; features are symbols read with the source."
     )
     feature_separator: str = Field(";", min_length=1, description="What stands between two features.")
+    languages: Annotated[list[str], Field(min_length=2, max_length=2)] | None = Field(
+        None,
+        description="JSONL files: names of source and target, also below `translation`, as in "
+        '{"translation": {"en": ..., "de": ...}}; without them source and target.',
+    )
     max_length: int = Field(
         100, ge=1, description="Training pairs with more symbols on a side are left out and counted."
     )
@@ -70,7 +83,17 @@ class DataSettings(Settings):
                 raise ValueError(f"columns: expected {name!r} once, found {self.columns}")
         if self.columns.count("features") > 1:
             raise ValueError("columns: 'features' stands there twice")
+        if self.languages is not None:
+            self._check_languages(self.languages)
         return self
+
+    def _check_languages(self, languages: list[str]) -> None:
+        if languages[0] == languages[1]:
+            raise ValueError(f"languages: expected two names, found {languages[0]!r} twice")
+        files = [getattr(part, name) for part in (self, self.local) if part for name in PARTS]
+        named = [file for file in files if file is not None]
+        if (named or self.hub) and not any(is_json_lines(file) for file in named):
+            raise ValueError("languages is for JSONL files, and none is named")
 
 
 class VocabularySettings(Settings):

@@ -14,6 +14,7 @@ from seqtool.errors import ModelError, UsageError
 from seqtool.text.parallel import SentencePair
 from seqtool.training.modelfolder import load_model_folder, save_model_folder
 from seqtool.translation import prediction
+from seqtool.translation.assessment import load_evaluation_data
 from seqtool.translation.model import Translator
 from seqtool.translation.options import SearchOptions
 from seqtool.translation.prediction import TASK, TranslatorModel
@@ -71,6 +72,14 @@ def test_columns_and_features_travel_with_the_model(tmp_path: Path) -> None:
     loaded = load(tmp_path / "m")
     assert loaded.parse("V|PST\tgehen", 7, "f") == SentencePair("gehen", None, ("V", "PST"), "f", 7)
     assert "<PST>" in loaded.vocabularies.source.symbols
+
+
+def test_languages_travel_with_the_model_for_its_evaluation(tmp_path: Path) -> None:
+    (tmp_path / "t.jsonl").write_text('{"translation": {"en": "Ada left", "de": "Ada ging"}}\n')
+    data = {"train": str(tmp_path / "t.jsonl"), "dev": None, "languages": ["en", "de"]}
+    untrained(data=data).save(tmp_path / "m", card="")
+    found = load_evaluation_data(load(tmp_path / "m"), [tmp_path / "t.jsonl"])
+    assert [pair.target for pair in found.parts["data"].pairs] == ["Ada ging"]
 
 
 def test_the_folder_holds_no_path_of_the_training_files(tmp_path: Path) -> None:
