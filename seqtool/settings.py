@@ -76,6 +76,24 @@ def validate(kind: type[SettingsType], tables: Mapping[str, Any], where: str) ->
         raise SettingsError(f"{where}: " + "; ".join(_describe(kind, error.errors()))) from None
 
 
+def plain_message(error: ValidationError) -> str:
+    """What is wrong with a single value, such as that of an option of the command line, in our words.
+
+    >>> from pydantic import TypeAdapter
+    >>> try:
+    ...     TypeAdapter(int).validate_python("many")
+    ... except ValidationError as error:
+    ...     plain_message(error)
+    "expected a whole number (given 'many')"
+    """
+    return "; ".join(
+        f"expected {_expected(each)} (given {each['input']!r})"
+        if each["type"] in EXPECTED
+        else each["msg"].removeprefix("Value error, ")
+        for each in error.errors()
+    )
+
+
 # What pydantic misses, in our words; its own are for programmers.
 EXPECTED: dict[str, str] = {
     "int_type": "a whole number",
