@@ -141,19 +141,29 @@ def test_the_model_ends_with_its_best_weights(tmp_path: Path):
     assert not run.model.training
 
 
-@pytest.mark.parametrize("patience", [0, 3])
-def test_between_equals_the_smaller_loss_is_the_better(tmp_path: Path, patience: int):
-    """The metric stays at 0: the first evaluation is not the best, and the run is not stale."""
+def test_between_equals_the_smaller_loss_is_the_better(tmp_path: Path):
+    """The metric stays at 0: the first evaluation is not the best."""
     losses = iter([5.0, 4.0, 3.0, 3.0, 3.5])
     run = TinyRun(
         tmp_path / "run",
-        quick(epochs=5, patience=patience),
+        quick(epochs=5),
         evaluate=lambda: {"score": 0.0, "loss": next(losses)},
     )
     result = run.fit()
     assert (result.best_step, result.metrics, result.reason) == (18, {"score": 0.0, "loss": 3.0}, "epochs")
     improved = [event["improved"] for event in run.events() if event["event"] == "evaluation"]
     assert improved == [True, True, True, False, False]
+
+
+def test_patience_goes_by_the_metric_and_not_by_the_loss(tmp_path: Path):
+    losses = iter([5.0, 4.0, 3.0, 2.0])
+    run = TinyRun(
+        tmp_path / "run",
+        quick(epochs=5, patience=2),
+        evaluate=lambda: {"score": 0.0, "loss": next(losses)},
+    )
+    result = run.fit()
+    assert (result.reason, result.best_step, result.steps) == ("patience", 18, 18)
 
 
 def test_between_equals_without_a_loss_the_first_is_kept(tmp_path: Path):
