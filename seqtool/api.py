@@ -88,9 +88,7 @@ def train(
     device = devices.resolve_device(settings.device)
     devices.resolve_precision(settings.training.precision, device)
     started = time.time()
-    base = None if initial is None else spec.model.load(Path(initial), device=settings.device)
-    if base is not None:
-        settings = spec.fine_tuning_settings(settings, base)
+    settings, base = starting_from(settings, initial)
     require_files(settings)
     with (
         distributed.process_group(device),
@@ -271,14 +269,37 @@ def latest_model(tasks: Iterable[str]) -> Path | None:
     return max(runs, key=lambda run: (run / "model").stat().st_mtime, default=None)
 
 
-def estimate(settings: AnySettings) -> Estimate:
-    """Size, memory and time of a run, from a few timed updates; nothing is written (errors of `train`)."""
+def starting_from(settings: AnySettings, initial: str | Path | None) -> tuple[AnySettings, AnyModel | None]:
+    """What a run trains: its settings with the network of the model that it fine-tunes, and that model.
+
+    Args:
+        settings: Of the run.
+        initial: The model to fine-tune; None = a fresh network, and the settings as they are.
+
+    Raises:
+        UsageError, ModelError: no such model, or a damaged one.
+        SettingsError: settings that the model, or a fresh network, does not go with.
+    """
+    spec = TASKS[settings.task]()
+    base: AnyModel | None = (
+        None if initial is None else spec.model.load(Path(initial), device=settings.device)
+    )
+    return spec.fine_tuning_settings(settings, base), base
+
+
+def estimate(settings: AnySettings, base: AnyModel | None = None) -> Estimate:
+    """Size, memory and time of a run, from a few timed updates; nothing is written (errors of `train`).
+
+    Args:
+        settings: Of the run.
+        base: The model that it fine-tunes, as `starting_from` gives both; its weights change.
+    """
     devices.configure(settings.threads, settings.deterministic)
     device = devices.resolve_device(settings.device)
     devices.resolve_precision(settings.training.precision, device)
     require_files(settings)
     spec = TASKS[settings.task]()
-    return spec.estimate(settings, spec.load_data(settings))
+    return spec.estimate(settings, spec.load_data(settings), base)
 
 
 __all__ = [
@@ -293,6 +314,7 @@ __all__ = [
     "recipe_text",
     "resolve_settings",
     "shown_metric",
+    "starting_from",
     "task_of",
     "train",
 ]

@@ -19,8 +19,8 @@ class Task:
     paths: tuple[tuple[str, str], ...]  # table and key of every setting that names files
     load_data: Callable[[Any], Any]
     train: Callable[..., Any]
-    fine_tuning_settings: Callable[[Any, Any], Any]
-    estimate: Callable[[Any, Any], Estimate]
+    fine_tuning_settings: Callable[[Any, Any], Any]  # of settings, and of a model or None
+    estimate: Callable[[Any, Any, Any], Estimate]  # of settings, data, and of a model or None
     model: type[Any]
     metric: Callable[[Any], str]  # what a run with these settings is about, in a word
 

@@ -292,7 +292,8 @@ def _dry_run(settings: Any, values: dict[str, Any]) -> None:
 
     if values["output"] is not None and not (values["resume"] or values["overwrite"]):
         require_no_run(values["output"])
-    estimate = api.estimate(settings)
+    settings, base = api.starting_from(settings, values["init_from"])
+    estimate = api.estimate(settings, base)
     for line in estimate.facts:
         console.say(line)
     console.write_result(api.recipe_text(settings))

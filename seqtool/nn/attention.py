@@ -11,9 +11,11 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd import Function
 
 from seqtool.nn.deferred import DeferredLinear, at_least_float32
 
@@ -91,20 +93,59 @@ class AdditiveAttention(Attention):
         # times as fast on a CPU, and this function is what the attention spends its time on.
         keys = 2.0 * at_least_float32(keys)
         energy = 2.0 * self.energy.view(self.heads, -1)
+        covering = None if self.coverage is None else 2.0 * self.coverage
         barrier = _barrier(keys, mask)
 
         def weights(query: Tensor, coverage: Tensor | None) -> Tensor:
-            features = keys[:, None] + 2.0 * query_of(query)[:, :, None]  # [B, K, S, A]
-            if self.coverage is not None and coverage is not None:
-                features = features + coverage[..., None] * (2.0 * self.coverage)
+            asked = 2.0 * query_of(query)
             if self.heads == 1:
-                single: Tensor = torch.sigmoid(features) @ energy[0] + barrier
-                return single.softmax(2)
-            parts = torch.sigmoid(features).view(*features.shape[:3], *energy.shape)
+                scores: Tensor = _AdditiveScores.apply(  # type: ignore[no-untyped-call]
+                    keys, asked, energy[0], None if covering is None else coverage, covering
+                )
+                return (scores + barrier).softmax(2)
+            features = torch.sigmoid(keys[:, None] + asked[:, :, None])
+            parts = features.view(*features.shape[:3], *energy.shape)
             scores = (parts * energy).sum(4).transpose(2, 3) + barrier[:, :, None]  # [B, K, G, S]
             return scores.softmax(3).flatten(2)
 
         return weights
+
+
+class _AdditiveScores(Function):
+    """sigmoid(keys + query + coverage x covering) . energy: what the attention's time goes into.
+
+    The features [B, K, S, A] are the largest thing of a step; here they are made in one block,
+    changed where they stand, and their gradient is too.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        keys: Tensor,
+        query: Tensor,
+        energy: Tensor,
+        coverage: Tensor | None,
+        covering: Tensor | None,
+    ) -> Tensor:
+        features = keys[:, None] + query[:, :, None]
+        if coverage is not None and covering is not None:
+            features.addcmul_(coverage[..., None], covering)
+        features.sigmoid_()
+        ctx.save_for_backward(features, energy, coverage, covering)
+        return features @ energy
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        features, energy, coverage, covering = ctx.saved_tensors
+        d_energy = gradient.flatten() @ features.flatten(0, 2)
+        inner = gradient[..., None] * energy
+        torch.ops.aten.sigmoid_backward.grad_input(inner, features, grad_input=inner)
+        d_coverage = d_covering = None
+        if coverage is not None:
+            d_coverage = inner @ covering
+            d_covering = coverage.flatten() @ inner.flatten(0, 2)
+        d_keys = inner[:, 0] if inner.shape[1] == 1 else inner.sum(1)
+        return d_keys, inner.sum(2), d_energy, d_coverage, d_covering
 
 
 class GeneralAttention(Attention):

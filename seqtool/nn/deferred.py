@@ -1,9 +1,9 @@
-"""Linear maps inside a time loop whose weight gradients are one product after the loop.
+"""Products inside a time loop whose shared factor gets its gradient in one product after the loop.
 
-Autograd adds a full weight-sized gradient at every step. The gradient of a shared weight is
-the sum over steps of outer products, which is a single product of all steps' inputs and
-output gradients laid end to end; so the steps only note theirs, and the product is made once,
-when the last of them has been through the backward pass.
+Autograd adds a full-sized gradient at every step. The gradient of a shared factor is the sum over
+steps of outer products, which is a single product of all steps' inputs and output gradients laid
+end to end; so the steps only note theirs, and the product is made once, when the last of them has
+been through the backward pass.
 """
 
 from __future__ import annotations
@@ -47,6 +47,70 @@ class DeferredLinear:
             inputs, self._anchor, self.weight, self._steps, self._calls
         )
         return result
+
+
+class DeferredMixture:
+    """`weights -> weights @ values` for each sentence, for one forward pass; make a new one for each.
+
+    Args:
+        values: [B, S, P].
+    """
+
+    def __init__(self, values: Tensor) -> None:
+        self.values = values.detach()
+        self._steps: dict[int, Noted] = {}
+        self._calls = 0
+        self._anchor: Tensor | None = None
+        if torch.is_grad_enabled() and values.requires_grad:
+            self._anchor = _MixtureAnchor.apply(values, self._steps)  # type: ignore[no-untyped-call]
+
+    def __call__(self, weights: Tensor) -> Tensor:
+        """[B, K, S] to [B, K, P]."""
+        if self._anchor is None:
+            return torch.bmm(weights, self.values)
+        self._calls += 1
+        result: Tensor = _MixtureStep.apply(  # type: ignore[no-untyped-call]
+            weights, self._anchor, self.values, self._steps, self._calls
+        )
+        return result
+
+
+class _MixtureAnchor(Function):
+    """As `_Anchor`, for `DeferredMixture`."""
+
+    @staticmethod
+    def forward(ctx: Any, values: Tensor, steps: dict[int, Noted]) -> Tensor:
+        ctx.steps = steps
+        return values.new_zeros(())
+
+    @staticmethod
+    def backward(ctx: Any, _: Tensor) -> tuple[Tensor | None, None]:
+        if not ctx.steps:
+            return None, None
+        noted = ctx.steps.values()
+        weights = torch.cat([each for each, _ in noted], 1)
+        gradients = torch.cat([each for _, each in noted], 1)
+        ctx.steps.clear()
+        return torch.bmm(weights.transpose(1, 2), gradients), None
+
+
+class _MixtureStep(Function):
+    """One product of each sentence; its backward pass notes what the gradient of the values needs."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, weights: Tensor, anchor: Tensor, values: Tensor, steps: dict[int, Noted], number: int
+    ) -> Tensor:
+        ctx.save_for_backward(weights)
+        ctx.values, ctx.steps, ctx.number = values, steps, number
+        return torch.bmm(weights, values)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        (weights,) = ctx.saved_tensors
+        ctx.steps[ctx.number] = weights, gradient
+        anchor = gradient.new_zeros(())
+        return torch.bmm(gradient, ctx.values.transpose(1, 2)), anchor, None, None, None
 
 
 class _Anchor(Function):

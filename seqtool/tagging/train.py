@@ -171,7 +171,7 @@ def train_tagger(
     """
     device = resolve_device(settings.device)
     torch.manual_seed(settings.seed)
-    model = build_model(settings, data, device) if initial is None else _adopted(initial, settings, data)
+    model = build_model(settings, data, device) if initial is None else adopted(initial, settings, data)
     for warning in _tag_warnings(data, model):
         reporter.message(warning)
     table = model.vocabularies.form_table(model.description.vocabulary)
@@ -381,12 +381,18 @@ def _load_pretrained(
     return vocabularies
 
 
-def fine_tuning_settings(settings: TaggerSettings, initial: TaggerModel) -> TaggerSettings:
+def fine_tuning_settings(settings: TaggerSettings, initial: TaggerModel | None) -> TaggerSettings:
     """Settings of a run that goes on from a model: network and vocabularies are those of the model.
+
+    Args:
+        settings: As they were given.
+        initial: The model; None = a fresh one, which is trained with the settings as they are.
 
     Raises:
         SettingsError: the settings ask for another network or vocabulary.
     """
+    if initial is None:
+        return settings
     base = initial.description
     asked = {"model": (settings.model, base.model), "vocabulary": (settings.vocabulary, base.vocabulary)}
     differing = [
@@ -400,7 +406,7 @@ def fine_tuning_settings(settings: TaggerSettings, initial: TaggerModel) -> Tagg
     return settings.model_copy(update={"model": base.model, "vocabulary": base.vocabulary})
 
 
-def _adopted(initial: TaggerModel, settings: TaggerSettings, data: TaggingData) -> TaggerModel:
+def adopted(initial: TaggerModel, settings: TaggerSettings, data: TaggingData) -> TaggerModel:
     """The model to fine-tune as a model of this run."""
     if initial.description.model_scheme != data.scheme:
         raise SettingsError("--init-from: the model was made for another kind of tags (spans or none)")

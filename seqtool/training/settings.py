@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal
 
 from pydantic import Field, model_validator
@@ -93,12 +94,26 @@ class TrainingSettings(Settings):
 
     @model_validator(mode="after")
     def _nothing_is_ignored(self) -> TrainingSettings:
-        fields = type(self).model_fields  # a wing may have other defaults
-        problems = []
-        for name, (choice, readers) in READERS.items():
-            value, chosen = getattr(self, name), getattr(self, choice)
-            if value != fields[name].default and chosen not in readers:
-                problems.append(f"{name} = {value} has no effect with {choice} = {chosen!r}")
-        if problems:
-            raise ValueError("; ".join(problems) + "; leave it out")
+        refuse_ignored(self, READERS)
         return self
+
+
+def refuse_ignored(settings: Settings, readers: Mapping[str, tuple[str, tuple[str, ...]]]) -> None:
+    """Refuse settings that were given and that nothing reads.
+
+    Args:
+        settings: Whose defaults may be those of a wing.
+        readers: By the name of a setting, the one that decides, and its values with which the
+            former is read.
+
+    Raises:
+        ValueError: some differ from their defaults to no effect; all are named.
+    """
+    fields = type(settings).model_fields
+    problems = []
+    for name, (choice, choices) in readers.items():
+        value, chosen = getattr(settings, name), getattr(settings, choice)
+        if value != fields[name].default and chosen not in choices:
+            problems.append(f"{name} = {value} has no effect with {choice} = {chosen!r}")
+    if problems:
+        raise ValueError("; ".join(problems) + "; leave it out")

@@ -16,9 +16,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from seqtool.nn.attention import Attention, Scorer, context_values, mixed
+from seqtool.nn.attention import Attention, Scorer, context_values
 from seqtool.nn.cells import CELLS, Cell
-from seqtool.nn.deferred import DeferredLinear, at_least_float32
+from seqtool.nn.deferred import DeferredLinear, DeferredMixture, at_least_float32
 from seqtool.nn.recurrence import run_cell
 from seqtool.nn.regularization import LockedDropout
 
@@ -189,6 +189,7 @@ class InputFeedingDecoder(Decoder):
     def stepper(self, memory: Memory) -> Stepper:
         """See `Decoder.stepper`."""
         scorer = self.attention.scorer(memory.keys, memory.mask)
+        during = DeferredMixture(memory.during)
         feed, output = DeferredLinear(self.feed), DeferredLinear(self.output.weight)
         lowest, above = self.cell.stepper(), self.upper.stepper(len(memory.mask))
         split = self.layer_tensors
@@ -199,7 +200,7 @@ class InputFeedingDecoder(Decoder):
             layer = lowest(projected + feed(fed), layer)
             hidden, upper = above(layer[0], upper)
             weights, covered = attend(scorer, hidden, len(memory.mask), tuple(coverage))
-            fed = self.function(output(hidden) + self.output.bias + mix(weights, memory.during))
+            fed = self.function(output(hidden) + self.output.bias + mix(weights, during))
             return StepOutput(fed, weights), (*layer, *upper, fed, *covered)
 
         return advance
@@ -242,12 +243,13 @@ class BahdanauDecoder(Decoder):
 
     def attentional(self, memory: Memory) -> Stepper:
         """The lowest layer alone; its state is (its tensors, coverage)."""
+        during = DeferredMixture(memory.during)
         scorer = self.attention.scorer(memory.keys, memory.mask)
         step, split = self.cell.stepper(), self.layer_tensors
 
         def advance(projected: Tensor, state: State) -> tuple[StepOutput, State]:
             weights, covered = attend(scorer, state[0], len(memory.mask), state[split:])
-            layer = step(projected + mix(weights, memory.during), state[:split])
+            layer = step(projected + mix(weights, during), state[:split])
             return StepOutput(layer[0], weights), (*layer, *covered)
 
         return advance
@@ -279,6 +281,7 @@ class ConditionalDecoder(BahdanauDecoder):
 
     def attentional(self, memory: Memory) -> Stepper:
         """Both transitions, the attention between them."""
+        during = DeferredMixture(memory.during)
         scorer = self.attention.scorer(memory.keys, memory.mask)
         first, second, split = self.cell.stepper(), self.second.stepper(), self.layer_tensors
         bias = self.second.project(memory.during.new_zeros(1, 1, self.second.inputs))[0, 0]
@@ -286,7 +289,7 @@ class ConditionalDecoder(BahdanauDecoder):
         def advance(projected: Tensor, state: State) -> tuple[StepOutput, State]:
             middle = first(projected, state[:split])
             weights, covered = attend(scorer, middle[0], len(memory.mask), state[split:])
-            layer = second(mix(weights, memory.during) + bias, middle)
+            layer = second(mix(weights, during) + bias, middle)
             return StepOutput(layer[0], weights), (*layer, *covered)
 
         return advance
@@ -414,9 +417,9 @@ def attend(scorer: Scorer, query: Tensor, sentences: int, coverage: State) -> tu
     return weights, tuple(each + weights for each in coverage)
 
 
-def mix(weights: Tensor, values: Tensor) -> Tensor:
-    """[N, G x S] and [B, G x S, P] to [N, P]."""
-    return mixed(by_sentence(weights, len(values)), values).flatten(0, 1)
+def mix(weights: Tensor, values: DeferredMixture) -> Tensor:
+    """[N, G x S] and values [B, G x S, P] to [N, P]."""
+    return values(by_sentence(weights, len(values.values))).flatten(0, 1)
 
 
 def by_sentence(rows: Tensor, sentences: int) -> Tensor:

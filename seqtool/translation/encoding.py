@@ -39,6 +39,7 @@ class Batch:
     target_mask: Tensor  # [B, T]
     tokens: int  # real target positions
     step: int = 0  # updates made before the one that it is for
+    pairs: tuple[EncodedPair, ...] = ()  # what it was made of
 
     def to(self, device: torch.device) -> Batch:
         """The batch on a device."""
@@ -54,6 +55,8 @@ class EncodedPair(NamedTuple):
 
     source: EncodedSource
     target: list[int]  # extended ids, END included
+    text: str = ""  # the target as it was written
+    number: int = 0  # among the pairs that were encoded together
 
 
 def encode_pairs(
@@ -77,8 +80,9 @@ def encode_pairs(
     for number, pair in enumerate(pairs):
         own = seed + 2 * number
         source = vocabularies.encode_source(pair, copies=copies, sampling=sampling, seed=own)
-        target = vocabularies.encode_target(pair.target or "", source.extra, sampling=sampling, seed=own + 1)
-        result.append(EncodedPair(source, target))
+        text = pair.target or ""
+        target = vocabularies.encode_target(text, source.extra, sampling=sampling, seed=own + 1)
+        result.append(EncodedPair(source, target, text, number))
     return result
 
 
@@ -94,12 +98,18 @@ def source_batch(sources: Sequence[EncodedSource]) -> SourceBatch:
 def pair_batch(pairs: Sequence[EncodedPair], step: int = 0) -> Batch:
     """Pairs as tensors, for the update after `step` others."""
     sources = source_batch([pair.source for pair in pairs])
-    target = padded([pair.target for pair in pairs], PADDING)
+    inputs, target, mask = target_tensors([pair.target for pair in pairs])
+    return Batch(sources.source, sources.symbols, inputs, target, mask, int(mask.sum()), step, tuple(pairs))
+
+
+def target_tensors(targets: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor, Tensor]:
+    """Inputs, targets and mask of a `Batch`, [N, T] each, for N lists of extended ids."""
+    target = padded(targets, PADDING)
     mask = target != PADDING
-    start = torch.full((len(pairs), 1), START)
+    start = torch.full((len(target), 1), START)
     # After the end, inputs are any real symbol: what comes of them is not looked at.
     inputs = torch.cat([start, target[:, :-1]], 1).masked_fill(~mask, START)
-    return Batch(sources.source, sources.symbols, inputs, target, mask, int(mask.sum()), step)
+    return inputs, target, mask
 
 
 def padded(rows: Sequence[Sequence[int]], filler: int) -> Tensor:

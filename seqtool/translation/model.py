@@ -20,7 +20,7 @@ from seqtool.nn.attention import (
 )
 from seqtool.nn.deferred import at_least_float32
 from seqtool.nn.embeddings import uniform_embedding
-from seqtool.nn.losses import Copying, LossSum, projected_cross_entropy
+from seqtool.nn.losses import Copying, LossSum, projected_cross_entropy, projected_log_probabilities
 from seqtool.nn.pointer import NOT_COPYABLE, copy_slots, log_copy_of, merge_copies
 from seqtool.nn.recurrence import BidirectionalStack
 from seqtool.nn.regularization import LockedDropout, drop_words
@@ -36,6 +36,10 @@ class Source(NamedTuple):
     memory: Memory
     start: Tensor  # [B, H], where the decoder starts from
     symbols: Tensor  # [B, S], extended target ids of what can be copied, else NOT_COPYABLE
+
+    def kept(self, sentences: Tensor) -> Source:
+        """Of these sentences only, in their order; one may stand there more than once."""
+        return Source(self.memory.kept(sentences), self.start[sentences], self.symbols[sentences])
 
 
 class Readout(NamedTuple):
@@ -139,19 +143,38 @@ class Translator(nn.Module):
         if self.settings.output == "positions":
             log_copy = log_copy_of(readout.weights, source.symbols, batch.target)[real]
             return -log_copy.double().sum().to(log_copy.dtype)
-        copying = None
-        if self.gate is not None:
-            log_copy = log_copy_of(readout.weights, source.symbols, batch.target)[real]
-            writable = (batch.target < len(self.bias))[real]
-            copying = Copying(self.gate_of(readout, source)[real], log_copy, writable)
         return projected_cross_entropy(
             readout.features[real],
             self.projection,
             self.bias,
             self.known(batch.target)[real],
             smoothing=smoothing,
-            copying=copying,
+            copying=self._copying(readout, source, batch.target, real),
         )
+
+    def log_probabilities_of(self, readout: Readout, source: Source, target: Tensor, real: Tensor) -> Tensor:
+        """Log probability of each symbol of known targets; what `cross_entropy` sums, differentiable too.
+
+        Args:
+            readout: Of the steps.
+            source: Of these sentences.
+            target: Extended ids [B, T].
+            real: True where there is one [B, T].
+
+        Returns:
+            Nats, [B, T]; 0 where there is none.
+        """
+        if self.settings.output == "positions":
+            found = log_copy_of(readout.weights, source.symbols, target)[real]
+        else:
+            found = projected_log_probabilities(
+                readout.features[real],
+                self.projection,
+                self.bias,
+                self.known(target)[real],
+                copying=self._copying(readout, source, target, real),
+            )
+        return found.new_zeros(real.shape).index_put((real,), found)
 
     def log_probabilities(self, readout: Readout, source: Source, extra: int = 0) -> Tensor:
         """Log distribution of every step over the extended vocabulary, [B, T, V + extra].
@@ -195,6 +218,14 @@ class Translator(nn.Module):
             return vectors if mask is None else vectors * mask
 
         return embed
+
+    def _copying(self, readout: Readout, source: Source, target: Tensor, real: Tensor) -> Copying | None:
+        """The second way to the real targets, in a model that has it."""
+        if self.gate is None:
+            return None
+        log_copy = log_copy_of(readout.weights, source.symbols, target)[real]
+        writable = (target < len(self.bias))[real]
+        return Copying(self.gate_of(readout, source)[real], log_copy, writable)
 
     def _embedded(self, embedding: nn.Embedding, ids: Tensor) -> Tensor:
         vectors: Tensor = self.embedding_dropout(embedding(self._words_dropped(ids)))

@@ -74,8 +74,7 @@ class TranslatorStep:
 
     def keep(self, sentences: Tensor) -> None:
         """Go on with some of the sentences only."""
-        source = self.source
-        self._read(Source(source.memory.kept(sentences), source.start[sentences], source.symbols[sentences]))
+        self._read(self.source.kept(sentences))
 
     def __call__(self, last: Tensor, state: State) -> StepResult:
         """[N] ids and a state to scores [N, V + extra]."""
@@ -112,6 +111,11 @@ class TranslatorStep:
         return merge_copies(scores, readout.weights, self._slots, leave), normaliser
 
 
+def longest_output(source: EncodedSource) -> int:
+    """Symbols of an output at most, its end included, unless somebody says otherwise."""
+    return 2 * len(source.ids) + 10
+
+
 def run_search(
     steps: Sequence[TranslatorStep],
     tasks: Sequence[SearchTask],
@@ -128,7 +132,7 @@ def run_search(
         vocabularies: Of the models.
         device: Where the steps compute.
     """
-    limits = [options.max_length or 2 * len(task.source.ids) + 10 for task in tasks]
+    limits = [options.max_length or longest_output(task.source) for task in tasks]
     step: TranslatorStep | EnsembleStep = steps[0]
     state = steps[0].initial()
     if len(steps) > 1:

@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 
 from seqtool.settings import Settings
 from seqtool.text.hub import PairHubSettings
-from seqtool.training.settings import TrainingSettings
+from seqtool.training.settings import TrainingSettings, refuse_ignored
 
 Probability = Annotated[float, Field(ge=0.0, lt=1.0)]
 Column = Literal["source", "target", "features", "-"]
@@ -28,6 +28,16 @@ VOCABULARY_READERS: dict[str, tuple[str, ...]] = {
     "sampling": ("sentencepiece",),
 }
 
+
+# The same of `[training]`: the setting that decides, and its values with which the setting is read.
+SEQUENCE_OBJECTIVES = ("mrt", "self_critical")
+OBJECTIVE_READERS: dict[str, tuple[str, tuple[str, ...]]] = {
+    "reward": ("objective", SEQUENCE_OBJECTIVES),
+    "samples": ("objective", SEQUENCE_OBJECTIVES),
+    "sample_length": ("objective", SEQUENCE_OBJECTIVES),
+    "mle_weight": ("objective", SEQUENCE_OBJECTIVES),
+    "sharpness": ("objective", ("mrt",)),
+}
 
 PARTS = ("train", "dev", "test")
 
@@ -220,6 +230,26 @@ class TeacherForcing(Settings):
 class TranslatorTraining(TrainingSettings):
     """`[training]`, with what only translators have."""
 
+    objective: Literal["mle", "mrt", "self_critical"] = Field(
+        "mle",
+        description="What is learned: each symbol of the references (mle); with --init-from only, outputs "
+        "with a high reward, by minimum risk (mrt, Shen 2016) or self_critical (Rennie 2017).",
+    )
+    reward: Literal["bleu", "chrf"] = Field("bleu", description="Of an output, by the sentence (not mle).")
+    samples: int = Field(
+        10, ge=1, description="Outputs drawn for each sentence (not mle); time and memory grow with it."
+    )
+    sample_length: int = Field(
+        0, ge=0, description="Their symbols at most (not mle); 0 = twice those of the source and ten."
+    )
+    sharpness: float = Field(
+        0.005, gt=0, description="Exponent of the probabilities that weigh the outputs of a sentence (mrt)."
+    )
+    mle_weight: float = Field(
+        0.0,
+        ge=0,
+        description="The loss of mle, nats a sentence, is added times this (not mle); Wu 2016 has 0.017.",
+    )
     label_smoothing: Probability = Field(0.1, description="Share of the target spread over all symbols.")
     coverage_loss: float = Field(0.0, ge=0, description="Weight of the coverage loss (See 2017).")
     teacher_forcing: TeacherForcing = TeacherForcing()
@@ -235,6 +265,25 @@ class TranslatorTraining(TrainingSettings):
         description="Updates of linear rise to learning_rate, at most a fifth of all (not one_cycle).",
     )
     average: Literal["none", "ema"] = Field("ema", description="Evaluate and keep averaged weights.")
+
+    @model_validator(mode="after")
+    def _objective_reads_all(self) -> TranslatorTraining:
+        refuse_ignored(self, OBJECTIVE_READERS)
+        if self.objective == "mle" or self.mle_weight:
+            return self
+        # What only the plain loss reads may stand there if it is off, as recipes have it.
+        given = {
+            "label_smoothing": self.label_smoothing
+            not in (0.0, type(self).model_fields["label_smoothing"].default),
+            "coverage_loss": self.coverage_loss > 0,
+            "teacher_forcing": self.teacher_forcing != TeacherForcing(),
+        }
+        ignored = [name for name, is_given in given.items() if is_given]
+        if ignored:
+            raise ValueError(
+                f"{', '.join(ignored)} has no effect with objective = {self.objective!r} and mle_weight = 0"
+            )
+        return self
 
 
 class DecodingSettings(Settings):

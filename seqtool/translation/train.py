@@ -29,6 +29,7 @@ from seqtool.translation.forcing import forced_loss, reference_ratio
 from seqtool.translation.model import Translator
 from seqtool.translation.options import SearchOptions
 from seqtool.translation.prediction import TranslatorDescription, TranslatorModel
+from seqtool.translation.sequence_loss import SequenceLoss
 from seqtool.translation.settings import TranslatorSettings
 from seqtool.translation.vocabularies import Vocabularies, copies_of
 
@@ -108,7 +109,7 @@ def train_translator(
     """
     device = resolve_device(settings.device)
     torch.manual_seed(settings.seed)
-    model = build_model(settings, data, device) if initial is None else _adopted(initial, settings)
+    model = build_model(settings, data, device) if initial is None else adopted(initial, settings)
     batches = TrainingBatches(model.vocabularies, data, settings, device)
     updates = math.ceil(len(batches(0)) / settings.training.accumulation) * settings.training.epochs
     for warning in (*data.warnings, *batches.warnings):
@@ -124,7 +125,7 @@ def train_translator(
     result = fit(
         model=model.network,
         batches=batches,
-        loss=loss_function(model.network, settings),
+        loss=loss_function(model, settings),
         evaluate=Evaluator(model, data.dev, settings),
         select="-loss" if settings.training.select == "loss" else settings.training.select,
         settings=settings.training,
@@ -260,12 +261,24 @@ Best after step {result.best_step} of {result.steps} ({result.seconds / 60:.1f} 
 """
 
 
-def fine_tuning_settings(settings: TranslatorSettings, initial: TranslatorModel) -> TranslatorSettings:
+def fine_tuning_settings(settings: TranslatorSettings, initial: TranslatorModel | None) -> TranslatorSettings:
     """Settings of a run that goes on from a model: network and vocabularies are those of the model.
 
+    Args:
+        settings: As they were given.
+        initial: The model; None = a fresh one, which is trained with the settings as they are.
+
     Raises:
-        SettingsError: the settings ask for another network or vocabulary, or for what this one has not.
+        SettingsError: the settings ask for another network or vocabulary, for what this one has not,
+            or for an objective that a fresh network cannot learn from, whose samples are all worth nothing.
     """
+    if initial is None:
+        if settings.training.objective != "mle":
+            raise SettingsError(
+                f"training.objective = {settings.training.objective!r} fine-tunes a trained model; name it "
+                "with --init-from MODEL (with --resume too), or train one first with objective = 'mle'"
+            )
+        return settings
     base = initial.description
     asked = {"model": (settings.model, base.model), "vocabulary": (settings.vocabulary, base.vocabulary)}
     differing = [
@@ -292,20 +305,22 @@ def shorter_side(pair: EncodedPair) -> int:
     return min(len(pair.source.ids), len(pair.target))
 
 
-def loss_function(network: Translator, settings: TranslatorSettings) -> Callable[[Batch], LossSum]:
-    """The loss of a batch, with the smoothing, forcing and coverage of the settings."""
+def loss_function(model: TranslatorModel, settings: TranslatorSettings) -> Callable[[Batch], LossSum]:
+    """The loss of a batch, with the objective, smoothing, forcing and coverage of the settings."""
     training = settings.training
 
-    def loss(batch: Batch) -> LossSum:
+    def plain(batch: Batch) -> LossSum:
         return forced_loss(
-            network,
+            model.network,
             batch,
             ratio=reference_ratio(training.teacher_forcing, batch.step),
             smoothing=training.label_smoothing,
             coverage_loss=training.coverage_loss,
         )
 
-    return loss
+    if training.objective == "mle":
+        return plain
+    return SequenceLoss(model.network, model.vocabularies, training, seed=settings.seed, plain=plain)
 
 
 def _require_copyable(pairs: Sequence[SentencePair], encoded: Sequence[EncodedPair]) -> None:
@@ -325,7 +340,7 @@ def _description(settings: TranslatorSettings) -> TranslatorDescription:
     )
 
 
-def _adopted(initial: TranslatorModel, settings: TranslatorSettings) -> TranslatorModel:
+def adopted(initial: TranslatorModel, settings: TranslatorSettings) -> TranslatorModel:
     """The model to fine-tune as a model of this run."""
     return TranslatorModel(
         initial.network,

@@ -75,7 +75,7 @@ def training_job(settings: TranslatorSettings, precision: str) -> tuple[Callable
     batches = TrainingBatches(model.vocabularies, data, settings, device)(0)[:BATCHES]
     optimizer = build_optimizer(model.network, settings.training)
     arithmetic = Arithmetic.of(device, resolve_precision(precision, device))
-    loss = loss_function(model.network, settings)
+    loss = loss_function(model, settings)
 
     def run() -> None:
         model.network.train()

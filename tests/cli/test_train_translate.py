@@ -156,6 +156,13 @@ def test_all_wrong_settings_are_named_at_once_with_the_nearest(inside: Inside, t
         (("--set", "vocabulary.kind=sentencepiece", "--set", "vocabulary.min_count=2"), "min_count has no"),
         (("--set", "vocabulary.sampling=0.1", "--set", "vocabulary.kind=word"), "sampling has no effect"),
         (("--set", "training.teacher_forcing.steps=5"), "steps has no effect with schedule = 'constant'"),
+        (("--set", "training.samples=5"), "samples = 5 has no effect with objective = 'mle'"),
+        (
+            ("--set", "training.objective=mrt", "--set", "training.label_smoothing=0.2"),
+            "label_smoothing has no effect with objective = 'mrt' and mle_weight = 0",
+        ),
+        (("--set", "training.objective=mrt"), "with --init-from MODEL (with --resume too)"),
+        (("--set", "training.objective=mrt", "--dry-run"), "name it with --init-from MODEL"),
         (("--set", "decoding.beam=0"), "decoding.beam"),
         (("--lr", "nan"), "training.learning_rate"),
     ],
@@ -226,6 +233,41 @@ def test_fine_tuning_from_the_command_line(inside: Inside, pairs: TinyTranslator
         2,
         "train translate",
         "--init-from keeps network and vocabulary; leave out: model.hidden = 8, the model has 16",
+    )
+
+
+def test_tuning_on_whole_outputs_from_the_command_line(
+    inside: Inside, pairs: TinyTranslator, tmp_path: Path
+) -> None:
+    """A dry run of the model that is tuned, then runs with two seeds, one of them resumed."""
+    shared = ("--train", pairs.source, pairs.target, "--epochs", 1, "--batch-tokens", 200)
+    asked = ("objective=mrt", "reward=chrf", "samples=3", "average=none", "select=chrf")
+    words = (*shared, *(word for each in asked for word in ("--set", f"training.{each}")))
+    words = (*words, "--init-from", pairs.run)
+    dry = inside("train", "translate", *words, "--dry-run", "-o", "x")
+    assert dry.code == 0
+    assert list(tmp_path.iterdir()) == []
+    recipe = tomllib.loads(dry.out.decode())
+    assert (recipe["model"]["hidden"], recipe["vocabulary"]["kind"]) == (16, "word")
+    info = json.loads(inside("model", "info", "-m", pairs.run, "--json").out)
+    assert f"# {info['parameters']:,} parameters" in dry.out.decode()
+    outcome = inside("train", "translate", *words, "--seeds", 2, "-o", "x", "--json")
+    assert outcome.code == 0
+    runs = json.loads(outcome.out)["runs"]
+    assert [run["path"] for run in runs] == ["x/seed1", "x/seed2"]
+    folder = tmp_path / "x" / "seed1"
+    assert tomllib.loads((folder / "recipe.toml").read_text())["training"]["objective"] == "mrt"
+    again = inside("train", "translate", *words, "--resume", "-o", folder)
+    refused(again, 2, "train translate", "name")  # the run of a seed has a name of its own
+    resumed = inside(
+        "train", "translate", folder / "recipe.toml", "--init-from", pairs.run, "--resume", "-o", folder
+    )
+    assert resumed.code == 0
+    refused(
+        inside("train", "translate", folder / "recipe.toml", "--resume", "-o", folder),
+        2,
+        "train translate",
+        "training.objective = 'mrt' fine-tunes a trained model; name it with --init-from MODEL",
     )
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from seqtool.nn.deferred import DeferredLinear, at_least_float32
+from seqtool.nn.deferred import DeferredLinear, DeferredMixture, at_least_float32
 
 STEPS, WIDTH = 4, 3
 Map = Callable[[Tensor], Tensor]
@@ -157,3 +157,39 @@ def test_half_precision_is_raised_and_the_rest_stays() -> None:
         (torch.float64, torch.float64),
     ):
         assert at_least_float32(torch.zeros(1, dtype=given)).dtype == expected
+
+
+def mixtures(kind: type, values: Tensor, weights: Tensor) -> Tensor:
+    mixture = kind(values)
+    total = values.new_zeros(())
+    for step in range(STEPS):
+        found = mixture(weights)
+        weights = torch.softmax(weights + found.sum(2, keepdim=True) * 0.1 * step, 2)
+        total = total + (found * (step + 1)).sin().sum()
+    return total + mixture(weights[:, :1]).cos().sum()
+
+
+class PlainMixture:
+    def __init__(self, values: Tensor) -> None:
+        self.values = values
+
+    def __call__(self, weights: Tensor) -> Tensor:
+        return weights @ self.values
+
+
+def test_values_and_gradients_of_mixtures_are_those_of_plain_products() -> None:
+    results = []
+    for kind in (DeferredMixture, PlainMixture):
+        values, weights = random(2, 5, WIDTH).requires_grad_(), random(2, 4, 5, seed=1).requires_grad_()
+        total = mixtures(kind, values.sin(), weights)
+        total.backward(retain_graph=True)  # type: ignore[no-untyped-call]
+        total.backward()  # type: ignore[no-untyped-call]
+        results.append((total, values.grad, weights.grad))
+    torch.testing.assert_close(*results, rtol=1e-12, atol=1e-12)
+
+
+def test_mixtures_without_gradient_are_plain_products() -> None:
+    values, weights = random(2, 5, WIDTH), random(2, 4, 5, seed=1)
+    assert torch.equal(DeferredMixture(values)(weights), weights @ values)
+    with torch.no_grad():
+        assert not DeferredMixture(values.requires_grad_())(weights).requires_grad

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from seqtool.nn import losses
-from seqtool.nn.losses import Copying, projected_cross_entropy
+from seqtool.nn.losses import Copying, projected_cross_entropy, projected_log_probabilities
 
 ROWS, WIDTH, VOCABULARY = 7, 3, 5
 patient = settings(deadline=None, max_examples=40)
@@ -210,3 +210,74 @@ def test_half_precision_is_close_and_keeps_the_types(smoothing: float, copies: b
     for half, full in zip(gradients(loss, leaves), gradients(exact, leaves), strict=True):
         assert half.dtype == torch.float32
         assert float((half - full).norm()) <= 0.02 * float(full.norm())
+
+
+# Row by row
+
+
+def rows_found(case: Case, targets: Tensor, writable: Tensor | None = None) -> Tensor:
+    copying = None if writable is None else Copying(case.gate, case.log_copy, writable)
+    return projected_log_probabilities(*case[:3], targets, copying=copying)
+
+
+@patient
+@given(st.integers(0, 2**32 - 1), st.sampled_from([1, 2, 3, 300]), st.sets(st.integers(0, ROWS - 1)))
+def test_rows_one_by_one_are_those_of_the_sum(seed: int, chunk: int, unknown: set[int]) -> None:
+    """Under any weights; of one row alone it is the summed loss of that row."""
+    case, targets, writable = Case(*random_case(seed).leaves), random_targets(seed), writable_but(*unknown)
+    weights = torch.randn(ROWS, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(losses, "CHUNK", chunk)
+        for given in (None, writable):
+            loss = (rows_found(case, targets, given) * weights).sum()
+            of_each = [
+                found(
+                    Case(*case[:3], case.gate[i], case.log_copy[i])._replace(features=case.features[i]),
+                    targets[i],
+                    None if given is None else given[i],
+                )
+                for i in (slice(row, row + 1) for row in range(ROWS))
+            ]
+            expected = -(torch.stack(of_each) * weights).sum()
+            torch.testing.assert_close(loss, expected)
+            torch.testing.assert_close(gradients(loss, case), gradients(expected, case))
+
+
+def test_gradients_of_rows_agree_with_finite_differences() -> None:
+    targets, writable = random_targets(1), writable_but(2, 5)
+    leaves = random_case(2).leaves
+    assert torch.autograd.gradcheck(lambda *each: rows_found(Case(*each), targets, writable), leaves)
+    rest = leaves[3:]
+    assert torch.autograd.gradcheck(lambda *each: rows_found(Case(*each, *rest), targets), leaves[:3])
+
+
+def test_no_rows_have_no_log_probability() -> None:
+    case = Case(*random_case(5, 0).leaves)
+    result = rows_found(case, random_targets(5, 0), torch.zeros(0, dtype=torch.bool))
+    assert result.shape == (0,)
+    assert all(gradient.count_nonzero() == 0 for gradient in gradients(result.sum(), case))
+
+
+@pytest.mark.parametrize("copies", [False, True])
+def test_rows_in_half_precision_are_close_and_keep_the_types(copies: bool) -> None:
+    leaves = Case(*(each.detach().float().requires_grad_() for each in random_case(11, 40)))
+    targets, writable = random_targets(11, 40), writable_but(3, 4, count=40) if copies else None
+    exact = rows_found(leaves, targets, writable)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        result = rows_found(leaves, targets, writable)
+    assert result.dtype == torch.float32
+    assert not result.equal(exact)  # something was in half precision
+    torch.testing.assert_close(result, exact, rtol=0.03, atol=0.03)
+    for half, full in zip(gradients(result.sum(), leaves), gradients(exact.sum(), leaves), strict=True):
+        assert half.dtype == torch.float32
+        assert float((half - full).norm()) <= 0.02 * float(full.norm())
+
+
+@pytest.mark.parametrize("gate", [1e4, -1e4, torch.inf])
+def test_rows_have_finite_gradients_at_both_ends_of_the_gate(gate: float) -> None:
+    case, targets = random_case(7), random_targets(7)
+    log_copy = torch.full_like(case.gate, -torch.inf if gate > 0 else -1.0)
+    leaves = Case(*case._replace(gate=torch.full_like(case.gate, gate), log_copy=log_copy).leaves)
+    result = rows_found(leaves, targets, writable_but())
+    assert result.isfinite().all()
+    assert all(gradient.isfinite().all() for gradient in gradients(result.sum(), leaves))

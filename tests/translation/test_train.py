@@ -1,8 +1,6 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -16,8 +14,6 @@ from seqtool.errors import DataError, InterruptedRunError, SettingsError, UsageE
 from seqtool.evaluation.text_scores import text_scores
 from seqtool.settings import read_toml, validate
 from seqtool.text.parallel import SentencePair
-from seqtool.training.checkpoint import Checkpoints
-from seqtool.training.progress import SilentReporter, StepReport
 from seqtool.translation.data import load_training_data
 from seqtool.translation.encoding import encode_pairs, pair_batch
 from seqtool.translation.options import SearchOptions
@@ -31,8 +27,10 @@ from tests.translation.tiny_pairs import (
     LEARN,
     TEXTS,
     Listener,
+    StopAt,
     Texts,
     assert_equal_weights,
+    last_state,
     outputs,
     pairs_of,
     sources_of,
@@ -250,17 +248,6 @@ def test_a_batch_knows_the_update_it_is_for(accumulation: int, batch_tokens: int
 # --- resuming ---
 
 
-class StopAt(SilentReporter):
-    """Presses Ctrl-C during an update."""
-
-    def __init__(self, step: int) -> None:
-        self._step = step
-
-    def step(self, report: StepReport) -> None:
-        if report.step == self._step:
-            os.kill(os.getpid(), signal.SIGINT)
-
-
 DROPS = {"copy": True, "coverage": True, "dropout": 0.3, "embedding_dropout": 0.2, "word_dropout": 0.2}
 RESUMED: dict[str, dict[str, Any]] = {
     "dropout and averages": {
@@ -295,12 +282,6 @@ def test_a_run_that_was_stopped_ends_as_one_that_was_not(tmp_path: Path, name: s
         assert run.result.metrics == whole.result.metrics
         assert_equal_weights(weights_of(run), weights_of(whole))
         assert_equal_weights(last_state(folder), expected)
-
-
-def last_state(folder: Path) -> dict[str, Any]:
-    newest = Checkpoints(folder / "run" / "state").load_newest()
-    assert newest is not None
-    return newest.tensors
 
 
 def test_scheduled_sampling_changes_what_is_learned(tmp_path: Path) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import os
 import random
+import signal
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,7 @@ import torch
 from seqtool import api
 from seqtool.settings import validate
 from seqtool.text.parallel import SentencePair
+from seqtool.training.checkpoint import Checkpoints
 from seqtool.training.progress import EvaluationReport, SilentReporter, StepReport
 from seqtool.translation.data import Part, TranslationData
 from seqtool.translation.prediction import Translation, TranslatorModel
@@ -73,6 +76,17 @@ class Listener(SilentReporter):
 
     def evaluation(self, report: EvaluationReport) -> None:
         self.evaluations.append(report.metrics)
+
+
+class StopAt(SilentReporter):
+    """Presses Ctrl-C during an update."""
+
+    def __init__(self, step: int) -> None:
+        self._step = step
+
+    def step(self, report: StepReport) -> None:
+        if report.step == self._step:
+            os.kill(os.getpid(), signal.SIGINT)
 
 
 def sources_of(texts: Sequence[Texts] = TEXTS) -> list[str]:
@@ -173,3 +187,10 @@ def weights_of(run: TranslatorRun) -> dict[str, torch.Tensor]:
 def assert_equal_weights(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> None:
     assert first.keys() == second.keys()
     assert [name for name in first if not torch.equal(first[name], second[name])] == []
+
+
+def last_state(folder: Path) -> dict[str, Any]:
+    """The tensors of the newest checkpoint of `train_tiny`."""
+    newest = Checkpoints(folder / "run" / "state").load_newest()
+    assert newest is not None
+    return newest.tensors

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
+from torch.autograd import Function
 from torch.nn import functional
 
 from seqtool.nn.cells.cell import Cell, Fused, State, Stepper
@@ -63,9 +66,34 @@ class GRUCell(Cell):
 
 def _transition(projected: Tensor, recurrent: Tensor, hidden: Tensor) -> Tensor:
     """Input half and recurrent half of the gates, [B, 3H] each, and a state [B, H] to the next state."""
-    reset, update, candidate = projected.chunk(3, 1)
-    reset_h, update_h, candidate_h = recurrent.chunk(3, 1)
-    reset = torch.sigmoid(reset + reset_h)
-    update = torch.sigmoid(update + update_h)
-    candidate = torch.tanh(candidate + reset * candidate_h)
-    return candidate + update * (hidden - candidate)
+    following: Tensor = _Transition.apply(projected, recurrent, hidden)  # type: ignore[no-untyped-call]
+    return following
+
+
+class _Transition(Function):
+    """What stands between two products of a step, in as few passes as can be in both directions."""
+
+    @staticmethod
+    def forward(ctx: Any, projected: Tensor, recurrent: Tensor, hidden: Tensor) -> Tensor:
+        both = 2 * hidden.shape[1]
+        gates = (projected[:, :both] + recurrent[:, :both]).sigmoid_()
+        reset, update = gates.chunk(2, 1)
+        candidate = torch.addcmul(projected[:, both:], reset, recurrent[:, both:]).tanh_()
+        ctx.save_for_backward(gates, candidate, recurrent, hidden)
+        return torch.lerp(candidate, hidden, update)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        gates, candidate, recurrent, hidden = ctx.saved_tensors
+        both = gates.shape[1]
+        reset, update = gates.chunk(2, 1)
+        d_hidden = gradient * update
+        d_candidate = torch.ops.aten.tanh_backward(gradient - d_hidden, candidate)
+        d_recurrent = torch.empty_like(recurrent)
+        d_gates, d_reset, d_update = d_recurrent[:, :both], *d_recurrent[:, :both].chunk(2, 1)
+        torch.mul(d_candidate, recurrent[:, both:], out=d_reset)
+        torch.mul(gradient, hidden - candidate, out=d_update)
+        torch.ops.aten.sigmoid_backward.grad_input(d_gates, gates, grad_input=d_gates)
+        d_projected = torch.cat([d_gates, d_candidate], 1)
+        torch.mul(d_candidate, reset, out=d_recurrent[:, both:])
+        return d_projected, d_recurrent, d_hidden
