@@ -6,9 +6,11 @@ import re
 import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar, get_args
+from types import UnionType
+from typing import Any, NamedTuple, TypeVar, Union, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic.fields import FieldInfo
 
 from seqtool.errors import SettingsError, UsageError, nearest
 from seqtool.files import storage_errors
@@ -71,38 +73,141 @@ def validate(kind: type[SettingsType], tables: Mapping[str, Any], where: str) ->
     try:
         return kind.model_validate(dict(tables))
     except ValidationError as error:
-        problems = [_describe(kind, dict(problem)) for problem in error.errors()]
-        raise SettingsError(f"{where}: " + "; ".join(problems)) from None
+        raise SettingsError(f"{where}: " + "; ".join(_describe(kind, error.errors()))) from None
 
 
-def _describe(kind: type[BaseModel], problem: dict[str, Any]) -> str:
-    location = [str(part) for part in problem["loc"]]
-    key = ".".join(location)
-    if problem["type"] == "extra_forbidden":
-        siblings = _fields_at(kind, location[:-1])
-        return f"{key}: unknown key{nearest(location[-1], siblings)}"
-    message = problem["msg"].removeprefix("Value error, ")
-    if problem["type"] == "value_error" and isinstance(problem["input"], dict):
+def plain_message(error: ValidationError) -> str:
+    """What is wrong with a single value, such as that of an option of the command line, in our words.
+
+    >>> from pydantic import TypeAdapter
+    >>> try:
+    ...     TypeAdapter(int).validate_python("many")
+    ... except ValidationError as error:
+    ...     plain_message(error)
+    "expected a whole number (given 'many')"
+    """
+    return "; ".join(
+        f"expected {_expected(each)} (given {each['input']!r})"
+        if each["type"] in EXPECTED
+        else each["msg"].removeprefix("Value error, ")
+        for each in error.errors()
+    )
+
+
+# What pydantic misses, in our words; its own are for programmers.
+EXPECTED: dict[str, str] = {
+    "int_type": "a whole number",
+    "int_parsing": "a whole number",
+    "int_from_float": "a whole number",
+    "float_type": "a number",
+    "float_parsing": "a number",
+    "finite_number": "a finite number",
+    "bool_type": "true or false",
+    "bool_parsing": "true or false",
+    "string_type": "text",
+    "list_type": "a list",
+    "dict_type": "a table",
+    "model_type": "a table",
+    "model_attributes_type": "a table",
+    "literal_error": "{expected}",
+    "greater_than": "more than {gt}",
+    "greater_than_equal": "at least {ge}",
+    "less_than": "less than {lt}",
+    "less_than_equal": "at most {le}",
+    "string_pattern_mismatch": "text that matches {pattern}",
+    "string_too_short": "at least {min_length} characters",
+    "too_short": "at least {min_length} values",
+    "too_long": "at most {max_length} values",
+}
+WRONG_KIND = {name for name in EXPECTED if name.endswith("_type")} | {"literal_error"}
+
+
+class _Problem(NamedTuple):
+    """What is wrong with a value."""
+
+    key: str  # dotted
+    setting: str  # the key of the setting that the value is, or is a part of
+    error: Mapping[str, Any]  # pydantic's
+
+
+def _describe(kind: type[BaseModel], errors: Iterable[Any]) -> list[str]:
+    """A text for each problem; what all the kinds of value that a setting may have say is one problem."""
+    settings: dict[str, list[_Problem]] = {}
+    for error in errors:
+        problem = _Problem(*_keys(kind, [str(part) for part in error["loc"]]), error)
+        settings.setdefault(problem.setting, []).append(problem)
+    texts = []
+    for setting, problems in settings.items():
+        foreign = [each for each in problems if each.key == setting and each.error["type"] in WRONG_KIND]
+        if len(foreign) == len(problems):  # of no kind that would do
+            expected = " or ".join(_expected(each.error) for each in foreign)
+            texts.append(_text(kind, foreign[0], expected))
+        else:
+            texts += [_text(kind, each, _expected(each.error)) for each in problems if each not in foreign]
+    return texts
+
+
+def _text(kind: type[BaseModel], problem: _Problem, expected: str) -> str:
+    key, error = problem.key, problem.error
+    *parents, name = key.split(".")
+    if error["type"] == "extra_forbidden":
+        return f"{key}: unknown key{nearest(name, _fields_at(kind, parents))}"
+    if error["type"] == "missing":
+        return f"{key}: missing"
+    if error["type"] == "value_error":
+        message = error["msg"].removeprefix("Value error, ")
         # Settings that do not fit together: the message names them, the whole table would bury it.
-        return f"{key}: {message}" if key else message
-    given = "" if problem["type"] == "missing" else f" (given {problem['input']!r})"
+        given = "" if isinstance(error["input"], dict) else f" (given {error['input']!r})"
+        return f"{key}: {message}{given}" if key else message
     hint = ""
-    if problem["type"] == "literal_error" and isinstance(problem["input"], str):
-        hint = nearest(problem["input"], re.findall(r"'([^']*)'", problem["ctx"]["expected"]))
-    return f"{key}: {message}{given}{hint}"
+    if error["type"] == "literal_error" and isinstance(error["input"], str):
+        hint = nearest(error["input"], re.findall(r"'([^']*)'", expected))
+    return f"{key}: expected {expected} (given {error['input']!r}){hint}"
+
+
+def _expected(error: Mapping[str, Any]) -> str:
+    known = EXPECTED.get(error["type"])
+    limits = {name: f"{x:g}" if isinstance(x, float) else x for name, x in error.get("ctx", {}).items()}
+    return str(error["msg"]) if known is None else known.format(**limits)
+
+
+def _keys(kind: type[BaseModel], location: list[str]) -> tuple[str, str]:
+    """The key of a value and that of its setting, without pydantic's names of the kinds that there are."""
+    current: type[BaseModel] | None = kind
+    for place, part in enumerate(location, 1):
+        field = None if current is None else _field(current, part)
+        if field is None:
+            break
+        current = _model_of(field)
+        if current is None:
+            rest = location[place:][_is_choice(field.annotation) :]
+            return ".".join([*location[:place], *rest]), ".".join(location[:place])
+    return ".".join(location), ".".join(location)
+
+
+def _field(kind: type[BaseModel], key: str) -> FieldInfo | None:
+    return next((field for name, field in kind.model_fields.items() if key in (name, field.alias)), None)
+
+
+def _model_of(field: FieldInfo) -> type[BaseModel] | None:
+    """The settings class of a field that is a table."""
+    candidates = [field.annotation, *get_args(field.annotation)]
+    return next((c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel)), None)
+
+
+def _is_choice(annotation: Any) -> bool:
+    """Whether a value may be of several kinds, nothing aside."""
+    kinds = [each for each in get_args(annotation) if each is not type(None)]
+    return get_origin(annotation) in (Union, UnionType) and len(kinds) > 1
 
 
 def _fields_at(kind: type[BaseModel], location: list[str]) -> list[str]:
     """Names of the fields of the settings class that stands at `location` below `kind`."""
-    current: Any = kind
+    current: type[BaseModel] | None = kind
     for part in location:
-        field = next((f for name, f in current.model_fields.items() if part in (name, f.alias)), None)
-        candidates = [] if field is None else [field.annotation, *get_args(field.annotation)]
-        models = [c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel)]
-        if not models:
-            return []
-        current = models[0]
-    return [field.alias or name for name, field in current.model_fields.items()]
+        field = None if current is None else _field(current, part)
+        current = None if field is None else _model_of(field)
+    return [] if current is None else [field.alias or name for name, field in current.model_fields.items()]
 
 
 def _toml_value(text: str) -> Any:

@@ -1,13 +1,16 @@
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import pytest
-from pydantic import Field, model_validator
+from pydantic import BaseModel, Field, model_validator
 
 from seqtool.errors import SettingsError, UsageError
 from seqtool.settings import Settings, apply_overrides, read_toml, validate
+from seqtool.tasks import TASKS
 
 
 class Inner(Settings):
@@ -73,17 +76,80 @@ def test_every_problem_is_reported_at_once() -> None:
     )
     assert message.startswith("recipe.toml: ")
     for part in (
-        "name: Field required",
+        "name: missing",
         "nmae: unknown key; did you mean 'name'?",
-        "seed: Input should be a valid integer (given '1')",
+        "seed: expected a whole number (given '1')",
         "model.hiden: unknown key; did you mean 'hidden'?",
-        "model.rate: Input should be less than 1 (given 1.0)",
-        "model.inner.width: Input should be greater than or equal to 1 (given 0)",
-        "model.inner.kind: Input should be 'plain' or 'fancy' (given 'fncy'); did you mean 'fancy'?",
+        "model.rate: expected less than 1 (given 1.0)",
+        "model.inner.width: expected at least 1 (given 0)",
+        "model.inner.kind: expected 'plain' or 'fancy' (given 'fncy'); did you mean 'fancy'?",
         "model.inner.wdth: unknown key; did you mean 'width'?",
     ):
         assert part in message
     assert message.count(";") == 7 + 4  # between the eight problems, and before each hint
+
+
+class Choices(Settings):
+    """Settings with several kinds of value."""
+
+    files: str | Annotated[list[str], Field(min_length=2)] | None = None
+    bias: float | dict[str, float] | Literal["auto"] = "auto"
+    table: Model | None = None
+    counts: dict[int, str] = {}
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"bias": "x"}, "bias: expected a number or a table or 'auto' (given 'x')"),
+        ({"bias": {"PER": "x"}}, "bias.PER: expected a number (given 'x')"),
+        ({"files": 3}, "files: expected text or a list (given 3)"),
+        ({"files": ["a"]}, "files: expected at least 2 values (given ['a'])"),
+        ({"files": ["a", 3]}, "files.1: expected text (given 3)"),
+        ({"table": 3}, "table: expected a table (given 3)"),
+        ({"table": {"hidden": "x"}}, "table.hidden: expected a whole number (given 'x')"),
+        (
+            {"table": {"inner": {"width": 1, "knid": "a"}}},
+            "table.inner.knid: unknown key; did you mean 'kind'?",
+        ),
+    ],
+    ids=str,
+)
+def test_a_value_of_none_of_several_kinds_is_one_problem(values: dict[str, Any], message: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        validate(Choices, values, "r")
+    assert str(caught.value) == f"r: {message}"
+
+
+def leaves(kind: type[BaseModel], above: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    """Every setting of a class, and of those in it."""
+    for name, field in kind.model_fields.items():
+        inner = [each for each in (field.annotation, *get_args(field.annotation)) if isinstance(each, type)]
+        tables = [each for each in inner if issubclass(each, BaseModel)]
+        yield (*above, field.alias or name)
+        for table in tables:
+            yield from leaves(table, (*above, field.alias or name))
+
+
+WRONG = ["x y", "", -1, 0, 1.5, 1e9, float("nan"), True, None, [], [1], ["x"], {}, {"x": "y"}]
+PROGRAMMERS = re.compile(r"Input|should|valid |[Pp]arse|instance|validation|required|\[str|integer|string")
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_no_message_is_written_for_programmers(task: str) -> None:
+    kind = TASKS[task]().settings
+    seen = []
+    for path in leaves(kind):
+        for value in WRONG:
+            tables = value
+            for name in reversed(path):
+                tables = {name: tables}
+            try:
+                validate(kind, tables, "r")
+            except SettingsError as error:
+                seen.append(str(error))
+    assert len(seen) > 500
+    assert [line for line in seen if PROGRAMMERS.search(line)] == []
 
 
 def test_an_unknown_key_far_from_all_others_has_no_hint() -> None:

@@ -11,10 +11,12 @@ from collections.abc import Callable
 from typing import Annotated, Any, TextIO
 
 import typer
+from pydantic import ValidationError
 
 import seqtool
 from seqtool.cli import console, data, doctor, evaluate, inspect, model, recipes, tag, train, translate, vocab
 from seqtool.errors import MemoryExhaustedError, SeqtoolError, StorageError, UsageError
+from seqtool.settings import plain_message
 from seqtool.text.streaming import READER
 
 HELP = {"help_option_names": ["-h", "--help"]}
@@ -170,6 +172,8 @@ def _explain_usage(error: Any, debug: bool) -> int:
     if type(error).__name__ == "NoArgsIsHelpError":
         print(error.format_message(), file=sys.stderr)
         return UsageError.exit_code
+    if isinstance(error.__cause__, ValidationError):  # the parser hands on what pydantic said
+        error.message = plain_message(error.__cause__)
     message = f"{error.format_message().rstrip('.')}; see `{console.command()} -h`"
     return _complain(message, UsageError.exit_code, debug)
 

@@ -78,7 +78,8 @@ def _tagger(where: Path, typed: dict[str, Any]) -> tuple[Any, Any]:
     from seqtool import api
 
     data = typed["data"] or []
-    _refuse({"--beam": typed["beam"], "--ter": typed["ter"], "a second data file": len(data) > 1}, where)
+    foreign = {"--beam": typed["beam"], "--ter": typed["ter"], "a second data file": len(data) > 1}
+    _refuse(foreign, where, "a tagger", "translators")
     own = {name: typed[name] for name in ("scheme", "repair", "target_precision", *COMMON)}
     return api.evaluate_tagger(where, data[0] if data else None, **own), tagger_report
 
@@ -91,7 +92,7 @@ def _translator(where: Path, typed: dict[str, Any]) -> tuple[Any, Any]:
         "--scheme": typed["scheme"] != "auto",
         "--repair": typed["repair"],
     }
-    _refuse(foreign, where)
+    _refuse(foreign, where, "a translator", "taggers")
     own = {name: typed[name] for name in ("beam", "ter", *COMMON)}
     return api.evaluate_translator(where, typed["data"], **own), translator_report
 
@@ -116,11 +117,11 @@ def _finish(
     _check(required, known)
 
 
-def _refuse(typed: dict[str, Any], where: Path) -> None:
+def _refuse(typed: dict[str, Any], where: Path, kind: str, readers: str) -> None:
     """An option that says nothing about this kind of model is not accepted and ignored."""
     for name, value in typed.items():
         if value:
-            raise UsageError(f"{name} means nothing for {where}; leave it out")
+            raise UsageError(f"{name} is for {readers} only, and {where} is {kind}; leave it out")
 
 
 def _requirement(text: str) -> tuple[str, float]:

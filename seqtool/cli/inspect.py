@@ -11,9 +11,12 @@ import typer
 
 from seqtool.cli import console, options
 from seqtool.cli.models import find_model
+from seqtool.errors import DataError
 from seqtool.files import storage_errors
 
 if TYPE_CHECKING:
+    from seqtool.text.parallel import SentencePair
+    from seqtool.translation.prediction import TranslatorModel
     from seqtool.translation.reading import Reading
 
 app = typer.Typer(
@@ -65,24 +68,33 @@ def attention(
             output.mkdir(parents=True, exist_ok=True)
     name = "standard input" if source == "-" else source
     for number, line in enumerate(lines_of(source), 1):
-        text, _, target = line.partition("\t") if given else (line, "", "")
-        pair = translator.parse(text, number, name)
+        if not line.strip():
+            continue
+        pair = _given(translator, line, number, name) if given else translator.parse(line, number, name)
         if not pair.source.strip():
             continue
         if given:
-            (reading,) = translator.read([replace(pair, target=target)], batch_tokens=batch_tokens)
+            (reading,) = translator.read([pair], batch_tokens=batch_tokens)
         else:
             ((best, *_),) = translator.search([pair], batch_tokens=batch_tokens)
             (reading,) = translator.read([pair], [best.hypothesis.tokens], batch_tokens=batch_tokens)
         _show(reading)
         if output is not None:
-            draw(reading, output / f"{number}.{picture}")
+            draw(reading, pair.source, output / f"{number}.{picture}")
     if output is not None:
         console.say(f"pictures in {output}")
 
 
-def draw(reading: Reading, path: Path) -> None:
-    """The picture of one pair."""
+def _given(translator: TranslatorModel, line: str, number: int, name: str) -> SentencePair:
+    """A line of `--given`; features, if the model reads some, stand before the target."""
+    text, tab, target = line.rpartition("\t")
+    if not tab:
+        raise DataError(f"{name}:{number}: no tab; with --given a line is SOURCE TAB TARGET")
+    return replace(translator.parse(text, number, name), target=target)
+
+
+def draw(reading: Reading, sentence: str, path: Path) -> None:
+    """The picture of one pair, the sentence above it as far as there is room."""
     from seqtool.inspection.attention import attention_figure
 
     attention_figure(
@@ -92,7 +104,7 @@ def draw(reading: Reading, path: Path) -> None:
         path,
         p_gen=reading.writing,
         coverage=reading.coverage,
-        title=f"log probability {reading.score:.2f}",
+        title=f"log probability {reading.score:.2f}: {sentence}",
     )
 
 

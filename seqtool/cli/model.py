@@ -75,7 +75,8 @@ def average(
     """One model whose weights are the mean of others', which must be of one network."""
     from seqtool.training.modelaverage import average_models
 
-    average_models(models, output)
+    for warning in average_models(models, output):
+        console.warn(warning)
     console.write_result(f"{output}\n")
 
 

@@ -51,9 +51,12 @@ def scores_table(
     return table
 
 
-def comparison_lines(against: str | None, comparisons: Iterable[tuple[str, PairedTest]]) -> list[str]:
-    """One line a paired test."""
+def comparison_lines(
+    model: str, against: str | None, comparisons: Iterable[tuple[str, PairedTest]]
+) -> list[str]:
+    """One line a paired test; a difference above 0 is in favour of the model where more is better."""
     return [
-        f"{test.method} against {against}: {name} {test.difference:+.4f}, p = {test.p_value:.4f}"
+        f"{name} of {model} minus {name} of {against}: {test.difference:+.4f}, "
+        f"p = {test.p_value:.4f} ({test.method})"
         for name, test in comparisons
     ]

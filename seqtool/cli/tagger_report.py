@@ -79,4 +79,4 @@ def _remarks(result: TaggerEvaluation) -> list[str]:
         lines.append(f"expected calibration error {report.calibration.expected_error:.4f}")
     if result.target_precision is not None:
         lines.append(_target(result))
-    return lines + comparison_lines(result.against, result.comparisons)
+    return lines + comparison_lines(result.model, result.against, result.comparisons)

@@ -26,15 +26,35 @@ DevFile = Annotated[
     Path | None, typer.Option("--dev", help="Development file; without one 10 % are held out.")
 ]
 TestFile = Annotated[Path | None, typer.Option("--test", help="Test file, for `evaluate`.")]
+
+
+def _two_files(context: typer.Context, parameter: typer.CallbackParam, files: Any) -> Any:
+    """The parser takes two words whatever they are: an option that stands there was meant as one."""
+    option = parameter.opts[0]
+    if files is not None and str(files[1]).startswith("-"):
+        raise UsageError(
+            f"{option} {files[0]} {files[1]}: expected two files, SRC TGT; one TSV or JSONL file is "
+            f"{option}-file, and a file whose name begins with - is ./{files[1]}"
+        )
+    return files
+
+
 TrainPair = Annotated[
-    tuple[Path, Path] | None, typer.Option("--train", metavar="SRC TGT", help="Training files.")
+    tuple[Path, Path] | None,
+    typer.Option("--train", metavar="SRC TGT", help="Training files.", callback=_two_files),
 ]
 DevPair = Annotated[
     tuple[Path, Path] | None,
-    typer.Option("--dev", metavar="SRC TGT", help="Development files; without them 10 % are held out."),
+    typer.Option(
+        "--dev",
+        metavar="SRC TGT",
+        help="Development files; without them 10 % are held out.",
+        callback=_two_files,
+    ),
 ]
 TestPair = Annotated[
-    tuple[Path, Path] | None, typer.Option("--test", metavar="SRC TGT", help="Test files, for `evaluate`.")
+    tuple[Path, Path] | None,
+    typer.Option("--test", metavar="SRC TGT", help="Test files, for `evaluate`.", callback=_two_files),
 ]
 TrainPairFile = Annotated[Path | None, typer.Option("--train-file", help="One TSV or JSONL file instead.")]
 DevPairFile = Annotated[Path | None, typer.Option("--dev-file", help="One TSV or JSONL file instead.")]

@@ -64,7 +64,9 @@ def translate(
     ] = "-",
     model: ModelsOption = None,
     beam: Annotated[int | None, typer.Option("--beam", min=1, help="Hypotheses; 1 = greedy.")] = None,
-    nbest: Annotated[int, typer.Option(min=1, help="So many lines each: index, rank, score, text.")] = 1,
+    nbest: Annotated[
+        int, typer.Option(min=1, help="So many lines each, of blank ones too: index, rank, score, text.")
+    ] = 1,
     beam_penalty: Annotated[
         Literal["wu", "average", "none"] | None, typer.Option(help="What scores are divided by.")
     ] = None,
@@ -105,7 +107,10 @@ def translate(
     precision: options.PrecisionOption = "auto",
     threads: options.ThreadsOption = 0,
 ) -> None:
-    """Translate lines: one line in, one line out, in order."""
+    """Translate lines: one line in, one line out, in order.
+
+    How to search is what the model's recipe says under [decoding], unless an option here says otherwise.
+    """
     typed = dict(locals())
     where = model or [find_model(None, ("translate",))]
     from seqtool import api
@@ -183,7 +188,7 @@ class _Work:
             if self.pictures is not None and reading is not None:
                 from seqtool.cli.inspect import draw
 
-                draw(reading, self.pictures / f"{item.number}.png")
+                draw(reading, item.pair.source, self.pictures / f"{item.number}.png")
             yield _lines(item.number, translations, self.form, tail)
 
     def _read(self, group: list[Item], found: list[list[Translation]]) -> dict[int, Any]:

@@ -16,7 +16,8 @@ def show(result: TranslatorEvaluation) -> None:
     """Tables for people."""
     console.print_table(scores_table(result.model, result.data, result.scores, result.intervals))
     console.print_table(_lengths_table(result))
-    for line in (f"outputs by {result.search}", *comparison_lines(result.against, result.comparisons)):
+    comparisons = comparison_lines(result.model, result.against, result.comparisons)
+    for line in (f"outputs by {result.search}", *comparisons):
         console.write_result(line + "\n")
 
 

@@ -11,7 +11,7 @@ from seqtool.decoding.constraints import Live
 from seqtool.decoding.hypothesis import Hypothesis
 from seqtool.decoding.penalties import NO_PENALTIES, Penalties
 from seqtool.decoding.single import SingleRows
-from seqtool.decoding.step import State, Step
+from seqtool.decoding.step import State, Step, StepResult
 
 
 def score_sequences(
@@ -50,8 +50,8 @@ def score_sequences(
     ).view(len(targets), widest + 1)
     lengths = torch.tensor([len(target) + 1 for target in targets], device=device)
 
-    def given(scores: Tensor, live: Live) -> tuple[Tensor, Tensor]:
-        return scores, wanted[live.sentences, live.prefixes.shape[1]]
+    def given(result: StepResult, live: Live) -> tuple[Tensor, Tensor]:
+        return result.scores, wanted[live.sentences, live.prefixes.shape[1]]
 
     rows = SingleRows(
         step,

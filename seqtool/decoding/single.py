@@ -11,11 +11,11 @@ from seqtool.decoding.constraints import Live
 from seqtool.decoding.found import Findings, hypotheses
 from seqtool.decoding.hypothesis import Hypothesis
 from seqtool.decoding.penalties import Penalties
-from seqtool.decoding.step import State, Step, select, sum_type
+from seqtool.decoding.step import State, Step, StepResult, select, sum_type
 from seqtool.decoding.trace import Ending, Trace
 
-# Scores [B, V] and the hypotheses to the scores in force and the symbols picked [B].
-Pick = Callable[[Tensor, Live], tuple[Tensor, Tensor]]
+# What a step gave and the hypotheses to the scores in force [B, V] and the symbols picked [B].
+Pick = Callable[[StepResult, Live], tuple[Tensor, Tensor]]
 
 
 class SingleRows:
@@ -64,7 +64,7 @@ class SingleRows:
         if self.penalties.coverage:
             assert result.attention is not None, "a coverage penalty needs attention"
             self.covered = result.attention if self.covered is None else self.covered + result.attention
-        scores, self.last = pick(result.scores, Live(self.sentences, self.prefixes, self.end))
+        scores, self.last = pick(result, Live(self.sentences, self.prefixes, self.end))
         chosen = scores.gather(1, self.last[:, None])[:, 0].to(self.log_p.dtype)
         self.log_p = self.log_p + (chosen - result.log_normaliser.to(self.log_p.dtype))
         self.state = result.state

@@ -129,7 +129,9 @@ class TaggerTraining(TrainingSettings):
     batch_tokens: int = Field(512, ge=1, description="Padded tokens of a batch.")
     learning_rate: float = Field(2e-3, gt=0, description="Highest learning rate of the schedule.")
     warmup_steps: int = Field(
-        50, ge=0, description="Updates of linear rise to learning_rate (not one_cycle)."
+        50,
+        ge=0,
+        description="Updates of linear rise to learning_rate, at most a fifth of all (not one_cycle).",
     )
     epochs: int = Field(20, ge=1, description="Passes over the training data.")
     average: Literal["none", "ema"] = Field("ema", description="Evaluate and keep averaged weights.")

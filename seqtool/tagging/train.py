@@ -11,7 +11,7 @@ from typing import Any, Literal
 import torch
 
 from seqtool.errors import DataError, SettingsError, nearest
-from seqtool.nn.crf import viterbi
+from seqtool.nn.crf import negative_log_likelihood, viterbi
 from seqtool.nn.embeddings import pretrained_rows
 from seqtool.nn.losses import LossSum
 from seqtool.tagging import evaluation
@@ -26,10 +26,10 @@ from seqtool.text.columns import TaggedSentence
 from seqtool.text.tagscheme import Scheme
 from seqtool.training.devices import resolve_device
 from seqtool.training.loop import fit
+from seqtool.training.optimization import few_updates
 from seqtool.training.progress import FitResult, Reporter
 from seqtool.training.runfolder import RunFolder
 
-FEW_UPDATES = 200  # fewer hardly move a network from its random start
 BIASES = tuple(step / 2 for step in range(11))  # nats; what entity_bias = "auto" starts from, for all types
 MOVES = (-1.5, -1.0, -0.5, 0.5, 1.0, 1.5)  # nats; what it then tries for each type alone
 BIAS = "entity_bias."  # heads the metrics that say what the biases were
@@ -72,12 +72,33 @@ class Evaluator:
         self._model = model
         self._sentences = list(sentences)
         self._gold = [list(sentence.tags or ()) for sentence in sentences]
+        known = {tag: number for number, tag in enumerate(model.vocabularies.tags.symbols)}
+        self._ids = [[known.get(tag, -1) for tag in tags] for tags in self._gold]
         self._fixed = None if bias == "auto" else _by_type(bias, model.types)
 
     def __call__(self) -> dict[str, float]:
-        """precision, recall, f1 (of spans), accuracy, and the entity biases that gave them."""
+        """loss, precision, recall, f1 (of spans), accuracy, and the entity biases that gave them."""
         self._model.forget_forms()
         batches = [(part, scores, mask) for part, scores, mask in self._model.score_batches(self._sentences)]
+        return {**self._loss(batches), **self._decoded(batches)}
+
+    def _loss(self, batches: Sequence[Any]) -> dict[str, float]:
+        """Nats a token, without biases; sentences with tags that the model can never give are left out."""
+        total, tokens, chain = 0.0, 0, self._model.network.crf.chain()
+        for part, scores, mask in batches:
+            gold = torch.full(mask.shape, -1)
+            for row, position in enumerate(part):
+                gold[row, : len(self._ids[position])] = torch.tensor(self._ids[position])
+            gold = gold.to(mask.device)
+            known = ((gold >= 0) | ~mask).all(1)
+            losses = negative_log_likelihood(scores, chain, gold.clamp(min=0), mask)
+            known &= losses.isfinite()
+            total += float(losses[known].sum().detach())
+            tokens += int(mask[known].sum())
+        return {"loss": total / tokens} if tokens else {}
+
+    def _decoded(self, batches: Sequence[Any]) -> dict[str, float]:
+        """What the search gives under the best biases, or the fixed ones."""
         if self._fixed is not None:
             return self._metrics(batches, self._fixed)
         types = self._model.types
@@ -158,8 +179,8 @@ def train_tagger(
     _require_known_tags(corpus, data.parts["train"])
     batches = TrainingBatches(model.vocabularies, data, corpus, settings, device)
     updates = len(batches(0)) * settings.training.epochs
-    if updates < FEW_UPDATES:
-        reporter.message(f"only about {updates} updates in all; lower --batch-tokens or raise --epochs")
+    for warning in few_updates(updates):
+        reporter.message(warning)
     result = fit(
         model=model.network,
         batches=batches,

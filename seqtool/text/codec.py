@@ -51,9 +51,6 @@ class Codec(Protocol):
     def pieces(self, line: str) -> list[Piece]:
         """The same symbols as `encode` gives, with what each covers; words aside, that joins to the line."""
 
-    def symbols_begin_word(self) -> tuple[bool, ...]:
-        """Whether a new word begins with each symbol, in the order of their ids."""
-
     def to_bytes(self) -> bytes:
         """The content of its file."""
 
@@ -116,10 +113,6 @@ class SymbolCodec:
         """The text of some ids; padding, start and end are left out."""
         symbols = [self.vocabulary.symbol(number) for number in ids if number not in self._silent]
         return (" " if self.kind == "word" else "").join(symbols)
-
-    def symbols_begin_word(self) -> tuple[bool, ...]:
-        """True for every symbol: a word is one, and a character counts as one."""
-        return (True,) * len(self.symbols)
 
     def to_bytes(self) -> bytes:
         """A line with the facts, then the symbols."""

@@ -55,10 +55,6 @@ class ByteCodec:
                 result.append(Piece(number, self.symbols[number], surface))
         return result
 
-    def symbols_begin_word(self) -> tuple[bool, ...]:
-        """True for every symbol: a byte is a word of its own."""
-        return (True,) * len(self.symbols)
-
     def to_bytes(self) -> bytes:
         """A line that says that these are bytes: all else is fixed."""
         return (json.dumps({"kind": self.kind, "format": FORMAT}) + "\n").encode()

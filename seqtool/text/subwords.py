@@ -219,12 +219,6 @@ class SentencePieceCodec:
         # For an unknown piece the library gives the text that it looked up.
         return [Piece(*each) for each in zip(ids, found["pieces"], surfaces, strict=True)]
 
-    def symbols_begin_word(self) -> tuple[bool, ...]:
-        """True for pieces that begin with a space, and for symbols that are no pieces of words."""
-        return tuple(
-            symbol.startswith(SPACE) or self._is_whole(number) for number, symbol in enumerate(self.symbols)
-        )
-
     def to_bytes(self) -> bytes:
         """The library's model file."""
         return self._proto

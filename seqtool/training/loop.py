@@ -51,7 +51,8 @@ def fit(
         evaluate: Metrics on held-out data; called in evaluation mode, in full precision, without
             gradients, with averaged weights where there are such.
         select: The metric that picks the best evaluation: `name` when more is better, `-name`
-            when less is.
+            when less is. Of equals the one with the least `loss` is taken, the earliest where
+            `evaluate` gives none.
         settings: Optimizer, schedule, limits, precision.
         seed: Seeds torch's random numbers (process r takes seed + r).
         device: Where the batches are computed.
@@ -330,7 +331,7 @@ class _Loop(Generic[Batch]):
         return improved
 
     def _compare(self, metrics: dict[str, float]) -> bool:
-        """Note the best value and count evaluations without improvement."""
+        """Note the best value, whether this is it, and count evaluations without improvement."""
         at = self.at
         name = self.select.removeprefix("-")
         assert name in metrics, f"{name} selects the best weights, but evaluate() gives {sorted(metrics)}"
@@ -341,15 +342,27 @@ class _Loop(Generic[Batch]):
                 "lower training.learning_rate"
             )
         sign = -1.0 if self.select.startswith("-") else 1.0
-        if at.best is None or sign * value > sign * at.best:
+        rises = at.best is None or sign * value > sign * at.best
+        best = rises or (value == at.best and self._has_less_loss(metrics))
+        if best:
             at.best, at.best_step, at.best_metrics = value, at.step, _finite(metrics)
+        if rises:
             at.stale = at.cut_stale = 0
             return True
         at.stale += 1
         at.cut_stale += 1
         if at.cut_stale > self.settings.plateau_patience:
             at.cuts, at.cut_stale = at.cuts + 1, 0
-        return False
+        return best
+
+    def _has_less_loss(self, metrics: dict[str, float]) -> bool:
+        """Whether the loss is less than that of the best evaluation; where there is none it is not.
+
+        A metric may stay at 0 for long: the untrained weights would count as the best. Patience
+        goes by the metric alone, as a loss may fall by next to nothing for ever.
+        """
+        before, now = self.at.best_metrics.get("loss"), metrics.get("loss")
+        return before is not None and now is not None and now < before
 
     def _save(self) -> None:
         """Write a checkpoint unless the newest one is of this very state."""

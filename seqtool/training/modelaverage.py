@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from itertools import combinations
 from pathlib import Path
 
 import torch
@@ -11,8 +12,10 @@ from torch import Tensor
 from seqtool.errors import ModelError, UsageError
 from seqtool.training.modelfolder import ModelFolder, load_model_folder, save_model_folder
 
+LIKENESS = 0.5  # cosine; weights of runs from different seeds have hardly any, those of one run nearly 1
 
-def average_models(paths: Sequence[Path], output: Path) -> None:
+
+def average_models(paths: Sequence[Path], output: Path) -> tuple[str, ...]:
     """Write a model folder whose weights are the mean of others'; all else is the first's.
 
     The models have to be of one network and one vocabulary; weights of runs that started from
@@ -22,6 +25,9 @@ def average_models(paths: Sequence[Path], output: Path) -> None:
     Args:
         paths: Run folders or model folders, at least two.
         output: The folder to make.
+
+    Returns:
+        Warnings.
 
     Raises:
         UsageError: fewer than two, a folder that is missing, or an output that exists.
@@ -46,6 +52,29 @@ def average_models(paths: Sequence[Path], output: Path) -> None:
         codecs=first.codecs,
         card=f"# {first.config.get('name', '')}\n\nThe mean of the weights of\n\n{listed}\n",
     )
+    return _strangers(paths, folders)
+
+
+def _strangers(paths: Sequence[Path], folders: Sequence[ModelFolder]) -> tuple[str, ...]:
+    """A warning where two of the models are not of one run: their mean is a model that nobody trained."""
+    pairs = list(combinations(range(len(folders)), 2))
+    found = [likeness(folders[i].tensors, folders[j].tensors) for i, j in pairs]
+    least = min(found)
+    if least >= LIKENESS:
+        return ()
+    first, second = (paths[i] for i in pairs[found.index(least)])
+    return (
+        f"{first} and {second} seem to be of different runs (cosine of their weights {least:.2f}): the mean "
+        "of such weights is good for nothing; average models of one run, or fine-tuned from one model",
+    )
+
+
+def likeness(own: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> float:
+    """Cosine of the weights of two models of one network, -1 to 1; 1 where both are nothing but zeros."""
+    pairs = [(own[name].double(), other[name].double()) for name in own if own[name].is_floating_point()]
+    product = sum(float((a * b).sum()) for a, b in pairs)
+    norms = [sum(float(side.square().sum()) for side in sides) for sides in zip(*pairs, strict=True)]
+    return product / (norms[0] * norms[1]) ** 0.5 if all(norms) else 1.0
 
 
 def _require_alike(first: ModelFolder, other: ModelFolder, path: Path, second: Path) -> None:

@@ -14,6 +14,8 @@ from torch.optim import Optimizer
 from seqtool.training.settings import TrainingSettings
 
 Groups = list[dict[str, Any]]
+WARMUP_SHARE = 5  # at most one in so many updates is one of the warm-up
+FEW_UPDATES = 200
 
 
 def _adam_options(settings: TrainingSettings) -> dict[str, Any]:
@@ -143,12 +145,29 @@ def learning_rate(
         time_share: Share of `max_minutes` that is over; 0 without such a limit.
         cuts: Reductions that `plateau` has decided on.
     """
-    warmup = settings.warmup_steps
+    warmup = warmup_of(settings, total_steps)
     if step < warmup:
         return settings.learning_rate * (step + 1) / (warmup + 1)
     by_steps = (step - warmup) / max(total_steps - warmup, 1)
     moment = Moment(step - warmup, min(max(by_steps, time_share), 1.0), cuts)
     return settings.learning_rate * SCHEDULES[settings.schedule](settings, moment)
+
+
+def warmup_of(settings: TrainingSettings, total_steps: int) -> int:
+    """Updates of the warm-up: as the settings say, but no more than a fifth of the run.
+
+    In a run on a few sentences the usual warm-up would be most of it. `one_cycle` has a rise of its own.
+    """
+    if settings.schedule == "one_cycle":
+        return 0
+    return min(settings.warmup_steps, total_steps // WARMUP_SHARE)
+
+
+def few_updates(updates: int) -> tuple[str, ...]:
+    """A warning where a run has fewer updates than move a network far from its random start."""
+    if updates >= FEW_UPDATES:
+        return ()
+    return (f"only about {updates} updates in all; lower --batch-tokens or raise --epochs",)
 
 
 def _cosine(start: float, end: float, progress: float) -> float:

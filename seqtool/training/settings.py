@@ -47,7 +47,11 @@ class TrainingSettings(Settings):
     schedule: Literal["constant", "plateau", "step", "exponential", "cosine", "linear", "one_cycle"] = Field(
         "cosine", description="Course of the learning rate after the warm-up."
     )
-    warmup_steps: int = Field(0, ge=0, description="Updates of linear rise to learning_rate (not one_cycle).")
+    warmup_steps: int = Field(
+        0,
+        ge=0,
+        description="Updates of linear rise to learning_rate, at most a fifth of all (not one_cycle).",
+    )
     decay_factor: float = Field(
         0.5, gt=0, lt=1, description="What plateau, step and exponential multiply the rate by."
     )

@@ -32,9 +32,9 @@ class Position:
     best: float | None = None  # value of the selecting metric
     best_step: int | None = None
     best_metrics: dict[str, float | None] = dataclasses.field(default_factory=dict)
-    stale: int = 0  # evaluations since the best one
+    stale: int = 0  # evaluations since the metric was last better than before
     cuts: int = 0  # reductions of the learning rate by `plateau`
-    cut_stale: int = 0  # evaluations since the best one or the last cut
+    cut_stale: int = 0  # evaluations since then or the last cut
     skipped: int = 0  # updates in a row that float16 overflow has cost
     learning_rate: float = 0.0  # of the last update
     seconds: float = 0.0  # since the first update, evaluations included

@@ -16,6 +16,8 @@ from seqtool.files import parse_json, storage_errors, write_durably
 
 HEADER_LIMIT = 16 * 1024 * 1024  # bytes; names and shapes of about 100,000 tensors
 
+FOREIGN = "these are weights of another network, or of an older seqtool: train the model again"
+
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
     """Replace `path` durably by a safetensors file of `tensors`, from whatever device they are on.
@@ -82,9 +84,9 @@ def restore_weights(model: nn.Module, tensors: Mapping[str, Tensor], where: str)
     wanted = model_tensors(model)
     for name in sorted(wanted.keys() | tensors.keys()):
         if name not in tensors:
-            raise ModelError(f"{where}: the tensor {name!r} is missing; the file is not this model's")
+            raise ModelError(f"{where}: the tensor {name!r} is missing; {FOREIGN}")
         if name not in wanted:
-            raise ModelError(f"{where}: unknown tensor {name!r}; the file is not this model's")
+            raise ModelError(f"{where}: unknown tensor {name!r}; {FOREIGN}")
         found, expected = list(tensors[name].shape), list(wanted[name].shape)
         if found != expected:
             raise ModelError(f"{where}: the tensor {name!r} has shape {found}, expected {expected}")

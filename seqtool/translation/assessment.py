@@ -56,6 +56,7 @@ class TranslatorEvaluation:
         if self.against is not None:
             result["against"] = {
                 "model": self.against,
+                "difference": f"{self.model} minus {self.against}",
                 "tests": [
                     {"metric": name, "method": test.method, "difference": test.difference, "p": test.p_value}
                     for name, test in self.comparisons

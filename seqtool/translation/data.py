@@ -12,7 +12,7 @@ from seqtool.text import hub, parallel
 from seqtool.text.parallel import SentencePair
 from seqtool.training import datafiles
 from seqtool.training.datafiles import PartName
-from seqtool.translation.settings import DataSettings, Files, TranslatorSettings
+from seqtool.translation.settings import DataSettings, Files, TranslatorSettings, is_json_lines
 
 
 @dataclass(frozen=True)
@@ -189,8 +189,9 @@ def _read(paths: Sequence[Path], data: DataSettings) -> Iterator[SentencePair]:
         return parallel.read_aligned(*paths)
     if len(paths) != 1:
         raise UsageError(f"{len(paths)} files of sentence pairs; expected source and target, or one of both")
-    if paths[0].name.removesuffix(".gz").endswith(".jsonl"):
-        return parallel.read_pair_objects(paths[0])
+    if is_json_lines(paths[0].name):
+        source, target = data.languages or ("source", "target")
+        return parallel.read_pair_objects(paths[0], (source, target))
     return parallel.read_pair_columns(paths[0], data.columns, data.feature_separator)
 
 

@@ -274,15 +274,17 @@ class ConditionalDecoder(BahdanauDecoder):
 
     def __init__(self, sizes: Sizes, attention: Attention) -> None:
         super().__init__(sizes, attention)
-        # Its one input is the context, whose way into the gates is `attended`; what is left is a bias.
-        self.second = CELLS[sizes.cell](1, sizes.hidden)
+        self.second = CELLS[sizes.cell](sizes.memory, sizes.hidden)
+        # Its input is the context, so its own input weight is the context's way into the gates.
+        self.attended = next(self.second.parameters())
+        nn.init.xavier_uniform_(self.attended)
 
     def attentional(self, memory: Memory) -> Stepper:
         """Both transitions, the attention between them."""
         during = DeferredMixture(memory.during)
         scorer = self.attention.scorer(memory.keys, memory.mask)
         first, second, split = self.cell.stepper(), self.second.stepper(), self.layer_tensors
-        bias = self.second.project(memory.during.new_zeros(1, 1, 1))[0, 0]
+        bias = self.second.project(memory.during.new_zeros(1, 1, self.second.inputs))[0, 0]
 
         def advance(projected: Tensor, state: State) -> tuple[StepOutput, State]:
             middle = first(projected, state[:split])

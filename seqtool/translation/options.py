@@ -109,10 +109,10 @@ class SearchOptions:
         if self.draws:
             kind = f"the best of {self.mbr} samples by chrF" if self.mbr else "samples"
             return f"{kind}, temperature {self.temperature:g}, seed {self.seed}"
-        if self.beam == 1:
-            return "greedy search"
-        parts = [f"beam {self.beam}", f"length penalty {self.beam_penalty} {self.length_penalty:g}"]
-        parts += [f"coverage penalty {self.coverage_penalty:g}"] * bool(self.coverage_penalty)
+        parts = ["greedy search"]
+        if self.beam > 1:
+            parts = [f"beam {self.beam}", f"length penalty {self.beam_penalty} {self.length_penalty:g}"]
+            parts += [f"coverage penalty {self.coverage_penalty:g}"] * bool(self.coverage_penalty)
         parts += [f"no {self.no_repeat_ngram}-gram twice"] * bool(self.no_repeat_ngram)
         parts += [f"{self.diverse} groups"] * (self.diverse > 1)
         return ", ".join(parts)

@@ -28,7 +28,11 @@ from seqtool.translation.vocabularies import END, EncodedSource, Vocabularies, c
 
 TASK = "translate"
 BATCH_TOKENS = 4096
-DATA_KEYS = {"columns", "feature_separator"}  # of `[data]`: how lines given to `translate` are read
+DATA_KEYS = {
+    "columns",
+    "feature_separator",
+    "languages",
+}  # of `[data]`: how lines given to `translate` are read
 
 
 @dataclass(frozen=True)
@@ -38,7 +42,7 @@ class TranslatorDescription:
     name: str
     model: ModelSettings
     vocabulary: VocabularySettings
-    data: DataSettings  # columns and separator only
+    data: DataSettings  # how files are laid out only
     decoding: DecodingSettings
 
     def to_config(self) -> dict[str, Any]:
@@ -156,13 +160,18 @@ class TranslatorModel:
 
         Raises:
             ModelError: the vocabularies of `together` are not this model's.
-            UsageError: phrases together with diverse search.
+            DataError: a prefix or phrase with a word that neither the vocabulary has nor, where the
+                model copies, the source.
+            UsageError: phrases together with diverse search, or a coverage penalty without attention.
         """
         chosen = options or SearchOptions.of(self.description.decoding)
         if chosen.diverse > 1 and phrases is not None and any(phrases):
             raise UsageError("phrases cannot be asked of a diverse beam search")
         members = (self, *together)
         self._require_one_vocabulary(together)
+        for member in members:
+            if chosen.coverage_penalty and member.description.model.attention == "none":
+                raise UsageError(f"{member.place} has no attention; a coverage penalty means nothing for it")
         filled = [i for i, pair in enumerate(pairs) if pair.source.strip()]
         tasks = [
             SearchTask(
@@ -173,6 +182,8 @@ class TranslatorModel:
             )
             for i in filled
         ]
+        for i, task in zip(filled, tasks, strict=True):
+            self._require_writable(task, pairs[i])
         result: list[list[Translation]] = [[] for _ in pairs]
         budget = max(batch_tokens // chosen.rows, 1)
         for part in prediction_batches([len(task.source.ids) for task in tasks], budget=budget):
@@ -299,6 +310,14 @@ class TranslatorModel:
             self._tables = Tables.of(self.network)
         source = self.network.encode(batch.source, batch.symbols)
         return TranslatorStep(self.network, self._tables, source, batch.extra)
+
+    def _require_writable(self, task: SearchTask, pair: SentencePair) -> None:
+        for kind, texts in (("prefix", [task.prefix]), ("phrase", task.phrases)):
+            for text in texts:
+                word = self.vocabularies.unwritable(text, task.source.extra)
+                if word is not None:
+                    nor = ", and neither has the source" if self.description.model.copy_source else ""
+                    raise DataError(f"{pair.place}: {kind} {text!r}: the vocabulary has no {word!r}{nor}")
 
     def _require_one_vocabulary(self, others: Sequence[TranslatorModel]) -> None:
         for other in others:

@@ -169,21 +169,13 @@ def _constraints(
     tasks: Sequence[SearchTask], options: SearchOptions, vocabularies: Vocabularies
 ) -> list[Constraint]:
     result: list[Constraint] = []
+    if options.no_repeat_ngram:
+        spelling = vocabularies.spelling([task.source.extra for task in tasks])
+        result.append(BlockedNgrams(options.no_repeat_ngram, spelling))
     if any(task.prefix for task in tasks):
         result.append(ForcedPrefix([_ids(task.prefix, task, vocabularies) for task in tasks]))
     if options.min_length:
         result.append(MinimumLength(options.min_length))
-    if options.no_repeat_ngram:
-        starts = vocabularies.target.symbols_begin_word()
-
-        def starts_word(sentence: int, number: int) -> bool:
-            if number < len(starts):
-                return starts[number]
-            extra = tasks[sentence].source.extra
-            place = number - len(starts)  # the widest source of the batch decides how many there are
-            return place < len(extra) and vocabularies.begins_word(extra[place])
-
-        result.append(BlockedNgrams(options.no_repeat_ngram, starts_word))
     return result
 
 

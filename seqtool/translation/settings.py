@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -38,6 +39,13 @@ OBJECTIVE_READERS: dict[str, tuple[str, tuple[str, ...]]] = {
     "sharpness": ("objective", ("mrt",)),
 }
 
+PARTS = ("train", "dev", "test")
+
+
+def is_json_lines(files: str | list[str]) -> bool:
+    """Whether pairs stand in one file of JSON objects, by its name."""
+    return isinstance(files, str) and files.removesuffix(".gz").endswith(".jsonl")
+
 
 class LocalSettings(Settings):
     """Files below the folder that the environment variable SEQTOOL_DATA names; they go before the hub."""
@@ -62,6 +70,11 @@ class DataSettings(Settings):
         ["source", "target"], description="Columns of TSV files; features are symbols read with the source."
     )
     feature_separator: str = Field(";", min_length=1, description="What stands between two features.")
+    languages: Annotated[list[str], Field(min_length=2, max_length=2)] | None = Field(
+        None,
+        description="JSONL files: names of source and target, also below `translation`, as in "
+        '{"translation": {"en": ..., "de": ...}}; without them source and target.',
+    )
     max_length: int = Field(
         100, ge=1, description="Training pairs with more symbols on a side are left out and counted."
     )
@@ -80,7 +93,17 @@ class DataSettings(Settings):
                 raise ValueError(f"columns: expected {name!r} once, found {self.columns}")
         if self.columns.count("features") > 1:
             raise ValueError("columns: 'features' stands there twice")
+        if self.languages is not None:
+            self._check_languages(self.languages)
         return self
+
+    def _check_languages(self, languages: list[str]) -> None:
+        if languages[0] == languages[1]:
+            raise ValueError(f"languages: expected two names, found {languages[0]!r} twice")
+        files = [getattr(part, name) for part in (self, self.local) if part for name in PARTS]
+        named = [file for file in files if file is not None]
+        if (named or self.hub) and not any(is_json_lines(file) for file in named):
+            raise ValueError("languages is for JSONL files, and none is named")
 
 
 class VocabularySettings(Settings):
@@ -236,7 +259,11 @@ class TranslatorTraining(TrainingSettings):
     batch_tokens: int = Field(4096, ge=1, description="Padded symbols of a batch, the longer side counted.")
     clip_norm: float = Field(1.0, ge=0, description="Largest norm of the gradient; 0 = no clipping.")
     beta2: float = Field(0.98, ge=0, lt=1, description="Decay of the second moment.")
-    warmup_steps: int = Field(200, ge=0, description="Updates of linear rise to learning_rate.")
+    warmup_steps: int = Field(
+        200,
+        ge=0,
+        description="Updates of linear rise to learning_rate, at most a fifth of all (not one_cycle).",
+    )
     average: Literal["none", "ema"] = Field("ema", description="Evaluate and keep averaged weights.")
 
     @model_validator(mode="after")
@@ -288,8 +315,22 @@ class TranslatorSettings(Settings):
     training: TranslatorTraining = TranslatorTraining()
     decoding: DecodingSettings = DecodingSettings()
 
+    @model_validator(mode="before")
+    @classmethod
+    def _defaults_that_fit(cls, values: Any) -> Any:
+        """A pointer network has no vocabulary to spread a share over: its default is not to."""
+        model, training = (values.get(name, {}) for name in ("model", "training"))
+        tables = isinstance(model, Mapping) and isinstance(training, Mapping)
+        if tables and model.get("output") == "positions":
+            values = {**values, "training": {"label_smoothing": 0.0, **training}}
+        return values
+
     @model_validator(mode="after")
     def _fits_together(self) -> TranslatorSettings:
+        if self.training.label_smoothing and self.model.output == "positions":
+            raise ValueError("training.label_smoothing has no effect with model.output = 'positions'")
+        if self.decoding.coverage_penalty and self.model.attention == "none":
+            raise ValueError("decoding.coverage_penalty needs attention, and model.attention = 'none'")
         if self.training.coverage_loss and not self.model.coverage:
             raise ValueError("training.coverage_loss needs model.coverage = true")
         if self.model.tied == "all" and not self.vocabulary.shared:

@@ -15,11 +15,13 @@ from seqtool.errors import DataError, SettingsError
 from seqtool.evaluation.text_scores import text_scores
 from seqtool.nn.losses import LossSum
 from seqtool.nn.pointer import NOT_COPYABLE
+from seqtool.settings import validate
 from seqtool.text.batching import prediction_batches, training_batches
 from seqtool.text.parallel import SentencePair
 from seqtool.training import distributed
 from seqtool.training.devices import resolve_device
 from seqtool.training.loop import fit
+from seqtool.training.optimization import few_updates
 from seqtool.training.progress import FitResult, Reporter
 from seqtool.training.runfolder import RunFolder
 from seqtool.translation.data import TranslationData, filter_lengths
@@ -32,7 +34,6 @@ from seqtool.translation.sequence_loss import SequenceLoss
 from seqtool.translation.settings import TranslatorSettings
 from seqtool.translation.vocabularies import Vocabularies, copies_of
 
-FEW_UPDATES = 500  # fewer hardly move a network from its random start
 SEEDS_AN_EPOCH = 2**33  # room for the draws of one epoch between those of its neighbours
 
 
@@ -115,8 +116,13 @@ def train_translator(
     for warning in (*data.warnings, *batches.warnings):
         reporter.message(warning)
     reporter.message(describe_vocabularies(model.vocabularies))
-    if updates < FEW_UPDATES:
-        reporter.message(f"only about {updates} updates in all; lower --batch-tokens or raise --epochs")
+    search = SearchOptions.of(settings.decoding)
+    if search.beam > 1:
+        reporter.message(
+            f"dev is scored by greedy search; `evaluate` and `translate` use {search.describe()}"
+        )
+    for warning in few_updates(updates):
+        reporter.message(warning)
     result = fit(
         model=model.network,
         batches=batches,
@@ -265,8 +271,8 @@ def fine_tuning_settings(settings: TranslatorSettings, initial: TranslatorModel 
         initial: The model; None = a fresh one, which is trained with the settings as they are.
 
     Raises:
-        SettingsError: the settings ask for another network or vocabulary, or for an objective that
-            a fresh network cannot learn from, whose samples are all worth nothing.
+        SettingsError: the settings ask for another network or vocabulary, for what this one has not,
+            or for an objective that a fresh network cannot learn from, whose samples are all worth nothing.
     """
     if initial is None:
         if settings.training.objective != "mle":
@@ -285,7 +291,10 @@ def fine_tuning_settings(settings: TranslatorSettings, initial: TranslatorModel 
     ]
     if differing:
         raise SettingsError(f"--init-from keeps network and vocabulary; leave out: {'; '.join(differing)}")
-    return settings.model_copy(update={"model": base.model, "vocabulary": base.vocabulary})
+    tables = settings.model_dump(exclude_unset=True, by_alias=True)
+    tables["model"] = base.model.model_dump(by_alias=True)
+    tables["vocabulary"] = base.vocabulary.model_dump(by_alias=True)
+    return validate(TranslatorSettings, tables, "--init-from")
 
 
 def longer_side(pair: EncodedPair) -> int:

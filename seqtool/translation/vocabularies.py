@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+from seqtool.decoding.constraints import Spelling
 from seqtool.errors import ModelError, SettingsError
 from seqtool.nn.pointer import NOT_COPYABLE
 from seqtool.text.codec import Codec, build_sentencepiece, build_symbols, codec_of, read_codec
@@ -119,6 +120,12 @@ class Vocabularies:
         ids = [numbers.get(piece.symbol, UNKNOWN) if piece.id == UNKNOWN else piece.id for piece in pieces]
         return [*ids, END]
 
+    def unwritable(self, text: str, extra: Sequence[Piece]) -> str | None:
+        """A word that has no symbols beside a source with these extra ones; None where all have."""
+        if UNKNOWN not in self.encode_target(text, extra):
+            return None
+        return next((word for word in text.split() if UNKNOWN in self.encode_target(word, extra)), text)
+
     def text(self, ids: Iterable[int], extra: Sequence[Piece]) -> str:
         """The text of extended ids beside a source with these extra symbols."""
         ids, size = list(ids), len(self.target.symbols)
@@ -143,9 +150,12 @@ class Vocabularies:
         symbols = self.target.symbols
         return [symbols[i] if i < len(symbols) else extra[i - len(symbols)].symbol for i in ids]
 
-    def begins_word(self, piece: Piece) -> bool:
-        """Whether a copied symbol starts a word, as `symbols_begin_word` says of the others."""
-        return self.target.kind != "sentencepiece" or piece.symbol.startswith(SPACE)
+    def spelling(self, extras: Sequence[Sequence[Piece]]) -> Spelling:
+        """What the symbols of the target add to a text, and those that each of some sources adds."""
+        size = len(self.target.symbols)
+        common = [_text_of(self.target, _spelled(self.target, number)) for number in range(size)]
+        own = [[_text_of(self.target, piece.surface) for piece in extra] for extra in extras]
+        return Spelling(common, own)
 
     def _extended(self, piece: Piece, extra: dict[str, Piece]) -> int:
         """What a source symbol is among the target's; new ones join `extra`."""
@@ -247,6 +257,13 @@ def _spelled(codec: Codec, number: int) -> str | int:
         return symbol
     byte = _BYTE.fullmatch(symbol)
     return int(byte[1], 16) if byte else symbol.replace(SPACE, " ")
+
+
+def _text_of(codec: Codec, spelled: str | int) -> bytes:
+    """What a symbol adds to a text, the space between words included."""
+    if isinstance(spelled, int):
+        return bytes([spelled])
+    return (" " * (codec.kind == "word") + spelled).encode()
 
 
 def _joined(parts: Sequence[str | int]) -> str:

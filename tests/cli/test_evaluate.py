@@ -103,7 +103,7 @@ def test_against_compares_two_models_on_the_same_sentences(inside: Inside, tiny:
     own = figures(inside, "many.conll", "-m", tiny.run, "--against", tiny.run)["against"]["tests"]
     assert all(test["difference"] == 0 and test["p"] > 0.9 for test in own)
     text = inside("evaluate", "many.conll", "-m", tiny.run, "--against", "poor").out.decode()
-    assert len(re.findall(r"against poor: f1 \+0\.\d{4}, p = 0\.0", text)) == 2
+    assert len(re.findall(r"minus f1 of poor: \+0\.\d{4}, p = 0\.0", text)) == 2
     refused(inside("evaluate", "-m", tiny.run, "--against", "absent"), 2, "evaluate", "absent: no such model")
 
 

@@ -166,7 +166,7 @@ FORGERIES: dict[str, tuple[Callable[[Path], None], str]] = {
     "newer": (forged_config(lambda c: c.update(format=2)), "made by a newer seqtool"),
     "task": (forged_config(lambda c: c.update(task="lm")), "a model for lm, expected one for ner or pos"),
     "no settings": (forged_config(lambda c: c["config"].pop("model")), "damaged or foreign"),
-    "cell": (forged_config(lambda c: c["config"]["model"].update(cell="os.system")), "cell: Input should be"),
+    "cell": (forged_config(lambda c: c["config"]["model"].update(cell="os.system")), "cell: expected 'lstm'"),
     "scheme": (forged_config(lambda c: c["config"].update(scheme="iob7")), "unknown tag scheme 'iob7'"),
     "wide": (forged_config(lambda c: c["config"]["model"].update(hidden=10**6)), "has shape"),
     "very wide": (forged_config(lambda c: c["config"]["model"].update(hidden=10**15)), "damaged or foreign"),

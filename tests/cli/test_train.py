@@ -137,10 +137,10 @@ def test_all_wrong_settings_are_named_at_once_with_the_nearest(inside: Inside, t
         2,
         "train ner",
         "model.hiden: unknown key; did you mean 'hidden'?",
-        "model.cell: Input should be 'lstm' or 'gru' (given 'lstn'); did you mean 'lstm'?",
-        "training.epochs: Input should be greater than or equal to 1 (given 0)",
-        "model.dropout: Input should be less than 1 (given 2)",
-        "seed: Input should be a valid integer (given 'one')",
+        "model.cell: expected 'lstm' or 'gru' (given 'lstn'); did you mean 'lstm'?",
+        "training.epochs: expected at least 1 (given 0)",
+        "model.dropout: expected less than 1 (given 2)",
+        "seed: expected a whole number (given 'one')",
         "modle: unknown key; did you mean 'model'?",
     )
     refused(
@@ -157,16 +157,16 @@ def test_all_wrong_settings_are_named_at_once_with_the_nearest(inside: Inside, t
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("--scheme", "iob3"), "data.scheme: Input should be 'auto', 'iob1', 'iob2', 'iobes' or 'bilou'"),
-        (("--lr", "0"), "training.learning_rate: Input should be greater than 0"),
-        (("--lr", "nan"), "training.learning_rate: Input should be a finite number"),
+        (("--scheme", "iob3"), "data.scheme: expected 'auto', 'iob1', 'iob2', 'iobes' or 'bilou'"),
+        (("--lr", "0"), "training.learning_rate: expected more than 0"),
+        (("--lr", "nan"), "training.learning_rate: expected a finite number"),
         (("--max-minutes", "-1"), "training.max_minutes"),
         (("--batch-tokens", "0"), "training.batch_tokens"),
-        (("--seed", "-1"), "seed: Input should be greater than or equal to 0"),
+        (("--seed", "-1"), "seed: expected at least 0"),
         (("--precision", "fp8"), "training.precision"),
         (("--device", "gpu"), "--device gpu: expected auto, cpu, cuda, cuda:N or mps"),
         (("--precision", "fp16", "--device", "cpu"), "fp16 needs a CUDA device"),
-        (("--set", "name=../x"), "name: String should match pattern"),
+        (("--set", "name=../x"), "name: expected text that matches"),
         (("--set", "task=pos"), "task = 'pos', but `seqtool train ner` was typed"),
         (("--set", "model.word_embedding=0", "--set", "model.characters=none"), "leave no input"),
         (("--set", "training.momentum=0.9"), "momentum = 0.9 has no effect with optimizer = 'adamw'"),
@@ -188,8 +188,11 @@ def test_a_recipe_is_a_name_a_file_or_a_run(inside: Inside, tiny: Tiny, tmp_path
     for text, message in (
         ("task = ner", "my.toml: Invalid value (at line 1"),
         ("seed = 1\nseed = 2\n", "my.toml: Cannot overwrite a value (at line 2"),
-        ('task = "ner"\nname = "x"\ncolour = 1\n[data]\ntrain = 3', "colour: unknown key; data.train: Input"),
-        ("data = 3", "my.toml: data: Input should be"),
+        (
+            'task = "ner"\nname = "x"\ncolour = 1\n[data]\ntrain = 3',
+            "colour: unknown key; data.train: expected text",
+        ),
+        ("data = 3", "my.toml: data: expected a table"),
     ):
         (tmp_path / "my.toml").write_text(text)
         line = refused(inside("train", "ner", "my.toml"), 2, "train ner")

@@ -27,6 +27,7 @@ def test_a_run_prints_its_path_and_tells_its_story_on_stderr(pairs: TinyTranslat
     story = pairs.training.err
     assert "train: 10 sentence pairs, " in story
     assert re.search(r"^vocabulary: \d+ source and \d+ target symbols \(word\)$", story, re.MULTILINE)
+    assert "\ndev is scored by greedy search; `evaluate` and `translate` use beam " in story
     assert "only about 135 updates in all" in story
     assert re.search(r"exact_match 1\.0000", story)
     assert "\x1b" not in story and "\r" not in story
@@ -36,6 +37,22 @@ def test_a_run_prints_its_path_and_tells_its_story_on_stderr(pairs: TinyTranslat
     manifest = json.loads((pairs.run / "manifest.json").read_text())
     assert manifest["task"] == "translate"
     assert manifest["data"]["train"]["sentences"] == 10
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--train", "n.src", "-o", "run"), "--train n.src -o: expected two files, SRC TGT; one TSV"),
+        (("--train", "a", "b", "--dev", "n.src", "--epochs", 3), "--dev n.src --epochs: expected two files"),
+        (("--train", "a", "b", "--test", "n.src", "--json", "x", "y"), "--test n.src --json: expected two"),
+    ],
+    ids=str,
+)
+def test_an_option_is_not_the_second_of_two_files(
+    inside: Inside, tmp_path: Path, words: tuple[object, ...], message: str
+) -> None:
+    refused(inside("train", "translate", *words), 2, "train translate", message)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_every_layout_of_the_data_gives_the_same_model(
@@ -122,7 +139,7 @@ def test_all_wrong_settings_are_named_at_once_with_the_nearest(inside: Inside, t
         "train translate",
         "model.coppy: unknown key; did you mean 'copy'?",
         "did you mean 'conditional'?",
-        "training.epochs: Input should be greater than or equal to 1 (given 0)",
+        "training.epochs: expected at least 1 (given 0)",
         "did you mean 'word'?",
     )
     assert list(tmp_path.iterdir()) == []

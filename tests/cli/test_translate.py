@@ -152,6 +152,12 @@ def test_nbest_has_index_rank_score_and_text(inside: Inside, pairs: TinyTranslat
         assert len({row[3] for row in rows[first : first + 3]}) == 3
 
 
+def test_the_help_says_what_holds_where_nothing_is_said(inside: Inside) -> None:
+    text = " ".join(inside("translate", "-h").out.decode().split())
+    assert "what the model's recipe says under [decoding], unless an option here says otherwise" in text
+    assert "So many lines each, of blank ones too" in text
+
+
 def test_scores_stand_before_the_lines(inside: Inside, pairs: TinyTranslator) -> None:
     out = inside("translate", "-m", pairs.run, "--scores", stdin=f"{SOURCE}\n\n".encode()).out
     first, blank = lines_of(out)
@@ -236,6 +242,17 @@ def test_phrases_are_in_their_lines_or_a_warning_says_so(
     outcome = inside(*command, "--max-length", 2, stdin=text)
     assert len(lines_of(outcome.out)) == 2
     assert "warning: line 1: no translation with all phrases was found\n" in outcome.err
+
+
+def test_a_phrase_with_an_unknown_word_is_refused_by_name(
+    inside: Inside, pairs: TinyTranslator, tmp_path: Path
+) -> None:
+    (tmp_path / "phrases").write_text("ja\nMaschine\tGr\u00e4fin Ada\n")
+    command = ("translate", "-m", pairs.run, "--constraints", "phrases")
+    outcome = inside(*command, stdin=f"{SOURCE}\nyes\n".encode())
+    assert_error(
+        outcome, 3, "translate", "standard input:2: phrase 'Gr\u00e4fin Ada': the vocabulary has no "
+    )
 
 
 def test_constraints_that_leave_nothing_empty_the_line_and_say_so(

@@ -84,12 +84,14 @@ def test_min_that_is_not_met_is_9_after_the_figures(inside: Inside, pairs: TinyT
 def test_against_compares_two_models_on_the_same_pairs(inside: Inside, pairs: TinyTranslator) -> None:
     value = figures(inside, "-m", pairs.run, "--against", pairs.poor)["against"]
     assert value["model"] == str(pairs.poor)
+    assert value["difference"] == f"{pairs.run} minus {pairs.poor}"
     assert [test["metric"] for test in value["tests"]] == ["bleu", "bleu", "chrf", "chrf"]
     assert all(test["difference"] > 20 and test["p"] < 0.05 for test in value["tests"])
     own = figures(inside, "-m", pairs.run, "--against", pairs.run)["against"]["tests"]
     assert all(test["difference"] == 0 and test["p"] > 0.9 for test in own)
     text = inside("evaluate", "-m", pairs.run, "--against", pairs.poor).out.decode()
-    assert len(re.findall(r"against .*poor: (bleu|chrf) \+", text)) == 4
+    assert f"\nbleu of {pairs.run} minus bleu of {pairs.poor}: +" in text
+    assert len(re.findall(r"minus (bleu|chrf) of .*poor: \+", text)) == 4
 
 
 def test_plots_are_pictures(inside: Inside, pairs: TinyTranslator, tmp_path: Path) -> None:
@@ -128,10 +130,17 @@ def test_bad_data_is_an_error_with_its_place(
 
 def test_options_of_another_task_are_refused(inside: Inside, pairs: TinyTranslator, tiny: Tiny) -> None:
     for words in (("--scheme", "iob2"), ("--repair",), ("--target-precision", 0.9)):
-        refused(inside("evaluate", "-m", pairs.run, *words), 2, "evaluate", f"{words[0]} means nothing for")
+        refused(inside("evaluate", "-m", pairs.run, *words), 2, "evaluate", f"{words[0]} is for taggers only")
     for more in (("--beam", 2), ("--ter",)):
-        refused(inside("evaluate", "-m", tiny.run, *more), 2, "evaluate", f"{more[0]} means nothing for")
-    refused(inside("evaluate", "a", "b", "-m", tiny.run), 2, "evaluate", "a second data file means nothing")
+        refused(
+            inside("evaluate", "-m", tiny.run, *more), 2, "evaluate", f"{more[0]} is for translators only"
+        )
+    refused(
+        inside("evaluate", "a", "b", "-m", tiny.run),
+        2,
+        "evaluate",
+        "a second data file is for translators only",
+    )
     refused(inside("evaluate", "-m", pairs.run, "--against", tiny.run), 4, "evaluate", "ner", "translate")
 
 
@@ -166,6 +175,28 @@ def test_a_given_target_is_shown_in_place_of_the_models_own(inside: Inside, pair
     assert "Maschine" not in own and "ja" in own
 
 
+def test_a_given_line_without_a_tab_has_no_target(inside: Inside, pairs: TinyTranslator) -> None:
+    command = ("inspect", "attention", "-m", pairs.run, "--given")
+    outcome = inside(*command, stdin=b"yes\tja\n\nyes\n")
+    assert_error(outcome, 3, "inspect attention", "standard input:3: no tab; ", "SOURCE TAB TARGET")
+    assert inside(*command, stdin=b"yes\t\n").code == 0
+
+
+def test_a_picture_names_its_sentence(
+    inside: Inside, pairs: TinyTranslator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    titles: list[str] = []
+
+    def draw(*_: object, title: str, **__: object) -> None:
+        titles.append(title)
+
+    monkeypatch.setattr("seqtool.inspection.attention.attention_figure", draw)
+    inside("inspect", "attention", "-m", pairs.run, "-o", "pictures", stdin=b"yes\n")
+    inside("translate", "-m", pairs.run, "--attention", "pictures", stdin=b"the engine\n")
+    assert [title.partition(": ")[2] for title in titles] == ["yes", "the engine"]
+    assert titles[0].startswith("log probability -")
+
+
 def test_what_cannot_be_inspected_is_refused(
     inside: Inside, pairs: TinyTranslator, tiny: Tiny, tmp_path: Path
 ) -> None:
@@ -189,6 +220,7 @@ def weights(folder: Path) -> dict[str, torch.Tensor]:
 def test_the_average_of_models_is_a_model(inside: Inside, pairs: TinyTranslator, tmp_path: Path) -> None:
     outcome = inside("model", "average", pairs.run, pairs.poor, "-o", "mean")
     assert (outcome.code, outcome.out) == (0, b"mean\n")
+    assert "seem to be of different runs" in outcome.err and len(outcome.err.splitlines()) == 1
     first, second, mean = (
         weights(path) for path in (pairs.run / "model", pairs.poor / "model", Path("mean"))
     )
@@ -197,7 +229,7 @@ def test_the_average_of_models_is_a_model(inside: Inside, pairs: TinyTranslator,
         torch.testing.assert_close(tensor, (first[name] + second[name]) / 2)
     assert inside("translate", "-m", "mean", "--max-length", 5, stdin=b"yes\n").code == 0
     assert inside("model", "verify", "mean").code == 0
-    assert inside("model", "average", pairs.run, pairs.run, "-o", "same").code == 0
+    assert inside("model", "average", pairs.run, pairs.run, "-o", "same")[::2] == (0, "")
     assert inside("translate", pairs.source, "-m", "same").out == pairs.answer
 
 

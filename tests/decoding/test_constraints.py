@@ -16,11 +16,12 @@ from seqtool.decoding.constraints import (
     ForcedPrefix,
     Live,
     MinimumLength,
+    Spelling,
     restricted,
 )
 from seqtool.decoding.greedy import greedy_search
 from seqtool.decoding.hypothesis import Hypothesis
-from tests.decoding.toy import END, START, Sentence, ToyStep, Walk, every_walk, random_sentence
+from tests.decoding.toy import END, START, Sentence, ToyStep, Walk, every_walk, following, random_sentence
 
 patient = settings(deadline=None, max_examples=25)
 SEEDS = st.integers(0, 2**31)
@@ -87,12 +88,12 @@ def test_a_prefix_as_long_as_the_limit_is_cut_and_a_longer_one_too():
     assert [(row[0].tokens, row[0].finished) for row in found] == [([2, 3, 2], False)] * 2
 
 
-STARTS = {2, 3}  # these start a word; 4 and 5 go on with one
+TEXTS = [b"", b"", b" a", b" ab", b"b", b"c"]  # of the symbols; 2 3 and 2 4 3 have the word `ab` once, twice
+SPELLING = Spelling(TEXTS)
 
 
-def words_of(tokens: Sequence[int]) -> list[str]:
-    text = "".join((" " if token in STARTS else "") + str(token) for token in tokens)
-    return text.split()
+def words_of(tokens: Sequence[int]) -> list[bytes]:
+    return b"".join(TEXTS[token] for token in tokens).split()
 
 
 def repeats(tokens: Sequence[int], order: int) -> bool:
@@ -104,24 +105,51 @@ def repeats(tokens: Sequence[int], order: int) -> bool:
 @patient
 @given(SEEDS, st.integers(1, 2))
 def test_no_ngram_of_words_occurs_twice(seed: int, order: int):
-    """Pieces of words may: `2 4 2 5` has the symbol 2 twice, but no word."""
+    """Pieces of words may: `2 4 2 5` has the symbol 2 twice, but no word; `3 2 4` has a word twice."""
     sentences = [random_sentence(seed, symbols=6), random_sentence(seed + 1, symbols=5)]
-    blocked = BlockedNgrams(order, lambda sentence, symbol: symbol in STARTS)
+    blocked = BlockedNgrams(order, SPELLING)
     for sentence, row in zip(
         sentences, search(sentences, [blocked], BeamOptions(1500, 8, "wu", 0.7)), strict=True
     ):
         assert_best_of(row, sentence, lambda tokens: not repeats(tokens, order))
 
 
-def test_what_starts_a_word_is_asked_of_the_sentence_and_blocking_is_on_words():
-    """In sentence 0 symbol 4 goes on with a word, in sentence 1 it starts one."""
-    scores = torch.full((61, 5), -torch.inf)
-    scores[:, 2], scores[:, 4], scores[:, END] = 1.0, 0.5, -9.0
-    sentence = Sentence(scores, torch.ones(61, 1))
-    blocked = BlockedNgrams(1, lambda number, symbol: symbol == 2 or number == 1)
-    first, second = search([sentence, sentence], [blocked], BeamOptions(1, 1), limit=6)
-    assert blocked.words(0, first[0].tokens) == [(2,), (2, 4), (2, 4, 4)]
-    assert second[0].exhausted  # 2 4 and then neither may come again, nor the end after 2 4 2
+def falling(symbols: int, end: float = -9.0) -> Sentence:
+    """Symbols from 2 on, each less likely than the one before, whatever was before them."""
+    scores = torch.full((61, symbols), -torch.inf)
+    scores[:, 2:] = torch.arange(symbols - 2, 0, -1.0)
+    scores[:, END] = end
+    return Sentence(scores, torch.ones(61, 1))
+
+
+def test_symbols_of_a_source_have_the_text_that_they_have_there():
+    """Symbol 4 goes on with a word in sentence 0, and is a word in sentence 1."""
+    blocked = BlockedNgrams(1, Spelling(TEXTS[:4], [[b"c"], [b" c"]]))
+    first, second = search([falling(5)] * 2, [blocked], BeamOptions(2, 1), limit=6)
+    assert blocked.spelling.words(0, [2, 4, 3, 4, 4]) == [b"ac", b"abcc"]
+    assert blocked.spelling.words(1, [2, 4, 3, 4, 4]) == [b"a", b"c", b"ab", b"c", b"c"]
+    assert len(blocked.spelling.words(0, first[0].tokens)) < len(first[0].tokens)
+    assert sorted(second[0].tokens) == [2, 3, 4]
+
+
+@pytest.mark.parametrize("beam", [1, 2])
+def test_where_nothing_goes_on_with_a_word_one_that_is_blocked_is_not_begun(beam: int):
+    """`a` again would be a dead end, as would `ab`: what is left is the end."""
+    blocked = BlockedNgrams(1, Spelling(TEXTS[:4]))
+    ((best, *_),) = search([falling(4)], [blocked], BeamOptions(beam, 1), limit=6)
+    assert (best.tokens, best.finished, best.exhausted) == ([2, 3], True, False)
+
+
+@pytest.mark.parametrize(("going_on", "expected"), [(0.0, [2, 3]), (9.0, [2, 2, 4])])
+def test_greedy_search_begins_a_word_again_only_to_go_on_with_it(going_on: float, expected: list[int]):
+    """After `a` comes `a` once more if the model makes `ab` of it, and the next best word otherwise."""
+    sentence = falling(5, end=1.5)
+    state = 0
+    for symbol in (START, 2, 2):
+        state = int(following(state, symbol))
+    sentence.scores[state, 4] += going_on  # b, after `a a`
+    ((best, *_),) = search([sentence], [BlockedNgrams(1, SPELLING)], BeamOptions(1, 1), limit=6)
+    assert (best.tokens, best.finished) == (expected, True)
 
 
 def test_where_nothing_is_left_the_result_is_empty_and_says_so():
@@ -143,7 +171,7 @@ def test_greedy_search_keeps_to_constraints_as_a_beam_of_one(seed: int):
     constraints: list[Constraint] = [
         MinimumLength(2),
         ForcedPrefix([[2], [], [4, 4]]),
-        BlockedNgrams(1, lambda sentence, symbol: symbol in STARTS),
+        BlockedNgrams(1, SPELLING),
     ]
     step = ToyStep(sentences)
     found = greedy_search(

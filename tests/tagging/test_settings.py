@@ -32,7 +32,7 @@ BASE: dict[str, Any] = {"task": "ner", "name": "x", "data": {"train": "t.conll"}
         ({"training": {"class_weights": {"PER": -1.0}}}, "training.class_weights.PER: "),
         ({"decoding": {"entity_bias": float("inf")}}, "decoding.entity_bias"),
         ({"data": {"train": "t", "scheme": "iob"}}, "data.scheme: "),
-        ({"task": "lm"}, "task: Input should be 'ner' or 'pos'"),
+        ({"task": "lm"}, "task: expected 'ner' or 'pos'"),
     ],
 )
 def test_settings_that_make_no_sense_are_refused(changes: dict[str, Any], reason: str) -> None:

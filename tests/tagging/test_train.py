@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import random
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -247,10 +248,25 @@ def test_the_evaluator_reports_what_predict_gives() -> None:
     found = [tagscheme.from_spans(p.spans, len(p.tags), "iobes") for p in model.predict(sentences)]
     right = sum(a == b for x, y in zip(own, found, strict=True) for a, b in zip(x, y, strict=True))
     assert metrics["accuracy"] == pytest.approx(right / sum(map(len, own)))
+    table = model.vocabularies.form_table(model.description.vocabulary)
+    corpus = encode(sentences, model.vocabularies, table, with_tags=True)
+    with torch.inference_mode():
+        loss = model.network.loss(corpus.batch(range(len(sentences))))
+    assert metrics["loss"] == pytest.approx(float(loss.total) / loss.count, rel=1e-5)
     gold_spans = [{*tagscheme.spans(row, "iobes")} for row in own]
     found_spans = [{*tagscheme.spans(row, "iobes")} for row in found]
     correct = sum(len(a & b) for a, b in zip(gold_spans, found_spans, strict=True))
     assert metrics["recall"] == pytest.approx(correct / sum(map(len, gold_spans)))
+
+
+def test_the_loss_leaves_out_what_the_model_can_never_give() -> None:
+    model = untrained()
+    sentences = list(tiny_data().train)
+    odd = replace(sentences[0], tags=("S-NEW",) * len(sentences[0].tokens))
+    broken = replace(sentences[0], tags=("I-PER",) * len(sentences[0].tokens))
+    known = Evaluator(model, sentences[1:], 0.0)()["loss"]
+    assert Evaluator(model, [odd, broken, *sentences[1:]], 0.0)()["loss"] == pytest.approx(known, rel=1e-6)
+    assert "loss" not in Evaluator(model, [odd], 0.0)()
 
 
 # --- partial annotation ---
@@ -371,7 +387,7 @@ def test_metrics_are_logged_as_json_with_the_bias(tmp_path: Path) -> None:
     metrics = [event["metrics"] for event in events if event["event"] == "evaluation"]
     assert len(metrics) == 3
     names = {name for name in metrics[0] if not name.startswith("entity_bias.")}
-    assert names == {"precision", "recall", "f1", "accuracy"}
+    assert names == {"loss", "precision", "recall", "f1", "accuracy"}
     assert len(metrics[0]) > len(names)
 
 

@@ -167,19 +167,3 @@ def test_a_damaged_file_of_bytes_is_a_model_error(tmp_path, content, message):
     (tmp_path / "v").write_text(content)
     with pytest.raises(ModelError, match=message):
         read_codec(tmp_path / "v")
-
-
-@pytest.mark.parametrize("name", ["unigram bytes", "bpe bytes"])
-def test_words_begin_at_spaces_and_at_symbols_that_are_no_pieces(codecs, name):
-    codec = codecs[name]
-    begins = dict(zip(codec.symbols, codec.symbols_begin_word(), strict=True))
-    assert [symbol for symbol in begins if begins[symbol] and "▁" not in symbol] == [
-        *("<pad>", "<unk>", "<s>", "</s>", "<a>")
-    ]
-    assert all(begins[symbol] == symbol.startswith("▁") for symbol in list(begins)[5:])
-    assert any(begins[symbol] for symbol in list(begins)[5:])
-
-
-@pytest.mark.parametrize("name", ["word", "character", "byte"])
-def test_every_word_character_and_byte_begins_a_word(codecs, name):
-    assert codecs[name].symbols_begin_word() == (True,) * len(codecs[name].symbols)

@@ -141,6 +141,44 @@ def test_the_model_ends_with_its_best_weights(tmp_path: Path):
     assert not run.model.training
 
 
+def test_between_equals_the_smaller_loss_is_the_better(tmp_path: Path):
+    """The metric stays at 0: the first evaluation is not the best."""
+    losses = iter([5.0, 4.0, 3.0, 3.0, 3.5])
+    run = TinyRun(
+        tmp_path / "run",
+        quick(epochs=5),
+        evaluate=lambda: {"score": 0.0, "loss": next(losses)},
+    )
+    result = run.fit()
+    assert (result.best_step, result.metrics, result.reason) == (18, {"score": 0.0, "loss": 3.0}, "epochs")
+    improved = [event["improved"] for event in run.events() if event["event"] == "evaluation"]
+    assert improved == [True, True, True, False, False]
+
+
+def test_patience_goes_by_the_metric_and_not_by_the_loss(tmp_path: Path):
+    losses = iter([5.0, 4.0, 3.0, 2.0])
+    run = TinyRun(
+        tmp_path / "run",
+        quick(epochs=5, patience=2),
+        evaluate=lambda: {"score": 0.0, "loss": next(losses)},
+    )
+    result = run.fit()
+    assert (result.reason, result.best_step, result.steps) == ("patience", 18, 18)
+
+
+def test_between_equals_without_a_loss_the_first_is_kept(tmp_path: Path):
+    run = TinyRun(tmp_path / "run", quick(epochs=3), evaluate=lambda: {"score": 0.0})
+    assert run.fit().best_step == 6
+
+
+@pytest.mark.parametrize("losses", [(3.0, 4.0), (4.0, 3.0), (float("nan"), 3.0)])
+def test_the_loss_of_the_best_evaluation_is_known_after_resuming(tmp_path: Path, losses: tuple[float, float]):
+    values = iter([{"score": 0.0, "loss": loss} for loss in losses])
+    TinyRun(tmp_path / "run", quick(epochs=1), evaluate=lambda: next(values)).fit()
+    resumed = TinyRun(tmp_path / "run", quick(epochs=2), evaluate=lambda: next(values))
+    assert resumed.fit(resume=True).best_step == (12 if losses == (4.0, 3.0) else 6)
+
+
 def test_a_minus_sign_selects_the_smallest(tmp_path: Path):
     scores = iter([3.0, 1.0, 2.0])
     run = TinyRun(tmp_path / "run", quick(epochs=3), evaluate=lambda: {"loss": next(scores)}, select="-loss")

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from seqtool.errors import ModelError, UsageError
-from seqtool.training.modelaverage import average_models
+from seqtool.training.modelaverage import average_models, likeness
 from seqtool.training.modelfolder import load_model_folder, save_model_folder
 
 
@@ -62,3 +62,17 @@ def test_one_model_is_not_enough_and_nothing_is_overwritten(tmp_path: Path) -> N
         average_models([one], tmp_path / "mean")
     with pytest.raises(UsageError, match="exists already"):
         average_models([one, one], one)
+
+
+def test_models_of_different_runs_are_averaged_with_a_warning(tmp_path: Path) -> None:
+    """Their weights have nothing in common; those of one run differ by little."""
+    source = torch.Generator().manual_seed(1)
+    weights = [torch.randn(30, 30, generator=source) for _ in range(2)]
+    weights.append(weights[0] + 0.3 * torch.randn(30, 30, generator=source))
+    paths = [model(tmp_path / str(n), 0.0, tensors={"weight": weight}) for n, weight in enumerate(weights)]
+    assert average_models([paths[0], paths[2]], tmp_path / "alike") == ()
+    (warning,) = average_models(paths, tmp_path / "mean")
+    assert warning.startswith((f"{paths[0]} and {paths[1]} seem", f"{paths[1]} and {paths[2]} seem"))
+    assert "of different runs" in warning
+    assert (tmp_path / "mean" / "model.safetensors").exists()
+    assert likeness({"weight": weights[0]}, {"weight": -weights[0]}) == pytest.approx(-1)

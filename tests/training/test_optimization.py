@@ -9,6 +9,7 @@ import torch
 from torch import nn
 from torch.optim import SGD, Optimizer, lr_scheduler
 
+from seqtool.tagging.settings import TaggerTraining
 from seqtool.training.optimization import (
     OPTIMIZERS,
     SCHEDULES,
@@ -17,6 +18,7 @@ from seqtool.training.optimization import (
     learning_rate,
     optimizer_state,
     restore_optimizer,
+    warmup_of,
 )
 from seqtool.training.settings import TrainingSettings
 from tests.training.tiny_run import squared_error, tiny_batches, tiny_model
@@ -172,6 +174,20 @@ def test_warmup_rises_to_the_full_rate_and_the_schedule_begins_there(schedule: s
     assert rates[:5] == pytest.approx([0.4, 0.8, 1.2, 1.6, 2.0])
     without = TrainingSettings(learning_rate=2, schedule=schedule)  # type: ignore[arg-type]
     assert rates[4:] == pytest.approx(rates_of(without, TOTAL - 4))
+
+
+@pytest.mark.parametrize(("total", "expected"), [(1000, 50), (250, 50), (249, 49), (30, 6), (4, 0)])
+def test_a_warmup_is_at_most_a_fifth_of_the_run(total: int, expected: int):
+    settings = TrainingSettings(learning_rate=1, warmup_steps=50, schedule="constant")
+    assert warmup_of(settings, total) == expected
+    assert sum(rate < 1 for rate in rates_of(settings, total)) == expected
+
+
+def test_one_cycle_has_no_warmup_even_where_that_is_the_default():
+    settings = TaggerTraining(learning_rate=1, schedule="one_cycle")
+    assert settings.warmup_steps > 0
+    without = TrainingSettings(learning_rate=1, schedule="one_cycle")
+    assert rates_of(settings, 1000) == rates_of(without, 1000)
 
 
 @pytest.mark.parametrize("schedule", ["cosine", "linear", "one_cycle"])

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from seqtool.errors import DataError, UsageError
+from seqtool.errors import DataError, SettingsError, UsageError
 from seqtool.settings import validate
 from seqtool.text.hub import PairHubSettings
 from seqtool.text.parallel import SentencePair
@@ -59,6 +59,33 @@ def test_every_layout_gives_the_same_pairs(tmp_path: Path) -> None:
         data = load_training_data(settings(train=train, dev=write_columns(tmp_path / "d.tsv", PAIRS[:2])))
         assert (texts(data.train), texts(data.dev)) == (PAIRS, PAIRS[:2])
         assert data.warnings == ()
+
+
+LINES = '{"translation": {"en": "Ada lives", "de": "Ada lebt"}}\n{"translation": {"de": "ja", "en": "yes"}}\n'
+
+
+def test_languages_are_keys_of_json_lines(tmp_path: Path) -> None:
+    (tmp_path / "t.jsonl").write_text(LINES)
+    file = str(tmp_path / "t.jsonl")
+    part = read_part(settings(train=file, languages=["de", "en"]).data, "train")
+    assert [(pair.source, pair.target) for pair in part.pairs] == [("Ada lebt", "Ada lives"), ("ja", "yes")]
+    with pytest.raises(DataError, match=r"t\.jsonl:1: no 'fr' among 'en', 'de'"):
+        read_part(settings(train=file, languages=["fr", "en"]).data, "train")
+
+
+@pytest.mark.parametrize(
+    ("train", "languages", "message"),
+    [
+        (["a", "b"], ["en", "de"], "languages is for JSONL files, and none is named"),
+        ("t.tsv", ["en", "de"], "languages is for JSONL files"),
+        ("t.jsonl", ["en", "en"], "languages: expected two names, found 'en' twice"),
+        ("t.jsonl", ["en"], "languages: expected at least 2 values"),
+    ],
+    ids=str,
+)
+def test_languages_that_nobody_would_read_are_refused(train: Any, languages: list[str], message: str) -> None:
+    with pytest.raises(SettingsError, match=message):
+        settings(train=train, languages=languages)
 
 
 def test_columns_are_those_of_the_settings(tmp_path: Path) -> None:

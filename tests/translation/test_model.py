@@ -86,6 +86,14 @@ def test_a_batch_costs_what_its_sentences_cost(form: str) -> None:
     assert_close(gradients(model, together), gradients(model, torch.stack(alone).sum()))
 
 
+@pytest.mark.parametrize("form", [name for name in FORMS if not name.endswith(("positions", "no attention"))])
+def test_every_parameter_is_learned(form: str) -> None:
+    """But in a network without a vocabulary or attention none is there that the loss does not read."""
+    model = tiny(**FORMS[form])
+    found = gradients(model, model.loss(batch_for(model)).total)
+    assert [name for name, gradient in found.items() if not gradient.any()] == []
+
+
 @pytest.mark.parametrize("form", RICH)
 def test_gradients_agree_with_differences_along_a_random_direction(form: str) -> None:
     """Of every parameter, each along its own; a wrong entry shows in almost every direction."""

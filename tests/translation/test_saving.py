@@ -14,6 +14,7 @@ from seqtool.errors import ModelError, UsageError
 from seqtool.text.parallel import SentencePair
 from seqtool.training.modelfolder import load_model_folder, save_model_folder
 from seqtool.translation import prediction
+from seqtool.translation.assessment import load_evaluation_data
 from seqtool.translation.model import Translator
 from seqtool.translation.options import SearchOptions
 from seqtool.translation.prediction import TASK, TranslatorModel
@@ -71,6 +72,14 @@ def test_columns_and_features_travel_with_the_model(tmp_path: Path) -> None:
     loaded = load(tmp_path / "m")
     assert loaded.parse("V|PST\tgehen", 7, "f") == SentencePair("gehen", None, ("V", "PST"), "f", 7)
     assert "<PST>" in loaded.vocabularies.source.symbols
+
+
+def test_languages_travel_with_the_model_for_its_evaluation(tmp_path: Path) -> None:
+    (tmp_path / "t.jsonl").write_text('{"translation": {"en": "Ada left", "de": "Ada ging"}}\n')
+    data = {"train": str(tmp_path / "t.jsonl"), "dev": None, "languages": ["en", "de"]}
+    untrained(data=data).save(tmp_path / "m", card="")
+    found = load_evaluation_data(load(tmp_path / "m"), [tmp_path / "t.jsonl"])
+    assert [pair.target for pair in found.parts["data"].pairs] == ["Ada ging"]
 
 
 def test_the_folder_holds_no_path_of_the_training_files(tmp_path: Path) -> None:
@@ -152,6 +161,24 @@ def test_a_network_that_does_not_fit_the_weights_is_a_model_error(
 ) -> None:
     with pytest.raises(ModelError):
         reload_changed(tmp_path, lambda config: config.update(model={**config["model"], **change}))
+
+
+def test_weights_of_an_older_conditional_decoder_are_refused_with_what_to_do(tmp_path: Path) -> None:
+    """Its second transition had an input weight of its own, that nothing went through."""
+    untrained(model={"decoder": "conditional"}).save(tmp_path / "new", card="")
+    folder = load_model_folder(tmp_path / "new")
+    tensors = {**folder.tensors, "decoder.second.kernel.weight_ih_l0": torch.zeros(48, 1)}
+    save_model_folder(
+        tmp_path / "old",
+        task=TASK,
+        config=folder.config,
+        tensors=tensors,
+        texts={},
+        codecs=folder.codecs,
+        card="",
+    )
+    with pytest.raises(ModelError, match=r"weight_ih_l0'; .* older seqtool: train the model again"):
+        load(tmp_path / "old")
 
 
 def test_a_network_that_does_not_fit_takes_no_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

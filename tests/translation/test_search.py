@@ -11,7 +11,7 @@ from torch import Tensor
 
 from seqtool.decoding.ensemble import EnsembleStep
 from seqtool.decoding.step import rows_of, select
-from seqtool.errors import UsageError
+from seqtool.errors import DataError, UsageError
 from seqtool.nn.pointer import NOT_COPYABLE
 from seqtool.text.parallel import SentencePair
 from seqtool.text.subwords import SPACE
@@ -211,7 +211,6 @@ def test_no_ngram_of_words_occurs_twice(vocabulary: dict[str, Any], beam: int, s
     assert repeating(2, vocabulary=vocabulary, beam=beam, seed=seed) == 0
 
 
-@pytest.mark.xfail(strict=True, reason="words in other pieces are other words: 'e e yes e e' passes")
 def test_no_ngram_of_words_occurs_twice_however_it_is_split_into_pieces() -> None:
     assert repeating(2, vocabulary=PIECES, beam=4, seed=0) == 0
 
@@ -252,14 +251,29 @@ def test_constraints_that_leave_nothing_give_an_empty_line_that_says_so() -> Non
 
 
 @pytest.mark.parametrize(
-    "asked", [{"prefixes": ["Ada"]}, {"phrases": [["Ada"]]}, {"prefixes": ["in Ada"]}], ids=str
+    ("asked", "message"),
+    [
+        ({"prefixes": ["Ada"]}, "prefix 'Ada': the vocabulary has no 'Ada'$"),
+        ({"phrases": [["in", "in Ada"]]}, "phrase 'in Ada': the vocabulary has no 'Ada'$"),
+        (
+            {"phrases": [["in \u4e2d"]], "vocabulary": PIECES},
+            "phrase 'in \u4e2d': the vocabulary has no '\u4e2d'$",
+        ),
+    ],
+    ids=["prefix", "phrase", "pieces"],
 )
-def test_without_copying_a_word_that_only_the_source_knows_is_the_unknown_symbol(
-    asked: dict[str, Any],
-) -> None:
-    model = untrained(vocabulary=COPYING)
-    ((found,),) = model.search(pairs_of()[:1], SearchOptions(beam=4), **asked)
-    assert "<unk>" in found.text.split()
+def test_a_word_that_cannot_be_written_is_refused(asked: dict[str, Any], message: str) -> None:
+    model = untrained(vocabulary=asked.pop("vocabulary", COPYING))
+    with pytest.raises(DataError, match=rf"^text:1: {message}"):
+        model.search([SentencePair("Ada met", file="text", line=1)], SearchOptions(beam=4), **asked)
+
+
+def test_a_word_that_can_be_copied_is_not_refused_and_another_one_is() -> None:
+    pairs = [SentencePair(text, file="text", line=n) for n, text in enumerate(("Ada met", "yes"), 1)]
+    found = copier().search(pairs, SearchOptions(beam=4), prefixes=["Ada", ""])
+    assert found[0][0].text.split()[0] == "Ada"
+    with pytest.raises(DataError, match=r"^text:2: .* has no 'Ada', and neither has the source$"):
+        copier().search(pairs, SearchOptions(beam=4), phrases=[(), ("Ada",)])
 
 
 def test_phrases_in_diverse_beam_search_are_refused() -> None:

@@ -1,0 +1,64 @@
+"""What of a translator's settings fits together, and what would be read by nobody."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from seqtool.errors import SettingsError, UsageError
+from seqtool.resolution import recipe_text
+from seqtool.settings import validate
+from seqtool.translation.options import SearchOptions
+from seqtool.translation.settings import TranslatorSettings
+from seqtool.translation.train import fine_tuning_settings
+from tests.translation.tiny_pairs import pairs_of, untrained
+
+POINTING = {"output": "positions"}
+NOT_LOOKING = {"attention": "none", "decoder": "parallel"}
+
+
+def settings_of(**sections: Any) -> TranslatorSettings:
+    tables = {"task": "translate", "name": "n", "data": {"train": ["a", "b"]}, **sections}
+    return validate(TranslatorSettings, tables, "settings")
+
+
+def test_labels_are_smoothed_unless_there_is_no_vocabulary_to_smooth_over() -> None:
+    assert settings_of().training.label_smoothing == 0.1
+    assert settings_of(model=POINTING).training.label_smoothing == 0.0
+    assert settings_of(model=POINTING, training={"epochs": 3}).training.epochs == 3
+    assert "label_smoothing = 0.0" in recipe_text(settings_of(model=POINTING))
+
+
+@pytest.mark.parametrize(
+    ("sections", "message"),
+    [
+        (
+            {"model": POINTING, "training": {"label_smoothing": 0.1}},
+            "training.label_smoothing has no effect with model.output = 'positions'",
+        ),
+        (
+            {"model": NOT_LOOKING, "decoding": {"coverage_penalty": 0.2}},
+            "decoding.coverage_penalty needs attention, and model.attention = 'none'",
+        ),
+    ],
+    ids=["smoothing", "coverage"],
+)
+def test_what_would_be_ignored_is_refused(sections: dict[str, Any], message: str) -> None:
+    with pytest.raises(SettingsError, match=message):
+        settings_of(**sections)
+
+
+def test_a_coverage_penalty_is_refused_by_a_model_without_attention() -> None:
+    model, other = untrained(model=NOT_LOOKING), untrained()
+    options = SearchOptions(beam=2, coverage_penalty=0.1)
+    for first, together in ((model, []), (other, [model])):
+        with pytest.raises(UsageError, match="has no attention; a coverage penalty means nothing for it"):
+            first.search(pairs_of()[:1], options, together=together)
+
+
+def test_fine_tuning_refuses_what_the_model_has_no_use_for() -> None:
+    model = untrained(model=POINTING)
+    assert fine_tuning_settings(settings_of(), model).training.label_smoothing == 0.0
+    with pytest.raises(SettingsError, match=r"--init-from: training\.label_smoothing has no effect"):
+        fine_tuning_settings(settings_of(training={"label_smoothing": 0.2}), model)
