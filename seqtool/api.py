@@ -117,7 +117,8 @@ def load(path: str | Path, *, device: str = "auto", precision: str = "auto") -> 
     Args:
         path: A run folder or its `model/` folder.
         device: auto, cpu, cuda, cuda:N or mps.
-        precision: auto (bf16 where the hardware has it; fp32 for translators), fp32 or bf16.
+        precision: auto (bf16 where the hardware has it; fp32 for translators), fp32, bf16, or for
+            translators int8.
 
     Raises:
         UsageError: no such model or device.
@@ -227,7 +228,7 @@ def evaluate_translator(
         bootstrap: Resamples; 0 = no intervals.
         batch_tokens: Padded symbols a batch.
         device: auto, cpu, cuda, cuda:N or mps.
-        precision: auto, fp32 or bf16.
+        precision: auto, fp32, bf16 or int8.
 
     Raises:
         UsageError, DataError, ModelError: a file is missing, or not what it should be.

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from seqtool.decoding.hypothesis import Hypothesis
-from seqtool.errors import DataError, ModelError, UsageError
+from seqtool.errors import DataError, ModelError, SettingsError, UsageError
 from seqtool.evaluation.text_scores import minimum_bayes_risk
 from seqtool.settings import validate
 from seqtool.text.batching import prediction_batches
@@ -95,7 +95,8 @@ class TranslatorModel:
         vocabularies: Of the network.
         description: The rest.
         device: Where it runs.
-        precision: float32, or bfloat16 for the products of encoder and decoder.
+        precision: float32, bfloat16 for the products of encoder and decoder, or int8 for the
+            output projection of searches, with all else in float32.
         place: Where it was read from, for messages.
     """
 
@@ -272,6 +273,10 @@ class TranslatorModel:
         In bf16 the last bits of a product depend on how many rows it has, and with them, now and
         then, which of two near-equal symbols is chosen: outputs would depend on the batch.
         """
+        if name == "int8":
+            if device.type != "cpu":
+                raise SettingsError(f"precision int8 is for the CPU (this is {device}); use fp32 or bf16")
+            return torch.int8
         return resolve_precision("fp32" if name == "auto" else name, device)
 
     @classmethod
@@ -307,7 +312,7 @@ class TranslatorModel:
     def step(self, batch: SourceBatch) -> TranslatorStep:
         """A step of a search over these sources."""
         if self._tables is None:
-            self._tables = Tables.of(self.network)
+            self._tables = Tables.of(self.network, int8=self.precision == torch.int8)
         source = self.network.encode(batch.source, batch.symbols)
         return TranslatorStep(self.network, self._tables, source, batch.extra)
 
@@ -328,7 +333,9 @@ class TranslatorModel:
                 )
 
     def _autocast(self) -> torch.autocast:
-        return torch.autocast(self.device.type, dtype=self.precision, enabled=self.precision != torch.float32)
+        half = self.precision in (torch.bfloat16, torch.float16)
+        dtype = self.precision if half else None
+        return torch.autocast(self.device.type, dtype=dtype, enabled=half)
 
 
 def _network(

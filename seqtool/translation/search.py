@@ -6,7 +6,8 @@ multiplied into the gates, and the source stays [B, S, ...] whatever the beam.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -21,6 +22,7 @@ from seqtool.decoding.sampling import sample
 from seqtool.decoding.step import State, StepResult
 from seqtool.nn.deferred import at_least_float32
 from seqtool.nn.pointer import copy_slots, merge_copies
+from seqtool.nn.quantized import Int8Linear
 from seqtool.translation.decoders import StepOutput, by_sentence
 from seqtool.translation.model import Readout, Source, Translator
 from seqtool.translation.options import SearchOptions
@@ -43,15 +45,17 @@ class Tables(NamedTuple):
 
     projected: Tensor  # [V, P], embeddings through the input half of the gates
     embeddings: Tensor  # [V, E]
-    projection: Tensor  # [V, R], output weights as the products want them
+    scores: Callable[[Tensor], Tensor]  # [..., R] to [..., V], the output projection
 
     @classmethod
     @torch.no_grad()
-    def of(cls, model: Translator) -> Tables:
-        """Of a model's present weights."""
+    def of(cls, model: Translator, *, int8: bool = False) -> Tables:
+        """Of a model's present weights; `int8`: the output projection in 8-bit integers (CPU)."""
         embeddings = model.target.weight.detach()
         projected = model.decoder.project(embeddings[None])[0]
-        return cls(at_least_float32(projected), embeddings, model.projection.detach())
+        weight, bias = model.projection.detach(), model.bias.detach()
+        scores = Int8Linear(weight, bias) if int8 else partial(functional.linear, weight=weight, bias=bias)
+        return cls(at_least_float32(projected), embeddings, scores)
 
 
 class TranslatorStep:
@@ -99,13 +103,13 @@ class TranslatorStep:
         if model.settings.output == "positions":
             scores = model.log_probabilities(readout, self.source, self.extra)
             return scores, scores.new_zeros(scores.shape[:2])
-        scores = at_least_float32(functional.linear(readout.features, self.tables.projection, model.bias))
-        normaliser = torch.logsumexp(scores, 2)
+        # One fused pass: a `logsumexp` alone takes several times as long.
+        scores = at_least_float32(self.tables.scores(readout.features)).log_softmax(2)
         if model.gate is None:
-            return scores, normaliser
+            return scores, scores.new_zeros(scores.shape[:2])
         gate = model.gate_of(readout, self.source)
-        # log g p = score - normaliser + log g: the gate goes into what is subtracted.
-        normaliser = normaliser - functional.logsigmoid(gate)
+        # log g p = log p + log g: the gate goes into what is subtracted.
+        normaliser = -functional.logsigmoid(gate)
         leave = functional.logsigmoid(-gate) + normaliser
         scores = functional.pad(scores, (0, self.extra), value=-torch.inf)
         return merge_copies(scores, readout.weights, self._slots, leave), normaliser

@@ -1,0 +1,54 @@
+"""Searches with the output projection in 8-bit integers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from seqtool.errors import SettingsError
+from seqtool.tagging.prediction import TaggerModel
+from seqtool.translation.options import SearchOptions
+from seqtool.translation.prediction import TranslatorModel
+from tests.translation.test_prediction import MODELS
+from tests.translation.tiny_pairs import CPU, outputs, pairs_of, random_sources, untrained
+
+
+def int8_of(model: TranslatorModel) -> TranslatorModel:
+    return TranslatorModel(
+        model.network, model.vocabularies, model.description, device=CPU, precision=torch.int8
+    )
+
+
+@pytest.mark.parametrize("kind", MODELS)
+def test_outputs_do_not_depend_on_the_batch(kind: str) -> None:
+    small = int8_of(untrained(**MODELS[kind]))
+    pairs = [*pairs_of(), *random_sources(12)]
+    options = SearchOptions(beam=4, nbest=2, no_repeat_ngram=2)
+    together = outputs(small.search(pairs, options))
+    assert outputs(small.search(pairs, options, batch_tokens=1)) == together
+    assert outputs(small.search(pairs, options, together=[small], batch_tokens=9)) == together
+
+
+@pytest.mark.parametrize("kind", MODELS)
+def test_scores_are_nearly_those_of_float32_and_not_the_same(kind: str) -> None:
+    model = untrained(**MODELS[kind])
+    small = int8_of(model)
+    found = [best.hypothesis for (best,) in small.search(pairs_of(), SearchOptions(beam=3))]
+    exact = model.read(pairs_of(), [each.tokens for each in found])
+    differences = []
+    for hypothesis, reading in zip(found, exact, strict=True):
+        per_symbol = torch.tensor(hypothesis.token_log_probabilities)
+        differences += (
+            (per_symbol - torch.as_tensor(reading.log_probabilities)[: len(per_symbol)]).abs().tolist()
+        )
+    assert 0 < max(differences) < 0.1  # nats, of weights much larger than training makes them
+
+
+def test_int8_is_for_translators_on_a_cpu(tmp_path: Path) -> None:
+    assert TranslatorModel.precision_for("int8", CPU) == torch.int8
+    with pytest.raises(SettingsError, match="for the CPU"):
+        TranslatorModel.precision_for("int8", torch.device("cuda"))
+    with pytest.raises(SettingsError, match="for translators at work"):
+        TaggerModel.precision_for("int8", CPU)
