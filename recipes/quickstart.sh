@@ -27,14 +27,14 @@ sentence='Yesterday Anna Tharvil flew to Port Grendley and bought a Kroxify 3 fr
 say "$sentence"
 printf '%s\n' "$sentence" | show tag -m "$model"
 
-say '' 'Training the bundled translator (translate-tiny: spoken orders to short notes, a minute or two)'
+say '' 'Training the bundled translator (translate-tiny: spoken orders to short notes, about a minute and a half)'
 translator=$(show train translate -o runs/translate/quickstart --overwrite)
 
 say '' 'Scoring it'
 show evaluate -m "$translator"
 
 say '' 'Translating a sentence'
-order='call Dr Ostrel in Port Vanley at half past nine'
+order='send two windows and two boxes to Dr Ostrel in Port Vanley by june the fourth nineteen ninety two'
 say "$order"
 printf '%s\n' "$order" | show translate -m "$translator" --beam 5
 
@@ -44,8 +44,8 @@ Done. What to try next:
 
     . .venv/bin/activate
     echo 'Mr Brovell works for Tranex in Lake Othwick .' | seqtool tag
-    echo 'send two boxes and one table to Zorbin Maltrey' | seqtool translate --beam 5
-    echo 'call Dr Ostrel at half past nine' | seqtool inspect attention
+    echo 'please call Zorbin Maltrey on double four one seven at half past nine' | seqtool translate --beam 5
+    echo 'please call Zorbin Maltrey on double four one seven at half past nine' | seqtool inspect attention
     seqtool train ner --set model.hidden=256        another model
     seqtool train ner --train my.conll              your own data: one "word TAB tag" a line
     seqtool recipes list                            everything that is bundled
