@@ -120,9 +120,7 @@ def translate(
     keep_memory_flat()
     first, *others = [api.load_translator(path, device=device, precision=precision) for path in where]
     if force_target is not None:
-        _refuse({**typed, "max_length": max_length or None}, FINDING, "with --force-target")
-        if sample or nbest > 1:
-            raise UsageError("--sample and --nbest mean nothing with --force-target; leave them out")
+        _refuse_with_targets(typed, models=len(where))
         _score_given(first, source, force_target, batch_tokens)
         return
     chosen = _options(first, typed)
@@ -231,6 +229,21 @@ def _refuse(typed: dict[str, Any], names: tuple[str, ...], where: str) -> None:
     for name in names:
         if typed[name] is not None:
             raise UsageError(f"--{name.replace('_', '-')} means nothing {where}; leave it out")
+
+
+def _refuse_with_targets(typed: dict[str, Any], models: int) -> None:
+    """Targets that are given are only scored, in float32 or bf16, by one model."""
+    _refuse({**typed, "max_length": typed["max_length"] or None}, FINDING, "with --force-target")
+    extras = {
+        "--sample": typed["sample"],
+        "--nbest": typed["nbest"] > 1,
+        "--alignments": typed["alignments"],
+        "--attention": typed["attention"] is not None,
+        "--precision int8": typed["precision"] == "int8",
+        "a second model": models > 1,
+    }
+    if ignored := [name for name, given in extras.items() if given]:
+        raise UsageError(f"{', '.join(ignored)}: not with --force-target; leave it out")
 
 
 def _opened(source: str) -> Any:

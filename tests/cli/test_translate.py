@@ -396,6 +396,10 @@ def test_a_value_out_of_its_range_is_2(
         ("--sample", "--coverage-penalty", 0.5),
         ("--mbr", 3, "--nbest", 2),
         ("--force-target", "targets", "--nbest", 2),
+        ("--force-target", "targets", "--sample"),
+        ("--force-target", "targets", "--alignments"),
+        ("--force-target", "targets", "--attention", "pictures"),
+        ("--force-target", "targets", "--precision", "int8"),
     ],
     ids=str,
 )
