@@ -18,7 +18,34 @@ from torch.nn import functional
 Noted = tuple[Tensor, Tensor]  # input and output gradient of a call
 
 
-class DeferredLinear:
+class _Deferred:
+    """A product with a shared factor, for one forward pass.
+
+    Args:
+        factor: Whose gradient is deferred.
+        used: What the steps compute with: the factor, detached, perhaps in another type.
+        anchor: Before all steps in the graph.
+        step: Of each call.
+    """
+
+    def __init__(self, factor: Tensor, used: Tensor, anchor: type[Function], step: type[Function]) -> None:
+        self._used, self._step = used, step
+        self._steps: dict[int, Noted] = {}
+        self._calls = 0
+        self._anchor: Tensor | None = None
+        if torch.is_grad_enabled() and factor.requires_grad:
+            self._anchor = anchor.apply(factor, self._steps)  # type: ignore[no-untyped-call]
+
+    def _noted(self, inputs: Tensor) -> Tensor:
+        """A call that notes what the factor's gradient will need."""
+        self._calls += 1
+        result: Tensor = self._step.apply(  # type: ignore[no-untyped-call]
+            inputs, self._anchor, self._used, self._steps, self._calls
+        )
+        return result
+
+
+class DeferredLinear(_Deferred):
     """`x -> x W^T` for one forward pass; make a new one for each.
 
     Under autocast the weight is converted once, here, and the result comes back in the type
@@ -32,24 +59,14 @@ class DeferredLinear:
         self.weight = weight.detach()
         if torch.is_autocast_enabled(weight.device.type):
             self.weight = self.weight.to(torch.get_autocast_dtype(weight.device.type))
-        self._steps: dict[int, Noted] = {}
-        self._calls = 0
-        self._anchor: Tensor | None = None
-        if torch.is_grad_enabled() and weight.requires_grad:
-            self._anchor = _Anchor.apply(weight, self._steps)  # type: ignore[no-untyped-call]
+        super().__init__(weight, self.weight, _Anchor, _Step)
 
     def __call__(self, inputs: Tensor) -> Tensor:
         """[..., I] to [..., O]."""
-        if self._anchor is None:
-            return _product(inputs, self.weight)
-        self._calls += 1
-        result: Tensor = _Step.apply(  # type: ignore[no-untyped-call]
-            inputs, self._anchor, self.weight, self._steps, self._calls
-        )
-        return result
+        return _product(inputs, self.weight) if self._anchor is None else self._noted(inputs)
 
 
-class DeferredMixture:
+class DeferredMixture(_Deferred):
     """`weights -> weights @ values` for each sentence, for one forward pass; make a new one for each.
 
     Args:
@@ -58,21 +75,11 @@ class DeferredMixture:
 
     def __init__(self, values: Tensor) -> None:
         self.values = values.detach()
-        self._steps: dict[int, Noted] = {}
-        self._calls = 0
-        self._anchor: Tensor | None = None
-        if torch.is_grad_enabled() and values.requires_grad:
-            self._anchor = _MixtureAnchor.apply(values, self._steps)  # type: ignore[no-untyped-call]
+        super().__init__(values, self.values, _MixtureAnchor, _MixtureStep)
 
     def __call__(self, weights: Tensor) -> Tensor:
         """[B, K, S] to [B, K, P]."""
-        if self._anchor is None:
-            return torch.bmm(weights, self.values)
-        self._calls += 1
-        result: Tensor = _MixtureStep.apply(  # type: ignore[no-untyped-call]
-            weights, self._anchor, self.values, self._steps, self._calls
-        )
-        return result
+        return torch.bmm(weights, self.values) if self._anchor is None else self._noted(weights)
 
 
 class _MixtureAnchor(Function):

@@ -285,6 +285,10 @@ class TranslatorModel:
     ) -> TranslatorModel:
         """A translator from what a model folder holds; `name` stands in messages (errors as `load`)."""
         description = TranslatorDescription.from_config(folder.config, name)
+        if precision == torch.int8 and description.model.output == "positions":
+            raise SettingsError(
+                "precision int8: a pure pointer network has no output projection; leave it out"
+            )
         vocabularies = Vocabularies.from_files(folder.codecs, name)
         network = _network(folder, description, vocabularies, name)
         return cls(network, vocabularies, description, device=device, precision=precision, place=name)

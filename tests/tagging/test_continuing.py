@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +10,7 @@ import torch
 
 from seqtool.errors import DataError, InterruptedRunError, SettingsError, UsageError
 from seqtool.training.checkpoint import Checkpoints
-from seqtool.training.progress import SilentReporter, StepReport
+from tests.stopping import StopAt
 from tests.tagging.tiny_tagger import (
     LEARN,
     SENTENCES,
@@ -25,17 +23,6 @@ from tests.tagging.tiny_tagger import (
 )
 
 # --- resuming ---
-
-
-class StopAt(SilentReporter):
-    """Presses Ctrl-C during an update."""
-
-    def __init__(self, step: int) -> None:
-        self._step = step
-
-    def step(self, report: StepReport) -> None:
-        if report.step == self._step:
-            os.kill(os.getpid(), signal.SIGINT)
 
 
 RESUMED: dict[str, Any] = {

@@ -52,3 +52,10 @@ def test_int8_is_for_translators_on_a_cpu(tmp_path: Path) -> None:
         TranslatorModel.precision_for("int8", torch.device("cuda"))
     with pytest.raises(SettingsError, match="for translators at work"):
         TaggerModel.precision_for("int8", CPU)
+
+
+def test_a_pure_pointer_network_has_nothing_to_do_in_int8(tmp_path: Path) -> None:
+    model = untrained(model={"output": "positions"})
+    model.save(tmp_path / "m", card="")
+    with pytest.raises(SettingsError, match="pointer network"):
+        TranslatorModel.load(tmp_path / "m", device="cpu", precision="int8")

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import copy
-import os
 import random
-import signal
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -76,17 +74,6 @@ class Listener(SilentReporter):
 
     def evaluation(self, report: EvaluationReport) -> None:
         self.evaluations.append(report.metrics)
-
-
-class StopAt(SilentReporter):
-    """Presses Ctrl-C during an update."""
-
-    def __init__(self, step: int) -> None:
-        self._step = step
-
-    def step(self, report: StepReport) -> None:
-        if report.step == self._step:
-            os.kill(os.getpid(), signal.SIGINT)
 
 
 def sources_of(texts: Sequence[Texts] = TEXTS) -> list[str]:
