@@ -24,6 +24,7 @@ from seqtool.resolution import (
 )
 from seqtool.tasks import TASKS
 from seqtool.training import devices, distributed
+from seqtool.training.checkpoint import Checkpoints
 from seqtool.training.datafiles import PartName
 from seqtool.training.estimate import Estimate
 from seqtool.training.modelfolder import load_model_folder, model_task
@@ -103,6 +104,8 @@ def train(
             listener.message(line)
         if resume and _is_finished(run):
             listener.message(f"{run.path}: continuing a finished run if its limits were raised")
+        elif resume and not Checkpoints(run.state).steps():
+            listener.message(f"{run.path}: no run to continue here; a new one begins")
         run.recipe_text = recipe_text(settings)
         result: AnyRun = spec.train(settings, data, run=run, reporter=listener, resume=resume, initial=base)
         if run.writes:

@@ -30,7 +30,10 @@ def evaluate(
     ] = None,
     plots: Annotated[Path | None, typer.Option("--plots", help="Folder for pictures (PNG).")] = None,
     bootstrap: Annotated[
-        int, typer.Option("--bootstrap", min=0, help="Resamples for 95 % intervals; 0 = none.")
+        int,
+        typer.Option(
+            "--bootstrap", min=0, help="Resamples for 95 % intervals; 0 = none. --against has 1,000 at least."
+        ),
     ] = 1000,
     against: Annotated[
         Path | None, typer.Option("--against", help="Another model: paired tests on the same data.")

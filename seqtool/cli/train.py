@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Annotated, Any
@@ -84,7 +85,7 @@ ThreadsOption = Annotated[int | None, typer.Option("--threads", help="Processor 
 DeterministicOption = Annotated[
     bool | None, typer.Option("--deterministic", help="Only operations that repeat bit for bit.")
 ]
-ResumeOption = Annotated[bool, typer.Option("--resume", help="Continue the run in its folder.")]
+ResumeOption = Annotated[bool, typer.Option("--resume", help="Continue a run; -o RUN alone names it.")]
 OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Replace the run in its folder.")]
 DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Check everything, train nothing.")]
 TrackOption = Annotated[str | None, typer.Option("--track", help="tensorboard.")]
@@ -219,7 +220,7 @@ def _train(task: str, values: dict[str, Any]) -> None:
 
     settings = api.resolve_settings(
         task,
-        values["recipe"],
+        values["recipe"] or _recipe_of_run(values),
         files={part: values[part] for part in ("train", "dev", "test")},
         overrides=values["overrides"] or (),
         flags={key: values.get(flag) for flag, key in FLAGS.items()},
@@ -234,6 +235,13 @@ def _train(task: str, values: dict[str, Any]) -> None:
         console.write_result("".join(f"{run.path}\n" for run in runs))
         if len(runs) > 1:
             _say_spread(_summary(runs))
+
+
+def _recipe_of_run(values: dict[str, Any]) -> str | None:
+    """`--resume -o RUN` alone means the run's own recipe."""
+    output = values["output"]
+    own = values["resume"] and values["train"] is None and values["seeds"] == 1
+    return str(output / "recipe.toml") if own and output and (output / "recipe.toml").is_file() else None
 
 
 def _check_usage(values: dict[str, Any]) -> None:
@@ -296,6 +304,11 @@ def _dry_run(settings: Any, values: dict[str, Any]) -> None:
     estimate = api.estimate(settings, base)
     for line in estimate.facts:
         console.say(line)
+    if values["json_output"]:
+        numbers = dataclasses.asdict(estimate)
+        recipe = settings.model_dump(mode="json", exclude_none=True, by_alias=True)
+        console.write_result(json.dumps({**numbers, "recipe": recipe}, ensure_ascii=False) + "\n")
+        return
     console.write_result(api.recipe_text(settings))
     console.write_result(
         f"\n# {estimate.parameters:,} parameters, about {estimate.megabytes:,.0f} MB of memory, "

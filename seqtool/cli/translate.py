@@ -21,11 +21,30 @@ if TYPE_CHECKING:
     from seqtool.translation.prediction import Translation, TranslatorModel
 
 CHARACTERS = 4  # of text that weigh as much as one symbol when memory is counted
+LONG = 5_000  # characters of a line that is said to take long: models of sentences do badly on it, too
+LINE = str.maketrans({"\n": " "})
+FIELD = str.maketrans({"\n": " ", "\t": " "})
 
 
 ModelsOption = Annotated[
     list[Path] | None,
     typer.Option("--model", "-m", help="Run folder or its model/ folder; several are an ensemble."),
+]
+NbestOption = Annotated[
+    int,
+    typer.Option(
+        min=1,
+        help="So many lines each, of blank ones too: index, rank, score (as of --scores), text; "
+        "alignments and pictures are those of the first.",
+    ),
+]
+ScoresOption = Annotated[
+    bool,
+    typer.Option(
+        "--scores",
+        help="Before each line its score and a tab: log probability (nats) by the length penalty, "
+        "less coverage penalties; with --sample the plain log probability.",
+    ),
 ]
 PicturesOption = Annotated[
     Path | None, typer.Option("--attention", metavar="DIR", help="A picture of each line's attention.")
@@ -37,7 +56,8 @@ PhrasesOption = Annotated[
     Path | None, typer.Option(metavar="F", help="Phrases, between tabs, that line n contains.")
 ]
 TargetOption = Annotated[
-    Path | None, typer.Option(metavar="F", help="Score these outputs: score, tab, line.")
+    Path | None,
+    typer.Option(metavar="F", help="Score these outputs: log probability (nats, not divided), tab, line."),
 ]
 
 
@@ -64,9 +84,7 @@ def translate(
     ] = "-",
     model: ModelsOption = None,
     beam: Annotated[int | None, typer.Option("--beam", min=1, help="Hypotheses; 1 = greedy.")] = None,
-    nbest: Annotated[
-        int, typer.Option(min=1, help="So many lines each, of blank ones too: index, rank, score, text.")
-    ] = 1,
+    nbest: NbestOption = 1,
     beam_penalty: Annotated[
         Literal["wu", "average", "none"] | None, typer.Option(help="What scores are divided by.")
     ] = None,
@@ -94,7 +112,7 @@ def translate(
         float | None, typer.Option("--top-p", help="Draw from the fewest with this mass.")
     ] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Of drawing.")] = None,
-    scores: Annotated[bool, typer.Option("--scores", help="The score before each line, and a tab.")] = False,
+    scores: ScoresOption = False,
     alignments: Annotated[
         bool, typer.Option("--alignments", help="A tab and source-target pairs of words after each line.")
     ] = False,
@@ -157,7 +175,8 @@ class _Work:
                 lines += len(group)
                 symbols += sum(len(best[0].hypothesis.tokens) for best in found if best)
         seconds = max(time.monotonic() - started, 1e-9)
-        rate = f"{lines:,} lines, {symbols:,} symbols, {seconds:.1f} s, {lines / seconds:,.1f} lines/s"
+        count = f"{lines:,} line{'s' * (lines != 1)}"
+        rate = f"{count}, {symbols:,} symbols, {seconds:.1f} s, {lines / seconds:,.1f} lines/s"
         console.say(f"{rate} ({self.options.describe()})")
 
     def _search(self, group: list[Item]) -> list[list[Translation]]:
@@ -264,6 +283,11 @@ def _items(
     number = 0
     for number, line in enumerate(read_lines(stream, name), 1):
         item = Item(number, translator.parse(line, number, name))
+        if len(line) > LONG:
+            console.warn(
+                f"line {number}: {len(line):,} characters: this takes long, and a translator of sentences "
+                "does badly on it; split it first"
+            )
         for key, lines in others.items():
             other = next(lines, None)
             if other is None:
@@ -294,7 +318,8 @@ def _score_given(translator: TranslatorModel, source: str, targets: Path, batch_
 
 def _lines(number: int, translations: list[Translation], form: Form, tail: str) -> str:
     """What is written of a line; an empty line has empty translations of score 0."""
-    rows = [(f"{each.hypothesis.score:.4f}", _one_line(each.text)) for each in translations]
+    fields = form.nbest > 1 or form.scores or bool(tail)
+    rows = [(f"{each.hypothesis.score:.4f}", _one_line(each.text, fields)) for each in translations]
     rows += [("0.0000", "")] * (form.nbest - len(rows))
     if form.nbest > 1:
         return "".join(
@@ -305,6 +330,6 @@ def _lines(number: int, translations: list[Translation], form: Form, tail: str) 
     return f"{score}\t{text}{tail}\n" if form.scores else f"{text}{tail}\n"
 
 
-def _one_line(text: str) -> str:
-    """An output is one line, whatever bytes or characters a model gives."""
-    return " ".join(text.split("\n")) if "\n" in text else text
+def _one_line(text: str, fields: bool) -> str:
+    """An output is one line, whatever bytes or characters a model gives, and one of several fields."""
+    return text.translate(FIELD if fields else LINE)

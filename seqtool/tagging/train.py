@@ -192,7 +192,7 @@ def train_tagger(
         device=device,
         run=run,
         reporter=reporter,
-        fingerprint={"settings": settings.model_dump(mode="json"), "data": data.fingerprint()},
+        fingerprint={"settings": settings.model_dump(mode="json", by_alias=True), "data": data.fingerprint()},
         resume=resume,
     )
     model = _with_bias(model, biases_of(result.metrics))

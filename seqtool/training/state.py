@@ -19,6 +19,7 @@ from seqtool.training.update import Arithmetic
 
 # Settings that a resumed run may change: how long it trains, not what it computes.
 ADJUSTABLE = ("epochs", "max_steps", "max_minutes", "patience")
+SHOWN_DIFFERENCES = 10  # of a run that is another one altogether a message shows so many
 
 
 @dataclasses.dataclass
@@ -107,7 +108,7 @@ def check_fingerprint(before: Mapping[str, Any], now: Mapping[str, Any]) -> None
     """Refuse to continue a run under other settings or on other data.
 
     Raises:
-        UsageError: anything but `ADJUSTABLE` differs; the message lists every difference.
+        UsageError: anything but `ADJUSTABLE` differs; the message lists the first differences.
     """
     old, new = _flat(before), _flat(now)
     differences = [
@@ -116,8 +117,10 @@ def check_fingerprint(before: Mapping[str, Any], now: Mapping[str, Any]) -> None
         if old.get(key, _ABSENT) != new.get(key, _ABSENT) and key.rpartition(".")[2] not in ADJUSTABLE
     ]
     if differences:
+        more = len(differences) - SHOWN_DIFFERENCES
+        shown = [*differences[:SHOWN_DIFFERENCES], *([f"and {more} more"] if more > 0 else ())]
         raise UsageError(
-            f"--resume: {'; '.join(differences)}; only {', '.join(ADJUSTABLE)} may change; "
+            f"--resume: {'; '.join(shown)}; only {', '.join(ADJUSTABLE)} may change; "
             "go back to the old values, or start again with --overwrite"
         )
 

@@ -142,7 +142,7 @@ def _compare(
     own: dict[str, Score], other: dict[str, Score], samples: int
 ) -> tuple[tuple[str, PairedTest], ...]:
     tests = []
-    for name in ("bleu", "chrf"):
+    for name in ("bleu", "chrf", "exact_match"):
         tests.append((name, paired_bootstrap(own[name], other[name], seed=SEED, samples=samples)))
         tests.append((name, paired_randomisation(own[name], other[name], seed=SEED)))
     return tuple(tests)

@@ -134,7 +134,7 @@ def train_translator(
         device=device,
         run=run,
         reporter=reporter,
-        fingerprint={"settings": settings.model_dump(mode="json"), "data": data.fingerprint()},
+        fingerprint={"settings": settings.model_dump(mode="json", by_alias=True), "data": data.fingerprint()},
         resume=resume,
     )
     model.forget_tables()

@@ -253,6 +253,12 @@ def test_a_dry_run_prints_a_recipe_that_trains_and_writes_nothing(inside: Inside
     assert weights(tmp_path / "dry") == weights(tmp_path / "direct")
 
 
+def test_a_dry_run_is_one_json_object_where_asked_for(inside: Inside, tiny: Tiny):
+    found = json.loads(train(inside, tiny, "--dry-run", "--json").out)
+    assert found["recipe"]["training"]["epochs"] == found["steps"] == 1
+    assert found["parameters"] > 0 and found["megabytes"] > 0 and found["minutes"] >= 0
+
+
 def test_the_recipe_of_a_run_repeats_it(
     inside: Inside, tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):

@@ -93,8 +93,31 @@ def test_a_run_that_is_stopped_goes_on_to_the_very_same_model(
 def test_resuming_without_a_checkpoint_starts_afresh(
     inside: Inside, tiny: Tiny, tmp_path: Path, whole: Callable[..., object]
 ):
-    assert inside(*words(tiny, "run", *SHORT, "--resume")).out == b"run\n"
+    outcome = inside(*words(tiny, "run", *SHORT, "--resume"))
+    assert outcome.out == b"run\n"
+    assert "no run to continue here" in outcome.err
     assert trace(tmp_path / "run") == whole(inside, SHORT)
+
+
+def test_a_run_is_continued_by_its_folder_alone(
+    inside: Inside, tiny: Tiny, tmp_path: Path, whole: Callable[..., object]
+):
+    inside(*words(tiny, "run", "--epochs", 8))
+    outcome = inside("train", "ner", "--resume", "-o", "run", *SHORT)
+    assert (outcome.code, outcome.out) == (0, b"run\n")
+    assert "no run to continue here" not in outcome.err
+    assert trace(tmp_path / "run")[0] == whole(inside, SHORT)[0]  # type: ignore[index]
+    refused(inside("train", "pos", "--resume", "-o", "run"), 2, "train pos", "a recipe of task 'ner'")
+
+
+def test_a_run_that_is_another_one_altogether_is_told_in_a_few_differences(
+    inside: Inside, tiny: Tiny, tmp_path: Path
+):
+    inside(*words(tiny, "run", "--epochs", 2))
+    message = refused(
+        inside("train", "ner", "ner-tiny", "--resume", "-o", "run"), 2, "train ner", "more; only"
+    )
+    assert len(message) < 1000
 
 
 def test_resuming_a_finished_run_prints_its_path_and_changes_no_weight(

@@ -102,6 +102,14 @@ def test_output_does_not_depend_on_the_batches_or_the_stream(
     assert inside(*command, stdin=text).out == expected
 
 
+def test_a_line_that_takes_long_is_announced(inside: Inside, pairs: TinyTranslator) -> None:
+    lines = f"{SOURCE}\n{'Grace ' * 1000}\n".encode()
+    outcome = inside("translate", "-m", pairs.run, "--max-length", 3, stdin=lines)
+    assert (outcome.code, outcome.out.count(b"\n")) == (0, 2)
+    assert "line 2: 6,000 characters: this takes long" in outcome.err
+    assert "line 1:" not in outcome.err
+
+
 def test_byte_order_mark_carriage_returns_and_a_missing_last_line_end(
     inside: Inside, pairs: TinyTranslator
 ) -> None:

@@ -16,6 +16,8 @@ from tests.cli.conftest import Tiny, TinyTranslator, translator_words
 from tests.cli.running import Inside, assert_error, contents, refused
 from tests.translation.tiny_pairs import TEXTS
 
+COMPARED = ["bleu", "bleu", "chrf", "chrf", "exact_match", "exact_match"]
+LEAST = {"bleu": 20, "chrf": 20, "exact_match": 0.2}
 PNG = b"\x89PNG\r\n\x1a\n"
 METRICS = {"bleu", "bleu_lowercase", "chrf", "exact_match", "copy_precision", "copy_recall"}
 
@@ -85,13 +87,13 @@ def test_against_compares_two_models_on_the_same_pairs(inside: Inside, pairs: Ti
     value = figures(inside, "-m", pairs.run, "--against", pairs.poor)["against"]
     assert value["model"] == str(pairs.poor)
     assert value["difference"] == f"{pairs.run} minus {pairs.poor}"
-    assert [test["metric"] for test in value["tests"]] == ["bleu", "bleu", "chrf", "chrf"]
-    assert all(test["difference"] > 20 and test["p"] < 0.05 for test in value["tests"])
+    assert [test["metric"] for test in value["tests"]] == COMPARED
+    assert all(test["difference"] > LEAST[test["metric"]] and test["p"] < 0.05 for test in value["tests"])
     own = figures(inside, "-m", pairs.run, "--against", pairs.run)["against"]["tests"]
     assert all(test["difference"] == 0 and test["p"] > 0.9 for test in own)
     text = inside("evaluate", "-m", pairs.run, "--against", pairs.poor).out.decode()
     assert f"\nbleu of {pairs.run} minus bleu of {pairs.poor}: +" in text
-    assert len(re.findall(r"minus (bleu|chrf) of .*poor: \+", text)) == 4
+    assert len(re.findall(r"minus (bleu|chrf|exact_match) of .*poor: \+", text)) == 6
 
 
 def test_plots_are_pictures(inside: Inside, pairs: TinyTranslator, tmp_path: Path) -> None:

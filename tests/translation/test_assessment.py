@@ -27,6 +27,7 @@ from tests.translation.tiny_pairs import (
 
 BEAM = SearchOptions(beam=2)
 NAMES = {*SCORES, "copy_precision", "copy_recall"}
+COMPARED = ["bleu", "bleu", "chrf", "chrf", "exact_match", "exact_match"]
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +79,7 @@ def test_scores_by_length_are_of_all_pairs_by_the_words_of_their_source() -> Non
 def test_two_models_are_compared_on_the_same_pairs(learned: TranslatorModel) -> None:
     other = untrained()
     found = assess(learned, one_part(), name="m", options=BEAM, bootstrap=100, against=("other", other))
-    assert [name for name, _ in found.comparisons] == ["bleu", "bleu", "chrf", "chrf"]
+    assert [name for name, _ in found.comparisons] == COMPARED
     for name, test in found.comparisons:
         score = assess(other, one_part(), name="o", options=BEAM, bootstrap=0).scores[name]
         assert test.difference == pytest.approx(found.scores[name].value - score.value)
@@ -99,7 +100,7 @@ def test_the_whole_report_is_json(learned: TranslatorModel) -> None:
     assert value["search"] == BEAM.describe()
     assert value["by_length"][0].keys() == {"label", "sentences", "value"}
     assert value["against"]["model"] == "other"
-    assert [test["metric"] for test in value["against"]["tests"]] == ["bleu", "bleu", "chrf", "chrf"]
+    assert [test["metric"] for test in value["against"]["tests"]] == COMPARED
     alone = assess(learned, one_part(), name="m", options=BEAM, bootstrap=0).as_dict()
     assert "against" not in alone
     assert alone["intervals"] == {}
