@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd import Function
 
-from seqtool.nn.deferred import DeferredLinear, at_least_float32
+from seqtool.nn.deferred import DeferredLinear, Linears, at_least_float32
 
 Scorer = Callable[
     [Tensor, Tensor | None], Tensor
@@ -44,12 +44,13 @@ class Attention(nn.Module, ABC):
         """What the query is compared with, once a sentence: [B, S, C] -> [B, S, A]."""
 
     @abstractmethod
-    def scorer(self, keys: Tensor, mask: Tensor) -> Scorer:
+    def scorer(self, keys: Tensor, mask: Tensor, linear: Linears = DeferredLinear) -> Scorer:
         """The attention over these keys, for one pass over time.
 
         Args:
             keys: [B, S, A].
             mask: [B, S], True = a source position; at least one a sentence.
+            linear: Makes the products with weights.
 
         Returns:
             A function of a query [B, K, Q] and of the coverage [B, K, S] (None without) to the
@@ -86,9 +87,9 @@ class AdditiveAttention(Attention):
         keys: Tensor = self.key(states)
         return keys
 
-    def scorer(self, keys: Tensor, mask: Tensor) -> Scorer:
+    def scorer(self, keys: Tensor, mask: Tensor, linear: Linears = DeferredLinear) -> Scorer:
         """See `Attention.scorer`."""
-        query_of = DeferredLinear(self.query.weight)
+        query_of = linear(self.query.weight)
         # tanh x = 2 sigmoid(2x) - 1, and a softmax does not see the constant. The sigmoid is several
         # times as fast on a CPU, and this function is what the attention spends its time on.
         keys = 2.0 * at_least_float32(keys)
@@ -161,7 +162,7 @@ class GeneralAttention(Attention):
         keys: Tensor = self.key(states)
         return keys
 
-    def scorer(self, keys: Tensor, mask: Tensor) -> Scorer:
+    def scorer(self, keys: Tensor, mask: Tensor, linear: Linears = DeferredLinear) -> Scorer:
         """See `Attention.scorer`."""
         return _dot_products(keys, mask)
 
@@ -177,7 +178,7 @@ class DotAttention(Attention):
         ahead, back = states.chunk(2, 2)
         return ahead + back
 
-    def scorer(self, keys: Tensor, mask: Tensor) -> Scorer:
+    def scorer(self, keys: Tensor, mask: Tensor, linear: Linears = DeferredLinear) -> Scorer:
         """See `Attention.scorer`."""
         return _dot_products(keys, mask)
 
@@ -189,7 +190,7 @@ class NoAttention(Attention):
         """[B, S, C] -> [B, S, 0]."""
         return states[..., :0]
 
-    def scorer(self, keys: Tensor, mask: Tensor) -> Scorer:
+    def scorer(self, keys: Tensor, mask: Tensor, linear: Linears = DeferredLinear) -> Scorer:
         """See `Attention.scorer`, but for the sums."""
         return lambda query, coverage: query.new_zeros(*query.shape[:2], mask.shape[1])
 

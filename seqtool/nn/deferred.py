@@ -8,6 +8,7 @@ been through the backward pass.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -15,6 +16,8 @@ from torch import Tensor
 from torch.autograd import Function
 from torch.nn import functional
 
+Linear = Callable[[Tensor], Tensor]  # [..., I] -> [..., O]
+Linears = Callable[[Tensor], Linear]  # a weight [O, I] to its product, for one pass over time
 Noted = tuple[Tensor, Tensor]  # input and output gradient of a call
 
 

@@ -25,14 +25,14 @@ class Int8Linear:
 
     Args:
         weight: [O, I], finite.
-        bias: [O].
+        bias: [O], or None.
     """
 
-    def __init__(self, weight: Tensor, bias: Tensor) -> None:
+    def __init__(self, weight: Tensor, bias: Tensor | None = None) -> None:
         scale = _scale_of(weight.float())
         self._weight = _rounded(weight.float(), scale).t().contiguous()  # [I, O]
         self._scale = scale[:, 0]  # [O]
-        self._bias = bias.float()
+        self._bias = scale.new_zeros(len(scale)) if bias is None else bias.float()
 
     def __call__(self, inputs: Tensor) -> Tensor:
         """[..., I] float32 to [..., O] float32."""
@@ -45,6 +45,22 @@ class Int8Linear:
             sums = torch._int_mm(small[part], self._weight)
             torch.addcmul(self._bias, sums.to(torch.float32).mul_(scale[part]), self._scale, out=result[part])
         return result.view(*inputs.shape[:-1], -1)
+
+
+class Int8Linears:
+    """From a weight to its product in 8-bit integers, made once for each; follows `nn.deferred.Linears`.
+
+    Weights must not change as long as this is used.
+    """
+
+    def __init__(self) -> None:
+        self._made: dict[int, tuple[Tensor, Int8Linear]] = {}  # by identity; the weight is kept alive
+
+    def __call__(self, weight: Tensor) -> Int8Linear:
+        """[O, I], the very tensor each time, to its product."""
+        if id(weight) not in self._made:
+            self._made[id(weight)] = weight, Int8Linear(weight.detach())
+        return self._made[id(weight)][1]
 
 
 def _scale_of(rows: Tensor) -> Tensor:

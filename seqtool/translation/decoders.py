@@ -17,12 +17,10 @@ import torch
 from torch import Tensor, nn
 
 from seqtool.nn.attention import Attention, Scorer, context_values
-from seqtool.nn.cells import CELLS, Cell
-from seqtool.nn.deferred import DeferredLinear, DeferredMixture, at_least_float32
+from seqtool.nn.cells import CELLS
+from seqtool.nn.deferred import DeferredLinear, DeferredMixture, Linears, at_least_float32
 from seqtool.nn.recurrence import run_cell
-from seqtool.nn.regularization import LockedDropout
-
-State = tuple[Tensor, ...]  # each [N, ...]
+from seqtool.translation.layers import Layers, Sizes, State, cast_like, gate_width, glorot, started
 
 
 class Memory(NamedTuple):
@@ -55,20 +53,6 @@ READOUTS: dict[str, tuple[int, Function]] = {  # how many inputs an output takes
         lambda values: values.reshape(*values.shape[:-1], -1, 2).amax(-1),
     ),  # Goodfellow et al. 2013
 }
-
-
-class Sizes(NamedTuple):
-    """Widths and kinds that all forms share."""
-
-    cell: str  # name in CELLS
-    inputs: int  # E, of an embedding
-    hidden: int  # H
-    memory: int  # C, of an encoder state
-    layers: int
-    output: int  # R, of the readout
-    readout: str  # name in READOUTS
-    dropout: float  # locked, between layers
-    residual: bool  # whether upper layers add their input to their output
 
 
 class Decoder(nn.Module, ABC):
@@ -135,17 +119,29 @@ class Decoder(nn.Module, ABC):
         return self.cell.project(inputs)
 
     @abstractmethod
-    def stepper(self, memory: Memory) -> Stepper:
-        """One step at a time over this memory, for one pass."""
+    def stepper(self, memory: Memory, linear: Linears = DeferredLinear) -> Stepper:
+        """One step at a time over this memory, for one pass.
+
+        Args:
+            memory: Of some sentences.
+            linear: Makes the products of the loop from their weights.
+        """
+
+    def share(self, inputs: Tensor) -> Tensor:
+        """What the readout after the step takes of the inputs alone: [..., E] -> [..., D or 0]."""
+        return inputs[..., :0]
 
     @abstractmethod
-    def finish(self, hidden: Tensor, inputs: Tensor, context: Tensor) -> Tensor:
+    def finish(
+        self, hidden: Tensor, share: Tensor, context: Tensor, linear: Linears = DeferredLinear
+    ) -> Tensor:
         """The readout of any number of steps at once.
 
         Args:
             hidden: Of `StepOutput`, [B, T, O].
-            inputs: Embeddings [B, T, E].
-            context: The context's share [B, T, D], of the maps for after the step.
+            share: The inputs' [B, T, D or 0], of `share`.
+            context: The context's [B, T, D], of the maps for after the step.
+            linear: Makes the product with the hidden state.
 
         Returns:
             [B, T, R].
@@ -159,6 +155,10 @@ class Decoder(nn.Module, ABC):
     def layer_tensors(self) -> int:
         """Tensors in the state of one layer."""
         return len(self.cell.initial(1, self.output.bias))
+
+    def _written(self, hidden: Tensor, linear: Linears) -> Tensor:
+        """W s_t and the bias."""
+        return linear(self.output.weight)(hidden) + self.output.bias
 
     def _coverage(self, start: Tensor, positions: int) -> State:
         """Nothing has been attended to before the first step."""
@@ -186,12 +186,12 @@ class InputFeedingDecoder(Decoder):
         """o_0 = 0."""
         return (start.new_zeros(len(start), self.sizes.output),)
 
-    def stepper(self, memory: Memory) -> Stepper:
+    def stepper(self, memory: Memory, linear: Linears = DeferredLinear) -> Stepper:
         """See `Decoder.stepper`."""
-        scorer = self.attention.scorer(memory.keys, memory.mask)
+        scorer = self.attention.scorer(memory.keys, memory.mask, linear)
         during = DeferredMixture(memory.during)
-        feed, output = DeferredLinear(self.feed), DeferredLinear(self.output.weight)
-        lowest, above = self.cell.stepper(), self.upper.stepper(len(memory.mask))
+        feed, output = linear(self.feed), linear(self.output.weight)
+        lowest, above = self.cell.stepper(linear), self.upper.stepper(len(memory.mask), linear)
         split = self.layer_tensors
 
         def advance(projected: Tensor, state: State) -> tuple[StepOutput, State]:
@@ -205,7 +205,9 @@ class InputFeedingDecoder(Decoder):
 
         return advance
 
-    def finish(self, hidden: Tensor, inputs: Tensor, context: Tensor) -> Tensor:
+    def finish(
+        self, hidden: Tensor, share: Tensor, context: Tensor, linear: Linears = DeferredLinear
+    ) -> Tensor:
         """o_t."""
         return hidden
 
@@ -228,9 +230,9 @@ class BahdanauDecoder(Decoder):
         """Into the gates, and into the readout."""
         return self.attended, self.context
 
-    def stepper(self, memory: Memory) -> Stepper:
+    def stepper(self, memory: Memory, linear: Linears = DeferredLinear) -> Stepper:
         """See `Decoder.stepper`."""
-        attentional, above = self.attentional(memory), self.upper.stepper(len(memory.mask))
+        attentional, above = self.attentional(memory, linear), self.upper.stepper(len(memory.mask), linear)
         split = self.layer_tensors
 
         def advance(projected: Tensor, state: State) -> tuple[StepOutput, State]:
@@ -241,11 +243,11 @@ class BahdanauDecoder(Decoder):
 
         return advance
 
-    def attentional(self, memory: Memory) -> Stepper:
+    def attentional(self, memory: Memory, linear: Linears = DeferredLinear) -> Stepper:
         """The lowest layer alone; its state is (its tensors, coverage)."""
         during = DeferredMixture(memory.during)
-        scorer = self.attention.scorer(memory.keys, memory.mask)
-        step, split = self.cell.stepper(), self.layer_tensors
+        scorer = self.attention.scorer(memory.keys, memory.mask, linear)
+        step, split = self.cell.stepper(linear), self.layer_tensors
 
         def advance(projected: Tensor, state: State) -> tuple[StepOutput, State]:
             weights, covered = attend(scorer, state[0], len(memory.mask), state[split:])
@@ -261,9 +263,15 @@ class BahdanauDecoder(Decoder):
         output = looped(self.attentional(memory), self.project(inputs.transpose(0, 1)), lower)
         return StepOutput(self.upper(output.hidden, state[split:above]), output.weights)
 
-    def finish(self, hidden: Tensor, inputs: Tensor, context: Tensor) -> Tensor:
+    def share(self, inputs: Tensor) -> Tensor:
+        """Y y_t."""
+        return nn.functional.linear(inputs, self.input)
+
+    def finish(
+        self, hidden: Tensor, share: Tensor, context: Tensor, linear: Linears = DeferredLinear
+    ) -> Tensor:
         """Deep output (Pascanu et al. 2014)."""
-        return self.function(self.output(hidden) + nn.functional.linear(inputs, self.input) + context)
+        return self.function(self._written(hidden, linear) + share + context)
 
 
 class ConditionalDecoder(BahdanauDecoder):
@@ -279,11 +287,11 @@ class ConditionalDecoder(BahdanauDecoder):
         self.attended = next(self.second.parameters())
         nn.init.xavier_uniform_(self.attended)
 
-    def attentional(self, memory: Memory) -> Stepper:
+    def attentional(self, memory: Memory, linear: Linears = DeferredLinear) -> Stepper:
         """Both transitions, the attention between them."""
         during = DeferredMixture(memory.during)
-        scorer = self.attention.scorer(memory.keys, memory.mask)
-        first, second, split = self.cell.stepper(), self.second.stepper(), self.layer_tensors
+        scorer = self.attention.scorer(memory.keys, memory.mask, linear)
+        first, second, split = self.cell.stepper(linear), self.second.stepper(linear), self.layer_tensors
         bias = self.second.project(memory.during.new_zeros(1, 1, self.second.inputs))[0, 0]
 
         def advance(projected: Tensor, state: State) -> tuple[StepOutput, State]:
@@ -308,10 +316,14 @@ class ParallelDecoder(Decoder):
         """Only into the readout."""
         return self.context[:0], self.context
 
-    def stepper(self, memory: Memory) -> Stepper:
+    def stepper(self, memory: Memory, linear: Linears = DeferredLinear) -> Stepper:
         """See `Decoder.stepper`."""
-        scorer = self.attention.scorer(memory.keys, memory.mask)
-        lowest, above, split = self.cell.stepper(), self.upper.stepper(len(memory.mask)), self.layer_tensors
+        scorer = self.attention.scorer(memory.keys, memory.mask, linear)
+        lowest, above, split = (
+            self.cell.stepper(linear),
+            self.upper.stepper(len(memory.mask), linear),
+            self.layer_tensors,
+        )
 
         def advance(projected: Tensor, state: State) -> tuple[StepOutput, State]:
             layer = lowest(projected, state[:split])
@@ -330,62 +342,11 @@ class ParallelDecoder(Decoder):
         with torch.autocast(inputs.device.type, enabled=False):
             return StepOutput(hidden, scorer(hidden, None))
 
-    def finish(self, hidden: Tensor, inputs: Tensor, context: Tensor) -> Tensor:
+    def finish(
+        self, hidden: Tensor, share: Tensor, context: Tensor, linear: Linears = DeferredLinear
+    ) -> Tensor:
         """Luong's attentional vector."""
-        return self.function(self.output(hidden) + context)
-
-
-class Layers(nn.Module):
-    """The layers above the lowest, step by step or all steps at once."""
-
-    def __init__(self, sizes: Sizes) -> None:
-        super().__init__()
-        self.cells = nn.ModuleList(
-            CELLS[sizes.cell](sizes.hidden, sizes.hidden) for _ in range(sizes.layers - 1)
-        )
-        self.residual = sizes.residual
-        self.dropout = LockedDropout(sizes.dropout)
-        self.width = sizes.hidden
-
-    @property
-    def tensors(self) -> int:
-        """In their state."""
-        return len(self.initial(torch.empty(1, self.width, device="meta")))
-
-    def initial(self, start: Tensor) -> State:
-        """Every layer starts from [N, H]."""
-        return tuple(tensor for cell in self._cells() for tensor in started(cell, start))
-
-    def stepper(self, sentences: int) -> Callable[[Tensor, State], tuple[Tensor, State]]:
-        """A step through all layers: output of the lowest [N, H] and state to the top's output and state."""
-        cells = self._cells()
-        steps = [cell.stepper() for cell in cells]
-        masks = [self.dropout.mask(next(cell.parameters()), sentences, self.width) for cell in cells]
-
-        def advance(hidden: Tensor, state: State) -> tuple[Tensor, State]:
-            following: list[Tensor] = []
-            each = len(state) // max(len(cells), 1)
-            for number, (cell, step, mask) in enumerate(zip(cells, steps, masks, strict=True)):
-                inputs = hidden if mask is None else hidden * mask
-                layer = step(cell.project(inputs), state[each * number : each * (number + 1)])
-                hidden = hidden + layer[0] if self.residual else layer[0]
-                following += layer
-            return hidden, tuple(following)
-
-        return advance
-
-    def forward(self, hidden: Tensor, state: State) -> Tensor:
-        """Outputs of the lowest layer [B, T, H] to those of the top."""
-        each = len(state) // max(len(self.cells), 1)
-        for number, cell in enumerate(self._cells()):
-            inputs = self.dropout(hidden)
-            start = cast_like(inputs, state[each * number : each * (number + 1)])
-            outputs, _ = run_cell(cell, inputs, start)
-            hidden = hidden + outputs if self.residual else outputs
-        return hidden
-
-    def _cells(self) -> list[Cell]:
-        return [cell for cell in self.cells if isinstance(cell, Cell)]
+        return self.function(self._written(hidden, linear) + context)
 
 
 DECODERS: dict[str, type[Decoder]] = {
@@ -424,26 +385,4 @@ def mix(weights: Tensor, values: DeferredMixture) -> Tensor:
 
 def by_sentence(rows: Tensor, sentences: int) -> Tensor:
     """[N, ...] to [B, K, ...]."""
-    return rows.view(sentences, -1, *rows.shape[1:])
-
-
-def started(cell: Cell, start: Tensor) -> State:
-    """A cell's first state with a given hidden state."""
-    return (start, *cell.initial(len(start), start)[1:])
-
-
-def gate_width(cell: Cell) -> int:
-    """P, of a cell's projected inputs."""
-    parameter = next(cell.parameters())
-    with torch.no_grad():
-        return cell.project(parameter.new_zeros(1, 1, cell.inputs)).shape[2]
-
-
-def glorot(outputs: int, inputs: int) -> nn.Parameter:
-    """A weight without a bias."""
-    return nn.Parameter(nn.init.xavier_uniform_(torch.empty(outputs, inputs)))
-
-
-def cast_like(inputs: Tensor, state: State) -> State:
-    """A state in the type of the inputs, as the fused kernels want it."""
-    return tuple(each.to(inputs.dtype) for each in state)
+    return rows.view(sentences, len(rows) // sentences, *rows.shape[1:])

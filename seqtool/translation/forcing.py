@@ -102,13 +102,13 @@ def unroll(model: Translator, source: Source, inputs: Tensor, ratio: float) -> R
         torch.stack([output.hidden for output in outputs], 1),
         torch.stack([output.weights for output in outputs], 1),
     )
-    return model.finish(stacked, torch.stack(embedded, 1), memory)
+    return model.finish(stacked, model.share(torch.stack(embedded, 1)), memory)
 
 
 @torch.no_grad()
 def _drawn(model: Translator, source: Source, output: StepOutput, embedded: Tensor) -> Tensor:
     """A symbol for each sentence from the distribution of a step, [B] extended ids."""
     alone = StepOutput(output.hidden[:, None], output.weights[:, None])
-    readout = model.finish(alone, embedded[:, None], source.memory)
+    readout = model.finish(alone, model.share(embedded[:, None]), source.memory)
     scores = model.log_probabilities(readout, source)[:, 0]
     return torch.multinomial(scores.float().exp(), 1)[:, 0]

@@ -18,14 +18,15 @@ from seqtool.nn.attention import (
     mean_over_heads,
     mixed,
 )
-from seqtool.nn.deferred import at_least_float32
+from seqtool.nn.deferred import DeferredLinear, Linears, at_least_float32
 from seqtool.nn.embeddings import uniform_embedding
 from seqtool.nn.losses import Copying, LossSum, projected_cross_entropy, projected_log_probabilities
 from seqtool.nn.pointer import NOT_COPYABLE, copy_slots, log_copy_of, merge_copies
 from seqtool.nn.recurrence import BidirectionalStack
 from seqtool.nn.regularization import LockedDropout, drop_words
-from seqtool.translation.decoders import DECODERS, Memory, Sizes, StepOutput, glorot
+from seqtool.translation.decoders import DECODERS, Memory, StepOutput
 from seqtool.translation.encoding import Batch
+from seqtool.translation.layers import Sizes, glorot
 from seqtool.translation.settings import ModelSettings
 from seqtool.translation.vocabularies import END, PADDING, UNKNOWN
 
@@ -123,16 +124,34 @@ class Translator(nn.Module):
         embedded = self._embedded(self.target, self.known(inputs))
         state = self.decoder.initial(source.start, source.memory.mask.shape[1])
         output = self.decoder.run(embedded, source.memory, state)
-        return self.finish(output, embedded, source.memory)
+        return self.finish(output, self.share(embedded), source.memory)
 
-    def finish(self, output: StepOutput, embedded: Tensor, memory: Memory) -> Readout:
-        """What follows the time loop: [B, T, ...] of it and of the embedded inputs."""
+    def share(self, embedded: Tensor) -> Tensor:
+        """What readout and gate take of embedded inputs alone: [..., E] -> [..., D + 1 at most]."""
+        share = self.decoder.share(embedded)
+        if self.gate is None:
+            return share
+        reading = self.gate.weight[:, -embedded.shape[-1] :]
+        return torch.cat([share, functional.linear(embedded, reading, self.gate.bias)], -1)
+
+    def finish(
+        self, output: StepOutput, share: Tensor, memory: Memory, linear: Linears = DeferredLinear
+    ) -> Readout:
+        """What follows the time loop.
+
+        Args:
+            output: Of the steps [B, T, ...].
+            share: Of their inputs [B, T, ...].
+            memory: What they read.
+            linear: Makes the products with the hidden state.
+        """
         context = mixed(at_least_float32(output.weights), memory.after)
         gate = context[..., :0]
         if self.gate is not None:
-            context, gate = context[..., :-1], context[..., -1:]
-            gate = gate + self.gate(torch.cat([output.hidden, embedded], 2))
-        features = self.decoder.finish(output.hidden, embedded, context)
+            asking = self.gate.weight[:, : output.hidden.shape[2]]
+            gate = context[..., -1:] + share[..., -1:] + functional.linear(output.hidden, asking)
+            context, share = context[..., :-1], share[..., :-1]
+        features = self.decoder.finish(output.hidden, share, context, linear)
         features = self.dropout(self.readout_norm(at_least_float32(features)))
         weights = mean_over_heads(output.weights, self.decoder.attention.heads)
         return Readout(features, weights, at_least_float32(gate).sum(2))

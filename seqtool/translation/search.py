@@ -6,7 +6,7 @@ multiplied into the gates, and the source stays [B, S, ...] whatever the beam.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -20,9 +20,9 @@ from seqtool.decoding.ensemble import EnsembleStep
 from seqtool.decoding.hypothesis import Hypothesis
 from seqtool.decoding.sampling import sample
 from seqtool.decoding.step import State, StepResult
-from seqtool.nn.deferred import at_least_float32
+from seqtool.nn.deferred import DeferredLinear, Linear, Linears, at_least_float32
 from seqtool.nn.pointer import copy_slots, merge_copies
-from seqtool.nn.quantized import Int8Linear
+from seqtool.nn.quantized import Int8Linear, Int8Linears
 from seqtool.translation.decoders import StepOutput, by_sentence
 from seqtool.translation.model import Readout, Source, Translator
 from seqtool.translation.options import SearchOptions
@@ -44,18 +44,21 @@ class Tables(NamedTuple):
     """What depends on the model alone, made once."""
 
     projected: Tensor  # [V, P], embeddings through the input half of the gates
-    embeddings: Tensor  # [V, E]
-    scores: Callable[[Tensor], Tensor]  # [..., R] to [..., V], the output projection
+    share: Tensor  # [V, ...], embeddings through what readout and gate take of them
+    scores: Linear  # [..., R] to [..., V], the output projection
+    linear: Linears  # of the products inside a step
 
     @classmethod
     @torch.no_grad()
     def of(cls, model: Translator, *, int8: bool = False) -> Tables:
-        """Of a model's present weights; `int8`: the output projection in 8-bit integers (CPU)."""
+        """Of a model's present weights; `int8`: products of decoder and projection in 8-bit integers."""
         embeddings = model.target.weight.detach()
         projected = model.decoder.project(embeddings[None])[0]
         weight, bias = model.projection.detach(), model.bias.detach()
         scores = Int8Linear(weight, bias) if int8 else partial(functional.linear, weight=weight, bias=bias)
-        return cls(at_least_float32(projected), embeddings, scores)
+        linear = Int8Linears() if int8 else DeferredLinear
+        share = at_least_float32(model.share(embeddings))
+        return cls(at_least_float32(projected), share, scores, linear)
 
 
 class TranslatorStep:
@@ -86,15 +89,15 @@ class TranslatorStep:
         output, state = self._advance(self.tables.projected[ids], state)
         sentences = len(self.source.start)
         grouped = StepOutput(*(by_sentence(each, sentences) for each in output))
-        embedded = by_sentence(self.tables.embeddings[ids], sentences)
-        readout = self.model.finish(grouped, embedded, self.source.memory)
+        share = by_sentence(self.tables.share[ids], sentences)
+        readout = self.model.finish(grouped, share, self.source.memory, self.tables.linear)
         scores, normaliser = self._scores(readout)
         scores[..., NEVER] = -torch.inf
         return StepResult(scores.flatten(0, 1), normaliser.flatten(), state, readout.weights.flatten(0, 1))
 
     def _read(self, source: Source) -> None:
         self.source = source
-        self._advance = self.model.decoder.stepper(source.memory)
+        self._advance = self.model.decoder.stepper(source.memory, self.tables.linear)
         self._slots = copy_slots(source.symbols)
 
     def _scores(self, readout: Readout) -> tuple[Tensor, Tensor]:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from seqtool.nn.quantized import CHUNK, LARGEST, Int8Linear
+from seqtool.nn.quantized import CHUNK, LARGEST, Int8Linear, Int8Linears
 
 
 def some(*shape: int, seed: int = 0) -> Tensor:
@@ -46,3 +46,10 @@ def test_zeros_give_the_bias() -> None:
     bias = some(6)
     assert torch.equal(Int8Linear(torch.zeros(6, 4), bias)(some(2, 4)), bias.expand(2, 6))
     assert torch.equal(Int8Linear(some(6, 4), bias)(torch.zeros(2, 4)), bias.expand(2, 6))
+
+
+def test_a_weight_is_rounded_once_whatever_passes_it_serves() -> None:
+    linears, weight, rows = Int8Linears(), some(6, 4), some(3, 4, seed=1)
+    assert linears(weight) is linears(weight)
+    assert linears(weight.clone()) is not linears(weight)
+    assert torch.equal(linears(weight)(rows), Int8Linear(weight, torch.zeros(6))(rows))

@@ -10,17 +10,15 @@ import torch
 from torch import Tensor, nn
 
 from seqtool.nn.attention import AdditiveAttention, Attention, Scorer, mixed
+from seqtool.nn.deferred import Linears
 from seqtool.translation.decoders import (
     DECODERS,
     Decoder,
-    Layers,
     Memory,
-    Sizes,
-    State,
     StepOutput,
-    gate_width,
     looped,
 )
+from seqtool.translation.layers import Layers, Sizes, State, gate_width
 from tests.translation import tiny_translator
 from tests.translation.tiny_translator import CELLS, FORMS, tiny
 
@@ -158,8 +156,8 @@ class Spy:
         self.weights: list[Tensor] = []
         self._scorer = attention.scorer
 
-    def scorer(self, keys: Tensor, mask: Tensor) -> Scorer:
-        inner = self._scorer(keys, mask)
+    def scorer(self, keys: Tensor, mask: Tensor, linear: Linears) -> Scorer:
+        inner = self._scorer(keys, mask, linear)
 
         def weights(query: Tensor, coverage: Tensor | None) -> Tensor:
             self.coverage.append(coverage)
@@ -345,7 +343,7 @@ def test_a_decoder_computes_the_equations_of_its_paper(form: str) -> None:
     decoder, case = decoder_of(settings), random_case([4, 1, 3])
     memory = memory_of(decoder, case)
     output = run(decoder, case)
-    features = decoder.finish(output.hidden, case.inputs, mixed(output.weights, memory.after))
+    features = decoder.finish(output.hidden, decoder.share(case.inputs), mixed(output.weights, memory.after))
     for sentence, length in enumerate([4, 1, 3]):
         states, start = case.states[sentence, :length], case.start[sentence]
         textbook = TEXTBOOKS[settings["decoder"]](decoder, settings["cell"], states, start)

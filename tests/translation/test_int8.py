@@ -1,4 +1,4 @@
-"""Searches with the output projection in 8-bit integers."""
+"""Searches with the products of the decoder in 8-bit integers."""
 
 from __future__ import annotations
 
@@ -43,7 +43,9 @@ def test_scores_are_nearly_those_of_float32_and_not_the_same(kind: str) -> None:
         differences += (
             (per_symbol - torch.as_tensor(reading.log_probabilities)[: len(per_symbol)]).abs().tolist()
         )
-    assert 0 < max(differences) < 0.1  # nats, of weights much larger than training makes them
+    # Nats, of weights much larger than training makes them: errors go round in the state.
+    assert 0 < max(differences) < 0.25
+    assert sum(differences) / len(differences) < 0.03
 
 
 def test_int8_is_for_translators_on_a_cpu(tmp_path: Path) -> None:

@@ -7,6 +7,8 @@ from collections.abc import Callable
 
 from torch import Tensor, nn
 
+from seqtool.nn.deferred import DeferredLinear, Linears
+
 State = tuple[Tensor, ...]  # each [B, H]; the first is the output of the step
 Fused = Callable[[Tensor, State], tuple[Tensor, State]]  # [B, T, I], State -> [B, T, H], State
 Stepper = Callable[[Tensor, State], State]  # [B, P], State -> State
@@ -37,8 +39,12 @@ class Cell(nn.Module, ABC):
     def step(self, projected: Tensor, state: State) -> State:
         """One step: [B, P] and a state to the next state, whose first part is the output [B, H]."""
 
-    def stepper(self) -> Stepper:
-        """`step` for one pass over time, with whatever a pass can prepare or postpone; `step` itself here."""
+    def stepper(self, linear: Linears = DeferredLinear) -> Stepper:
+        """`step` for one pass over time, with whatever a pass can prepare or postpone; `step` itself here.
+
+        Args:
+            linear: Makes the products with recurrent weights.
+        """
         return self.step
 
     @abstractmethod

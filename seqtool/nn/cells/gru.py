@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from seqtool.nn.cells.cell import Cell, Fused, State, Stepper
 from seqtool.nn.cells.lstm import initialise, weights_of
-from seqtool.nn.deferred import DeferredLinear
+from seqtool.nn.deferred import DeferredLinear, Linears
 
 
 class GRUCell(Cell):
@@ -43,10 +43,10 @@ class GRUCell(Cell):
         recurrent = functional.linear(state[0], weights.recurrent, weights.recurrent_bias)
         return (_transition(projected, recurrent, state[0]),)
 
-    def stepper(self) -> Stepper:
+    def stepper(self, linear: Linears = DeferredLinear) -> Stepper:
         """`step`, with the weight gradient of the recurrent product left to the end of the pass."""
         weights = weights_of(self.kernel)
-        recurrent = DeferredLinear(weights.recurrent)
+        recurrent = linear(weights.recurrent)
 
         def step(projected: Tensor, state: State) -> State:
             (hidden,) = state

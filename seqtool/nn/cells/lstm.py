@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from seqtool.nn.cells.cell import Cell, Fused, State, Stepper
-from seqtool.nn.deferred import DeferredLinear
+from seqtool.nn.deferred import DeferredLinear, Linears
 
 
 class LSTMCell(Cell):
@@ -47,9 +47,9 @@ class LSTMCell(Cell):
         recurrent = functional.linear(state[0], weights_of(self.kernel).recurrent)
         return _transition(projected + recurrent, state[1])
 
-    def stepper(self) -> Stepper:
+    def stepper(self, linear: Linears = DeferredLinear) -> Stepper:
         """`step`, with the weight gradient of the recurrent product left to the end of the pass."""
-        recurrent = DeferredLinear(weights_of(self.kernel).recurrent)
+        recurrent = linear(weights_of(self.kernel).recurrent)
 
         def step(projected: Tensor, state: State) -> State:
             return _transition(projected + recurrent(state[0]), state[1])

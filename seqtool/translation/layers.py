@@ -1,0 +1,107 @@
+"""What the forms of the decoder are built from: sizes, the layers above the lowest, small helpers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from seqtool.nn.cells import CELLS, Cell
+from seqtool.nn.deferred import DeferredLinear, Linears
+from seqtool.nn.recurrence import run_cell
+from seqtool.nn.regularization import LockedDropout
+
+State = tuple[Tensor, ...]  # each [N, ...]
+
+
+class Sizes(NamedTuple):
+    """Widths and kinds that all forms share."""
+
+    cell: str  # name in CELLS
+    inputs: int  # E, of an embedding
+    hidden: int  # H
+    memory: int  # C, of an encoder state
+    layers: int
+    output: int  # R, of the readout
+    readout: str  # name in READOUTS
+    dropout: float  # locked, between layers
+    residual: bool  # whether upper layers add their input to their output
+
+
+class Layers(nn.Module):
+    """The layers above the lowest, step by step or all steps at once."""
+
+    def __init__(self, sizes: Sizes) -> None:
+        super().__init__()
+        self.cells = nn.ModuleList(
+            CELLS[sizes.cell](sizes.hidden, sizes.hidden) for _ in range(sizes.layers - 1)
+        )
+        self.residual = sizes.residual
+        self.dropout = LockedDropout(sizes.dropout)
+        self.width = sizes.hidden
+
+    @property
+    def tensors(self) -> int:
+        """In their state."""
+        return len(self.initial(torch.empty(1, self.width, device="meta")))
+
+    def initial(self, start: Tensor) -> State:
+        """Every layer starts from [N, H]."""
+        return tuple(tensor for cell in self._cells() for tensor in started(cell, start))
+
+    def stepper(
+        self, sentences: int, linear: Linears = DeferredLinear
+    ) -> Callable[[Tensor, State], tuple[Tensor, State]]:
+        """A step through all layers: output of the lowest [N, H] and state to the top's output and state."""
+        cells = self._cells()
+        steps = [cell.stepper(linear) for cell in cells]
+        masks = [self.dropout.mask(next(cell.parameters()), sentences, self.width) for cell in cells]
+
+        def advance(hidden: Tensor, state: State) -> tuple[Tensor, State]:
+            following: list[Tensor] = []
+            each = len(state) // max(len(cells), 1)
+            for number, (cell, step, mask) in enumerate(zip(cells, steps, masks, strict=True)):
+                inputs = hidden if mask is None else hidden * mask
+                layer = step(cell.project(inputs), state[each * number : each * (number + 1)])
+                hidden = hidden + layer[0] if self.residual else layer[0]
+                following += layer
+            return hidden, tuple(following)
+
+        return advance
+
+    def forward(self, hidden: Tensor, state: State) -> Tensor:
+        """Outputs of the lowest layer [B, T, H] to those of the top."""
+        each = len(state) // max(len(self.cells), 1)
+        for number, cell in enumerate(self._cells()):
+            inputs = self.dropout(hidden)
+            start = cast_like(inputs, state[each * number : each * (number + 1)])
+            outputs, _ = run_cell(cell, inputs, start)
+            hidden = hidden + outputs if self.residual else outputs
+        return hidden
+
+    def _cells(self) -> list[Cell]:
+        return [cell for cell in self.cells if isinstance(cell, Cell)]
+
+
+def started(cell: Cell, start: Tensor) -> State:
+    """A cell's first state with a given hidden state."""
+    return (start, *cell.initial(len(start), start)[1:])
+
+
+def gate_width(cell: Cell) -> int:
+    """P, of a cell's projected inputs."""
+    parameter = next(cell.parameters())
+    with torch.no_grad():
+        return cell.project(parameter.new_zeros(1, 1, cell.inputs)).shape[2]
+
+
+def glorot(outputs: int, inputs: int) -> nn.Parameter:
+    """A weight without a bias."""
+    return nn.Parameter(nn.init.xavier_uniform_(torch.empty(outputs, inputs)))
+
+
+def cast_like(inputs: Tensor, state: State) -> State:
+    """A state in the type of the inputs, as the fused kernels want it."""
+    return tuple(each.to(inputs.dtype) for each in state)
