@@ -120,8 +120,8 @@ def load(path: str | Path, *, device: str = "auto", precision: str = "auto") -> 
     Args:
         path: A run folder or its `model/` folder.
         device: auto, cpu, cuda, cuda:N or mps.
-        precision: auto (bf16 where the hardware has it; fp32 for translators), fp32, bf16, or for
-            translators int8.
+        precision: auto (the fast one: bf16 where the hardware has it, for translators int8), fp32,
+            bf16, or for translators int8.
 
     Raises:
         UsageError: no such model or device.

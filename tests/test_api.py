@@ -331,9 +331,9 @@ def test_two_processes_train_one_model_in_one_folder(recipe: dict[str, Any], tmp
     assert api.load("together", device="cpu").tag(tokens_of())
 
 
-def test_a_translator_computes_in_fp32_unless_another_precision_is_named() -> None:
+def test_a_translator_computes_as_its_model_needs_unless_a_precision_is_named() -> None:
     from seqtool.translation.prediction import TranslatorModel
 
     cpu = torch.device("cpu")
-    assert TranslatorModel.precision_for("auto", cpu) == torch.float32
+    assert TranslatorModel.precision_for("auto", cpu) is None
     assert TranslatorModel.precision_for("bf16", cpu) == torch.bfloat16

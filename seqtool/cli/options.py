@@ -15,7 +15,8 @@ ModelOption = Annotated[
 ]
 DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:N or mps.")]
 PrecisionOption = Annotated[
-    str, typer.Option("--precision", help="auto, fp32, bf16 or (translators, CPU) int8.")
+    str,
+    typer.Option("--precision", help="auto, fp32, bf16 or (translators, CPU) int8; auto is the fast one."),
 ]
 ThreadsOption = Annotated[int, typer.Option("--threads", min=0, help="Processor threads; 0 = all cores.")]
 BatchTokensOption = Annotated[

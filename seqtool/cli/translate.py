@@ -99,7 +99,9 @@ def translate(
     ] = None,
     diverse: Annotated[int | None, typer.Option(min=1, help="Groups of diverse beam search.")] = None,
     min_length: Annotated[int | None, typer.Option(min=0, help="Symbols of an output at least.")] = None,
-    max_length: Annotated[int, typer.Option(min=0, help="At most; 0 = twice the source's and ten.")] = 0,
+    max_length: Annotated[
+        int, typer.Option(min=0, help="At most; 0 = as the training data had for such a source.")
+    ] = 0,
     sample: Annotated[bool, typer.Option("--sample", help="Draw instead of searching.")] = False,
     mbr: Annotated[
         int | None, typer.Option(min=0, help="Draw N and take the one most like the others.")
@@ -120,7 +122,7 @@ def translate(
     force_prefix: PrefixOption = None,
     constraints: PhrasesOption = None,
     force_target: TargetOption = None,
-    batch_tokens: options.BatchTokensOption = 4096,
+    batch_tokens: options.BatchTokensOption = 8192,
     device: options.DeviceOption = "auto",
     precision: options.PrecisionOption = "auto",
     threads: options.ThreadsOption = 0,
@@ -177,7 +179,7 @@ class _Work:
         seconds = max(time.monotonic() - started, 1e-9)
         count = f"{lines:,} line{'s' * (lines != 1)}"
         rate = f"{count}, {symbols:,} symbols, {seconds:.1f} s, {lines / seconds:,.1f} lines/s"
-        console.say(f"{rate} ({self.options.describe()})")
+        console.say(f"{rate} ({self.model.describe_search(self.options)})")
 
     def _search(self, group: list[Item]) -> list[list[Translation]]:
         found = self.model.search(

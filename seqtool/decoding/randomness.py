@@ -28,7 +28,7 @@ def uniform(seed: int, *counters: Tensor) -> Tensor:
 
     Args:
         seed: Any integer; what is above 64 bits is ignored.
-        counters: int64 [N] each, what the number is for.
+        counters: int64 [N] each, or of shapes that go together, what the number is for.
 
     Reference: the output function of splitmix64 (Steele, Lea and Flood 2014, figure 16), once a counter.
     """
@@ -36,6 +36,15 @@ def uniform(seed: int, *counters: Tensor) -> Tensor:
     for counter in counters:
         state = _mixed(state ^ counter)
     return _shifted(state, 11).to(torch.float64) * 2.0**-53
+
+
+def gumbel(seed: int, *counters: Tensor) -> Tensor:
+    """Numbers of the standard Gumbel distribution (arguments as of `uniform`).
+
+    Of log probabilities with such a number each, the largest is a draw (Maddison et al. 2014, section 2).
+    """
+    inside = uniform(seed, *counters) + 2.0**-54  # never 0
+    return -torch.log(-torch.log(inside))
 
 
 def _mixed(state: Tensor) -> Tensor:

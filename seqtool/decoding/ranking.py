@@ -11,7 +11,10 @@ import torch
 from torch import Tensor
 
 NARROW = 512  # columns that are looked through as they are
-WIDE = 64  # columns of a block: their largest value is found at the speed of reading them
+# Columns of a block: their largest value is found at the speed of reading them. `topk` of k among
+# fewer than 64 k goes another way, three times as slow, and k blocks have 96 k together; and `amax`
+# is three times as fast over a multiple of 32.
+WIDE = 96
 
 
 def top_per_row(values: Tensor, count: int) -> tuple[Tensor, Tensor]:
@@ -33,13 +36,16 @@ def top_per_row(values: Tensor, count: int) -> tuple[Tensor, Tensor]:
     if width <= max(NARROW, 2 * count * WIDE):
         return _top_of_narrow(values, count)
     blocks = width // WIDE
-    maxima = values[:, : blocks * WIDE].view(-1, blocks, WIDE).amax(2)
-    chosen = top_per_row(maxima, count)[1].sort(1).values  # columns must rise, for the sake of equals
-    columns = (chosen[:, :, None] * WIDE + torch.arange(WIDE, device=values.device)).flatten(1)
-    rest = torch.arange(blocks * WIDE, width, device=values.device).expand(len(values), -1)
-    columns = torch.cat([columns, rest], 1)
-    best, places = top_per_row(values.gather(1, columns), count)
-    return best, columns.gather(1, places)
+    cut = values[:, : blocks * WIDE].view(-1, blocks, WIDE)
+    chosen = top_per_row(cut.amax(2), count)[1].sort(1).values  # columns must rise, for the sake of equals
+    rows = torch.arange(len(values), device=values.device)[:, None]
+    found = cut[rows, chosen].flatten(1)
+    if blocks * WIDE < width:
+        found = torch.cat([found, values[:, blocks * WIDE :]], 1)
+    best, places = top_per_row(found, count)
+    last = places - count * WIDE + blocks * WIDE  # of those behind the last block
+    within = chosen.gather(1, (places // WIDE).clamp(max=count - 1)) * WIDE + places % WIDE
+    return best, torch.where(places < count * WIDE, within, last)
 
 
 def argmax_per_row(values: Tensor) -> Tensor:

@@ -122,6 +122,13 @@ def explain_devices() -> dict[str, str]:
     return result
 
 
+def multiplies_int8(device: torch.device) -> bool:
+    """Whether 8-bit products are much faster than others there: a CPU that has instructions for them."""
+    capabilities = torch.cpu.get_capabilities()
+    names = ("avx512_vnni", "amx_int8")
+    return device.type == "cpu" and any(capabilities.get(name, False) for name in names)
+
+
 def _has_bfloat16(device: torch.device) -> bool:
     if device.type == "cuda":
         with torch.cuda.device(device):

@@ -116,7 +116,7 @@ def assess(
             if bootstrap
         },
         by_length=tuple(score_by_length(scores["bleu"], lengths)),
-        search=options.describe(),
+        search=model.describe_search(options),
         warnings=data.warnings,
         against=None if against is None else against[0],
         comparisons=comparisons,

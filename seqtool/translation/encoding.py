@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any, NamedTuple
@@ -50,6 +51,10 @@ class Batch:
         return Batch(**moved)
 
 
+LENGTH_SLACK = 5  # symbols that any output may have, however short its source
+UNKNOWN_RATIO = 2.0  # of lengths, where nobody has measured it
+
+
 class EncodedPair(NamedTuple):
     """A pair as ids."""
 
@@ -57,6 +62,16 @@ class EncodedPair(NamedTuple):
     target: list[int]  # extended ids, END included
     text: str = ""  # the target as it was written
     number: int = 0  # among the pairs that were encoded together
+
+
+def length_ratio(pairs: Sequence[EncodedPair]) -> float:
+    """How long targets are for their sources: r of |target| <= r |source| + LENGTH_SLACK.
+
+    The least that holds for all but one pair in a thousand, the longest, which are often mistakes;
+    1 at least.
+    """
+    ratios = sorted((len(pair.target) - LENGTH_SLACK) / len(pair.source.ids) for pair in pairs)
+    return max(1.0, ratios[math.ceil(0.999 * len(ratios)) - 1]) if ratios else UNKNOWN_RATIO
 
 
 def encode_pairs(

@@ -23,7 +23,7 @@ class SearchOptions:
         no_repeat_ngram: No n-gram of words twice in an output; 0 = off.
         nbest: How many translations a sentence, at most the beam.
         min_length: Symbols of an output at least.
-        max_length: At most; 0 = twice those of the source and ten.
+        max_length: At most; 0 = as the training data had for such a source (`longest_output`).
         diverse: Groups of diverse beam search, a divisor of the beam; 1 = plain.
         sample: Draw `nbest` translations instead of searching.
         mbr: Draw so many and take the one that is most like the others (chrF); 0 = off.

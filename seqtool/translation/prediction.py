@@ -15,10 +15,10 @@ from seqtool.evaluation.text_scores import minimum_bayes_risk
 from seqtool.settings import validate
 from seqtool.text.batching import prediction_batches
 from seqtool.text.parallel import SentencePair, parse_source
-from seqtool.training.devices import resolve_device, resolve_precision
+from seqtool.training.devices import multiplies_int8, resolve_device, resolve_precision
 from seqtool.training.modelfolder import ModelFolder, load_model_folder, save_model_folder
 from seqtool.training.tensorfile import model_tensors, restore_weights
-from seqtool.translation.encoding import EncodedPair, SourceBatch, source_batch
+from seqtool.translation.encoding import UNKNOWN_RATIO, EncodedPair, SourceBatch, source_batch
 from seqtool.translation.model import Translator
 from seqtool.translation.options import SearchOptions
 from seqtool.translation.reading import Reading, read_pairs, word_alignment
@@ -27,7 +27,9 @@ from seqtool.translation.settings import DataSettings, DecodingSettings, ModelSe
 from seqtool.translation.vocabularies import END, EncodedSource, Vocabularies, copies_of, word_numbers
 
 TASK = "translate"
-BATCH_TOKENS = 4096
+WORTH_INT8 = 2**20  # weights of an output projection; below, rounding costs as much as it saves
+PRECISIONS = {torch.float32: "fp32", torch.bfloat16: "bf16", torch.float16: "fp16", torch.int8: "int8"}
+BATCH_TOKENS = 8192
 DATA_KEYS = {
     "columns",
     "feature_separator",
@@ -44,6 +46,7 @@ class TranslatorDescription:
     vocabulary: VocabularySettings
     data: DataSettings  # how files are laid out only
     decoding: DecodingSettings
+    length_ratio: float = UNKNOWN_RATIO  # of the training data, which limits outputs
 
     def to_config(self) -> dict[str, Any]:
         """Plain JSON values."""
@@ -53,6 +56,7 @@ class TranslatorDescription:
             "vocabulary": self.vocabulary.model_dump(exclude={"source_file", "target_file"}),
             "data": self.data.model_dump(include=DATA_KEYS),
             "decoding": self.decoding.model_dump(),
+            "length_ratio": self.length_ratio,
         }
 
     @classmethod
@@ -69,6 +73,7 @@ class TranslatorDescription:
                 validate(VocabularySettings, config["vocabulary"], where),
                 validate(DataSettings, config["data"], where),
                 validate(DecodingSettings, config["decoding"], where),
+                positive(config.get("length_ratio", UNKNOWN_RATIO)),
             )
         except Exception as error:
             raise ModelError(f"{where}: damaged or foreign: {error}") from error
@@ -80,6 +85,17 @@ class Translation:
 
     text: str
     hypothesis: Hypothesis
+
+
+def positive(value: Any) -> float:
+    """A number of a configuration.
+
+    Raises:
+        ValueError: it is none, or not a positive one.
+    """
+    if not isinstance(value, int | float) or not 0 < value < float("inf"):
+        raise ValueError(f"length_ratio {value!r}: a positive number is expected")
+    return float(value)
 
 
 def most_like_others(samples: list[Translation]) -> list[Translation]:
@@ -95,8 +111,8 @@ class TranslatorModel:
         vocabularies: Of the network.
         description: The rest.
         device: Where it runs.
-        precision: float32, bfloat16 for the products of encoder and decoder, or int8 for the
-            output projection of searches, with all else in float32.
+        precision: float32, bfloat16 for the products of encoder and decoder, or int8 for those of
+            a search's steps, with all else in float32.
         place: Where it was read from, for messages.
     """
 
@@ -267,8 +283,8 @@ class TranslatorModel:
         )
 
     @classmethod
-    def precision_for(cls, name: str, device: torch.device) -> torch.dtype:
-        """The arithmetic that `--precision` means: auto is fp32.
+    def precision_for(cls, name: str, device: torch.device) -> torch.dtype | None:
+        """The arithmetic that `--precision` means; None = auto, which depends on the model.
 
         In bf16 the last bits of a product depend on how many rows it has, and with them, now and
         then, which of two near-equal symbols is chosen: outputs would depend on the batch.
@@ -277,21 +293,31 @@ class TranslatorModel:
             if device.type != "cpu":
                 raise SettingsError(f"precision int8 is for the CPU (this is {device}); use fp32 or bf16")
             return torch.int8
-        return resolve_precision("fp32" if name == "auto" else name, device)
+        return None if name == "auto" else resolve_precision(name, device)
 
     @classmethod
     def from_folder(
-        cls, folder: ModelFolder, *, name: str, device: torch.device, precision: torch.dtype
+        cls, folder: ModelFolder, *, name: str, device: torch.device, precision: torch.dtype | None = None
     ) -> TranslatorModel:
-        """A translator from what a model folder holds; `name` stands in messages (errors as `load`)."""
+        """A translator from what a model folder holds (errors as `load`).
+
+        Args:
+            folder: Read.
+            name: In messages.
+            device: Where it runs.
+            precision: None = int8 where that is faster, else float32.
+        """
         description = TranslatorDescription.from_config(folder.config, name)
-        if precision == torch.int8 and description.model.output == "positions":
-            raise SettingsError(
-                "precision int8: a pure pointer network has no output projection; leave it out"
-            )
         vocabularies = Vocabularies.from_files(folder.codecs, name)
         network = _network(folder, description, vocabularies, name)
+        if precision is None:
+            large = network.projection.numel() >= WORTH_INT8 and description.model.output != "positions"
+            precision = torch.int8 if large and multiplies_int8(device) else torch.float32
         return cls(network, vocabularies, description, device=device, precision=precision, place=name)
+
+    def describe_search(self, options: SearchOptions) -> str:
+        """How it searches, with its arithmetic, in a few words for people."""
+        return f"{options.describe()}, {PRECISIONS[self.precision]}"
 
     def forget_tables(self) -> None:
         """Drop what was computed from the weights; needed after they have changed."""
@@ -306,7 +332,8 @@ class TranslatorModel:
         batch = source_batch([task.source for task in tasks]).to(self.device)
         with self._autocast():
             steps = [member.step(batch) for member in members]
-            found = run_search(steps, tasks, options, self.vocabularies, self.device)
+            ratio = self.description.length_ratio
+            found = run_search(steps, tasks, options, self.vocabularies, self.device, ratio)
         translations = [
             [Translation(self.vocabularies.text(each.tokens, task.source.extra), each) for each in hypotheses]
             for task, hypotheses in zip(tasks, found, strict=True)

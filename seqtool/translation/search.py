@@ -24,6 +24,7 @@ from seqtool.nn.deferred import DeferredLinear, Linear, Linears, at_least_float3
 from seqtool.nn.pointer import copy_slots, merge_copies
 from seqtool.nn.quantized import Int8Linear, Int8Linears
 from seqtool.translation.decoders import StepOutput, by_sentence
+from seqtool.translation.encoding import LENGTH_SLACK, UNKNOWN_RATIO
 from seqtool.translation.model import Readout, Source, Translator
 from seqtool.translation.options import SearchOptions
 from seqtool.translation.vocabularies import END, PADDING, START, EncodedSource, Vocabularies
@@ -118,9 +119,17 @@ class TranslatorStep:
         return merge_copies(scores, readout.weights, self._slots, leave), normaliser
 
 
-def longest_output(source: EncodedSource) -> int:
-    """Symbols of an output at most, its end included, unless somebody says otherwise."""
-    return 2 * len(source.ids) + 10
+def longest_output(source: EncodedSource, ratio: float = UNKNOWN_RATIO) -> int:
+    """Symbols of an output at most, its end included, unless somebody says otherwise.
+
+    The tighter it is, the sooner a search knows that nothing alive can win any more: hypotheses
+    are divided by their length, so what may become long may still become good.
+
+    Args:
+        source: Of the sentence.
+        ratio: Of the training data, see `translation.encoding.length_ratio`.
+    """
+    return int(ratio * len(source.ids)) + LENGTH_SLACK
 
 
 def run_search(
@@ -129,6 +138,7 @@ def run_search(
     options: SearchOptions,
     vocabularies: Vocabularies,
     device: torch.device,
+    length_ratio: float = UNKNOWN_RATIO,
 ) -> list[list[Hypothesis]]:
     """Search or draw, as the options say.
 
@@ -138,8 +148,9 @@ def run_search(
         options: How.
         vocabularies: Of the models.
         device: Where the steps compute.
+        length_ratio: Of `longest_output`, where the options have no largest length.
     """
-    limits = [options.max_length or longest_output(task.source) for task in tasks]
+    limits = [options.max_length or longest_output(task.source, length_ratio) for task in tasks]
     step: TranslatorStep | EnsembleStep = steps[0]
     state = steps[0].initial()
     if len(steps) > 1:

@@ -240,7 +240,7 @@ class TranslatorTraining(TrainingSettings):
         10, ge=1, description="Outputs drawn for each sentence (not mle); time and memory grow with it."
     )
     sample_length: int = Field(
-        0, ge=0, description="Their symbols at most (not mle); 0 = twice those of the source and ten."
+        0, ge=0, description="Their symbols at most (not mle); 0 = twice those of the source and five."
     )
     sharpness: float = Field(
         0.005, gt=0, description="Exponent of the probabilities that weigh the outputs of a sentence (mrt)."

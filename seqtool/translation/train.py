@@ -25,7 +25,7 @@ from seqtool.training.optimization import few_updates
 from seqtool.training.progress import FitResult, Reporter
 from seqtool.training.runfolder import RunFolder
 from seqtool.translation.data import TranslationData, filter_lengths
-from seqtool.translation.encoding import Batch, EncodedPair, encode_pairs, pair_batch
+from seqtool.translation.encoding import Batch, EncodedPair, encode_pairs, length_ratio, pair_batch
 from seqtool.translation.forcing import forced_loss, reference_ratio
 from seqtool.translation.model import Translator
 from seqtool.translation.options import SearchOptions
@@ -112,6 +112,7 @@ def train_translator(
     torch.manual_seed(settings.seed)
     model = build_model(settings, data, device) if initial is None else adopted(initial, settings)
     batches = TrainingBatches(model.vocabularies, data, settings, device)
+    model.description = replace(model.description, length_ratio=batches.length_ratio)
     updates = math.ceil(len(batches(0)) / settings.training.accumulation) * settings.training.epochs
     for warning in (*data.warnings, *batches.warnings):
         reporter.message(warning)
@@ -169,6 +170,7 @@ class TrainingBatches:
         sources, targets = [len(pair.source.ids) for pair in encoded], [len(pair.target) for pair in encoded]
         kept, self.warnings = filter_lengths(data.train, sources, targets, settings.data)
         self._pairs, self._encoded = [data.train[i] for i in kept], [encoded[i] for i in kept]
+        self.length_ratio = length_ratio(self._encoded)
         if settings.model.output == "positions":
             _require_copyable(self._pairs, self._encoded)
         # What one update sums, over all processes; an epoch ends with an update.

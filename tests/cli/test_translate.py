@@ -37,7 +37,7 @@ def test_lines_are_translated_and_blank_lines_stay(inside: Inside, pairs: TinyTr
     assert outcome.out.decode() == f"\n{TARGET}\n\n{TARGET}\n\n"
     assert outcome.code == 0
     assert outcome.err.startswith("5 lines, 6 symbols, ")
-    assert "(beam 2, length penalty average 1)" in outcome.err
+    assert "(beam 2, length penalty average 1, fp32)" in outcome.err
 
 
 @pytest.mark.parametrize(

@@ -41,11 +41,11 @@ def test_json_is_one_object_with_all_figures(inside: Inside, pairs: TinyTranslat
     assert "tok:13a" in value["signatures"]["bleu"]
     assert value["intervals"]["exact_match"] == {"low": 1.0, "high": 1.0, "level": 0.95}
     assert [(row["label"], row["sentences"]) for row in value["by_length"]] == [("1-10", 10)]
-    assert value["search"] == "beam 2, length penalty average 1"
+    assert value["search"] == "beam 2, length penalty average 1, fp32"
     assert figures(inside, "-m", pairs.run, "--bootstrap", 0)["intervals"] == {}
     more = figures(inside, "-m", pairs.run, "--ter", "--beam", 1)
     assert set(more["metrics"]) == METRICS | {"ter"}
-    assert (more["metrics"]["ter"], more["search"]) == (0.0, "greedy search")
+    assert (more["metrics"]["ter"], more["search"]) == (0.0, "greedy search, fp32")
 
 
 def test_the_tables_say_the_same(inside: Inside, pairs: TinyTranslator) -> None:
@@ -58,7 +58,7 @@ def test_the_tables_say_the_same(inside: Inside, pairs: TinyTranslator) -> None:
     for name, metric in value["metrics"].items():
         assert re.search(rf"\b{name} .* {metric:.4f} ", text), text
     assert "words of the source" in text
-    assert "outputs by beam 2, length penalty average 1\n" in text
+    assert "outputs by beam 2, length penalty average 1, fp32\n" in text
     assert "\x1b" not in text
 
 

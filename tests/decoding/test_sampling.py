@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from seqtool.decoding.greedy import greedy_search
 from seqtool.decoding.hypothesis import Hypothesis
 from seqtool.decoding.randomness import uniform
-from seqtool.decoding.sampling import SamplingOptions, draw, sample
+from seqtool.decoding.sampling import BLOCK, SamplingOptions, draw, sample
 from seqtool.errors import UsageError
 from tests.decoding.toy import END, START, Sentence, ToyStep, every_walk, random_sentence, walk
 
@@ -165,6 +165,25 @@ def test_draws_never_depend_on_the_rest_of_the_batch(seed: int, top_k: int, top_
         chosen = chance.sample(range(6), chance.randint(1, 6))
         assert run(chosen, 3, chance.randint(0, 80)) == [alone[i] for i in chosen]
     assert [row[:2] for row in alone] == run(range(6), 2, 0)
+
+
+def test_the_last_bits_of_scores_hardly_ever_change_a_draw():
+    source = torch.Generator().manual_seed(3)
+    scores = 2.0 * torch.randn(3000, 8000, generator=source)
+    noisy = scores * (1 + 1e-6 * torch.randn(3000, 8000, generator=source))
+    places = torch.arange(3000)
+    for options in (SamplingOptions(), SamplingOptions(top_p=0.9)):
+        assert torch.equal(draw(scores, options, places), draw(noisy, options, places))
+
+
+def test_symbols_of_every_block_are_drawn_with_their_probability():
+    scores = 1.5 * torch.randn(1, 3 * BLOCK + 5, generator=torch.Generator().manual_seed(1))
+    count = 60_000
+    found = draw(scores.expand(count, -1), SamplingOptions(), torch.arange(count)).bincount(
+        minlength=3 * BLOCK + 5
+    )
+    expected = count * scores[0].double().softmax(0)
+    assert abs(chi_square(found.tolist(), expected.tolist())) < 4
 
 
 def test_a_seed_repeats_and_another_does_not():

@@ -49,7 +49,7 @@ def test_a_model_that_knows_its_data_is_perfect_in_every_figure(learned: Transla
     assert found.intervals["exact_match"].low == found.intervals["exact_match"].high == 1.0
     assert found.intervals.keys() == found.scores.keys() == {*NAMES, "ter"}
     assert (found.model, found.data, found.warnings, found.against) == ("m", "memory", (), None)
-    assert found.search == BEAM.describe()
+    assert found.search == BEAM.describe() + ", fp32"
 
 
 def test_scores_are_those_of_what_the_search_gives() -> None:
@@ -97,7 +97,7 @@ def test_the_whole_report_is_json(learned: TranslatorModel) -> None:
     assert "case:lc" in value["signatures"]["bleu_lowercase"]
     assert value["metrics"]["exact_match"] == 1.0
     assert value["intervals"]["exact_match"] == {"low": 1.0, "high": 1.0, "level": 0.95}
-    assert value["search"] == BEAM.describe()
+    assert value["search"] == BEAM.describe() + ", fp32"
     assert value["by_length"][0].keys() == {"label", "sentences", "value"}
     assert value["against"]["model"] == "other"
     assert [test["metric"] for test in value["against"]["tests"]] == COMPARED

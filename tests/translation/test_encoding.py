@@ -9,7 +9,16 @@ from hypothesis import strategies as st
 
 from seqtool.nn.pointer import NOT_COPYABLE
 from seqtool.text.parallel import SentencePair
-from seqtool.translation.encoding import EncodedPair, encode_pairs, padded, pair_batch, source_batch
+from seqtool.translation.encoding import (
+    LENGTH_SLACK,
+    UNKNOWN_RATIO,
+    EncodedPair,
+    encode_pairs,
+    length_ratio,
+    padded,
+    pair_batch,
+    source_batch,
+)
 from seqtool.translation.settings import VocabularySettings
 from seqtool.translation.vocabularies import END, PADDING, START, UNKNOWN, EncodedSource, Vocabularies
 from tests.translation.tiny_translator import NEW, NEWER, PAIRS, encoded
@@ -23,6 +32,19 @@ pairs = st.lists(st.tuples(rows, rows), min_size=1, max_size=5)
 def vocabularies(kind: str = "word") -> Vocabularies:
     corpus = CORPUS[:1] if kind == "byte" else CORPUS  # bytes have no room for features
     return Vocabularies.build(corpus, VocabularySettings.model_validate({"kind": kind}))
+
+
+def pair_of(source: int, target: int) -> EncodedPair:
+    return EncodedPair(EncodedSource([5] * source, [NOT_COPYABLE] * source, ()), [5] * (target - 1) + [END])
+
+
+def test_the_length_ratio_holds_for_all_but_one_pair_in_a_thousand() -> None:
+    usual = [pair_of(n, 2 * n + LENGTH_SLACK) for n in range(1, 1001)]
+    assert length_ratio(usual) == 2.0
+    assert length_ratio([*usual, pair_of(1, 500)]) == 2.0  # a mistake in the data
+    assert length_ratio([pair_of(3, 3 * 2 + LENGTH_SLACK), pair_of(10, 10)]) == 2.0
+    assert length_ratio([pair_of(10, 2)] * 7) == 1.0
+    assert length_ratio([]) == UNKNOWN_RATIO
 
 
 @patient

@@ -9,6 +9,7 @@ import torch
 
 from seqtool.errors import SettingsError
 from seqtool.tagging.prediction import TaggerModel
+from seqtool.translation import prediction
 from seqtool.translation.options import SearchOptions
 from seqtool.translation.prediction import TranslatorModel
 from tests.translation.test_prediction import MODELS
@@ -56,8 +57,28 @@ def test_int8_is_for_translators_on_a_cpu(tmp_path: Path) -> None:
         TaggerModel.precision_for("int8", CPU)
 
 
-def test_a_pure_pointer_network_has_nothing_to_do_in_int8(tmp_path: Path) -> None:
-    model = untrained(model={"output": "positions"})
-    model.save(tmp_path / "m", card="")
-    with pytest.raises(SettingsError, match="pointer network"):
-        TranslatorModel.load(tmp_path / "m", device="cpu", precision="int8")
+@pytest.mark.parametrize(
+    ("has_instructions", "weights", "output", "chosen"),
+    [
+        (True, 1, "vocabulary", torch.int8),
+        (True, 10**9, "vocabulary", torch.float32),  # so small a projection is not worth it
+        (False, 1, "vocabulary", torch.float32),
+        (True, 1, "positions", torch.float32),
+    ],
+)
+def test_auto_is_int8_where_that_is_faster(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    has_instructions: bool,
+    weights: int,
+    output: str,
+    chosen: torch.dtype,
+) -> None:
+    untrained(model={"output": output}).save(tmp_path / "m", card="")
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_vnni": has_instructions})
+    monkeypatch.setattr(prediction, "WORTH_INT8", weights)
+    model = TranslatorModel.load(tmp_path / "m", device="cpu")
+    assert model.precision == chosen
+    name = {torch.int8: "int8", torch.float32: "fp32"}[chosen]
+    assert model.describe_search(SearchOptions(beam=1)) == f"greedy search, {name}"
+    assert len(model.translate(["Ada met Grace ."])) == 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from seqtool.errors import DataError, UsageError
 from seqtool.nn.pointer import NOT_COPYABLE
 from seqtool.text.parallel import SentencePair
 from seqtool.text.subwords import SPACE
+from seqtool.translation.encoding import LENGTH_SLACK
 from seqtool.translation.model import Source, Translator
 from seqtool.translation.options import SearchOptions
 from seqtool.translation.prediction import Translation, TranslatorModel
@@ -166,13 +168,15 @@ def filled() -> list[SentencePair]:
     return [pair for pair in random_sources(25) if pair.source]
 
 
-def test_outputs_are_at_most_twice_as_long_as_their_source_and_ten_or_as_long_as_asked_for() -> None:
+@pytest.mark.parametrize("ratio", [2.0, 1.25])
+def test_outputs_are_as_long_as_in_training_at_most_or_as_asked_for(ratio: float) -> None:
     model = copier()
+    model.description = replace(model.description, length_ratio=ratio)
     with torch.no_grad():
         model.network.bias[END] = -1e4  # so that only the limit ends them
     free, short = search(model, GREEDY), search(model, SearchOptions(beam=3, max_length=4))
     for pair, (found,), (cut,) in zip(filled(), free, short, strict=True):
-        limit = 2 * (len(pair.source.split()) + 1) + 10
+        limit = int(ratio * (len(pair.source.split()) + 1)) + LENGTH_SLACK
         assert (len(found.hypothesis.tokens), found.hypothesis.finished) == (limit, False)
         assert (len(cut.hypothesis.tokens), cut.hypothesis.finished) == (4, False)
 

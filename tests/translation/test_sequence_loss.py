@@ -586,7 +586,7 @@ def test_the_expected_reward_rises_and_the_reported_risk_falls(
     before = expected_reward(api.load_translator(start, device="cpu"))
     listener = Listener()
     rate = 0.01 if objective == "mrt" else 0.003
-    training = {**TUNED[objective], "epochs": 10, "learning_rate": rate, "select": "chrf"}
+    training = {**TUNED[objective], "epochs": 15, "learning_rate": rate, "select": "chrf"}
     options = {"initial": start, "reporter": listener}
     run = train_tiny(tmp_path, TEXTS, options, training=training, **STARTED)
     assert expected_reward(run.model) > before + 4
