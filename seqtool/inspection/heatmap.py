@@ -16,6 +16,8 @@ LEAST, MOST = 3, 10  # columns of the terminal that a source symbol may take
 ROW_MOST = 16  # that an output symbol may take
 ISOLATE, END_ISOLATE = "\u2068", "\u2069"  # Unicode annex 9, section 2.4
 
+_MARK = regex.compile(r"[\p{GCB=Extend}\p{GCB=SpacingMark}\p{GCB=ZWJ}]")  # joins what stands before it
+
 Matrix = NDArray[np.float64]
 
 
@@ -79,14 +81,20 @@ def _cluster_width(cluster: str) -> int:
     if unicodedata.category(cluster[0]) in ("Mn", "Me", "Cf", "Cc"):
         return 0
     spacing = sum(unicodedata.category(character) in ("Mc", "Lm") for character in cluster[1:])
+    if not regex.match(r"\p{Emoji_Modifier_Base}", cluster):  # nothing takes on the colour: it is seen itself
+        spacing += 2 * len(regex.findall(r"\p{Emoji_Modifier}", cluster[1:]))
     return (2 if unicodedata.east_asian_width(cluster[0]) in "WF" else 1) + spacing
 
 
 def _visible(symbol: str) -> str:
-    """A symbol that a terminal takes as text: control characters spelled out, spaces seen."""
+    """A symbol that a terminal takes as text: control characters spelled out, spaces seen.
+
+    A mark without its letter stands on a dotted circle, not on what is printed before it.
+    """
     joiners = "\u200c\u200d"  # they shape letters and emoji, and move nothing
     text = symbol.replace(" ", "␣")
-    return "".join(c if c.isprintable() or c in joiners else ascii(c)[1:-1] for c in text)
+    text = "".join(c if c.isprintable() or c in joiners else ascii(c)[1:-1] for c in text)
+    return "\u25cc" + text if _MARK.match(text) else text
 
 
 def _cut(text: str, most: int) -> str:

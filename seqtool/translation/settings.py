@@ -179,7 +179,7 @@ class ModelSettings(Settings):
     )
     layer_norm: bool = Field(False, description="Normalise encoder outputs and the readout.")
     dropout: Probability = Field(0.3, description="Locked dropout of states, contexts and readout.")
-    embedding_dropout: Probability = Field(0.3, description="Locked dropout of embeddings.")
+    embedding_dropout: Probability = Field(0.1, description="Locked dropout of embeddings.")
     word_dropout: Probability = Field(
         0.0, description="Probability that an input symbol is replaced by the unknown one in training."
     )
@@ -256,7 +256,13 @@ class TranslatorTraining(TrainingSettings):
     select: Literal["bleu", "chrf", "exact_match", "loss"] = Field(
         "bleu", description="Metric on dev (greedy search) that picks the best weights."
     )
-    batch_tokens: int = Field(4096, ge=1, description="Padded symbols of a batch, the longer side counted.")
+    learning_rate: float = Field(2e-3, gt=0, description="Highest learning rate of the schedule.")
+    batch_tokens: int = Field(
+        1024,
+        ge=1,
+        description="Padded symbols of a batch, the longer side counted; small data want many updates.",
+    )
+    average_decay: float = Field(0.995, gt=0, lt=1, description="Decay of the moving average (ema).")
     clip_norm: float = Field(1.0, ge=0, description="Largest norm of the gradient; 0 = no clipping.")
     beta2: float = Field(0.98, ge=0, lt=1, description="Decay of the second moment.")
     warmup_steps: int = Field(

@@ -138,7 +138,9 @@ class Vocabularies:
         ]
         if self.target.kind == "word":
             return " ".join(str(part) for part in parts)
-        return _joined(parts).removeprefix(" " if self.target.kind == "sentencepiece" else "")
+        if self.target.kind == "sentencepiece" and isinstance(parts[0], str):
+            parts[0] = parts[0].removeprefix(" ")  # it only marks a word; the byte of a space is one
+        return _joined(parts)
 
     def source_symbols(self, pair: SentencePair) -> list[str]:
         """The symbols of a source, features and end included, for people."""

@@ -76,6 +76,11 @@ def test_what_does_not_fit_stands_below_with_the_outputs_repeated():
     assert not any("█" in line for line in outputs[1:-1])
 
 
+def test_a_mark_without_its_letter_stands_on_a_circle():
+    heading = attention_lines(["\u0301", "🏻"], ["a"], [[1, 0]])[0]
+    assert heading == " │◌\u0301   ◌🏻│"
+
+
 def test_right_to_left_symbols_are_isolated_and_others_are_not():
     heading = attention_lines(["שלום", "ok", "مرحبا"], ["a"], [[1, 0, 0]])[0]
     assert heading == f" │{ISOLATE}שלום{END_ISOLATE} ok  {ISOLATE}مرحبا{END_ISOLATE}│"

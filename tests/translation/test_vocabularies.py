@@ -242,6 +242,7 @@ def test_bytes_and_copies_make_characters_together() -> None:
     extra, size = (Piece(UNKNOWN, "é", "é"),), len(both.target.symbols)
     assert both.text([*ids, size], extra) == "日é"
     assert both.text([*ids[:2], size], extra) == "\ufffdé"
+    assert both.text([both.target.symbols.index("<0x20>"), size], extra) == " é"
 
 
 # How they are built
