@@ -56,10 +56,9 @@ def tag(
     where = find_model(model, ("ner", "pos"))
     from seqtool import api
     from seqtool.text.lines import open_input
-    from seqtool.training.devices import configure, keep_memory_flat
+    from seqtool.training.devices import configure
 
     configure(threads)
-    keep_memory_flat()
     tagger = api.load_tagger(where, device=device, precision=precision)
     if min_confidence and tagger.scheme is None:
         raise UsageError(f"--min-confidence is about spans, and {where} tags single tokens; use --confidence")

@@ -134,10 +134,9 @@ def translate(
     typed = dict(locals())
     where = model or [find_model(None, ("translate",))]
     from seqtool import api
-    from seqtool.training.devices import configure, keep_memory_flat
+    from seqtool.training.devices import configure
 
     configure(threads)
-    keep_memory_flat()
     first, *others = [api.load_translator(path, device=device, precision=precision) for path in where]
     if force_target is not None:
         _refuse_with_targets(typed, models=len(where))

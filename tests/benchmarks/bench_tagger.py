@@ -25,7 +25,7 @@ from seqtool.tagging.prediction import TaggerModel
 from seqtool.tagging.settings import TaggerSettings
 from seqtool.tagging.train import build_model
 from seqtool.text.batching import training_batches
-from seqtool.training.devices import resolve_precision
+from seqtool.training.devices import configure, resolve_precision
 from seqtool.training.optimization import build_optimizer
 from seqtool.training.update import Arithmetic, Place, update
 
@@ -100,7 +100,7 @@ def main() -> None:
     parser.add_argument("--precision", default="auto")
     parser.add_argument("--batch-tokens", type=int, default=4096)
     arguments = parser.parse_args()
-    torch.set_num_threads(arguments.threads)
+    configure(arguments.threads)
     print(describe())
     settings = shape(arguments.batch_tokens, arguments.precision)
     data = load_training_data(settings)

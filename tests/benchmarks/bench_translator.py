@@ -26,7 +26,7 @@ import torch
 from machine import describe, matrix_product_rate, timed
 
 from seqtool.text.parallel import SentencePair
-from seqtool.training.devices import resolve_precision
+from seqtool.training.devices import configure, resolve_precision
 from seqtool.training.optimization import build_optimizer
 from seqtool.training.update import Arithmetic, Place, update
 from seqtool.translation.data import load_training_data, locate
@@ -102,7 +102,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--batch-tokens", type=int, default=4096)
     arguments = parser.parse_args()
-    torch.set_num_threads(arguments.threads)
+    configure(arguments.threads)
     print(describe())
     train(arguments.batch_tokens)
     if arguments.model is not None:
@@ -135,7 +135,7 @@ def search(path: Path, batch_tokens: int) -> None:
         return
     pairs = [SentencePair(line) for line in source.read_text(encoding="utf-8").splitlines()]
     jobs = {}
-    for precision in ("fp32", "bf16"):
+    for precision in ("fp32", "int8"):
         model = TranslatorModel.load(path, device="cpu", precision=precision)
         for beam in (1, 5):
             options = replace(SearchOptions.of(model.description.decoding), beam=beam)
