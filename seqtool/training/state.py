@@ -19,7 +19,7 @@ from seqtool.training.update import Arithmetic
 
 # Settings that a resumed run may change: how long it trains, not what it computes.
 ADJUSTABLE = ("epochs", "max_steps", "max_minutes", "patience")
-SHOWN_DIFFERENCES = 10  # of a run that is another one altogether a message shows so many
+SHOWN_DIFFERENCES = 6  # of a run that is another one altogether a message shows so many
 
 
 @dataclasses.dataclass
