@@ -34,9 +34,10 @@ def find_model(given: Path | None, tasks: Sequence[str], *, newest: bool = True)
     if found is not None and not newest:
         raise UsageError(f"which model? give one with -m, as in `-m {found}` (the newest run)")
     if found is None:
+        commands = " or ".join(f"`seqtool train {task}`" for task in tasks)
+        folders = ", ".join(f"runs/{task}/" for task in tasks)
         raise UsageError(
-            f"no model: give one with -m, or make one with `seqtool train {tasks[0]}` "
-            f"(nothing finished under runs/{tasks[0]}/)"
+            f"no model: give one with -m, or make one with {commands} (nothing finished under {folders})"
         )
     console.say(f"model: {found} (the newest run)")
     return found

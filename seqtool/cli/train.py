@@ -238,10 +238,14 @@ def _train(task: str, values: dict[str, Any]) -> None:
 
 
 def _recipe_of_run(values: dict[str, Any]) -> str | None:
-    """`--resume -o RUN` alone means the run's own recipe."""
+    """`--resume -o RUN` alone means the run's own recipe, and never another one."""
     output = values["output"]
-    own = values["resume"] and values["train"] is None and values["seeds"] == 1
-    return str(output / "recipe.toml") if own and output and (output / "recipe.toml").is_file() else None
+    alone = values["resume"] and output and values["train"] is None and values["seeds"] == 1
+    if not alone:
+        return None
+    if not (output / "recipe.toml").is_file():
+        raise UsageError(f"{output}: no run to continue here; name the recipe or the files of a new one")
+    return str(output / "recipe.toml")
 
 
 def _check_usage(values: dict[str, Any]) -> None:

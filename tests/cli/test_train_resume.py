@@ -108,6 +108,8 @@ def test_a_run_is_continued_by_its_folder_alone(
     assert "no run to continue here" not in outcome.err
     assert trace(tmp_path / "run")[0] == whole(inside, SHORT)[0]  # type: ignore[index]
     refused(inside("train", "pos", "--resume", "-o", "run"), 2, "train pos", "a recipe of task 'ner'")
+    refused(inside("train", "ner", "--resume", "-o", "rnu"), 2, "train ner", "rnu: no run to continue here")
+    assert not (tmp_path / "rnu").exists()
 
 
 def test_a_run_that_is_another_one_altogether_is_told_in_a_few_differences(
