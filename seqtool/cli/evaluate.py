@@ -63,6 +63,8 @@ def evaluate(
     typed = dict(locals())
     if target_precision == 0:
         raise UsageError("--target-precision 0: expected more than 0, at most 1")
+    if data and part != "test":
+        raise UsageError(f"--part {part} is of the run's recipe, and DATA is given; leave one of them out")
     required = [_requirement(text) for text in minimum or ()]
     from seqtool import api
     from seqtool.training.devices import configure

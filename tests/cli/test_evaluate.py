@@ -29,6 +29,10 @@ def hard(tmp_path: Path) -> str:
     return "hard.conll"
 
 
+def test_a_part_of_the_recipe_beside_a_file_is_2(inside: Inside, tiny: Tiny) -> None:
+    refused(inside("evaluate", tiny.dev, "-m", tiny.run, "--part", "dev"), 2, "evaluate", "--part dev")
+
+
 def test_json_is_one_object_with_all_figures(inside: Inside, tiny: Tiny):
     value = figures(inside, "-m", tiny.run)
     assert value["model"] == str(tiny.run)

@@ -15,6 +15,7 @@ from seqtool.text.parallel import SentencePair
 from seqtool.training.modelfolder import load_model_folder, save_model_folder
 from seqtool.translation import prediction
 from seqtool.translation.assessment import load_evaluation_data
+from seqtool.translation.encoding import UNKNOWN_RATIO
 from seqtool.translation.model import Translator
 from seqtool.translation.options import SearchOptions
 from seqtool.translation.prediction import TASK, TranslatorModel
@@ -119,6 +120,17 @@ def reload_changed(
 def test_a_config_that_lacks_something_is_a_model_error(tmp_path: Path, missing: str) -> None:
     with pytest.raises(ModelError, match=f"changed: damaged or foreign: .*{missing}"):
         reload_changed(tmp_path, lambda config: config.pop(missing))
+
+
+@pytest.mark.parametrize("value", [0, -1.5, "2", None])
+def test_a_length_ratio_that_is_no_positive_number_is_a_model_error(tmp_path: Path, value: Any) -> None:
+    with pytest.raises(ModelError, match="changed"):
+        reload_changed(tmp_path, lambda config: config.update(length_ratio=value))
+
+
+def test_a_config_without_a_length_ratio_is_of_an_older_model(tmp_path: Path) -> None:
+    loaded = reload_changed(tmp_path, lambda config: config.pop("length_ratio"))
+    assert loaded.description.length_ratio == UNKNOWN_RATIO
 
 
 @pytest.mark.parametrize(
