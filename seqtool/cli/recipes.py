@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from seqtool.cli import console, options, tables, train
-from seqtool.errors import UsageError
+from seqtool.cli.trainoptions import RunOptions, with_run_options
 
 app = typer.Typer(
     help="Bundled recipes: complete runs, from data to model.",
@@ -19,12 +18,6 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="Of a recipe in `seqtool recipes list`.")]
-
-TRAIN_COMMANDS: dict[str, Callable[..., None]] = {
-    "ner": train.ner,
-    "pos": train.pos,
-    "translate": train.translate,
-}
 
 
 @app.command("list")
@@ -71,27 +64,9 @@ def copy(
 
 
 @app.command()
-def run(
-    name: NameArgument,
-    output: train.OutputOption = None,
-    overrides: train.SetOption = None,
-    resume: train.ResumeOption = False,
-    overwrite: train.OverwriteOption = False,
-    dry_run: train.DryRunOption = False,
-    json_output: train.JsonOption = False,
-) -> None:
+@with_run_options
+def run(name: NameArgument, *, options: RunOptions) -> None:
     """Train a recipe: the same as `seqtool train TASK NAME`."""
     from seqtool.training import recipes
 
-    task = recipes.describe_recipe(name).task
-    if task not in TRAIN_COMMANDS:
-        raise UsageError(f"{name}: a recipe of task {task!r}, expected one of {', '.join(TRAIN_COMMANDS)}")
-    TRAIN_COMMANDS[task](
-        name,
-        output=output,
-        overrides=overrides,
-        resume=resume,
-        overwrite=overwrite,
-        dry_run=dry_run,
-        json_output=json_output,
-    )
+    train.train_task(recipes.describe_recipe(name).task, name, {}, options)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from seqtool.cli import console
+from seqtool.cli.trainoptions import RunOptions, with_run_options
 from seqtool.errors import UsageError
 
 app = typer.Typer(
@@ -60,105 +62,47 @@ TestPair = Annotated[
 TrainPairFile = Annotated[Path | None, typer.Option("--train-file", help="One TSV or JSONL file instead.")]
 DevPairFile = Annotated[Path | None, typer.Option("--dev-file", help="One TSV or JSONL file instead.")]
 TestPairFile = Annotated[Path | None, typer.Option("--test-file", help="One TSV or JSONL file instead.")]
-OutputOption = Annotated[Path | None, typer.Option("--output", "-o", help="Run folder; else runs/TASK/NAME.")]
-SetOption = Annotated[
-    list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="Any setting, as in model.hidden=256; may be repeated."),
-]
 SchemeOption = Annotated[
     str | None, typer.Option("--scheme", help="Tag scheme: auto, iob1, iob2, iobes or bilou.")
 ]
 RepairOption = Annotated[
     bool | None, typer.Option("--repair", help="Repair invalid tag sequences and count them.")
 ]
-EpochsOption = Annotated[int | None, typer.Option("--epochs", help="Passes over the data.")]
-MaxStepsOption = Annotated[int | None, typer.Option("--max-steps", help="Updates at most.")]
-MaxMinutesOption = Annotated[
-    float | None, typer.Option("--max-minutes", help="Minutes from the first update, at most.")
-]
-BatchTokensOption = Annotated[int | None, typer.Option("--batch-tokens", help="Padded tokens of a batch.")]
-LearningRateOption = Annotated[float | None, typer.Option("--lr", help="Highest learning rate.")]
-SeedOption = Annotated[int | None, typer.Option("--seed", help="Of everything random.")]
-DeviceOption = Annotated[str | None, typer.Option("--device", help="auto, cpu, cuda, cuda:N or mps.")]
-PrecisionOption = Annotated[str | None, typer.Option("--precision", help="auto, fp32, bf16 or fp16.")]
-ThreadsOption = Annotated[int | None, typer.Option("--threads", help="Processor threads.")]
-DeterministicOption = Annotated[
-    bool | None, typer.Option("--deterministic", help="Only operations that repeat bit for bit.")
-]
-ResumeOption = Annotated[bool, typer.Option("--resume", help="Continue a run; -o RUN alone names it.")]
-OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Replace the run in its folder.")]
-DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Check everything, train nothing.")]
-TrackOption = Annotated[str | None, typer.Option("--track", help="tensorboard.")]
-InitOption = Annotated[Path | None, typer.Option("--init-from", help="A model to fine-tune.")]
-SeedsOption = Annotated[int, typer.Option("--seeds", min=1, help="So many runs; mean and spread.")]
-JsonOption = Annotated[bool, typer.Option("--json", help="A summary as JSON on standard output.")]
 
 
 @app.command()
+@with_run_options
 def ner(
     recipe: RecipeArgument = None,
     train: TrainFile = None,
     dev: DevFile = None,
     test: TestFile = None,
-    output: OutputOption = None,
-    overrides: SetOption = None,
     scheme: SchemeOption = None,
     repair: RepairOption = None,
-    epochs: EpochsOption = None,
-    max_steps: MaxStepsOption = None,
-    max_minutes: MaxMinutesOption = None,
-    batch_tokens: BatchTokensOption = None,
-    learning_rate: LearningRateOption = None,
-    seed: SeedOption = None,
-    device: DeviceOption = None,
-    precision: PrecisionOption = None,
-    threads: ThreadsOption = None,
-    deterministic: DeterministicOption = None,
-    resume: ResumeOption = False,
-    overwrite: OverwriteOption = False,
-    dry_run: DryRunOption = False,
-    track: TrackOption = None,
-    init_from: InitOption = None,
-    seeds: SeedsOption = 1,
-    json_output: JsonOption = False,
+    *,
+    options: RunOptions,
 ) -> None:
     """Named entities and other spans."""
-    values = dict(locals())
-    _train("ner", values)
+    files = {"train": train, "dev": dev, "test": test}
+    train_task("ner", recipe, files, options, {"data.scheme": scheme, "data.repair": repair})
 
 
 @app.command()
+@with_run_options
 def pos(
     recipe: RecipeArgument = None,
     train: TrainFile = None,
     dev: DevFile = None,
     test: TestFile = None,
-    output: OutputOption = None,
-    overrides: SetOption = None,
-    epochs: EpochsOption = None,
-    max_steps: MaxStepsOption = None,
-    max_minutes: MaxMinutesOption = None,
-    batch_tokens: BatchTokensOption = None,
-    learning_rate: LearningRateOption = None,
-    seed: SeedOption = None,
-    device: DeviceOption = None,
-    precision: PrecisionOption = None,
-    threads: ThreadsOption = None,
-    deterministic: DeterministicOption = None,
-    resume: ResumeOption = False,
-    overwrite: OverwriteOption = False,
-    dry_run: DryRunOption = False,
-    track: TrackOption = None,
-    init_from: InitOption = None,
-    seeds: SeedsOption = 1,
-    json_output: JsonOption = False,
+    *,
+    options: RunOptions,
 ) -> None:
     """Parts of speech: one tag a token, scored by accuracy."""
-    values = dict(locals())
-    _train("pos", values)
+    train_task("pos", recipe, {"train": train, "dev": dev, "test": test}, options)
 
 
 @app.command()
+@with_run_options
 def translate(
     recipe: RecipeArgument = None,
     train: TrainPair = None,
@@ -167,69 +111,54 @@ def translate(
     train_file: TrainPairFile = None,
     dev_file: DevPairFile = None,
     test_file: TestPairFile = None,
-    output: OutputOption = None,
-    overrides: SetOption = None,
-    epochs: EpochsOption = None,
-    max_steps: MaxStepsOption = None,
-    max_minutes: MaxMinutesOption = None,
-    batch_tokens: BatchTokensOption = None,
-    learning_rate: LearningRateOption = None,
-    seed: SeedOption = None,
-    device: DeviceOption = None,
-    precision: PrecisionOption = None,
-    threads: ThreadsOption = None,
-    deterministic: DeterministicOption = None,
-    resume: ResumeOption = False,
-    overwrite: OverwriteOption = False,
-    dry_run: DryRunOption = False,
-    track: TrackOption = None,
-    init_from: InitOption = None,
-    seeds: SeedsOption = 1,
-    json_output: JsonOption = False,
+    *,
+    options: RunOptions,
 ) -> None:
     """Sentences to sentences: languages, spellings, inflected forms."""
-    values = dict(locals())
-    for part in ("train", "dev", "test"):
-        single = values.pop(f"{part}_file")
-        if single is not None and values[part] is not None:
+    pairs = {"train": train, "dev": dev, "test": test}
+    singles = {"train": train_file, "dev": dev_file, "test": test_file}
+    for part, single in singles.items():
+        if single is not None and pairs[part] is not None:
             raise UsageError(f"--{part} and --{part}-file both name the {part} data: give one of them")
-        values[part] = values[part] or single
-    _train("translate", values)
+    train_task("translate", recipe, {part: pairs[part] or singles[part] for part in pairs}, options)
 
 
-# Named flag to the setting that it stands for.
-FLAGS = {
-    "scheme": "data.scheme",
-    "repair": "data.repair",
-    "epochs": "training.epochs",
-    "max_steps": "training.max_steps",
-    "max_minutes": "training.max_minutes",
-    "batch_tokens": "training.batch_tokens",
-    "learning_rate": "training.learning_rate",
-    "precision": "training.precision",
-    "seed": "seed",
-    "device": "device",
-    "threads": "threads",
-    "deterministic": "deterministic",
-}
+def train_task(
+    task: str,
+    recipe: str | None,
+    files: Mapping[str, Any],
+    options: RunOptions,
+    flags: Mapping[str, Any] | None = None,
+) -> None:
+    """One run or several, from what was typed.
 
-
-def _train(task: str, values: dict[str, Any]) -> None:
-    _check_usage(values)
+    Args:
+        task: Name in `TASKS`.
+        recipe: As typed.
+        files: By part, what takes the place of the recipe's data; None = nothing.
+        options: Those that every task has.
+        flags: By dotted key, the settings of options that this task alone has; None = not given.
+    """
+    for part in ("dev", "test"):
+        if files.get(part) is not None and files.get("train") is None:
+            raise UsageError(
+                f"--{part} needs --train; a recipe's own {part} data is set with --set data.{part}=FILE"
+            )
+    options.check()
     from seqtool import api
 
     settings = api.resolve_settings(
         task,
-        values["recipe"] or _recipe_of_run(values),
-        files={part: values[part] for part in ("train", "dev", "test")},
-        overrides=values["overrides"] or (),
-        flags={key: values.get(flag) for flag, key in FLAGS.items()},
+        recipe or _recipe_of_run(options, files),
+        files=files,
+        overrides=options.overrides or (),
+        flags={**options.settings(), **(flags or {})},
     )
-    if values["dry_run"]:
-        _dry_run(settings, values)
+    if options.dry_run:
+        _dry_run(settings, options)
         return
-    runs = [_one_run(settings, values, number) for number in range(values["seeds"])]
-    if values["json_output"]:
+    runs = [_one_run(settings, options, number) for number in range(options.seeds)]
+    if options.json_output:
         console.write_result(json.dumps(_summary(runs), ensure_ascii=False) + "\n")
     else:
         console.write_result("".join(f"{run.path}\n" for run in runs))
@@ -237,50 +166,37 @@ def _train(task: str, values: dict[str, Any]) -> None:
             _say_spread(_summary(runs))
 
 
-def _recipe_of_run(values: dict[str, Any]) -> str | None:
+def _recipe_of_run(options: RunOptions, files: Mapping[str, Any]) -> str | None:
     """`--resume -o RUN` alone means the run's own recipe, and never another one."""
-    output = values["output"]
-    alone = values["resume"] and output and values["train"] is None and values["seeds"] == 1
-    if not alone:
+    output = options.output
+    if output is None or not options.resume or files.get("train") is not None or options.seeds > 1:
         return None
     if not (output / "recipe.toml").is_file():
         raise UsageError(f"{output}: no run to continue here; name the recipe or the files of a new one")
     return str(output / "recipe.toml")
 
 
-def _check_usage(values: dict[str, Any]) -> None:
-    for part in ("dev", "test"):
-        if values[part] is not None and values["train"] is None:
-            raise UsageError(
-                f"--{part} needs --train; a recipe's own {part} data is set with --set data.{part}=FILE"
-            )
-    if values["resume"] and values["overwrite"]:
-        raise UsageError("--resume continues a run and --overwrite replaces it: give one of them")
-    if values["track"] not in (None, "tensorboard"):
-        raise UsageError(f"--track {values['track']}: expected tensorboard")
-
-
-def _one_run(settings: Any, values: dict[str, Any], number: int) -> Any:
+def _one_run(settings: Any, options: RunOptions, number: int) -> Any:
     """One of the runs of `--seeds N`, or the only one."""
     from seqtool import api
 
-    output = values["output"]
-    if values["seeds"] > 1:
+    output = options.output
+    if options.seeds > 1:
         seed = settings.seed + number
         name = f"{settings.name}-seed{seed}"
         settings = settings.model_copy(update={"seed": seed, "name": name})
         output = None if output is None else output / f"seed{seed}"
-        console.say(f"run {number + 1} of {values['seeds']}, seed {seed}")
+        console.say(f"run {number + 1} of {options.seeds}, seed {seed}")
     reporter = console.training_reporter(api.shown_metric(settings))
     try:
         run = api.train(
             settings,
             output=output,
-            resume=values["resume"],
-            overwrite=values["overwrite"],
-            initial=values["init_from"],
+            resume=options.resume,
+            overwrite=options.overwrite,
+            initial=options.initial,
             reporter=reporter,
-            track=values["track"],
+            track=options.track,
         )
     finally:
         getattr(reporter, "close", lambda: None)()
@@ -298,17 +214,17 @@ def _draw_curves(run: Any) -> None:
     training_curves(events, folder.plots / "curves.png")
 
 
-def _dry_run(settings: Any, values: dict[str, Any]) -> None:
+def _dry_run(settings: Any, options: RunOptions) -> None:
     from seqtool import api
     from seqtool.training.runfolder import require_no_run
 
-    if values["output"] is not None and not (values["resume"] or values["overwrite"]):
-        require_no_run(values["output"])
-    settings, base = api.starting_from(settings, values["init_from"])
+    if options.output is not None and not (options.resume or options.overwrite):
+        require_no_run(options.output)
+    settings, base = api.starting_from(settings, options.initial)
     estimate = api.estimate(settings, base)
     for line in estimate.facts:
         console.say(line)
-    if values["json_output"]:
+    if options.json_output:
         numbers = dataclasses.asdict(estimate)
         recipe = settings.model_dump(mode="json", exclude_none=True, by_alias=True)
         console.write_result(json.dumps({**numbers, "recipe": recipe}, ensure_ascii=False) + "\n")
