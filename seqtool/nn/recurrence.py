@@ -9,6 +9,8 @@ padding to compute.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
@@ -41,6 +43,54 @@ def run_cell_plainly(cell: Cell, inputs: Tensor, state: State) -> tuple[Tensor, 
         state = cell.step(projected, state)
         outputs.append(state[0])
     return torch.stack(outputs, 1), state
+
+
+class Stack(nn.Module):
+    """A cell on top of the other, forward in time, with a state that can be carried from call to call.
+
+    Args:
+        cell: Name in `CELLS`.
+        inputs: Width I of an input.
+        hidden: Width H of every layer.
+        layers: How many, at least 1.
+        dropout: Probability of the locked dropout between layers.
+        weight_drop: Of the cells.
+        residual: Whether every layer but the first adds its input to its output.
+    """
+
+    def __init__(
+        self,
+        *,
+        cell: str,
+        inputs: int,
+        hidden: int,
+        layers: int,
+        dropout: float = 0.0,
+        weight_drop: float = 0.0,
+        residual: bool = False,
+    ) -> None:
+        super().__init__()
+        widths = [inputs] + [hidden] * (layers - 1)
+        self.cells = nn.ModuleList(CELLS[cell](width, hidden, weight_drop=weight_drop) for width in widths)
+        self.dropout = LockedDropout(dropout)
+        self.residual = residual
+
+    def initial(self, batch: int, like: Tensor) -> list[State]:
+        """The states of all layers before the first step, zeros."""
+        return [cell.initial(batch, like) for cell in self._cells()]
+
+    def forward(self, inputs: Tensor, states: Sequence[State]) -> tuple[Tensor, list[State]]:
+        """[B, T, I] and the states before to [B, T, H] and the states after, the lowest layer first."""
+        values, after = inputs, []
+        for number, (cell, state) in enumerate(zip(self._cells(), states, strict=True)):
+            below = self.dropout(values) if number else values
+            outputs, state = run_cell(cell, below, tuple(each.to(below.dtype) for each in state))
+            values = values + outputs if self.residual and number else outputs
+            after.append(state)
+        return values, after
+
+    def _cells(self) -> list[Cell]:
+        return [cell for cell in self.cells if isinstance(cell, Cell)]
 
 
 class Bidirectional(nn.Module):

@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 
 from seqtool.settings import Settings
 from seqtool.text.hub import HubSettings
-from seqtool.training.settings import TrainingSettings
+from seqtool.training.settings import RunSettings, TrainingSettings
 
 Probability = Annotated[float, Field(ge=0.0, lt=1.0)]
 
@@ -134,7 +134,7 @@ class TaggerTraining(TrainingSettings):
         description="Updates of linear rise to learning_rate, at most a fifth of all (not one_cycle).",
     )
     epochs: int = Field(20, ge=1, description="Passes over the training data.")
-    average: Literal["none", "ema"] = Field("ema", description="Evaluate and keep averaged weights.")
+    average: Literal["none", "ema", "asgd"] = Field("ema", description="Evaluate and keep averaged weights.")
     average_decay: float = Field(0.998, gt=0, lt=1, description="Decay of the moving average (ema).")
 
 
@@ -148,15 +148,10 @@ class DecodingSettings(Settings):
     )
 
 
-class TaggerSettings(Settings):
+class TaggerSettings(RunSettings):
     """A complete run of a tagger."""
 
     task: Literal["ner", "pos"] = Field(description="ner = spans, pos = one tag a token.")
-    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="Name of the run folder.")
-    seed: int = Field(1, ge=0, description="Of everything random.")
-    device: str = Field("auto", description="auto, cpu, cuda, cuda:N or mps.")
-    threads: int = Field(0, ge=0, description="Processor threads; 0 = as many as there are cores.")
-    deterministic: bool = Field(False, description="Refuse operations without a deterministic form.")
     data: DataSettings
     vocabulary: VocabularySettings = VocabularySettings()
     model: ModelSettings = ModelSettings()

@@ -89,6 +89,12 @@ class PairHubSettings(HubSource):
         return self
 
 
+class TextHubSettings(HubSource):
+    """Where plain text comes from and what its column is called."""
+
+    text: str = Field(default="text", description="column of the text")
+
+
 def read_hub(settings: HubSettings, split: Split) -> Iterator[TaggedSentence]:
     """The sentences of a split; integers that stand for class labels become their names.
 
@@ -118,6 +124,21 @@ def read_pair_hub(settings: PairHubSettings, split: Split) -> Iterator[SentenceP
         _require(sides, _languages(rows.features, settings.translation, name), "language", name)
     for number, row in _numbered(rows, name):
         yield _pair(row, settings, name, number)
+
+
+def read_text_hub(settings: TextHubSettings, split: Split) -> Iterator[str]:
+    """The texts of a split, one a row; a row may be empty.
+
+    Raises:
+        UsageError, SettingsError, StorageError: as `read_hub`.
+        DataError: a row does not hold a text.
+    """
+    name, rows = _open(settings, split, (settings.text,))
+    for number, row in _numbered(rows, name):
+        text = row.get(settings.text)
+        if not isinstance(text, str):
+            raise DataError(f"{name}:{number}: {settings.text!r} is {text!r}; expected text")
+        yield text
 
 
 def _open(settings: HubSource, split: Split, columns: tuple[str, ...]) -> tuple[str, Any]:

@@ -23,7 +23,19 @@ READERS: dict[str, tuple[str, tuple[str, ...]]] = {
     "final_fraction": ("schedule", ("cosine", "linear")),
     "rise_fraction": ("schedule", ("one_cycle",)),
     "average_decay": ("average", ("ema",)),
+    "average_patience": ("average", ("asgd",)),
 }
+
+
+class RunSettings(Settings):
+    """What every run says of itself, whatever its task; a wing adds the tables."""
+
+    task: str = Field(description="The task.")
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="Name of the run folder.")
+    seed: int = Field(1, ge=0, description="Of everything random.")
+    device: str = Field("auto", description="auto, cpu, cuda, cuda:N or mps.")
+    threads: int = Field(0, ge=0, description="Processor threads; 0 = as many as there are cores.")
+    deterministic: bool = Field(False, description="Refuse operations without a deterministic form.")
 
 
 class TrainingSettings(Settings):
@@ -84,8 +96,13 @@ class TrainingSettings(Settings):
     )
     report_every: int = Field(50, ge=1, description="Updates between two `train` lines of metrics.jsonl.")
 
-    average: Literal["none", "ema"] = Field(
-        "none", description="Weights that are evaluated and kept: the last, or a moving average of all."
+    average: Literal["none", "ema", "asgd"] = Field(
+        "none",
+        description="Weights that are evaluated and kept: the last ones, a moving average (ema), or the mean "
+        "of all since dev last stopped improving (asgd, Merity 2018).",
+    )
+    average_patience: int = Field(
+        3, ge=1, description="Evaluations without improvement after which the mean begins (asgd)."
     )
     average_decay: float = Field(0.999, gt=0, lt=1, description="Decay of the moving average (ema).")
     precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(

@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 
 from seqtool.settings import Settings
 from seqtool.text.hub import PairHubSettings
-from seqtool.training.settings import TrainingSettings, refuse_ignored
+from seqtool.training.settings import RunSettings, TrainingSettings, refuse_ignored
 
 Probability = Annotated[float, Field(ge=0.0, lt=1.0)]
 Column = Literal["source", "target", "features", "-"]
@@ -270,7 +270,7 @@ class TranslatorTraining(TrainingSettings):
         ge=0,
         description="Updates of linear rise to learning_rate, at most a fifth of all (not one_cycle).",
     )
-    average: Literal["none", "ema"] = Field("ema", description="Evaluate and keep averaged weights.")
+    average: Literal["none", "ema", "asgd"] = Field("ema", description="Evaluate and keep averaged weights.")
 
     @model_validator(mode="after")
     def _objective_reads_all(self) -> TranslatorTraining:
@@ -306,15 +306,10 @@ class DecodingSettings(Settings):
     no_repeat_ngram: int = Field(0, ge=0, description="No n-gram of words twice in an output; 0 = off.")
 
 
-class TranslatorSettings(Settings):
+class TranslatorSettings(RunSettings):
     """A complete run of a translator."""
 
     task: Literal["translate"] = Field("translate", description="The task.")
-    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="Name of the run folder.")
-    seed: int = Field(1, ge=0, description="Of everything random.")
-    device: str = Field("auto", description="auto, cpu, cuda, cuda:N or mps.")
-    threads: int = Field(0, ge=0, description="Processor threads; 0 = as many as there are cores.")
-    deterministic: bool = Field(False, description="Refuse operations without a deterministic form.")
     data: DataSettings
     vocabulary: VocabularySettings = VocabularySettings()
     model: ModelSettings = ModelSettings()

@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 
 from torch import Tensor, nn
+from torch.nn import functional
 
 from seqtool.nn.deferred import DeferredLinear, Linears
 
@@ -20,12 +21,23 @@ class Cell(nn.Module, ABC):
     Args:
         inputs: Width I of an input.
         hidden: Width H of the output.
+        weight_drop: Probability of leaving out a recurrent weight in training, one choice for all steps
+            of a pass, in [0, 1) (Merity et al. 2018, section 2).
     """
 
-    def __init__(self, inputs: int, hidden: int) -> None:
+    def __init__(self, inputs: int, hidden: int, *, weight_drop: float = 0.0) -> None:
         super().__init__()
+        if not 0.0 <= weight_drop < 1.0:
+            raise ValueError(f"weight drop {weight_drop} is not in [0, 1)")
         self.inputs = inputs
         self.hidden = hidden
+        self.weight_drop = weight_drop
+
+    def dropped(self, recurrent: Tensor) -> Tensor:
+        """A recurrent weight for one pass over time."""
+        if not self.training or not self.weight_drop:
+            return recurrent
+        return functional.dropout(recurrent, self.weight_drop)
 
     @abstractmethod
     def project(self, inputs: Tensor) -> Tensor:

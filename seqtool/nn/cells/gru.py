@@ -23,8 +23,8 @@ class GRUCell(Cell):
     Reference: Cho et al. 2014, section 2.3; the reset gate's place as in Keras' `reset_after`.
     """
 
-    def __init__(self, inputs: int, hidden: int) -> None:
-        super().__init__(inputs, hidden)
+    def __init__(self, inputs: int, hidden: int, *, weight_drop: float = 0.0) -> None:
+        super().__init__(inputs, hidden, weight_drop=weight_drop)
         self.kernel = nn.GRU(inputs, hidden, batch_first=True)
         initialise(self.kernel, gates=3)
 
@@ -46,7 +46,7 @@ class GRUCell(Cell):
     def stepper(self, linear: Linears = DeferredLinear) -> Stepper:
         """`step`, with the weight gradient of the recurrent product left to the end of the pass."""
         weights = weights_of(self.kernel)
-        recurrent = linear(weights.recurrent)
+        recurrent = linear(self.dropped(weights.recurrent))
 
         def step(projected: Tensor, state: State) -> State:
             (hidden,) = state
@@ -56,9 +56,13 @@ class GRUCell(Cell):
 
     def fused(self) -> Fused | None:
         """torch's GRU kernel."""
+        weights = weights_of(self.kernel)
+        dropped = [*weights._replace(recurrent=self.dropped(weights.recurrent))]
 
         def run(inputs: Tensor, state: State) -> tuple[Tensor, State]:
-            outputs, hidden = self.kernel(inputs, state[0][None])
+            outputs, hidden = torch.gru(
+                inputs, state[0][None], dropped, True, 1, 0.0, self.training, False, True
+            )
             return outputs, (hidden[0],)
 
         return run

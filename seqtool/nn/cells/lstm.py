@@ -25,8 +25,8 @@ class LSTMCell(Cell):
     Reference: Hochreiter and Schmidhuber 1997; Gers et al. 2000 (forget gate).
     """
 
-    def __init__(self, inputs: int, hidden: int) -> None:
-        super().__init__(inputs, hidden)
+    def __init__(self, inputs: int, hidden: int, *, weight_drop: float = 0.0) -> None:
+        super().__init__(inputs, hidden, weight_drop=weight_drop)
         self.kernel = nn.LSTM(inputs, hidden, batch_first=True)
         initialise(self.kernel, gates=4)
         with torch.no_grad():
@@ -49,7 +49,7 @@ class LSTMCell(Cell):
 
     def stepper(self, linear: Linears = DeferredLinear) -> Stepper:
         """`step`, with the weight gradient of the recurrent product left to the end of the pass."""
-        recurrent = linear(weights_of(self.kernel).recurrent)
+        recurrent = linear(self.dropped(weights_of(self.kernel).recurrent))
 
         def step(projected: Tensor, state: State) -> State:
             return _transition(projected + recurrent(state[0]), state[1])
@@ -58,10 +58,14 @@ class LSTMCell(Cell):
 
     def fused(self) -> Fused | None:
         """torch's LSTM kernel."""
+        weights = weights_of(self.kernel)
+        dropped = [*weights._replace(recurrent=self.dropped(weights.recurrent))]
 
         def run(inputs: Tensor, state: State) -> tuple[Tensor, State]:
-            hidden, memory = state
-            outputs, (hidden, memory) = self.kernel(inputs, (hidden[None], memory[None]))
+            before = [each[None] for each in state]
+            outputs, hidden, memory = torch.lstm(
+                inputs, before, dropped, True, 1, 0.0, self.training, False, True
+            )
             return outputs, (hidden[0], memory[0])
 
         return run

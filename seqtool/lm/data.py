@@ -1,0 +1,243 @@
+"""Text files to parts, with every fact worth reporting."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import re
+import unicodedata
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from seqtool.errors import DataError, UsageError
+from seqtool.files import storage_errors
+from seqtool.lm.settings import DataSettings, LanguageModelSettings
+from seqtool.text import hub
+from seqtool.text.lines import lines_of
+from seqtool.training import datafiles
+from seqtool.training.datafiles import PARTS, PartName
+
+SPLIT_SHARES = {"90-10": (0.1, 0.0), "80-10-10": (0.1, 0.1)}  # of dev and test
+_BLANK_LINES = re.compile(r"(?:.*\S.*\n?)+\s*|\s+")  # a paragraph with the blank lines after it
+
+
+@dataclass(frozen=True)
+class Part:
+    """One part of a text; its documents one after the other are the text as it stands."""
+
+    name: str  # train, dev or test
+    documents: tuple[str, ...]
+    source: str
+    protocol: str  # how it was cut out of its files, in words that two programs can compare
+
+    @property
+    def size(self) -> int:
+        """Number of characters."""
+        return sum(map(len, self.documents))
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the text."""
+        whole = hashlib.sha256()
+        for document in self.documents:
+            whole.update(document.encode())
+        return whole.hexdigest()
+
+
+@dataclass(frozen=True)
+class TextData:
+    """The parts of a data set."""
+
+    parts: dict[str, Part]
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def train(self) -> Part:
+        """What is learned from."""
+        return self.parts["train"]
+
+    @property
+    def dev(self) -> Part:
+        """What picks the best weights."""
+        return self.parts["dev"]
+
+    def fingerprint(self) -> dict[str, str]:
+        """Digest of each part, for the manifest and for `--resume`."""
+        return {name: part.digest for name, part in self.parts.items()}
+
+    def describe(self) -> list[str]:
+        """One line a part, for people."""
+        lines = []
+        for part in self.parts.values():
+            documents = f" in {len(part.documents):,} documents" if len(part.documents) > 1 else ""
+            distinct = len(set().union(*map(set, part.documents)))
+            lines.append(
+                f"{part.name}: {part.size:,} characters{documents}, {distinct} distinct, {part.source}"
+                f" ({part.protocol})"
+            )
+        return lines
+
+
+def load_training_data(settings: LanguageModelSettings) -> TextData:
+    """Train and dev, which is a share of train where no file is named for it.
+
+    Raises:
+        UsageError: a file is missing, or the recipe's data cannot be had here.
+        DataError: a file is not UTF-8 text, or has too little of it.
+    """
+    parts = {name: load_part(settings, name).parts[name] for name in ("train", "dev")}
+    warnings = []
+    if settings.data.split == "90-10" and settings.data.dev is None:
+        warnings.append(
+            "split 90-10: dev and test are the same text, so what chooses weights also scores them"
+        )
+    return TextData(parts, tuple(warnings))
+
+
+def load_part(settings: LanguageModelSettings, name: PartName) -> TextData:
+    """One part (test, say) of the recipe's data; errors as `load_training_data`."""
+    data = settings.data
+    if _is_named(data, name) and (name != "train" or all(_is_named(data, each) for each in ("dev", "test"))):
+        return TextData({name: _named_part(data, name)})
+    whole = _named_part(data, "train")
+    parts = _cut(whole, data)
+    if name not in parts:
+        raise UsageError(
+            f"the recipe names no {name} data and holds none out (data.{name}_share); name a file"
+        )
+    return TextData({name: parts[name]})
+
+
+def read_files(paths: Sequence[Path], data: DataSettings, name: str = "test") -> Part:
+    """The text of some files as a part, in documents as the settings say.
+
+    Args:
+        paths: Files (also .gz), folders (all files below, in the order of their names), or `-`.
+        data: What a document is and how text is normalised.
+        name: Of the part.
+
+    Raises:
+        UsageError: a file is missing, or a folder is empty.
+        DataError: not UTF-8 text, or nothing in it.
+    """
+    files = [file for path in paths for file in _files_of(path)]
+    source = " and ".join(map(str, paths))
+    return _part(name, (_text_of(file) for file in files), data, source, "whole")
+
+
+def documents_of(texts: Iterable[str], kind: str) -> tuple[str, ...]:
+    """Texts cut into documents, with not a character lost.
+
+    Args:
+        texts: One a file.
+        kind: stream, file, paragraph or line.
+    """
+    if kind == "stream":
+        whole = "".join(texts)
+        return (whole,) if whole else ()
+    if kind == "file":
+        return tuple(text for text in texts if text)
+    if kind == "paragraph":
+        return tuple(found for text in texts for found in _BLANK_LINES.findall(text))
+    return tuple(line for text in texts for line in re.findall(r"[^\n]*\n|[^\n]+", text))
+
+
+def _is_named(data: DataSettings, name: str) -> bool:
+    if data.hub is not None and data.train is None:
+        return name == "train" or name in data.hub.model_fields_set
+    return getattr(data, name) is not None
+
+
+def _named_part(data: DataSettings, name: PartName) -> Part:
+    """A part as it stands in its files or on the hub."""
+    files = getattr(data, name)
+    if files is not None:
+        return read_files([Path(file) for file in ([files] if isinstance(files, str) else files)], data, name)
+    if data.hub is not None and data.train is None:
+        texts = (f"{text}\n" for text in hub.read_text_hub(data.hub, name))
+        return _part(name, texts, data, f"hub {data.hub.id}, revision {data.hub.revision}", "whole")
+    raise datafiles.missing_part(data, name)
+
+
+def _part(name: str, texts: Iterable[str], data: DataSettings, source: str, protocol: str) -> Part:
+    documents = documents_of((_normalised(text, data) for text in texts), data.documents)
+    if not any(document.strip() for document in documents):
+        raise DataError(f"{source}: no text in it")
+    return Part(name, documents, source, protocol)
+
+
+def _normalised(text: str, data: DataSettings) -> str:
+    if data.normalization != "none":
+        text = unicodedata.normalize(data.normalization, text)
+    return text.lower() if data.lowercase else text
+
+
+def _text_of(path: Path) -> str:
+    return "".join(f"{line}\n" for line in lines_of(path))
+
+
+def _files_of(path: Path) -> Iterator[Path]:
+    if not path.is_dir():
+        yield path
+        return
+    with storage_errors(path):
+        found = sorted(file for file in path.rglob("*") if file.is_file() and not file.name.startswith("."))
+    if not found:
+        raise UsageError(f"{path}: no files in this folder")
+    yield from found
+
+
+def _cut(whole: Part, data: DataSettings) -> dict[str, Part]:
+    """The parts that have no files of their own, cut out of the training text."""
+    dev, test = SPLIT_SHARES.get(data.split, (data.dev_share, data.test_share))
+    dev, test = 0.0 if data.dev is not None else dev, 0.0 if data.test is not None else test
+    if data.documents == "stream" and data.split == "interleaved":
+        texts, how = _interleaved(whole.documents[0], data.rows, dev, test), f"tails of {data.rows} rows"
+    else:
+        texts, how = _contiguous(whole.documents, dev, test), "contiguous"
+    if data.split == "90-10":
+        texts["test"] = texts.get("dev", ())
+    shares = f"{1 - dev - test:.4g}/{dev:.4g}/{test:.4g}" if data.split != "90-10" else "90/10"
+    for name, share in (("train", 1.0), ("dev", dev), ("test", test)):
+        if share and not any(document.strip() for document in texts[name]):
+            raise DataError(f"{whole.source}: too little text to hold out {name}; name a file for it")
+    return {
+        name: Part(name, documents, whole.source, f"{how} {shares}")
+        for name, documents in texts.items()
+        if documents and name in PARTS
+    }
+
+
+def _contiguous(documents: Sequence[str], dev: float, test: float) -> dict[str, tuple[str, ...]]:
+    """The last shares of the characters; between documents, where there are several."""
+    total = sum(map(len, documents))
+    ends = [int(total * (1.0 - dev - test)), int(total * (1.0 - test))]
+    if len(documents) == 1:
+        (text,) = documents
+        pieces = (text[: ends[0]], text[ends[0] : ends[1]], text[ends[1] :])
+        return {name: (piece,) if piece else () for name, piece in zip(PARTS, pieces, strict=True)}
+    before = [0, *itertools.accumulate(map(len, documents))]
+    parts: dict[str, tuple[str, ...]] = {}
+    for name, low, high in zip(PARTS, [0, *ends], [*ends, total], strict=True):
+        parts[name] = tuple(
+            each for each, first in zip(documents, before, strict=False) if low <= first < high
+        )
+    return parts
+
+
+def _interleaved(text: str, rows: int, dev: float, test: float) -> dict[str, tuple[str, ...]]:
+    """The end of each of some equal rows; what is left over stays in the last row's training part."""
+    width = len(text) // rows
+    if not width:
+        raise DataError(f"{len(text)} characters do not fill {rows} rows")
+    parts: dict[str, list[str]] = {name: [] for name in PARTS}
+    for row in range(rows):
+        line = text[row * width : (row + 1) * width]
+        ends = [int(width * (1.0 - dev - test)), int(width * (1.0 - test))]
+        for name, piece in zip(
+            PARTS, (line[: ends[0]], line[ends[0] : ends[1]], line[ends[1] :]), strict=True
+        ):
+            parts[name].append(piece)
+    parts["train"].append(text[rows * width :])
+    return {name: ("".join(pieces),) if "".join(pieces) else () for name, pieces in parts.items()}

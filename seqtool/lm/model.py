@@ -1,0 +1,144 @@
+"""The network of a language model: symbols in, a distribution of the next one out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from seqtool.lm.settings import ModelSettings
+from seqtool.nn.cells import State
+from seqtool.nn.deferred import at_least_float32
+from seqtool.nn.losses import projected_cross_entropy, projected_log_probabilities
+from seqtool.nn.recurrence import Stack
+from seqtool.nn.regularization import LockedDropout
+
+ADAPTIVE_SHARES = (15, 5)  # cutoffs of the adaptive softmax are V / 15 and V / 5 unless they are given
+EMBEDDING_SPREAD = 0.1  # embeddings start uniform between minus and plus this
+
+
+class Outputs(NamedTuple):
+    """What the layers make of some steps."""
+
+    features: Tensor  # [B, T, D], what the distribution is a linear function of
+    states: Tensor  # [B, T, H], of the uppermost layer, before dropout
+    dropped: Tensor  # [B, T, H], after it
+
+
+class LanguageModel(nn.Module):
+    """Embeddings, recurrent layers, softmax (Mikolov et al. 2010; regularised as Merity et al. 2018).
+
+    Args:
+        symbols: V, how many there are.
+        settings: Of the network.
+        impossible: Symbols that no text has; their probability is 0 (with `adaptive`: learned to be near 0).
+    """
+
+    impossible: Tensor
+
+    def __init__(self, symbols: int, settings: ModelSettings, impossible: Iterable[int] = ()) -> None:
+        super().__init__()
+        self.settings, self.symbols = settings, symbols
+        width = settings.embedding or symbols
+        self.embedding = nn.Embedding(symbols, width)
+        if settings.embedding:
+            nn.init.uniform_(self.embedding.weight, -EMBEDDING_SPREAD, EMBEDDING_SPREAD)
+        else:
+            self.embedding.weight = nn.Parameter(torch.eye(symbols), requires_grad=False)
+        self.stack = Stack(
+            cell=settings.cell,
+            inputs=width,
+            hidden=settings.hidden,
+            layers=settings.layers,
+            dropout=settings.dropout,
+            weight_drop=settings.weight_drop,
+            residual=settings.residual,
+        )
+        self.embedding_dropout = LockedDropout(settings.embedding_dropout)
+        self.dropout = LockedDropout(settings.dropout)
+        self.start = _start_of(self.stack) if settings.learned_start else None
+        features = width if settings.tied else settings.hidden
+        different = settings.tied and features != settings.hidden
+        self.narrow = nn.Linear(settings.hidden, features, bias=False) if different else None
+        self.adaptive = _adaptive(features, symbols, settings.cutoffs) if settings.adaptive else None
+        self.weight = None if settings.tied or settings.adaptive else _output_weight(symbols, features)
+        self.bias = None if settings.adaptive else nn.Parameter(torch.zeros(symbols))
+        never = torch.zeros(symbols)
+        never[list(impossible)] = -torch.inf
+        self.register_buffer("impossible", never, persistent=False)
+
+    def initial(self, rows: int) -> list[State]:
+        """The states of all layers before the first symbol of each row."""
+        if self.start is None:
+            return self.stack.initial(rows, self.embedding.weight)
+        return [tuple(part.expand(rows, -1) for part in layer) for layer in self.start]  # type: ignore[attr-defined]
+
+    def forward(self, inputs: Tensor, states: Sequence[State]) -> tuple[Outputs, list[State]]:
+        """Symbols [B, T] and the states before them to outputs and the states after."""
+        embedded = self.embedding_dropout(self._embedded(inputs))
+        values, after = self.stack(embedded, states)
+        dropped = self.dropout(values)
+        features = dropped if self.narrow is None else self.narrow(dropped)
+        return Outputs(features, values, dropped), after
+
+    def cross_entropy(self, features: Tensor, targets: Tensor) -> Tensor:
+        """Summed over M rows: features [M, D] and targets [M] to nats."""
+        if self.adaptive is not None:
+            with torch.autocast(features.device.type, enabled=False):
+                found = self.adaptive(at_least_float32(features), targets).output
+            return -found.sum()
+        weight, bias = self.projection
+        return projected_cross_entropy(features, weight, bias, targets)
+
+    def log_probabilities_of(self, features: Tensor, targets: Tensor) -> Tensor:
+        """Log probability of each target: [M, D], [M] to [M], nats."""
+        if self.adaptive is not None:
+            found: Tensor = self.adaptive(at_least_float32(features), targets).output
+            return found
+        weight, bias = self.projection
+        return projected_log_probabilities(features, weight, bias, targets)
+
+    def log_probabilities(self, features: Tensor) -> Tensor:
+        """Log distribution of the next symbol: [M, D] to [M, V], nats."""
+        if self.adaptive is not None:
+            return self.adaptive.log_prob(at_least_float32(features))
+        weight, bias = self.projection
+        return at_least_float32(functional.linear(features, weight, bias)).log_softmax(1)
+
+    @property
+    def projection(self) -> tuple[Tensor, Tensor]:
+        """Weight [V, D] and bias [V] of the softmax (not adaptive)."""
+        assert self.bias is not None
+        weight = self.embedding.weight if self.weight is None else self.weight
+        return weight, self.bias + self.impossible
+
+    def _embedded(self, inputs: Tensor) -> Tensor:
+        vectors: Tensor = self.embedding(inputs)
+        probability = self.settings.word_dropout
+        if not self.training or not probability:
+            return vectors
+        keep = torch.empty(self.symbols, device=inputs.device).bernoulli_(1.0 - probability)
+        return vectors * (keep / (1.0 - probability))[inputs][:, :, None]
+
+
+def detached(states: Sequence[State]) -> list[State]:
+    """The same states, through which no gradient goes back."""
+    return [tuple(part.detach() for part in layer) for layer in states]
+
+
+def _start_of(stack: Stack) -> nn.ModuleList:
+    layers = stack.initial(1, torch.zeros(1))
+    return nn.ModuleList(nn.ParameterList(torch.zeros_like(part) for part in layer) for layer in layers)
+
+
+def _output_weight(symbols: int, features: int) -> nn.Parameter:
+    """Glorot-uniform."""
+    return nn.Parameter(nn.init.xavier_uniform_(torch.empty(symbols, features)))
+
+
+def _adaptive(features: int, symbols: int, cutoffs: Sequence[int]) -> nn.AdaptiveLogSoftmaxWithLoss:
+    ends = [end for end in cutoffs or [symbols // share for share in ADAPTIVE_SHARES] if 0 < end < symbols]
+    return nn.AdaptiveLogSoftmaxWithLoss(features, symbols, sorted(set(ends)) or [max(symbols // 2, 1)])

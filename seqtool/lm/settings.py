@@ -1,0 +1,222 @@
+"""A language model's recipe: data, vocabulary, model, training, sampling."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from seqtool.settings import Settings
+from seqtool.text.hub import TextHubSettings
+from seqtool.training.settings import RunSettings, TrainingSettings, refuse_ignored
+
+Probability = Annotated[float, Field(ge=0.0, lt=1.0)]
+Share = Annotated[float, Field(ge=0.0, lt=1.0)]
+Files = str | Annotated[list[str], Field(min_length=1)]  # a file, a folder, or several of them
+
+# Settings that only some choices of another one read: an option is never accepted and then ignored.
+DATA_READERS: dict[str, tuple[str, tuple[str, ...]]] = {
+    "dev_share": ("split", ("contiguous", "interleaved")),
+    "test_share": ("split", ("contiguous", "interleaved")),
+    "rows": ("split", ("interleaved",)),
+}
+VOCABULARY_READERS: dict[str, tuple[str, tuple[str, ...]]] = {
+    "size": ("kind", ("word", "sentencepiece")),
+    "model_type": ("kind", ("sentencepiece",)),
+    "min_count": ("kind", ("character", "word")),
+    "byte_fallback": ("kind", ("character", "sentencepiece")),
+}
+TRAINING_READERS: dict[str, tuple[str, tuple[str, ...]]] = {
+    "curriculum_share": ("curriculum", ("length", "rarity")),
+}
+
+
+class LocalSettings(Settings):
+    """Files below the folder that the environment variable SEQTOOL_DATA names; they go before the hub."""
+
+    folder: str = Field(description="Folder below $SEQTOOL_DATA.")
+    train: Files = Field(description="Training text in it.")
+    dev: Files | None = Field(None, description="Development text in it; else a share of train.")
+    test: Files | None = Field(None, description="Test text in it; else a share of train.")
+
+
+class DataSettings(Settings):
+    """Where the text is, what is held out of it, and what a document is."""
+
+    train: Files | None = Field(
+        None, description="Training text: a file (also .gz), a folder of them, or several."
+    )
+    dev: Files | None = Field(None, description="Development text; without it a share of train.")
+    test: Files | None = Field(None, description="Test text, read only by evaluation; else a share of train.")
+    local: LocalSettings | None = Field(None, description="Files below $SEQTOOL_DATA.")
+    hub: TextHubSettings | None = Field(None, description="A data set of the Hugging Face hub.")
+    documents: Literal["stream", "file", "paragraph", "line"] = Field(
+        "stream",
+        description="Where the state starts anew: never (stream), or with each file, paragraph (after a "
+        "blank line) or line.",
+    )
+    split: Literal["contiguous", "90-10", "80-10-10", "interleaved"] = Field(
+        "contiguous",
+        description="Which characters of train are dev and test where these name no files: the last shares "
+        "of it (contiguous); the last tenth as both (90-10, nanoGPT's); the last two tenths (80-10-10); or "
+        "the end of each of so many equal rows (interleaved, char-rnn's).",
+    )
+    dev_share: Share = Field(0.1, gt=0, description="Share of the characters that dev takes.")
+    test_share: Share = Field(0.0, description="Share of the characters that test takes, after dev.")
+    rows: int = Field(50, ge=1, description="Equal rows (interleaved).")
+    normalization: Literal["none", "NFC", "NFKC"] = Field(
+        "none", description="Unicode normalisation of all text; none = characters as they are."
+    )
+    lowercase: bool = Field(False, description="Fold upper case in all text.")
+
+    @model_validator(mode="after")
+    def _makes_sense(self) -> DataSettings:
+        refuse_ignored(self, DATA_READERS)
+        if self.dev is not None and self.train is None:
+            raise ValueError("dev without train")
+        if self.dev_share + self.test_share >= 1:
+            raise ValueError("dev_share and test_share leave nothing to train on")
+        return self
+
+
+class VocabularySettings(Settings):
+    """How text becomes symbols; built from the training part."""
+
+    kind: Literal["character", "byte", "sentencepiece", "word"] = Field(
+        "character", description="What text is split into."
+    )
+    size: int = Field(
+        8000, ge=0, description="Symbols: as many (sentencepiece), at most (word); 0 = no limit."
+    )
+    model_type: Literal["unigram", "bpe"] = Field("unigram", description="Of sentencepiece.")
+    min_count: int = Field(1, ge=1, description="Words or characters seen less often have no symbol.")
+    byte_fallback: bool = Field(
+        False,
+        description="Characters without a symbol are spelled in bytes, so that no text can fail "
+        "(character, sentencepiece).",
+    )
+
+    @model_validator(mode="after")
+    def _nothing_is_ignored(self) -> VocabularySettings:
+        refuse_ignored(self, VOCABULARY_READERS)
+        return self
+
+
+class ModelSettings(Settings):
+    """The network."""
+
+    cell: Literal["lstm", "gru"] = Field("lstm", description="Recurrent cell.")
+    embedding: int = Field(128, ge=0, description="Width of the embeddings; 0 = one-hot input.")
+    hidden: int = Field(512, ge=1, description="Width of each layer.")
+    layers: int = Field(2, ge=1, description="Layers on top of each other.")
+    residual: bool = Field(False, description="Add the input of each upper layer to its output.")
+    tied: bool = Field(
+        False, description="The embeddings are the output weights too; states are mapped to their width."
+    )
+    adaptive: bool = Field(
+        False, description="Adaptive softmax: rare words in clusters with fewer weights (Grave 2017)."
+    )
+    cutoffs: list[Annotated[int, Field(ge=1)]] = Field(
+        [], description="Where its clusters begin, rising; empty = chosen by the size of the vocabulary."
+    )
+    learned_start: bool = Field(False, description="Learn the state before the first symbol; else zeros.")
+    dropout: Probability = Field(0.2, description="Locked dropout between the layers and of the output.")
+    embedding_dropout: Probability = Field(0.0, description="Locked dropout of the embeddings.")
+    word_dropout: Probability = Field(
+        0.0, description="Probability that a symbol of the vocabulary is left out of a window's input."
+    )
+    weight_drop: Probability = Field(0.0, description="Probability of leaving out a recurrent weight.")
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> ModelSettings:
+        if self.residual and self.layers == 1:
+            raise ValueError("residual has no effect with one layer; leave it out")
+        if self.tied and self.embedding == 0:
+            raise ValueError("tied needs embeddings, and embedding = 0 has none")
+        if self.tied and self.adaptive:
+            raise ValueError("tied and adaptive are two forms of the output: choose one")
+        if self.cutoffs and not self.adaptive:
+            raise ValueError("cutoffs has no effect without adaptive; leave it out")
+        if self.cutoffs != sorted(set(self.cutoffs)):
+            raise ValueError(f"cutoffs = {self.cutoffs}: expected rising numbers")
+        return self
+
+
+class LanguageModelTraining(TrainingSettings):
+    """`[training]`, with what only language models have."""
+
+    window: int = Field(128, ge=1, description="Symbols of truncated back-propagation through time.")
+    window_jitter: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="Windows vary in length: standard deviation, as a share of window; and one in twenty "
+        "is halved (Merity 2018).",
+    )
+    batch_tokens: int = Field(
+        4096, ge=1, description="Symbols of a batch; a stream has batch_tokens / window rows side by side."
+    )
+    activation_penalty: float = Field(
+        0.0, ge=0, description="AR: mean square of the output states, dropout included, times this."
+    )
+    slowness_penalty: float = Field(
+        0.0, ge=0, description="TAR: mean square of how far the output state moves in a step, times this."
+    )
+    curriculum: Literal["none", "length", "rarity"] = Field(
+        "none",
+        description="Documents to begin with: the shortest, or those of the most frequent symbols; the rest "
+        "join as the square root of the epoch's share grows (Platanios 2019; not with a stream).",
+    )
+    curriculum_share: float = Field(
+        0.5, gt=0, le=1, description="Share of the epochs after which every document is in."
+    )
+    learning_rate: float = Field(4e-3, gt=0, description="Highest learning rate of the schedule.")
+    beta2: float = Field(0.99, ge=0, lt=1, description="Decay of the second moment.")
+    clip_norm: float = Field(0.5, ge=0, description="Largest norm of the gradient; 0 = no clipping.")
+    warmup_steps: int = Field(
+        100,
+        ge=0,
+        description="Updates of linear rise to learning_rate, at most a fifth of all (not one_cycle).",
+    )
+    epochs: int = Field(20, ge=1, description="Passes over the training data.")
+    average: Literal["none", "ema", "asgd"] = Field("ema", description="Evaluate and keep averaged weights.")
+    sample_length: int = Field(
+        200, ge=0, description="Symbols of the sample shown at each evaluation; 0 = none."
+    )
+
+    @model_validator(mode="after")
+    def _nothing_else_is_ignored(self) -> LanguageModelTraining:
+        refuse_ignored(self, TRAINING_READERS)
+        return self
+
+
+class AdaptationSettings(Settings):
+    """How `--adapt` and `--cache` read on; their strengths are chosen on dev."""
+
+    rate: float = Field(0.05, gt=0, description="--adapt: learning rate of a step of gradient descent.")
+    decay: float = Field(
+        0.001, ge=0, lt=1, description="--adapt: share of the way back to the trained weights, each step."
+    )
+    window: int = Field(32, ge=1, description="--adapt: symbols from one step to the next.")
+    cache_size: int = Field(2000, ge=1, description="--cache: past states that are kept.")
+    cache_flatness: float = Field(0.3, ge=0, description="--cache: factor of the dot products of states.")
+    cache_weight: Share = Field(0.05, description="--cache: its share of the probability.")
+
+
+class LanguageModelSettings(RunSettings):
+    """A complete run of a language model."""
+
+    task: Literal["lm"] = Field("lm", description="The task.")
+    data: DataSettings
+    vocabulary: VocabularySettings = VocabularySettings()
+    model: ModelSettings = ModelSettings()
+    training: LanguageModelTraining = LanguageModelTraining()
+    adaptation: AdaptationSettings = AdaptationSettings()
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> LanguageModelSettings:
+        if self.training.curriculum != "none" and self.data.documents == "stream":
+            raise ValueError("training.curriculum orders documents, and data.documents = 'stream' has none")
+        if self.training.batch_tokens < self.training.window:
+            raise ValueError("training.batch_tokens is less than one window")
+        return self

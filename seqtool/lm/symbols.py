@@ -1,0 +1,244 @@
+"""Running text to symbols and back: line ends are symbols like any other.
+
+Ids 0 to 3 are padding, unknown, start and line end. Characters and bytes cover a text whole, line
+ends included; words and SentencePiece know lines only, so for them each line is followed by the
+symbol of the line end, and runs of spaces count as one.
+"""
+
+from __future__ import annotations
+
+import codecs
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from seqtool.errors import DataError, ModelError
+from seqtool.lm.settings import VocabularySettings
+from seqtool.text.codec import Codec, SymbolCodec, build_sentencepiece, build_symbols, codec_of
+from seqtool.text.pieces import CONTROLS, ByteCodec
+from seqtool.text.segmentation import SPACE
+from seqtool.text.vocabulary import PADDING as TEXT_PADDING
+from seqtool.text.vocabulary import UNKNOWN as TEXT_UNKNOWN
+from seqtool.text.vocabulary import Vocabulary
+
+PADDING, UNKNOWN, START, LINE_END = 0, 1, 2, 3
+FILE = "symbols.vocabulary"  # of a model folder
+BYTES = tuple(f"<0x{byte:02X}>" for byte in range(256))
+
+Ids = NDArray[np.int32]
+
+_BYTE = re.compile(r"<0x([0-9A-F]{2})>")
+
+
+class Symbols:
+    """The symbols of a language model.
+
+    Args:
+        codec: Of lines; its symbols 2 and 3 are start and line end.
+
+    Raises:
+        ModelError: they are not.
+    """
+
+    def __init__(self, codec: Codec) -> None:
+        if tuple(codec.symbols[2:4]) != CONTROLS:
+            raise ModelError(
+                f"a vocabulary whose symbols 2 and 3 are {' '.join(codec.symbols[2:4])}, expected "
+                f"{' '.join(CONTROLS)}"
+            )
+        self.codec = codec
+        self.by_lines = codec.kind in ("word", "sentencepiece")
+        self._spelled = [_spelled(codec, number) for number in range(len(codec.symbols))]
+        self._table = _code_points(codec) if codec.kind == "character" else None
+        found = {symbol: number for number, symbol in enumerate(codec.symbols)}
+        self._first_byte = found.get(BYTES[0]) if codec.kind == "character" else None
+
+    @classmethod
+    def build(cls, texts: Iterable[str], settings: VocabularySettings) -> Symbols:
+        """From the training part.
+
+        Raises:
+            UsageError: a size that the text does not allow.
+            DataError: no text.
+        """
+        return cls(_build(texts, settings))
+
+    def __len__(self) -> int:
+        return len(self.codec.symbols)
+
+    @property
+    def unit(self) -> Literal["character", "token"]:
+        """What one symbol is."""
+        return "character" if self.codec.kind == "character" else "token"
+
+    @property
+    def impossible(self) -> list[int]:
+        """Symbols that no text has."""
+        return [PADDING, START] if self.by_lines else [PADDING, START, LINE_END]
+
+    def encode(self, text: str) -> Ids:
+        """The ids of a text; what has no symbol is `UNKNOWN`."""
+        if self.codec.kind == "byte":
+            return np.frombuffer(text.encode(), np.uint8).astype(np.int32) + len(ByteCodec.symbols) - 256
+        if self._table is not None:
+            return self._characters(text, self._table)
+        ids: list[int] = []
+        first, *rest = text.split("\n")
+        ids += self.codec.encode(first)
+        for line in rest:
+            ids.append(LINE_END)
+            ids += self.codec.encode(line)
+        return np.array(ids, np.int32)
+
+    def decode(self, ids: Iterable[int]) -> str:
+        """The text of some ids; bytes that are not UTF-8 become U+FFFD."""
+        decoder = self.decoder()
+        return "".join(decoder.push(number) for number in ids) + decoder.finish()
+
+    def decoder(self, *, at_line_start: bool = True) -> TextDecoder:
+        """For symbols that come one by one."""
+        return TextDecoder(self._spelled, self.by_lines, at_line_start)
+
+    def without_symbol(self, text: str) -> str | None:
+        """The first character or word of a text that has no symbol; None where all have."""
+        if UNKNOWN not in self.encode(text):
+            return None
+        parts: Sequence[str] = text.split() if self.codec.kind == "word" else text
+        return next((part for part in parts if UNKNOWN in self.encode(part)), text)
+
+    def show(self, number: int) -> str:
+        """A symbol for people and for JSON: its text, where that is one."""
+        return self._spelled[number].decode("utf-8", errors="replace") or self.codec.symbols[number]
+
+    def to_files(self) -> dict[str, bytes]:
+        """Their file in a model folder."""
+        return {FILE: self.codec.to_bytes()}
+
+    @classmethod
+    def from_files(cls, files: Mapping[str, bytes], where: str) -> Symbols:
+        """The inverse of `to_files`.
+
+        Raises:
+            ModelError: the file is missing or damaged.
+        """
+        if FILE not in files:
+            raise ModelError(f"{where}: damaged: {FILE} is missing")
+        return cls(codec_of(files[FILE], f"{where}: {FILE}"))
+
+    def _characters(self, text: str, table: Ids) -> Ids:
+        points = np.frombuffer(text.encode("utf-32-le"), np.uint32)
+        ids = table[np.minimum(points, len(table) - 1)]
+        if self._first_byte is None or not (ids == UNKNOWN).any():
+            return ids
+        parts = []
+        for run in np.split(np.arange(len(ids)), np.flatnonzero(np.diff(ids == UNKNOWN)) + 1):
+            if ids[run[0]] != UNKNOWN:
+                parts.append(ids[run])
+                continue
+            raw = np.frombuffer(text[run[0] : run[-1] + 1].encode(), np.uint8)
+            parts.append(raw.astype(np.int32) + self._first_byte)
+        return np.concatenate(parts)
+
+
+class TextDecoder:
+    """Symbols to text as they come: a character is given out when its last byte is there.
+
+    Args:
+        spelled: The bytes of each symbol.
+        by_lines: Whether a space at the beginning of a line belongs to no word.
+        at_line_start: Whether the first symbol stands there.
+    """
+
+    def __init__(self, spelled: Sequence[bytes], by_lines: bool, at_line_start: bool) -> None:
+        self._spelled, self._by_lines, self._at_line_start = spelled, by_lines, at_line_start
+        self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
+
+    def push(self, number: int) -> str:
+        """What the text is longer by."""
+        raw = self._spelled[number]
+        if self._by_lines and raw:
+            if self._at_line_start:
+                raw = raw.removeprefix(b" ")
+            self._at_line_start = number == LINE_END
+        return self._decoder.decode(raw)
+
+    def finish(self) -> str:
+        """What is left of a character that was never completed: U+FFFD."""
+        return self._decoder.decode(b"", final=True)
+
+
+def _spelled(codec: Codec, number: int) -> bytes:
+    """What a symbol adds to a text."""
+    if number in (PADDING, START):
+        return b""
+    if number == LINE_END:
+        return b"\n" if codec.kind in ("word", "sentencepiece") else b""
+    symbol = codec.symbols[number]
+    byte = _BYTE.fullmatch(symbol)
+    if byte and codec.kind != "word":
+        return bytes([int(byte[1], 16)])
+    if codec.kind == "word":
+        return b" " + symbol.encode()
+    return (symbol.replace(SPACE, " ") if codec.kind == "sentencepiece" else symbol).encode()
+
+
+def _code_points(codec: Codec) -> Ids:
+    """Id of each code point, and `UNKNOWN` after the last that has one."""
+    single = {ord(symbol): number for number, symbol in enumerate(codec.symbols) if len(symbol) == 1}
+    table = np.full(max(single, default=0) + 2, UNKNOWN, np.int32)
+    for point, number in single.items():
+        table[point] = number
+    return table
+
+
+def _build(texts: Iterable[str], settings: VocabularySettings) -> Codec:
+    if settings.kind == "byte":
+        return ByteCodec()
+    if settings.kind == "sentencepiece":
+        return build_sentencepiece(
+            _lines(texts),
+            size=settings.size or None,
+            exact=False,
+            model_type=settings.model_type,
+            byte_fallback=settings.byte_fallback,
+        ).codec
+    reserved = (*CONTROLS, *(BYTES if settings.byte_fallback else ()))
+    if settings.kind == "character":
+        counts: Counter[str] = Counter()
+        for text in texts:
+            counts.update(text)
+        first = (TEXT_PADDING, TEXT_UNKNOWN, *reserved)
+        vocabulary = Vocabulary.build(counts, reserved=first, min_count=settings.min_count)
+        return SymbolCodec(vocabulary, "character", reserved=reserved)
+    return build_symbols(
+        _lines(texts), "word", size=settings.size, min_count=settings.min_count, reserved=reserved
+    ).codec
+
+
+def _lines(texts: Iterable[str]) -> Iterator[str]:
+    for text in texts:
+        yield from text.split("\n")
+
+
+def require_known(symbols: Symbols, text: str, what: str) -> None:
+    """Refuse a text that has something without a symbol.
+
+    Args:
+        symbols: Of the model.
+        text: Whatever it shall read.
+        what: Heads the message.
+
+    Raises:
+        DataError: naming the first such character or word.
+    """
+    missing = symbols.without_symbol(text)
+    if missing is not None:
+        kind = "word" if symbols.codec.kind == "word" else "character"
+        raise DataError(
+            f"{what}: the model has no symbol for the {kind} {missing!r}; train with "
+            "vocabulary.byte_fallback = true or kind = 'byte' to read any text"
+        )
