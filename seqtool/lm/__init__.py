@@ -1,1 +1,1 @@
-"""Language models: text in, text and its probability out."""
+"""Language models of characters, bytes, subwords and words, and the yardsticks beside them."""
