@@ -23,6 +23,7 @@ class Task:
     estimate: Callable[[Any, Any, Any], Estimate]  # of settings, data, and of a model or None
     model: type[Any]
     metric: Callable[[Any], str]  # what a run with these settings is about, in a word
+    reads_folders: bool = False  # whether a folder may stand where a file is named
 
 
 def _tagger(default_recipe: str, metric: str) -> Task:
@@ -59,8 +60,26 @@ def _translator() -> Task:
     )
 
 
+def _language_model() -> Task:
+    from seqtool.lm import data, estimate, prediction, settings, train
+
+    return Task(
+        settings=settings.LanguageModelSettings,
+        default_recipe="lm-tiny",
+        paths=(("data", "train"), ("data", "dev"), ("data", "test")),
+        load_data=data.load_training_data,
+        train=train.train_language_model,
+        fine_tuning_settings=train.fine_tuning_settings,
+        estimate=estimate.estimate_run,
+        model=prediction.LanguageModel,
+        metric=lambda settings: "nats_per_character",
+        reads_folders=True,
+    )
+
+
 TASKS: dict[str, Callable[[], Task]] = {
     "ner": functools.cache(lambda: _tagger("ner-tiny", "f1")),
     "pos": functools.cache(lambda: _tagger("pos-ewt", "accuracy")),
     "translate": functools.cache(_translator),
+    "lm": functools.cache(_language_model),
 }

@@ -62,6 +62,13 @@ TestPair = Annotated[
 TrainPairFile = Annotated[Path | None, typer.Option("--train-file", help="One TSV or JSONL file instead.")]
 DevPairFile = Annotated[Path | None, typer.Option("--dev-file", help="One TSV or JSONL file instead.")]
 TestPairFile = Annotated[Path | None, typer.Option("--test-file", help="One TSV or JSONL file instead.")]
+TrainText = Annotated[
+    Path | None, typer.Option("--train", help="Training text: a file (also .gz) or a folder of them.")
+]
+DevText = Annotated[
+    Path | None, typer.Option("--dev", help="Development text; without it 10 % are held out.")
+]
+TestText = Annotated[Path | None, typer.Option("--test", help="Test text, for `evaluate`.")]
 SchemeOption = Annotated[
     str | None, typer.Option("--scheme", help="Tag scheme: auto, iob1, iob2, iobes or bilou.")
 ]
@@ -121,6 +128,20 @@ def translate(
         if single is not None and pairs[part] is not None:
             raise UsageError(f"--{part} and --{part}-file both name the {part} data: give one of them")
     train_task("translate", recipe, {part: pairs[part] or singles[part] for part in pairs}, options)
+
+
+@app.command()
+@with_run_options
+def lm(
+    recipe: RecipeArgument = None,
+    train: TrainText = None,
+    dev: DevText = None,
+    test: TestText = None,
+    *,
+    options: RunOptions,
+) -> None:
+    """Language models: text that goes on, and how probable a text is."""
+    train_task("lm", recipe, {"train": train, "dev": dev, "test": test}, options)
 
 
 def train_task(

@@ -28,7 +28,7 @@ class Outputs(NamedTuple):
     dropped: Tensor  # [B, T, H], after it
 
 
-class LanguageModel(nn.Module):
+class LanguageNetwork(nn.Module):
     """Embeddings, recurrent layers, softmax (Mikolov et al. 2010; regularised as Merity et al. 2018).
 
     Args:
@@ -88,25 +88,27 @@ class LanguageModel(nn.Module):
         """Summed over M rows: features [M, D] and targets [M] to nats."""
         if self.adaptive is not None:
             with torch.autocast(features.device.type, enabled=False):
-                found = self.adaptive(at_least_float32(features), targets).output
-            return -found.sum()
+                found: Tensor = self.adaptive(at_least_float32(features), targets).output
+            return -found.double().sum().float()
         weight, bias = self.projection
         return projected_cross_entropy(features, weight, bias, targets)
 
     def log_probabilities_of(self, features: Tensor, targets: Tensor) -> Tensor:
         """Log probability of each target: [M, D], [M] to [M], nats."""
         if self.adaptive is not None:
-            found: Tensor = self.adaptive(at_least_float32(features), targets).output
-            return found
+            chosen: Tensor = self.adaptive(at_least_float32(features), targets).output
+            return chosen
         weight, bias = self.projection
         return projected_log_probabilities(features, weight, bias, targets)
 
     def log_probabilities(self, features: Tensor) -> Tensor:
         """Log distribution of the next symbol: [M, D] to [M, V], nats."""
         if self.adaptive is not None:
-            return self.adaptive.log_prob(at_least_float32(features))
+            found: Tensor = self.adaptive.log_prob(at_least_float32(features))
+            return found
         weight, bias = self.projection
-        return at_least_float32(functional.linear(features, weight, bias)).log_softmax(1)
+        scores = at_least_float32(functional.linear(features, weight, bias))
+        return scores.log_softmax(1)
 
     @property
     def projection(self) -> tuple[Tensor, Tensor]:

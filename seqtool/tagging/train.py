@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -25,7 +24,9 @@ from seqtool.text.batching import training_batches
 from seqtool.text.columns import TaggedSentence
 from seqtool.text.tagscheme import Scheme
 from seqtool.training.devices import resolve_device
+from seqtool.training.finetuning import settings_of_base
 from seqtool.training.loop import fit
+from seqtool.training.modelcard import model_card
 from seqtool.training.optimization import few_updates
 from seqtool.training.progress import FitResult, Reporter
 from seqtool.training.runfolder import RunFolder
@@ -197,7 +198,15 @@ def train_tagger(
     )
     model = _with_bias(model, biases_of(result.metrics))
     if run.writes:
-        model.save(run.model, card=model_card(settings, data, result))
+        card = model_card(
+            settings,
+            kind=f"tagger (task `{settings.task}`)",
+            measured="on the development part",
+            result=result,
+            facts=data.describe(),
+            usage="seqtool tag -m THIS_FOLDER < sentences.txt",
+        )
+        model.save(run.model, card=card)
     return TaggerRun(run.path, model, result)
 
 
@@ -299,31 +308,6 @@ def build_model(settings: TaggerSettings, data: TaggingData, device: torch.devic
     )
 
 
-def model_card(settings: TaggerSettings, data: TaggingData, result: FitResult) -> str:
-    """README.md of the model folder."""
-    metrics = "\n".join(f"| {name} | {value:.4f} |" for name, value in sorted(result.metrics.items()))
-    facts = "\n".join(f"- {line}" for line in data.describe())
-    return f"""# {settings.name}
-
-A seqtool tagger (task `{settings.task}`), trained on {time.strftime("%Y-%m-%d")} with seed {settings.seed}.
-
-| on the development part | |
-|---|---|
-{metrics}
-
-Best after step {result.best_step} of {result.steps} ({result.seconds / 60:.1f} minutes; stopped by
-{result.reason}).
-
-## Data
-
-{facts}
-
-## Use
-
-    seqtool tag -m THIS_FOLDER < sentences.txt
-"""
-
-
 def _entities(data: TaggingData) -> set[tuple[str, str]]:
     if data.scheme is None:
         return set()
@@ -394,16 +378,7 @@ def fine_tuning_settings(settings: TaggerSettings, initial: TaggerModel | None) 
     if initial is None:
         return settings
     base = initial.description
-    asked = {"model": (settings.model, base.model), "vocabulary": (settings.vocabulary, base.vocabulary)}
-    differing = [
-        f"{table}.{name} = {getattr(own, name)!r}, the model has {getattr(theirs, name)!r}"
-        for table, (own, theirs) in asked.items()
-        for name in type(own).model_fields
-        if name in own.model_fields_set and getattr(own, name) != getattr(theirs, name)
-    ]
-    if differing:
-        raise SettingsError(f"--init-from keeps network and vocabulary; leave out: {'; '.join(differing)}")
-    return settings.model_copy(update={"model": base.model, "vocabulary": base.vocabulary})
+    return settings_of_base(settings, model=base.model, vocabulary=base.vocabulary)
 
 
 def adopted(initial: TaggerModel, settings: TaggerSettings, data: TaggingData) -> TaggerModel:

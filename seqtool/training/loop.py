@@ -18,11 +18,11 @@ from seqtool.training import distributed
 from seqtool.training.checkpoint import Checkpoints
 from seqtool.training.devices import resolve_precision
 from seqtool.training.interruption import noted_signals
-from seqtool.training.optimization import Averaging, build_optimizer, learning_rate
+from seqtool.training.optimization import AVERAGES, build_optimizer, learning_rate
 from seqtool.training.progress import EvaluationReport, FitResult, Reporter, SilentReporter, StepReport
 from seqtool.training.runfolder import RunFolder
 from seqtool.training.settings import TrainingSettings
-from seqtool.training.state import Position, RunState, best_weights
+from seqtool.training.state import Carried, Position, RunState, best_weights
 from seqtool.training.tensorfile import model_tensors, restore_weights
 from seqtool.training.update import SKIPPED_IN_A_ROW, Arithmetic, Batch, Place, Update, update
 
@@ -41,6 +41,7 @@ def fit(
     reporter: Reporter,
     fingerprint: dict[str, Any],
     resume: bool = False,
+    carried: Carried | None = None,
 ) -> FitResult:
     """Train `model` until a limit is reached; it holds the weights of its best evaluation then.
 
@@ -61,6 +62,7 @@ def fit(
         fingerprint: JSON values that must be equal for a run to be continued: the resolved
             settings, the data's digests. `state.ADJUSTABLE` keys may differ.
         resume: Continue from the newest checkpoint; start afresh if there is none.
+        carried: What `loss` remembers from batch to batch; checkpoints hold it too.
 
     Returns:
         The best evaluation and why the run ended.
@@ -75,8 +77,9 @@ def fit(
         StorageError: a checkpoint cannot be written; the one before is whole.
     """
     arithmetic = Arithmetic.of(device, resolve_precision(settings.precision, device))
-    averaging = Averaging(model, settings.average_decay) if settings.average == "ema" else None
-    state = RunState(model, build_optimizer(model, settings), averaging, arithmetic, Position(), fingerprint)
+    averaging = AVERAGES[settings.average](model, settings)
+    optimizer = build_optimizer(model, settings)
+    state = RunState(model, optimizer, averaging, arithmetic, Position(), fingerprint, carried)
     listener = reporter if distributed.rank() == 0 else SilentReporter()
     checkpoints = Checkpoints(run.state, warn=listener.message)
     epochs = _Epochs(batches, settings.accumulation * distributed.world_size())
@@ -313,6 +316,8 @@ class _Loop(Generic[Batch]):
         improved = self._compare(metrics)
         train_loss, seconds = at.total / max(at.count, 1), self._clock()
         at.total, at.count, at.evaluated = 0.0, 0, at.step
+        if averaging is not None and at.stale >= self.settings.average_patience:
+            averaging.begin()
         epoch = at.epoch if at.batches == 0 else at.epoch + 1
         self._event(
             event="evaluation",

@@ -182,13 +182,14 @@ def _one_cycle(rise: float, progress: float) -> float:
 
 
 class Averaging:
-    """Exponential moving average of a model's trainable parameters.
+    """Average of a model's trainable parameters over the updates of a run.
 
-    The n-th update uses the decay min(decay, (1 + n) / (10 + n)), so that the random start
-    is forgotten at once and a short run averages over its own length.
+    With a decay, a moving one: the n-th update uses min(decay, (1 + n) / (10 + n)), so that the
+    random start is forgotten at once and a short run averages over its own length. Without, the
+    mean of all weights since `begin`, and before it the present ones (Polyak and Juditsky 1992).
     """
 
-    def __init__(self, model: nn.Module, decay: float) -> None:
+    def __init__(self, model: nn.Module, decay: float | None) -> None:
         self.decay = decay
         self.count = 0
         self.tensors = {
@@ -200,11 +201,21 @@ class Averaging:
     @torch.no_grad()
     def update(self, model: nn.Module) -> None:
         """Take the model's present weights into the average."""
-        self.count += 1
-        decay = min(self.decay, (1 + self.count) / (10 + self.count))
         parameters = dict(model.named_parameters())
+        share = self._share_of_next()
         for name, average in self.tensors.items():
-            average.lerp_(parameters[name].detach(), 1.0 - decay)
+            average.lerp_(parameters[name].detach(), share)
+
+    def begin(self) -> None:
+        """From now on the mean counts; a moving average, or a mean that has begun, goes on as it did."""
+        self.count = max(self.count, 1)
+
+    def _share_of_next(self) -> float:
+        if self.decay is None:
+            self.count += self.count > 0
+            return 1.0 / max(self.count, 1)
+        self.count += 1
+        return 1.0 - min(self.decay, (1 + self.count) / (10 + self.count))
 
     @contextlib.contextmanager
     def averaged_weights(self, model: nn.Module) -> Iterator[None]:
@@ -216,6 +227,13 @@ class Averaging:
             yield
         finally:
             _copy_into(parameters, own)
+
+
+AVERAGES: dict[str, Callable[[nn.Module, TrainingSettings], Averaging | None]] = {
+    "none": lambda model, settings: None,
+    "ema": lambda model, settings: Averaging(model, settings.average_decay),
+    "asgd": lambda model, settings: Averaging(model, None),
+}
 
 
 @torch.no_grad()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -45,6 +45,16 @@ class Position:
     reported_count: int = 0
 
 
+class Carried(Protocol):
+    """What a loss remembers from one batch to the next, such as where a stream's recurrent state stands."""
+
+    def tensors(self) -> dict[str, Tensor]:
+        """All of it; the same names on every process."""
+
+    def restore(self, tensors: Mapping[str, Tensor]) -> None:
+        """Undo `tensors`; nothing = forget everything."""
+
+
 @dataclasses.dataclass
 class RunState:
     """The parts of a run that change while it trains."""
@@ -55,6 +65,7 @@ class RunState:
     arithmetic: Arithmetic
     position: Position
     fingerprint: dict[str, Any]
+    carried: Carried | None = None
 
     def capture(self, events_size: int) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Everything a checkpoint holds; all processes take part, each with its random state."""
@@ -63,6 +74,8 @@ class RunState:
         if self.averaging is not None:
             tensors |= _prefixed("average", self.averaging.tensors)
         tensors |= _prefixed("random", _random_states(self.arithmetic.device))
+        if self.carried is not None:
+            tensors |= _prefixed("carried", _by_process(self.carried.tensors(), self.arithmetic.device))
         values = {
             "tensors": sorted(tensors),
             "position": dataclasses.asdict(self.position),
@@ -98,6 +111,8 @@ class RunState:
             if self.arithmetic.scaler.is_enabled():
                 self.arithmetic.scaler.load_state_dict(values["scaler"])
             _restore_random_states(_under("random", checkpoint.tensors), self.arithmetic.device)
+            if self.carried is not None:
+                self.carried.restore(_of_this_process(_under("carried", checkpoint.tensors)))
             self.position = Position(**values["position"])
             return int(values["events_size"])
         except (KeyError, TypeError, ValueError) as error:
@@ -159,11 +174,22 @@ def _random_states(device: torch.device) -> dict[str, Tensor]:
         states["cuda"] = torch.cuda.get_rng_state(device)
     elif device.type == "mps":
         states["mps"] = torch.mps.get_rng_state()
+    return _by_process(states, device)
+
+
+def _by_process(tensors: Mapping[str, Tensor], device: torch.device) -> dict[str, Tensor]:
+    """Tensors that each process has its own values of, under `name/number of the process`."""
     return {
-        f"{kind}/{number}": state
-        for kind, mine in states.items()
-        for number, state in enumerate(distributed.gather(mine, device))
+        f"{name}/{number}": tensor
+        for name, mine in tensors.items()
+        for number, tensor in enumerate(distributed.gather(mine, device))
     }
+
+
+def _of_this_process(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Undo `_by_process`."""
+    end = f"/{distributed.rank()}"
+    return {name.removesuffix(end): tensor for name, tensor in tensors.items() if name.endswith(end)}
 
 
 def _restore_random_states(states: Mapping[str, Tensor], device: torch.device) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,12 +14,13 @@ from seqtool.errors import DataError, SettingsError
 from seqtool.evaluation.text_scores import text_scores
 from seqtool.nn.losses import LossSum
 from seqtool.nn.pointer import NOT_COPYABLE
-from seqtool.settings import validate
 from seqtool.text.batching import prediction_batches, training_batches
 from seqtool.text.parallel import SentencePair
 from seqtool.training import distributed
 from seqtool.training.devices import resolve_device
+from seqtool.training.finetuning import settings_of_base
 from seqtool.training.loop import fit
+from seqtool.training.modelcard import model_card
 from seqtool.training.optimization import few_updates
 from seqtool.training.progress import FitResult, Reporter
 from seqtool.training.runfolder import RunFolder
@@ -140,7 +140,15 @@ def train_translator(
     )
     model.forget_tables()
     if run.writes:
-        model.save(run.model, card=model_card(settings, data, result))
+        card = model_card(
+            settings,
+            kind="translator",
+            measured="on the development part, greedy search",
+            result=result,
+            facts=data.describe(),
+            usage="seqtool translate -m THIS_FOLDER < sentences.txt",
+        )
+        model.save(run.model, card=card)
     return TranslatorRun(run.path, model, result)
 
 
@@ -240,31 +248,6 @@ def describe_vocabularies(vocabularies: Vocabularies) -> str:
     return f"vocabulary: {sizes[0][1]} source and {sizes[1][1]} target symbols ({sizes[0][0]})"
 
 
-def model_card(settings: TranslatorSettings, data: TranslationData, result: FitResult) -> str:
-    """README.md of the model folder."""
-    metrics = "\n".join(f"| {name} | {value:.4f} |" for name, value in sorted(result.metrics.items()))
-    facts = "\n".join(f"- {line}" for line in data.describe())
-    return f"""# {settings.name}
-
-A seqtool translator, trained on {time.strftime("%Y-%m-%d")} with seed {settings.seed}.
-
-| on the development part, greedy search | |
-|---|---|
-{metrics}
-
-Best after step {result.best_step} of {result.steps} ({result.seconds / 60:.1f} minutes; stopped by
-{result.reason}).
-
-## Data
-
-{facts}
-
-## Use
-
-    seqtool translate -m THIS_FOLDER < sentences.txt
-"""
-
-
 def fine_tuning_settings(settings: TranslatorSettings, initial: TranslatorModel | None) -> TranslatorSettings:
     """Settings of a run that goes on from a model: network and vocabularies are those of the model.
 
@@ -284,19 +267,7 @@ def fine_tuning_settings(settings: TranslatorSettings, initial: TranslatorModel 
             )
         return settings
     base = initial.description
-    asked = {"model": (settings.model, base.model), "vocabulary": (settings.vocabulary, base.vocabulary)}
-    differing = [
-        f"{table}.{field.alias or name} = {getattr(own, name)!r}, the model has {getattr(theirs, name)!r}"
-        for table, (own, theirs) in asked.items()
-        for name, field in type(own).model_fields.items()
-        if name in own.model_fields_set and getattr(own, name) != getattr(theirs, name)
-    ]
-    if differing:
-        raise SettingsError(f"--init-from keeps network and vocabulary; leave out: {'; '.join(differing)}")
-    tables = settings.model_dump(exclude_unset=True, by_alias=True)
-    tables["model"] = base.model.model_dump(by_alias=True)
-    tables["vocabulary"] = base.vocabulary.model_dump(by_alias=True)
-    return validate(TranslatorSettings, tables, "--init-from")
+    return settings_of_base(settings, model=base.model, vocabulary=base.vocabulary)
 
 
 def longer_side(pair: EncodedPair) -> int:

@@ -1,0 +1,31 @@
+"""What a language model's run would take."""
+
+from __future__ import annotations
+
+import torch
+
+from seqtool.lm.data import TextData
+from seqtool.lm.prediction import LanguageModel
+from seqtool.lm.settings import LanguageModelSettings
+from seqtool.lm.train import StreamLoss, adopted, build_model, describe_symbols, training_windows
+from seqtool.training.devices import resolve_device
+from seqtool.training.estimate import Estimate, estimate_updates
+
+
+def estimate_run(
+    settings: LanguageModelSettings, data: TextData, initial: LanguageModel | None = None
+) -> Estimate:
+    """Time a few updates of the run that `settings` describe; of `initial`, if it is fine-tuned."""
+    device = resolve_device(settings.device)
+    torch.manual_seed(settings.seed)
+    model = build_model(settings, data, device) if initial is None else adopted(initial, settings)
+    windows = training_windows(model, data, settings, device)(0)
+    return estimate_updates(
+        model.network,
+        windows,
+        StreamLoss(model.network, settings.training, model.symbols),
+        settings.training,
+        device,
+        largest=max(range(min(len(windows), 1000)), key=lambda i: windows[i].inputs.numel()),
+        facts=(*data.describe(), describe_symbols(model, data), *data.warnings),
+    )

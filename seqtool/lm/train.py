@@ -1,0 +1,267 @@
+"""A language model's run from settings to a model folder."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from seqtool.lm.data import Part, TextData
+from seqtool.lm.model import LanguageNetwork, Outputs
+from seqtool.lm.prediction import LanguageModel, LanguageModelDescription
+from seqtool.lm.scoring import score_rows, warmed_rows
+from seqtool.lm.settings import LanguageModelSettings, LanguageModelTraining
+from seqtool.lm.symbols import PADDING, START, Symbols
+from seqtool.lm.windows import TrainingWindows, Window
+from seqtool.nn.cells import State
+from seqtool.nn.deferred import at_least_float32
+from seqtool.nn.losses import LossSum
+from seqtool.training import distributed
+from seqtool.training.devices import resolve_device
+from seqtool.training.finetuning import settings_of_base
+from seqtool.training.loop import fit
+from seqtool.training.modelcard import model_card
+from seqtool.training.optimization import few_updates
+from seqtool.training.progress import FitResult, Reporter
+from seqtool.training.runfolder import RunFolder
+
+DEV_ROWS, DEV_WARMUP = 32, 256  # how a stream's dev part is read while the network is trained
+
+
+@dataclass(frozen=True)
+class LanguageModelRun:
+    """A finished run."""
+
+    path: Path  # the run folder
+    model: LanguageModel
+    result: FitResult
+
+
+class StreamLoss:
+    """The loss of a window, with the states that its group has come to.
+
+    Args:
+        network: In training.
+        settings: With the penalties.
+        unit: What a symbol is.
+    """
+
+    def __init__(self, network: LanguageNetwork, settings: LanguageModelTraining, symbols: Symbols) -> None:
+        self._network, self._settings, self._unit = network, settings, symbols.unit
+        self._carried: dict[int, list[State]] = {}
+
+    def __call__(self, window: Window) -> LossSum:
+        """Summed over the window's symbols, nats; the group's states are moved on."""
+        rows = len(window.inputs)
+        before = self._carried.get(window.group)
+        if window.fresh or before is None:
+            before = self._network.initial(rows)
+        before = [tuple(part[:rows] for part in layer) for layer in before]
+        outputs, after = self._network(window.inputs, before)
+        self._carried[window.group] = [
+            tuple(at_least_float32(part.detach()) for part in layer) for layer in after
+        ]
+        real = window.targets != PADDING
+        count = int(real.sum())
+        whole = count == real.numel()  # a stream has no padding to leave out
+        features = outputs.features.flatten(0, 1) if whole else outputs.features[real]
+        targets = window.targets.flatten() if whole else window.targets[real]
+        total = self._network.cross_entropy(features, targets)
+        return LossSum(total + self._penalties(outputs, real) * count, count, self._unit)
+
+    def _penalties(self, outputs: Outputs, real: Tensor) -> Tensor:
+        """AR and TAR, a symbol (Merity et al. 2017, "Revisiting activation regularization", section 3)."""
+        settings, penalty = self._settings, torch.zeros((), device=real.device)
+        if settings.activation_penalty:
+            size = at_least_float32(outputs.dropped)[real].square().mean()
+            penalty = penalty + settings.activation_penalty * size
+        if settings.slowness_penalty and real.shape[1] > 1:
+            moved = at_least_float32(outputs.states).diff(dim=1)[real[:, 1:]]
+            penalty = penalty + settings.slowness_penalty * moved.square().mean()
+        return penalty
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The states, for a checkpoint."""
+        return {
+            f"{group}.{layer}.{part}": tensor
+            for group, layers in self._carried.items()
+            for layer, parts in enumerate(layers)
+            for part, tensor in enumerate(parts)
+        }
+
+    def restore(self, tensors: Mapping[str, Tensor]) -> None:
+        """Undo `tensors`."""
+        found: dict[int, dict[int, dict[int, Tensor]]] = {}
+        for name, tensor in tensors.items():
+            group, layer, part = map(int, name.split("."))
+            found.setdefault(group, {}).setdefault(layer, {})[part] = tensor
+        device = self._network.embedding.weight.device
+        self._carried = {
+            group: [
+                tuple(layers[layer][part].to(device) for part in sorted(layers[layer]))
+                for layer in sorted(layers)
+            ]
+            for group, layers in found.items()
+        }
+
+
+class Evaluator:
+    """Scores the network on the development part, for the training loop, and shows a sample.
+
+    A stream is read in `DEV_ROWS` pieces side by side, each after `DEV_WARMUP` symbols that only move
+    the state: an estimate of the streaming protocol that costs no more than a few windows.
+
+    Args:
+        model: Around the network that is being trained.
+        part: The development part.
+        is_stream: Whether it is one document, or each has a state of its own.
+        show: Called at each evaluation, after the scores.
+    """
+
+    def __init__(
+        self, model: LanguageModel, part: Part, *, is_stream: bool, show: Callable[[], None]
+    ) -> None:
+        self._model, self._show = model, show
+        self._characters = part.size
+        documents = [model.symbols.encode(document) for document in part.documents]
+        if is_stream:
+            self._rows = warmed_rows(documents[0], rows=DEV_ROWS, warmup=DEV_WARMUP)
+        else:
+            self._rows = [(np.concatenate([[START], ids]).astype(np.int32), 0) for ids in documents]
+
+    def __call__(self) -> dict[str, float]:
+        """loss (nats a symbol), nats and bits a character, perplexity (of a symbol)."""
+        rows, skipped = zip(*self._rows, strict=True)
+        found = score_rows(self._model.network, rows, self._model.device)
+        values = np.concatenate([each[first:] for each, first in zip(found, skipped, strict=True)])
+        nats = -float(values.sum())
+        loss, by_character = nats / len(values), nats / self._characters
+        self._show()
+        return {
+            "loss": loss,
+            "nats_per_character": by_character,
+            "bits_per_character": by_character / math.log(2),
+            "perplexity": math.exp(min(loss, 700.0)),
+        }
+
+
+def train_language_model(
+    settings: LanguageModelSettings,
+    data: TextData,
+    *,
+    run: RunFolder,
+    reporter: Reporter,
+    resume: bool = False,
+    initial: LanguageModel | None = None,
+) -> LanguageModelRun:
+    """Train, keep the best weights by dev, and write the run's model folder.
+
+    Args:
+        settings: Of the run.
+        data: Train and dev.
+        run: An open run folder.
+        reporter: Hears of each step and evaluation.
+        resume: Continue from the newest checkpoint.
+        initial: Fine-tune this model; its symbols and network stay.
+
+    Raises:
+        DataError: too little text.
+        SettingsError: settings that do not fit the data or `initial`.
+    """
+    device = resolve_device(settings.device)
+    torch.manual_seed(settings.seed)
+    model = build_model(settings, data, device) if initial is None else adopted(initial, settings)
+    windows = training_windows(model, data, settings, device)
+    updates = math.ceil(len(windows(0)) / abreast(settings)) * settings.training.epochs
+    for message in (*data.warnings, describe_symbols(model, data), *few_updates(updates)):
+        reporter.message(message)
+    loss = StreamLoss(model.network, settings.training, model.symbols)
+    is_stream = settings.data.documents == "stream"
+    result = fit(
+        model=model.network,
+        batches=windows,
+        loss=loss,
+        evaluate=Evaluator(model, data.dev, is_stream=is_stream, show=lambda: None),
+        select="-loss",
+        settings=settings.training,
+        seed=settings.seed,
+        device=device,
+        run=run,
+        reporter=reporter,
+        fingerprint={"settings": settings.model_dump(mode="json", by_alias=True), "data": data.fingerprint()},
+        resume=resume,
+        carried=loss,
+    )
+    if run.writes:
+        card = model_card(
+            settings,
+            kind="language model",
+            measured="on the development part",
+            result=result,
+            facts=data.describe(),
+            usage="seqtool lm sample -m THIS_FOLDER",
+        )
+        model.save(run.model, card=card)
+    return LanguageModelRun(run.path, model, result)
+
+
+def training_windows(
+    model: LanguageModel, data: TextData, settings: LanguageModelSettings, device: torch.device
+) -> TrainingWindows:
+    """The training part in windows."""
+    return TrainingWindows(
+        [model.symbols.encode(document) for document in data.train.documents],
+        is_stream=settings.data.documents == "stream",
+        settings=settings.training,
+        seed=settings.seed,
+        abreast=abreast(settings),
+        device=device,
+    )
+
+
+def abreast(settings: LanguageModelSettings) -> int:
+    """Windows that one update sums, over all processes."""
+    return settings.training.accumulation * distributed.world_size()
+
+
+def build_model(settings: LanguageModelSettings, data: TextData, device: torch.device) -> LanguageModel:
+    """A fresh model with symbols from the training part."""
+    symbols = Symbols.build(data.train.documents, settings.vocabulary)
+    network = LanguageNetwork(len(symbols), settings.model, symbols.impossible)
+    return LanguageModel(network, symbols, _description(settings), device=device, precision=torch.float32)
+
+
+def adopted(initial: LanguageModel, settings: LanguageModelSettings) -> LanguageModel:
+    """The model to fine-tune as a model of this run."""
+    base = initial.description
+    description = replace(_description(settings), model=base.model, vocabulary=base.vocabulary)
+    return LanguageModel(
+        initial.network, initial.symbols, description, device=initial.device, precision=torch.float32
+    )
+
+
+def fine_tuning_settings(
+    settings: LanguageModelSettings, initial: LanguageModel | None
+) -> LanguageModelSettings:
+    """Settings of a run that goes on from a model (None = a fresh one); errors of `settings_of_base`."""
+    if initial is None:
+        return settings
+    base = initial.description
+    return settings_of_base(settings, model=base.model, vocabulary=base.vocabulary)
+
+
+def describe_symbols(model: LanguageModel, data: TextData) -> str:
+    """One line for people."""
+    symbols = model.symbols
+    return f"vocabulary: {len(symbols)} symbols ({symbols.codec.kind})"
+
+
+def _description(settings: LanguageModelSettings) -> LanguageModelDescription:
+    return LanguageModelDescription(
+        settings.name, settings.model, settings.vocabulary, settings.data, settings.adaptation
+    )
