@@ -32,6 +32,9 @@ from seqtool.training.progress import Reporter, SilentReporter, TensorBoardRepor
 from seqtool.training.runfolder import RunFolder, find_latest
 
 if TYPE_CHECKING:  # a wing is imported when its task is asked for: starting up should cost one wing, not all
+    from seqtool.lm.prediction import LanguageModel
+    from seqtool.lm.settings import LanguageModelSettings
+    from seqtool.lm.train import LanguageModelRun
     from seqtool.tagging.assessment import TaggerEvaluation
     from seqtool.tagging.prediction import TaggerModel
     from seqtool.tagging.settings import TaggerSettings
@@ -41,9 +44,9 @@ if TYPE_CHECKING:  # a wing is imported when its task is asked for: starting up 
     from seqtool.translation.settings import TranslatorSettings
     from seqtool.translation.train import TranslatorRun
 
-    AnySettings: TypeAlias = TaggerSettings | TranslatorSettings
-    AnyRun: TypeAlias = TaggerRun | TranslatorRun
-    AnyModel: TypeAlias = TaggerModel | TranslatorModel
+    AnySettings: TypeAlias = TaggerSettings | TranslatorSettings | LanguageModelSettings
+    AnyRun: TypeAlias = TaggerRun | TranslatorRun | LanguageModelRun
+    AnyModel: TypeAlias = TaggerModel | TranslatorModel | LanguageModel
 
 
 def train(
@@ -115,7 +118,7 @@ def train(
 
 
 def load(path: str | Path, *, device: str = "auto", precision: str = "auto") -> AnyModel:
-    """A trained model, ready to use: a tagger or a translator.
+    """A trained model, ready to use: a tagger, a translator or a language model.
 
     Args:
         path: A run folder or its `model/` folder.
@@ -149,6 +152,13 @@ def load_translator(path: str | Path, *, device: str = "auto", precision: str = 
     from seqtool.translation.prediction import TranslatorModel
 
     return TranslatorModel.load(Path(path), device=device, precision=precision)
+
+
+def load_language_model(path: str | Path, *, device: str = "auto", precision: str = "auto") -> LanguageModel:
+    """`load`, and an error if it is not a language model."""
+    from seqtool.lm.prediction import LanguageModel
+
+    return LanguageModel.load(Path(path), device=device, precision=precision)
 
 
 def evaluate_tagger(
@@ -313,6 +323,7 @@ __all__ = [
     "evaluate_translator",
     "latest_model",
     "load",
+    "load_language_model",
     "load_tagger",
     "load_translator",
     "recipe_text",

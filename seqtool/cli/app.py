@@ -14,7 +14,20 @@ import typer
 from pydantic import ValidationError
 
 import seqtool
-from seqtool.cli import console, data, doctor, evaluate, inspect, model, recipes, tag, train, translate, vocab
+from seqtool.cli import (
+    console,
+    data,
+    doctor,
+    evaluate,
+    inspect,
+    lm,
+    model,
+    recipes,
+    tag,
+    train,
+    translate,
+    vocab,
+)
 from seqtool.errors import MemoryExhaustedError, SeqtoolError, StorageError, UsageError
 from seqtool.settings import plain_message
 from seqtool.text.streaming import READER
@@ -35,6 +48,7 @@ app = typer.Typer(
 )
 for name, group in (
     ("train", train.app),
+    ("lm", lm.app),
     ("data", data.app),
     ("vocab", vocab.app),
     ("recipes", recipes.app),

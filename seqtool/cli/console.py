@@ -109,6 +109,17 @@ def write_result(text: str) -> None:
     stream.write(printable(text) if stream.isatty() else text)
 
 
+def is_terminal() -> bool:
+    """Whether results go to a person."""
+    return bool(output().isatty())
+
+
+def print_text(text: Text) -> None:
+    """A line with colours on standard output."""
+    no_color = True if os.environ.get("NO_COLOR") else None
+    Console(file=output(), highlight=False, soft_wrap=True, no_color=no_color).print(text)
+
+
 def print_table(table: Table) -> None:
     """A Rich table on standard output."""
     width = None if sys.stdout.isatty() else PIPE_WIDTH

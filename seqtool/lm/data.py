@@ -161,13 +161,14 @@ def _named_part(data: DataSettings, name: PartName) -> Part:
 
 
 def _part(name: str, texts: Iterable[str], data: DataSettings, source: str, protocol: str) -> Part:
-    documents = documents_of((_normalised(text, data) for text in texts), data.documents)
+    documents = documents_of((normalised(text, data) for text in texts), data.documents)
     if not any(document.strip() for document in documents):
         raise DataError(f"{source}: no text in it")
     return Part(name, documents, source, protocol)
 
 
-def _normalised(text: str, data: DataSettings) -> str:
+def normalised(text: str, data: DataSettings) -> str:
+    """A text as the model reads it; as it stands, unless the recipe asked for something else."""
     if data.normalization != "none":
         text = unicodedata.normalize(data.normalization, text)
     return text.lower() if data.lowercase else text

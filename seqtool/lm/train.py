@@ -11,9 +11,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from seqtool.decoding.sampling import SamplingOptions
 from seqtool.lm.data import Part, TextData
 from seqtool.lm.model import LanguageNetwork, Outputs
 from seqtool.lm.prediction import LanguageModel, LanguageModelDescription
+from seqtool.lm.sampling import Sampler, beginning
 from seqtool.lm.scoring import score_rows, warmed_rows
 from seqtool.lm.settings import LanguageModelSettings, LanguageModelTraining
 from seqtool.lm.symbols import PADDING, START, Symbols
@@ -30,6 +32,7 @@ from seqtool.training.optimization import few_updates
 from seqtool.training.progress import FitResult, Reporter
 from seqtool.training.runfolder import RunFolder
 
+SHOWN_TEMPERATURE = 0.8  # of the samples in the progress
 DEV_ROWS, DEV_WARMUP = 32, 256  # how a stream's dev part is read while the network is trained
 
 
@@ -182,11 +185,16 @@ def train_language_model(
         reporter.message(message)
     loss = StreamLoss(model.network, settings.training, model.symbols)
     is_stream = settings.data.documents == "stream"
+
+    def show() -> None:
+        if settings.training.sample_length:
+            reporter.message(f"sample: {sample_of(model, settings.training.sample_length, settings.seed)}")
+
     result = fit(
         model=model.network,
         batches=windows,
         loss=loss,
-        evaluate=Evaluator(model, data.dev, is_stream=is_stream, show=lambda: None),
+        evaluate=Evaluator(model, data.dev, is_stream=is_stream, show=show),
         select="-loss",
         settings=settings.training,
         seed=settings.seed,
@@ -208,6 +216,13 @@ def train_language_model(
         )
         model.save(run.model, card=card)
     return LanguageModelRun(run.path, model, result)
+
+
+def sample_of(model: LanguageModel, length: int, seed: int) -> str:
+    """What the model writes now, line ends made visible."""
+    sampler = Sampler(model, SamplingOptions(temperature=SHOWN_TEMPERATURE, seed=seed), beginning(model))
+    text = model.symbols.decode(sampler.step()[0] for _ in range(length))
+    return text.replace("\n", "\u23ce ")
 
 
 def training_windows(

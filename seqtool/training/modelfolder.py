@@ -161,6 +161,11 @@ def find_model_folder(path: Path) -> Path:
     raise ModelError(f"{path}: neither a model folder ({MANIFEST} or {CONFIG} is missing) nor a run folder")
 
 
+def weights_digest(path: Path) -> str:
+    """SHA-256 of a model's weights, by its manifest (errors of `load_model_folder`)."""
+    return str(_read_manifest(find_model_folder(path))[WEIGHTS]["sha256"])
+
+
 _FIXED = (CONFIG, WEIGHTS, CARD)
 
 

@@ -1,0 +1,248 @@
+"""`seqtool lm`: text from a language model, and how probable a text is to it."""
+
+from __future__ import annotations
+
+import heapq
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from seqtool.cli import console, lm_report, options
+from seqtool.cli.models import find_model
+from seqtool.errors import UsageError
+
+if TYPE_CHECKING:
+    from seqtool.lm.lines import ScoredLine
+    from seqtool.lm.prediction import LanguageModel
+    from seqtool.lm.sampling import Continuation
+
+app = typer.Typer(
+    help="Language models: write text, score text.",
+    no_args_is_help=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    rich_markup_mode=None,
+)
+
+# Where a text ends by itself, by what a document is.
+DOCUMENT_ENDS = {"line": ["\n"], "paragraph": ["\n\n"]}
+TASKS = ("lm",)
+
+
+@app.command()
+def sample(
+    model: options.ModelOption = None,
+    prompt: Annotated[str, typer.Option("--prompt", help="Text to go on from; it is written too.")] = "",
+    length: Annotated[int, typer.Option("--length", min=1, help="Symbols of the model to write.")] = 500,
+    temperature: Annotated[
+        float, typer.Option(min=0.0, help="Scores are divided by it; 0 = always the likeliest symbol.")
+    ] = 1.0,
+    top_k: Annotated[int, typer.Option("--top-k", min=0, help="Draw from K symbols; 0 = all.")] = 0,
+    top_p: Annotated[float, typer.Option("--top-p", help="Draw from the fewest with this mass.")] = 1.0,
+    min_p: Annotated[
+        float, typer.Option("--min-p", help="Draw from those with this share of the likeliest one's.")
+    ] = 0.0,
+    typical: Annotated[
+        float, typer.Option(help="Draw from the most typical ones with this mass (Meister 2023).")
+    ] = 1.0,
+    repetition_penalty: Annotated[
+        float, typer.Option(min=1.0, help="Log probabilities of symbols already written times this.")
+    ] = 1.0,
+    count: Annotated[int, typer.Option("-n", "--count", min=1, help="Texts, an empty line between.")] = 1,
+    stop: Annotated[
+        list[str] | None,
+        typer.Option("--stop", help="End a text with this; a model of lines or paragraphs ends with those."),
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option("--seed", min=0, help="The same seed writes the same; else by the clock.")
+    ] = None,
+    beam: Annotated[
+        int | None, typer.Option("--beam", min=1, help="Search for a probable text instead of drawing.")
+    ] = None,
+    save_state: Annotated[
+        Path | None, typer.Option(metavar="F", help="Write where the text stands, to go on or to fork.")
+    ] = None,
+    load_state: Annotated[
+        Path | None, typer.Option(metavar="F", help="Go on from there; a prompt is read after it.")
+    ] = None,
+    device: options.DeviceOption = "auto",
+    threads: options.ThreadsOption = 0,
+) -> None:
+    """Write text, symbol by symbol, as it comes."""
+    typed = dict(locals())
+    if save_state is not None and count > 1:
+        raise UsageError("--save-state keeps one text; leave out -n")
+    _refuse_beside_beam(typed)
+    where = find_model(model, TASKS)
+    from seqtool import api
+    from seqtool.lm.sampling import Sampler, beginning, load_continuation, save_continuation
+    from seqtool.training.devices import configure
+    from seqtool.training.modelfolder import weights_digest
+
+    configure(threads)
+    writer = api.load_language_model(where, device=device, precision="fp32")
+    after = None if load_state is None else load_continuation(load_state, writer, weights_digest(where))
+    start = beginning(writer, prompt, after)
+    if beam is not None:
+        _write_likeliest(writer, start, prompt, length, beam)
+        return
+    seed = _seed(seed)
+    sampler = Sampler(
+        writer, _drawing(typed, seed), start.repeated(count), repetition_penalty=repetition_penalty
+    )
+    ends = stop or DOCUMENT_ENDS.get(writer.description.data.documents, [])
+    started = time.monotonic()
+    written = (_write_one if count == 1 else _write_all)(sampler, writer, prompt, length, ends)
+    seconds = max(time.monotonic() - started, 1e-9)
+    if save_state is not None:
+        save_continuation(save_state, sampler.continuation(), weights_digest(where))
+    console.say(f"seed {seed}; {written:,} symbols, {seconds:.1f} s, {written / seconds:,.0f} symbols/s")
+
+
+def _seed(given: int | None) -> int:
+    return time.time_ns() % 2**31 if given is None else given
+
+
+def _drawing(typed: dict[str, Any], seed: int) -> Any:
+    from seqtool.decoding.sampling import SamplingOptions
+
+    names = ("temperature", "top_k", "top_p", "min_p", "typical")
+    return SamplingOptions(**{name: typed[name] for name in names}, seed=seed)
+
+
+DRAWING = {
+    "temperature": 1.0,
+    "top_k": 0,
+    "top_p": 1.0,
+    "min_p": 0.0,
+    "typical": 1.0,
+    "repetition_penalty": 1.0,
+    "count": 1,
+    "stop": None,
+    "seed": None,
+    "save_state": None,
+}
+
+
+def _refuse_beside_beam(typed: dict[str, Any]) -> None:
+    """An option that is not read is not accepted."""
+    given = [name for name, default in DRAWING.items() if typed[name] != default]
+    if typed["beam"] is not None and given:
+        names = ", ".join(f"--{name.replace('_', '-')}" for name in given)
+        raise UsageError(f"{names}: not with --beam, which draws nothing; leave it out")
+
+
+def _write_likeliest(model: LanguageModel, start: Continuation, prompt: str, length: int, beam: int) -> None:
+    from seqtool.lm.search import likeliest
+
+    ids = likeliest(model, start, length=length, beam=beam)
+    console.write_result(prompt + model.symbols.decode(ids) + "\n")
+
+
+def _write_one(sampler: Any, model: LanguageModel, prompt: str, length: int, ends: Sequence[str]) -> int:
+    """One text, each character as soon as it is there; how many symbols were written."""
+    out, decoder = console.output(), model.symbols.decoder(at_line_start=not prompt or prompt[-1] == "\n")
+    console.write_result(prompt)
+    out.flush()
+    tail, longest, written = "", max(map(len, ends), default=0), 0
+    while written < length:
+        piece = decoder.push(sampler.step()[0])
+        written += 1
+        if piece:
+            console.write_result(piece)
+            out.flush()
+        tail = (tail + piece)[-longest - len(piece) :] if longest else ""
+        if any(end in tail for end in ends):
+            break
+    rest = decoder.finish()
+    console.write_result(f"{rest}\n")
+    out.flush()
+    return written
+
+
+def _write_all(sampler: Any, model: LanguageModel, prompt: str, length: int, ends: Sequence[str]) -> int:
+    """Several texts, one after the other when all are there; how many symbols were drawn."""
+    texts = texts_of(sampler, model, prompt, length, ends)
+    one_line = model.description.data.documents == "line"
+    for number, text in enumerate(texts):
+        between = "" if one_line or not number else "\n"
+        console.write_result(between + text.removesuffix("\n") + "\n")
+    console.output().flush()
+    return len(texts) * length
+
+
+def texts_of(sampler: Any, model: LanguageModel, prompt: str, length: int, ends: Sequence[str]) -> list[str]:
+    """What all streams of a sampler write, each up to its end."""
+    first = sampler.step()
+    decoders = [model.symbols.decoder(at_line_start=not prompt or prompt[-1] == "\n") for _ in first]
+    texts = [decoder.push(symbol) for decoder, symbol in zip(decoders, first, strict=True)]
+    open_ones = set(range(len(first)))
+    for _ in range(1, length):
+        symbols = sampler.step()
+        for number in sorted(open_ones):
+            texts[number] += decoders[number].push(symbols[number])
+            if any(end in texts[number] for end in ends):
+                open_ones.discard(number)
+        if not open_ones:
+            break
+    for number in open_ones:
+        texts[number] += decoders[number].finish()
+    return [prompt + text for text in texts]
+
+
+@app.command()
+def score(
+    source: Annotated[
+        str, typer.Argument(metavar="[INPUT]", help="File (also .gz); - is standard input.")
+    ] = "-",
+    model: options.ModelOption = None,
+    per_token: Annotated[
+        bool, typer.Option("--per-token", help="Every symbol with its log probability, too.")
+    ] = False,
+    protocol: Annotated[
+        Literal["streaming", "cold"],
+        typer.Option(help="Each line goes on from the one before (streaming), or stands alone (cold)."),
+    ] = "streaming",
+    adapt: Annotated[
+        bool, typer.Option("--adapt", help="Learn from the text while reading it (Krause 2018).")
+    ] = False,
+    top: Annotated[
+        int | None,
+        typer.Option(min=1, help="Only the N lines with the most bits a character, worst first, at the end."),
+    ] = None,
+    form: Annotated[
+        Literal["auto", "jsonl", "tsv", "colour"],
+        typer.Option("--format", help="auto: coloured text in a terminal, else JSON lines."),
+    ] = "auto",
+    device: options.DeviceOption = "auto",
+    precision: options.PrecisionOption = "auto",
+    threads: options.ThreadsOption = 0,
+) -> None:
+    """How probable each line of a text is, its end included; totals go to standard error."""
+    where = find_model(model, TASKS)
+    from seqtool import api
+    from seqtool.training.devices import configure
+
+    configure(threads)
+    judge = api.load_language_model(where, device=device, precision=precision)
+    write = lm_report.writer(form, per_token=per_token)
+    totals = lm_report.Totals()
+    rows = lm_report.counted(_scored(judge, source, protocol == "cold", adapt), totals)
+    if top is not None:
+        rows = iter(heapq.nlargest(top, rows, key=lambda row: (row.bits_per_character, -row.line)))
+    for row in rows:
+        write(row)
+        console.output().flush()
+    console.say(totals.describe())
+
+
+def _scored(judge: LanguageModel, source: str, cold: bool, adapt: bool) -> Iterator[ScoredLine]:
+    from seqtool.lm.lines import score_lines
+    from seqtool.text.lines import open_input, read_lines
+
+    stream = open_input(source)
+    lines = read_lines(stream, "standard input" if source == "-" else source)
+    reader = judge.adapting_reader() if adapt else judge.reader()
+    return score_lines(judge, lines, reader, cold=cold)

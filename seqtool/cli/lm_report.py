@@ -1,0 +1,100 @@
+"""How scored lines are written."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING
+
+from seqtool.cli import console
+
+if TYPE_CHECKING:
+    from seqtool.lm.lines import ScoredLine
+
+# Bits of surprise from which on a symbol has a colour.
+COLOURS = ((8.0, "bold red"), (5.0, "red"), (3.0, "yellow"), (1.0, "none"), (0.0, "dim"))
+
+
+class Totals:
+    """Sums over lines, for the last line on standard error."""
+
+    def __init__(self) -> None:
+        self.lines = self.characters = self.symbols = self.unknown = 0
+        self.nats = 0.0
+
+    def add(self, row: ScoredLine) -> None:
+        """One line more."""
+        self.lines += 1
+        self.characters += row.characters
+        self.symbols += len(row.symbols)
+        self.unknown += row.unknown
+        self.nats += row.nats
+
+    def describe(self) -> str:
+        """For people."""
+        if not self.lines:
+            return "0 lines"
+        bits = self.nats / math.log(2)
+        perplexity = math.exp(min(self.nats / self.symbols, 700.0))
+        unknown = f"; {self.unknown:,} symbols are unknown to the model" if self.unknown else ""
+        return (
+            f"{self.lines:,} lines, {self.nats:,.1f} nats, {bits / self.characters:.4f} bits a character, "
+            f"perplexity {perplexity:,.3f} a symbol{unknown}"
+        )
+
+
+def counted(rows: Iterable[ScoredLine], totals: Totals) -> Iterator[ScoredLine]:
+    """The rows on their way."""
+    for row in rows:
+        totals.add(row)
+        yield row
+
+
+def writer(form: str, *, per_token: bool) -> Callable[[ScoredLine], None]:
+    """What writes a row in one of the forms of `--format`."""
+    if form == "auto":
+        form = "colour" if console.is_terminal() else "jsonl"
+    if form == "colour":
+        return _write_coloured
+    if form == "tsv":
+        return lambda row: console.write_result(_columns(row, per_token))
+    return lambda row: console.write_result(json.dumps(_object(row, per_token), ensure_ascii=False) + "\n")
+
+
+def _object(row: ScoredLine, per_token: bool) -> dict[str, object]:
+    facts: dict[str, object] = {
+        "line": row.line,
+        "text": row.text,
+        "nats": round(row.nats, 6),
+        "bits_per_character": round(row.bits_per_character, 6),
+        "symbols": len(row.symbols),
+    }
+    if row.unknown:
+        facts["unknown"] = row.unknown
+    if per_token:
+        pairs = zip(row.symbols, row.log_probabilities, strict=True)
+        facts["log_probabilities"] = [[symbol, round(value, 6)] for symbol, value in pairs]
+    return facts
+
+
+def _columns(row: ScoredLine, per_token: bool) -> str:
+    """Line, nats, bits a character, text; with `per_token` a row for each symbol before it."""
+    lines = []
+    if per_token:
+        for symbol, value in zip(row.symbols, row.log_probabilities, strict=True):
+            lines.append(f"{row.line}\t{-value:.6f}\t{-value / math.log(2):.6f}\t{json.dumps(symbol)}\n")
+    text = row.text.replace("\t", " ")
+    lines.append(f"{row.line}\t{row.nats:.6f}\t{row.bits_per_character:.6f}\t{text}\n")
+    return "".join(lines)
+
+
+def _write_coloured(row: ScoredLine) -> None:
+    from rich.text import Text
+
+    text = Text(f"{row.bits_per_character:6.2f}  ", style="cyan")
+    for symbol, value in zip(row.symbols, row.log_probabilities, strict=True):
+        bits = -value / math.log(2)
+        style = next(style for least, style in COLOURS if bits >= least or not least)
+        text.append(console.printable(symbol.removesuffix("\n")), style="" if style == "none" else style)
+    console.print_text(text)

@@ -1,0 +1,201 @@
+"""Text that a language model goes on with: many streams at once, each the same whatever the others."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from seqtool.decoding.randomness import gumbel
+from seqtool.decoding.sampling import BLOCK, SamplingOptions, draw
+from seqtool.decoding.step import sum_type
+from seqtool.errors import ModelError, UsageError
+from seqtool.lm.prediction import LanguageModel
+from seqtool.lm.stepping import HoistedStepper, Stepper, stepper_of
+from seqtool.lm.symbols import START, UNKNOWN, require_known
+from seqtool.nn.cells import State
+from seqtool.training.tensorfile import read_tensors, write_tensors
+
+AHEAD = 256  # steps whose random numbers are made together
+
+
+@dataclass(frozen=True)
+class Continuation:
+    """Where some streams stand: enough to go on as if they had never stopped.
+
+    Args:
+        states: Of all layers, N rows.
+        last: The symbols that were read last, [N].
+        steps: Symbols drawn so far; the next draw's random numbers depend on it.
+    """
+
+    states: list[State]
+    last: Tensor
+    steps: int = 0
+
+    def repeated(self, streams: int) -> Continuation:
+        """One stream as so many that begin alike."""
+        states = [tuple(part.expand(streams, -1).contiguous() for part in layer) for layer in self.states]
+        return Continuation(states, self.last.expand(streams).contiguous(), self.steps)
+
+
+class Drawer:
+    """Draws a symbol for each of some streams, step after step; the draws are those of `draw`.
+
+    With few symbols the random numbers of many steps are made at once, so that a draw is an addition
+    and a maximum.
+
+    Args:
+        options: How to draw.
+        symbols: V.
+        streams: N.
+        device: Where the scores are.
+    """
+
+    def __init__(self, options: SamplingOptions, symbols: int, streams: int, device: torch.device) -> None:
+        self._options, self._symbols = options, symbols
+        self._streams = torch.arange(streams, device=device)
+        self._noise: tuple[Tensor, ...] = ()
+        self._first = -1  # step of the first noise
+
+    def __call__(self, scores: Tensor, step: int) -> Tensor:
+        """Raw scores [N, V] of step `step` (from 0) to symbols [N]."""
+        options = self._options
+        unfiltered = not options.top_k and options.top_p == 1 and not options.min_p and options.typical == 1
+        if not unfiltered or not options.temperature or self._symbols > BLOCK:
+            when = torch.full_like(self._streams, step)
+            return draw(scores, options, self._streams, torch.zeros_like(self._streams), when)
+        place = step - self._first
+        if self._first < 0 or not 0 <= place < len(self._noise):
+            self._first, place = step, 0
+            self._noise = self._numbers(step).unbind(0)
+        return torch.add(self._noise[place], scores, alpha=1.0 / options.temperature).argmax(1)
+
+    def _numbers(self, step: int) -> Tensor:
+        """Noise of the next steps, [AHEAD, N, V]."""
+        device = self._streams.device
+        steps = torch.arange(step, step + AHEAD, device=device)[:, None, None]
+        streams, symbols = self._streams[None, :, None], torch.arange(self._symbols, device=device)
+        return gumbel(self._options.seed, streams, torch.zeros_like(streams), steps, symbols).to(
+            sum_type(device)
+        )
+
+
+class Sampler:
+    """Streams of text that a model writes.
+
+    Args:
+        model: The writer.
+        options: How to draw.
+        start: Where the streams stand.
+        repetition_penalty: What log probabilities of symbols that a stream has written are multiplied
+            by; 1 = nothing (after Keskar et al. 2019, section 4.1).
+        fast: False = by the plain steps of the cells, the reference for the fast ones.
+    """
+
+    def __init__(
+        self,
+        model: LanguageModel,
+        options: SamplingOptions,
+        start: Continuation,
+        *,
+        repetition_penalty: float = 1.0,
+        fast: bool = True,
+    ) -> None:
+        if not 1.0 <= repetition_penalty < float("inf"):
+            raise UsageError(f"repetition penalty {repetition_penalty}: 1 (off) or more is allowed")
+        network = model.network
+        with torch.inference_mode():
+            self._stepper: Stepper = (stepper_of if fast else HoistedStepper)(network, start.states)
+        self._last, self._steps, self._penalty = start.last, start.steps, repetition_penalty
+        streams = len(start.last)
+        self._drawer = Drawer(options, network.symbols, streams, start.last.device)
+        self._seen = torch.zeros(streams, network.symbols, dtype=torch.bool, device=start.last.device)
+        self._forbidden = UNKNOWN
+
+    @torch.inference_mode()
+    def step(self) -> list[int]:
+        """The next symbol of each stream."""
+        scores = self._stepper.step(self._last)
+        scores[:, self._forbidden] = -torch.inf
+        if self._penalty != 1.0:
+            log_p = scores.log_softmax(1)
+            scores = torch.where(self._seen, log_p * self._penalty, log_p)
+        self._last = self._drawer(scores, self._steps)
+        if self._penalty != 1.0:
+            self._seen[torch.arange(len(self._last)), self._last] = True
+        self._steps += 1
+        return self._last.tolist()
+
+    def continuation(self) -> Continuation:
+        """Where the streams stand now."""
+        return Continuation(self._stepper.states(), self._last, self._steps)
+
+
+@torch.inference_mode()
+def beginning(model: LanguageModel, prompt: str = "", after: Continuation | None = None) -> Continuation:
+    """One stream that has read a prompt.
+
+    Args:
+        model: The reader.
+        prompt: Any text.
+        after: Where the stream stood before; None = at the beginning of a document.
+
+    Raises:
+        DataError: the prompt has something without a symbol.
+    """
+    require_known(model.symbols, prompt, "--prompt")
+    ids = model.symbols.encode(prompt)
+    if after is None:
+        last = torch.tensor([START], device=model.device)
+        after = Continuation(model.network.initial(1), last)
+    if not len(ids):
+        return after
+    inputs = torch.from_numpy(ids.astype("int64")).to(model.device).expand(len(after.last), -1)
+    whole = torch.cat([after.last[:, None], inputs], 1)
+    _, states = model.network(whole[:, :-1], after.states)
+    return Continuation(states, whole[:, -1], after.steps)
+
+
+def save_continuation(path: Path, continuation: Continuation, digest: str) -> None:
+    """Write where some streams stand.
+
+    Args:
+        path: The file; replaced whole or not at all.
+        continuation: What to write.
+        digest: Of the model.
+    """
+    tensors = {
+        f"state.{layer}.{part}": tensor.contiguous()
+        for layer, parts in enumerate(continuation.states)
+        for part, tensor in enumerate(parts)
+    }
+    tensors |= {"last": continuation.last, "steps": torch.tensor([continuation.steps])}
+    write_tensors(path, tensors | {"model": torch.tensor(list(bytes.fromhex(digest)), dtype=torch.uint8)})
+
+
+def load_continuation(path: Path, model: LanguageModel, digest: str) -> Continuation:
+    """The inverse of `save_continuation`.
+
+    Raises:
+        UsageError: no such file.
+        ModelError: damaged, or of another model.
+    """
+    if not path.is_file():
+        raise UsageError(f"{path}: no such file; --save-state writes one")
+    tensors = read_tensors(path)
+    try:
+        if bytes(tensors["model"].tolist()).hex() != digest:
+            raise ModelError(f"{path}: the state of another model than {model.place}")
+        like = model.network.initial(len(tensors["last"]))
+        states: list[State] = []
+        for layer, parts in enumerate(like):
+            found = tuple(tensors[f"state.{layer}.{part}"] for part in range(len(parts)))
+            if [each.shape for each in found] != [each.shape for each in parts]:
+                raise ModelError(f"{path}: damaged: states of another shape than the model's")
+            states.append(tuple(each.to(model.device) for each in found))
+        return Continuation(states, tensors["last"].to(model.device), int(tensors["steps"]))
+    except KeyError as error:
+        raise ModelError(f"{path}: not a state of `lm sample`: {error} is missing") from error

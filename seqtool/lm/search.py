@@ -1,0 +1,61 @@
+"""The most probable continuation by beam search, where a draw is not wanted."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from seqtool.decoding.beam import BeamOptions, beam_search
+from seqtool.decoding.step import State, StepResult
+from seqtool.lm.model import LanguageNetwork
+from seqtool.lm.prediction import LanguageModel
+from seqtool.lm.sampling import Continuation
+from seqtool.lm.symbols import PADDING, UNKNOWN
+
+
+class LanguageStep:
+    """A language model as a search sees it (see `decoding.step.Step`).
+
+    Args:
+        network: In evaluation mode.
+    """
+
+    def __init__(self, network: LanguageNetwork) -> None:
+        self._network = network
+        self._parts = [len(layer) for layer in network.initial(1)]
+
+    def __call__(self, last: Tensor, state: State) -> StepResult:
+        """Scores after the symbols `last` [N]; the state is those of all layers, one after the other."""
+        parts = iter(state)
+        layers = [tuple(next(parts) for _ in range(count)) for count in self._parts]
+        outputs, after = self._network(last[:, None], layers)
+        scores = self._network.log_probabilities(outputs.features[:, 0])
+        normaliser = scores.logsumexp(1)
+        scores[:, UNKNOWN] = -torch.inf
+        return StepResult(scores, normaliser, tuple(part for layer in after for part in layer), None)
+
+    def keep(self, sentences: Tensor) -> None:
+        """Nothing here belongs to a sentence."""
+
+
+@torch.inference_mode()
+def likeliest(model: LanguageModel, start: Continuation, *, length: int, beam: int) -> list[int]:
+    """The symbols of a probable continuation.
+
+    Args:
+        model: The writer.
+        start: One stream.
+        length: Symbols.
+        beam: Hypotheses kept; 1 = the most probable symbol each time.
+    """
+    step = LanguageStep(model.network)
+    state = tuple(part for layer in start.states for part in layer)
+    ((best, *_),) = beam_search(
+        step,
+        state,
+        start=int(start.last),
+        end=PADDING,  # no text has it: every hypothesis has `length` symbols
+        max_lengths=torch.tensor([length], device=model.device),
+        options=BeamOptions(beam=beam, length_penalty="none", alpha=0.0),
+    )
+    return list(best.tokens)
