@@ -15,7 +15,14 @@ from seqtool.tasks import TASKS, Task
 from seqtool.training import datafiles
 
 Files = str | Path | Sequence[str | Path]  # one file, or source and target
-SOURCES = ("train", "dev", "test", "local", "hub")  # keys of [data] that files on the command line replace
+SOURCES = (
+    "train",
+    "dev",
+    "test",
+    "local",
+    "hub",
+    "installed",
+)  # keys of [data] that files on the command line replace
 
 
 def resolve_settings(

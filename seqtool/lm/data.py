@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import platform
 import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
@@ -154,10 +155,28 @@ def _named_part(data: DataSettings, name: PartName) -> Part:
     files = getattr(data, name)
     if files is not None:
         return read_files([Path(file) for file in ([files] if isinstance(files, str) else files)], data, name)
+    if data.installed is not None and name == "train":
+        return _part(
+            name, _python_topics(), data, f"help topics of Python {platform.python_version()}", "whole"
+        )
     if data.hub is not None and data.train is None:
         texts = (f"{text}\n" for text in hub.read_text_hub(data.hub, name))
         return _part(name, texts, data, f"hub {data.hub.id}, revision {data.hub.revision}", "whole")
     raise datafiles.missing_part(data, name)
+
+
+def _python_topics() -> Iterator[str]:
+    """The language reference as `help()` shows it, one topic after the other.
+
+    Raises:
+        UsageError: this installation of Python has none.
+    """
+    try:
+        from pydoc_data.topics import topics
+    except ImportError:
+        raise UsageError("this Python has no help topics (pydoc_data); name a text with --train") from None
+    for name in sorted(topics):
+        yield f"{topics[name].strip()}\n\n"
 
 
 def _part(name: str, texts: Iterable[str], data: DataSettings, source: str, protocol: str) -> Part:

@@ -50,6 +50,11 @@ class DataSettings(Settings):
     test: Files | None = Field(None, description="Test text, read only by evaluation; else a share of train.")
     local: LocalSettings | None = Field(None, description="Files below $SEQTOOL_DATA.")
     hub: TextHubSettings | None = Field(None, description="A data set of the Hugging Face hub.")
+    installed: Literal["python-topics"] | None = Field(
+        None,
+        description="Text that every Python installation has: the topics of its help(). It depends on the "
+        "version of Python.",
+    )
     documents: Literal["stream", "file", "paragraph", "line"] = Field(
         "stream",
         description="Where the state starts anew: never (stream), or with each file, paragraph (after a "
@@ -74,6 +79,8 @@ class DataSettings(Settings):
         refuse_ignored(self, DATA_READERS)
         if self.dev is not None and self.train is None:
             raise ValueError("dev without train")
+        if self.installed is not None and any((self.train, self.local, self.hub)):
+            raise ValueError("installed stands in place of train, local and hub: give one of them")
         if self.dev_share + self.test_share >= 1:
             raise ValueError("dev_share and test_share leave nothing to train on")
         return self
