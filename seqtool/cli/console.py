@@ -16,7 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from seqtool.errors import StorageError
-from seqtool.training.progress import EvaluationReport, FitResult, StepReport
+from seqtool.training.progress import EvaluationReport, FitResult, SilentReporter, StepReport
 
 ROWS_SHOWN = 12  # evaluations in the live table
 PIPE_WIDTH = 260  # columns of a table, where there is no terminal: one row a line
@@ -39,13 +39,14 @@ class _ErrorConsole(Console):
 
 _quiet = False
 _command = "seqtool"
+_training_has_begun = False
 stderr: Console = _ErrorConsole()
 
 
 def configure(*, quiet: bool, colour: bool) -> None:
     """Set what the global switches say; NO_COLOR and TERM=dumb are Rich's to respect."""
-    global _quiet, stderr
-    _quiet = quiet
+    global _quiet, _training_has_begun, stderr
+    _quiet, _training_has_begun = quiet, False
     stderr = _ErrorConsole(colour=colour)
 
 
@@ -124,11 +125,27 @@ def training_reporter(metric: str) -> Any:
         metric: Name of the metric that picks the best weights.
     """
     if _quiet:
-        from seqtool.training.progress import SilentReporter
-
-        return SilentReporter()
+        return QuietReporter()
     live = stderr.is_terminal and not stderr.is_dumb_terminal
     return LiveReporter(metric) if live else LineReporter(metric)
+
+
+def training_has_begun() -> bool:
+    """Whether a run of this command has come to its first update: from there on it saves before it leaves."""
+    return _training_has_begun
+
+
+def _note_training() -> None:
+    global _training_has_begun
+    _training_has_begun = True
+
+
+class QuietReporter(SilentReporter):
+    """Says nothing."""
+
+    def started(self, total_steps: int, step: int, parameters: int) -> None:
+        """Only noted."""
+        _note_training()
 
 
 class LineReporter:
@@ -143,6 +160,7 @@ class LineReporter:
 
     def started(self, total_steps: int, step: int, parameters: int) -> None:
         """Note the size of the run."""
+        _note_training()
         self._total, self._first = total_steps, step
         self._started = self._last = time.monotonic()
         say(
