@@ -35,7 +35,8 @@ NbestOption = Annotated[
     typer.Option(
         min=1,
         help="So many lines each, of blank ones too: index, rank, score (as of --scores), text; "
-        "alignments and pictures are those of the first.",
+        "alignments and pictures are those of the first. With --sample they are independent draws, and "
+        "the same text may come more than once.",
     ),
 ]
 ScoresOption = Annotated[
@@ -102,7 +103,9 @@ def translate(
     max_length: Annotated[
         int, typer.Option(min=0, help="At most; 0 = as the training data had for such a source.")
     ] = 0,
-    sample: Annotated[bool, typer.Option("--sample", help="Draw instead of searching.")] = False,
+    sample: Annotated[
+        bool, typer.Option("--sample", help="Draw instead of searching; --nbest N draws N times.")
+    ] = False,
     mbr: Annotated[
         int | None, typer.Option(min=0, help="Draw N and take the one most like the others.")
     ] = None,

@@ -164,6 +164,16 @@ def test_the_help_says_what_holds_where_nothing_is_said(inside: Inside) -> None:
     text = " ".join(inside("translate", "-h").out.decode().split())
     assert "what the model's recipe says under [decoding], unless an option here says otherwise" in text
     assert "So many lines each, of blank ones too" in text
+    assert "With --sample they are independent draws, and the same text may come more than once" in text
+
+
+def test_drawn_lines_are_independent_so_that_a_likely_one_comes_again(
+    inside: Inside, pairs: TinyTranslator
+) -> None:
+    command = ("translate", "-m", pairs.run, "--sample", "--nbest", 5, "--temperature", 0.1)
+    rows = [line.split("\t") for line in lines_of(inside(*command, stdin=f"{SOURCE}\n".encode()).out)]
+    assert [row[1] for row in rows] == ["1", "2", "3", "4", "5"]
+    assert {row[3] for row in rows} == {TARGET}
 
 
 def test_scores_stand_before_the_lines(inside: Inside, pairs: TinyTranslator) -> None:
