@@ -51,7 +51,8 @@ PicturesOption = Annotated[
     Path | None, typer.Option("--attention", metavar="DIR", help="A picture of each line's attention.")
 ]
 PrefixOption = Annotated[
-    Path | None, typer.Option(metavar="F", help="What line n of the output begins with.")
+    Path | None,
+    typer.Option(metavar="F", help="What line n of the output begins with, whatever --max-length."),
 ]
 PhrasesOption = Annotated[
     Path | None, typer.Option(metavar="F", help="Phrases, between tabs, that line n contains.")
@@ -235,7 +236,8 @@ def _options(translator: TranslatorModel, typed: dict[str, Any]) -> SearchOption
 
     base = SearchOptions.of(translator.description.decoding)
     draws = typed["sample"] or typed["mbr"]
-    _refuse(typed, SEARCHING if draws else DRAWING, "with --sample or --mbr" if draws else "without --sample")
+    unread = (*SEARCHING, "force_prefix", "constraints") if draws else DRAWING
+    _refuse(typed, unread, "with --sample or --mbr" if draws else "without --sample")
     if typed["mbr"] and typed["nbest"] > 1:
         raise UsageError("--mbr gives one translation of each line; leave out --nbest")
     if draws:

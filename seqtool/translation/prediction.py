@@ -179,9 +179,12 @@ class TranslatorModel:
             ModelError: the vocabularies of `together` are not this model's.
             DataError: a prefix or phrase with a word that neither the vocabulary has nor, where the
                 model copies, the source.
-            UsageError: phrases together with diverse search, or a coverage penalty without attention.
+            UsageError: phrases together with diverse search, prefixes or phrases where outputs are
+                drawn, or a coverage penalty without attention.
         """
         chosen = options or SearchOptions.of(self.description.decoding)
+        if chosen.draws and (any(prefixes or ()) or any(phrases or ())):
+            raise UsageError("prefixes and phrases are for searching, not for drawing")
         if chosen.diverse > 1 and phrases is not None and any(phrases):
             raise UsageError("phrases cannot be asked of a diverse beam search")
         members = (self, *together)

@@ -148,9 +148,14 @@ def run_search(
         options: How.
         vocabularies: Of the models.
         device: Where the steps compute.
-        length_ratio: Of `longest_output`, where the options have no largest length.
+        length_ratio: Of `longest_output`, where the options have no largest length. Neither limit
+            cuts a prefix: an output has room for it and the end.
     """
-    limits = [options.max_length or longest_output(task.source, length_ratio) for task in tasks]
+    prefixes = [_ids(task.prefix, task, vocabularies) for task in tasks]
+    limits = [
+        max(options.max_length or longest_output(task.source, length_ratio), len(prefix) + 1)
+        for task, prefix in zip(tasks, prefixes, strict=True)
+    ]
     step: TranslatorStep | EnsembleStep = steps[0]
     state = steps[0].initial()
     if len(steps) > 1:
@@ -178,20 +183,23 @@ def run_search(
         max_lengths=max_lengths,
         options=options.beam_options(),
         source_mask=mask,
-        constraints=_constraints(tasks, options, vocabularies),
+        constraints=_constraints(tasks, prefixes, options, vocabularies),
         phrases=_phrases(tasks, vocabularies),
     )
 
 
 def _constraints(
-    tasks: Sequence[SearchTask], options: SearchOptions, vocabularies: Vocabularies
+    tasks: Sequence[SearchTask],
+    prefixes: Sequence[Sequence[int]],
+    options: SearchOptions,
+    vocabularies: Vocabularies,
 ) -> list[Constraint]:
     result: list[Constraint] = []
     if options.no_repeat_ngram:
         spelling = vocabularies.spelling([task.source.extra for task in tasks])
         result.append(BlockedNgrams(options.no_repeat_ngram, spelling))
-    if any(task.prefix for task in tasks):
-        result.append(ForcedPrefix([_ids(task.prefix, task, vocabularies) for task in tasks]))
+    if any(prefixes):
+        result.append(ForcedPrefix(prefixes))
     if options.min_length:
         result.append(MinimumLength(options.min_length))
     return result

@@ -243,6 +243,10 @@ def test_prefixes_are_kept_to(inside: Inside, pairs: TinyTranslator, tmp_path: P
     assert found[0].startswith("ja ")
     assert found[1] == TARGET
     assert found[2].startswith("Grace Grace")
+    command = ("translate", "-m", pairs.run, "--force-prefix", "prefixes", "--max-length", 1)
+    short = lines_of(inside(*command, stdin=text).out)
+    assert short[2].startswith("Grace Grace")
+    assert [len(line.split()) <= most for line, most in zip(short, (2, 1, 3), strict=True)] == [True] * 3
 
 
 def test_phrases_are_in_their_lines_or_a_warning_says_so(
@@ -394,6 +398,8 @@ def test_the_models_that_do_not_go_together_are_named_as_typed(inside: Inside, p
         (("--min-length", 5, "--max-length", 3), "max_length 3 is less than min_length 5"),
         (("--batch-tokens", 0), "--batch-tokens"),
         (("--sample", "--no-repeat-ngram", 2), "--no-repeat-ngram means nothing with --sample"),
+        (("--sample", "--force-prefix", "f"), "--force-prefix means nothing with --sample"),
+        (("--mbr", 2, "--constraints", "f"), "--constraints means nothing with --sample or --mbr"),
         (("--device", "tpu"), "--device tpu"),
     ],
     ids=str,
