@@ -147,6 +147,10 @@ def translate(
         _score_given(first, source, force_target, batch_tokens)
         return
     chosen = _options(first, typed)
+    if attention is not None:
+        first.require_attention("to draw")
+    if alignments:
+        first.require_attention("to align words by")
     work = _Work(first, others, chosen, Form(nbest, scores, alignments), attention, batch_tokens)
     work.run(source, {"prefix": force_prefix, "phrases": constraints})
 

@@ -318,6 +318,15 @@ class TranslatorModel:
             precision = torch.int8 if large and multiplies_int8(device) else torch.float32
         return cls(network, vocabularies, description, device=device, precision=precision, place=name)
 
+    def require_attention(self, purpose: str) -> None:
+        """See to it that there is an attention to draw, or to align words by.
+
+        Raises:
+            UsageError: there is none.
+        """
+        if self.description.model.attention == "none":
+            raise UsageError(f"{self.place}: this model has no attention {purpose}: model.attention = 'none'")
+
     def describe_search(self, options: SearchOptions) -> str:
         """How it searches, with its arithmetic, in a few words for people."""
         return f"{options.describe()}, {PRECISIONS[self.precision]}"
