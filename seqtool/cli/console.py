@@ -19,7 +19,6 @@ from seqtool.errors import StorageError
 from seqtool.training.progress import EvaluationReport, FitResult, SilentReporter, StepReport
 
 ROWS_SHOWN = 12  # evaluations in the live table
-PIPE_WIDTH = 260  # columns of a table, where there is no terminal: one row a line
 SECONDS_BETWEEN_LINES = 15.0  # of plain progress, when stderr is no terminal
 
 # Not printable by Unicode's table, but harmless, and part of words and emoji.
@@ -111,11 +110,26 @@ def write_result(text: str) -> None:
 
 
 def print_table(table: Table) -> None:
-    """A Rich table on standard output."""
-    width = None if sys.stdout.isatty() else PIPE_WIDTH
-    Console(
-        file=output(), highlight=False, width=width, no_color=True if os.environ.get("NO_COLOR") else None
-    ).print(table)
+    """A table on standard output: drawn on a terminal, elsewhere one row a line with tabs between cells.
+
+    A title stands above its rows, and an empty line after them.
+    """
+    stream = output()
+    if stream.isatty():
+        colour = True if os.environ.get("NO_COLOR") else None
+        Console(file=stream, highlight=False, no_color=colour).print(table)
+        return
+    headings = [[column.header for column in table.columns]] if table.show_header else []
+    rows = zip(*(column.cells for column in table.columns), strict=True)
+    lines = ["\t".join(map(_field, row)) for row in (*headings, *rows)]
+    if table.title is not None:
+        lines = [_field(table.title), *lines, ""]
+    stream.write("".join(f"{line}\n" for line in lines))
+
+
+def _field(cell: object) -> str:
+    """The text of a cell, in one field of one line."""
+    return str(cell).replace("\t", "\\t").replace("\n", "\\n")
 
 
 def training_reporter(metric: str) -> Any:
