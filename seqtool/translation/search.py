@@ -46,7 +46,7 @@ class Tables(NamedTuple):
 
     projected: Tensor  # [V, P], embeddings through the input half of the gates
     share: Tensor  # [V, ...], embeddings through what readout and gate take of them
-    scores: Linear  # [..., R] to [..., V], the output projection
+    scores: Linear | None  # [..., R] to [..., V], the output projection; None in a pointer network
     linear: Linears  # of the products inside a step
 
     @classmethod
@@ -55,8 +55,12 @@ class Tables(NamedTuple):
         """Of a model's present weights; `int8`: products of decoder and projection in 8-bit integers."""
         embeddings = model.target.weight.detach()
         projected = model.decoder.project(embeddings[None])[0]
-        weight, bias = model.projection.detach(), model.bias.detach()
-        scores = Int8Linear(weight, bias) if int8 else partial(functional.linear, weight=weight, bias=bias)
+        scores: Linear | None = None
+        if model.projection is not None:
+            weight, bias = (each.detach() for each in model.writing())
+            scores = (
+                Int8Linear(weight, bias) if int8 else partial(functional.linear, weight=weight, bias=bias)
+            )
         linear = Int8Linears() if int8 else DeferredLinear
         share = at_least_float32(model.share(embeddings))
         return cls(at_least_float32(projected), share, scores, linear)
@@ -104,7 +108,7 @@ class TranslatorStep:
     def _scores(self, readout: Readout) -> tuple[Tensor, Tensor]:
         """Raw scores [B, K, V + extra] and what normalises them [B, K]."""
         model = self.model
-        if model.settings.output == "positions":
+        if self.tables.scores is None:
             scores = model.log_probabilities(readout, self.source, self.extra)
             return scores, scores.new_zeros(scores.shape[:2])
         # One fused pass: a `logsumexp` alone takes several times as long.
