@@ -39,6 +39,9 @@ NbestOption = Annotated[
         "the same text may come more than once.",
     ),
 ]
+SampleOption = Annotated[
+    bool, typer.Option("--sample", help="Draw instead of searching; --nbest N draws N times.")
+]
 ScoresOption = Annotated[
     bool,
     typer.Option(
@@ -104,9 +107,7 @@ def translate(
     max_length: Annotated[
         int, typer.Option(min=0, help="At most; 0 = as the training data had for such a source.")
     ] = 0,
-    sample: Annotated[
-        bool, typer.Option("--sample", help="Draw instead of searching; --nbest N draws N times.")
-    ] = False,
+    sample: SampleOption = False,
     mbr: Annotated[
         int | None, typer.Option(min=0, help="Draw N and take the one most like the others.")
     ] = None,
@@ -147,10 +148,6 @@ def translate(
         _score_given(first, source, force_target, batch_tokens)
         return
     chosen = _options(first, typed)
-    if attention is not None:
-        first.require_attention("to draw")
-    if alignments:
-        first.require_attention("to align words by")
     work = _Work(first, others, chosen, Form(nbest, scores, alignments), attention, batch_tokens)
     work.run(source, {"prefix": force_prefix, "phrases": constraints})
 
@@ -169,7 +166,10 @@ class _Work:
     ) -> None:
         self.model, self.others, self.options = model, others, chosen
         self.form, self.pictures, self.batch_tokens = form, pictures, batch_tokens
+        if form.alignments:
+            model.require_attention("to align words by")
         if pictures is not None:
+            model.require_attention("to draw")
             streams.make_folder(pictures)
 
     def run(self, source: str, beside: dict[str, Path | None]) -> None:
