@@ -32,6 +32,8 @@ from seqtool.errors import MemoryExhaustedError, SeqtoolError, StorageError, Usa
 from seqtool.settings import plain_message
 from seqtool.text.streaming import READER
 
+INTERRUPTED = 130
+TRAINING = ("seqtool train ", "seqtool recipes run")
 HELP = {"help_option_names": ["-h", "--help"]}
 # Every error of the parser is one of these; typer has no public name for their common base.
 ParserError: type[Exception] = next(
@@ -63,6 +65,7 @@ app.command("doctor")(doctor.doctor)
 
 
 _output_is_broken = False  # whether standard output must not be flushed again
+_was_interrupted = False
 
 
 def _print_version(wanted: bool) -> None:
@@ -91,8 +94,8 @@ def _global_options(
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line and leave with its exit code."""
-    global _output_is_broken
-    _output_is_broken = False
+    global _output_is_broken, _was_interrupted
+    _output_is_broken = _was_interrupted = False
     _prepare_streams()
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     switches = {"--quiet": False, "--no-color": False, "--debug": False}
@@ -108,8 +111,10 @@ def main(arguments: list[str] | None = None) -> None:
     if code == 0 and not (results_are_out or _output_is_broken):
         code = StorageError.exit_code
     # The interpreter's own shutdown would flush what cannot be flushed once more, with an exit
-    # code of its own, and wait for the lock of an input stream that a thread is reading.
-    clean = results_are_out and messages_are_out and not (_output_is_broken or _a_thread_reads())
+    # code of its own, and wait for the lock of an input stream that a thread is reading. Where Ctrl-C
+    # came inside an `exec`, as of any dataclass that is imported, it would send itself the signal again.
+    broken = _output_is_broken or _was_interrupted or _a_thread_reads()
+    clean = results_are_out and messages_are_out and not broken
     sys.exit(code) if clean else os._exit(code)
 
 
@@ -128,7 +133,7 @@ def run(command: Callable[[], int], *, debug: bool = False) -> int:
         _output_is_broken = True
         return 0
     except KeyboardInterrupt:
-        return 130
+        return _leave_interrupted()
     except SeqtoolError as error:
         return _complain(str(error), error.exit_code, debug)
     except ParserError as error:
@@ -177,8 +182,21 @@ def _typed_command(command: Any, arguments: list[str]) -> str:
 def _run_command(command: Any, arguments: list[str]) -> int:
     console.output()  # closed from the start: better said now than after hours of training
     result = command(arguments, standalone_mode=False, prog_name="seqtool")
+    if result == INTERRUPTED:  # what typer makes of Ctrl-C; no command of ours returns a number
+        raise KeyboardInterrupt
     sys.stdout.flush()
     return result if isinstance(result, int) else 0
+
+
+def _leave_interrupted() -> int:
+    """Who trains is told whether anything is left of it; of any other command its output tells."""
+    global _was_interrupted
+    _was_interrupted = True
+    if console.command().startswith(TRAINING):
+        saved = "interrupted; what was trained before is saved, continue with --resume"
+        nothing = "interrupted before the first update; nothing was saved"
+        console.error(saved if console.training_has_begun() else nothing)
+    return INTERRUPTED
 
 
 def _explain_usage(error: Any, debug: bool) -> int:

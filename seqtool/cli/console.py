@@ -16,10 +16,9 @@ from rich.table import Table
 from rich.text import Text
 
 from seqtool.errors import StorageError
-from seqtool.training.progress import EvaluationReport, FitResult, StepReport
+from seqtool.training.progress import EvaluationReport, FitResult, SilentReporter, StepReport
 
 ROWS_SHOWN = 12  # evaluations in the live table
-PIPE_WIDTH = 260  # columns of a table, where there is no terminal: one row a line
 SECONDS_BETWEEN_LINES = 15.0  # of plain progress, when stderr is no terminal
 
 # Not printable by Unicode's table, but harmless, and part of words and emoji.
@@ -39,13 +38,14 @@ class _ErrorConsole(Console):
 
 _quiet = False
 _command = "seqtool"
+_training_has_begun = False
 stderr: Console = _ErrorConsole()
 
 
 def configure(*, quiet: bool, colour: bool) -> None:
     """Set what the global switches say; NO_COLOR and TERM=dumb are Rich's to respect."""
-    global _quiet, stderr
-    _quiet = quiet
+    global _quiet, _training_has_begun, stderr
+    _quiet, _training_has_begun = quiet, False
     stderr = _ErrorConsole(colour=colour)
 
 
@@ -121,11 +121,26 @@ def print_text(text: Text) -> None:
 
 
 def print_table(table: Table) -> None:
-    """A Rich table on standard output."""
-    width = None if sys.stdout.isatty() else PIPE_WIDTH
-    Console(
-        file=output(), highlight=False, width=width, no_color=True if os.environ.get("NO_COLOR") else None
-    ).print(table)
+    """A table on standard output: drawn on a terminal, elsewhere one row a line with tabs between cells.
+
+    A title stands above its rows, and an empty line after them.
+    """
+    stream = output()
+    if stream.isatty():
+        colour = True if os.environ.get("NO_COLOR") else None
+        Console(file=stream, highlight=False, no_color=colour).print(table)
+        return
+    headings = [[column.header for column in table.columns]] if table.show_header else []
+    rows = zip(*(column.cells for column in table.columns), strict=True)
+    lines = ["\t".join(map(_field, row)) for row in (*headings, *rows)]
+    if table.title is not None:
+        lines = [_field(table.title), *lines, ""]
+    stream.write("".join(f"{line}\n" for line in lines))
+
+
+def _field(cell: object) -> str:
+    """The text of a cell, in one field of one line."""
+    return str(cell).replace("\t", "\\t").replace("\n", "\\n")
 
 
 def training_reporter(metric: str) -> Any:
@@ -135,11 +150,27 @@ def training_reporter(metric: str) -> Any:
         metric: Name of the metric that picks the best weights.
     """
     if _quiet:
-        from seqtool.training.progress import SilentReporter
-
-        return SilentReporter()
+        return QuietReporter()
     live = stderr.is_terminal and not stderr.is_dumb_terminal
     return LiveReporter(metric) if live else LineReporter(metric)
+
+
+def training_has_begun() -> bool:
+    """Whether a run of this command has come to its first update: from there on it saves before it leaves."""
+    return _training_has_begun
+
+
+def _note_training() -> None:
+    global _training_has_begun
+    _training_has_begun = True
+
+
+class QuietReporter(SilentReporter):
+    """Says nothing."""
+
+    def started(self, total_steps: int, step: int, parameters: int) -> None:
+        """Only noted."""
+        _note_training()
 
 
 class LineReporter:
@@ -154,6 +185,7 @@ class LineReporter:
 
     def started(self, total_steps: int, step: int, parameters: int) -> None:
         """Note the size of the run."""
+        _note_training()
         self._total, self._first = total_steps, step
         self._started = self._last = time.monotonic()
         say(

@@ -1,14 +1,15 @@
-"""`seqtool data`: annotated files: what is in them, other layouts and tag schemes, parts."""
+"""`seqtool data`: annotated files and sentence pairs: what is in them, other layouts, parts."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from seqtool.cli import console, options, tables
+from seqtool.cli import console, options, pair_report, tables
 from seqtool.errors import UsageError
 
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from seqtool.text.corpuscheck import CorpusReport, FileReport
 
 app = typer.Typer(
-    help="Annotated files (CoNLL, CoNLL-U, JSON lines, also .gz): check, convert, split.",
+    help="Annotated files (CoNLL, CoNLL-U, JSON lines, also .gz): check, convert, split; pairs: check.",
     no_args_is_help=True,
     context_settings={"help_option_names": ["-h", "--help"]},
     rich_markup_mode=None,
@@ -42,16 +43,43 @@ TAGS_SHOWN = 60
 def check(
     files: Annotated[
         list[Path],
-        typer.Argument(metavar="FILE...", help="The training file first: the others are compared with it."),
+        typer.Argument(
+            metavar="FILE...",
+            help="The training file first: the others are compared with it. With --task translate SRC TGT, "
+            "or one .tsv or .jsonl file; further parts may follow.",
+        ),
     ],
+    task: Annotated[
+        Literal["ner", "pos", "translate"] | None,
+        typer.Option("--task", help="translate: the files are sentence pairs; else they are annotated."),
+    ] = None,
     token_column: TokenOption = None,
     tag_column: TagOption = None,
     feature_columns: FeatureOption = None,
     scheme: Annotated[DetectedScheme, typer.Option(help="Tag scheme of the files.")] = "auto",
     repair: RepairOption = False,
+    pair_columns: Annotated[
+        str | None,
+        typer.Option("--columns", help="Of a .tsv of pairs, as in source,target,features; - is not read."),
+    ] = None,
+    languages: Annotated[
+        str | None, typer.Option("--languages", help="Keys of a .jsonl of pairs, as in en,de.")
+    ] = None,
     json_output: options.JsonOption = False,
 ) -> None:
     """Say what is in files, or what is wrong with them."""
+    of_taggers = {
+        "--token-column": token_column,
+        "--tag-column": tag_column,
+        "--feature-columns": feature_columns or None,
+        "--scheme": None if scheme == "auto" else scheme,
+        "--repair": repair or None,
+    }
+    if task == "translate":
+        _refuse(of_taggers, "with --task translate")
+        pair_report.check(files, pair_columns, languages, as_json=json_output)
+        return
+    _refuse({"--columns": pair_columns, "--languages": languages}, "without --task translate")
     from seqtool.text.corpuscheck import check_corpus
 
     columns = _columns(token_column, tag_column, feature_columns)
@@ -143,6 +171,13 @@ def split(
         if part.shared:
             console.warn(f"{part.path}: {part.shared:,} of its sentences also stand in {parts[0].path}")
     console.write_result("".join(f"{part.path}\n" for part in parts))
+
+
+def _refuse(options: Mapping[str, object], where: str) -> None:
+    """An option that is not read is not accepted."""
+    for name, value in options.items():
+        if value is not None:
+            raise UsageError(f"{name} means nothing {where}; leave it out")
 
 
 def _columns(token: int | None, tag: int | None, features: list[int] | None) -> Columns:

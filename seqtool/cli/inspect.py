@@ -63,6 +63,7 @@ def attention(
 
     configure(threads)
     translator = api.load_translator(where, device=device, precision=precision)
+    translator.require_attention("to draw")
     if output is not None:
         with storage_errors(output):
             output.mkdir(parents=True, exist_ok=True)

@@ -35,8 +35,12 @@ NbestOption = Annotated[
     typer.Option(
         min=1,
         help="So many lines each, of blank ones too: index, rank, score (as of --scores), text; "
-        "alignments and pictures are those of the first.",
+        "alignments and pictures are those of the first. With --sample they are independent draws, and "
+        "the same text may come more than once.",
     ),
+]
+SampleOption = Annotated[
+    bool, typer.Option("--sample", help="Draw instead of searching; --nbest N draws N times.")
 ]
 ScoresOption = Annotated[
     bool,
@@ -50,7 +54,8 @@ PicturesOption = Annotated[
     Path | None, typer.Option("--attention", metavar="DIR", help="A picture of each line's attention.")
 ]
 PrefixOption = Annotated[
-    Path | None, typer.Option(metavar="F", help="What line n of the output begins with.")
+    Path | None,
+    typer.Option(metavar="F", help="What line n of the output begins with, whatever --max-length."),
 ]
 PhrasesOption = Annotated[
     Path | None, typer.Option(metavar="F", help="Phrases, between tabs, that line n contains.")
@@ -102,7 +107,7 @@ def translate(
     max_length: Annotated[
         int, typer.Option(min=0, help="At most; 0 = as the training data had for such a source.")
     ] = 0,
-    sample: Annotated[bool, typer.Option("--sample", help="Draw instead of searching.")] = False,
+    sample: SampleOption = False,
     mbr: Annotated[
         int | None, typer.Option(min=0, help="Draw N and take the one most like the others.")
     ] = None,
@@ -161,7 +166,10 @@ class _Work:
     ) -> None:
         self.model, self.others, self.options = model, others, chosen
         self.form, self.pictures, self.batch_tokens = form, pictures, batch_tokens
+        if form.alignments:
+            model.require_attention("to align words by")
         if pictures is not None:
+            model.require_attention("to draw")
             streams.make_folder(pictures)
 
     def run(self, source: str, beside: dict[str, Path | None]) -> None:
@@ -232,7 +240,8 @@ def _options(translator: TranslatorModel, typed: dict[str, Any]) -> SearchOption
 
     base = SearchOptions.of(translator.description.decoding)
     draws = typed["sample"] or typed["mbr"]
-    _refuse(typed, SEARCHING if draws else DRAWING, "with --sample or --mbr" if draws else "without --sample")
+    unread = (*SEARCHING, "force_prefix", "constraints") if draws else DRAWING
+    _refuse(typed, unread, "with --sample or --mbr" if draws else "without --sample")
     if typed["mbr"] and typed["nbest"] > 1:
         raise UsageError("--mbr gives one translation of each line; leave out --nbest")
     if draws:

@@ -80,13 +80,17 @@ class Translator(nn.Module):
         self.encoder_norm = nn.LayerNorm(states) if settings.layer_norm else nn.Identity()
         self.bridge = None if settings.bridge == "last" else nn.Linear(states, hidden)
         self.decoder = DECODERS[settings.decoder](_sizes(settings, states), _attention(settings, states))
-        self.readout_norm = nn.LayerNorm(width) if settings.layer_norm else nn.Identity()
+        # A pointer network writes nothing: what makes words of a readout would never learn.
+        writes = settings.output == "vocabulary"
+        self.readout_norm = nn.LayerNorm(width) if settings.layer_norm and writes else nn.Identity()
         self.gate_context = glorot(1, states) if settings.copy_source else None
         self.gate = nn.Linear(hidden_of_output(settings) + width, 1) if settings.copy_source else None
-        self.projection = self.target.weight
-        if settings.tied == "none":
-            self.projection = glorot(target_symbols, width)
-        self.bias = nn.Parameter(torch.zeros(target_symbols))
+        self.symbols = target_symbols
+        self.projection: Tensor | None = None
+        self.bias: Tensor | None = None
+        if writes:
+            self.projection = glorot(target_symbols, width) if settings.tied == "none" else self.target.weight
+            self.bias = nn.Parameter(torch.zeros(target_symbols))
         self.embedding_dropout = LockedDropout(settings.embedding_dropout)
         self.dropout = LockedDropout(settings.dropout)
 
@@ -164,8 +168,7 @@ class Translator(nn.Module):
             return -log_copy.double().sum().to(log_copy.dtype)
         return projected_cross_entropy(
             readout.features[real],
-            self.projection,
-            self.bias,
+            *self.writing(),
             self.known(batch.target)[real],
             smoothing=smoothing,
             copying=self._copying(readout, source, batch.target, real),
@@ -188,8 +191,7 @@ class Translator(nn.Module):
         else:
             found = projected_log_probabilities(
                 readout.features[real],
-                self.projection,
-                self.bias,
+                *self.writing(),
                 self.known(target)[real],
                 copying=self._copying(readout, source, target, real),
             )
@@ -203,14 +205,14 @@ class Translator(nn.Module):
             source: Of these sentences.
             extra: How many symbols the sources add; those beyond what they have are impossible.
         """
-        extra = max(extra, int(source.symbols.max()) + 1 - len(self.bias), 0)
+        extra = max(extra, int(source.symbols.max()) + 1 - self.symbols, 0)
         padding = (0, extra)
         if self.settings.output == "positions":
-            scores = readout.features.new_full((*readout.features.shape[:2], len(self.bias)), -torch.inf)
+            scores = readout.features.new_full((*readout.features.shape[:2], self.symbols), -torch.inf)
             none = readout.weights.new_zeros(readout.weights.shape[:2])
             scores = functional.pad(scores, padding, value=-torch.inf)
             return merge_copies(scores, readout.weights, copy_slots(source.symbols), none)
-        scores = at_least_float32(functional.linear(readout.features, self.projection, self.bias))
+        scores = at_least_float32(functional.linear(readout.features, *self.writing()))
         scores = functional.pad(scores.log_softmax(2), padding, value=-torch.inf)
         if self.gate is None:
             return scores
@@ -219,6 +221,11 @@ class Translator(nn.Module):
         leave = functional.logsigmoid(-gate)
         return merge_copies(scores, readout.weights, copy_slots(source.symbols), leave)
 
+    def writing(self) -> tuple[Tensor, Tensor]:
+        """Weight [V, R] and bias [V] of the output projection; a pointer network has none."""
+        assert self.projection is not None and self.bias is not None, "a pointer network writes nothing"
+        return self.projection, self.bias
+
     def gate_of(self, readout: Readout, source: Source) -> Tensor:
         """Logit of writing rather than copying [B, T]; where nothing can be copied, infinite."""
         nothing = (source.symbols == NOT_COPYABLE).all(1)
@@ -226,7 +233,7 @@ class Translator(nn.Module):
 
     def known(self, ids: Tensor) -> Tensor:
         """Extended ids as ids of the vocabulary: what the source alone knows is unknown."""
-        return ids.masked_fill(ids >= len(self.bias), UNKNOWN)
+        return ids.masked_fill(ids >= self.symbols, UNKNOWN)
 
     def embedder(self, sentences: int) -> Callable[[Tensor], Tensor]:
         """Embeddings of target inputs [B] step by step, under one dropout mask a sentence."""
@@ -243,7 +250,7 @@ class Translator(nn.Module):
         if self.gate is None:
             return None
         log_copy = log_copy_of(readout.weights, source.symbols, target)[real]
-        writable = (target < len(self.bias))[real]
+        writable = (target < self.symbols)[real]
         return Copying(self.gate_of(readout, source)[real], log_copy, writable)
 
     def _embedded(self, embedding: nn.Embedding, ids: Tensor) -> Tensor:

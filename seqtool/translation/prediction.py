@@ -30,6 +30,8 @@ TASK = "translate"
 WORTH_INT8 = 2**20  # weights of an output projection; below, rounding costs as much as it saves
 PRECISIONS = {torch.float32: "fp32", torch.bfloat16: "bf16", torch.float16: "fp16", torch.int8: "int8"}
 BATCH_TOKENS = 8192
+# Tensors that pointer networks were once saved with, and that nothing reads.
+NEVER_READ = ("bias", "projection", "readout_norm.weight", "readout_norm.bias")
 DATA_KEYS = {
     "columns",
     "feature_separator",
@@ -179,9 +181,12 @@ class TranslatorModel:
             ModelError: the vocabularies of `together` are not this model's.
             DataError: a prefix or phrase with a word that neither the vocabulary has nor, where the
                 model copies, the source.
-            UsageError: phrases together with diverse search, or a coverage penalty without attention.
+            UsageError: phrases together with diverse search, prefixes or phrases where outputs are
+                drawn, or a coverage penalty without attention.
         """
         chosen = options or SearchOptions.of(self.description.decoding)
+        if chosen.draws and (any(prefixes or ()) or any(phrases or ())):
+            raise UsageError("prefixes and phrases are for searching, not for drawing")
         if chosen.diverse > 1 and phrases is not None and any(phrases):
             raise UsageError("phrases cannot be asked of a diverse beam search")
         members = (self, *together)
@@ -311,9 +316,18 @@ class TranslatorModel:
         vocabularies = Vocabularies.from_files(folder.codecs, name)
         network = _network(folder, description, vocabularies, name)
         if precision is None:
-            large = network.projection.numel() >= WORTH_INT8 and description.model.output != "positions"
+            large = network.projection is not None and network.projection.numel() >= WORTH_INT8
             precision = torch.int8 if large and multiplies_int8(device) else torch.float32
         return cls(network, vocabularies, description, device=device, precision=precision, place=name)
+
+    def require_attention(self, purpose: str) -> None:
+        """See to it that there is an attention to draw, or to align words by.
+
+        Raises:
+            UsageError: there is none.
+        """
+        if self.description.model.attention == "none":
+            raise UsageError(f"{self.place}: this model has no attention {purpose}: model.attention = 'none'")
 
     def describe_search(self, options: SearchOptions) -> str:
         """How it searches, with its arithmetic, in a few words for people."""
@@ -369,6 +383,13 @@ class TranslatorModel:
         return torch.autocast(self.device.type, dtype=dtype, enabled=half)
 
 
+def _without_projection(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Weights of a pointer network as saved by any seqtool; a tied projection was the embedding."""
+    if "projection" in tensors:
+        tensors.setdefault("target.weight", tensors["projection"])
+    return {name: tensor for name, tensor in tensors.items() if name not in NEVER_READ}
+
+
 def _network(
     folder: ModelFolder, description: TranslatorDescription, vocabularies: Vocabularies, name: str
 ) -> Translator:
@@ -376,11 +397,14 @@ def _network(
     layers = description.model.encoder_layers + description.model.decoder_layers
     if layers > len(folder.tensors):
         raise ModelError(f"{name}: {layers} layers, but {len(folder.tensors)} tensors")
+    tensors = dict(folder.tensors)
+    if description.model.output == "positions":
+        tensors = _without_projection(tensors)
 
     def build() -> Translator:
         sizes = len(vocabularies.source.symbols), len(vocabularies.target.symbols)
         network = Translator(*sizes, description.model)
-        restore_weights(network, folder.tensors, name)
+        restore_weights(network, tensors, name)
         return network
 
     try:

@@ -46,7 +46,7 @@ class Tables(NamedTuple):
 
     projected: Tensor  # [V, P], embeddings through the input half of the gates
     share: Tensor  # [V, ...], embeddings through what readout and gate take of them
-    scores: Linear  # [..., R] to [..., V], the output projection
+    scores: Linear | None  # [..., R] to [..., V], the output projection; None in a pointer network
     linear: Linears  # of the products inside a step
 
     @classmethod
@@ -55,8 +55,12 @@ class Tables(NamedTuple):
         """Of a model's present weights; `int8`: products of decoder and projection in 8-bit integers."""
         embeddings = model.target.weight.detach()
         projected = model.decoder.project(embeddings[None])[0]
-        weight, bias = model.projection.detach(), model.bias.detach()
-        scores = Int8Linear(weight, bias) if int8 else partial(functional.linear, weight=weight, bias=bias)
+        scores: Linear | None = None
+        if model.projection is not None:
+            weight, bias = (each.detach() for each in model.writing())
+            scores = (
+                Int8Linear(weight, bias) if int8 else partial(functional.linear, weight=weight, bias=bias)
+            )
         linear = Int8Linears() if int8 else DeferredLinear
         share = at_least_float32(model.share(embeddings))
         return cls(at_least_float32(projected), share, scores, linear)
@@ -104,7 +108,7 @@ class TranslatorStep:
     def _scores(self, readout: Readout) -> tuple[Tensor, Tensor]:
         """Raw scores [B, K, V + extra] and what normalises them [B, K]."""
         model = self.model
-        if model.settings.output == "positions":
+        if self.tables.scores is None:
             scores = model.log_probabilities(readout, self.source, self.extra)
             return scores, scores.new_zeros(scores.shape[:2])
         # One fused pass: a `logsumexp` alone takes several times as long.
@@ -148,9 +152,14 @@ def run_search(
         options: How.
         vocabularies: Of the models.
         device: Where the steps compute.
-        length_ratio: Of `longest_output`, where the options have no largest length.
+        length_ratio: Of `longest_output`, where the options have no largest length. Neither limit
+            cuts a prefix: an output has room for it and the end.
     """
-    limits = [options.max_length or longest_output(task.source, length_ratio) for task in tasks]
+    prefixes = [_ids(task.prefix, task, vocabularies) for task in tasks]
+    limits = [
+        max(options.max_length or longest_output(task.source, length_ratio), len(prefix) + 1)
+        for task, prefix in zip(tasks, prefixes, strict=True)
+    ]
     step: TranslatorStep | EnsembleStep = steps[0]
     state = steps[0].initial()
     if len(steps) > 1:
@@ -178,20 +187,23 @@ def run_search(
         max_lengths=max_lengths,
         options=options.beam_options(),
         source_mask=mask,
-        constraints=_constraints(tasks, options, vocabularies),
+        constraints=_constraints(tasks, prefixes, options, vocabularies),
         phrases=_phrases(tasks, vocabularies),
     )
 
 
 def _constraints(
-    tasks: Sequence[SearchTask], options: SearchOptions, vocabularies: Vocabularies
+    tasks: Sequence[SearchTask],
+    prefixes: Sequence[Sequence[int]],
+    options: SearchOptions,
+    vocabularies: Vocabularies,
 ) -> list[Constraint]:
     result: list[Constraint] = []
     if options.no_repeat_ngram:
         spelling = vocabularies.spelling([task.source.extra for task in tasks])
         result.append(BlockedNgrams(options.no_repeat_ngram, spelling))
-    if any(task.prefix for task in tasks):
-        result.append(ForcedPrefix([_ids(task.prefix, task, vocabularies) for task in tasks]))
+    if any(prefixes):
+        result.append(ForcedPrefix(prefixes))
     if options.min_length:
         result.append(MinimumLength(options.min_length))
     return result

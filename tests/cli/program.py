@@ -73,8 +73,8 @@ def answer(process: subprocess.Popen[bytes], text: bytes) -> bytes:
 
 
 def cells(table: str) -> set[tuple[str, ...]]:
-    """The rows of a printed table."""
-    return {tuple(cell.strip() for cell in line.strip("│").split("│")) for line in table.splitlines()}
+    """The rows of tables that were printed into a pipe."""
+    return {tuple(line.split("\t")) for line in table.splitlines()}
 
 
 def tree(folder: Path) -> dict[str, bytes]:

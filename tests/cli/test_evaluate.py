@@ -49,9 +49,10 @@ def test_the_table_says_the_same(inside: Inside, tiny: Tiny, hard: str):
     text = outcome.out.decode()
     value = figures(inside, hard, "-m", tiny.run)
     assert outcome.code == 0
-    assert text.startswith(f"{tiny.run} on hard.conll")
+    assert text.startswith(f"{tiny.run} on hard.conll\nmetric\tvalue\t95 % interval\tsignature\n")
     for name, figure in value["metrics"].items():
-        assert re.search(rf"{name} .* {figure:.4f} ", text)
+        assert f"\n{name}\t{figure:.4f}\t" in text
+    assert "\n\nby type\ntype\tprecision\t" in text
     assert "\x1b" not in text
     warning = "warning: hard.conll: tags that the model cannot give, each an error: S-ORG (1)\n"
     assert outcome.err == warning
@@ -195,7 +196,7 @@ def test_markup_and_escapes_in_labels_are_text(inside: Inside, tiny: Tiny, tmp_p
     (tmp_path / "[red]d.conll").write_text("Ada\tB-[bold]\x1b[31m\nlives\tO\n\n")
     text = inside("evaluate", "[red]d.conll", "-m", tiny.run).out.decode()
     assert "on [red]d.conll" in text
-    assert "│ [bold]\x1b[31m " in text  # raw in a pipe; only a terminal needs protection
+    assert "\n[bold]\x1b[31m\t" in text  # raw in a pipe; only a terminal needs protection
 
 
 def test_figures_do_not_depend_on_the_batches(inside: Inside, tiny: Tiny, tmp_path: Path):

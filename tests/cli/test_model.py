@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ import torch
 from seqtool.files import digest, write_json
 from seqtool.text.vocabulary import Vocabulary
 from seqtool.training.modelfolder import save_model_folder
-from tests.cli.program import cells, inside, seqtool, tree
+from tests.cli.program import cells, inside, on_a_terminal, seqtool, tree
 
 
 @pytest.fixture
@@ -66,6 +67,22 @@ def test_info_shows_tables(folder):
     assert (done.code, done.err) == (0, "")
     expected = {("task", "ner"), ("dev f1", "0.2500"), ("all", "37"), ("model.hidden", "3")}
     assert expected <= cells(done.out)
+    assert done.out.startswith("run/model\ntask\tner\nname\tsmall\n")
+    assert "\n\nparameters\n" in done.out and ("forms.words", "20") in cells(done.out)
+
+
+def test_tables_are_drawn_on_a_terminal_only(folder):
+    shown = on_a_terminal("model", "info", "run", folder=folder)
+    assert "│ task" in shown
+    assert "\t" not in shown
+    text = seqtool("model", "info", "run", folder=folder).out
+    assert text.isascii() and "  " not in text and not re.search(r"[ \t]$", text, re.MULTILINE)
+
+
+def test_a_cell_in_a_pipe_is_one_field(folder):
+    (folder / "run").rename(folder / "a\tb\nc")
+    text = inside("model", "info", "a\tb\nc", folder=folder).out
+    assert text.startswith("a\\tb\\nc/model\ntask\tner\n")
 
 
 def test_a_model_that_was_moved_has_no_run(folder):

@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.conftest import Tiny, tiny_settings
-from tests.cli.running import Inside, Outcome, assert_error, contents, refused, start
+from tests.cli.running import Inside, Outcome, assert_error, contents, refused, shell, start
 from tests.training.faults import WRITES, Faults, disk_full, inject
 
 # About five updates an epoch, with dropout: every kind of state matters.
@@ -88,6 +89,46 @@ def test_a_run_that_is_stopped_goes_on_to_the_very_same_model(
     assert (resumed.code, resumed.out) == (0, b"run\n")
     assert "from " in resumed.err
     assert trace(tmp_path / "run") == whole(inside, LONG)
+
+
+@pytest.mark.parametrize("quiet", [[], ["--quiet"]])
+@pytest.mark.parametrize("where", ["seqtool.api.train", "seqtool.tagging.train.fit"])
+def test_an_interrupt_before_the_first_update_says_that_nothing_was_saved(
+    inside: Inside, tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str, quiet: list[str]
+):
+    def interrupt(*arguments: object, **options: object) -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(where, interrupt)
+    expected = "interrupted before the first update; nothing was saved"
+    refused(inside(*words(tiny, "run", *SHORT, *quiet)), 130, "train ner", expected)
+    refused(inside("recipes", "run", "ner-tiny", "-o", "run", *quiet), 130, "recipes run", expected)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("quiet", [[], ["--quiet"]])
+def test_an_interrupt_after_training_does_not_say_that_nothing_was_saved(
+    inside: Inside, tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, quiet: list[str]
+):
+    def interrupt(run: object) -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr("seqtool.cli.train._draw_curves", interrupt)
+    outcome = inside(*words(tiny, "run", *SHORT, *quiet))
+    refused(outcome, 130, "train ner", "interrupted; what was trained before is saved")
+    assert (tmp_path / "run/model").is_dir()
+
+
+def test_an_interrupt_while_the_program_is_still_loading_ends_with_130(tiny: Tiny, tmp_path: Path):
+    """Python sends itself the signal once more where the last `exec`, as of a dataclass, ended with it."""
+    (tmp_path / "program.py").write_text(
+        "import signal, seqtool.cli.app as app, seqtool.api as api\n"
+        "def load(*words, **more): app.console.say('loads'); exec('signal.raise_signal(signal.SIGINT)')\n"
+        "api.resolve_settings = load\n"
+        "app.main(['train', 'ner'])\n"
+    )
+    outcome = shell(f"exec {sys.executable} -m program", cwd=tmp_path)
+    refused(outcome, 130, "train ner", "interrupted before the first update; nothing was saved")
 
 
 def test_resuming_without_a_checkpoint_starts_afresh(

@@ -164,6 +164,16 @@ def test_the_help_says_what_holds_where_nothing_is_said(inside: Inside) -> None:
     text = " ".join(inside("translate", "-h").out.decode().split())
     assert "what the model's recipe says under [decoding], unless an option here says otherwise" in text
     assert "So many lines each, of blank ones too" in text
+    assert "With --sample they are independent draws, and the same text may come more than once" in text
+
+
+def test_drawn_lines_are_independent_so_that_a_likely_one_comes_again(
+    inside: Inside, pairs: TinyTranslator
+) -> None:
+    command = ("translate", "-m", pairs.run, "--sample", "--nbest", 5, "--temperature", 0.1)
+    rows = [line.split("\t") for line in lines_of(inside(*command, stdin=f"{SOURCE}\n".encode()).out)]
+    assert [row[1] for row in rows] == ["1", "2", "3", "4", "5"]
+    assert {row[3] for row in rows} == {TARGET}
 
 
 def test_scores_stand_before_the_lines(inside: Inside, pairs: TinyTranslator) -> None:
@@ -233,6 +243,10 @@ def test_prefixes_are_kept_to(inside: Inside, pairs: TinyTranslator, tmp_path: P
     assert found[0].startswith("ja ")
     assert found[1] == TARGET
     assert found[2].startswith("Grace Grace")
+    command = ("translate", "-m", pairs.run, "--force-prefix", "prefixes", "--max-length", 1)
+    short = lines_of(inside(*command, stdin=text).out)
+    assert short[2].startswith("Grace Grace")
+    assert [len(line.split()) <= most for line, most in zip(short, (2, 1, 3), strict=True)] == [True] * 3
 
 
 def test_phrases_are_in_their_lines_or_a_warning_says_so(
@@ -384,6 +398,8 @@ def test_the_models_that_do_not_go_together_are_named_as_typed(inside: Inside, p
         (("--min-length", 5, "--max-length", 3), "max_length 3 is less than min_length 5"),
         (("--batch-tokens", 0), "--batch-tokens"),
         (("--sample", "--no-repeat-ngram", 2), "--no-repeat-ngram means nothing with --sample"),
+        (("--sample", "--force-prefix", "f"), "--force-prefix means nothing with --sample"),
+        (("--mbr", 2, "--constraints", "f"), "--constraints means nothing with --sample or --mbr"),
         (("--device", "tpu"), "--device tpu"),
     ],
     ids=str,

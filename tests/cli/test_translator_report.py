@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 
 from tests.cli.conftest import Tiny, TinyTranslator, translator_words
 from tests.cli.running import Inside, assert_error, contents, refused
-from tests.translation.tiny_pairs import TEXTS
+from tests.translation.tiny_pairs import TEXTS, untrained
 
 COMPARED = ["bleu", "bleu", "chrf", "chrf", "exact_match", "exact_match"]
 LEAST = {"bleu": 20, "chrf": 20, "exact_match": 0.2}
@@ -53,11 +53,10 @@ def test_the_tables_say_the_same(inside: Inside, pairs: TinyTranslator) -> None:
     value = figures(inside, pairs.source, pairs.target, "-m", pairs.poor)
     text = outcome.out.decode()
     assert outcome.code == 0
-    # A long title is wrapped to the width of its table.
-    assert " ".join(text.split()).startswith(f"{pairs.poor} on {pairs.source} and ")
+    assert text.startswith(f"{pairs.poor} on {pairs.source} and {pairs.target}\nmetric\tvalue\t")
     for name, metric in value["metrics"].items():
-        assert re.search(rf"\b{name} .* {metric:.4f} ", text), text
-    assert "words of the source" in text
+        assert f"\n{name}\t{metric:.4f}\t" in text, text
+    assert "\n\nby length\nwords of the source\tsentences\tbleu\n1-10\t10\t" in text
     assert "outputs by beam 2, length penalty average 1, fp32\n" in text
     assert "\x1b" not in text
 
@@ -210,6 +209,25 @@ def test_what_cannot_be_inspected_is_refused(
     words = ("-m", pairs.run, "-o", "file")
     refused(inside(*command, *words, stdin=b"yes\n"), 5, "inspect attention", "file: File exists")
     assert inside(*command, "-m", pairs.run)[:2] == (0, b"")
+
+
+def test_a_model_without_attention_has_nothing_to_draw_or_to_align_by(inside: Inside, tmp_path: Path) -> None:
+    model = untrained(model={"attention": "none", "decoder": "parallel", "copy": False, "coverage": False})
+    model.save(tmp_path / "m", card="")
+    before = contents(tmp_path)
+    translate = ("translate", "-m", "m", "--max-length", 5)
+    cases: dict[tuple[object, ...], str] = {
+        ("inspect", "attention", "-m", "m", "-o", "new"): "to draw",
+        ("inspect", "attention", "-m", "m", "--given"): "to draw",
+        (*translate, "--attention", "new"): "to draw",
+        (*translate, "--alignments"): "to align words by",
+    }
+    for words, purpose in cases.items():
+        command = "inspect attention" if words[0] == "inspect" else "translate"
+        expected = f"m: this model has no attention {purpose}: model.attention = 'none'"
+        refused(inside(*words, stdin=b"yes\tja\n"), 2, command, expected)
+    assert contents(tmp_path) == before
+    assert inside(*translate, stdin=b"yes\n").code == 0
 
 
 # --- model average, model info ---

@@ -89,6 +89,30 @@ def test_the_folder_holds_no_path_of_the_training_files(tmp_path: Path) -> None:
     assert not any(b"secret" in path.read_bytes() for path in (tmp_path / "m").iterdir())
 
 
+@pytest.mark.parametrize("tied", ["none", "output", "all"])
+def test_a_pointer_network_of_earlier_days_is_read_without_its_projection(tmp_path: Path, tied: str) -> None:
+    """It was saved with weights that nothing read; tied, the embedding stood under the projection's name."""
+    model = untrained(model={"output": "positions", "tied": tied}, vocabulary={"shared": True})
+    model.save(tmp_path / "m", card="")
+    held = load_model_folder(tmp_path / "m", task=TASK)
+    sizes = (len(model.vocabularies.target.symbols), model.description.model.embedding)
+    unread = {"bias": torch.zeros(sizes[0]), "projection": torch.zeros(sizes)}
+    unread |= {f"readout_norm.{name}": torch.ones(sizes[1]) for name in ("weight", "bias")}
+    tensors = {**held.tensors, **unread}
+    if tied != "none":
+        tensors["projection"] = tensors.pop("target.weight")
+    save_model_folder(
+        tmp_path / "old",
+        task=TASK,
+        config=held.config,
+        tensors=tensors,
+        texts=held.texts,
+        codecs=held.codecs,
+        card="",
+    )
+    assert_same_model(model, load(tmp_path / "old"))
+
+
 # --- refusals ---
 
 

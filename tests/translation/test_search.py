@@ -245,6 +245,30 @@ def test_prefixes_and_phrases_are_held_to_with_words_that_only_the_source_knows(
     assert outputs(plain) != outputs(found)
 
 
+@pytest.mark.parametrize("beam", [1, 3])
+def test_no_limit_cuts_a_prefix(beam: int) -> None:
+    """There is room for it and the end, whether the limit was asked for or is that of the training data."""
+    model = copier()
+    pairs = pairs_of()[:3]
+    prefixes = [" ".join(["ja", "in", "Ada"] * 20), "ja ja ja", ""]
+    for limit in (0, 2):
+        options = SearchOptions(beam=beam, max_length=limit)
+        found = model.search(pairs, options, prefixes=prefixes)
+        for prefix, (best, *_) in zip(prefixes[:2], found, strict=False):
+            assert f"{best.text} ".startswith(f"{prefix} ")
+        if limit:
+            lengths = [len(best.hypothesis.tokens) + best.hypothesis.finished for best, *_ in found]
+            assert [most >= length for most, length in zip((61, 4, 2), lengths, strict=True)] == [True] * 3
+        assert outputs(found[2:]) == outputs(model.search(pairs[2:], options))
+
+
+@pytest.mark.parametrize("options", [SearchOptions(sample=True), SearchOptions(mbr=2)])
+@pytest.mark.parametrize("asked", [{"prefixes": ["ja"]}, {"phrases": [["ja"]]}])
+def test_what_drawing_does_not_heed_is_refused(options: SearchOptions, asked: dict[str, Any]) -> None:
+    with pytest.raises(UsageError, match=r"^prefixes and phrases are for searching, not for drawing$"):
+        copier().search(pairs_of()[:1], options, **asked)
+
+
 def test_constraints_that_leave_nothing_give_an_empty_line_that_says_so() -> None:
     # A prefix that is an n-gram twice may not go on; here not even its first repetition ends.
     model = copier()

@@ -89,7 +89,8 @@ def texted(model: Translator, step: int = 0) -> Batch:
 def without_leak(model: Translator) -> Translator:
     """Padding and start impossible, so that what is drawn has all of the probability."""
     with torch.no_grad():
-        model.bias[[PADDING, START]] = -1e4
+        if model.bias is not None:
+            model.bias[[PADDING, START]] = -1e4
     return model
 
 

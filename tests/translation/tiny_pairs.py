@@ -144,8 +144,9 @@ def untrained(
     with torch.no_grad():
         for parameter in model.network.parameters():
             parameter.mul_(scale)
-        model.network.bias.normal_()
-        model.network.bias[[PADDING, START]] = -1e4
+        if model.network.bias is not None:
+            model.network.bias.normal_()
+            model.network.bias[[PADDING, START]] = -1e4
     return model
 
 
