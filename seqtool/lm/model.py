@@ -17,6 +17,7 @@ from seqtool.nn.recurrence import Stack
 from seqtool.nn.regularization import LockedDropout
 
 ADAPTIVE_SHARES = (15, 5)  # cutoffs of the adaptive softmax are V / 15 and V / 5 unless they are given
+ADAPTIVE_DIVISION = 4.0  # how many times narrower each cluster of it is than the one before
 EMBEDDING_SPREAD = 0.1  # embeddings start uniform between minus and plus this
 
 
@@ -143,4 +144,7 @@ def _output_weight(symbols: int, features: int) -> nn.Parameter:
 
 def _adaptive(features: int, symbols: int, cutoffs: Sequence[int]) -> nn.AdaptiveLogSoftmaxWithLoss:
     ends = [end for end in cutoffs or [symbols // share for share in ADAPTIVE_SHARES] if 0 < end < symbols]
-    return nn.AdaptiveLogSoftmaxWithLoss(features, symbols, sorted(set(ends)) or [max(symbols // 2, 1)])
+    rising = sorted(set(ends)) or [max(symbols // 2, 1)]
+    # Each cluster has so many times fewer weights a word than the one before, but one at least.
+    division = min(ADAPTIVE_DIVISION, 0.99 * features ** (1 / len(rising)))
+    return nn.AdaptiveLogSoftmaxWithLoss(features, symbols, rising, div_value=division)

@@ -168,7 +168,7 @@ def save_continuation(path: Path, continuation: Continuation, digest: str) -> No
         digest: Of the model.
     """
     tensors = {
-        f"state.{layer}.{part}": tensor.contiguous()
+        f"state.{layer}.{part}": tensor.clone()
         for layer, parts in enumerate(continuation.states)
         for part, tensor in enumerate(parts)
     }
