@@ -240,9 +240,7 @@ def score(
 
 def _scored(judge: LanguageModel, source: str, cold: bool, adapt: bool) -> Iterator[ScoredLine]:
     from seqtool.lm.lines import score_lines
-    from seqtool.text.lines import open_input, read_lines
+    from seqtool.text.lines import lines_of
 
-    stream = open_input(source)
-    lines = read_lines(stream, "standard input" if source == "-" else source)
     reader = judge.adapting_reader() if adapt else judge.reader()
-    return score_lines(judge, lines, reader, cold=cold)
+    return score_lines(judge, lines_of(source), reader, cold=cold)

@@ -1,0 +1,276 @@
+"""`seqtool train lm`, `lm sample`, `lm score`: what comes out for what goes in."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import math
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import Inside
+from tests.cli.running import Outcome, assert_error, environment, refused, run
+
+TEXT = "the cat sat on the mat.\nthe dog sat on the log.\n\nthe end.\n" * 30
+SETTINGS = (
+    "model.hidden=32",
+    "model.embedding=16",
+    "model.layers=1",
+    "model.dropout=0.0",
+    "training.window=32",
+    "training.batch_tokens=128",
+    "training.warmup_steps=0",
+    "training.learning_rate=0.02",
+    "training.average=none",
+    "training.evaluate_every=100",
+    "threads=1",
+)
+
+
+def words(*more: str) -> list[str]:
+    return [word for setting in (*SETTINGS, *more) for word in ("--set", setting)]
+
+
+@dataclass(frozen=True)
+class TinyModel:
+    """A text known by heart, and its model."""
+
+    folder: Path
+    text: Path
+    run: Path
+    training: Outcome
+
+
+@pytest.fixture(scope="session")
+def lm(tmp_path_factory: pytest.TempPathFactory) -> TinyModel:
+    folder = tmp_path_factory.mktemp("lm")
+    text = folder / "text.txt"
+    text.write_text(TEXT)
+    files = ("--train", text, "--dev", text, "--test", text, "-o", "run")
+    training = run("train", "lm", *files, *words(), "--max-steps", 200, "--seed", 3, cwd=folder)
+    assert training.code == 0, training.err
+    return TinyModel(folder, text, folder / "run", training)
+
+
+def test_training_prints_the_path_and_shows_samples(lm: TinyModel) -> None:
+    assert lm.training.lines == ["run"]
+    assert "dev: loss" in lm.training.err
+    assert "sample: " in lm.training.err
+    assert "vocabulary: 19 symbols (character)" in lm.training.err
+    assert sorted(path.name for path in (lm.run / "model").iterdir()) == [
+        "README.md",
+        "config.json",
+        "manifest.json",
+        "model.safetensors",
+        "symbols.vocabulary",
+    ]
+
+
+def test_a_text_that_was_learned_by_heart_is_written(inside: Inside, lm: TinyModel) -> None:
+    outcome = inside("lm", "sample", "-m", lm.run, "--length", 40, "--temperature", 0, "--prompt", "the cat")
+    assert outcome.code == 0
+    assert outcome.out.decode().startswith("the cat sat on the mat.\nthe dog sat on the")
+    assert outcome.out.endswith(b"\n")
+    assert "40 symbols" in outcome.err
+    assert "symbols/s" in outcome.err
+
+
+def test_the_same_seed_writes_the_same_and_is_said(inside: Inside, lm: TinyModel) -> None:
+    first, second = (inside("lm", "sample", "-m", lm.run, "--length", 80, "--seed", 5) for _ in range(2))
+    assert first.out == second.out
+    assert first.err.startswith("seed 5; ")
+    assert inside("lm", "sample", "-m", lm.run, "--length", 80, "--seed", 6).out != first.out
+    clock = inside("lm", "sample", "-m", lm.run, "--length", 80)
+    seed = clock.err.split(";")[0].removeprefix("seed ")
+    assert inside("lm", "sample", "-m", lm.run, "--length", 80, "--seed", seed).out == clock.out
+
+
+def test_a_text_ends_with_what_it_shall_stop_at(inside: Inside, lm: TinyModel) -> None:
+    words = ("lm", "sample", "-m", lm.run, "--prompt", "the", "--temperature", 0, "--stop", "mat.")
+    alone = inside(*words, "--length", 300).out.decode()
+    assert alone.endswith("mat.\n")
+    assert alone.count("mat.") == 1
+    several = inside(*words, "--stop", "sat", "-n", 3, "--length", 300).out.decode()
+    text = alone[: alone.index("sat") + 3] + "\n"
+    assert several == "\n".join([text] * 3)
+
+
+def test_several_texts_differ_and_the_first_is_the_one_alone(inside: Inside, lm: TinyModel) -> None:
+    words = ("lm", "sample", "-m", lm.run, "--seed", 2, "--temperature", 1.5, "--length", 30)
+    alone, several = inside(*words), inside(*words, "-n", 4)
+    assert several.out.startswith(alone.out.rstrip(b"\n"))
+    assert "120 symbols" in several.err
+
+
+def test_a_saved_state_goes_on_and_forks(inside: Inside, lm: TinyModel) -> None:
+    words = ("lm", "sample", "-m", lm.run, "--seed", 4)
+    whole = inside(*words, "--length", 60).out
+    first = inside(*words, "--length", 25, "--save-state", "here").out
+    rest = inside(*words, "--length", 35, "--load-state", "here").out
+    assert first[:-1] + rest == whole
+    fork = inside("lm", "sample", "-m", lm.run, "--seed", 5, "--length", 35, "--load-state", "here").out
+    assert fork != rest
+    (Path.cwd() / "text").write_text("no state")
+    refused(inside("lm", "sample", "-m", lm.run, "--load-state", "text"), 4, "lm sample", "truncated, or not")
+    refused(inside("lm", "sample", "-m", lm.run, "--load-state", "nowhere"), 2, "lm sample", "no such file")
+
+
+def test_beam_search_writes_a_probable_text_and_draws_nothing(inside: Inside, lm: TinyModel) -> None:
+    words = ("lm", "sample", "-m", lm.run, "--prompt", "the dog", "--length", 16)
+    assert inside(*words, "--beam", 3).out.decode() == "the dog sat on the log.\n\n"[:24]
+    refused(
+        inside(*words, "--beam", 3, "--temperature", 0.5, "-n", 2),
+        2,
+        "lm sample",
+        "--temperature, --count: not with",
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--temperature", "-1"), "temperature"),
+        (("--temperature", "nan"), "'nan'"),
+        (("--top-p", "0"), "top-p 0"),
+        (("--top-p", "1.5"), "top-p 1.5"),
+        (("--min-p", "2"), "min-p 2"),
+        (("--typical", "0"), "typical 0"),
+        (("--length", "0"), "length"),
+        (("-n", "2", "--save-state", "x"), "--save-state keeps one text"),
+    ],
+)
+def test_options_out_of_range_are_refused(
+    inside: Inside, lm: TinyModel, arguments: tuple[str, ...], message: str
+) -> None:
+    refused(inside("lm", "sample", "-m", lm.run, *arguments), 2, "lm sample", message)
+
+
+def test_a_prompt_with_an_unseen_character_is_bad_data(inside: Inside, lm: TinyModel) -> None:
+    refused(
+        inside("lm", "sample", "-m", lm.run, "--prompt", "the 猫"),
+        3,
+        "lm sample",
+        "no symbol for the character '猫'",
+    )
+
+
+def test_models_of_other_tasks_are_refused(inside: Inside, lm: TinyModel) -> None:
+    refused(inside("tag", "-m", lm.run, stdin=b"a\n"), 4, "tag", "a model for lm")
+    refused(inside("lm", "sample"), 2, "lm sample", "`seqtool train lm`")
+
+
+def test_characters_come_one_by_one(lm: TinyModel) -> None:
+    """The first is there long before the last: a reader that leaves ends the program quietly."""
+    command = [sys.executable, "-m", "seqtool", "lm", "sample", "-m", str(lm.run), "--length", "10000000"]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment(), cwd=lm.folder
+    ) as process:
+        assert process.stdout is not None and process.stderr is not None
+        assert len(process.stdout.read(20)) == 20
+        process.stdout.close()
+        assert process.wait(timeout=60) == 0
+        assert process.stderr.read() == b""
+
+
+def test_lines_are_scored_as_they_come_and_add_up(inside: Inside, lm: TinyModel) -> None:
+    outcome = inside("lm", "score", "-m", lm.run, stdin=TEXT.encode())
+    rows = [json.loads(line) for line in outcome.lines]
+    assert [row["text"] for row in rows] == TEXT.split("\n")[:-1]
+    assert [row["line"] for row in rows] == list(range(1, len(rows) + 1))
+    total = sum(row["nats"] for row in rows)
+    assert f"{total:,.1f} nats" in outcome.err
+    assert f"{total / math.log(2) / len(TEXT):.4f} bits a character" in outcome.err
+    assert total / len(TEXT) < 0.3
+
+
+def test_symbols_are_shown_with_their_log_probabilities(inside: Inside, lm: TinyModel) -> None:
+    (row,) = map(json.loads, inside("lm", "score", "-m", lm.run, "--per-token", stdin=b"the cat\n").lines)
+    assert "".join(symbol for symbol, _ in row["log_probabilities"]) == "the cat\n"
+    assert math.isclose(-sum(value for _, value in row["log_probabilities"]), row["nats"], abs_tol=1e-4)
+    table = inside("lm", "score", "-m", lm.run, "--per-token", "--format", "tsv", stdin=b"the\n").out.decode()
+    lines = [line.split("\t") for line in table.splitlines()]
+    assert [line[3] for line in lines] == ['"t"', '"h"', '"e"', '"\\n"', "the"]
+    assert math.isclose(sum(float(line[1]) for line in lines[:-1]), float(lines[-1][1]), abs_tol=1e-5)
+
+
+def test_cold_lines_know_nothing_of_each_other(inside: Inside, lm: TinyModel) -> None:
+    words = ("lm", "score", "-m", lm.run, "--protocol", "cold")
+    both = [json.loads(line)["nats"] for line in inside(*words, stdin=b"the cat\nsat on\n").lines]
+    alone = [json.loads(line)["nats"] for line in inside(*words, stdin=b"sat on\n").lines]
+    assert both[1] == alone[0]
+    stream = inside("lm", "score", "-m", lm.run, stdin=b"the cat\nsat on\n").lines
+    assert json.loads(stream[1])["nats"] != alone[0]
+
+
+def test_the_strangest_lines_come_first(inside: Inside, lm: TinyModel) -> None:
+    text = TEXT + "tac eht tam\n" + TEXT
+    outcome = inside("lm", "score", "-m", lm.run, "--top", 2, stdin=text.encode())
+    rows = [json.loads(line) for line in outcome.lines]
+    assert rows[0]["text"] == "tac eht tam"
+    assert len(rows) == 2
+    assert rows[0]["bits_per_character"] >= rows[1]["bits_per_character"]
+    assert f"{len(text.splitlines())} lines" in outcome.err
+
+
+def test_empty_input_and_files_of_gzip(inside: Inside, lm: TinyModel) -> None:
+    empty = inside("lm", "score", "-m", lm.run, stdin=b"")
+    assert (empty.code, empty.out, empty.err) == (0, b"", "0 lines\n")
+    Path("text.gz").write_bytes(gzip.compress(TEXT.encode()))
+    assert (
+        inside("lm", "score", "text.gz", "-m", lm.run).out == inside("lm", "score", lm.text, "-m", lm.run).out
+    )
+
+
+def test_unknown_characters_are_counted_not_refused(inside: Inside, lm: TinyModel) -> None:
+    outcome = inside("lm", "score", "-m", lm.run, stdin="the 猫\n".encode())
+    assert json.loads(outcome.lines[0])["unknown"] == 1
+    assert "1 symbols are unknown" in outcome.err
+
+
+def test_a_bad_byte_comes_after_the_lines_before_it(inside: Inside, lm: TinyModel) -> None:
+    outcome = inside("lm", "score", "-m", lm.run, stdin=b"the cat\n\xff\n")
+    assert_error(outcome, 3, "lm score", "not UTF-8 at byte 8")
+    assert len(outcome.lines) == 1
+
+
+def test_training_goes_on_where_it_stopped(inside: Inside, lm: TinyModel) -> None:
+    files = ("--train", lm.text, "--dev", lm.text, *words("training.schedule=constant"))
+    whole = inside("train", "lm", *files, "--max-steps", 12, "-o", "whole")
+    assert whole.code == 0, whole.err
+    assert inside("train", "lm", *files, "--max-steps", 7, "-o", "parts").code == 0
+    again = inside("train", "lm", *files, "--max-steps", 12, "-o", "parts", "--resume")
+    assert again.code == 0, again.err
+    first, second = (Path(name, "model", "model.safetensors").read_bytes() for name in ("whole", "parts"))
+    assert first == second
+
+
+def test_lines_as_documents_are_written_one_a_line(inside: Inside) -> None:
+    Path("names.txt").write_text("".join(f"{name}\n" for name in ("anna", "bertha", "carl", "dora") * 40))
+    settings = words("data.documents=line", "training.curriculum=length", "data.dev_share=0.2")
+    made = inside("train", "lm", "--train", "names.txt", *settings, "--max-steps", 60, "-o", "run")
+    assert made.code == 0, made.err
+    lines = inside("lm", "sample", "-m", "run", "-n", 5, "--seed", 1).out.decode().splitlines()
+    assert len(lines) == 5
+    assert all(lines)
+
+
+@pytest.mark.parametrize(
+    ("content", "code", "message"),
+    [
+        (b"", 3, "no text in it"),
+        (b" \n\n", 3, "no text in it"),
+        (b"\xff\xfea\x00", 3, "UTF-16"),
+        (b"a\x00b\n", 3, "NUL byte"),
+        (b"ab\n\xc3(\n", 3, "not UTF-8 at byte 3"),
+    ],
+)
+def test_training_text_that_is_none_is_refused(
+    inside: Inside, content: bytes, code: int, message: str
+) -> None:
+    Path("text").write_bytes(content)
+    refused(inside("train", "lm", "--train", "text", "-o", "run"), code, "train lm", message)
+    refused(inside("train", "lm", "--train", "missing", "-o", "run"), 2, "train lm", "no such file")
