@@ -83,7 +83,8 @@ class AdaptingReader(Reader):
         with torch.no_grad():
             for weight, trained in zip(self._weights, self._trained, strict=True):
                 weight.copy_(trained)
-        self._squares = [torch.zeros_like(trained) for trained in self._trained]
+        by_rms = self._settings.rule == "rms"
+        self._squares = [torch.zeros_like(trained) for trained in self._trained if by_rms]
         self._steps = 0
         self.reset()
 
@@ -237,7 +238,9 @@ def cache_log_probabilities(
     now = torch.arange(total - steps, total, device=keys.device)[:, None]
     past = torch.arange(total, device=keys.device)
     inside = (past < now) & (past >= now - size)
-    scores = (flatness * (queries @ keys.T)).masked_fill(~inside, -torch.inf)  # row: now, column: past
+    with torch.autocast(keys.device.type, enabled=False):  # products of half precision would be off by far
+        scores = flatness * (queries @ keys.T)  # row: now, column: past
+    scores = scores.masked_fill(~inside, -torch.inf)
     same = values[total - steps :, None] == values
     return scores.masked_fill(~same, -torch.inf).logsumexp(1) - scores.logsumexp(1)
 

@@ -15,7 +15,7 @@ from seqtool.errors import UsageError
 from seqtool.evaluation.score import Array, Score, Unit, divide
 from seqtool.lm.data import Part
 from seqtool.lm.ngram import best_weight, interpolate
-from seqtool.lm.prediction import Fingerprint, LanguageModel
+from seqtool.lm.prediction import Fingerprint, LanguageModel, Measured
 from seqtool.lm.scoring import LogProbabilities, cold_rows, score_rows
 from seqtool.lm.symbols import START, UNKNOWN, Ids
 from seqtool.lm.textblocks import BLOCK, block_statistics
@@ -173,6 +173,11 @@ class TextScores:
         return math.exp(min(self.nats / self.words, 700.0)) if self.words else math.inf
 
     @property
+    def measured(self) -> Measured:
+        """For the description of the model: the network's nats a character beside the yardsticks'."""
+        return Measured(self.fingerprint, {"network": self.nats_per_character, **self.yardsticks})
+
+    @property
     def warnings(self) -> tuple[str, ...]:
         """What a reader of the figures has to know."""
         found = []
@@ -216,7 +221,7 @@ def evaluate_text(
         mixture = Mixture(-float(mixed.sum()) / part.size, weight, interpolate_on.name)
     by_block = block_statistics(model.symbols, part.documents, documents, found)
     return TextScores(
-        Fingerprint(part.digest, part.size, f"{part.name}, {part.protocol}", protocol.describe()),
+        Fingerprint(part.digest, part.size, part.protocol, protocol.describe()),
         model.symbols.codec.kind,
         np.stack([each.sum(axis=0) for each in by_block]),
         np.concatenate(by_block),

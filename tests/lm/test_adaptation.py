@@ -102,6 +102,11 @@ def test_adapting_reader_does_what_the_paper_says(cell: str, rule: str) -> None:
     assert np.abs(found - Reader(net, CPU).read(ids)).max() > 0.1
 
 
+def test_no_weight_goes_further_back_than_to_where_it_was() -> None:
+    net, ids, settings = network(), text(75), settings_of(rule="rms", rate=0.01, decay=0.9)
+    close(AdaptingReader(net, CPU, settings).read(ids), literal_scores(net, [ids], settings))
+
+
 @pytest.mark.parametrize(
     "extra", [{"embedding": 0}, {"tied": True}, {"learned_start": True}, {"residual": True}]
 )
@@ -294,3 +299,15 @@ def test_a_cache_over_adapted_states_sees_what_the_adapted_network_makes() -> No
     weights = np.exp(settings.cache_flatness * states[t - 11 : t] @ states[t])
     cached = weights[ids[t - 11 : t] == ids[t]].sum() / weights.sum()
     assert math.isclose(math.exp(found[t]), 0.7 * math.exp(alone[t]) + 0.3 * cached, abs_tol=1e-12)
+
+
+def test_half_precision_of_the_network_leaves_the_cache_exact() -> None:
+    net, ids, settings = network().float(), text(60), settings_of(cache_weight=0.3, cache_flatness=5.0)
+    with torch.autocast("cpu", torch.bfloat16):
+        (reading,) = Reader(net, CPU).pieces(ids)
+        found = CachingReader(Reader(net, CPU), settings).read(ids)
+        assert np.isfinite(AdaptingReader(net, CPU, settings).read(ids)).all()
+    states, alone = reading.states.double().numpy(), np.exp(reading.log_probabilities)
+    weights = np.exp(5.0 * states[39:50] @ states[50])
+    cached = weights[ids[39:50] == ids[50]].sum() / weights.sum()
+    assert math.isclose(math.exp(found[50]), 0.7 * alone[50] + 0.3 * cached, rel_tol=1e-5)

@@ -10,7 +10,7 @@ import pytest
 from seqtool.errors import UsageError
 from seqtool.lm.evaluation import Protocol, TextScores, evaluate_text, score_documents
 from seqtool.lm.ngram import interpolate
-from seqtool.lm.prediction import LanguageModel
+from seqtool.lm.prediction import LanguageModel, Measured
 from seqtool.lm.scoring import Reader
 from seqtool.lm.symbols import UNKNOWN
 from seqtool.lm.textblocks import BLOCK, symbol_ends
@@ -127,7 +127,7 @@ def test_the_fingerprint_says_what_was_measured_on() -> None:
     model, part = untrained(), part_of(documents="line")
     mark = evaluate_text(model, part, STREAMING).fingerprint
     assert mark.digest == hashlib.sha256(TEXT.encode()).hexdigest()
-    assert (mark.characters, mark.split, mark.protocol) == (len(TEXT), "test, whole", "streaming")
+    assert (mark.characters, mark.split, mark.protocol) == (len(TEXT), "whole", "streaming")
 
 
 @pytest.mark.parametrize(
@@ -147,7 +147,7 @@ def test_every_protocol_has_its_name(protocol: Protocol, name: str) -> None:
 def test_cold_reading_cannot_remember() -> None:
     for refused in ({"adapt": True}, {"cache": True}):
         with pytest.raises(UsageError, match="protocol cold reads every window as if it were alone"):
-            Protocol("cold", **refused)  # type: ignore[arg-type]
+            Protocol("cold", **refused)
     with pytest.raises(UsageError, match="windows of 0 symbols; expected at least 1"):
         Protocol("cold", 0)
 
@@ -170,6 +170,8 @@ def test_yardsticks_stand_beside_the_network_and_it_is_told_when_it_loses() -> N
     assert found.yardsticks == yardsticks.measure([model.symbols.encode(TEXT)], [TEXT]).nats_per_character
     assert set(found.yardsticks) == {NGRAM, XZ}
     assert found.mixture is None
+    figures = {"network": found.nats_per_character, **found.yardsticks}
+    assert found.measured == Measured(found.fingerprint, figures)
     (warning,) = found.warnings
     assert "train longer" in warning
 
