@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from seqtool.errors import DataError, ModelError, SettingsError
+from seqtool.lm.adaptation import AdaptingReader, CachingReader
 from seqtool.lm.model import LanguageNetwork
 from seqtool.lm.scoring import Reader
 from seqtool.lm.settings import AdaptationSettings, DataSettings, ModelSettings, VocabularySettings
@@ -121,9 +122,20 @@ class LanguageModel:
         self.device = device
         self.precision = precision
 
-    def reader(self) -> Reader:
-        """To score texts symbol by symbol."""
-        return Reader(self.network, self.device)
+    def reader(self, *, adapt: bool = False, cache: bool = False) -> Reader:
+        """To score texts symbol by symbol.
+
+        Args:
+            adapt: Learn from what has been read (on a copy of the network).
+            cache: Mix in what followed similar states not long ago.
+        """
+        settings = self.description.adaptation
+        reader = (
+            AdaptingReader(self.network, self.device, settings)
+            if adapt
+            else Reader(self.network, self.device)
+        )
+        return CachingReader(reader, settings) if cache else reader
 
     def autocast(self) -> torch.autocast:
         """The context in which the network runs."""

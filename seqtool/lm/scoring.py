@@ -8,10 +8,12 @@ is still read. Figures of the two are not comparable, so each is named wherever 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from seqtool.lm.model import LanguageNetwork
 from seqtool.lm.symbols import PADDING, START, Ids
@@ -22,6 +24,13 @@ CHUNK = 1024  # symbols that one row reads at a time; memory does not depend on 
 BUDGET = 16_384  # symbols of all rows together
 
 LogProbabilities = NDArray[np.float64]  # nats, one a symbol
+
+
+class Reading(NamedTuple):
+    """What a reader made of n symbols that follow one another."""
+
+    log_probabilities: LogProbabilities  # of each, [n]
+    states: Tensor  # [n, H], of the uppermost layer; from the i-th the i-th symbol was predicted
 
 
 class Reader:
@@ -43,20 +52,23 @@ class Reader:
         """A new document begins."""
         self.states, self.last = self.network.initial(1), START
 
-    @torch.inference_mode()
     def read(self, ids: Ids) -> LogProbabilities:
         """Log probability of each symbol given all before it in its document, [n] to [n]."""
-        found = [np.zeros(0)]
-        for start in range(0, len(ids), self.chunk):
-            found.append(self._read(ids[start : start + self.chunk]))
-        return np.concatenate(found)
+        return np.concatenate([np.zeros(0), *(piece.log_probabilities for piece in self.pieces(ids))])
 
-    def _read(self, ids: Ids) -> LogProbabilities:
+    def pieces(self, ids: Ids) -> Iterator[Reading]:
+        """As `read`, with the states, in pieces of bounded length; the reader is where the last one ended."""
+        for start in range(0, len(ids), self.chunk):
+            yield self._read(ids[start : start + self.chunk])
+
+    @torch.inference_mode()
+    def _read(self, ids: Ids) -> Reading:
         inputs = np.concatenate([[self.last], ids[:-1]]).astype(np.int64)
         outputs, self.states = self.network(torch.from_numpy(inputs).to(self.device)[None], self.states)
         targets = torch.from_numpy(ids.astype(np.int64)).to(self.device)
         self.last = int(ids[-1])
-        return self.network.log_probabilities_of(outputs.features[0], targets).double().cpu().numpy()
+        values = self.network.log_probabilities_of(outputs.features[0], targets)
+        return Reading(values.double().cpu().numpy(), outputs.states[0])
 
 
 @torch.inference_mode()

@@ -200,7 +200,12 @@ class LanguageModelTraining(TrainingSettings):
 class AdaptationSettings(Settings):
     """How `--adapt` and `--cache` read on; their strengths are chosen on dev."""
 
-    rate: float = Field(0.05, gt=0, description="--adapt: learning rate of a step of gradient descent.")
+    rule: Literal["sgd", "rms"] = Field(
+        "sgd",
+        description="--adapt: steps along the gradient (sgd), or divided by the root mean square of the "
+        "adaptation's own gradients so far (rms).",
+    )
+    rate: float = Field(0.05, gt=0, description="--adapt: learning rate of a step.")
     decay: float = Field(
         0.001, ge=0, lt=1, description="--adapt: share of the way back to the trained weights, each step."
     )

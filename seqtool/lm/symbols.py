@@ -80,6 +80,11 @@ class Symbols:
         """Symbols that no text has."""
         return [PADDING, START] if self.by_lines else [PADDING, START, LINE_END]
 
+    @property
+    def byte_lengths(self) -> NDArray[np.int64]:
+        """How many bytes each symbol adds to a text, [V]."""
+        return np.array([len(spelled) for spelled in self._spelled])
+
     def encode(self, text: str) -> Ids:
         """The ids of a text; what has no symbol is `UNKNOWN`."""
         if self.codec.kind == "byte":
