@@ -6,40 +6,35 @@ import platform
 import sys
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import torch
 
 import seqtool
-from seqtool.errors import ModelError
+from seqtool.evaluations import evaluate_language_model, evaluate_tagger, evaluate_translator
+from seqtool.loading import latest_model, load, load_language_model, load_tagger, load_translator, task_of
 from seqtool.resolution import (
     Files,
     recipe_text,
     require_files,
     resolve_settings,
-    settings_of_run,
     task_of_recipe,
 )
 from seqtool.tasks import TASKS
 from seqtool.training import devices, distributed
 from seqtool.training.checkpoint import Checkpoints
-from seqtool.training.datafiles import PartName
 from seqtool.training.estimate import Estimate
-from seqtool.training.modelfolder import load_model_folder, model_task
 from seqtool.training.progress import Reporter, SilentReporter, TensorBoardReporter
-from seqtool.training.runfolder import RunFolder, find_latest
+from seqtool.training.runfolder import RunFolder
 
 if TYPE_CHECKING:  # a wing is imported when its task is asked for: starting up should cost one wing, not all
     from seqtool.lm.prediction import LanguageModel
     from seqtool.lm.settings import LanguageModelSettings
     from seqtool.lm.train import LanguageModelRun
-    from seqtool.tagging.assessment import TaggerEvaluation
     from seqtool.tagging.prediction import TaggerModel
     from seqtool.tagging.settings import TaggerSettings
     from seqtool.tagging.train import TaggerRun
-    from seqtool.translation.assessment import TranslatorEvaluation
     from seqtool.translation.prediction import TranslatorModel
     from seqtool.translation.settings import TranslatorSettings
     from seqtool.translation.train import TranslatorRun
@@ -117,172 +112,6 @@ def train(
         return result
 
 
-def load(path: str | Path, *, device: str = "auto", precision: str = "auto") -> AnyModel:
-    """A trained model, ready to use: a tagger, a translator or a language model.
-
-    Args:
-        path: A run folder or its `model/` folder.
-        device: auto, cpu, cuda, cuda:N or mps.
-        precision: auto (the fast one: bf16 where the hardware has it, for translators int8), fp32,
-            bf16, or for translators int8.
-
-    Raises:
-        UsageError: no such model or device.
-        ModelError: damaged, foreign, or made by a newer seqtool.
-    """
-    where = devices.resolve_device(device)
-    folder = load_model_folder(Path(path))
-    if folder.task not in TASKS:
-        raise ModelError(f"{path}: a model for {folder.task!r}, expected one for {' or '.join(TASKS)}")
-    reader = TASKS[folder.task]().model
-    kind = reader.precision_for(precision, where)
-    model: AnyModel = reader.from_folder(folder, name=str(path), device=where, precision=kind)
-    return model
-
-
-def load_tagger(path: str | Path, *, device: str = "auto", precision: str = "auto") -> TaggerModel:
-    """`load`, and an error if it is not a tagger."""
-    from seqtool.tagging.prediction import TaggerModel
-
-    return TaggerModel.load(Path(path), device=device, precision=precision)
-
-
-def load_translator(path: str | Path, *, device: str = "auto", precision: str = "auto") -> TranslatorModel:
-    """`load`, and an error if it is not a translator."""
-    from seqtool.translation.prediction import TranslatorModel
-
-    return TranslatorModel.load(Path(path), device=device, precision=precision)
-
-
-def load_language_model(path: str | Path, *, device: str = "auto", precision: str = "auto") -> LanguageModel:
-    """`load`, and an error if it is not a language model."""
-    from seqtool.lm.prediction import LanguageModel
-
-    return LanguageModel.load(Path(path), device=device, precision=precision)
-
-
-def evaluate_tagger(
-    model: str | Path,
-    data: str | Path | None = None,
-    *,
-    part: PartName = "test",
-    scheme: str = "auto",
-    repair: bool = False,
-    against: str | Path | None = None,
-    bootstrap: int = 1000,
-    target_precision: float | None = None,
-    batch_tokens: int = 4096,
-    device: str = "auto",
-    precision: str = "auto",
-) -> TaggerEvaluation:
-    """Score a tagger: what `seqtool evaluate` does.
-
-    Args:
-        model: A run folder or its `model/` folder.
-        data: An annotated file; None = a part of the recipe in the run folder.
-        part: Which part that is: test, dev or train.
-        scheme: Tag scheme of `data`, or auto.
-        repair: Whether to repair invalid tag sequences of `data`.
-        against: Another model, for paired tests.
-        bootstrap: Resamples; 0 = no intervals.
-        target_precision: Find the least confidence with this precision, in (0, 1].
-        batch_tokens: Padded tokens a batch.
-        device: auto, cpu, cuda, cuda:N or mps.
-        precision: auto, fp32 or bf16.
-
-    Raises:
-        UsageError, DataError, ModelError: a file is missing, or not what it should be.
-    """
-    from seqtool.tagging import assessment
-    from seqtool.tagging.data import load_part
-
-    tagger = load_tagger(model, device=device, precision=precision)
-    other = None
-    if against is not None:
-        other = (str(against), load_tagger(against, device=device, precision=precision))
-    if data is not None:
-        sentences = assessment.load_evaluation_data(tagger, Path(data), scheme=scheme, repair=repair)
-    else:
-        sentences = load_part(settings_of_run(Path(model)), part)
-    return assessment.assess(
-        tagger,
-        sentences,
-        name=str(model),
-        bootstrap=bootstrap,
-        target_precision=target_precision,
-        against=other,
-        batch_tokens=batch_tokens,
-    )
-
-
-def evaluate_translator(
-    model: str | Path,
-    data: Files | None = None,
-    *,
-    part: PartName = "test",
-    beam: int | None = None,
-    ter: bool = False,
-    against: str | Path | None = None,
-    bootstrap: int = 1000,
-    batch_tokens: int = 4096,
-    device: str = "auto",
-    precision: str = "auto",
-) -> TranslatorEvaluation:
-    """Score a translator: what `seqtool evaluate` does.
-
-    Args:
-        model: A run folder or its `model/` folder.
-        data: Source and target files, or one TSV or JSONL file; None = a part of the recipe in the
-            run folder.
-        part: Which part that is: test, dev or train.
-        beam: Hypotheses; None = as the recipe says.
-        ter: Whether to compute TER, which is slow.
-        against: Another model, for paired tests.
-        bootstrap: Resamples; 0 = no intervals.
-        batch_tokens: Padded symbols a batch.
-        device: auto, cpu, cuda, cuda:N or mps.
-        precision: auto, fp32, bf16 or int8.
-
-    Raises:
-        UsageError, DataError, ModelError: a file is missing, or not what it should be.
-    """
-    from seqtool.translation import assessment
-    from seqtool.translation.data import load_part
-    from seqtool.translation.options import SearchOptions
-
-    translator = load_translator(model, device=device, precision=precision)
-    other = None
-    if against is not None:
-        other = (str(against), load_translator(against, device=device, precision=precision))
-    if data is not None:
-        paths = [Path(data)] if isinstance(data, str | Path) else [Path(each) for each in data]
-        pairs = assessment.load_evaluation_data(translator, paths)
-    else:
-        pairs = load_part(settings_of_run(Path(model)), part)
-    options = SearchOptions.of(translator.description.decoding)
-    return assessment.assess(
-        translator,
-        pairs,
-        name=str(model),
-        options=options if beam is None else replace(options, beam=beam),
-        ter=ter,
-        bootstrap=bootstrap,
-        against=other,
-        batch_tokens=batch_tokens,
-    )
-
-
-def task_of(model: str | Path) -> str:
-    """The task of a model folder or of the model in a run folder (errors of `load`)."""
-    return model_task(Path(model))
-
-
-def latest_model(tasks: Iterable[str]) -> Path | None:
-    """The newest finished run of any of the tasks under `runs/`; None where there is none."""
-    runs = [run for run in map(find_latest, tasks) if run is not None]
-    return max(runs, key=lambda run: (run / "model").stat().st_mtime, default=None)
-
-
 def starting_from(settings: AnySettings, initial: str | Path | None) -> tuple[AnySettings, AnyModel | None]:
     """What a run trains: its settings with the network of the model that it fine-tunes, and that model.
 
@@ -319,6 +148,7 @@ def estimate(settings: AnySettings, base: AnyModel | None = None) -> Estimate:
 __all__ = [
     "TASKS",
     "estimate",
+    "evaluate_language_model",
     "evaluate_tagger",
     "evaluate_translator",
     "latest_model",

@@ -18,7 +18,7 @@ FLOORS: list[set[str]] = [
     {"nn", "decoding", "evaluation", "inspection"},
     {"settings", "training", "text"},
     {"tagging", "translation", "lm", "compression"},
-    {"tasks", "resolution", "api"},
+    {"tasks", "resolution", "loading", "evaluations", "api"},
     {"__init__", "cli"},
     {"__main__"},
 ]

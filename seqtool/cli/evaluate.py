@@ -9,16 +9,18 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from seqtool.cli import console, options, tagger_report, translator_report
+from seqtool.cli import console, language_model_report, options, tagger_report, translator_report
 from seqtool.cli.models import find_model
-from seqtool.errors import ThresholdError, UsageError, nearest
+from seqtool.errors import ModelError, ThresholdError, UsageError, nearest
 from seqtool.files import storage_errors
 
 
 def evaluate(
     data: Annotated[
         list[Path] | None,
-        typer.Argument(help="Annotated file, or source and target; else the test part of the run's recipe."),
+        typer.Argument(
+            help="Annotated file, source and target, or text; else the test part of the run's recipe."
+        ),
     ] = None,
     model: Annotated[
         Path | None,
@@ -53,13 +55,32 @@ def evaluate(
         int | None, typer.Option("--beam", min=1, help="Hypotheses of a translator; 1 = greedy.")
     ] = None,
     ter: Annotated[bool, typer.Option("--ter", help="Translation edit rate too, which is slow.")] = False,
+    protocol: Annotated[
+        Literal["streaming", "cold"],
+        typer.Option(
+            help="A language model's state goes through the text, or starts anew every 256 symbols."
+        ),
+    ] = "streaming",
+    adapt: Annotated[
+        bool, typer.Option("--adapt", help="A language model learns from the text while reading it.")
+    ] = False,
+    cache: Annotated[
+        bool, typer.Option("--cache", help="What followed similar states of a language model counts.")
+    ] = False,
+    interpolate: Annotated[
+        bool,
+        typer.Option("--interpolate", help="A language model mixed with the n-gram, as is best on dev."),
+    ] = False,
+    yardsticks: Annotated[
+        bool, typer.Option(help="An n-gram and xz of the same training text beside a language model.")
+    ] = True,
     batch_tokens: options.BatchTokensOption = 4096,
     device: options.DeviceOption = "auto",
     precision: options.PrecisionOption = "auto",
     threads: options.ThreadsOption = 0,
     json_output: options.JsonOption = False,
 ) -> None:
-    """Score a model on annotated data."""
+    """Score a model on data that it has not seen."""
     typed = dict(locals())
     if target_precision == 0:
         raise UsageError("--target-precision 0: expected more than 0, at most 1")
@@ -70,36 +91,59 @@ def evaluate(
     from seqtool.training.devices import configure
 
     configure(threads)
-    where = find_model(model, ("ner", "pos", "translate"), newest=False)
-    translates = api.task_of(where) == "translate"
-    result, report = (_translator if translates else _tagger)(where, typed)
+    where = find_model(model, tuple(EVALUATORS), newest=False)
+    task = api.task_of(where)
+    if task not in EVALUATORS:
+        raise ModelError(f"{where}: a model for {task!r}, expected one for {' or '.join(EVALUATORS)}")
+    result, report = EVALUATORS[task](where, typed)
     _finish(result, report, required, plots, json_output)
 
 
-COMMON = ("part", "against", "bootstrap", "batch_tokens", "device", "precision")  # options of every task
+COMMON = ("part", "against", "bootstrap", "device", "precision")  # options of every task
+
+# Options that only one kind of model reads, with what they are when they were not given.
+OF_TAGGERS = {"target_precision": None, "scheme": "auto", "repair": False}
+OF_TRANSLATORS = {"beam": None, "ter": False}
+OF_LANGUAGE_MODELS = {
+    "protocol": "streaming",
+    "adapt": False,
+    "cache": False,
+    "interpolate": False,
+    "yardsticks": True,
+}
 
 
 def _tagger(where: Path, typed: dict[str, Any]) -> tuple[Any, Any]:
     from seqtool import api
 
     data = typed["data"] or []
-    foreign = {"--beam": typed["beam"], "--ter": typed["ter"], "a second data file": len(data) > 1}
-    _refuse(foreign, where, "a tagger", "translators")
-    own = {name: typed[name] for name in ("scheme", "repair", "target_precision", *COMMON)}
+    if len(data) > 1:
+        raise UsageError(f"a second data file is for translators only, and {where} is a tagger; leave it out")
+    _refuse(typed, OF_TRANSLATORS, where, "a tagger", "translators")
+    _refuse(typed, OF_LANGUAGE_MODELS, where, "a tagger", "language models")
+    own = {name: typed[name] for name in (*OF_TAGGERS, "batch_tokens", *COMMON)}
     return api.evaluate_tagger(where, data[0] if data else None, **own), tagger_report
 
 
 def _translator(where: Path, typed: dict[str, Any]) -> tuple[Any, Any]:
     from seqtool import api
 
-    foreign = {
-        "--target-precision": typed["target_precision"],
-        "--scheme": typed["scheme"] != "auto",
-        "--repair": typed["repair"],
-    }
-    _refuse(foreign, where, "a translator", "taggers")
-    own = {name: typed[name] for name in ("beam", "ter", *COMMON)}
+    _refuse(typed, OF_TAGGERS, where, "a translator", "taggers")
+    _refuse(typed, OF_LANGUAGE_MODELS, where, "a translator", "language models")
+    own = {name: typed[name] for name in (*OF_TRANSLATORS, "batch_tokens", *COMMON)}
     return api.evaluate_translator(where, typed["data"], **own), translator_report
+
+
+def _language_model(where: Path, typed: dict[str, Any]) -> tuple[Any, Any]:
+    from seqtool import api
+
+    _refuse(typed, OF_TAGGERS, where, "a language model", "taggers")
+    _refuse(typed, OF_TRANSLATORS, where, "a language model", "translators")
+    own = {name: typed[name] for name in (*OF_LANGUAGE_MODELS, *COMMON)}
+    return api.evaluate_language_model(where, typed["data"], **own), language_model_report
+
+
+EVALUATORS = {"ner": _tagger, "pos": _tagger, "translate": _translator, "lm": _language_model}
 
 
 def _finish(
@@ -122,11 +166,12 @@ def _finish(
     _check(required, known)
 
 
-def _refuse(typed: dict[str, Any], where: Path, kind: str, readers: str) -> None:
+def _refuse(typed: dict[str, Any], options: dict[str, Any], where: Path, kind: str, readers: str) -> None:
     """An option that says nothing about this kind of model is not accepted and ignored."""
-    for name, value in typed.items():
-        if value:
-            raise UsageError(f"{name} is for {readers} only, and {where} is {kind}; leave it out")
+    for name, default in options.items():
+        if typed[name] != default:
+            option = name.replace("_", "-")
+            raise UsageError(f"--{option} is for {readers} only, and {where} is {kind}; leave it out")
 
 
 def _requirement(text: str) -> tuple[str, float]:

@@ -221,6 +221,8 @@ def score(
     threads: options.ThreadsOption = 0,
 ) -> None:
     """How probable each line of a text is, its end included; totals go to standard error."""
+    if adapt and protocol == "cold":
+        raise UsageError("--adapt remembers what it has read, and --protocol cold forgets it: choose one")
     where = find_model(model, TASKS)
     from seqtool import api
     from seqtool.training.devices import configure
@@ -242,5 +244,4 @@ def _scored(judge: LanguageModel, source: str, cold: bool, adapt: bool) -> Itera
     from seqtool.lm.lines import score_lines
     from seqtool.text.lines import lines_of
 
-    reader = judge.adapting_reader() if adapt else judge.reader()
-    return score_lines(judge, lines_of(source), reader, cold=cold)
+    return score_lines(judge, lines_of(source), judge.reader(adapt=adapt), cold=cold)

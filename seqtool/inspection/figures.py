@@ -270,6 +270,39 @@ def scores_by_length(rows: Sequence[tuple[str, float, int]], path: Path, name: s
         axes.set(xlabel="words", ylabel=name, ylim=(0, 1.25 * max(score for _, score, _ in rows) + 1))
 
 
+def cost_along_text(blocks: Sequence[tuple[float, float]], beside: Mapping[str, float], path: Path) -> None:
+    """Bits a character of a language model from the beginning of a text to its end.
+
+    Args:
+        blocks: Characters and nats of pieces that follow one another.
+        beside: Nats a character of other models on the whole text, drawn as level lines.
+        path: Where to save, .png or .svg.
+    """
+    with picture(path, 8.0, 4.0) as figure:
+        axes = figure.subplots()
+        axes.set_title("cost along the text")
+        sizes = np.array([size for size, _ in blocks])
+        if not sizes.sum():
+            say_empty(axes, "no text")
+            return
+        bits = np.array([nats for _, nats in blocks]) / np.log(2)
+        middles = np.cumsum(sizes) - sizes / 2
+        many = len(bits) > 60
+        axes.plot(
+            middles, bits / sizes, color=BLUE, alpha=0.35 if many else 1.0, linewidth=1.0, label="pieces"
+        )
+        if many:
+            width = len(bits) // 20
+            mean = np.convolve(bits, np.ones(width), "valid") / np.convolve(sizes, np.ones(width), "valid")
+            begin = (width - 1) // 2
+            axes.plot(middles[begin : begin + len(mean)], mean, color=BLUE, label=f"mean of {width} pieces")
+        axes.axhline(bits.sum() / sizes.sum(), color=RED, linewidth=1.0, label="whole text")
+        for (name, nats), colour in zip(beside.items(), (ORANGE, GREEN), strict=False):
+            axes.axhline(nats / np.log(2), color=colour, linestyle="--", linewidth=1.0, label=name)
+        axes.set(xlabel="characters read", ylabel="bits a character")
+        axes.legend(loc="upper right", fontsize=8)
+
+
 def _main_metric(evaluations: Iterable[Mapping[str, float]]) -> str:
     """The first of the main metrics that was recorded, else whatever else was, else `metric`."""
     names = [name for metrics in evaluations for name in metrics]

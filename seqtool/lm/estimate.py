@@ -19,7 +19,8 @@ def estimate_run(
     device = resolve_device(settings.device)
     torch.manual_seed(settings.seed)
     model = build_model(settings, data, device) if initial is None else adopted(initial, settings)
-    windows = training_windows(model, data, settings, device)(0)
+    documents = [model.symbols.encode(document) for document in data.train.documents]
+    windows = training_windows(documents, settings, device)(0)
     return estimate_updates(
         model.network,
         windows,

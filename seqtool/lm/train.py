@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,12 +14,13 @@ from torch import Tensor
 from seqtool.decoding.sampling import SamplingOptions
 from seqtool.lm.data import Part, TextData
 from seqtool.lm.model import LanguageNetwork, Outputs
-from seqtool.lm.prediction import LanguageModel, LanguageModelDescription
+from seqtool.lm.prediction import Fingerprint, LanguageModel, LanguageModelDescription, Measured
 from seqtool.lm.sampling import Sampler, beginning
 from seqtool.lm.scoring import score_rows, warmed_rows
 from seqtool.lm.settings import LanguageModelSettings, LanguageModelTraining
-from seqtool.lm.symbols import PADDING, START, Symbols
+from seqtool.lm.symbols import PADDING, START, Ids, Symbols
 from seqtool.lm.windows import TrainingWindows, Window
+from seqtool.lm.yardsticks import NAMES, Yardsticks, verdict
 from seqtool.nn.cells import State
 from seqtool.nn.deferred import at_least_float32
 from seqtool.nn.losses import LossSum
@@ -179,7 +180,8 @@ def train_language_model(
     device = resolve_device(settings.device)
     torch.manual_seed(settings.seed)
     model = build_model(settings, data, device) if initial is None else adopted(initial, settings)
-    windows = training_windows(model, data, settings, device)
+    documents = [model.symbols.encode(document) for document in data.train.documents]
+    windows = training_windows(documents, settings, device)
     updates = math.ceil(len(windows(0)) / abreast(settings)) * settings.training.epochs
     for message in (*data.warnings, describe_symbols(model, data), *few_updates(updates)):
         reporter.message(message)
@@ -206,16 +208,46 @@ def train_language_model(
         carried=loss,
     )
     if run.writes:
+        measured = _measured(model, data, documents, result, reporter)
+        model.description = replace(model.description, measured=measured)
         card = model_card(
             settings,
             kind="language model",
             measured="on the development part",
             result=result,
-            facts=data.describe(),
+            facts=(*data.describe(), *_facts_of(measured)),
             usage="seqtool lm sample -m THIS_FOLDER",
         )
         model.save(run.model, card=card)
     return LanguageModelRun(run.path, model, result)
+
+
+def _measured(
+    model: LanguageModel, data: TextData, documents: Sequence[Ids], result: FitResult, reporter: Reporter
+) -> Measured:
+    """The network's figure on dev, and beside it what an n-gram and xz make of the same text."""
+    symbols, dev = model.symbols, data.dev
+    yardsticks = Yardsticks.train(
+        documents, kind=symbols.codec.kind, size=len(symbols), texts=data.train.documents
+    )
+    figures = yardsticks.measure([symbols.encode(each) for each in dev.documents], dev.documents)
+    network = float(result.metrics["nats_per_character"])
+    beside = ", ".join(f"{NAMES[name]} {value:.4f}" for name, value in figures.nats_per_character.items())
+    reporter.message(f"nats a character on dev: this network {network:.4f}, {beside}")
+    warning = verdict(network, figures.nats_per_character)
+    if warning:
+        reporter.message(warning)
+    is_stream = model.description.data.documents == "stream"
+    protocol = f"streaming in {DEV_ROWS} pieces" if is_stream else "streaming"
+    return Measured(
+        Fingerprint(dev.digest, dev.size, dev.protocol, protocol),
+        {"network": network, **figures.nats_per_character},
+    )
+
+
+def _facts_of(measured: Measured) -> list[str]:
+    figures = [f"{NAMES.get(name, name)} {value:.4f}" for name, value in measured.nats_per_character.items()]
+    return [f"nats a character on dev ({measured.fingerprint.short}): {', '.join(figures)}"]
 
 
 def sample_of(model: LanguageModel, length: int, seed: int) -> str:
@@ -226,11 +258,11 @@ def sample_of(model: LanguageModel, length: int, seed: int) -> str:
 
 
 def training_windows(
-    model: LanguageModel, data: TextData, settings: LanguageModelSettings, device: torch.device
+    documents: Sequence[Ids], settings: LanguageModelSettings, device: torch.device
 ) -> TrainingWindows:
     """The training part in windows."""
     return TrainingWindows(
-        [model.symbols.encode(document) for document in data.train.documents],
+        documents,
         is_stream=settings.data.documents == "stream",
         settings=settings.training,
         seed=settings.seed,
