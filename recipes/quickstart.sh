@@ -1,5 +1,5 @@
 #!/bin/sh
-# From a fresh checkout to a trained tagger and a trained translator: needs Python 3.11 or newer and git, nothing else.
+# From a fresh checkout to a trained tagger, translator and language model: needs Python 3.11 or newer and git, nothing else.
 # Safe to run again: what is installed stays, the models are trained anew in the same folders.
 set -eu
 
@@ -38,6 +38,15 @@ order='send two windows and two boxes to Dr Ostrel in Port Vanley by june the fo
 say "$order"
 printf '%s\n' "$order" | show translate -m "$translator" --beam 5
 
+say '' "Training the bundled language model (lm-tiny: Python's own help texts, about a minute)"
+writer=$(show train lm -o runs/lm/quickstart --overwrite)
+
+say '' 'Scoring it, beside an n-gram of the same text'
+show evaluate -m "$writer"
+
+say '' 'Writing some text'
+show lm sample -m "$writer" --prompt 'The statement' --temperature 0.7 --length 300 --seed 1
+
 cat >&2 <<'END'
 
 Done. What to try next:
@@ -46,6 +55,7 @@ Done. What to try next:
     echo 'Mr Brovell works for Tranex in Lake Othwick .' | seqtool tag
     echo 'please call Zorbin Maltrey on double four one seven at half past nine' | seqtool translate --beam 5
     echo 'please call Zorbin Maltrey on double four one seven at half past nine' | seqtool inspect attention
+    seqtool lm sample --prompt 'The statement' --temperature 0.7
     seqtool train ner --set model.hidden=256        another model
     seqtool train ner --train my.conll              your own data: one "word TAB tag" a line
     seqtool recipes list                            everything that is bundled

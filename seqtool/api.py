@@ -199,6 +199,7 @@ def _manifest(
     result: AnyRun,
     seconds: float,
 ) -> dict[str, Any]:
+    spec = TASKS[settings.task]()
     return {
         "task": settings.task,
         "command": sys.argv,
@@ -214,7 +215,7 @@ def _manifest(
         },
         "seed": settings.seed,
         "data": {
-            name: {"source": part.source, "sha256": part.digest, "sentences": part.size}
+            name: {"source": part.source, "sha256": part.digest, spec.unit: part.size}
             for name, part in data.parts.items()
         },
         "best": {"step": result.result.best_step, **result.result.metrics},

@@ -23,6 +23,7 @@ class Task:
     estimate: Callable[[Any, Any, Any], Estimate]  # of settings, data, and of a model or None
     model: type[Any]
     metric: Callable[[Any], str]  # what a run with these settings is about, in a word
+    unit: str = "sentences"  # what the size of a part is counted in
     reads_folders: bool = False  # whether a folder may stand where a file is named
 
 
@@ -73,6 +74,7 @@ def _language_model() -> Task:
         estimate=estimate.estimate_run,
         model=prediction.LanguageModel,
         metric=lambda settings: "nats_per_character",
+        unit="characters",
         reads_folders=True,
     )
 

@@ -27,9 +27,11 @@ def draw(result: LanguageModelEvaluation, folder: Path) -> None:
     """Every picture that applies."""
     from seqtool.inspection import figures
     from seqtool.lm.evaluation import CHARACTERS, NATS
+    from seqtool.lm.yardsticks import NAMES
 
     costs = [(row[CHARACTERS], row[NATS]) for row in result.text.blocks.tolist()]
-    figures.cost_along_text(costs, result.text.yardsticks, folder / "along_text.png")
+    beside = {NAMES[name]: value for name, value in result.text.yardsticks.items()}
+    figures.cost_along_text(costs, beside, folder / "along_text.png")
 
 
 def _yardsticks_table(result: LanguageModelEvaluation) -> Any:

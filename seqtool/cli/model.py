@@ -112,7 +112,8 @@ def _tables(facts: ModelFacts) -> list[Table]:
 def _data_line(part: Any) -> str:
     if not isinstance(part, dict):
         return str(part)
-    return f"{part.get('sentences')} sentences, {part.get('source')}, sha256 {part.get('sha256')}"
+    size = ", ".join(f"{part[unit]} {unit}" for unit in ("sentences", "characters") if unit in part)
+    return f"{size}, {part.get('source')}, sha256 {part.get('sha256')}"
 
 
 def _flat(values: dict[str, Any], prefix: str = "") -> list[tuple[str, str]]:

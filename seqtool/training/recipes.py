@@ -94,6 +94,8 @@ def _data_source(tables: dict[str, Any]) -> str:
     sources = []
     if data.get("train"):
         sources.append("bundled")
+    if data.get("installed"):
+        sources.append("this Python's own texts")
     if "local" in data:
         sources.append(f"$SEQTOOL_DATA/{data['local'].get('folder', '')}")
     if "hub" in data:

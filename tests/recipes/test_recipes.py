@@ -54,8 +54,11 @@ def test_a_recipe_is_complete_and_named_after_its_folder(name):
 @pytest.mark.parametrize("name", NAMES)
 def test_data_is_beside_the_recipe_or_local_and_perhaps_on_the_hub(name):
     data = tomllib.loads((RECIPES / name / "recipe.toml").read_text(encoding="utf-8"))["data"]
-    if "local" in data:
-        assert {"folder", *SPLITS} == data["local"].keys()
+    if "installed" in data:
+        assert data.keys().isdisjoint({*SPLITS, "local", "hub"})
+    elif "local" in data:
+        assert data["local"].keys() in ({"folder", *SPLITS}, {"folder", "train"})
+        assert "train" in data["local"]
         assert "hub" not in data or data["hub"]["files"].keys() == {"train", "validation", "test"}
     else:
         assert all((RECIPES / name / file).is_file() for split in SPLITS for file in files_of(data[split]))
@@ -76,7 +79,8 @@ def test_local_files_of_a_recipe_are_there(name):
         pytest.skip("no real data: set SEQTOOL_DATA")
     if "local" in data:
         local = data["local"]
-        files = [root / local["folder"] / file for split in SPLITS for file in files_of(local[split])]
+        named = [local[split] for split in SPLITS if split in local]
+        files = [root / local["folder"] / file for each in named for file in files_of(each)]
         assert all(file.is_file() for file in files)
 
 

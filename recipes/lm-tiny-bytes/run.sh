@@ -1,0 +1,9 @@
+#!/bin/sh
+# Bytes of Python's help texts: check, train, use, evaluate. Further arguments go to the training.
+set -eu
+recipe=$(dirname "$0")/recipe.toml
+
+seqtool train lm "$recipe" --dry-run "$@"
+model=$(seqtool train lm "$recipe" "$@")
+seqtool lm sample -m "$model" --prompt 'The statement' --temperature 0.7 --length 300
+seqtool evaluate -m "$model"
