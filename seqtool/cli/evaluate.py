@@ -14,6 +14,39 @@ from seqtool.cli.models import find_model
 from seqtool.errors import ModelError, ThresholdError, UsageError, nearest
 from seqtool.files import storage_errors
 
+BATCH_TOKENS = 4096
+LESS_IS_BETTER = (
+    "ter",
+    "loss",
+    "nats_per_character",
+    "bits_per_character",
+    "bits_per_byte",
+    "perplexity",
+    "perplexity_per_word",
+)
+
+ProtocolOption = Annotated[
+    Literal["streaming", "cold"],
+    typer.Option(help="A language model's state goes through the text, or starts anew every 256 symbols."),
+]
+AdaptOption = Annotated[
+    bool, typer.Option("--adapt", help="A language model learns from the text while reading it.")
+]
+CacheOption = Annotated[
+    bool, typer.Option("--cache", help="What followed similar states of a language model counts.")
+]
+InterpolateOption = Annotated[
+    bool,
+    typer.Option("--interpolate", help="A language model mixed with the n-gram, as is best on dev."),
+]
+YardsticksOption = Annotated[
+    bool, typer.Option(help="An n-gram and xz of the same training text beside a language model.")
+]
+TargetPrecisionOption = Annotated[
+    float | None,
+    typer.Option(min=0.0, max=1.0, help="Find the --min-confidence that reaches it on the data."),
+]
+
 
 def evaluate(
     data: Annotated[
@@ -28,7 +61,11 @@ def evaluate(
     ] = None,
     minimum: Annotated[
         list[str] | None,
-        typer.Option("--min", metavar="METRIC=X", help="Exit with 9 unless METRIC is at least X."),
+        typer.Option(
+            "--min",
+            metavar="METRIC=X",
+            help="Exit with 9 unless METRIC is at least X; at most, where less is better.",
+        ),
     ] = None,
     plots: Annotated[Path | None, typer.Option("--plots", help="Folder for pictures (PNG).")] = None,
     bootstrap: Annotated[
@@ -40,10 +77,7 @@ def evaluate(
     against: Annotated[
         Path | None, typer.Option("--against", help="Another model: paired tests on the same data.")
     ] = None,
-    target_precision: Annotated[
-        float | None,
-        typer.Option(min=0.0, max=1.0, help="Find the --min-confidence that reaches it on the data."),
-    ] = None,
+    target_precision: TargetPrecisionOption = None,
     part: Annotated[
         Literal["test", "dev", "train"], typer.Option(help="Part of the run's recipe, when no DATA is given.")
     ] = "test",
@@ -55,26 +89,12 @@ def evaluate(
         int | None, typer.Option("--beam", min=1, help="Hypotheses of a translator; 1 = greedy.")
     ] = None,
     ter: Annotated[bool, typer.Option("--ter", help="Translation edit rate too, which is slow.")] = False,
-    protocol: Annotated[
-        Literal["streaming", "cold"],
-        typer.Option(
-            help="A language model's state goes through the text, or starts anew every 256 symbols."
-        ),
-    ] = "streaming",
-    adapt: Annotated[
-        bool, typer.Option("--adapt", help="A language model learns from the text while reading it.")
-    ] = False,
-    cache: Annotated[
-        bool, typer.Option("--cache", help="What followed similar states of a language model counts.")
-    ] = False,
-    interpolate: Annotated[
-        bool,
-        typer.Option("--interpolate", help="A language model mixed with the n-gram, as is best on dev."),
-    ] = False,
-    yardsticks: Annotated[
-        bool, typer.Option(help="An n-gram and xz of the same training text beside a language model.")
-    ] = True,
-    batch_tokens: options.BatchTokensOption = 4096,
+    protocol: ProtocolOption = "streaming",
+    adapt: AdaptOption = False,
+    cache: CacheOption = False,
+    interpolate: InterpolateOption = False,
+    yardsticks: YardsticksOption = True,
+    batch_tokens: options.BatchTokensOption = BATCH_TOKENS,
     device: options.DeviceOption = "auto",
     precision: options.PrecisionOption = "auto",
     threads: options.ThreadsOption = 0,
@@ -139,6 +159,7 @@ def _language_model(where: Path, typed: dict[str, Any]) -> tuple[Any, Any]:
 
     _refuse(typed, OF_TAGGERS, where, "a language model", "taggers")
     _refuse(typed, OF_TRANSLATORS, where, "a language model", "translators")
+    _refuse(typed, {"batch_tokens": BATCH_TOKENS}, where, "a language model", "taggers and translators")
     own = {name: typed[name] for name in (*OF_LANGUAGE_MODELS, *COMMON)}
     return api.evaluate_language_model(where, typed["data"], **own), language_model_report
 
@@ -192,10 +213,10 @@ def _require_known(required: list[tuple[str, float]], metrics: dict[str, float])
 
 
 def _check(required: list[tuple[str, float]], metrics: dict[str, float]) -> None:
-    missed = [
-        f"{metric} = {metrics[metric]:.4f} < {least}"
-        for metric, least in required
-        if not metrics[metric] >= least
-    ]
+    missed = []
+    for metric, bound in required:
+        value, less = metrics[metric], metric in LESS_IS_BETTER
+        if not (value <= bound if less else value >= bound):
+            missed.append(f"{metric} = {value:.4f} {'>' if less else '<'} {bound}")
     if missed:
         raise ThresholdError("not reached: " + "; ".join(missed))

@@ -5,10 +5,12 @@ from __future__ import annotations
 import gzip
 import json
 import math
+import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -274,3 +276,87 @@ def test_training_text_that_is_none_is_refused(
     Path("text").write_bytes(content)
     refused(inside("train", "lm", "--train", "text", "-o", "run"), code, "train lm", message)
     refused(inside("train", "lm", "--train", "missing", "-o", "run"), 2, "train lm", "no such file")
+
+
+# --- evaluate ---
+
+
+def evaluated(inside: Inside, *words: object) -> dict[str, Any]:
+    outcome = inside("evaluate", *words, "--json")
+    assert outcome.code == 0, outcome.err
+    found: dict[str, Any] = json.loads(outcome.out)
+    return found
+
+
+def test_evaluation_adds_up_every_symbol(inside: Inside, lm: TinyModel) -> None:
+    found = evaluated(inside, "-m", lm.run)
+    rows = [json.loads(line) for line in inside("lm", "score", lm.text, "-m", lm.run).lines]
+    nats = sum(row["nats"] for row in rows) / len(TEXT)
+    metrics = found["metrics"]
+    assert math.isclose(metrics["nats_per_character"], nats, abs_tol=1e-5)
+    assert math.isclose(metrics["bits_per_character"], nats / math.log(2), abs_tol=1e-5)
+    assert math.isclose(metrics["perplexity"], math.exp(nats), abs_tol=1e-4)
+    assert found["fingerprint"]["characters"] == len(TEXT)
+    assert found["fingerprint"]["protocol"] == "streaming"
+    assert set(found["yardsticks"]) == {"kneser_ney", "xz"}
+
+
+def test_protocols_are_named_and_differ(inside: Inside, lm: TinyModel) -> None:
+    words = ("-m", lm.run, "--no-yardsticks", "--bootstrap", 0)
+    plain = evaluated(inside, *words)
+    found = {
+        flag: evaluated(inside, *words, *flag.split())
+        for flag in ("--protocol cold", "--adapt", "--cache", "--adapt --cache")
+    }
+    names = {each["fingerprint"]["protocol"] for each in (plain, *found.values())}
+    assert len(names) == 5
+    figures = {each["metrics"]["nats_per_character"] for each in (plain, *found.values())}
+    assert len(figures) == 5
+    assert plain["yardsticks"] == {}
+
+
+def test_a_mixture_is_no_worse_than_its_parts_on_dev(inside: Inside, lm: TinyModel) -> None:
+    found = evaluated(inside, "-m", lm.run, "--part", "dev", "--interpolate", "--bootstrap", 0)
+    parts = (found["metrics"]["nats_per_character"], found["yardsticks"]["kneser_ney"])
+    assert found["mixture"]["nats_per_character"] <= min(parts) + 1e-6
+
+
+def test_a_table_is_shown_and_a_picture_drawn(inside: Inside, lm: TinyModel) -> None:
+    outcome = inside("evaluate", "-m", lm.run, "--plots", "plots", "--against", lm.run)
+    text = outcome.out.decode()
+    assert outcome.code == 0, outcome.err
+    for words in ("nats_per_character\t", "Kneser-Ney n-gram\t", "streaming, 1,740 characters", "p = 1.0000"):
+        assert words in text
+    assert Path("plots", "along_text.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_text_given_needs_no_recipe_but_a_mixture_does(inside: Inside, lm: TinyModel, tmp_path: Path) -> None:
+    shutil.copytree(lm.run / "model", tmp_path / "moved")
+    found = evaluated(inside, lm.text, "-m", "moved")
+    assert found["yardsticks"] == {}
+    assert found["metrics"] == evaluated(inside, "-m", lm.run)["metrics"]
+    refused(inside("evaluate", lm.text, "-m", "moved", "--interpolate"), 2, "evaluate", "needs the recipe")
+    refused(inside("evaluate", "-m", "moved"), 2, "evaluate", "no recipe beside the model")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--beam", 2), "--beam is for translators only"),
+        (("--scheme", "iob2"), "--scheme is for taggers only"),
+        (("--batch-tokens", 7), "--batch-tokens is for taggers and translators only"),
+        (("--protocol", "cold", "--adapt"), "protocol cold"),
+    ],
+)
+def test_options_of_other_tasks_are_refused(
+    inside: Inside, lm: TinyModel, words: tuple[object, ...], message: str
+) -> None:
+    refused(inside("evaluate", "-m", lm.run, *words), 2, "evaluate", message)
+
+
+def test_a_highest_cost_can_be_asked_for(inside: Inside, lm: TinyModel) -> None:
+    words = ("evaluate", "-m", lm.run, "--bootstrap", 0, "--no-yardsticks", "--min")
+    assert inside(*words, "perplexity=9").code == 0
+    missed = inside(*words, "perplexity=1.0")
+    assert missed.code == 9
+    assert "> 1.0" in missed.err
