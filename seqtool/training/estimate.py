@@ -14,7 +14,7 @@ from torch import nn
 
 from seqtool.nn.losses import LossSum
 from seqtool.training.devices import resolve_precision
-from seqtool.training.optimization import build_optimizer
+from seqtool.training.optimization import build_optimizer, few_updates
 from seqtool.training.settings import TrainingSettings
 from seqtool.training.update import Arithmetic
 
@@ -71,6 +71,9 @@ def estimate_updates(
     if settings.max_steps:
         steps = min(steps, settings.max_steps)
     each = statistics.median(seconds[1:]) * settings.accumulation
+    minutes = each * steps / 60
+    if 0 < settings.max_minutes < minutes:
+        steps, minutes = max(int(settings.max_minutes * 60 / each), 1), settings.max_minutes
     megabytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     parameters = sum(p.numel() for p in model.parameters())
-    return Estimate(tuple(facts), parameters, steps, megabytes, each * steps / 60)
+    return Estimate((*facts, *few_updates(steps)), parameters, steps, megabytes, minutes)

@@ -27,7 +27,8 @@ def test_an_estimate_gives_all_figures_and_writes_nothing(
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
     model = build_model(settings, data, CPU)
     assert found.parameters == sum(parameter.numel() for parameter in model.network.parameters())
-    assert found.facts == (*data.describe(), describe_vocabularies(model.vocabularies))
+    few = f"only about {found.steps} updates in all; lower --batch-tokens or raise --epochs"
+    assert found.facts == (*data.describe(), describe_vocabularies(model.vocabularies), few)
     assert 10 < found.megabytes < 100_000
     assert 0 < found.minutes < 1
 
@@ -47,6 +48,14 @@ def test_steps_are_those_of_the_run(accumulation: int, limit: int) -> None:
     expected = 4 * -(-len(batches) // accumulation)
     found = estimate_run(settings, tiny_data())
     assert found.steps == (min(limit, expected) if limit else expected)
+
+
+def test_a_run_takes_no_longer_than_it_may() -> None:
+    unlimited = estimate_run(tiny_settings(training={"epochs": 1000}), tiny_data())
+    limited = estimate_run(tiny_settings(training={"epochs": 1000, "max_minutes": 1e-3}), tiny_data())
+    assert limited.minutes == 1e-3
+    assert 1 <= limited.steps < unlimited.steps
+    assert unlimited.minutes > 1e-3
 
 
 def test_an_estimate_needs_no_more_batches_than_there_are() -> None:
