@@ -89,7 +89,7 @@ class LanguageNetwork(nn.Module):
         if self.adaptive is not None:
             with torch.autocast(features.device.type, enabled=False):
                 found: Tensor = self.adaptive(at_least_float32(features), targets).output
-            return -found.double().sum().float()
+            return -found.double().sum().to(found.dtype)
         weight, bias = self.projection
         return projected_cross_entropy(features, weight, bias, targets)
 
@@ -142,5 +142,7 @@ def _output_weight(symbols: int, features: int) -> nn.Parameter:
 
 
 def _adaptive(features: int, symbols: int, cutoffs: Sequence[int]) -> nn.AdaptiveLogSoftmaxWithLoss:
-    ends = [end for end in cutoffs or [symbols // share for share in ADAPTIVE_SHARES] if 0 < end < symbols]
-    return nn.AdaptiveLogSoftmaxWithLoss(features, symbols, sorted(set(ends)) or [max(symbols // 2, 1)])
+    ends = [*cutoffs] or sorted({max(symbols // share, 1) for share in ADAPTIVE_SHARES})
+    # Each cluster is so many times narrower than the one before, and the last still has a width.
+    division = next(number for number in (4.0, 3.0, 2.0, 1.0) if number ** len(ends) <= features)
+    return nn.AdaptiveLogSoftmaxWithLoss(features, symbols, ends, div_value=division)
