@@ -19,8 +19,9 @@ from seqtool.text.lines import lines_of
 from seqtool.training import datafiles
 from seqtool.training.datafiles import PARTS, PartName
 
-SPLIT_SHARES = {"90-10": (0.1, 0.0), "80-10-10": (0.1, 0.1)}  # of dev and test
-_BLANK_LINES = re.compile(r"(?:.*\S.*\n?)+\s*|\s+")  # a paragraph with the blank lines after it
+SPLIT_SHARES = {"90-10": (0.1, 0.1), "80-10-10": (0.1, 0.1)}  # of dev and test
+SHOWN_PATHS = 3  # of what a part was read from
+_BLANK_LINES = re.compile(r"(?:\A|\n)(?:[^\S\n]*\n)+")  # with the end of the line before
 
 
 @dataclass(frozen=True)
@@ -89,7 +90,7 @@ def load_training_data(settings: LanguageModelSettings) -> TextData:
     """
     parts = {name: load_part(settings, name).parts[name] for name in ("train", "dev")}
     warnings = []
-    if settings.data.split == "90-10" and settings.data.dev is None:
+    if _is_held_out_twice(settings.data):
         warnings.append(
             "split 90-10: dev and test are the same text, so what chooses weights also scores them"
         )
@@ -123,7 +124,8 @@ def read_files(paths: Sequence[Path], data: DataSettings, name: str = "test") ->
         DataError: not UTF-8 text, or nothing in it.
     """
     files = [file for path in paths for file in _files_of(path)]
-    source = " and ".join(map(str, paths))
+    few = len(paths) <= SHOWN_PATHS
+    source = " and ".join(map(str, paths)) if few else f"{paths[0]} and {len(paths) - 1} more"
     return _part(name, (_text_of(file) for file in files), data, source, "whole")
 
 
@@ -140,14 +142,26 @@ def documents_of(texts: Iterable[str], kind: str) -> tuple[str, ...]:
     if kind == "file":
         return tuple(text for text in texts if text)
     if kind == "paragraph":
-        return tuple(found for text in texts for found in _BLANK_LINES.findall(text))
+        return tuple(paragraph for text in texts for paragraph in _paragraphs(text))
     return tuple(line for text in texts for line in re.findall(r"[^\n]*\n|[^\n]+", text))
 
 
+def _paragraphs(text: str) -> Iterator[str]:
+    """Each with the blank lines after it."""
+    edges = [0, *(match.end() for match in _BLANK_LINES.finditer(text)), len(text)]
+    return (text[start:stop] for start, stop in itertools.pairwise(edges) if start < stop)
+
+
 def _is_named(data: DataSettings, name: str) -> bool:
-    if data.hub is not None and data.train is None:
-        return name == "train" or name in data.hub.model_fields_set
-    return getattr(data, name) is not None
+    """Whether a part has files or a split of its own."""
+    if getattr(data, name) is not None:
+        return True
+    return data.train is None and data.hub is not None and getattr(data.hub, name) is not None
+
+
+def _is_held_out_twice(data: DataSettings) -> bool:
+    """Whether dev and test are the same text."""
+    return data.split == "90-10" and not (_is_named(data, "dev") or _is_named(data, "test"))
 
 
 def _named_part(data: DataSettings, name: PartName) -> Part:
@@ -202,7 +216,8 @@ def _files_of(path: Path) -> Iterator[Path]:
         yield path
         return
     with storage_errors(path):
-        found = sorted(file for file in path.rglob("*") if file.is_file() and not file.name.startswith("."))
+        names = sorted(file.relative_to(path) for file in path.rglob("*") if file.is_file())
+    found = [path / name for name in names if not any(part.startswith(".") for part in name.parts)]
     if not found:
         raise UsageError(f"{path}: no files in this folder")
     yield from found
@@ -211,19 +226,23 @@ def _files_of(path: Path) -> Iterator[Path]:
 def _cut(whole: Part, data: DataSettings) -> dict[str, Part]:
     """The parts that have no files of their own, cut out of the training text."""
     dev, test = SPLIT_SHARES.get(data.split, (data.dev_share, data.test_share))
-    dev, test = 0.0 if data.dev is not None else dev, 0.0 if data.test is not None else test
-    if data.documents == "stream" and data.split == "interleaved":
+    both = _is_held_out_twice(data)
+    if both:  # cut out once
+        test = 0.0
+    dev, test = 0.0 if _is_named(data, "dev") else dev, 0.0 if _is_named(data, "test") else test
+    if data.split == "interleaved":
         texts, how = _interleaved(whole.documents[0], data.rows, dev, test), f"tails of {data.rows} rows"
     else:
         texts, how = _contiguous(whole.documents, dev, test), "contiguous"
-    if data.split == "90-10":
-        texts["test"] = texts.get("dev", ())
-    shares = f"{1 - dev - test:.4g}/{dev:.4g}/{test:.4g}" if data.split != "90-10" else "90/10"
+    if both:
+        texts["test"] = texts["dev"]
+    shares = "90/10" if both else f"{1 - dev - test:.4g}/{dev:.4g}/{test:.4g}"
+    protocol = f"{how} {shares}" if dev or test else "whole"
     for name, share in (("train", 1.0), ("dev", dev), ("test", test)):
         if share and not any(document.strip() for document in texts[name]):
             raise DataError(f"{whole.source}: too little text to hold out {name}; name a file for it")
     return {
-        name: Part(name, documents, whole.source, f"{how} {shares}")
+        name: Part(name, documents, whole.source, protocol)
         for name, documents in texts.items()
         if documents and name in PARTS
     }

@@ -17,7 +17,6 @@ from seqtool.nn.recurrence import Stack
 from seqtool.nn.regularization import LockedDropout
 
 ADAPTIVE_SHARES = (15, 5)  # cutoffs of the adaptive softmax are V / 15 and V / 5 unless they are given
-ADAPTIVE_DIVISION = 4.0  # how many times narrower each cluster of it is than the one before
 EMBEDDING_SPREAD = 0.1  # embeddings start uniform between minus and plus this
 
 
@@ -90,7 +89,7 @@ class LanguageNetwork(nn.Module):
         if self.adaptive is not None:
             with torch.autocast(features.device.type, enabled=False):
                 found: Tensor = self.adaptive(at_least_float32(features), targets).output
-            return -found.double().sum().float()
+            return -found.double().sum().to(found.dtype)
         weight, bias = self.projection
         return projected_cross_entropy(features, weight, bias, targets)
 
@@ -143,8 +142,7 @@ def _output_weight(symbols: int, features: int) -> nn.Parameter:
 
 
 def _adaptive(features: int, symbols: int, cutoffs: Sequence[int]) -> nn.AdaptiveLogSoftmaxWithLoss:
-    ends = [end for end in cutoffs or [symbols // share for share in ADAPTIVE_SHARES] if 0 < end < symbols]
-    rising = sorted(set(ends)) or [max(symbols // 2, 1)]
-    # Each cluster has so many times fewer weights a word than the one before, but one at least.
-    division = min(ADAPTIVE_DIVISION, 0.99 * features ** (1 / len(rising)))
-    return nn.AdaptiveLogSoftmaxWithLoss(features, symbols, rising, div_value=division)
+    ends = [*cutoffs] or sorted({max(symbols // share, 1) for share in ADAPTIVE_SHARES})
+    # Each cluster is so many times narrower than the one before, and the last still has a width.
+    division = next(number for number in (4.0, 3.0, 2.0, 1.0) if number ** len(ends) <= features)
+    return nn.AdaptiveLogSoftmaxWithLoss(features, symbols, ends, div_value=division)

@@ -83,6 +83,8 @@ class DataSettings(Settings):
             raise ValueError("installed stands in place of train, local and hub: give one of them")
         if self.dev_share + self.test_share >= 1:
             raise ValueError("dev_share and test_share leave nothing to train on")
+        if self.split == "interleaved" and self.documents != "stream":
+            raise ValueError(f"split = 'interleaved' cuts a stream, and documents = {self.documents!r}")
         return self
 
 
@@ -93,7 +95,7 @@ class VocabularySettings(Settings):
         "character", description="What text is split into."
     )
     size: int = Field(
-        8000, ge=0, description="Symbols: as many (sentencepiece), at most (word); 0 = no limit."
+        8000, ge=0, description="Symbols: as many (sentencepiece), at most (word; 0 = no limit)."
     )
     model_type: Literal["unigram", "bpe"] = Field("unigram", description="Of sentencepiece.")
     min_count: int = Field(1, ge=1, description="Words or characters seen less often have no symbol.")
@@ -106,6 +108,8 @@ class VocabularySettings(Settings):
     @model_validator(mode="after")
     def _nothing_is_ignored(self) -> VocabularySettings:
         refuse_ignored(self, VOCABULARY_READERS)
+        if self.kind == "sentencepiece" and not self.size:
+            raise ValueError("size = 0: sentencepiece has to know how many pieces")
         return self
 
 
@@ -237,6 +241,10 @@ class LanguageModelSettings(RunSettings):
     def _fits_together(self) -> LanguageModelSettings:
         if self.training.curriculum != "none" and self.data.documents == "stream":
             raise ValueError("training.curriculum orders documents, and data.documents = 'stream' has none")
+        if self.training.window_jitter and self.data.documents != "stream":
+            raise ValueError(
+                f"training.window_jitter is for a stream, and data.documents = {self.data.documents!r}"
+            )
         if self.training.batch_tokens < self.training.window:
             raise ValueError("training.batch_tokens is less than one window")
         return self

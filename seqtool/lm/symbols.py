@@ -2,7 +2,7 @@
 
 Ids 0 to 3 are padding, unknown, start and line end. Characters and bytes cover a text whole, line
 ends included; words and SentencePiece know lines only, so for them each line is followed by the
-symbol of the line end, and runs of spaces count as one.
+symbol of the line end. Of words, runs of spaces count as one.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ BYTES = tuple(f"<0x{byte:02X}>" for byte in range(256))
 Ids = NDArray[np.int32]
 
 _BYTE = re.compile(r"<0x([0-9A-F]{2})>")
+_WORD = re.compile(r"[^ \t\n]+")
 
 
 class Symbols:
@@ -112,8 +113,8 @@ class Symbols:
         """The first character or word of a text that has no symbol; None where all have."""
         if UNKNOWN not in self.encode(text):
             return None
-        parts: Sequence[str] = text.split() if self.codec.kind == "word" else text
-        return next((part for part in parts if UNKNOWN in self.encode(part)), text)
+        parts = _WORD.findall(text) if self.codec.kind == "word" else text
+        return next((part for part in dict.fromkeys(parts) if UNKNOWN in self.encode(part)), text)
 
     def show(self, number: int) -> str:
         """A symbol for people and for JSON: its text, where that is one."""

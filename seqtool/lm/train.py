@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from seqtool.decoding.sampling import SamplingOptions
+from seqtool.errors import SettingsError
 from seqtool.lm.data import Part, TextData
 from seqtool.lm.model import LanguageNetwork, Outputs
 from seqtool.lm.prediction import Fingerprint, LanguageModel, LanguageModelDescription, Measured
@@ -52,7 +53,7 @@ class StreamLoss:
     Args:
         network: In training.
         settings: With the penalties.
-        unit: What a symbol is.
+        symbols: Of the network, to say what was counted.
     """
 
     def __init__(self, network: LanguageNetwork, settings: LanguageModelTraining, symbols: Symbols) -> None:
@@ -76,25 +77,30 @@ class StreamLoss:
         features = outputs.features.flatten(0, 1) if whole else outputs.features[real]
         targets = window.targets.flatten() if whole else window.targets[real]
         total = self._network.cross_entropy(features, targets)
-        return LossSum(total + self._penalties(outputs, real) * count, count, self._unit)
+        return LossSum(total + self._penalties(outputs, real), count, self._unit)
 
     def _penalties(self, outputs: Outputs, real: Tensor) -> Tensor:
-        """AR and TAR, a symbol (Merity et al. 2017, "Revisiting activation regularization", section 3)."""
+        """AR and TAR (Merity et al. 2017, "Revisiting activation regularization", section 3).
+
+        Summed over the symbols, as the loss is, so that windows of any lengths add up to what one
+        large batch has. The first symbol of a window has no step before it, and adds nothing to TAR.
+        """
         settings, penalty = self._settings, torch.zeros((), device=real.device)
+        width = outputs.states.shape[2]
         if settings.activation_penalty:
-            size = at_least_float32(outputs.dropped)[real].square().mean()
+            size = at_least_float32(outputs.dropped)[real].square().sum() / width
             penalty = penalty + settings.activation_penalty * size
-        if settings.slowness_penalty and real.shape[1] > 1:
-            moved = at_least_float32(outputs.states).diff(dim=1)[real[:, 1:]]
-            penalty = penalty + settings.slowness_penalty * moved.square().mean()
+        if settings.slowness_penalty:
+            moved = at_least_float32(outputs.states).diff(dim=1)[real[:, 1:]].square().sum() / width
+            penalty = penalty + settings.slowness_penalty * moved
         return penalty
 
     def tensors(self) -> dict[str, Tensor]:
-        """The states, for a checkpoint."""
+        """The states, for a checkpoint; each process counts its groups from 0: all have the same names."""
         return {
-            f"{group}.{layer}.{part}": tensor
-            for group, layers in self._carried.items()
-            for layer, parts in enumerate(layers)
+            f"{number}.{layer}.{part}": tensor
+            for number, group in enumerate(sorted(self._carried))
+            for layer, parts in enumerate(self._carried[group])
             for part, tensor in enumerate(parts)
         }
 
@@ -102,7 +108,8 @@ class StreamLoss:
         """Undo `tensors`."""
         found: dict[int, dict[int, dict[int, Tensor]]] = {}
         for name, tensor in tensors.items():
-            group, layer, part = map(int, name.split("."))
+            number, layer, part = map(int, name.split("."))
+            group = number * distributed.world_size() + distributed.rank()
             found.setdefault(group, {}).setdefault(layer, {})[part] = tensor
         device = self._network.embedding.weight.device
         self._carried = {
@@ -277,8 +284,15 @@ def abreast(settings: LanguageModelSettings) -> int:
 
 
 def build_model(settings: LanguageModelSettings, data: TextData, device: torch.device) -> LanguageModel:
-    """A fresh model with symbols from the training part."""
+    """A fresh model with symbols from the training part.
+
+    Raises:
+        SettingsError: a cutoff that the vocabulary does not reach.
+    """
     symbols = Symbols.build(data.train.documents, settings.vocabulary)
+    cutoffs = settings.model.cutoffs
+    if cutoffs and cutoffs[-1] >= len(symbols):
+        raise SettingsError(f"model.cutoffs = {cutoffs}: expected less than {len(symbols)}, all the symbols")
     network = LanguageNetwork(len(symbols), settings.model, symbols.impossible)
     return LanguageModel(network, symbols, _description(settings), device=device, precision=torch.float32)
 

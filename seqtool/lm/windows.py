@@ -70,7 +70,8 @@ class TrainingWindows:
         abreast: int,
         device: torch.device,
     ) -> None:
-        self._documents, self._is_stream, self._settings = list(documents), is_stream, settings
+        self._documents, self._is_stream = [ids for ids in documents if len(ids)], is_stream
+        self._settings = settings
         self._seed, self._abreast, self._device = seed, abreast, device
         self._total = sum(map(len, documents))
         if self._total < 2 * abreast:
@@ -89,7 +90,7 @@ class TrainingWindows:
                 for number, group in enumerate(groups)
             ]
         else:
-            cuts = self._abreast_cuts(self._groups(epoch, random))
+            cuts = self._abreast_cuts(self._groups(epoch, random), random)
         return LazyWindows(cuts, self._device)
 
     def _stream(self, random: np.random.Generator) -> list[tuple[Ids, ...]]:
@@ -154,15 +155,17 @@ class TrainingWindows:
                     break
         return chosen
 
-    def _abreast_cuts(self, groups: Sequence[tuple[Ids, ...]]) -> list[_Cut]:
+    def _abreast_cuts(self, groups: Sequence[tuple[Ids, ...]], random: np.random.Generator) -> list[_Cut]:
         """Windows of groups in turn; a group that ends before its neighbours goes on empty."""
         window, cuts = self._settings.window, []
         nothing: tuple[Ids, ...] = (np.array([START, PADDING], np.int32),)
         groups = list(groups)
+        order = np.arange(0, len(groups), self._abreast)
         if self._abreast > 1:  # neighbours with as many windows; the order of the batches stays random
             groups += [nothing] * (-len(groups) % self._abreast)
             groups.sort(key=lambda group: (len(group[0]) - 2) // window)
-        for first in range(0, len(groups), self._abreast):
+            random.shuffle(order)
+        for first in order.tolist():
             side_by_side = groups[first : first + self._abreast]
             steps = max(len(group[0]) - 1 for group in side_by_side)
             for start in range(0, steps, window):

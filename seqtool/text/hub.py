@@ -41,8 +41,6 @@ class HubSource(Settings):
         default_factory=dict, description="file of each split; parquet and json need them"
     )
     train: str = Field(default="train", description="name of the training split")
-    dev: str = Field(default="validation", description="name of the development split")
-    test: str = Field(default="test", description="name of the test split")
     streaming: bool = Field(default=False, description="read row by row, without a copy on disk")
 
     @property
@@ -65,14 +63,21 @@ class HubSource(Settings):
         return self
 
 
-class HubSettings(HubSource):
+class SplitHubSource(HubSource):
+    """A data set that is split already."""
+
+    dev: str = Field(default="validation", description="name of the development split")
+    test: str = Field(default="test", description="name of the test split")
+
+
+class HubSettings(SplitHubSource):
     """Where tagged sentences come from and what their columns are called."""
 
     tokens: str = Field(default="tokens", description="column of the tokens")
     tags: str = Field(default="ner_tags", description="column of the tags")
 
 
-class PairHubSettings(HubSource):
+class PairHubSettings(SplitHubSource):
     """Where sentence pairs come from and what their columns are called."""
 
     source: str = Field(default="source", description="column of the source, or its language in translation")
@@ -92,6 +97,8 @@ class PairHubSettings(HubSource):
 class TextHubSettings(HubSource):
     """Where plain text comes from and what its column is called."""
 
+    dev: str | None = Field(default=None, description="name of the development split; else a share of train")
+    test: str | None = Field(default=None, description="name of the test split; else a share of train")
     text: str = Field(default="text", description="column of the text")
 
 

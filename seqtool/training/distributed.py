@@ -118,14 +118,21 @@ def largest(value: int, device: torch.device) -> int:
 
 
 def gather(tensor: Tensor, device: torch.device) -> list[Tensor]:
-    """Every process's tensor (equal shapes), in the order of their numbers, on the CPU."""
+    """Every process's tensor, in the order of their numbers, on the CPU; they may differ in length (B)."""
     if not is_distributed():
         return [tensor]
-    mine = tensor.to(device)
+    lengths = [int(each) for each in _gather(torch.tensor(len(tensor), device=device))]
+    padding = tensor.new_zeros(max(lengths) - len(tensor), *tensor.shape[1:])
+    pieces = _gather(torch.cat([tensor, padding]).to(device))
+    return [piece[:length].cpu() for piece, length in zip(pieces, lengths, strict=True)]
+
+
+def _gather(mine: Tensor) -> list[Tensor]:
+    """Tensors of one shape."""
     pieces = [torch.empty_like(mine) for _ in range(world_size())]
     with lost_processes():
         torch.distributed.all_gather(pieces, mine)
-    return [piece.cpu() for piece in pieces]
+    return pieces
 
 
 def text_of_first(text: str, device: torch.device) -> str:

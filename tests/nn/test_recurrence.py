@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import itertools
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
-from seqtool.nn.cells import CELLS
-from seqtool.nn.recurrence import Bidirectional, BidirectionalStack
+from seqtool.nn.cells import CELLS, State
+from seqtool.nn.recurrence import Bidirectional, BidirectionalStack, Stack, run_cell_plainly
 
 INPUTS, HIDDEN = 3, 4
 LENGTHS = [5, 2, 1, 4]
@@ -111,3 +112,95 @@ def test_dropout_stands_between_the_layers_and_only_in_training():
     assert not two(inputs, mask).equal(two(inputs, mask))
     two.eval()
     assert two(inputs, mask).equal(make_stack("lstm", layers=2, residual=False)(inputs, mask))
+
+
+# A stack whose state goes on from call to call
+
+
+def make_forward(cell: str, *, layers: int = 3, training: bool = True, **options: Any) -> Stack:
+    torch.manual_seed(0)
+    stack = Stack(cell=cell, inputs=INPUTS, hidden=HIDDEN, layers=layers, **options).double()
+    with torch.no_grad():
+        for parameter in stack.parameters():
+            parameter.normal_()
+    return stack.train(training)
+
+
+def some_steps(batch: int = 2, steps: int = 6) -> Tensor:
+    return torch.randn(batch, steps, INPUTS, generator=torch.Generator().manual_seed(4)).double()
+
+
+def some_states(stack: Stack, batch: int = 2) -> list[State]:
+    source = torch.Generator().manual_seed(5)
+    like = torch.zeros(1).double()
+    return [
+        tuple(torch.randn(part.shape, generator=source).double() for part in layer)
+        for layer in stack.initial(batch, like)
+    ]
+
+
+@pytest.mark.parametrize(("cell", "residual"), VARIANTS)
+def test_a_stack_equals_its_cells_one_after_the_other(cell: str, residual: bool):
+    """Outputs, states of all layers and gradients."""
+    results = []
+    for plainly in (False, True):
+        stack = make_forward(cell, residual=residual)
+        inputs = some_steps().requires_grad_()
+        before = some_states(stack)
+        if plainly:
+            values, after = inputs, []
+            for number, (layer, state) in enumerate(zip(stack.cells, before, strict=True)):
+                outputs, last = run_cell_plainly(layer, values, state)
+                values = outputs + values if residual and number else outputs
+                after.append(last)
+        else:
+            values, after = stack(inputs, before)
+        parts = [part for layer in after for part in layer]
+        sum((each.sin().sum() for each in (values, *parts)), torch.zeros(())).backward()
+        gradients = [each.grad for each in (inputs, *stack.parameters())]
+        results.append([values, *parts, *gradients])
+    for found, expected in zip(*results, strict=True):
+        torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize(("cell", "residual"), VARIANTS)
+def test_a_state_that_is_carried_makes_one_long_run_of_two(cell: str, residual: bool):
+    stack, inputs = make_forward(cell, residual=residual), some_steps()
+    states = stack.initial(2, inputs)
+    outputs, last = stack(inputs, states)
+    first, states = stack(inputs[:, :1], states)
+    second, states = stack(inputs[:, 1:], states)
+    torch.testing.assert_close(torch.cat([first, second], 1), outputs, rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(states, last, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_a_stack_starts_from_zeros_of_the_type_that_is_asked_for(cell: str):
+    stack = make_forward(cell)
+    states = stack.initial(5, torch.zeros(1, dtype=torch.bfloat16))
+    assert len(states) == 3
+    for part in (part for layer in states for part in layer):
+        assert (part.shape, part.dtype, int(part.count_nonzero())) == ((5, HIDDEN), torch.bfloat16, 0)
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_rows_of_a_stack_do_not_see_each_other(cell: str):
+    stack, inputs = make_forward(cell), some_steps()
+    outputs, _ = stack(inputs, stack.initial(2, inputs))
+    alone, _ = stack(inputs[1:], stack.initial(1, inputs))
+    torch.testing.assert_close(outputs[1:], alone, rtol=1e-12, atol=1e-12)
+
+
+def test_dropout_of_a_stack_stands_between_its_layers_and_is_locked():
+    """The upper layer sees the same units of the lower one at every step."""
+    stack = make_forward("gru", layers=2, dropout=0.5)
+    inputs = some_steps(batch=1, steps=4)
+    seen: list[Tensor] = []
+    stack.dropout.register_forward_hook(lambda _, given, result: seen.append(result / given[0]))
+    stack(inputs, stack.initial(1, inputs))
+    (ratio,) = seen
+    torch.testing.assert_close(ratio, ratio[:, :1].expand_as(ratio))
+    assert set(ratio.round().unique().tolist()) <= {0.0, 2.0}
+    stack.eval()
+    first, second = (stack(inputs, stack.initial(1, inputs))[0] for _ in range(2))
+    assert first.equal(second)

@@ -12,7 +12,7 @@ import torch
 from seqtool.training import distributed
 from seqtool.training.tensorfile import read_tensors
 from tests.training.tiny_run import CPU, TinyRun
-from tests.training.two_processes import UnevenModel, settings_of, weights
+from tests.training.two_processes import StreamRun, UnevenModel, settings_of, weights
 
 
 @pytest.fixture(scope="module")
@@ -55,6 +55,26 @@ def test_two_processes_equal_one_with_twice_the_accumulation(folder: Path, tmp_p
     for number in range(2):
         together = read_tensors(folder / f"plain-{number}.safetensors")["weights"]
         torch.testing.assert_close(together, weights(alone), rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("kind", ["stream", "documents"])
+def test_two_processes_on_a_text_equal_one_with_twice_the_accumulation(
+    folder: Path, tmp_path: Path, kind: str
+):
+    """Weights, moments of the gradients, and the states that the rows have come to."""
+    is_stream = kind == "stream"
+    alone = StreamRun(tmp_path / "alone", accumulation=2, is_stream=is_stream)
+    assert alone.fit().steps > 5
+    together = StreamRun(folder / kind / "plain", accumulation=1, is_stream=is_stream).last_state()
+    expected = alone.last_state()
+    assert {name for name in expected if name.startswith("carried/1.")}
+    for name, tensor in expected.items():
+        if name.startswith("random"):
+            continue
+        if name.startswith("carried/"):  # group 1 of the one is group 0 of the second process
+            group, part = name.removeprefix("carried/").removesuffix("/0").split(".", 1)
+            name = f"carried/0.{part}/{group}"
+        torch.testing.assert_close(together[name], tensor, rtol=0, atol=1e-12)
 
 
 def test_a_loss_that_is_not_finite_on_one_process_stops_both(folder: Path):

@@ -11,6 +11,7 @@ from torch.optim import SGD, Optimizer, lr_scheduler
 
 from seqtool.tagging.settings import TaggerTraining
 from seqtool.training.optimization import (
+    AVERAGES,
     OPTIMIZERS,
     SCHEDULES,
     Averaging,
@@ -227,3 +228,63 @@ def test_averaged_weights_are_swapped_in_and_out_bit_for_bit():
     with contextlib.suppress(ValueError), averaging.averaged_weights(model):
         raise ValueError("the evaluation failed")
     assert all(torch.equal(tensor, own[name]) for name, tensor in model.named_parameters())
+
+
+# The mean of all weights since dev last stopped improving
+
+
+def drifting(averaging: Averaging, model: nn.Module, updates: int) -> list[dict[str, torch.Tensor]]:
+    """Weights after each of some updates, all taken into the average."""
+    found = []
+    for _ in range(updates):
+        with torch.no_grad():
+            for parameter in model.parameters():
+                parameter.add_(torch.randn_like(parameter))
+        averaging.update(model)
+        found.append({name: value.detach().clone() for name, value in model.named_parameters()})
+    return found
+
+
+def test_before_it_begins_the_mean_is_the_present_weights_bit_for_bit():
+    torch.manual_seed(0)
+    model = tiny_model()
+    averaging = Averaging(model, None)
+    for _ in range(3):
+        (present,) = drifting(averaging, model, 1)
+        assert all(torch.equal(averaging.tensors[name], present[name]) for name in present)
+    assert averaging.count == 0
+
+
+def test_once_begun_the_average_is_the_mean_of_all_weights_since_then():
+    torch.manual_seed(0)
+    model = tiny_model()
+    averaging = Averaging(model, None)
+    trace = drifting(averaging, model, 4)[-1:]  # the weights at its beginning are the first of them
+    averaging.begin()
+    for _ in range(20):
+        trace += drifting(averaging, model, 1)
+        averaging.begin()  # to begin again changes nothing
+        for name, average in averaging.tensors.items():
+            expected = torch.stack([weights[name] for weights in trace]).mean(0)
+            torch.testing.assert_close(average, expected, rtol=1e-12, atol=1e-12)
+    assert averaging.count == 21
+
+
+def test_a_moving_average_does_not_begin_anew():
+    torch.manual_seed(0)
+    model = tiny_model()
+    averaging = Averaging(model, 0.9)
+    drifting(averaging, model, 5)
+    before = {name: tensor.clone() for name, tensor in averaging.tensors.items()}
+    averaging.begin()
+    assert averaging.count == 5
+    assert all(torch.equal(averaging.tensors[name], before[name]) for name in before)
+
+
+def test_every_average_of_the_settings_is_in_the_table():
+    assert set(AVERAGES) == set(get_args(TrainingSettings.model_fields["average"].annotation))
+    model = tiny_model()
+    made = {name: make(model, TrainingSettings(average=name)) for name, make in AVERAGES.items()}  # type: ignore[arg-type]
+    assert made["none"] is None
+    assert made["ema"] is not None and made["ema"].decay == 0.999
+    assert made["asgd"] is not None and made["asgd"].decay is None

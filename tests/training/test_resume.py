@@ -3,20 +3,23 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from torch import nn
 
 from seqtool.errors import InterruptedRunError, ModelError, UsageError
+from seqtool.nn.losses import LossSum
 from seqtool.training.checkpoint import Checkpoint, Checkpoints
 from seqtool.training.optimization import Averaging, build_optimizer
 from seqtool.training.progress import SilentReporter
 from seqtool.training.settings import TrainingSettings
 from seqtool.training.state import Position, RunState
 from seqtool.training.update import Arithmetic
-from tests.training.tiny_run import CPU, TinyRun, tiny_model
+from tests.training.tiny_run import CPU, TinyBatch, TinyRun, squared_error, tiny_model
 
 # 12 updates over two epochs; evaluations at 4, 8 and 12; warm-up until 2; the plateau cuts in between.
 STEPS = 12
@@ -292,3 +295,118 @@ def test_a_damaged_newest_checkpoint_is_reported_and_the_run_ends_the_same(tmp_p
     assert run.trace() == whole.trace()
     assert len(said) == 1
     assert "the checkpoint of step 7 cannot be used" in said[0]
+
+
+# The mean of the weights (asgd): it begins when the evaluations no longer improve
+
+
+ASGD: dict[str, Any] = {"average": "asgd", "average_patience": 2, "evaluate_every": 2}
+
+
+class TracedRun(WorseningRun):
+    """Keeps its weights after each update."""
+
+    def __init__(self, folder: Path, settings: TrainingSettings, **changes: Any) -> None:
+        super().__init__(folder, settings, **changes)
+        self.weights: list[dict[str, torch.Tensor]] = []
+
+    def loss(self, batch: TinyBatch) -> LossSum:  # before an update, so after the one before
+        self.weights.append({name: value.clone() for name, value in self.model.state_dict().items()})
+        return super().loss(batch)
+
+
+def test_the_mean_begins_after_so_many_evaluations_without_improvement(tmp_path: Path):
+    """The first evaluation, after 2 updates, is the best; the second after it (update 6) begins the mean."""
+    run = TracedRun(tmp_path / "run", settings_of("step", **ASGD))
+    run.fit()
+    saved = run.checkpoints.load_newest()
+    assert saved is not None
+    assert saved.values["average_count"] == 1 + (STEPS - 6)
+    last = {name: saved.tensors[f"model/{name}"] for name in run.weights[0]}
+    since = [*run.weights[6:], last]
+    assert len(since) == 1 + (STEPS - 6)
+    for name in last:
+        expected = torch.stack([weights[name] for weights in since]).mean(0)
+        torch.testing.assert_close(saved.tensors[f"average/{name}"], expected, rtol=1e-12, atol=1e-12)
+    first = run.checkpoints.load(2)  # the best; before the mean began it was the weights themselves
+    assert all(first.tensors[f"average/{name}"].equal(run.weights[2][name]) for name in last)
+
+
+def test_a_run_with_a_mean_stopped_at_any_step_ends_as_the_uninterrupted_one(tmp_path: Path):
+    settings = settings_of("step", **ASGD)
+    whole = WorseningRun(tmp_path / "whole", settings)
+    whole.fit()
+    expected = whole.trace()
+    assert expected["average_count"] == 7
+    for step in range(1, STEPS):
+        folder = tmp_path / f"stopped-{step}"
+        interrupted(folder, settings, step, kind=WorseningRun)
+        assert resumed(folder, settings, kind=WorseningRun).trace() == expected, f"stopped after step {step}"
+
+
+# What a loss remembers from batch to batch
+
+
+class Remembering:
+    """A loss that depends on all batches before, and what it has of them."""
+
+    def __init__(self, forgets: bool = False) -> None:
+        self.model: nn.Module = tiny_model()
+        self.memory = torch.zeros(3).double()
+        self.forgets = forgets
+
+    def __call__(self, batch: TinyBatch) -> LossSum:
+        inputs, targets = batch
+        self.memory = 0.9 * self.memory + inputs.mean(0)
+        return squared_error(self.model, (inputs + self.memory, targets))
+
+    def tensors(self) -> dict[str, torch.Tensor]:
+        return {} if self.forgets else {"memory": self.memory}
+
+    def restore(self, tensors: Mapping[str, torch.Tensor]) -> None:
+        self.memory = tensors.get("memory", torch.zeros(3).double())
+
+
+class RememberingRun(TinyRun):
+    def __init__(self, folder: Path, settings: TrainingSettings, **changes: Any) -> None:
+        super().__init__(folder, settings, **{"carried": Remembering(), **changes})
+        self.changes["carried"].model = self.model
+
+    def loss(self, batch: TinyBatch) -> LossSum:
+        super().loss(batch)  # counts, and interrupts
+        remembered: LossSum = self.changes["carried"](batch)
+        return remembered
+
+
+def test_what_a_loss_remembers_is_in_the_checkpoint_and_comes_back(tmp_path: Path):
+    settings = settings_of("step")
+    whole = RememberingRun(tmp_path / "whole", settings)
+    whole.fit()
+    for step in range(1, STEPS):
+        folder = tmp_path / f"stopped-{step}"
+        interrupted(folder, settings, step, kind=RememberingRun)
+        run = resumed(folder, settings, kind=RememberingRun)
+        assert run.trace() == whole.trace(), f"stopped after step {step}"
+        assert run.changes["carried"].memory.equal(whole.changes["carried"].memory)
+
+
+def test_a_run_whose_loss_forgets_ends_otherwise(tmp_path: Path):
+    """Negative control of the test above."""
+    settings = settings_of("step")
+    whole = RememberingRun(tmp_path / "whole", settings)
+    whole.fit()
+    interrupted(tmp_path / "run", settings, 5, kind=RememberingRun, carried=Remembering(forgets=True))
+    run = resumed(tmp_path / "run", settings, kind=RememberingRun, carried=Remembering(forgets=True))
+    assert run.trace()["weights"] != whole.trace()["weights"]
+
+
+def test_a_checkpoint_that_lacks_what_a_loss_remembers_is_refused(tmp_path: Path):
+    settings = settings_of("step")
+    run = interrupted(tmp_path / "run", settings, 5, kind=RememberingRun)
+    saved = run.checkpoints.load_newest()
+    assert saved is not None
+    assert saved.tensors["carried/memory/0"].equal(run.changes["carried"].memory)
+    del saved.tensors["carried/memory/0"]
+    run.checkpoints.save(5, saved.tensors, saved.values)
+    with pytest.raises(ModelError, match="lacks or misnames 'carried/memory/0'"):
+        resumed(tmp_path / "run", settings, kind=RememberingRun)

@@ -7,11 +7,16 @@ import signal
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
 from seqtool.errors import DivergedError, InterruptedRunError, StorageError
+from seqtool.lm.settings import LanguageModelTraining, VocabularySettings
+from seqtool.lm.symbols import Symbols
+from seqtool.lm.train import StreamLoss
+from seqtool.lm.windows import TrainingWindows, Window
 from seqtool.nn.losses import LossSum
 from seqtool.training import distributed
 from seqtool.training.loop import fit
@@ -19,6 +24,7 @@ from seqtool.training.progress import FitResult, SilentReporter
 from seqtool.training.runfolder import RunFolder
 from seqtool.training.settings import TrainingSettings
 from seqtool.training.tensorfile import write_tensors
+from tests.lm.tiny_text import network_of, random_ids
 from tests.training.tiny_run import CPU, TinyBatch, TinyRun, squared_error, tiny_model
 
 
@@ -82,6 +88,77 @@ def shared_run(folder: Path, dropout: float = 0.0) -> SharedRun:
     return run
 
 
+class StreamRun(TinyRun):
+    """A language model in float64, whose loss remembers where each group of rows has come to."""
+
+    def __init__(self, folder: Path, *, accumulation: int, is_stream: bool, dropout: float = 0.0) -> None:
+        settings = LanguageModelTraining(
+            epochs=2, window=6, batch_tokens=24, accumulation=accumulation, average="none", precision="fp32"
+        )
+        super().__init__(folder, settings, model=network_of(dropout=dropout, weight_drop=dropout))
+        ids = random_ids(200)
+        ends = [3, 4, 30, 45, 47, 90, 97, 110, 140, 144, 170]
+        self.windows = TrainingWindows(
+            [ids] if is_stream else np.split(ids, ends),
+            is_stream=is_stream,
+            settings=settings,
+            seed=1,
+            abreast=accumulation * distributed.world_size(),
+            device=CPU,
+        )
+        symbols = Symbols.build(["ab"], VocabularySettings())
+        self.stream = StreamLoss(self.model, settings, symbols)  # type: ignore[arg-type]
+
+    def read(self, window: Window) -> LossSum:
+        self.updates += 1
+        if self.updates == self.interrupt_in:
+            os.kill(os.getpid(), signal.SIGINT)
+        return self.stream(window)
+
+    def fit(self, *, resume: bool = False, reporter: object = None) -> FitResult:
+        with RunFolder.create_for_all(self.folder, device=CPU, task="lm", name="tiny", resume=resume) as run:
+            return fit(
+                model=self.model,
+                batches=self.windows,
+                loss=self.read,
+                evaluate=self.metrics,
+                select="-loss",
+                settings=self.settings,
+                seed=1,
+                device=CPU,
+                run=run,
+                reporter=SilentReporter(),
+                fingerprint={},
+                resume=resume,
+                carried=self.stream,
+            )
+
+    def last_state(self) -> dict[str, torch.Tensor]:
+        """The tensors of the newest checkpoint."""
+        newest = self.checkpoints.load_newest()
+        assert newest is not None
+        return newest.tensors
+
+
+def compare_streams(folder: Path, *, is_stream: bool) -> None:
+    """One run for the other program to compare with its own; and two that end alike, one of them stopped."""
+    StreamRun(folder / "plain", accumulation=1, is_stream=is_stream).fit()
+    whole, stopped, again = (
+        StreamRun(folder / name, accumulation=2, is_stream=is_stream, dropout=0.3)
+        for name in ("whole", "stopped", "stopped")
+    )
+    whole.fit()
+    stopped.interrupt_in = 5  # of two windows an update: the third of them
+    with pytest.raises(InterruptedRunError):
+        stopped.fit()
+    assert stopped.updates == 6
+    again.fit(resume=True)
+    assert again.updates == whole.updates - 6
+    expected, found = whole.last_state(), again.last_state()
+    assert expected.keys() == found.keys()
+    assert [name for name in expected if not torch.equal(expected[name], found[name])] == []
+
+
 def weights(run: TinyRun) -> torch.Tensor:
     return torch.nn.utils.parameters_to_vector(run.model.parameters()).detach()
 
@@ -104,6 +181,12 @@ def main(folder: Path) -> None:
     again = shared_run(folder / "stopped", dropout=0.3)
     again.fit(resume=True)
     assert torch.equal(weights(again), weights(whole))
+
+    mine = torch.full((1 + 2 * number, 2), float(number))  # one has one row, the other three
+    gathered = distributed.gather(mine, CPU)
+    assert [each.tolist() for each in gathered] == [[[0.0, 0.0]], [[1.0, 1.0]] * 3]
+    compare_streams(folder / "stream", is_stream=True)
+    compare_streams(folder / "documents", is_stream=False)
 
     diverging = shared_run(folder / "diverging")
 

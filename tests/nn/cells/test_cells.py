@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -239,3 +240,75 @@ def test_the_forget_gate_of_an_lstm_starts_open():
     cell = CELLS["lstm"](INPUTS, HIDDEN)
     _, forget_gate, _, _ = cell.project(torch.zeros(1, 1, INPUTS))[0, 0].chunk(4)
     assert forget_gate.tolist() == [1.0] * HIDDEN
+
+
+# Recurrent weights that are left out
+
+
+def weight_dropping(name: str, probability: float = 0.4, hidden: int = HIDDEN) -> Cell:
+    torch.manual_seed(6)
+    cell = CELLS[name](INPUTS, hidden, weight_drop=probability).double()
+    with torch.no_grad():
+        for parameter in cell.parameters():
+            parameter.normal_()
+    return cell
+
+
+def recurrent_weight(cell: Cell) -> torch.nn.Parameter:
+    (weight,) = (value for name, value in cell.named_parameters() if "weight_hh" in name)
+    return weight
+
+
+def dropped_by(cell: Cell, seed: int) -> Tensor:
+    """The weight that a pass after this seed has."""
+    torch.manual_seed(seed)
+    return cell.dropped(recurrent_weight(cell)).detach()
+
+
+@pytest.mark.parametrize("run", [run_cell, run_by_stepper], ids=["fused", "stepper"])
+@pytest.mark.parametrize("name", CELLS)
+def test_a_pass_with_dropped_weights_equals_plain_steps_with_that_weight(name: str, run: Any):
+    """One choice for all steps; the gradient reaches the weight through what was kept, scaled as it was."""
+    cell, plain, inputs = weight_dropping(name), weight_dropping(name), some_inputs()
+    kept = dropped_by(cell, 7)
+    with torch.no_grad():
+        recurrent_weight(plain).copy_(kept)
+    state = some_state(cell)
+    torch.manual_seed(7)
+    outputs, last = run(cell, inputs, state)
+    expected, expected_last = run_cell_plainly(plain, inputs, state)
+    torch.testing.assert_close([outputs, *last], [expected, *expected_last], rtol=1e-12, atol=1e-12)
+    for result in (outputs, expected):
+        result.sin().sum().backward()
+    gradients = {key: value.grad for key, value in plain.named_parameters()}
+    for key, value in cell.named_parameters():
+        scale = (kept != 0).double() / 0.6 if "weight_hh" in key else 1.0
+        torch.testing.assert_close(value.grad, gradients[key] * scale, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", CELLS)
+def test_weights_are_dropped_with_their_probability_and_the_rest_makes_up_for_them(name: str):
+    cell = weight_dropping(name, hidden=64)
+    own, kept = recurrent_weight(cell).detach(), dropped_by(cell, 8)
+    share = float((kept == 0).double().mean())
+    assert share == pytest.approx(0.4, abs=4 * math.sqrt(0.24 / kept.numel()))
+    torch.testing.assert_close(kept[kept != 0], own[kept != 0] / 0.6)
+    assert not kept.equal(dropped_by(cell, 9))
+
+
+@pytest.mark.parametrize("name", CELLS)
+def test_nothing_is_dropped_in_evaluation_or_with_probability_0(name: str):
+    inputs = some_inputs()
+    plain = weight_dropping(name, 0.0)
+    expected = run_cell(plain, inputs)[0]
+    assert run_cell(weight_dropping(name).eval(), inputs)[0].equal(expected)
+    assert weight_dropping(name, 0.0).dropped(expected) is expected
+    assert not run_cell(weight_dropping(name), inputs)[0].equal(expected)
+    assert plain.state_dict().keys() == weight_dropping(name).state_dict().keys()
+
+
+@pytest.mark.parametrize("name", CELLS)
+@pytest.mark.parametrize("probability", [-0.1, 1.0, math.nan])
+def test_a_probability_outside_its_range_is_an_error_that_says_so(name: str, probability: float):
+    with pytest.raises(ValueError, match=rf"^weight drop {probability} is not in \[0, 1\)$"):
+        CELLS[name](INPUTS, HIDDEN, weight_drop=probability)

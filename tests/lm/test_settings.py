@@ -1,0 +1,230 @@
+"""What of a language model's settings fits together, and what would be read by nobody."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from seqtool.errors import SettingsError, UsageError
+from seqtool.lm.settings import (
+    DATA_READERS,
+    TRAINING_READERS,
+    VOCABULARY_READERS,
+    DataSettings,
+    LanguageModelSettings,
+    LanguageModelTraining,
+    ModelSettings,
+    VocabularySettings,
+)
+from seqtool.resolution import recipe_text, require_files, resolve_settings
+from seqtool.settings import Settings, read_toml, validate
+from seqtool.text.hub import TextHubSettings
+from seqtool.training import datafiles
+from seqtool.training.settings import READERS
+
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+Readers = Mapping[str, tuple[str, tuple[str, ...]]]
+
+# For each setting that only some choices read: a value that is not its default.
+OTHER: dict[str, Any] = {
+    "dev_share": 0.2,
+    "test_share": 0.2,
+    "rows": 7,
+    "size": 100,
+    "model_type": "bpe",
+    "min_count": 2,
+    "byte_fallback": True,
+    "curriculum_share": 0.9,
+    "momentum": 0.5,
+    "beta1": 0.5,
+    "beta2": 0.5,
+    "epsilon": 1e-3,
+    "warmup_steps": 7,
+    "decay_factor": 0.1,
+    "decay_steps": 7,
+    "plateau_patience": 7,
+    "final_fraction": 0.5,
+    "rise_fraction": 0.5,
+    "average_decay": 0.5,
+    "average_patience": 7,
+}
+
+
+def tables(**sections: Any) -> dict[str, Any]:
+    return {"task": "lm", "name": "n", "data": {"train": "a.txt"}, **sections}
+
+
+def settings_of(**sections: Any) -> LanguageModelSettings:
+    return validate(LanguageModelSettings, tables(**sections), "settings")
+
+
+def test_defaults_are_valid_and_a_recipe_of_them_says_the_same() -> None:
+    settings = settings_of()
+    assert settings.task == "lm"
+    assert (settings.training.average, settings.data.documents, settings.vocabulary.kind) == (
+        "ema",
+        "stream",
+        "character",
+    )
+    for kind in (VocabularySettings, ModelSettings, LanguageModelTraining):
+        assert validate(kind, kind().model_dump(by_alias=True), "again") == kind()
+
+
+def test_the_recipe_of_a_run_gives_its_settings_back(tmp_path: Path) -> None:
+    settings = settings_of(
+        data={"train": ["a", "b"], "documents": "line", "dev_share": 0.2},
+        training={"curriculum": "length", "curriculum_share": 0.3, "average": "asgd"},
+        model={"adaptive": True, "cutoffs": [3, 9]},
+    )
+    path = tmp_path / "recipe.toml"
+    path.write_text(recipe_text(settings))
+    assert validate(LanguageModelSettings, read_toml(path), "recipe") == settings
+
+
+# --- nothing is accepted and ignored ---
+
+
+CASES = [
+    (DataSettings, DATA_READERS),
+    (VocabularySettings, VOCABULARY_READERS),
+    (LanguageModelTraining, {**READERS, **TRAINING_READERS}),
+]
+
+
+def choices_of(kind: type[Settings], name: str) -> tuple[str, ...]:
+    return tuple(kind.model_fields[name].annotation.__args__)  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(("kind", "readers"), CASES, ids=lambda each: getattr(each, "__name__", ""))
+def test_a_setting_that_the_choice_beside_it_does_not_read_is_refused(
+    kind: type[Settings], readers: Readers
+) -> None:
+    for name, (choice, readable) in readers.items():
+        assert set(readable) < set(choices_of(kind, choice))
+        assert OTHER[name] != kind.model_fields[name].default
+        for value in choices_of(kind, choice):
+            given = {choice: value, name: OTHER[name]}
+            if value in readable:
+                assert getattr(validate(kind, given, "settings"), name) == OTHER[name]
+                continue
+            with pytest.raises(SettingsError) as caught:
+                validate(kind, given, "settings")
+            assert f"{name} = {OTHER[name]} has no effect with {choice} = {value!r}" in str(caught.value)
+            assert str(caught.value).endswith("leave it out")
+
+
+def test_all_that_has_no_effect_is_named_at_once() -> None:
+    with pytest.raises(SettingsError) as caught:
+        validate(VocabularySettings, {"kind": "byte", "size": 9, "min_count": 2}, "settings")
+    assert "size = 9" in str(caught.value)
+    assert "min_count = 2" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("sections", "message"),
+    [
+        ({"data": {"dev": "b"}}, "data: dev without train"),
+        ({"data": {"train": "a", "dev_share": 0.5, "test_share": 0.5}}, "leave nothing to train on"),
+        ({"data": {"train": "a", "dev_share": 0.0}}, "data.dev_share: expected more than 0"),
+        ({"data": {"train": "a", "test_share": 1.0}}, "data.test_share: expected less than 1"),
+        ({"data": {"train": []}}, "data.train: expected at least 1 values"),
+        ({"data": {"train": 3}}, "data.train: expected text or a list"),
+        (
+            {"data": {"train": "a", "split": "interleaved", "documents": "line"}},
+            "split = 'interleaved' cuts a stream, and documents = 'line'",
+        ),
+        ({"vocabulary": {"kind": "sentencepiece", "size": 0}}, "size = 0: sentencepiece has to know"),
+        ({"model": {"residual": True, "layers": 1}}, "residual has no effect with one layer"),
+        ({"model": {"tied": True, "embedding": 0}}, "tied needs embeddings, and embedding = 0 has none"),
+        ({"model": {"tied": True, "adaptive": True}}, "choose one"),
+        ({"model": {"cutoffs": [2]}}, "cutoffs has no effect without adaptive"),
+        ({"model": {"adaptive": True, "cutoffs": [5, 2]}}, "cutoffs = [5, 2]: expected rising numbers"),
+        ({"model": {"adaptive": True, "cutoffs": [2, 2]}}, "cutoffs = [2, 2]: expected rising numbers"),
+        ({"model": {"cell": "lstn"}}, "model.cell: expected 'lstm' or 'gru'"),
+        ({"model": {"weight_drop": 1.0}}, "model.weight_drop: expected less than 1"),
+        ({"model": {"droput": 0.1}}, "did you mean 'dropout'?"),
+        (
+            {"training": {"curriculum": "rarity"}},
+            "training.curriculum orders documents, and data.documents = 'stream' has none",
+        ),
+        (
+            {"data": {"train": "a", "documents": "line"}, "training": {"window_jitter": 0.1}},
+            "training.window_jitter is for a stream, and data.documents = 'line'",
+        ),
+        ({"training": {"window": 65, "batch_tokens": 64}}, "training.batch_tokens is less than one window"),
+    ],
+    ids=lambda each: each if isinstance(each, str) else "",
+)
+def test_what_does_not_fit_together_is_said(sections: dict[str, Any], message: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        settings_of(**sections)
+    assert message in str(caught.value)
+
+
+def test_a_hub_data_set_without_a_named_dev_split_has_none() -> None:
+    """Also after a recipe was written and read again, which names every setting."""
+    hub = {"id": "owner/name", "revision": COMMIT}
+    settings = settings_of(data={"hub": hub})
+    assert settings.data.hub == TextHubSettings(id="owner/name", revision=COMMIT)
+    assert settings.data.hub.dev is None
+    stored = settings.model_dump(mode="json", exclude_none=True, by_alias=True)
+    again = validate(LanguageModelSettings, stored, "recipe")
+    assert again == settings
+    assert again.data.hub is not None
+    assert again.data.hub.dev is None
+
+
+# --- from recipe and files to settings ---
+
+
+def test_files_folders_and_lists_of_files_become_absolute(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "books").mkdir()
+    (tmp_path / "one.txt").write_text("one\n")
+    found = resolve_settings("lm", files={"train": ["books", "one.txt"], "dev": "one.txt", "test": None})
+    assert found.data.train == [str(tmp_path / "books"), str(tmp_path / "one.txt")]
+    assert (found.data.dev, found.data.test) == (str(tmp_path / "one.txt"), None)
+    require_files(found)
+
+
+def test_paths_of_a_recipe_are_relative_to_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "recipe"
+    folder.mkdir()
+    (folder / "recipe.toml").write_text('task = "lm"\nname = "x"\n[data]\ntrain = ["a.txt", "more"]\n')
+    monkeypatch.chdir(tmp_path)
+    found = resolve_settings("lm", folder / "recipe.toml", overrides=["model.hidden=7", "data.dev=d.txt"])
+    assert found.data.train == [str(folder / "a.txt"), str(folder / "more")]
+    assert found.model.hidden == 7
+
+
+def test_files_replace_the_data_of_a_recipe_and_keep_how_it_is_read(tmp_path: Path) -> None:
+    recipe = tables(data={"hub": {"id": "owner/name", "revision": COMMIT}, "lowercase": True})
+    found = resolve_settings("lm", recipe, files={"train": tmp_path / "x.txt"})
+    assert (found.data.hub, found.data.train, found.data.lowercase) == (None, str(tmp_path / "x.txt"), True)
+
+
+def test_a_file_that_is_not_there_is_a_usage_error(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="no such file"):
+        require_files(resolve_settings("lm", files={"train": [tmp_path / "nothing.txt"]}))
+
+
+def test_local_files_go_before_the_hub_where_their_folder_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    local = {"folder": "shakespeare", "train": "input.txt", "test": ["more.txt"]}
+    data = DataSettings(
+        local=validate(DataSettings, {"local": local}, "x").local,
+        hub=TextHubSettings(id="owner/name", revision=COMMIT),
+    )
+    monkeypatch.setenv("SEQTOOL_DATA", str(tmp_path))
+    assert datafiles.locate(data, tmp_path).hub is not None
+    (tmp_path / "shakespeare").mkdir()
+    found = datafiles.locate(data, tmp_path)
+    assert found.train == str(tmp_path / "shakespeare" / "input.txt")
+    assert (found.dev, found.hub, found.local) == (None, None, None)
+    assert found.test == [str(tmp_path / "shakespeare" / "more.txt")]

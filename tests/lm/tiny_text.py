@@ -1,0 +1,137 @@
+"""A text of a few hundred characters, settings for networks of a few hundred weights, and such networks."""
+
+from __future__ import annotations
+
+import copy
+import random
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from seqtool import api
+from seqtool.lm.data import Part, TextData, documents_of
+from seqtool.lm.model import LanguageNetwork
+from seqtool.lm.settings import LanguageModelSettings, ModelSettings
+from seqtool.lm.symbols import Ids
+from seqtool.lm.train import LanguageModelRun
+from seqtool.settings import validate
+from seqtool.training.checkpoint import Checkpoints
+from seqtool.training.progress import EvaluationReport, SilentReporter, StepReport
+
+CPU = torch.device("cpu")
+IMPOSSIBLE = (0, 2, 3)
+
+# Every line differs from every other, and after its first letters each is certain.
+TEXT = """\
+all hail the king, and good night
+brave blood runs cold in winter
+come not here where shadows are
+death shall have no dominion
+every lark that sings at dawn
+four horses drew the golden cart
+give me my sword and my crown
+how now, what news from france?
+"""
+
+# Nothing random but the start, and a rate at which so small a network learns by heart in seconds.
+BASE: dict[str, dict[str, Any]] = {
+    "model": {"hidden": 24, "embedding": 12, "layers": 1, "dropout": 0.0},
+    "training": {
+        "epochs": 3,
+        "window": 16,
+        "batch_tokens": 64,
+        "learning_rate": 0.02,
+        "warmup_steps": 0,
+        "average": "none",
+        "precision": "fp32",
+    },
+}
+
+
+class Listener(SilentReporter):
+    """Keeps what it hears."""
+
+    def __init__(self) -> None:
+        self.messages: list[str] = []
+        self.losses: list[float] = []
+        self.evaluations: list[dict[str, float]] = []
+
+    def message(self, text: str) -> None:
+        self.messages.append(text)
+
+    def step(self, report: StepReport) -> None:
+        self.losses.append(report.loss)
+
+    def evaluation(self, report: EvaluationReport) -> None:
+        self.evaluations.append(report.metrics)
+
+
+def tables(train: str = "none", **sections: Any) -> dict[str, Any]:
+    """A recipe on a file that is also its dev part; `sections` are put over what is usual here."""
+    result: dict[str, Any] = {"task": "lm", "name": "tiny", "threads": 1, "device": "cpu"}
+    result |= copy.deepcopy(BASE)
+    result["data"] = {"train": train, "dev": train}
+    for name, section in sections.items():
+        result[name] = {**result.get(name, {}), **section}
+    return result
+
+
+def tiny_settings(train: str = "none", **sections: Any) -> LanguageModelSettings:
+    return validate(LanguageModelSettings, tables(train, **sections), "settings")
+
+
+def train_tiny(
+    folder: Path, text: str = TEXT, options: Mapping[str, Any] | None = None, **sections: Any
+) -> LanguageModelRun:
+    """Train on a file in `folder` (made if need be) to `folder/run`; `options` are those of `api.train`."""
+    folder.mkdir(exist_ok=True)
+    path = folder / "text.txt"
+    path.write_text(text)
+    run: Any = api.train(tables(str(path), **sections), **{"output": folder / "run", **(options or {})})
+    assert isinstance(run, LanguageModelRun)
+    return run
+
+
+def tiny_data(text: str = TEXT, documents: str = "stream") -> TextData:
+    """A text as training and dev part, without a file."""
+    found = documents_of([text], documents)
+    return TextData({name: Part(name, found, "memory", "whole") for name in ("train", "dev")})
+
+
+def network_of(
+    symbols: int = 9, impossible: Sequence[int] = (0, 2, 3), seed: int = 1, **model: Any
+) -> LanguageNetwork:
+    """In float64 and evaluation mode, its weights large, so that probabilities are far apart."""
+    torch.manual_seed(1)
+    given = {"hidden": 5, "embedding": 4, "dropout": 0.0, **model}
+    network = LanguageNetwork(symbols, validate(ModelSettings, given, "model"), IMPOSSIBLE).double().eval()
+    with torch.no_grad():
+        for parameter in network.parameters():
+            if parameter.requires_grad:
+                parameter.normal_()
+    return network
+
+
+def random_ids(length: int, symbols: int = 9, seed: int = 3) -> Ids:
+    """Whatever is possible: 1, and from 4 on."""
+    source = random.Random(seed)
+    return np.array(source.choices([1, *range(4, symbols)], k=length), np.int32)
+
+
+def weights_of(run: LanguageModelRun) -> dict[str, torch.Tensor]:
+    return run.model.network.state_dict()
+
+
+def assert_equal_weights(first: Mapping[str, torch.Tensor], second: Mapping[str, torch.Tensor]) -> None:
+    assert first.keys() == second.keys()
+    assert [name for name in first if not torch.equal(first[name], second[name])] == []
+
+
+def last_state(folder: Path) -> dict[str, torch.Tensor]:
+    """The tensors of the newest checkpoint of `train_tiny`."""
+    newest = Checkpoints(folder / "run" / "state").load_newest()
+    assert newest is not None
+    return newest.tensors
