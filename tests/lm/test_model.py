@@ -287,6 +287,7 @@ def test_every_dropout_acts_in_training_and_never_in_evaluation(dropout: str) ->
 
 def scalar_penalties(states: Tensor, dropped: Tensor, lengths: list[int], alpha: float, beta: float) -> float:
     """Number by number: sums over symbols of the mean over units."""
+    states, dropped = states.detach(), dropped.detach()
     total, width = 0.0, states.shape[2]
     for row, length in enumerate(lengths):
         for step in range(length):
