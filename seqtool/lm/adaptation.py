@@ -23,7 +23,10 @@ from seqtool.nn.cells import Cell
 from seqtool.nn.deferred import at_least_float32
 
 CLIP_NORM = 1.0  # largest norm of an adaptation gradient
-EPSILON = 1e-8  # keeps the rms rule's quotient finite where no gradient has come yet
+# Added to each root mean square by the rule "rms", as a share of their mean: without it a weight that gets
+# a gradient once in n windows (the embedding of a rare symbol) would move by rate * sqrt(n).
+FLOOR = 0.1
+TINY = 1e-30  # in the place of a mean of 0
 
 
 class AdaptingReader(Reader):
@@ -42,7 +45,8 @@ class AdaptingReader(Reader):
     With the rule "rms" each weight's gradient is divided by its root mean square and its way back
     multiplied by it (relative to the mean over all weights). Krause et al. take the mean over the training
     data. A model does not keep that, so the mean here is over the windows read so far, this one included:
-    a stand-in, whose first steps are all of the size of `rate`.
+    a stand-in, whose first steps are all of about the size of `rate`. A tenth of the mean over all weights
+    is added to each root mean square (a fixed number in the paper), so rare symbols take no leaps.
 
     Args:
         network: In evaluation mode; it is copied, not changed.
@@ -158,12 +162,12 @@ class AdaptingReader(Reader):
             square.lerp_(gradient.square(), 1.0 / self._steps)
         scales = [square.sqrt() for square in self._squares]
         mean = sum(float(scale.sum()) for scale in scales) / sum(scale.numel() for scale in scales)
-        decay = self._settings.decay
+        mean = max(mean, TINY)
         for weight, gradient, trained, scale in zip(
             self._weights, gradients, self._trained, scales, strict=True
         ):
-            back = (decay / (mean + EPSILON) * scale).clamp(max=1.0) * (trained - weight)
-            weight.sub_(gradient / (scale + EPSILON), alpha=self._settings.rate).add_(back)
+            back = (self._settings.decay / mean * scale).clamp(max=1.0) * (trained - weight)
+            weight.sub_(gradient / (scale + FLOOR * mean), alpha=self._settings.rate).add_(back)
 
 
 class CachingReader(Reader):

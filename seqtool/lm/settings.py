@@ -204,10 +204,10 @@ class LanguageModelTraining(TrainingSettings):
 class AdaptationSettings(Settings):
     """How `--adapt` and `--cache` read on; their strengths are chosen on dev.
 
-    The defaults are within 0.005 nats of the best of some sixty, for two states of a character model of
-    Shakespeare's plays (recipe lm-shakespeare after 6 and 26 minutes on a CPU; dev 1.610 and 1.500 nats a
-    character). rms reached 1.439 and 1.340, sgd at its best rate 1.471 and 1.377; the cache alone 1.51 and
-    1.40. Windows of 32 with a lower rate gave the same for twice the time.
+    The defaults come from some sixty trials on dev with two states of a character model of Shakespeare's
+    plays (recipe lm-shakespeare after 6 and 26 minutes on a CPU; 1.610 and 1.500 nats a character). rms
+    reached 1.439 and 1.340 (1.343 with its floor), sgd at its best rate 1.471 and 1.377; the cache alone
+    1.51 and 1.40. Windows of 32 with a lower rate gave the same for twice the time.
     """
 
     rule: Literal["rms", "sgd"] = Field(

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from seqtool.errors import DivergedError
-from seqtool.lm.adaptation import CLIP_NORM, EPSILON, AdaptingReader, CachingReader, adaptable
+from seqtool.lm.adaptation import CLIP_NORM, FLOOR, AdaptingReader, CachingReader, adaptable
 from seqtool.lm.model import LanguageNetwork, detached
 from seqtool.lm.scoring import LogProbabilities, Reader
 from seqtool.lm.settings import AdaptationSettings, ModelSettings
@@ -86,8 +86,8 @@ def literal_scores(
                     if settings.rule == "sgd":
                         each.add_(-settings.rate * gradient + settings.decay * back)
                     else:
-                        share = torch.clamp(settings.decay * scale / (mean + EPSILON), max=1)
-                        each.add_(-settings.rate * gradient / (scale + EPSILON) + share * back)
+                        share = torch.clamp(settings.decay * scale / mean, max=1)
+                        each.add_(-settings.rate * gradient / (scale + FLOOR * mean) + share * back)
             states, last = detached(after), int(window[-1])
     return np.concatenate(found)
 
