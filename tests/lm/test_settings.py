@@ -116,6 +116,35 @@ def test_a_setting_that_the_choice_beside_it_does_not_read_is_refused(
             assert str(caught.value).endswith("leave it out")
 
 
+# What no part of the program reads, said here once more without the tables.
+IGNORED: list[tuple[type[Settings], dict[str, Any]]] = [
+    (DataSettings, {"split": "90-10", "dev_share": 0.2}),
+    (DataSettings, {"split": "80-10-10", "dev_share": 0.2}),
+    (DataSettings, {"split": "90-10", "test_share": 0.2}),
+    (DataSettings, {"split": "80-10-10", "test_share": 0.2}),
+    (DataSettings, {"split": "contiguous", "rows": 7}),
+    (DataSettings, {"split": "90-10", "rows": 7}),
+    (VocabularySettings, {"kind": "character", "size": 100}),
+    (VocabularySettings, {"kind": "byte", "size": 100}),
+    (VocabularySettings, {"kind": "word", "model_type": "bpe"}),
+    (VocabularySettings, {"kind": "byte", "min_count": 2}),
+    (VocabularySettings, {"kind": "sentencepiece", "min_count": 2}),
+    (VocabularySettings, {"kind": "byte", "byte_fallback": True}),
+    (VocabularySettings, {"kind": "word", "byte_fallback": True}),
+    (LanguageModelTraining, {"curriculum": "none", "curriculum_share": 0.9}),
+    (LanguageModelTraining, {"average": "ema", "average_patience": 7}),
+    (LanguageModelTraining, {"average": "asgd", "average_decay": 0.5}),
+]
+
+
+@pytest.mark.parametrize(
+    ("kind", "given"), IGNORED, ids=lambda each: str(each) if isinstance(each, dict) else ""
+)
+def test_what_would_be_ignored_is_refused(kind: type[Settings], given: dict[str, Any]) -> None:
+    with pytest.raises(SettingsError, match="has no effect with"):
+        validate(kind, given, "settings")
+
+
 def test_all_that_has_no_effect_is_named_at_once() -> None:
     with pytest.raises(SettingsError) as caught:
         validate(VocabularySettings, {"kind": "byte", "size": 9, "min_count": 2}, "settings")

@@ -42,7 +42,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         )
         for number in range(2)
     ]
-    outputs = [process.communicate(timeout=120)[0] for process in processes]
+    outputs = [process.communicate(timeout=300)[0] for process in processes]
     (folder / "codes").write_text(" ".join(str(process.returncode) for process in processes))
     (folder / "output").write_text("\n".join(outputs))
     return folder
