@@ -330,5 +330,5 @@ def test_activation_penalties_equal_a_scalar_reimplementation(
 def test_penalties_of_an_empty_window_are_nothing() -> None:
     window = Window(torch.tensor([[START]]), torch.tensor([[0]]), True, 0)
     found = loss_with(network_of(), window, activation_penalty=2.0, slowness_penalty=1.0)
-    assert (float(found.total), found.count) == (0.0, 0)
+    assert (found.total.item(), found.count) == (0.0, 0)
     found.total.backward()
