@@ -5,20 +5,21 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import torch
 
-from seqtool.errors import DataError, ModelError, SettingsError
+from seqtool.errors import ModelError, SettingsError
 from seqtool.lm.adaptation import AdaptingReader, CachingReader
 from seqtool.lm.model import LanguageNetwork
 from seqtool.lm.scoring import Reader
 from seqtool.lm.settings import AdaptationSettings, DataSettings, ModelSettings, VocabularySettings
 from seqtool.lm.symbols import Symbols
 from seqtool.settings import validate
-from seqtool.training.devices import resolve_device, resolve_precision
-from seqtool.training.modelfolder import ModelFolder, load_model_folder, save_model_folder
-from seqtool.training.tensorfile import model_tensors, restore_weights
+from seqtool.training.devices import resolve_precision
+from seqtool.training.modelfolder import ModelFolder, save_model_folder
+from seqtool.training.tensorfile import model_tensors
+from seqtool.training.trained import TrainedModel, restored
 
 TASK = "lm"
 DATA_KEYS = {"documents", "normalization", "lowercase"}  # of `[data]`: how texts given to the model are read
@@ -93,7 +94,7 @@ class LanguageModelDescription:
             raise ModelError(f"{where}: damaged or foreign: {error}") from error
 
 
-class LanguageModel:
+class LanguageModel(TrainedModel):
     """A language model ready to use.
 
     Args:
@@ -105,6 +106,8 @@ class LanguageModel:
         place: Where it was read from, for messages.
     """
 
+    TASKS = (TASK,)
+
     def __init__(
         self,
         network: LanguageNetwork,
@@ -115,12 +118,11 @@ class LanguageModel:
         precision: torch.dtype,
         place: str = "",
     ) -> None:
+        super().__init__(device=device, precision=precision)
         self.place = place or description.name
         self.network = network.to(device).eval()
         self.symbols = symbols
         self.description = description
-        self.device = device
-        self.precision = precision
 
     def reader(self, *, adapt: bool = False, cache: bool = False) -> Reader:
         """To score texts symbol by symbol.
@@ -137,12 +139,6 @@ class LanguageModel:
         )
         return CachingReader(reader, settings) if cache else reader
 
-    def autocast(self) -> torch.autocast:
-        """The context in which the network runs."""
-        half = self.precision in (torch.bfloat16, torch.float16)
-        dtype = self.precision if half else None
-        return torch.autocast(self.device.type, dtype=dtype, enabled=half)
-
     def save(self, path: Path, *, card: str) -> None:
         """Write a self-contained model folder (errors of `save_model_folder`)."""
         save_model_folder(
@@ -156,22 +152,6 @@ class LanguageModel:
         )
 
     @classmethod
-    def load(cls, path: Path, *, device: str = "auto", precision: str = "auto") -> LanguageModel:
-        """Read a model folder or the model of a run folder.
-
-        Raises:
-            UsageError: no such folder, or no such device.
-            ModelError: damaged, foreign, newer, or the model of another task.
-        """
-        where = resolve_device(device)
-        return cls.from_folder(
-            load_model_folder(path, task=TASK),
-            name=str(path),
-            device=where,
-            precision=cls.precision_for(precision, where),
-        )
-
-    @classmethod
     def precision_for(cls, name: str, device: torch.device) -> torch.dtype:
         """The arithmetic that `--precision` means; auto = fp32: a probability should be exact."""
         if name == "int8":
@@ -180,30 +160,15 @@ class LanguageModel:
 
     @classmethod
     def from_folder(
-        cls, folder: ModelFolder, *, name: str, device: torch.device, precision: torch.dtype
-    ) -> LanguageModel:
+        cls, folder: ModelFolder, *, name: str, device: torch.device, precision: torch.dtype | None
+    ) -> Self:
         """A language model from what a model folder holds (errors as `load`)."""
         description = LanguageModelDescription.from_config(folder.config, name)
         symbols = Symbols.from_files(folder.codecs, name)
-        network = _network(folder, description, symbols, name)
-        return cls(network, symbols, description, device=device, precision=precision, place=name)
 
+        def build() -> LanguageNetwork:
+            return LanguageNetwork(len(symbols), description.model, symbols.impossible)
 
-def _network(
-    folder: ModelFolder, description: LanguageModelDescription, symbols: Symbols, name: str
-) -> LanguageNetwork:
-    """The network with its weights, built for real only once the shapes have been found to fit."""
-    if description.model.layers > len(folder.tensors):
-        raise ModelError(f"{name}: {description.model.layers} layers, but {len(folder.tensors)} tensors")
-
-    def build() -> LanguageNetwork:
-        network = LanguageNetwork(len(symbols), description.model, symbols.impossible)
-        restore_weights(network, folder.tensors, name)
-        return network
-
-    try:
-        with torch.device("meta"):  # sizes in a foreign file must not take memory
-            build()
-        return build()
-    except (RuntimeError, ValueError, KeyError, DataError) as error:
-        raise ModelError(f"{name}: damaged or foreign: {error}") from error
+        network = restored(build, folder, description.model.layers, name)
+        kind = precision or torch.float32
+        return cls(network, symbols, description, device=device, precision=kind, place=name)

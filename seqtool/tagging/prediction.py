@@ -6,13 +6,13 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Self, cast
 
 import numpy
 import torch
 from torch import Tensor
 
-from seqtool.errors import DataError, ModelError
+from seqtool.errors import ModelError
 from seqtool.nn.crf import k_best, marginals, segment_probability, viterbi
 from seqtool.settings import validate
 from seqtool.tagging.encoding import Corpus, Vocabularies, encode
@@ -22,9 +22,10 @@ from seqtool.text import tagscheme
 from seqtool.text.batching import prediction_batches
 from seqtool.text.columns import TaggedSentence
 from seqtool.text.tagscheme import Scheme, Span
-from seqtool.training.devices import resolve_device, resolve_precision
-from seqtool.training.modelfolder import ModelFolder, load_model_folder, save_model_folder
-from seqtool.training.tensorfile import model_tensors, restore_weights
+from seqtool.training.devices import resolve_precision
+from seqtool.training.modelfolder import ModelFolder, save_model_folder
+from seqtool.training.tensorfile import model_tensors
+from seqtool.training.trained import TrainedModel, restored
 
 TASKS = ("ner", "pos")
 BATCH_TOKENS = 4096
@@ -92,7 +93,7 @@ class TaggerDescription:
             raise ModelError(f"{where}: damaged or foreign: {error}") from error
 
 
-class TaggerModel:
+class TaggerModel(TrainedModel):
     """A tagger ready to use.
 
     Args:
@@ -104,6 +105,8 @@ class TaggerModel:
         precision: float32, or bfloat16 for the encoder.
     """
 
+    TASKS = TASKS
+
     def __init__(
         self,
         network: Tagger,
@@ -114,12 +117,11 @@ class TaggerModel:
         device: torch.device,
         precision: torch.dtype,
     ) -> None:
+        super().__init__(device=device, precision=precision)
         self.network = network.to(device).eval()
         self.vocabularies = vocabularies
         self.description = description
         self.training_entities = training_entities
-        self.device = device
-        self.precision = precision
         self._table = vocabularies.form_table(description.vocabulary)
         # Vectors of the first `_cached` forms of the table; the rest of the rows is room.
         self._vectors = self._room(0)
@@ -200,40 +202,29 @@ class TaggerModel:
         )
 
     @classmethod
-    def load(cls, path: Path, *, device: str = "auto", precision: str = "auto") -> TaggerModel:
-        """Read a model folder or the model of a run folder.
-
-        Raises:
-            UsageError: no such folder, or no such device.
-            ModelError: damaged, foreign, newer, or the model of another task.
-        """
-        where = resolve_device(device)
-        return cls.from_folder(
-            load_model_folder(path, task=TASKS),
-            name=str(path),
-            device=where,
-            precision=cls.precision_for(precision, where),
-        )
-
-    @classmethod
     def precision_for(cls, name: str, device: torch.device) -> torch.dtype:
         """The arithmetic that `--precision` means (errors of `resolve_precision`)."""
         return resolve_precision(name, device)
 
     @classmethod
     def from_folder(
-        cls, folder: ModelFolder, *, name: str, device: torch.device, precision: torch.dtype
-    ) -> TaggerModel:
+        cls, folder: ModelFolder, *, name: str, device: torch.device, precision: torch.dtype | None
+    ) -> Self:
         """A tagger from what a model folder holds; `name` stands in messages (errors as `load`)."""
         description = TaggerDescription.from_config(folder.task, folder.config, name)
         vocabularies = Vocabularies.from_texts(folder.texts)
+
+        def build() -> Tagger:
+            tags = vocabularies.tags.symbols
+            return Tagger(Sizes.of(vocabularies), description.model, tags, description.model_scheme)
+
         return cls(
-            _network(folder, description, vocabularies, name),
+            restored(build, folder, description.model.layers, name),
             vocabularies,
             description,
             training_entities=_entities(folder, name),
             device=device,
-            precision=precision,
+            precision=precision or torch.float32,
         )
 
     def forget_forms(self) -> None:
@@ -253,7 +244,7 @@ class TaggerModel:
         rows, features, mask = corpus.columns(part)
         columns = tuple(column.to(self.device) for column in features)
         mask = mask.to(self.device)
-        with self._autocast():
+        with self.autocast():
             return self.network.scores_of(self._vectors[rows.to(self.device)], columns, mask), mask
 
     def _fill_cache(self) -> None:
@@ -265,7 +256,7 @@ class TaggerModel:
             self._vectors = grown
         for start in range(self._cached, total, 4096):
             rows = numpy.arange(start, min(start + 4096, total))
-            with self._autocast():
+            with self.autocast():
                 self._vectors[rows[0] : rows[-1] + 1] = self.network.forms(
                     self._table.rows(rows).to(self.device)
                 )
@@ -273,9 +264,6 @@ class TaggerModel:
 
     def _room(self, forms: int) -> Tensor:
         return self.network.output.weight.detach().new_empty(forms, self.network.forms.outputs)
-
-    def _autocast(self) -> torch.autocast:
-        return torch.autocast(self.device.type, dtype=self.precision, enabled=self.precision != torch.float32)
 
     @torch.inference_mode()
     def _predict_batch(self, scores: Tensor, mask: Tensor, confidence: bool, kbest: int) -> list[Prediction]:
@@ -374,27 +362,6 @@ class TaggerModel:
             "bilou": {"B": "B", "I": "I", "E": "L", "S": "U"},
         }[target]
         return ["O" if tag == "O" else letters[tag[0]] + tag[1:] for tag in self.vocabularies.tags.symbols]
-
-
-def _network(
-    folder: ModelFolder, description: TaggerDescription, vocabularies: Vocabularies, name: str
-) -> Tagger:
-    """The network with its weights, built for real only once the shapes have been found to fit."""
-    if description.model.layers > len(folder.tensors):
-        raise ModelError(f"{name}: {description.model.layers} layers, but {len(folder.tensors)} tensors")
-
-    def build() -> Tagger:
-        tags = vocabularies.tags.symbols
-        network = Tagger(Sizes.of(vocabularies), description.model, tags, description.model_scheme)
-        restore_weights(network, folder.tensors, name)
-        return network
-
-    try:
-        with torch.device("meta"):  # sizes in a foreign file must not take memory
-            build()
-        return build()
-    except (RuntimeError, ValueError, KeyError, DataError) as error:
-        raise ModelError(f"{name}: damaged or foreign: {error}") from error
 
 
 def _begins(tags: Sequence[str], scheme: Scheme | None) -> tuple[list[str], Tensor]:

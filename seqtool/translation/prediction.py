@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import torch
 
@@ -15,9 +15,10 @@ from seqtool.evaluation.text_scores import minimum_bayes_risk
 from seqtool.settings import validate
 from seqtool.text.batching import prediction_batches
 from seqtool.text.parallel import SentencePair, parse_source
-from seqtool.training.devices import multiplies_int8, resolve_device, resolve_precision
-from seqtool.training.modelfolder import ModelFolder, load_model_folder, save_model_folder
-from seqtool.training.tensorfile import model_tensors, restore_weights
+from seqtool.training.devices import multiplies_int8, resolve_precision
+from seqtool.training.modelfolder import ModelFolder, save_model_folder
+from seqtool.training.tensorfile import model_tensors
+from seqtool.training.trained import TrainedModel, restored
 from seqtool.translation.encoding import UNKNOWN_RATIO, EncodedPair, SourceBatch, source_batch
 from seqtool.translation.model import Translator
 from seqtool.translation.options import SearchOptions
@@ -105,7 +106,7 @@ def most_like_others(samples: list[Translation]) -> list[Translation]:
     return [samples[minimum_bayes_risk([each.text for each in samples])]]
 
 
-class TranslatorModel:
+class TranslatorModel(TrainedModel):
     """A translator ready to use.
 
     Args:
@@ -118,6 +119,8 @@ class TranslatorModel:
         place: Where it was read from, for messages.
     """
 
+    TASKS = (TASK,)
+
     def __init__(
         self,
         network: Translator,
@@ -128,12 +131,11 @@ class TranslatorModel:
         precision: torch.dtype,
         place: str = "",
     ) -> None:
+        super().__init__(device=device, precision=precision)
         self.place = place or description.name
         self.network = network.to(device).eval()
         self.vocabularies = vocabularies
         self.description = description
-        self.device = device
-        self.precision = precision
         self._tables: Tables | None = None
 
     def translate(self, lines: Sequence[str], options: SearchOptions | None = None) -> list[str]:
@@ -237,7 +239,7 @@ class TranslatorModel:
                 ids = [*targets[number], END]
             encoded.append(EncodedPair(source, ids))
         readings = read_pairs(
-            self.network, encoded, device=self.device, autocast=self._autocast(), batch_tokens=batch_tokens
+            self.network, encoded, device=self.device, autocast=self.autocast(), batch_tokens=batch_tokens
         )
         return [
             reading._replace(
@@ -272,22 +274,6 @@ class TranslatorModel:
         )
 
     @classmethod
-    def load(cls, path: Path, *, device: str = "auto", precision: str = "auto") -> TranslatorModel:
-        """Read a model folder or the model of a run folder.
-
-        Raises:
-            UsageError: no such folder, or no such device.
-            ModelError: damaged, foreign, newer, or the model of another task.
-        """
-        where = resolve_device(device)
-        return cls.from_folder(
-            load_model_folder(path, task=TASK),
-            name=str(path),
-            device=where,
-            precision=cls.precision_for(precision, where),
-        )
-
-    @classmethod
     def precision_for(cls, name: str, device: torch.device) -> torch.dtype | None:
         """The arithmetic that `--precision` means; None = auto, which depends on the model.
 
@@ -303,7 +289,7 @@ class TranslatorModel:
     @classmethod
     def from_folder(
         cls, folder: ModelFolder, *, name: str, device: torch.device, precision: torch.dtype | None = None
-    ) -> TranslatorModel:
+    ) -> Self:
         """A translator from what a model folder holds (errors as `load`).
 
         Args:
@@ -314,7 +300,9 @@ class TranslatorModel:
         """
         description = TranslatorDescription.from_config(folder.config, name)
         vocabularies = Vocabularies.from_files(folder.codecs, name)
-        network = _network(folder, description, vocabularies, name)
+        sizes = len(vocabularies.source.symbols), len(vocabularies.target.symbols)
+        layers = description.model.encoder_layers + description.model.decoder_layers
+        network = restored(lambda: Translator(*sizes, description.model), folder, layers, name)
         if precision is None:
             large = network.projection is not None and network.projection.numel() >= WORTH_INT8
             precision = torch.int8 if large and multiplies_int8(device) else torch.float32
@@ -344,7 +332,7 @@ class TranslatorModel:
         self, tasks: Sequence[SearchTask], options: SearchOptions, members: Sequence[TranslatorModel]
     ) -> list[list[Translation]]:
         batch = source_batch([task.source for task in tasks]).to(self.device)
-        with self._autocast():
+        with self.autocast():
             steps = [member.step(batch) for member in members]
             ratio = self.description.length_ratio
             found = run_search(steps, tasks, options, self.vocabularies, self.device, ratio)
@@ -376,40 +364,3 @@ class TranslatorModel:
                     f"{other.place} and {self.place} have different vocabularies; "
                     "an ensemble needs models of one"
                 )
-
-    def _autocast(self) -> torch.autocast:
-        half = self.precision in (torch.bfloat16, torch.float16)
-        dtype = self.precision if half else None
-        return torch.autocast(self.device.type, dtype=dtype, enabled=half)
-
-
-def _without_projection(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Weights of a pointer network as saved by any seqtool; a tied projection was the embedding."""
-    if "projection" in tensors:
-        tensors.setdefault("target.weight", tensors["projection"])
-    return {name: tensor for name, tensor in tensors.items() if name not in NEVER_READ}
-
-
-def _network(
-    folder: ModelFolder, description: TranslatorDescription, vocabularies: Vocabularies, name: str
-) -> Translator:
-    """The network with its weights, built for real only once the shapes have been found to fit."""
-    layers = description.model.encoder_layers + description.model.decoder_layers
-    if layers > len(folder.tensors):
-        raise ModelError(f"{name}: {layers} layers, but {len(folder.tensors)} tensors")
-    tensors = dict(folder.tensors)
-    if description.model.output == "positions":
-        tensors = _without_projection(tensors)
-
-    def build() -> Translator:
-        sizes = len(vocabularies.source.symbols), len(vocabularies.target.symbols)
-        network = Translator(*sizes, description.model)
-        restore_weights(network, tensors, name)
-        return network
-
-    try:
-        with torch.device("meta"):  # sizes in a foreign file must not take memory
-            build()
-        return build()
-    except (RuntimeError, ValueError, KeyError, DataError) as error:
-        raise ModelError(f"{name}: damaged or foreign: {error}") from error
