@@ -18,7 +18,14 @@ from seqtool.bundled import recipe_names, recipe_path
 from seqtool.errors import BusyError, DataError, SettingsError, UsageError
 from seqtool.files import Lock, read_json
 from seqtool.training.tensorfile import read_tensors
-from tests.tagging.tiny_tagger import SENTENCES, Listener, tables, tiny_settings, tokens_of, write_columns
+from tests.listeners import Listener
+from tests.tagging.tiny_tagger import (
+    SENTENCES,
+    tables,
+    tiny_settings,
+    tokens_of,
+    write_columns,
+)
 
 
 @pytest.fixture(autouse=True)

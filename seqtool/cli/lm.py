@@ -220,7 +220,10 @@ def score(
     precision: options.PrecisionOption = "auto",
     threads: options.ThreadsOption = 0,
 ) -> None:
-    """How probable each line of a text is, its end included; totals go to standard error."""
+    """How probable each line of a text is.
+
+    Its end is counted with it; totals go to standard error.
+    """
     if adapt and protocol == "cold":
         raise UsageError("--adapt remembers what it has read, and --protocol cold forgets it: choose one")
     where = find_model(model, TASKS)

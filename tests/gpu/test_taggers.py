@@ -6,8 +6,6 @@ to hold there; where one fails on its first run, the test may be as wrong as the
 
 from __future__ import annotations
 
-import os
-import signal
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +26,15 @@ from seqtool.nn.forward_backward import Chain
 from seqtool.tagging.encoding import encode
 from seqtool.tagging.prediction import TaggerModel
 from seqtool.tagging.train import TaggerRun
-from seqtool.training.progress import StepReport
-from tests.tagging.tiny_tagger import LEARN, Listener, tags_of, tiny_data, tokens_of, train_tiny, untrained
+from tests.listeners import Listener, StopAt
+from tests.tagging.tiny_tagger import (
+    LEARN,
+    tags_of,
+    tiny_data,
+    tokens_of,
+    train_tiny,
+    untrained,
+)
 
 pytestmark = [
     pytest.mark.gpu,
@@ -172,19 +177,6 @@ def test_class_weights_and_partial_tags_are_trained_there(tmp_path: Path) -> Non
     partial = Listener()
     train_there(tmp_path / "partial", partial, sentences=sentences)
     assert partial.losses[-1] < partial.losses[0]
-
-
-class StopAt(Listener):
-    """Presses Ctrl-C during an update."""
-
-    def __init__(self, step: int) -> None:
-        super().__init__()
-        self._step = step
-
-    def step(self, report: StepReport) -> None:
-        super().step(report)
-        if report.step == self._step:
-            os.kill(os.getpid(), signal.SIGINT)
 
 
 @pytest.mark.parametrize("precision", ["fp32", "fp16"])

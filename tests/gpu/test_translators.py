@@ -7,9 +7,7 @@ device's place all pass but those of fp16, which a CPU refuses, and int8, which 
 
 from __future__ import annotations
 
-import os
 import random
-import signal
 from pathlib import Path
 from typing import Any
 
@@ -19,15 +17,14 @@ import torch
 from seqtool import api
 from seqtool.errors import InterruptedRunError, SettingsError
 from seqtool.text.parallel import SentencePair
-from seqtool.training.progress import StepReport
 from seqtool.translation.options import SearchOptions
 from seqtool.translation.prediction import TranslatorModel
 from seqtool.translation.train import TranslatorRun
+from tests.listeners import Listener, StopAt
 from tests.translation.tiny_pairs import (
     COPYING,
     LEARN,
     TEXTS,
-    Listener,
     outputs,
     pairs_of,
     random_sources,
@@ -170,19 +167,6 @@ def test_scheduled_sampling_and_rewards_are_trained_there(tmp_path: Path) -> Non
     tuning = {"objective": "mrt", "samples": 4, "epochs": 2, "learning_rate": 1e-4}
     tuned = train_there(tmp_path / "tuned", model=KINDS[0], training=tuning, options={"initial": base.path})
     assert tuned.result.metrics["bleu"] >= base.result.metrics["bleu"] - 5.0
-
-
-class StopAt(Listener):
-    """Presses Ctrl-C during an update."""
-
-    def __init__(self, step: int) -> None:
-        super().__init__()
-        self._step = step
-
-    def step(self, report: StepReport) -> None:
-        super().step(report)
-        if report.step == self._step:
-            os.kill(os.getpid(), signal.SIGINT)
 
 
 @pytest.mark.parametrize("precision", ["fp32", "fp16"])

@@ -26,10 +26,10 @@ from seqtool.lm.symbols import START, Symbols
 from seqtool.lm.train import Evaluator, LanguageModelRun, StreamLoss, build_model, fine_tuning_settings
 from seqtool.lm.windows import TrainingWindows, Window
 from seqtool.settings import read_toml, validate
+from tests.listeners import Listener, StopAt
 from tests.lm.tiny_text import (
     CPU,
     TEXT,
-    Listener,
     assert_equal_weights,
     last_state,
     network_of,
@@ -40,7 +40,6 @@ from tests.lm.tiny_text import (
     train_tiny,
     weights_of,
 )
-from tests.stopping import StopAt
 
 SYMBOLS = Symbols.build([TEXT], VocabularySettings())
 

@@ -19,7 +19,6 @@ from seqtool.lm.symbols import Ids
 from seqtool.lm.train import LanguageModelRun
 from seqtool.settings import validate
 from seqtool.training.checkpoint import Checkpoints
-from seqtool.training.progress import EvaluationReport, SilentReporter, StepReport
 
 CPU = torch.device("cpu")
 IMPOSSIBLE = (0, 2, 3)
@@ -49,24 +48,6 @@ BASE: dict[str, dict[str, Any]] = {
         "precision": "fp32",
     },
 }
-
-
-class Listener(SilentReporter):
-    """Keeps what it hears."""
-
-    def __init__(self) -> None:
-        self.messages: list[str] = []
-        self.losses: list[float] = []
-        self.evaluations: list[dict[str, float]] = []
-
-    def message(self, text: str) -> None:
-        self.messages.append(text)
-
-    def step(self, report: StepReport) -> None:
-        self.losses.append(report.loss)
-
-    def evaluation(self, report: EvaluationReport) -> None:
-        self.evaluations.append(report.metrics)
 
 
 def tables(train: str = "none", **sections: Any) -> dict[str, Any]:

@@ -10,11 +10,10 @@ import torch
 
 from seqtool.errors import DataError, InterruptedRunError, SettingsError, UsageError
 from seqtool.training.checkpoint import Checkpoints
-from tests.stopping import StopAt
+from tests.listeners import Listener, StopAt
 from tests.tagging.tiny_tagger import (
     LEARN,
     SENTENCES,
-    Listener,
     Row,
     as_parts_of_speech,
     assert_equal_weights,

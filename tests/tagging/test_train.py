@@ -18,11 +18,11 @@ from seqtool.tagging.settings import TaggerSettings
 from seqtool.tagging.train import BIASES, MOVES, Evaluator, TrainingBatches, biases_of
 from seqtool.text import tagscheme
 from seqtool.text.tagscheme import Scheme
+from tests.listeners import Listener
 from tests.tagging.tiny_tagger import (
     CPU,
     LEARN,
     SENTENCES,
-    Listener,
     Row,
     as_parts_of_speech,
     assert_equal_weights,

@@ -20,7 +20,6 @@ from seqtool.tagging.train import TaggerRun, build_model
 from seqtool.text import tagscheme
 from seqtool.text.columns import TaggedSentence
 from seqtool.text.tagscheme import Scheme
-from seqtool.training.progress import EvaluationReport, SilentReporter, StepReport
 
 CPU = torch.device("cpu")
 Row = tuple[str, str]  # token and tag
@@ -72,24 +71,6 @@ BASE: dict[str, dict[str, Any]] = {
 # What it takes to know the ten sentences by heart; one evaluation, at the end.
 LEARN: dict[str, Any] = {"epochs": 35, "learning_rate": 0.06, "evaluate_every": 1000}
 WORDS = [token for row in SENTENCES for token, _ in row] + ["Zurich", "unseen", "x9", "日本", "#tag"]
-
-
-class Listener(SilentReporter):
-    """Keeps what it hears."""
-
-    def __init__(self) -> None:
-        self.messages: list[str] = []
-        self.losses: list[float] = []
-        self.evaluations: list[dict[str, float]] = []
-
-    def message(self, text: str) -> None:
-        self.messages.append(text)
-
-    def step(self, report: StepReport) -> None:
-        self.losses.append(report.loss)
-
-    def evaluation(self, report: EvaluationReport) -> None:
-        self.evaluations.append(report.metrics)
 
 
 def column_text(sentences: Sequence[Sequence[Sequence[str]]]) -> str:

@@ -35,11 +35,10 @@ from seqtool.translation.sequence_loss import (
 from seqtool.translation.settings import TranslatorTraining
 from seqtool.translation.train import loss_function
 from seqtool.translation.vocabularies import END, PADDING, START, UNKNOWN, copies_of
-from tests.stopping import StopAt
+from tests.listeners import Listener, StopAt
 from tests.translation.tiny_pairs import (
     COPYING,
     TEXTS,
-    Listener,
     assert_equal_weights,
     double,
     last_state,

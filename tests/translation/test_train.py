@@ -21,13 +21,12 @@ from seqtool.translation.prediction import TranslatorModel
 from seqtool.translation.settings import TranslatorSettings
 from seqtool.translation.train import Evaluator, TrainingBatches, TranslatorRun, fine_tuning_settings
 from seqtool.translation.vocabularies import Vocabularies
-from tests.stopping import StopAt
+from tests.listeners import Listener, StopAt
 from tests.translation.tiny_pairs import (
     COPYING,
     CPU,
     LEARN,
     TEXTS,
-    Listener,
     Texts,
     assert_equal_weights,
     last_state,

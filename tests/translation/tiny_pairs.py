@@ -14,7 +14,6 @@ from seqtool import api
 from seqtool.settings import validate
 from seqtool.text.parallel import SentencePair
 from seqtool.training.checkpoint import Checkpoints
-from seqtool.training.progress import EvaluationReport, SilentReporter, StepReport
 from seqtool.translation.data import Part, TranslationData
 from seqtool.translation.prediction import Translation, TranslatorModel
 from seqtool.translation.settings import TranslatorSettings
@@ -56,24 +55,6 @@ BASE: dict[str, dict[str, Any]] = {
 # What it takes to know the ten pairs by heart; one evaluation, at the end.
 LEARN: dict[str, Any] = {"epochs": 40, "evaluate_every": 1000}
 COPYING: dict[str, Any] = {"kind": "word", "min_count": 2, "shared": False}  # vocabularies without the names
-
-
-class Listener(SilentReporter):
-    """Keeps what it hears."""
-
-    def __init__(self) -> None:
-        self.messages: list[str] = []
-        self.losses: list[float] = []
-        self.evaluations: list[dict[str, float]] = []
-
-    def message(self, text: str) -> None:
-        self.messages.append(text)
-
-    def step(self, report: StepReport) -> None:
-        self.losses.append(report.loss)
-
-    def evaluation(self, report: EvaluationReport) -> None:
-        self.evaluations.append(report.metrics)
 
 
 def sources_of(texts: Sequence[Texts] = TEXTS) -> list[str]:
