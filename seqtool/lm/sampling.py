@@ -56,22 +56,22 @@ class Drawer:
 
     def __init__(self, options: SamplingOptions, symbols: int, streams: int, device: torch.device) -> None:
         self._options, self._symbols = options, symbols
+        unfiltered = not options.top_k and options.top_p == 1 and not options.min_p and options.typical == 1
+        self._in_advance = bool(unfiltered and options.temperature and symbols <= BLOCK)
         self._streams = torch.arange(streams, device=device)
         self._noise: tuple[Tensor, ...] = ()
         self._first = -1  # step of the first noise
 
     def __call__(self, scores: Tensor, step: int) -> Tensor:
         """Raw scores [N, V] of step `step` (from 0) to symbols [N]."""
-        options = self._options
-        unfiltered = not options.top_k and options.top_p == 1 and not options.min_p and options.typical == 1
-        if not unfiltered or not options.temperature or self._symbols > BLOCK:
+        if not self._in_advance:
             when = torch.full_like(self._streams, step)
-            return draw(scores, options, self._streams, torch.zeros_like(self._streams), when)
+            return draw(scores, self._options, self._streams, torch.zeros_like(self._streams), when)
         place = step - self._first
         if self._first < 0 or not 0 <= place < len(self._noise):
             self._first, place = step, 0
             self._noise = self._numbers(step).unbind(0)
-        return torch.add(self._noise[place], scores, alpha=1.0 / options.temperature).argmax(1)
+        return torch.add(self._noise[place], scores, alpha=1.0 / self._options.temperature).argmax(1)
 
     def _numbers(self, step: int) -> Tensor:
         """Noise of the next steps, [AHEAD, N, V]."""
@@ -108,18 +108,17 @@ class Sampler:
             raise UsageError(f"repetition penalty {repetition_penalty}: 1 (off) or more is allowed")
         network = model.network
         with torch.inference_mode():
-            self._stepper: Stepper = (stepper_of if fast else HoistedStepper)(network, start.states)
+            kind = stepper_of if fast else HoistedStepper
+            self._stepper: Stepper = kind(network, start.states, (UNKNOWN,))
         self._last, self._steps, self._penalty = start.last, start.steps, repetition_penalty
         streams = len(start.last)
         self._drawer = Drawer(options, network.symbols, streams, start.last.device)
         self._seen = torch.zeros(streams, network.symbols, dtype=torch.bool, device=start.last.device)
-        self._forbidden = UNKNOWN
 
     @torch.inference_mode()
     def step(self) -> list[int]:
         """The next symbol of each stream."""
         scores = self._stepper.step(self._last)
-        scores[:, self._forbidden] = -torch.inf
         if self._penalty != 1.0:
             log_p = scores.log_softmax(1)
             scores = torch.where(self._seen, log_p * self._penalty, log_p)

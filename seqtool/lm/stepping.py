@@ -3,7 +3,9 @@
 The input half of the lowest layer's gates is the same whenever a symbol comes, so it is a row of a
 table. For LSTM layers the other halves of an upper layer, input and recurrent, are one product with
 what stands side by side in one buffer, and all that follows is done in place: at one row a step is
-bound by reading the weights, and by how many operations there are, not by arithmetic.
+bound by reading the weights, and by how many operations there are, not by arithmetic. The library's
+matrix-vector product reads with one thread only; as a batch of products, a part of the weights each,
+it reads with all of them.
 """
 
 from __future__ import annotations
@@ -30,26 +32,34 @@ class Stepper(Protocol):
         """Of all layers, the lowest first."""
 
 
-def stepper_of(network: LanguageNetwork, states: Sequence[State]) -> Stepper:
-    """The fastest stepper for a network and the states to begin with (which are not changed)."""
+def stepper_of(network: LanguageNetwork, states: Sequence[State], forbidden: Sequence[int] = ()) -> Stepper:
+    """The fastest stepper for a network.
+
+    Args:
+        network: In evaluation mode.
+        states: To begin with; they are not changed.
+        forbidden: Symbols whose scores shall be -inf.
+    """
     cells = [cell for cell in network.stack.cells if isinstance(cell, Cell)]
     plain = network.adaptive is None and not network.stack.residual
     weight = network.embedding.weight
     if plain and weight.device.type == "cpu" and all(isinstance(cell, LSTMCell) for cell in cells):
-        return LSTMStepper(network, states)
-    return HoistedStepper(network, states)
+        return LSTMStepper(network, states, forbidden)
+    return HoistedStepper(network, states, forbidden)
 
 
 class HoistedStepper:
     """Any cells; only the table of the lowest layer's inputs is made in advance.
 
     Args:
-        network: In evaluation mode.
-        states: To begin with.
+        network, states, forbidden: As of `stepper_of`.
     """
 
-    def __init__(self, network: LanguageNetwork, states: Sequence[State]) -> None:
+    def __init__(
+        self, network: LanguageNetwork, states: Sequence[State], forbidden: Sequence[int] = ()
+    ) -> None:
         self._network = network
+        self._forbidden = list(forbidden)
         self._cells = [cell for cell in network.stack.cells if isinstance(cell, Cell)]
         self._table = self._cells[0].project(network.embedding.weight[None])[0]
         self._states = list(states)
@@ -66,9 +76,11 @@ class HoistedStepper:
         narrow = self._network.narrow
         features = values if narrow is None else narrow(values)
         if self._network.adaptive is not None:
-            return self._network.log_probabilities(features)
-        weight, bias = self._network.projection
-        return functional.linear(features, weight, bias)
+            scores = self._network.log_probabilities(features)
+        else:
+            scores = functional.linear(features, *self._network.projection)
+        scores[:, self._forbidden] = -torch.inf
+        return scores
 
     def states(self) -> list[State]:
         """Of all layers."""
@@ -79,15 +91,17 @@ class LSTMStepper:
     """LSTM layers on the CPU, in place.
 
     Args:
-        network: In evaluation mode.
-        states: To begin with.
+        network, states, forbidden: As of `stepper_of`.
     """
 
-    def __init__(self, network: LanguageNetwork, states: Sequence[State]) -> None:
+    def __init__(
+        self, network: LanguageNetwork, states: Sequence[State], forbidden: Sequence[int] = ()
+    ) -> None:
         weight, bias = network.projection
         narrow = network.narrow
-        self._output = (weight if narrow is None else weight @ narrow.weight).detach().contiguous()
-        self._bias = bias.detach()
+        output = (weight if narrow is None else weight @ narrow.weight).detach().contiguous()
+        self._bias = bias.detach().clone()
+        self._bias[list(forbidden)] = -torch.inf
         rows = len(states[0][0])
         cells = [cell for cell in network.stack.cells if isinstance(cell, LSTMCell)]
         self._layers = [
@@ -97,15 +111,17 @@ class LSTMStepper:
         for layer, above in zip(self._layers, self._layers[1:], strict=False):
             above.place_below(layer)
         self._table = _arranged(cells[0].project(network.embedding.weight[None])[0].detach(), 1).contiguous()
-        self._scores = self._output.new_empty(rows, len(self._output))
+        self._offset = self._table.new_empty(rows, self._table.shape[1])
+        self._output = _Product(output, self._layers[-1].hidden)
 
     def step(self, last: Tensor) -> Tensor:
         """Scores after these symbols."""
         lowest, *upper = self._layers
-        lowest.advance(self._table[last])
+        torch.index_select(self._table, 0, last, out=self._offset)
+        lowest.advance(self._offset)
         for layer in upper:
             layer.advance(layer.bias)
-        return _product(self._bias, self._layers[-1].hidden, self._output, self._scores)
+        return self._output.plus(self._bias)
 
     def states(self) -> list[State]:
         """Of all layers, as they are now."""
@@ -119,32 +135,33 @@ class _Layer:
         weights = weights_of(cell.kernel)
         self.bias = _arranged((weights.input_bias + weights.recurrent_bias).detach(), 0)
         halves = [weights.recurrent] if lowest else [weights.inputs, weights.recurrent]
-        self._weight = _arranged(torch.cat(halves, 1).detach(), 0).contiguous()
         width, below = cell.hidden, 0 if lowest else cell.inputs
         self._read = state[0].new_zeros(rows, below + width)
         self.below, self.hidden = self._read[:, :below], self._read[:, below:]
         self.hidden.copy_(state[0])
         self.memory = state[1].clone()
-        self._gates = state[0].new_empty(rows, 4 * width)
-        self._sigmoid, self._candidate = self._gates[:, : 3 * width], self._gates[:, 3 * width :]
-        self._input, self._forget, self._output = self._sigmoid.chunk(3, 1)
-        self._squashed = torch.empty_like(self.memory)
+        self._gates = _Product(_arranged(torch.cat(halves, 1).detach(), 0).contiguous(), self._read)
+        gates = self._gates.result
+        self._sigmoid, self._candidate = _flat(gates[:, : 3 * width]), _flat(gates[:, 3 * width :])
+        self._input, self._forget, self._output = (_flat(each) for each in gates.chunk(4, 1)[:3])
+        self._memory, self._hidden = _flat(self.memory), _flat(self.hidden)
+        self._squashed = torch.empty_like(self._memory)
         self._above: Tensor | None = None
 
     def place_below(self, layer: _Layer) -> None:
         """What `layer` puts out is to stand where this layer reads it."""
-        layer._above = self.below
+        layer._above = _flat(self.below)
 
     def advance(self, offset: Tensor) -> None:
         """One step: the gates are `offset` plus the product with what is read."""
-        _product(offset, self._read, self._weight, self._gates)
+        self._gates.plus(offset)
         self._sigmoid.sigmoid_()
         self._candidate.tanh_()
-        self.memory.mul_(self._forget).addcmul_(self._input, self._candidate)
-        torch.tanh(self.memory, out=self._squashed)
-        torch.mul(self._output, self._squashed, out=self.hidden)
+        self._memory.mul_(self._forget).addcmul_(self._input, self._candidate)
+        torch.tanh(self._memory, out=self._squashed)
+        torch.mul(self._output, self._squashed, out=self._hidden)
         if self._above is not None:
-            self._above.copy_(self.hidden)
+            self._above.copy_(self._hidden)
 
 
 def _arranged(gates: Tensor, dimension: int) -> Tensor:
@@ -153,10 +170,37 @@ def _arranged(gates: Tensor, dimension: int) -> Tensor:
     return torch.cat([first, second, output, candidate], dimension)
 
 
-def _product(offset: Tensor, values: Tensor, weight: Tensor, out: Tensor) -> Tensor:
-    """offset + values weight^T into `out`, [N, ...]; one row is a matrix-vector product."""
-    if len(values) == 1:
-        row = offset[0] if offset.dim() == 2 else offset
-        torch.addmv(row, weight, values[0], out=out[0])
-        return out
-    return torch.addmm(offset, values, weight.t(), out=out)
+def _flat(values: Tensor) -> Tensor:
+    """One row as a vector, which takes less time to begin with than a matrix; several as they are."""
+    return values[0] if len(values) == 1 else values
+
+
+class _Product:
+    """values weight^T, for values that change in place.
+
+    Args:
+        weight: [M, D], contiguous.
+        values: [N, D].
+    """
+
+    def __init__(self, weight: Tensor, values: Tensor) -> None:
+        self.result = weight.new_empty(len(values), len(weight))
+        self._weight, self._values = weight.t(), values
+        threads = torch.get_num_threads()
+        self._parts = threads if len(values) == 1 and len(weight) % threads == 0 else 1
+        if self._parts > 1:  # one row: each part of the weights is read by a thread of its own
+            part = len(weight) // threads
+            self._batch = values[None].expand(threads, -1, -1)
+            self._weights = weight.view(threads, part, -1).transpose(1, 2)
+            self._results = self.result.view(threads, 1, part)
+
+    def plus(self, offset: Tensor) -> Tensor:
+        """The product plus an offset [M] or [N, M]; valid until the next call."""
+        if self._parts > 1:
+            torch.baddbmm(offset.view(self._parts, 1, -1), self._batch, self._weights, out=self._results)
+        elif len(self._values) == 1:
+            row = offset[0] if offset.dim() == 2 else offset
+            torch.addmv(row, self._weight.t(), self._values[0], out=self.result[0])
+        else:
+            torch.addmm(offset, self._values, self._weight, out=self.result)
+        return self.result
