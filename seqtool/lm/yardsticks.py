@@ -12,7 +12,7 @@ from seqtool.lm.scoring import LogProbabilities
 from seqtool.lm.symbols import Ids
 
 NGRAM, XZ = "kneser_ney", "xz"
-NAMES = {NGRAM: "Kneser-Ney n-gram", XZ: "xz"}  # for people
+NAMES = {NGRAM: "a Kneser-Ney n-gram", XZ: "xz"}  # for people
 LIMIT = 20_000_000  # symbols (for xz bytes) that a yardstick learns from: minutes and 2 GB at the most
 ORDERS: dict[str, tuple[int, ...]] = {  # of a kind of symbol; the first is taken where there is no dev part
     "character": (7, 5, 6, 8),
@@ -110,8 +110,8 @@ def verdict(network: float, yardsticks: Mapping[str, float]) -> str | None:
         return None
     best = min(yardsticks, key=lambda name: yardsticks[name])
     return (
-        f"the network needs {network:.4f} nats a character, a {NAMES.get(best, best)} on the same training "
-        f"text only {yardsticks[best]:.4f}: train longer, or a larger network"
+        f"the network needs {network:.4f} nats a character; on the same training text {NAMES.get(best, best)} "
+        f"needs only {yardsticks[best]:.4f}: train longer, or a larger network"
     )
 
 
