@@ -110,8 +110,8 @@ def verdict(network: float, yardsticks: Mapping[str, float]) -> str | None:
         return None
     best = min(yardsticks, key=lambda name: yardsticks[name])
     return (
-        f"the network needs {network:.4f} nats a character; on the same training text {NAMES.get(best, best)} "
-        f"needs only {yardsticks[best]:.4f}: train longer, or a larger network"
+        f"the network needs {network:.4f} nats a character; on the same training text "
+        f"{NAMES.get(best, best)} needs only {yardsticks[best]:.4f}: train longer, or a larger network"
     )
 
 
