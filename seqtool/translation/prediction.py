@@ -300,6 +300,8 @@ class TranslatorModel(TrainedModel):
         """
         description = TranslatorDescription.from_config(folder.config, name)
         vocabularies = Vocabularies.from_files(folder.codecs, name)
+        if description.model.output == "positions":
+            folder = folder._replace(tensors=_without_projection(dict(folder.tensors)))
         sizes = len(vocabularies.source.symbols), len(vocabularies.target.symbols)
         layers = description.model.encoder_layers + description.model.decoder_layers
         network = restored(lambda: Translator(*sizes, description.model), folder, layers, name)
@@ -364,3 +366,10 @@ class TranslatorModel(TrainedModel):
                     f"{other.place} and {self.place} have different vocabularies; "
                     "an ensemble needs models of one"
                 )
+
+
+def _without_projection(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Weights of a pointer network as saved by any seqtool; a tied projection was the embedding."""
+    if "projection" in tensors:
+        tensors.setdefault("target.weight", tensors["projection"])
+    return {name: tensor for name, tensor in tensors.items() if name not in NEVER_READ}
