@@ -52,7 +52,7 @@ def evaluate(
     data: Annotated[
         list[Path] | None,
         typer.Argument(
-            help="Annotated file, source and target, or text; else the test part of the run's recipe."
+            help="Annotated file, source and target, or texts, read as one; else the recipe's test part."
         ),
     ] = None,
     model: Annotated[

@@ -31,7 +31,8 @@ def draw(result: LanguageModelEvaluation, folder: Path) -> None:
 
     costs = [(row[CHARACTERS], row[NATS]) for row in result.text.blocks.tolist()]
     beside = {NAMES[name]: value for name, value in result.text.yardsticks.items()}
-    figures.cost_along_text(costs, beside, folder / "along_text.png")
+    title = f"{result.model} on {result.data}, {result.text.fingerprint.protocol}"
+    figures.cost_along_text(costs, beside, folder / "along_text.png", title)
 
 
 def _yardsticks_table(result: LanguageModelEvaluation) -> Any:
@@ -47,7 +48,7 @@ def _yardsticks_table(result: LanguageModelEvaluation) -> Any:
     rows |= {NAMES[name]: value for name, value in text.yardsticks.items()}
     if text.mixture is not None:
         mixture = text.mixture
-        rows[f"network ({mixture.weight:.2f}) and n-gram, mixed"] = mixture.nats_per_character
+        rows[f"mixed, weight of the network {mixture.weight:.2f}"] = mixture.nats_per_character
     for name, value in rows.items():
         table.add_row(name, f"{value:.4f}")
     return table

@@ -26,9 +26,33 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
-# Where a text ends by itself, by what a document is.
-DOCUMENT_ENDS = {"line": ["\n"], "paragraph": ["\n\n"]}
 TASKS = ("lm",)
+
+
+CountOption = Annotated[
+    int,
+    typer.Option("-n", "--count", min=1, help="Texts, an empty line between unless a text is a line."),
+]
+StopOption = Annotated[
+    list[str] | None,
+    typer.Option("--stop", help="End a text with this; a model of lines or paragraphs ends with those."),
+]
+SeedOption = Annotated[
+    int | None,
+    typer.Option("--seed", min=0, help="The same seed writes the same; else the clock's."),
+]
+BeamOption = Annotated[
+    int | None,
+    typer.Option(
+        "--beam", min=1, help="Search for a probable text; nothing is drawn then, so it takes no seed."
+    ),
+]
+SaveOption = Annotated[
+    Path | None, typer.Option(metavar="F", help="Write where the text stands, to go on or to fork.")
+]
+LoadOption = Annotated[
+    Path | None, typer.Option(metavar="F", help="Go on from there; a prompt is read after it.")
+]
 
 
 @app.command()
@@ -50,23 +74,12 @@ def sample(
     repetition_penalty: Annotated[
         float, typer.Option(min=1.0, help="Log probabilities of symbols already written times this.")
     ] = 1.0,
-    count: Annotated[int, typer.Option("-n", "--count", min=1, help="Texts, an empty line between.")] = 1,
-    stop: Annotated[
-        list[str] | None,
-        typer.Option("--stop", help="End a text with this; a model of lines or paragraphs ends with those."),
-    ] = None,
-    seed: Annotated[
-        int | None, typer.Option("--seed", min=0, help="The same seed writes the same; else by the clock.")
-    ] = None,
-    beam: Annotated[
-        int | None, typer.Option("--beam", min=1, help="Search for a probable text instead of drawing.")
-    ] = None,
-    save_state: Annotated[
-        Path | None, typer.Option(metavar="F", help="Write where the text stands, to go on or to fork.")
-    ] = None,
-    load_state: Annotated[
-        Path | None, typer.Option(metavar="F", help="Go on from there; a prompt is read after it.")
-    ] = None,
+    count: CountOption = 1,
+    stop: StopOption = None,
+    seed: SeedOption = None,
+    beam: BeamOption = None,
+    save_state: SaveOption = None,
+    load_state: LoadOption = None,
     device: options.DeviceOption = "auto",
     threads: options.ThreadsOption = 0,
 ) -> None:
@@ -77,6 +90,7 @@ def sample(
     _refuse_beside_beam(typed)
     where = find_model(model, TASKS)
     from seqtool import api
+    from seqtool.lm.data import DOCUMENT_ENDS
     from seqtool.lm.sampling import Sampler, beginning, load_continuation, save_continuation
     from seqtool.training.devices import configure
     from seqtool.training.modelfolder import weights_digest
@@ -164,23 +178,27 @@ def _write_one(sampler: Any, model: LanguageModel, prompt: str, length: int, end
 
 def _write_all(sampler: Any, model: LanguageModel, prompt: str, length: int, ends: Sequence[str]) -> int:
     """Several texts, one after the other when all are there; how many symbols were drawn."""
-    texts = texts_of(sampler, model, prompt, length, ends)
+    texts, written = texts_of(sampler, model, prompt, length, ends)
     one_line = model.description.data.documents == "line"
     for number, text in enumerate(texts):
         between = "" if one_line or not number else "\n"
         console.write_result(between + text.removesuffix("\n") + "\n")
     console.output().flush()
-    return len(texts) * length
+    return written
 
 
-def texts_of(sampler: Any, model: LanguageModel, prompt: str, length: int, ends: Sequence[str]) -> list[str]:
-    """What all streams of a sampler write, each up to its end."""
+def texts_of(
+    sampler: Any, model: LanguageModel, prompt: str, length: int, ends: Sequence[str]
+) -> tuple[list[str], int]:
+    """What all streams of a sampler write, each up to its end, and of how many symbols that is."""
     first = sampler.step()
+    written = len(first)
     decoders = [model.symbols.decoder(at_line_start=not prompt or prompt[-1] == "\n") for _ in first]
     texts = [decoder.push(symbol) for decoder, symbol in zip(decoders, first, strict=True)]
     open_ones = set(range(len(first)))
     for _ in range(1, length):
         symbols = sampler.step()
+        written += len(open_ones)
         for number in sorted(open_ones):
             texts[number] += decoders[number].push(symbols[number])
             if any(end in texts[number] for end in ends):
@@ -189,7 +207,7 @@ def texts_of(sampler: Any, model: LanguageModel, prompt: str, length: int, ends:
             break
     for number in open_ones:
         texts[number] += decoders[number].finish()
-    return [prompt + text for text in texts]
+    return [prompt + text for text in texts], written
 
 
 @app.command()

@@ -37,9 +37,10 @@ class Totals:
             return "0 lines"
         bits = self.nats / math.log(2)
         perplexity = math.exp(min(self.nats / self.symbols, 700.0))
-        unknown = f"; {self.unknown:,} symbols are unknown to the model" if self.unknown else ""
+        unknown = f"; unknown to the model: {self.unknown:,}" if self.unknown else ""
+        lines = f"{self.lines:,} line{'s' * (self.lines != 1)}"
         return (
-            f"{self.lines:,} lines, {self.nats:,.1f} nats, {bits / self.characters:.4f} bits a character, "
+            f"{lines}, {self.nats:,.1f} nats, {bits / self.characters:.4f} bits a character, "
             f"perplexity {perplexity:,.3f} a symbol{unknown}"
         )
 

@@ -270,17 +270,20 @@ def scores_by_length(rows: Sequence[tuple[str, float, int]], path: Path, name: s
         axes.set(xlabel="words", ylabel=name, ylim=(0, 1.25 * max(score for _, score, _ in rows) + 1))
 
 
-def cost_along_text(blocks: Sequence[tuple[float, float]], beside: Mapping[str, float], path: Path) -> None:
+def cost_along_text(
+    blocks: Sequence[tuple[float, float]], beside: Mapping[str, float], path: Path, title: str
+) -> None:
     """Bits a character of a language model from the beginning of a text to its end.
 
     Args:
         blocks: Characters and nats of pieces that follow one another.
         beside: Nats a character of other models on the whole text, drawn as level lines.
         path: Where to save, .png or .svg.
+        title: Which model, text and protocol.
     """
-    with picture(path, 8.0, 4.0) as figure:
+    with picture(path, 10.0, 4.0) as figure:
         axes = figure.subplots()
-        axes.set_title("cost along the text")
+        axes.set_title(title, fontsize=9)
         sizes = np.array([size for size, _ in blocks])
         if not sizes.sum():
             say_empty(axes, "no text")
@@ -288,8 +291,14 @@ def cost_along_text(blocks: Sequence[tuple[float, float]], beside: Mapping[str, 
         bits = np.array([nats for _, nats in blocks]) / np.log(2)
         middles = np.cumsum(sizes) - sizes / 2
         many = len(bits) > 60
-        axes.plot(
-            middles, bits / sizes, color=BLUE, alpha=0.35 if many else 1.0, linewidth=1.0, label="pieces"
+        axes.step(
+            middles,
+            bits / sizes,
+            where="mid",
+            color=BLUE,
+            alpha=0.35 if many else 1.0,
+            linewidth=1.0,
+            label="pieces",
         )
         if many:
             width = len(bits) // 20
@@ -300,7 +309,7 @@ def cost_along_text(blocks: Sequence[tuple[float, float]], beside: Mapping[str, 
         for (name, nats), colour in zip(beside.items(), (ORANGE, GREEN), strict=False):
             axes.axhline(nats / np.log(2), color=colour, linestyle="--", linewidth=1.0, label=name)
         axes.set(xlabel="characters read", ylabel="bits a character")
-        axes.legend(loc="upper right", fontsize=8)
+        axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize=8)
 
 
 def _main_metric(evaluations: Iterable[Mapping[str, float]]) -> str:

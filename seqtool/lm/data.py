@@ -19,6 +19,8 @@ from seqtool.text.lines import lines_of
 from seqtool.training import datafiles
 from seqtool.training.datafiles import PARTS, PartName
 
+# Where a document ends by itself, by what a document is.
+DOCUMENT_ENDS = {"line": ["\n"], "paragraph": ["\n\n"]}
 SPLIT_SHARES = {"90-10": (0.1, 0.1), "80-10-10": (0.1, 0.1)}  # of dev and test
 SHOWN_PATHS = 3  # of what a part was read from
 _BLANK_LINES = re.compile(r"(?:\A|\n)(?:[^\S\n]*\n)+")  # with the end of the line before
@@ -106,7 +108,8 @@ def load_part(settings: LanguageModelSettings, name: PartName) -> TextData:
     parts = _cut(whole, data)
     if name not in parts:
         raise UsageError(
-            f"the recipe names no {name} data and holds none out (data.{name}_share); name a file"
+            f"the recipe names no {name} data and holds none out (data.{name}_share); name a file, "
+            "or another part with --part"
         )
     return TextData({name: parts[name]})
 

@@ -19,7 +19,7 @@ from seqtool.lm.prediction import Fingerprint, LanguageModel, Measured
 from seqtool.lm.scoring import LogProbabilities, cold_rows, score_rows
 from seqtool.lm.symbols import START, UNKNOWN, Ids
 from seqtool.lm.textblocks import BLOCK, block_statistics
-from seqtool.lm.yardsticks import Yardsticks, verdict
+from seqtool.lm.yardsticks import Yardsticks, comparable, verdict
 
 ENOUGH_DOCUMENTS = 30  # from so many on, whole documents are resampled; below it blocks of them
 NATS, SYMBOLS, CHARACTERS, BYTES, WORDS = range(5)  # columns of statistics
@@ -186,7 +186,7 @@ class TextScores:
                 f"{self.unknown:,} of {self.symbols:,} symbols are unknown to the model: what they stand for "
                 "was not predicted, so bits and nats a character are too low; do not compare them"
             )
-        worse = None if self.unknown else verdict(self.nats_per_character, self.yardsticks)
+        worse = verdict(self.nats_per_character, comparable(self.yardsticks, self.unknown))
         return (*found, *([worse] if worse else []))
 
     def _total(self, column: int) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -13,15 +14,15 @@ from torch import Tensor
 
 from seqtool.decoding.sampling import SamplingOptions
 from seqtool.errors import SettingsError
-from seqtool.lm.data import Part, TextData
+from seqtool.lm.data import DOCUMENT_ENDS, Part, TextData
 from seqtool.lm.model import LanguageNetwork, Outputs
 from seqtool.lm.prediction import Fingerprint, LanguageModel, LanguageModelDescription, Measured
 from seqtool.lm.sampling import Sampler, beginning
 from seqtool.lm.scoring import score_rows, warmed_rows
 from seqtool.lm.settings import LanguageModelSettings, LanguageModelTraining
-from seqtool.lm.symbols import PADDING, START, Ids, Symbols
+from seqtool.lm.symbols import PADDING, START, UNKNOWN, Ids, Symbols
 from seqtool.lm.windows import TrainingWindows, Window
-from seqtool.lm.yardsticks import NAMES, Yardsticks, verdict
+from seqtool.lm.yardsticks import NAMES, Yardsticks, comparable, verdict
 from seqtool.nn.cells import State
 from seqtool.nn.deferred import at_least_float32
 from seqtool.nn.losses import LossSum
@@ -34,7 +35,7 @@ from seqtool.training.optimization import few_updates
 from seqtool.training.progress import FitResult, Reporter
 from seqtool.training.runfolder import RunFolder
 
-SHOWN_TEMPERATURE = 0.8  # of the samples in the progress
+SHOWN_TEMPERATURE, SHOWN_CHARACTERS = 0.8, 200  # of the samples in the progress
 DEV_ROWS, DEV_WARMUP = 32, 256  # how a stream's dev part is read while the network is trained
 
 
@@ -195,9 +196,11 @@ def train_language_model(
     loss = StreamLoss(model.network, settings.training, model.symbols)
     is_stream = settings.data.documents == "stream"
 
+    seeds = itertools.count(settings.seed)
+
     def show() -> None:
         if settings.training.sample_length:
-            reporter.message(f"sample: {sample_of(model, settings.training.sample_length, settings.seed)}")
+            reporter.message(f"sample: {sample_of(model, settings.training.sample_length, next(seeds))}")
 
     result = fit(
         model=model.network,
@@ -234,14 +237,21 @@ def _measured(
 ) -> Measured:
     """The network's figure on dev, and beside it what an n-gram and xz make of the same text."""
     symbols, dev = model.symbols, data.dev
+    held_out = [symbols.encode(each) for each in dev.documents]
     yardsticks = Yardsticks.train(
-        documents, kind=symbols.codec.kind, size=len(symbols), texts=data.train.documents
+        documents, kind=symbols.codec.kind, size=len(symbols), texts=data.train.documents, dev=held_out
     )
-    figures = yardsticks.measure([symbols.encode(each) for each in dev.documents], dev.documents)
+    figures = yardsticks.measure(held_out, dev.documents)
+    unknown, count = sum(int((ids == UNKNOWN).sum()) for ids in held_out), sum(map(len, held_out))
+    if unknown:
+        reporter.message(
+            f"{unknown:,} of the {count:,} symbols of dev are unknown to the model: what they stand for is "
+            "not predicted, so figures by character, and xz, cannot be compared with it"
+        )
     network = float(result.metrics["nats_per_character"])
     beside = ", ".join(f"{NAMES[name]} {value:.4f}" for name, value in figures.nats_per_character.items())
     reporter.message(f"nats a character on dev: this network {network:.4f}, {beside}")
-    warning = verdict(network, figures.nats_per_character)
+    warning = verdict(network, comparable(figures.nats_per_character, unknown))
     if warning:
         reporter.message(warning)
     is_stream = model.description.data.documents == "stream"
@@ -260,7 +270,9 @@ def _facts_of(measured: Measured) -> list[str]:
 def sample_of(model: LanguageModel, length: int, seed: int) -> str:
     """What the model writes now, line ends made visible."""
     sampler = Sampler(model, SamplingOptions(temperature=SHOWN_TEMPERATURE, seed=seed), beginning(model))
-    text = model.symbols.decode(sampler.step()[0] for _ in range(length))
+    text = model.symbols.decode(sampler.step()[0] for _ in range(length))[:SHOWN_CHARACTERS]
+    for end in DOCUMENT_ENDS.get(model.description.data.documents, ()):
+        text = text.partition(end)[0]
     return text.replace("\n", "\u23ce ")
 
 

@@ -115,6 +115,11 @@ def verdict(network: float, yardsticks: Mapping[str, float]) -> str | None:
     )
 
 
+def comparable(figures: Mapping[str, float], unknown: int) -> dict[str, float]:
+    """Those that a network's figure can be held against: with unknown symbols, of the same symbols only."""
+    return {name: value for name, value in figures.items() if not unknown or name == NGRAM}
+
+
 def joined(documents: Sequence[Ids]) -> tuple[Ids, Flags]:
     """Documents one after the other, [n], and where each begins, [n]."""
     ids = np.concatenate([np.zeros(0, np.int32), *documents])

@@ -230,7 +230,7 @@ def test_empty_input_and_files_of_gzip(inside: Inside, lm: TinyModel) -> None:
 def test_unknown_characters_are_counted_not_refused(inside: Inside, lm: TinyModel) -> None:
     outcome = inside("lm", "score", "-m", lm.run, stdin="the 猫\n".encode())
     assert json.loads(outcome.lines[0])["unknown"] == 1
-    assert "1 symbols are unknown" in outcome.err
+    assert "unknown to the model: 1" in outcome.err
 
 
 def test_a_bad_byte_comes_after_the_lines_before_it(inside: Inside, lm: TinyModel) -> None:
