@@ -236,7 +236,9 @@ def _cut(whole: Part, data: DataSettings) -> dict[str, Part]:
     if data.split == "interleaved":
         texts, how = _interleaved(whole.documents[0], data.rows, dev, test), f"tails of {data.rows} rows"
     else:
-        texts, how = _contiguous(whole.documents, dev, test), "contiguous"
+        cut = _middle if data.split == "middle" else _contiguous
+        texts = cut(whole.documents, dev, test)
+        how = "dev from the middle" if cut is _middle else "contiguous"
     if both:
         texts["test"] = texts["dev"]
     shares = "90/10" if both else f"{1 - dev - test:.4g}/{dev:.4g}/{test:.4g}"
@@ -266,6 +268,25 @@ def _contiguous(documents: Sequence[str], dev: float, test: float) -> dict[str, 
             each for each, first in zip(documents, before, strict=False) if low <= first < high
         )
     return parts
+
+
+def _middle(documents: Sequence[str], dev: float, test: float) -> dict[str, tuple[str, ...]]:
+    """Test is the last share, dev stands in the middle of the rest: what precedes test is learned from."""
+    parts = _contiguous(documents, 0.0, test)
+    rest = parts["train"]
+    width = int(sum(map(len, documents)) * dev)
+    low = (sum(map(len, rest)) - width) // 2
+    if len(documents) == 1:
+        text = "".join(rest)
+        held_out, kept = text[low : low + width], text[:low] + text[low + width :]
+        return {**parts, "train": (kept,) if kept else (), "dev": (held_out,) if held_out else ()}
+    before = itertools.accumulate(map(len, rest), initial=0)
+    held = [low <= first < low + width for first, _ in zip(before, rest, strict=False)]
+    return {
+        **parts,
+        "train": tuple(each for each, out in zip(rest, held, strict=True) if not out),
+        "dev": tuple(each for each, out in zip(rest, held, strict=True) if out),
+    }
 
 
 def _interleaved(text: str, rows: int, dev: float, test: float) -> dict[str, tuple[str, ...]]:

@@ -16,8 +16,8 @@ Files = str | Annotated[list[str], Field(min_length=1)]  # a file, a folder, or 
 
 # Settings that only some choices of another one read: an option is never accepted and then ignored.
 DATA_READERS: dict[str, tuple[str, tuple[str, ...]]] = {
-    "dev_share": ("split", ("contiguous", "interleaved")),
-    "test_share": ("split", ("contiguous", "interleaved")),
+    "dev_share": ("split", ("contiguous", "middle", "interleaved")),
+    "test_share": ("split", ("contiguous", "middle", "interleaved")),
     "rows": ("split", ("interleaved",)),
 }
 VOCABULARY_READERS: dict[str, tuple[str, tuple[str, ...]]] = {
@@ -60,10 +60,11 @@ class DataSettings(Settings):
         description="Where the state starts anew: never (stream), or with each file, paragraph (after a "
         "blank line) or line.",
     )
-    split: Literal["contiguous", "90-10", "80-10-10", "interleaved"] = Field(
+    split: Literal["contiguous", "middle", "90-10", "80-10-10", "interleaved"] = Field(
         "contiguous",
         description="Which characters of train are dev and test where these name no files: the last shares "
-        "of it (contiguous); the last tenth as both (90-10, nanoGPT's); the last two tenths (80-10-10); or "
+        "of it (contiguous); the same with dev out of the middle of the rest (middle), so that train goes up "
+        "to test; the last tenth as both (90-10, nanoGPT's); the last two tenths (80-10-10); or "
         "the end of each of so many equal rows (interleaved, char-rnn's).",
     )
     dev_share: Share = Field(0.1, gt=0, description="Share of the characters that dev takes.")

@@ -8,6 +8,7 @@ import hashlib
 import json
 import time
 import unicodedata
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -132,6 +133,8 @@ SPLITS: list[dict[str, Any]] = [
     {},
     {"dev_share": 0.02, "test_share": 0.1},
     {"split": "80-10-10"},
+    {"split": "middle", "dev_share": 0.1, "test_share": 0.2},
+    {"split": "middle"},
     {"split": "interleaved", "rows": 7, "test_share": 0.2},
     {"split": "interleaved", "rows": 1},
 ]
@@ -161,6 +164,18 @@ def test_the_parts_of_a_split_are_disjoint_and_cover_the_text(
         assert len({part.protocol for part in parts.values()}) == 1
         assert sum(part.size for part in parts.values()) == len(text)
         assert "test" in parts or not (split.get("test_share") or split.get("split") == "80-10-10")
+
+
+@pytest.mark.parametrize("documents", ["stream", "line"])
+def test_dev_from_the_middle_leaves_what_stands_before_test_to_train(tmp_path: Path, documents: str) -> None:
+    text = "".join(f"{chr(0x4E00 + i)}\n" for i in range(1000))
+    parts = parts_of(
+        train=write(tmp_path / "a", text), documents=documents, split="middle", dev_share=0.1, test_share=0.2
+    )
+    assert text_of(parts["test"]) == text[1600:]
+    assert text_of(parts["dev"]) == text[700:900]
+    assert text_of(parts["train"]) == text[:700] + text[900:1600]
+    assert parts["dev"].protocol == "dev from the middle 0.7/0.1/0.2"
 
 
 def test_shares_of_documents_end_between_documents(tmp_path: Path) -> None:
@@ -197,14 +212,17 @@ def test_files_that_are_named_are_whole_parts_and_train_is_then_whole_too(tmp_pa
 
 
 @pytest.mark.parametrize("named", ["dev", "test"])
-@pytest.mark.parametrize("split", ["contiguous", "90-10", "80-10-10"])
+@pytest.mark.parametrize("split", ["contiguous", "middle", "90-10", "80-10-10"])
 def test_what_a_file_is_named_for_is_not_cut_out_of_train(tmp_path: Path, named: str, split: str) -> None:
     train, own = write(tmp_path / "a", lines_text()), write(tmp_path / "b", "own\n")
-    given: dict[str, Any] = {"split": split} if split != "contiguous" else {"test_share": 0.1}
+    given: dict[str, Any] = {"split": split}
+    if split in ("contiguous", "middle"):
+        given["test_share"] = 0.1
     parts = parts_of(train=train, **{named: own}, **given)
     other = "dev" if named == "test" else "test"
     assert text_of(parts[named]) == "own\n"
-    assert text_of(parts["train"]) + text_of(parts[other]) == lines_text()
+    both = text_of(parts["train"]) + text_of(parts[other])
+    assert Counter(both) == Counter(lines_text()) if split == "middle" else both == lines_text()
     assert load_training_data(settings_of(train=train, **{named: own}, **given)).warnings == ()
 
 
