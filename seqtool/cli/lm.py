@@ -242,6 +242,8 @@ def score(
 
     Its end is counted with it; totals go to standard error.
     """
+    if per_token and form == "colour":
+        raise UsageError("--per-token is for jsonl and tsv: --format colour shows every symbol as it is")
     if adapt and protocol == "cold":
         raise UsageError("--adapt remembers what it has read, and --protocol cold forgets it: choose one")
     where = find_model(model, TASKS)

@@ -55,7 +55,7 @@ def counted(rows: Iterable[ScoredLine], totals: Totals) -> Iterator[ScoredLine]:
 def writer(form: str, *, per_token: bool) -> Callable[[ScoredLine], None]:
     """What writes a row in one of the forms of `--format`."""
     if form == "auto":
-        form = "colour" if console.is_terminal() else "jsonl"
+        form = "colour" if console.is_terminal() and not per_token else "jsonl"
     if form == "colour":
         return _write_coloured
     if form == "tsv":

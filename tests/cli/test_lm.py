@@ -199,6 +199,13 @@ def test_symbols_are_shown_with_their_log_probabilities(inside: Inside, lm: Tiny
     assert math.isclose(sum(float(line[1]) for line in lines[:-1]), float(lines[-1][1]), abs_tol=1e-5)
 
 
+def test_colours_need_no_symbols_beside_them(inside: Inside, lm: TinyModel) -> None:
+    words = ("lm", "score", "-m", lm.run, "--format", "colour")
+    shown = inside(*words, stdin=b"the cat\n")
+    assert (shown.code, "the cat" in shown.out.decode()) == (0, True)
+    refused(inside(*words, "--per-token", stdin=b"the cat\n"), 2, "lm score", "--per-token is for jsonl")
+
+
 def test_cold_lines_know_nothing_of_each_other(inside: Inside, lm: TinyModel) -> None:
     words = ("lm", "score", "-m", lm.run, "--protocol", "cold")
     both = [json.loads(line)["nats"] for line in inside(*words, stdin=b"the cat\nsat on\n").lines]
