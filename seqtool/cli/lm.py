@@ -53,6 +53,14 @@ SaveOption = Annotated[
 LoadOption = Annotated[
     Path | None, typer.Option(metavar="F", help="Go on from there; a prompt is read after it.")
 ]
+SamplePrecisionOption = Annotated[
+    str,
+    typer.Option(
+        "--precision",
+        help="auto, fp32, bf16 or int8; auto = int8 for LSTMs of some size where the processor has it. The "
+        "same seed writes the same text with the same precision.",
+    ),
+]
 
 
 @app.command()
@@ -81,6 +89,7 @@ def sample(
     save_state: SaveOption = None,
     load_state: LoadOption = None,
     device: options.DeviceOption = "auto",
+    precision: SamplePrecisionOption = "auto",
     threads: options.ThreadsOption = 0,
 ) -> None:
     """Write text, symbol by symbol, as it comes."""
@@ -91,12 +100,20 @@ def sample(
     where = find_model(model, TASKS)
     from seqtool import api
     from seqtool.lm.data import DOCUMENT_ENDS
-    from seqtool.lm.sampling import Sampler, beginning, load_continuation, save_continuation
-    from seqtool.training.devices import configure
+    from seqtool.lm.sampling import (
+        Sampler,
+        beginning,
+        load_continuation,
+        save_continuation,
+        writes_in_int8,
+    )
+    from seqtool.training.devices import PRECISION_NAMES, configure
     from seqtool.training.modelfolder import weights_digest
 
     configure(threads)
-    writer = api.load_language_model(where, device=device, precision="fp32")
+    kept = "fp32" if precision in ("auto", "int8") else precision
+    writer = api.load_language_model(where, device=device, precision=kept)
+    int8 = writes_in_int8(writer, precision)
     after = None if load_state is None else load_continuation(load_state, writer, weights_digest(where))
     start = beginning(writer, prompt, after)
     if beam is not None:
@@ -104,7 +121,11 @@ def sample(
         return
     seed = _seed(seed)
     sampler = Sampler(
-        writer, _drawing(typed, seed), start.repeated(count), repetition_penalty=repetition_penalty
+        writer,
+        _drawing(typed, seed),
+        start.repeated(count),
+        repetition_penalty=repetition_penalty,
+        int8=int8,
     )
     ends = stop or DOCUMENT_ENDS.get(writer.description.data.documents, [])
     started = time.monotonic()
@@ -112,7 +133,9 @@ def sample(
     seconds = max(time.monotonic() - started, 1e-9)
     if save_state is not None:
         save_continuation(save_state, sampler.continuation(), weights_digest(where))
-    console.say(f"seed {seed}; {written:,} symbols, {seconds:.1f} s, {written / seconds:,.0f} symbols/s")
+    arithmetic = "int8" if int8 else PRECISION_NAMES[writer.precision]
+    pace = f"{written:,} symbols, {seconds:.1f} s, {written / seconds:,.0f} symbols/s"
+    console.say(f"seed {seed}, {arithmetic}; {pace}")
 
 
 def _seed(given: int | None) -> int:
@@ -142,17 +165,24 @@ DRAWING = {
 
 def _refuse_beside_beam(typed: dict[str, Any]) -> None:
     """An option that is not read is not accepted."""
+    if typed["beam"] is None:
+        return
+    if typed["precision"] == "int8":
+        raise UsageError("--precision int8: not with --beam; use fp32 or bf16")
     given = [name for name, default in DRAWING.items() if typed[name] != default]
-    if typed["beam"] is not None and given:
+    if given:
         names = ", ".join(f"--{name.replace('_', '-')}" for name in given)
         raise UsageError(f"{names}: not with --beam, which draws nothing; leave it out")
 
 
 def _write_likeliest(model: LanguageModel, start: Continuation, prompt: str, length: int, beam: int) -> None:
+    from seqtool.lm.data import DOCUMENT_ENDS
     from seqtool.lm.search import likeliest
 
-    ids = likeliest(model, start, length=length, beam=beam)
-    console.write_result(prompt + model.symbols.decode(ids) + "\n")
+    text = model.symbols.decode(likeliest(model, start, length=length, beam=beam))
+    for end in DOCUMENT_ENDS.get(model.description.data.documents, ()):
+        text = text.partition(end)[0]
+    console.write_result(prompt + text + "\n")
 
 
 def _write_one(sampler: Any, model: LanguageModel, prompt: str, length: int, ends: Sequence[str]) -> int:

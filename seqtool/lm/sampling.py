@@ -11,14 +11,16 @@ from torch import Tensor
 from seqtool.decoding.randomness import gumbel
 from seqtool.decoding.sampling import BLOCK, SamplingOptions, draw
 from seqtool.decoding.step import sum_type
-from seqtool.errors import ModelError, UsageError
+from seqtool.errors import ModelError, SettingsError, UsageError
 from seqtool.lm.prediction import LanguageModel
-from seqtool.lm.stepping import HoistedStepper, Stepper, stepper_of
+from seqtool.lm.stepping import HoistedStepper, Stepper, stepper_of, steps_in_place
 from seqtool.lm.symbols import START, UNKNOWN, require_known
 from seqtool.nn.cells import State
+from seqtool.training.devices import multiplies_int8
 from seqtool.training.tensorfile import read_tensors, write_tensors
 
 AHEAD = 256  # steps whose random numbers are made together
+WORTH_INT8 = 1_000_000  # weights; fewer stay in the processor's nearest caches whatever their size
 
 
 @dataclass(frozen=True)
@@ -92,6 +94,7 @@ class Sampler:
         start: Where the streams stand.
         repetition_penalty: What log probabilities of symbols that a stream has written are multiplied
             by; 1 = nothing (after Keskar et al. 2019, section 4.1).
+        int8: Products in 8-bit integers (LSTM layers on a CPU).
         fast: False = by the plain steps of the cells, the reference for the fast ones.
     """
 
@@ -102,14 +105,18 @@ class Sampler:
         start: Continuation,
         *,
         repetition_penalty: float = 1.0,
+        int8: bool = False,
         fast: bool = True,
     ) -> None:
         if not 1.0 <= repetition_penalty < float("inf"):
             raise UsageError(f"repetition penalty {repetition_penalty}: 1 (off) or more is allowed")
-        network = model.network
-        with torch.inference_mode():
-            kind = stepper_of if fast else HoistedStepper
-            self._stepper: Stepper = kind(network, start.states, (UNKNOWN,))
+        network, self._autocast = model.network, model.autocast
+        with torch.inference_mode(), self._autocast():
+            self._stepper: Stepper = (
+                stepper_of(network, start.states, (UNKNOWN,), int8=int8)
+                if fast and not model.is_half
+                else HoistedStepper(network, start.states, (UNKNOWN,))
+            )
         self._last, self._steps, self._penalty = start.last, start.steps, repetition_penalty
         streams = len(start.last)
         self._drawer = Drawer(options, network.symbols, streams, start.last.device)
@@ -118,7 +125,8 @@ class Sampler:
     @torch.inference_mode()
     def step(self) -> list[int]:
         """The next symbol of each stream."""
-        scores = self._stepper.step(self._last)
+        with self._autocast():
+            scores = self._stepper.step(self._last)
         if self._penalty != 1.0:
             log_p = scores.log_softmax(1)
             scores = torch.where(self._seen, log_p * self._penalty, log_p)
@@ -131,6 +139,26 @@ class Sampler:
     def continuation(self) -> Continuation:
         """Where the streams stand now."""
         return Continuation(self._stepper.states(), self._last, self._steps)
+
+
+def writes_in_int8(model: LanguageModel, precision: str) -> bool:
+    """Whether `--precision` means products in 8-bit integers for this writer.
+
+    `auto` takes them where they are faster: LSTM layers of some size, on a processor that has
+    instructions for them.
+
+    Raises:
+        SettingsError: int8 for a network that has no such products.
+    """
+    possible = steps_in_place(model.network)
+    if precision == "int8" and not possible:
+        raise SettingsError(
+            "precision int8 is for LSTM layers on the CPU, not residual, without adaptive softmax; use fp32"
+        )
+    large = sum(weight.numel() for weight in model.network.stack.parameters()) >= WORTH_INT8
+    return precision == "int8" or (
+        precision == "auto" and possible and large and multiplies_int8(model.device)
+    )
 
 
 @torch.inference_mode()
@@ -154,7 +182,8 @@ def beginning(model: LanguageModel, prompt: str = "", after: Continuation | None
         return after
     inputs = torch.from_numpy(ids.astype("int64")).to(model.device).expand(len(after.last), -1)
     whole = torch.cat([after.last[:, None], inputs], 1)
-    _, states = model.network(whole[:, :-1], after.states)
+    with model.autocast():
+        _, states = model.network(whole[:, :-1], after.states)
     return Continuation(states, whole[:, -1], after.steps)
 
 

@@ -50,12 +50,13 @@ def likeliest(model: LanguageModel, start: Continuation, *, length: int, beam: i
     """
     step = LanguageStep(model.network)
     state = tuple(part for layer in start.states for part in layer)
-    ((best, *_),) = beam_search(
-        step,
-        state,
-        start=int(start.last),
-        end=PADDING,  # no text has it: every hypothesis has `length` symbols
-        max_lengths=torch.tensor([length], device=model.device),
-        options=BeamOptions(beam=beam, length_penalty="none", alpha=0.0),
-    )
+    with model.autocast():
+        ((best, *_),) = beam_search(
+            step,
+            state,
+            start=int(start.last),
+            end=PADDING,  # no text has it: every hypothesis has `length` symbols
+            max_lengths=torch.tensor([length], device=model.device),
+            options=BeamOptions(beam=beam, length_penalty="none", alpha=0.0),
+        )
     return list(best.tokens)

@@ -29,16 +29,16 @@ class Int8Linear:
     """
 
     def __init__(self, weight: Tensor, bias: Tensor | None = None) -> None:
-        scale = _scale_of(weight.float())
-        self._weight = _rounded(weight.float(), scale).t().contiguous()  # [I, O]
+        scale = scale_of(weight.float())
+        self._weight = rounded(weight.float(), scale).t().contiguous()  # [I, O]
         self._scale = scale[:, 0]  # [O]
         self._bias = scale.new_zeros(len(scale)) if bias is None else bias.float()
 
     def __call__(self, inputs: Tensor) -> Tensor:
         """[..., I] float32 to [..., O] float32."""
         rows = inputs.reshape(-1, inputs.shape[-1])
-        scale = _scale_of(rows)
-        small = _rounded(rows, scale)
+        scale = scale_of(rows)
+        small = rounded(rows, scale)
         result = rows.new_empty(len(rows), len(self._bias))
         for start in range(0, len(rows), CHUNK):
             part = slice(start, start + CHUNK)
@@ -63,10 +63,11 @@ class Int8Linears:
         return self._made[id(weight)][1]
 
 
-def _scale_of(rows: Tensor) -> Tensor:
+def scale_of(rows: Tensor) -> Tensor:
     """What a step of the integers stands for in each row, [N, 1]; of a row of zeros, anything."""
     return rows.abs().amax(1, keepdim=True).clamp_(min=1e-30) / LARGEST
 
 
-def _rounded(rows: Tensor, scale: Tensor) -> Tensor:
+def rounded(rows: Tensor, scale: Tensor) -> Tensor:
+    """Each value as a number of such steps, int8."""
     return (rows / scale).round_().to(torch.int8)

@@ -14,6 +14,13 @@ from seqtool.errors import SettingsError, UsageError
 # themselves cost page faults: 16 MB is large enough to leave the speed as it is.
 MALLOC_OPTIONS = {-3: 16 * 2**20, -1: 128 * 2**20}  # M_MMAP_THRESHOLD, M_TRIM_THRESHOLD
 
+PRECISION_NAMES = {
+    torch.float32: "fp32",
+    torch.bfloat16: "bf16",
+    torch.float16: "fp16",
+    torch.int8: "int8",
+}
+
 
 def resolve_device(name: str) -> torch.device:
     """The device that `--device` means; never silently another one.

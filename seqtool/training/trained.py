@@ -62,8 +62,13 @@ class TrainedModel(ABC):
 
     def autocast(self) -> torch.autocast:
         """The context in which the network runs; on where the precision is half."""
-        half = self.precision in (torch.bfloat16, torch.float16)
+        half = self.is_half
         return torch.autocast(self.device.type, dtype=self.precision if half else None, enabled=half)
+
+    @property
+    def is_half(self) -> bool:
+        """Whether products are made in 16 bits."""
+        return self.precision in (torch.bfloat16, torch.float16)
 
 
 def restored(build: Callable[[], NetworkType], folder: ModelFolder, layers: int, name: str) -> NetworkType:

@@ -15,7 +15,7 @@ from seqtool.evaluation.text_scores import minimum_bayes_risk
 from seqtool.settings import validate
 from seqtool.text.batching import prediction_batches
 from seqtool.text.parallel import SentencePair, parse_source
-from seqtool.training.devices import multiplies_int8, resolve_precision
+from seqtool.training.devices import PRECISION_NAMES, multiplies_int8, resolve_precision
 from seqtool.training.modelfolder import ModelFolder, save_model_folder
 from seqtool.training.tensorfile import model_tensors
 from seqtool.training.trained import TrainedModel, restored
@@ -29,7 +29,6 @@ from seqtool.translation.vocabularies import END, EncodedSource, Vocabularies, c
 
 TASK = "translate"
 WORTH_INT8 = 2**20  # weights of an output projection; below, rounding costs as much as it saves
-PRECISIONS = {torch.float32: "fp32", torch.bfloat16: "bf16", torch.float16: "fp16", torch.int8: "int8"}
 BATCH_TOKENS = 8192
 # Tensors that pointer networks were once saved with, and that nothing reads.
 NEVER_READ = ("bias", "projection", "readout_norm.weight", "readout_norm.bias")
@@ -321,7 +320,7 @@ class TranslatorModel(TrainedModel):
 
     def describe_search(self, options: SearchOptions) -> str:
         """How it searches, with its arithmetic, in a few words for people."""
-        return f"{options.describe()}, {PRECISIONS[self.precision]}"
+        return f"{options.describe()}, {PRECISION_NAMES[self.precision]}"
 
     def forget_tables(self) -> None:
         """Drop what was computed from the weights; needed after they have changed."""

@@ -144,9 +144,9 @@ def writing(hidden: int) -> None:
     model, stock = model_of(hidden), Stock(hidden).eval()
     start = beginning(model, TEXT)
 
-    def written(streams: int, steps: int, fast: bool = True):
+    def written(streams: int, steps: int, **how: bool):
         def run() -> None:
-            sampler = Sampler(model, SamplingOptions(seed=1), start.repeated(streams), fast=fast)
+            sampler = Sampler(model, SamplingOptions(seed=1), start.repeated(streams), **how)
             for _ in range(steps):
                 sampler.step()
 
@@ -159,11 +159,20 @@ def writing(hidden: int) -> None:
             scores, state = stock(last, state)
             last = torch.multinomial(scores[:, -1].softmax(1), 1)
 
-    counts = {"one stream": 1000, "one stream, plain steps": 300, "64 streams": 100 * 64, "nn.LSTM": 200}
+    counts = {
+        "one stream, int8": 2000,
+        "64 streams, int8": 200 * 64,
+        "one stream, fp32": 1000,
+        "64 streams, fp32": 100 * 64,
+        "one stream, plain steps": 300,
+        "nn.LSTM": 200,
+    }
     jobs = {
-        "one stream": written(1, 1000),
+        "one stream, int8": written(1, 2000, int8=True),
+        "64 streams, int8": written(64, 200, int8=True),
+        "one stream, fp32": written(1, 1000),
+        "64 streams, fp32": written(64, 100),
         "one stream, plain steps": written(1, 300, fast=False),
-        "64 streams": written(64, 100),
         "nn.LSTM": stock_writing,
     }
     seconds = timed(jobs, repeats=5, warmup=1)

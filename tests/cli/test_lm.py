@@ -84,11 +84,22 @@ def test_a_text_that_was_learned_by_heart_is_written(inside: Inside, lm: TinyMod
 def test_the_same_seed_writes_the_same_and_is_said(inside: Inside, lm: TinyModel) -> None:
     first, second = (inside("lm", "sample", "-m", lm.run, "--length", 80, "--seed", 5) for _ in range(2))
     assert first.out == second.out
-    assert first.err.startswith("seed 5; ")
+    assert first.err.startswith("seed 5, fp32; ")
     assert inside("lm", "sample", "-m", lm.run, "--length", 80, "--seed", 6).out != first.out
     clock = inside("lm", "sample", "-m", lm.run, "--length", 80)
-    seed = clock.err.split(";")[0].removeprefix("seed ")
+    seed = clock.err.split(",")[0].removeprefix("seed ")
     assert inside("lm", "sample", "-m", lm.run, "--length", 80, "--seed", seed).out == clock.out
+
+
+def test_the_arithmetic_can_be_chosen_and_is_said(inside: Inside, lm: TinyModel) -> None:
+    words = ("lm", "sample", "-m", lm.run, "--prompt", "the cat", "--length", 40, "--temperature", 0)
+    exact = inside(*words, "--precision", "fp32")
+    for precision in ("int8", "bf16"):
+        other = inside(*words, "--precision", precision)
+        assert other.out == exact.out  # learned by heart
+        assert f", {precision}; 40 symbols" in other.err
+    refused(inside(*words[:-2], "--precision", "int9"), 2, "lm sample", "precision int9: expected")
+    refused(inside(*words[:-2], "--precision", "int8", "--beam", 2), 2, "lm sample", "not with --beam")
 
 
 def test_a_text_ends_with_what_it_shall_stop_at(inside: Inside, lm: TinyModel) -> None:
@@ -265,6 +276,8 @@ def test_lines_as_documents_are_written_one_a_line(inside: Inside) -> None:
     lines = inside("lm", "sample", "-m", "run", "-n", 5, "--seed", 1).out.decode().splitlines()
     assert len(lines) == 5
     assert all(lines)
+    likeliest = inside("lm", "sample", "-m", "run", "--beam", 2, "--length", 30).out.decode()
+    assert likeliest.count("\n") == 1  # a document ends where its line does
 
 
 @pytest.mark.parametrize(

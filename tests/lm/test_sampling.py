@@ -14,10 +14,7 @@ import torch
 
 from seqtool.decoding.sampling import SamplingOptions, draw
 from seqtool.errors import DataError, ModelError, UsageError
-from seqtool.lm.model import LanguageNetwork
-from seqtool.lm.prediction import LanguageModel, LanguageModelDescription
 from seqtool.lm.sampling import (
-    Continuation,
     Drawer,
     Sampler,
     beginning,
@@ -25,36 +22,12 @@ from seqtool.lm.sampling import (
     save_continuation,
 )
 from seqtool.lm.search import likeliest
-from seqtool.lm.settings import AdaptationSettings, DataSettings, ModelSettings, VocabularySettings
 from seqtool.lm.stepping import HoistedStepper, LSTMStepper, stepper_of
-from seqtool.lm.symbols import UNKNOWN, Symbols
+from seqtool.lm.symbols import UNKNOWN
+from tests.lm.writers import TEXT, untrained, written
 
 CPU = torch.device("cpu")
-TEXT = "the cat sat on the mat.\nthe dog sat on the log.\n"
 DIGEST = "ab" * 32
-
-
-def untrained(text: str = TEXT, scale: float = 3.0, kind: str = "character", **model: Any) -> LanguageModel:
-    """Random weights, large ones, so that scores are far apart."""
-    torch.manual_seed(1)
-    vocabulary = VocabularySettings(kind=kind)  # type: ignore[arg-type]
-    symbols = Symbols.build([text], vocabulary)
-    settings = ModelSettings(**{"embedding": 8, "hidden": 12, "layers": 2, **model})
-    network = LanguageNetwork(len(symbols), settings, symbols.impossible)
-    with torch.no_grad():
-        for parameter in network.parameters():
-            parameter.mul_(scale)
-    description = LanguageModelDescription(
-        "tiny", settings, vocabulary, DataSettings(train="x"), AdaptationSettings()
-    )
-    return LanguageModel(network, symbols, description, device=CPU, precision=torch.float32)
-
-
-def written(model: LanguageModel, start: Continuation, steps: int, **options: Any) -> list[list[int]]:
-    """The symbols of each stream."""
-    fast, penalty = options.pop("fast", True), options.pop("repetition_penalty", 1.0)
-    sampler = Sampler(model, SamplingOptions(**options), start, fast=fast, repetition_penalty=penalty)
-    return [list(stream) for stream in zip(*(sampler.step() for _ in range(steps)), strict=True)]
 
 
 NETWORKS: tuple[dict[str, Any], ...] = (
