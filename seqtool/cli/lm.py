@@ -100,13 +100,7 @@ def sample(
     where = find_model(model, TASKS)
     from seqtool import api
     from seqtool.lm.data import DOCUMENT_ENDS
-    from seqtool.lm.sampling import (
-        Sampler,
-        beginning,
-        load_continuation,
-        save_continuation,
-        writes_in_int8,
-    )
+    from seqtool.lm.sampling import Sampler, beginning, load_continuation, save_continuation, writes_in_int8
     from seqtool.training.devices import PRECISION_NAMES, configure
     from seqtool.training.modelfolder import weights_digest
 
@@ -130,12 +124,15 @@ def sample(
     ends = stop or DOCUMENT_ENDS.get(writer.description.data.documents, [])
     started = time.monotonic()
     written = (_write_one if count == 1 else _write_all)(sampler, writer, prompt, length, ends)
-    seconds = max(time.monotonic() - started, 1e-9)
+    seconds = time.monotonic() - started
     if save_state is not None:
         save_continuation(save_state, sampler.continuation(), weights_digest(where))
     arithmetic = "int8" if int8 else PRECISION_NAMES[writer.precision]
-    pace = f"{written:,} symbols, {seconds:.1f} s, {written / seconds:,.0f} symbols/s"
-    console.say(f"seed {seed}, {arithmetic}; {pace}")
+    console.say(f"seed {seed}, {arithmetic}; {_pace(written, seconds)}")
+
+
+def _pace(written: int, seconds: float) -> str:
+    return f"{written:,} symbols, {seconds:.1f} s, {written / max(seconds, 1e-9):,.0f} symbols/s"
 
 
 def _seed(given: int | None) -> int:
