@@ -101,7 +101,9 @@ def train(
         for line in data.describe():
             listener.message(line)
         if resume and _is_finished(run):
-            listener.message(f"{run.path}: continuing a finished run if its limits were raised")
+            listener.message(
+                f"{run.path}: already finished; it goes on where a limit (epochs, steps, minutes) was raised"
+            )
         elif resume and not Checkpoints(run.state).steps():
             listener.message(f"{run.path}: no run to continue here; a new one begins")
         run.recipe_text = recipe_text(settings)

@@ -101,7 +101,7 @@ def _tables(recipe: str | Path | Mapping[str, Any] | None, task: str) -> tuple[d
         elif str(recipe) not in recipe_names():
             raise UsageError(
                 f"{recipe}: no bundled recipe of that name{nearest(str(recipe), recipe_names())}, "
-                "and not a .toml file; see `seqtool recipes list`"
+                "and not a .toml file; see `seqtool recipes list` (an option such as --train takes one file)"
             )
         else:
             path = recipe_path(str(recipe))

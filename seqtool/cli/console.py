@@ -11,7 +11,7 @@ from typing import Any
 
 from rich.console import Console, Group
 from rich.live import Live
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from rich.table import Table
 from rich.text import Text
 
@@ -180,14 +180,11 @@ class LineReporter:
         self._metric = metric
         self._total = 0
         self._last = time.monotonic()
-        self._started = self._last
-        self._first = 0
 
     def started(self, total_steps: int, step: int, parameters: int) -> None:
         """Note the size of the run."""
         _note_training()
-        self._total, self._first = total_steps, step
-        self._started = self._last = time.monotonic()
+        self._total, self._last = total_steps, time.monotonic()
         say(
             f"{parameters:,} parameters, {total_steps:,} updates at most" + (f", from {step}" if step else "")
         )
@@ -198,13 +195,11 @@ class LineReporter:
         if now - self._last < SECONDS_BETWEEN_LINES:
             return
         self._last = now
-        rate = (report.step - self._first) / max(now - self._started, 1e-9)
-        left = (self._total - report.step) / max(rate, 1e-9)
-        say(f"step {report.step}/{self._total}, loss {report.loss:.4f}, {_duration(left)} left")
+        say(f"step {report.step}/{self._total}, loss {report.loss:.4f}, {_duration(report.left)} left")
 
     def evaluation(self, report: EvaluationReport) -> None:
         """A line an evaluation."""
-        values = ", ".join(f"{name} {_figure(report.metrics[name])}" for name in shown(report.metrics))
+        values = ", ".join(f"{name} {figure(report.metrics[name])}" for name in shown(report.metrics))
         mark = " (best)" if report.improved else ""
         say(
             f"epoch {report.epoch}, step {report.step}, train loss {report.train_loss:.4f}, "
@@ -217,7 +212,7 @@ class LineReporter:
 
     def finished(self, result: FitResult) -> None:
         """How it ended."""
-        value = _figure(result.metrics.get(self._metric, float("nan")))
+        value = figure(result.metrics.get(self._metric, float("nan")))
         say(
             f"finished after {_duration(result.seconds)} ({result.reason}); "
             f"best {self._metric} {value} at step {result.best_step}"
@@ -234,7 +229,6 @@ class LiveReporter(LineReporter):
             TextColumn("{task.description}"),
             BarColumn(),
             TextColumn("{task.completed}/{task.total}"),
-            TimeRemainingColumn(compact=True),
             TextColumn("{task.fields[facts]}"),
             console=stderr,
         )
@@ -251,7 +245,7 @@ class LiveReporter(LineReporter):
     def step(self, report: StepReport) -> None:
         """Move the bar."""
         assert self._task is not None
-        facts = f"epoch {report.epoch}  loss {report.loss:.4f}"
+        facts = f"{_duration(report.left)} left  epoch {report.epoch}  loss {report.loss:.4f}"
         self._progress.update(self._task, completed=report.step, facts=facts)
 
     def evaluation(self, report: EvaluationReport) -> None:
@@ -281,7 +275,7 @@ class LiveReporter(LineReporter):
         for heading in ("epoch", "step", "train loss", *names, "time"):
             table.add_column(heading, justify="right")
         for row in self._rows[-ROWS_SHOWN:]:
-            figures = [_figure(row.metrics[name]) for name in names]
+            figures = [figure(row.metrics[name]) for name in names]
             style = "bold green" if row.improved else None
             table.add_row(
                 str(row.epoch),
@@ -299,8 +293,9 @@ def shown(metrics: Mapping[str, float]) -> list[str]:
     return [name for name in metrics if "." not in name]
 
 
-def _figure(value: float) -> str:
-    return f"{value:.4f}"
+def figure(value: float) -> str:
+    """A metric for people: four decimals, of large numbers one."""
+    return f"{value:.4f}" if abs(value) < 1000 else f"{value:,.1f}"
 
 
 def _duration(seconds: float) -> str:

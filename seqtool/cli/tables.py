@@ -46,8 +46,8 @@ def scores_table(
         table.add_column(heading, justify="right" if heading == "value" else "left", overflow="fold")
     for name, score in scores.items():
         interval = intervals.get(name)
-        shown = f"{interval.low:.4f} to {interval.high:.4f}" if interval else ""
-        table.add_row(name, f"{score.value:.4f}", shown, score.signature)
+        shown = f"{console.figure(interval.low)} to {console.figure(interval.high)}" if interval else ""
+        table.add_row(name, console.figure(score.value), shown, score.signature)
     return table
 
 

@@ -183,6 +183,7 @@ def train_task(
         console.write_result(json.dumps(_summary(runs), ensure_ascii=False) + "\n")
     else:
         console.write_result("".join(f"{run.path}\n" for run in runs))
+        console.say(f"next: {runs[-1].model.USAGE.format(runs[-1].path)}")
         if len(runs) > 1:
             _say_spread(_summary(runs))
 

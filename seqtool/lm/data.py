@@ -22,6 +22,7 @@ from seqtool.training.datafiles import PARTS, PartName
 # Where a document ends by itself, by what a document is.
 DOCUMENT_ENDS = {"line": ["\n"], "paragraph": ["\n\n"]}
 SPLIT_SHARES = {"90-10": (0.1, 0.1), "80-10-10": (0.1, 0.1)}  # of dev and test
+NO_LIMIT = 2**62  # bytes of a line
 SHOWN_PATHS = 3  # of what a part was read from
 _BLANK_LINES = re.compile(r"(?:\A|\n)(?:[^\S\n]*\n)+")  # with the end of the line before
 
@@ -211,7 +212,8 @@ def normalised(text: str, data: DataSettings) -> str:
 
 
 def _text_of(path: Path) -> str:
-    return "".join(f"{line}\n" for line in lines_of(path))
+    """All of a file: a corpus may be a single line (text8 is), and is in memory as a whole anyway."""
+    return "".join(f"{line}\n" for line in lines_of(path, limit=NO_LIMIT))
 
 
 def _files_of(path: Path) -> Iterator[Path]:

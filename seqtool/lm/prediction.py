@@ -107,6 +107,7 @@ class LanguageModel(TrainedModel):
     """
 
     TASKS = (TASK,)
+    USAGE = "seqtool lm sample -m {}"
 
     def __init__(
         self,

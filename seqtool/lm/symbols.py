@@ -28,6 +28,7 @@ from seqtool.text.vocabulary import Vocabulary
 PADDING, UNKNOWN, START, LINE_END = 0, 1, 2, 3
 FILE = "symbols.vocabulary"  # of a model folder
 BYTES = tuple(f"<0x{byte:02X}>" for byte in range(256))
+LONGEST_PIECE = 4096  # characters of a line that a subword vocabulary learns from in one go
 
 Ids = NDArray[np.int32]
 
@@ -206,7 +207,7 @@ def _build(texts: Iterable[str], settings: VocabularySettings) -> Codec:
         return ByteCodec()
     if settings.kind == "sentencepiece":
         return build_sentencepiece(
-            _lines(texts),
+            (piece for line in _lines(texts) for piece in _in_pieces(line)),
             size=settings.size or None,
             exact=False,
             model_type=settings.model_type,
@@ -228,6 +229,17 @@ def _build(texts: Iterable[str], settings: VocabularySettings) -> Codec:
 def _lines(texts: Iterable[str]) -> Iterator[str]:
     for text in texts:
         yield from text.split("\n")
+
+
+def _in_pieces(line: str) -> Iterator[str]:
+    """A line cut at spaces, so that the library, which leaves out what is very long, reads all of it."""
+    start = 0
+    while len(line) - start > LONGEST_PIECE:
+        space = line.rfind(" ", start + 1, start + LONGEST_PIECE)
+        stop = start + LONGEST_PIECE if space < 0 else space
+        yield line[start:stop]
+        start = stop
+    yield line[start:]
 
 
 def require_known(symbols: Symbols, text: str, what: str) -> None:

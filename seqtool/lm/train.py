@@ -226,7 +226,7 @@ def train_language_model(
             measured="on the development part",
             result=result,
             facts=(*data.describe(), *_facts_of(measured)),
-            usage="seqtool lm sample -m THIS_FOLDER",
+            usage=model.USAGE,
         )
         model.save(run.model, card=card)
     return LanguageModelRun(run.path, model, result)

@@ -106,6 +106,7 @@ class TaggerModel(TrainedModel):
     """
 
     TASKS = TASKS
+    USAGE = "seqtool tag -m {} < sentences.txt"
 
     def __init__(
         self,

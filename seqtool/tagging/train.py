@@ -204,7 +204,7 @@ def train_tagger(
             measured="on the development part",
             result=result,
             facts=data.describe(),
-            usage="seqtool tag -m THIS_FOLDER < sentences.txt",
+            usage=model.USAGE,
         )
         model.save(run.model, card=card)
     return TaggerRun(run.path, model, result)

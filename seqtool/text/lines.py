@@ -53,15 +53,19 @@ def open_input(path: str | Path) -> BinaryIO:
         raise StorageError(f"{path}: {error.strerror or error}") from error
 
 
-def lines_of(path: str | Path) -> Generator[str, None, None]:
+def lines_of(path: str | Path, limit: int = LINE_LIMIT) -> Generator[str, None, None]:
     """`read_lines` of a file or `-`; the file is closed at its end, standard input is left open.
+
+    Args:
+        path: The file.
+        limit: Longest line allowed, bytes.
 
     Raises:
         UsageError, StorageError, DataError: as `open_input` and `read_lines`.
     """
     stream = open_input(path)
     try:
-        yield from read_lines(stream, "standard input" if str(path) == "-" else str(path))
+        yield from read_lines(stream, "standard input" if str(path) == "-" else str(path), limit)
     finally:
         if str(path) != "-":
             stream.close()

@@ -129,6 +129,7 @@ class _Loop(Generic[Batch]):
     checkpoints: Checkpoints
     total_steps: int = 0  # if no clock and no patience ends the run earlier
     saved: tuple[int, int] | None = None  # step and last evaluation of the newest checkpoint
+    latest: Update | None = None
     started: float = 0.0  # clock at the first update, less the seconds of earlier sessions
 
     def begin(self, seed: int, resume: bool) -> None:
@@ -163,6 +164,8 @@ class _Loop(Generic[Batch]):
             while True:
                 self.at.seconds = self._clock()
                 if self._evaluation_due():
+                    if self._reason_to_stop():
+                        self._end_curve()
                     improved = self._evaluate()
                     if improved or not self.settings.checkpoint_every:
                         self._save()
@@ -249,7 +252,7 @@ class _Loop(Generic[Batch]):
         )
         if self.state.averaging is not None and result.done:
             self.state.averaging.update(self.state.model)
-        epoch = at.epoch + 1
+        epoch, self.latest = at.epoch + 1, result
         self._count(result, len(group))
         self._report(result, epoch)
 
@@ -283,20 +286,39 @@ class _Loop(Generic[Batch]):
                 at.learning_rate,
                 result.gradient_norm,
                 seconds,
+                self._seconds_left(seconds),
             )
         )
         if at.step % self.settings.report_every == 0:
-            self._event(
-                event="train",
-                step=at.step,
-                epoch=epoch,
-                loss=at.reported_total / max(at.reported_count, 1),
-                unit=result.unit,
-                learning_rate=at.learning_rate,
-                gradient_norm=result.gradient_norm if result.done else None,
-                seconds=round(seconds, 3),
-            )
-            at.reported_total, at.reported_count = 0.0, 0
+            self._train_event(result, epoch, seconds)
+
+    def _train_event(self, result: Update, epoch: int, seconds: float) -> None:
+        at = self.at
+        self._event(
+            event="train",
+            step=at.step,
+            epoch=epoch,
+            loss=at.reported_total / max(at.reported_count, 1),
+            unit=result.unit,
+            learning_rate=at.learning_rate,
+            gradient_norm=result.gradient_norm if result.done else None,
+            seconds=round(seconds, 3),
+        )
+        at.reported_total, at.reported_count = 0.0, 0
+
+    def _end_curve(self) -> None:
+        """Report the updates since the last report."""
+        if self.latest is not None and self.at.reported_count:
+            self._train_event(self.latest, self._epoch_of_last(), self.at.seconds)
+
+    def _epoch_of_last(self) -> int:
+        """Of the last update, from 1."""
+        return self.at.epoch if self.at.batches == 0 else self.at.epoch + 1
+
+    def _seconds_left(self, seconds: float) -> float:
+        left = (self.total_steps - self.at.step) * seconds / self.at.step
+        limit = self.settings.max_minutes * 60
+        return max(min(left, limit - seconds) if limit else left, 0.0)
 
     def _event(self, **event: Any) -> None:
         if distributed.rank() == 0:
@@ -318,7 +340,7 @@ class _Loop(Generic[Batch]):
         at.total, at.count, at.evaluated = 0.0, 0, at.step
         if averaging is not None and at.stale >= self.settings.average_patience:
             averaging.begin()
-        epoch = at.epoch if at.batches == 0 else at.epoch + 1
+        epoch = self._epoch_of_last()
         self._event(
             event="evaluation",
             step=at.step,

@@ -27,7 +27,7 @@ def model_card(
         measured: How dev was scored.
         result: How the run ended.
         facts: About the data, a line each.
-        usage: A command with THIS_FOLDER in it.
+        usage: A command with {} for the folder.
         more: Further sections.
     """
     metrics = "\n".join(f"| {name} | {value:.4f} |" for name, value in sorted(result.metrics.items()))
@@ -49,5 +49,5 @@ Best after step {result.best_step} of {result.steps} ({result.seconds / 60:.1f} 
 {more}
 ## Use
 
-    {usage}
+    {usage.format("THIS_FOLDER")}
 """

@@ -20,6 +20,7 @@ class StepReport(NamedTuple):
     learning_rate: float
     gradient_norm: float  # before clipping
     seconds: float  # since the first update, evaluations included
+    left: float  # seconds to the end at this pace, if patience does not end it earlier
 
 
 class EvaluationReport(NamedTuple):

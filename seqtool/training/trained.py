@@ -27,6 +27,7 @@ class TrainedModel(ABC):
     """
 
     TASKS: ClassVar[tuple[str, ...]]  # whose folders it reads
+    USAGE: ClassVar[str]  # what to type next, with {} for the folder
 
     def __init__(self, *, device: torch.device, precision: torch.dtype) -> None:
         self.device = device

@@ -119,6 +119,7 @@ class TranslatorModel(TrainedModel):
     """
 
     TASKS = (TASK,)
+    USAGE = "seqtool translate -m {} < sentences.txt"
 
     def __init__(
         self,

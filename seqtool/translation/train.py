@@ -146,7 +146,7 @@ def train_translator(
             measured="on the development part, greedy search",
             result=result,
             facts=data.describe(),
-            usage="seqtool translate -m THIS_FOLDER < sentences.txt",
+            usage=model.USAGE,
         )
         model.save(run.model, card=card)
     return TranslatorRun(run.path, model, result)

@@ -29,6 +29,7 @@ def weights(run: Path) -> bytes:
 
 def test_a_run_prints_its_path_and_tells_its_story_on_stderr(tiny: Tiny):
     assert tiny.training.out == b"run\n"
+    assert "next: seqtool tag -m run < sentences.txt" in tiny.training.err
     story = tiny.training.err
     assert f"train: 20 sentences, 115 tokens, {tiny.train}" in story
     assert "tags: iob2" in story
@@ -93,7 +94,8 @@ def test_overwrite_replaces_a_run_but_not_for_bad_data(inside: Inside, tiny: Tin
     after = contents(tmp_path / "mine")
     assert after.keys() == before.keys()
     assert after["model/model.safetensors"] != before["model/model.safetensors"]
-    assert len((tmp_path / "mine/metrics.jsonl").read_text().splitlines()) == 1
+    events = (tmp_path / "mine/metrics.jsonl").read_text().splitlines()
+    assert [json.loads(line)["event"] for line in events] == ["train", "evaluation"]
 
 
 def test_a_folder_in_use_is_8_and_a_stale_lock_is_nothing(inside: Inside, tiny: Tiny, tmp_path: Path):

@@ -56,6 +56,12 @@ def parts_of(**data: Any) -> dict[str, Part]:
     return found
 
 
+def test_a_corpus_may_be_a_single_line_of_any_length(tmp_path: Path) -> None:
+    text = "anarchism originated as a term of abuse " * 40_000 + "\n"
+    part = read_files([Path(write(tmp_path / "text8", text))], DataSettings(train="x"))
+    assert text_of(part) == text
+
+
 # --- documents ---
 
 

@@ -307,3 +307,12 @@ def test_damaged_files_are_model_errors(files: dict[str, bytes], message: str) -
     with pytest.raises(ModelError) as caught:
         Symbols.from_files(files, "model")
     assert message in str(caught.value)
+
+
+def test_a_corpus_of_one_long_line_teaches_pieces() -> None:
+    """The library leaves lines of more than a million bytes out; text8 is one of a hundred million."""
+    text = "the cat sat on the mat and the dog sat by it " * 30_000
+    symbols = Symbols.build([text], VocabularySettings(kind="sentencepiece", size=40))
+    start = text[:90]
+    assert symbols.decode(symbols.encode(start)) == start
+    assert len(symbols.encode(start)) < len(start)

@@ -269,6 +269,18 @@ def test_max_minutes_includes_evaluations(tmp_path: Path, monkeypatch: pytest.Mo
     rates = [report.learning_rate for report in listener.steps]
     assert rates == sorted(rates, reverse=True)
     assert rates[-1] < 0.3  # the cosine ends with the time, not with the 50 epochs
+    assert all(300 - 110 * 2 <= report.seconds + report.left <= 300 for report in listener.steps)
+
+
+def test_the_time_left_follows_the_pace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    clock = itertools.count(0, 5)
+    monkeypatch.setattr(loop_module.time, "monotonic", lambda: float(next(clock)))
+    listener = Listener()
+    TinyRun(tmp_path / "run", quick(max_steps=4)).fit(reporter=listener)
+    paces = [report.seconds / report.step for report in listener.steps]
+    expected = [pace * (4 - report.step) for pace, report in zip(paces, listener.steps, strict=True)]
+    assert [report.left for report in listener.steps] == pytest.approx(expected)
+    assert expected[0] > 0
 
 
 def test_an_empty_epoch_is_bad_data(tmp_path: Path):
@@ -385,6 +397,16 @@ def test_events_tell_the_course_of_the_run(tmp_path: Path):
     assert losses == pytest.approx([mean(0, 6), mean(6, 12)], abs=1e-12)
     assert events[1]["learning_rate"] == listener.steps[5].learning_rate
     assert events[1]["metrics"].keys() == {"score", "loss"}
+
+
+def test_the_curve_goes_on_to_the_last_update_and_on_from_there(tmp_path: Path):
+    run = TinyRun(tmp_path / "run", quick(report_every=4, max_steps=6))
+    run.fit()
+    trained = [event for event in run.events() if event["event"] == "train"]
+    assert [event["step"] for event in trained] == [4, 6]
+    longer = TinyRun(tmp_path / "run", quick(report_every=4, max_steps=10))
+    longer.fit(resume=True)
+    assert [event["step"] for event in longer.events() if event["event"] == "train"] == [4, 6, 8, 10]
 
 
 def test_training_twice_from_one_seed_gives_the_same_bits(tmp_path: Path):
