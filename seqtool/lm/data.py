@@ -91,7 +91,7 @@ def load_training_data(settings: LanguageModelSettings) -> TextData:
         UsageError: a file is missing, or the recipe's data cannot be had here.
         DataError: a file is not UTF-8 text, or has too little of it.
     """
-    parts = {name: load_part(settings, name).parts[name] for name in ("train", "dev")}
+    parts = _load(settings.data, ("train", "dev"))
     warnings = []
     if _is_held_out_twice(settings.data):
         warnings.append(
@@ -102,17 +102,25 @@ def load_training_data(settings: LanguageModelSettings) -> TextData:
 
 def load_part(settings: LanguageModelSettings, name: PartName) -> TextData:
     """One part (test, say) of the recipe's data; errors as `load_training_data`."""
-    data = settings.data
-    if _is_named(data, name) and (name != "train" or all(_is_named(data, each) for each in ("dev", "test"))):
-        return TextData({name: _named_part(data, name)})
-    whole = _named_part(data, "train")
-    parts = _cut(whole, data)
-    if name not in parts:
-        raise UsageError(
-            f"the recipe names no {name} data and holds none out (data.{name}_share); name a file, "
-            "or another part with --part"
-        )
-    return TextData({name: parts[name]})
+    return TextData(_load(settings.data, (name,)))
+
+
+def _load(data: DataSettings, names: Sequence[PartName]) -> dict[str, Part]:
+    """Some parts; what they are cut out of is read once."""
+    whole_train = all(_is_named(data, name) for name in ("dev", "test"))
+    named: list[PartName] = [
+        name for name in names if _is_named(data, name) and (name != "train" or whole_train)
+    ]
+    parts: dict[str, Part] = {name: _named_part(data, name) for name in named}
+    if len(named) < len(names):
+        parts = _cut(_named_part(data, "train"), data) | parts
+    for name in names:
+        if name not in parts:
+            raise UsageError(
+                f"the recipe names no {name} data and holds none out (data.{name}_share); name a file, "
+                "or another part with --part"
+            )
+    return {name: parts[name] for name in names}
 
 
 def read_files(paths: Sequence[Path], data: DataSettings, name: str = "test") -> Part:
