@@ -9,7 +9,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from seqtool.nn.cells.cell import Cell, Fused, State, Stepper
-from seqtool.nn.deferred import DeferredLinear, Linears
+from seqtool.nn.cells.transitions import ForgetRule, exposed, remember
+from seqtool.nn.deferred import Linears
+
+FORGET = ForgetRule()
 
 
 class LSTMCell(Cell):
@@ -32,27 +35,31 @@ class LSTMCell(Cell):
         with torch.no_grad():
             weights_of(self.kernel).input_bias[hidden : 2 * hidden] = 1.0
 
+    @staticmethod
+    def parameter_count(inputs: int, hidden: int) -> int:
+        """Two weights and two biases of four gates."""
+        return 4 * hidden * (inputs + hidden + 2)
+
     def project(self, inputs: Tensor) -> Tensor:
         """[B, T, I] -> the input half of the four gates, [B, T, 4H]."""
         weights = weights_of(self.kernel)
         return functional.linear(inputs, weights.inputs, weights.input_bias + weights.recurrent_bias)
 
-    def initial(self, batch: int, like: Tensor) -> State:
-        """Hidden and cell state, zeros, each [B, H]."""
-        zeros = like.new_zeros(batch, self.hidden)
-        return zeros, zeros
+    def input_map(self) -> Tensor:
+        """W."""
+        return weights_of(self.kernel).inputs
 
-    def step(self, projected: Tensor, state: State) -> State:
+    @property
+    def state_widths(self) -> tuple[int, ...]:
+        """Hidden and cell state."""
+        return self.hidden, self.hidden
+
+    def transition(self, linear: Linears) -> Stepper:
         """[B, 4H], (h, c) -> (h, c)."""
-        recurrent = functional.linear(state[0], weights_of(self.kernel).recurrent)
-        return _transition(projected + recurrent, state[1])
-
-    def stepper(self, linear: Linears = DeferredLinear) -> Stepper:
-        """`step`, with the weight gradient of the recurrent product left to the end of the pass."""
-        recurrent = linear(self.dropped(weights_of(self.kernel).recurrent))
+        recurrent = linear(weights_of(self.kernel).recurrent)
 
         def step(projected: Tensor, state: State) -> State:
-            return _transition(projected + recurrent(state[0]), state[1])
+            return lstm_step(projected + recurrent(state[0]), state[1])
 
         return step
 
@@ -71,11 +78,12 @@ class LSTMCell(Cell):
         return run
 
 
-def _transition(gates: Tensor, memory: Tensor) -> State:
-    """Gates before their functions [B, 4H] and cell state [B, H] to hidden and cell state."""
-    input_gate, forget_gate, candidate, output_gate = gates.chunk(4, 1)
-    memory = torch.sigmoid(forget_gate) * memory + torch.sigmoid(input_gate) * torch.tanh(candidate)
-    return torch.sigmoid(output_gate) * torch.tanh(memory), memory
+def lstm_step(gates: Tensor, memory: Tensor) -> State:
+    """i, f, g, o before their functions, [B, 4H], and cell state [B, H] to hidden and cell state."""
+    width = memory.shape[1]
+    writing, output_gate = gates.split([3 * width, width], 1)
+    memory = remember(writing, memory, FORGET)
+    return exposed(output_gate, memory), memory
 
 
 class Weights(NamedTuple):
