@@ -14,6 +14,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from seqtool.nn.cellnames import OF_THE_BATCH
 from seqtool.nn.cells import CELLS, Cell, ScanCell, State
 from seqtool.nn.deferred import at_least_float32
 from seqtool.nn.forward_backward import turn_round
@@ -98,18 +99,25 @@ class Stack(nn.Module):
         self.cells = nn.ModuleList(CELLS[cell](width, hidden, weight_drop=weight_drop) for width in widths)
         self.dropout = LockedDropout(dropout)
         self.residual = residual
+        self.of_the_batch = cell in OF_THE_BATCH
 
     def initial(self, batch: int, like: Tensor) -> list[State]:
         """The states of all layers before the first step, zeros."""
         return [cell.initial(batch, like) for cell in self._cells()]
 
     def forward(self, inputs: Tensor, states: Sequence[State]) -> tuple[Tensor, list[State]]:
-        """[B, T, I] and the states before to [B, T, H] and the states after, the lowest layer first."""
+        """[B, T, I] and the states before to [B, T, H] and the states after, the lowest layer first.
+
+        Cells with statistics of the batch take zeros for padding: it stays so from layer to layer.
+        """
         values, after = inputs, []
+        padding = (inputs == 0).all(2, keepdim=True) if self.of_the_batch and self.training else None
         for number, (cell, state) in enumerate(zip(self._cells(), states, strict=True)):
             below = self.dropout(values) if number else values
             outputs, state = run_cell(cell, below, tuple(each.to(below.dtype) for each in state))
             values = values + outputs if self.residual and number else outputs
+            if padding is not None:
+                values = values.masked_fill(padding, 0.0)
             after.append(state)
         return values, after
 

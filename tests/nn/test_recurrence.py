@@ -45,10 +45,12 @@ def test_what_stands_at_padding_changes_neither_outputs_nor_gradients(cell: str,
         inputs, mask = ragged(padding)
         inputs.requires_grad_()
         outputs = stack(inputs, mask)
-        outputs.sin().sum().backward()
+        if outputs.requires_grad:
+            outputs.sin().sum().backward()
         results.append([outputs, inputs.grad, *(parameter.grad for parameter in stack.parameters())])
     for other in results[1:]:
-        assert all(torch.equal(a, b) for a, b in zip(results[0], other, strict=True))
+        for found, expected in zip(other, results[0], strict=True):
+            torch.testing.assert_close(found, expected, rtol=0, atol=0)
 
 
 @pytest.mark.parametrize(("cell", "residual"), VARIANTS)
@@ -153,7 +155,9 @@ def test_a_stack_equals_its_cells_one_after_the_other(cell: str, residual: bool)
         else:
             values, after = stack(inputs, before)
         parts = [part for layer in after for part in layer]
-        sum((each.sin().sum() for each in (values, *parts)), torch.zeros(())).backward()
+        total = sum((each.sin().sum() for each in (values, *parts)), torch.zeros(()))
+        if total.requires_grad:
+            total.backward()
         gradients = [each.grad for each in (inputs, *stack.parameters())]
         results.append([values, *parts, *gradients])
     for found, expected in zip(*results, strict=True):

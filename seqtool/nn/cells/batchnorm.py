@@ -7,15 +7,16 @@ is nothing to take statistics of, and the running ones are used, as in evaluatio
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from seqtool.nn.cells.cell import AffineCell, State, Stepper, orthogonal
-from seqtool.nn.cells.lstm import FORGET
 from seqtool.nn.cells.memories import open_gate
-from seqtool.nn.cells.transitions import exposed, remember
-from seqtool.nn.deferred import Linears
+from seqtool.nn.cells.transitions import FORGET, exposed, remember
+from seqtool.nn.deferred import Linear, Linears
 
 EPSILON, MOMENTUM = 1e-5, 0.1
 STEPS = 100  # with statistics of their own; half precision counts as far exactly
@@ -40,20 +41,18 @@ class BatchNorm(nn.Module):
         self.register_buffer("running_mean", torch.zeros(steps, width))
         self.register_buffer("running_variance", torch.ones(steps, width))
 
-    def forward(self, values: Tensor, real: Tensor, step: int | Tensor = 0) -> Tensor:
+    def forward(self, values: Tensor, real: Tensor | None, step: int = 0) -> Tensor:
         """Normalise.
 
         Args:
             values: [..., D].
-            real: Which of them count, [...].
-            step: Whose running statistics, or those of each row [B] in evaluation.
+            real: Which of them count, [...]; None = all, and so in evaluation.
+            step: Whose running statistics.
         """
-        if not self.training or int(real.count_nonzero()) < 2:
+        chosen = values.flatten(0, -2) if real is None else values[real]
+        if not self.training or len(chosen) < 2:
             scale, offset = self.line(step)
             return torch.addcmul(offset, values, scale)
-        assert isinstance(step, int), "statistics are of one step"
-        every = bool(real.all())
-        chosen = values.flatten(0, -2) if every else values[real]
         normal = functional.batch_norm(
             chosen,
             self.running_mean[step],
@@ -63,12 +62,12 @@ class BatchNorm(nn.Module):
             momentum=MOMENTUM,
             eps=EPSILON,
         )
-        if every:
+        if real is None:
             return normal.view_as(values)
         return values.new_zeros(values.shape).index_put((real,), normal.to(values.dtype))
 
     def line(self, step: int | Tensor) -> tuple[Tensor, Tensor]:
-        """Factor and offset of evaluation."""
+        """Factor and offset of evaluation, [D]; of a step for each row [B], [B, D]."""
         scale = self.gain * (self.running_variance[step] + EPSILON).rsqrt()
         return scale, -self.running_mean[step] * scale
 
@@ -111,21 +110,32 @@ class BatchNormLSTMCell(AffineCell):
 
     def transition(self, linear: Linears) -> Stepper:
         """[B, 4H], (h, c, steps) -> (h, c, steps)."""
-        recurrent, width = linear(self.recurrent_weight), self.hidden
+        recurrent = linear(self.recurrent_weight)
+        return partial(self._trained if self.training else self._evaluated, recurrent)
 
-        def step(projected: Tensor, state: State) -> State:
-            hidden, memory, steps = state
-            real, number = is_real(projected), self._number(steps)
-            gates = self.input_norm(projected, real, number)
-            gates = gates + self.recurrent_norm(recurrent(hidden), real, number) + self.bias
-            writing, output_gate = gates.split([3 * width, width], 1)
-            memory = remember(writing, memory, FORGET)
-            shown = self.memory_norm(memory, real, number) + self.memory_bias
-            return exposed(output_gate, shown), memory, (steps + 1).clamp(max=STEPS)
+    def _trained(self, recurrent: Linear, projected: Tensor, state: State) -> State:
+        hidden, memory, steps = state
+        real, step = real_rows(projected), self._step(steps)
+        assert isinstance(step, int), "in training rows are at one step"
+        gates = self.input_norm(projected, real, step) + self.recurrent_norm(recurrent(hidden), real, step)
+        writing, output_gate = torch.split(gates + self.bias, [3 * self.hidden, self.hidden], 1)
+        memory = remember(writing, memory, FORGET)
+        shown = self.memory_norm(memory, real, step) + self.memory_bias
+        return exposed(output_gate, shown), memory, (steps + 1).clamp(max=STEPS)
 
-        return step
+    def _evaluated(self, recurrent: Linear, projected: Tensor, state: State) -> State:
+        hidden, memory, steps = state
+        step = self._step(steps)
+        (scale, offset), (again, more) = self.input_norm.line(step), self.recurrent_norm.line(step)
+        gates = torch.addcmul(offset + more + self.bias, projected, scale)
+        gates = torch.addcmul(gates, recurrent(hidden), again)
+        writing, output_gate = torch.split(gates, [3 * self.hidden, self.hidden], 1)
+        memory = remember(writing, memory, FORGET)
+        scale, offset = self.memory_norm.line(step)
+        shown = torch.addcmul(offset + self.memory_bias, memory, scale)
+        return exposed(output_gate, shown), memory, (steps + 1).clamp(max=STEPS)
 
-    def _number(self, steps: Tensor) -> int | Tensor:
+    def _step(self, steps: Tensor) -> int | Tensor:
         """Which statistics to use: one number, or one a row where they differ."""
         numbers = steps.detach()[:, 0].long().clamp(0, STEPS - 1)
         first = int(numbers[0])
@@ -136,6 +146,7 @@ class BatchNormLSTMCell(AffineCell):
         return numbers
 
 
-def is_real(values: Tensor) -> Tensor:
-    """Where there is anything but 0, [..., D] to [...]."""
-    return values.detach().any(-1)
+def real_rows(values: Tensor) -> Tensor | None:
+    """Where there is anything but 0, [..., D] to [...]; None if everywhere."""
+    real = values.detach().any(-1)
+    return None if bool(real.all()) else real

@@ -19,7 +19,7 @@ class EchoStateCell(Cell):
     a model. No gradient goes through: what lies below stays as it is too.
 
     Reference: Jaeger 2001, "The echo state approach to analysing and training recurrent neural
-    networks", section 1, equation 1, without feedback from the outputs.
+    networks", without feedback from the outputs.
     """
 
     input_weight: Tensor

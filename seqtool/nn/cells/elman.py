@@ -67,7 +67,7 @@ class RNNCell(Cell):
 
 
 class IRNNCell(RNNCell):
-    """h_t = max(0, W x_t + U h_{t-1} + b), where U starts as the identity (Le et al. 2015, section 2).
+    """h_t = max(0, W x_t + U h_{t-1} + b), where U starts as the identity (Le et al. 2015).
 
     What has been seen is added up until training finds better. W starts normal with a standard deviation
     of 0.001, biases at 0.

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 from torch.nn import functional
 
-from seqtool.nn.cells.batchnorm import BatchNorm, is_real
+from seqtool.nn.cells.batchnorm import BatchNorm, real_rows
 from seqtool.nn.cells.cell import AffineCell, State, Stepper, orthogonal
 from seqtool.nn.cells.transitions import blended, gated
 from seqtool.nn.deferred import Linears
@@ -38,7 +39,7 @@ class OriginalGRUCell(AffineCell):
 
         def step(projected: Tensor, state: State) -> State:
             (hidden,) = state
-            gates, candidate = projected.split([2 * width, width], 1)
+            gates, candidate = torch.split(projected, [2 * width, width], 1)
             reset, update = (gates + recurrent(hidden)).chunk(2, 1)
             candidate = candidate + again(gated(reset, hidden))
             return (blended(update, candidate, hidden),)
@@ -52,7 +53,7 @@ class MGUCell(AffineCell):
     f = sigmoid(W_f x_t + U_f h_{t-1} + b_f); n = W_n x_t + U_n (f * h_{t-1}) + b_n
     h_t = (1 - f) * h_{t-1} + f * tanh(n)
 
-    Reference: Zhou et al. 2016, section 3.
+    Reference: Zhou et al. 2016, "Minimal gated unit for recurrent neural networks".
     """
 
     def __init__(self, inputs: int, hidden: int, *, weight_drop: float = 0.0) -> None:
@@ -89,7 +90,7 @@ class LightGRUCell(AffineCell):
     training, running ones in evaluation (`BatchNorm`). So `project` is made of the whole
     batch in training, and a cell that is run a step at a time is for evaluation.
 
-    Reference: Ravanelli et al. 2018, section III.
+    Reference: Ravanelli et al. 2018, "Light gated recurrent units for speech recognition".
     """
 
     def __init__(self, inputs: int, hidden: int, *, weight_drop: float = 0.0) -> None:
@@ -105,7 +106,8 @@ class LightGRUCell(AffineCell):
     def project(self, inputs: Tensor) -> Tensor:
         """BN(W x) + b, [..., 2H]."""
         values = functional.linear(inputs, self.input_weight)
-        return self.norm(values, is_real(inputs)) + self.bias
+        normal: Tensor = self.norm(values, real_rows(inputs) if self.training else None)
+        return normal + self.bias
 
     def input_map(self) -> Tensor:
         """W by what evaluation multiplies it with."""

@@ -11,9 +11,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from seqtool.nn.cells.cell import AffineCell, State, Stepper, orthogonal
-from seqtool.nn.cells.lstm import FORGET
 from seqtool.nn.cells.memories import open_gate
-from seqtool.nn.cells.transitions import blended, exposed, gated, remember
+from seqtool.nn.cells.transitions import FORGET, blended, exposed, gated, remember
 from seqtool.nn.deferred import Linears
 
 
@@ -23,7 +22,7 @@ class LayerNormLSTMCell(AffineCell):
     i, f, g, o = LN(W x_t) + LN(U h_{t-1}) + b, each LN over all four
     c_t = sigmoid(f) * c_{t-1} + sigmoid(i) * tanh(g); h_t = sigmoid(o) * tanh(LN(c_t) + d)
 
-    Reference: Ba et al. 2016, supplementary material, equations 29 to 31.
+    Reference: Ba et al. 2016, supplementary material, the equations of the LSTM.
     """
 
     def __init__(self, inputs: int, hidden: int, *, weight_drop: float = 0.0) -> None:
@@ -57,7 +56,7 @@ class LayerNormLSTMCell(AffineCell):
             hidden, memory = state
             gates = normalised(projected, self.input_gain, self.bias)
             gates = gates + normalised(recurrent(hidden), self.recurrent_gain)
-            writing, output_gate = gates.split([3 * width, width], 1)
+            writing, output_gate = torch.split(gates, [3 * width, width], 1)
             memory = remember(writing, memory, FORGET)
             shown = normalised(memory, self.memory_gain, self.memory_bias)
             return exposed(output_gate, shown), memory
@@ -72,7 +71,7 @@ class LayerNormGRUCell(AffineCell):
     n = LN(W_n x_t) + b_n + sigmoid(r) * (LN(U_n h_{t-1}) + d)
     h_t = sigmoid(z) * h_{t-1} + (1 - sigmoid(z)) * tanh(n); the paper's z is the negative of this one
 
-    Reference: Ba et al. 2016, supplementary material, equations for the GRU.
+    Reference: Ba et al. 2016, supplementary material, the equations of the GRU.
     """
 
     def __init__(self, inputs: int, hidden: int, *, weight_drop: float = 0.0) -> None:
@@ -95,14 +94,14 @@ class LayerNormGRUCell(AffineCell):
         """[B, 3H], (h,) -> (h,)."""
         recurrent, width = linear(self.recurrent_weight), self.hidden
         parts = [2 * width, width]
-        gains, candidate_gain = self.input_gain.split(parts)
-        recurrent_gains, recurrent_candidate_gain = self.recurrent_gain.split(parts)
-        bias, candidate_bias = self.bias.split(parts)
+        gains, candidate_gain = torch.split(self.input_gain, parts)
+        recurrent_gains, recurrent_candidate_gain = torch.split(self.recurrent_gain, parts)
+        bias, candidate_bias = torch.split(self.bias, parts)
 
         def step(projected: Tensor, state: State) -> State:
             (hidden,) = state
-            gates, candidate = projected.split(parts, 1)
-            again, recalled = recurrent(hidden).split(parts, 1)
+            gates, candidate = torch.split(projected, parts, 1)
+            again, recalled = torch.split(recurrent(hidden), parts, 1)
             gates = normalised(gates, gains, bias) + normalised(again, recurrent_gains)
             reset, update = gates.chunk(2, 1)
             recalled = normalised(recalled, recurrent_candidate_gain, self.candidate_bias)

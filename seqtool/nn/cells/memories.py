@@ -13,9 +13,9 @@ from torch import Tensor, nn
 
 from seqtool.nn.cells.cell import AffineCell, State, Stepper, orthogonal
 from seqtool.nn.cells.transitions import (
+    FORGET,
     CappedRule,
     CoupledRule,
-    ForgetRule,
     KeepAllRule,
     MemoryRule,
     exposed,
@@ -50,7 +50,7 @@ class MemoryCell(AffineCell):
         def step(projected: Tensor, state: State) -> State:
             hidden, memory = state
             gates = projected + recurrent(hidden)
-            writing, output_gate = gates.split([gates.shape[1] - width, width], 1)
+            writing, output_gate = torch.split(gates, [gates.shape[1] - width, width], 1)
             memory = remember(writing, memory, rule)
             return exposed(output_gate, memory), memory
 
@@ -74,7 +74,7 @@ class NoForgetLSTMCell(MemoryCell):
 class CoupledLSTMCell(MemoryCell):
     """LSTM with i = 1 - f: c_t = sigmoid(f) * c_{t-1} + (1 - sigmoid(f)) * tanh(g); h as in `MemoryCell`.
 
-    Reference: Greff et al. 2017, "LSTM: a search space odyssey", appendix (CIFG).
+    Reference: Greff et al. 2017, "LSTM: a search space odyssey" (CIFG).
     """
 
     rule = CoupledRule()
@@ -92,8 +92,8 @@ class CappedLSTMCell(MemoryCell):
     `MemoryCell`. Between the standard form, which may write without forgetting, and the coupled one,
     which must write what it forgets.
 
-    Reference: Melis et al. 2018, "On the state of the art of evaluation in neural language models",
-    section 3 (the LSTM used there).
+    Reference: the variant that the language models of Melis et al. have (2018, "On the state of the art
+    of evaluation in neural language models").
     """
 
     rule = CappedRule()
@@ -108,10 +108,10 @@ class PeepholeLSTMCell(MemoryCell):
     """LSTM whose gates see the memory: i + p * c_{t-1}, f + q * c_{t-1}, o + r * c_t in place of i, f, o.
 
     Reference: Gers and Schmidhuber 2000, "Recurrent nets that time and count"; Gers et al. 2002,
-    "Learning precise timing with LSTM recurrent networks", section 2.
+    "Learning precise timing with LSTM recurrent networks".
     """
 
-    rule = ForgetRule()
+    rule = FORGET
 
     def __init__(self, inputs: int, hidden: int, *, weight_drop: float = 0.0) -> None:
         super().__init__(inputs, hidden, weight_drop=weight_drop)
@@ -130,7 +130,7 @@ class PeepholeLSTMCell(MemoryCell):
         def step(projected: Tensor, state: State) -> State:
             hidden, memory = state
             gates = projected + recurrent(hidden)
-            watching, candidate, output_gate = gates.split([2 * width, width, width], 1)
+            watching, candidate, output_gate = torch.split(gates, [2 * width, width, width], 1)
             watching = torch.addcmul(watching, before, memory.repeat(1, 2))
             memory = remember(torch.cat([watching, candidate], 1), memory, self.rule)
             return exposed(torch.addcmul(output_gate, after, memory), memory), memory

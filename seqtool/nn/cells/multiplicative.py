@@ -24,7 +24,8 @@ class ProjectedLSTMCell(AffineCell):
 
     A recurrent weight is one of U or V.
 
-    Reference: Sak et al. 2014, section 2 (equations 7 to 13 without peepholes).
+    Reference: Sak et al. 2014, "Long short-term memory recurrent neural network architectures for large
+    scale acoustic modeling", without the peepholes there.
     """
 
     def __init__(self, inputs: int, hidden: int, *, weight_drop: float = 0.0) -> None:
@@ -49,7 +50,7 @@ class ProjectedLSTMCell(AffineCell):
         recurrent, output = linear(self.recurrent_weight), linear(self.output_weight)
 
         def step(projected: Tensor, state: State) -> State:
-            exposed, memory = lstm_step(projected + recurrent(state[0]), state[1])
+            exposed, memory = lstm_step(projected, recurrent(state[0]), state[1])
             return output(exposed), memory
 
         return step
@@ -61,7 +62,7 @@ class MultiplicativeLSTMCell(AffineCell):
     m_t = (W_m x_t) * (U_m h_{t-1})
     i, f, g, o = W x_t + U m_t + b; the rest as in an LSTM
 
-    Reference: Krause et al. 2016, section 3.
+    Reference: Krause et al. 2016, "Multiplicative LSTM for sequence modelling".
     """
 
     def __init__(self, inputs: int, hidden: int, *, weight_drop: float = 0.0) -> None:
@@ -86,8 +87,8 @@ class MultiplicativeLSTMCell(AffineCell):
 
         def step(projected: Tensor, state: State) -> State:
             hidden, memory = state
-            gates, factor = projected.split([4 * width, width], 1)
-            return lstm_step(gates + recurrent(factor * middle(hidden)), memory)
+            gates, factor = torch.split(projected, [4 * width, width], 1)
+            return lstm_step(gates, recurrent(factor * middle(hidden)), memory)
 
         return step
 
@@ -150,6 +151,6 @@ class MogrifierLSTMCell(Cell):
                     hidden = 2 * gated(product(values), hidden)
                 else:
                     values = 2 * gated(product(hidden), values)
-            return lstm_step(entering(values) + returning(hidden) + self.bias, memory)
+            return lstm_step(entering(values) + self.bias, returning(hidden), memory)
 
         return step

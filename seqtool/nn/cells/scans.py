@@ -50,7 +50,8 @@ class _Scan(Function):
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         factors, result, start = ctx.saved_tensors
-        whole = _gathered(factors, gradient)
+        whole = gradient.clone(memory_format=torch.contiguous_format)
+        _gather(factors, whole)
         return whole * _shifted(result, start), whole, factors[:, 0] * whole[:, 0]
 
 
@@ -90,21 +91,72 @@ class _GatedScan(Function):
         # c_t moves with u_t by this much, and with c_{t-1} by the gate and through it.
         slope = torch.ops.aten.sigmoid_backward(before - candidates, opened)
         factors = torch.addcmul(opened, slope, peephole)
-        whole = _gathered(factors, gradient)
+        whole = gradient.clone(memory_format=torch.contiguous_format)
+        _gather(factors, whole)
         d_gates = slope.mul_(whole)
         d_peephole = (d_gates * before).sum((0, 1))
         return d_gates, d_peephole, whole - whole * opened, factors[:, 0] * whole[:, 0]
 
 
-def _gathered(factors: Tensor, gradient: Tensor) -> Tensor:
-    """The whole gradient of each step, from that which comes from outside: the scan from the other end."""
-    whole = gradient.clone(memory_format=torch.contiguous_format)
-    steps = whole.unbind(1)
+def pooled(gates: Tensor, start: Tensor) -> tuple[Tensor, Tensor]:
+    """c_t = f_t * c_{t-1} + (1 - f_t) * z_t; h_t = o_t * c_t, for all t.
+
+    Args:
+        gates: z, f and o before tanh and sigmoids, side by side, [B, T, 3H].
+        start: c_0, [B, H].
+
+    Returns:
+        h_1 to h_T and c_1 to c_T, [B, T, H] each.
+    """
+    result: tuple[Tensor, Tensor] = _Pooled.apply(gates, start)  # type: ignore[no-untyped-call]
+    return result
+
+
+class _Pooled(Function):
+    """The gates' functions are part of it: tensors of all steps are large, and each pass over one counts."""
+
+    @staticmethod
+    def forward(ctx: Any, gates: Tensor, start: Tensor) -> tuple[Tensor, Tensor]:
+        width = start.shape[1]
+        opened = torch.empty_like(gates)
+        torch.tanh(gates[..., :width], out=opened[..., :width])
+        torch.sigmoid(gates[..., width:], out=opened[..., width:])
+        candidate, forget_gate, output_gate = opened.chunk(3, 2)
+        memory = torch.empty_like(candidate, memory_format=torch.contiguous_format)
+        before = start
+        for new, forget, after in zip(
+            candidate.unbind(1), forget_gate.unbind(1), memory.unbind(1), strict=True
+        ):
+            before = torch.lerp(new, before, forget, out=after)
+        ctx.save_for_backward(opened, memory, start)
+        return output_gate * memory, memory
+
+    @staticmethod
+    def backward(ctx: Any, d_outputs: Tensor, d_memory: Tensor) -> tuple[Tensor, Tensor]:
+        opened, memory, start = ctx.saved_tensors
+        candidate, forget_gate, output_gate = opened.chunk(3, 2)
+        d_gates = torch.empty_like(opened)
+        for_candidate, for_forget, for_output = d_gates.chunk(3, 2)
+        whole = torch.addcmul(d_memory, d_outputs, output_gate)
+        _gather(forget_gate, whole)
+        torch.mul(d_outputs, memory, out=for_output)
+        torch.sub(memory[:, :-1], candidate[:, 1:], out=for_forget[:, 1:])
+        torch.sub(start, candidate[:, 0], out=for_forget[:, 0])
+        for_forget.mul_(whole)
+        torch.addcmul(whole, whole, forget_gate, value=-1, out=for_candidate)
+        torch.ops.aten.tanh_backward.grad_input(for_candidate, candidate, grad_input=for_candidate)
+        both, sigmoids = d_gates[..., start.shape[1] :], opened[..., start.shape[1] :]
+        torch.ops.aten.sigmoid_backward.grad_input(both, sigmoids, grad_input=both)
+        return d_gates, forget_gate[:, 0] * whole[:, 0]
+
+
+def _gather(factors: Tensor, gradient: Tensor) -> None:
+    """From what comes from outside to the whole gradient of each step, in place, from the other end."""
+    steps = gradient.unbind(1)
     for factor, after, before in zip(
         reversed(factors.unbind(1)), reversed(steps), reversed(steps[:-1]), strict=False
     ):
         before.addcmul_(factor, after)
-    return whole
 
 
 def _shifted(values: Tensor, start: Tensor) -> Tensor:
@@ -212,20 +264,17 @@ class QRNNCell(AffineCell, ScanCell):
 
     def step(self, projected: Tensor, state: State) -> State:
         """[B, P], (h, c, V x) -> (h, c, V x)."""
-        gates, *share = projected.split(3 * self.hidden, 1)
+        gates, *share = torch.split(projected, 3 * self.hidden, 1)
         candidate, forget_gate, output_gate = sum(state[2:], gates).chunk(3, 1)
         memory = torch.lerp(torch.tanh(candidate), state[1], torch.sigmoid(forget_gate))
         return torch.sigmoid(output_gate) * memory, memory, *share
 
     def scan(self, projected: Tensor, state: State) -> tuple[Tensor, State]:
         """See `ScanCell.scan`."""
-        gates, *shares = projected.split(3 * self.hidden, 2)
+        gates, *shares = torch.split(projected, 3 * self.hidden, 2)
         for share, before in zip(shares, state[2:], strict=True):
             gates = gates + _shifted(share, before)
-        candidate, forget_gate, output_gate = gates.chunk(3, 2)
-        candidate, forget_gate = torch.tanh(candidate), torch.sigmoid(forget_gate)
-        memory = linear_scan(forget_gate, candidate - forget_gate * candidate, state[1])
-        outputs = torch.sigmoid(output_gate) * memory
+        outputs, memory = pooled(gates, state[1])
         return outputs, (outputs[:, -1], memory[:, -1], *(share[:, -1] for share in shares))
 
 

@@ -96,6 +96,9 @@ class CappedRule(MemoryRule):
         torch.cat([free, d_keep - (d_write - free)], 1, out=d_opened)
 
 
+FORGET = ForgetRule()
+
+
 def remember(gates: Tensor, memory: Tensor, rule: MemoryRule) -> Tensor:
     """c_t = keep * c_{t-1} + write * tanh(g), with keep and write as the rule has them.
 
