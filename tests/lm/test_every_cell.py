@@ -13,6 +13,7 @@ from seqtool.lm.symbols import PADDING
 from seqtool.nn.cellnames import OF_THE_BATCH, WITHOUT_LEARNED_START
 from seqtool.nn.cells import CELLS
 from tests.lm.tiny_text import network_of, random_ids, train_tiny
+from tests.nn.cells.making import TRAINED
 
 every_cell = pytest.mark.parametrize("cell", CELLS)
 
@@ -31,7 +32,7 @@ def test_symbol_by_symbol_gives_what_all_at_once_gives(cell: str) -> None:
     torch.testing.assert_close(stepper.states(), states, rtol=1e-10, atol=1e-10)
 
 
-@every_cell
+@pytest.mark.parametrize("cell", TRAINED)
 def test_a_few_passes_lower_the_loss_and_what_is_saved_is_what_was_trained(cell: str, tmp_path: Path) -> None:
     model = {"cell": cell, "layers": 2}
     run = train_tiny(tmp_path, model=model, training={"epochs": 6, "sample_length": 0})

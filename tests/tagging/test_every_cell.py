@@ -7,14 +7,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from seqtool.nn.cells import CELLS
 from seqtool.tagging.prediction import TaggerModel
+from tests.nn.cells.making import TRAINED
 from tests.tagging.tiny_tagger import tags_of, tokens_of, train_tiny
 
 MOST = 0.8  # of the tokens; two in three are O
 
 
-@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("cell", TRAINED)
 def test_a_few_passes_teach_most_tags_and_what_is_saved_is_what_was_trained(
     cell: str, tmp_path: Path
 ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 import torch
 from torch import Tensor
 
@@ -14,6 +15,12 @@ from seqtool.nn.recurrence import run_cell_plainly
 INPUTS, HIDDEN = 3, 4
 FIXED = {"echo_state"}  # nothing in them is learned, and no gradient goes through
 LEARNED = [name for name in CELLS if name not in FIXED]
+
+# Cells to be trained through a whole run: a few of them always, the others where slow tests are run.
+TRAINED = [
+    name if name in ("capped_lstm", "qrnn", "echo_state") else pytest.param(name, marks=pytest.mark.slow)
+    for name in CELLS
+]
 
 
 def make_cell(
