@@ -63,6 +63,23 @@ def test_padding_and_its_length_change_nothing_in_training(name: str):
 
 
 @each_cell
+def test_padding_takes_no_part_in_the_statistics_of_training(name: str):
+    """As if at each step there were the rows alone that have not ended."""
+    cell, inputs, lengths = make_cell(name).train(), some_inputs(batch=4), torch.tensor([5, 3, 1, 4])
+    real = torch.arange(5) < lengths[:, None]
+    inputs[~real] = 0.0
+    found, _ = run_cell(cell, inputs)
+    projected = inputs.new_zeros(4, 5, len(cell.input_map()))
+    projected[real] = cell.project(inputs[real])
+    state = cell.initial(4, inputs)
+    for step in range(5):
+        rows = real[:, step]
+        after = cell.step(projected[rows, step], tuple(part[rows] for part in state))
+        torch.testing.assert_close(found[rows, step], after[0], rtol=1e-10, atol=1e-10)
+        state = tuple(part.index_put((rows,), new) for part, new in zip(state, after, strict=True))
+
+
+@each_cell
 def test_training_moves_the_running_statistics_and_evaluation_uses_them(name: str):
     cell, inputs = make_cell(name).train(), 3 + some_inputs(batch=64)
     before = {key: buffer.clone() for key, buffer in cell.named_buffers()}
