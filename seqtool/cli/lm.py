@@ -105,8 +105,8 @@ def sample(
     from seqtool.training.modelfolder import weights_digest
 
     configure(threads)
-    kept = "fp32" if precision in ("auto", "int8") else precision
-    writer = api.load_language_model(where, device=device, precision=kept)
+    states = "auto" if precision == "int8" else precision  # int8 is a matter of the products of a step
+    writer = api.load_language_model(where, device=device, precision=states)
     int8 = writes_in_int8(writer, precision)
     after = None if load_state is None else load_continuation(load_state, writer, weights_digest(where))
     start = beginning(writer, prompt, after)
@@ -173,13 +173,11 @@ def _refuse_beside_beam(typed: dict[str, Any]) -> None:
 
 
 def _write_likeliest(model: LanguageModel, start: Continuation, prompt: str, length: int, beam: int) -> None:
-    from seqtool.lm.data import DOCUMENT_ENDS
+    from seqtool.lm.data import first_document
     from seqtool.lm.search import likeliest
 
     text = model.symbols.decode(likeliest(model, start, length=length, beam=beam))
-    for end in DOCUMENT_ENDS.get(model.description.data.documents, ()):
-        text = text.partition(end)[0]
-    console.write_result(prompt + text + "\n")
+    console.write_result(prompt + first_document(text, model.description.data.documents) + "\n")
 
 
 def _write_one(sampler: Any, model: LanguageModel, prompt: str, length: int, ends: Sequence[str]) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -183,7 +184,7 @@ def train_task(
         console.write_result(json.dumps(_summary(runs), ensure_ascii=False) + "\n")
     else:
         console.write_result("".join(f"{run.path}\n" for run in runs))
-        console.say(f"next: {runs[-1].model.USAGE.format(runs[-1].path)}")
+        console.say(f"next: {runs[-1].model.USAGE.format(shlex.quote(str(runs[-1].path)))}")
         if len(runs) > 1:
             _say_spread(_summary(runs))
 

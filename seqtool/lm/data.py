@@ -123,6 +123,13 @@ def _load(data: DataSettings, names: Sequence[PartName]) -> dict[str, Part]:
     return {name: parts[name] for name in names}
 
 
+def first_document(text: str, kind: str) -> str:
+    """A text up to where a document of that kind ends by itself, without the end."""
+    for end in DOCUMENT_ENDS.get(kind, ()):
+        text = text.partition(end)[0]
+    return text
+
+
 def read_files(paths: Sequence[Path], data: DataSettings, name: str = "test") -> Part:
     """The text of some files as a part, in documents as the settings say.
 

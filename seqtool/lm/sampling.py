@@ -16,6 +16,7 @@ from seqtool.lm.prediction import LanguageModel
 from seqtool.lm.stepping import HoistedStepper, Stepper, stepper_of, steps_in_place
 from seqtool.lm.symbols import START, UNKNOWN, require_known
 from seqtool.nn.cells import State
+from seqtool.nn.deferred import at_least_float32
 from seqtool.training.devices import multiplies_int8
 from seqtool.training.tensorfile import read_tensors, write_tensors
 
@@ -183,7 +184,8 @@ def beginning(model: LanguageModel, prompt: str = "", after: Continuation | None
     inputs = torch.from_numpy(ids.astype("int64")).to(model.device).expand(len(after.last), -1)
     whole = torch.cat([after.last[:, None], inputs], 1)
     with model.autocast():
-        _, states = model.network(whole[:, :-1], after.states)
+        _, after_prompt = model.network(whole[:, :-1], after.states)
+    states = [tuple(at_least_float32(part) for part in layer) for layer in after_prompt]
     return Continuation(states, whole[:, -1], after.steps)
 
 

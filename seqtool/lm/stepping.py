@@ -20,6 +20,7 @@ from torch.nn import functional
 from seqtool.lm.model import LanguageNetwork
 from seqtool.nn.cells import Cell, State
 from seqtool.nn.cells.lstm import LSTMCell, weights_of
+from seqtool.nn.deferred import at_least_float32
 from seqtool.nn.quantized import LARGEST, rounded, scale_of
 
 
@@ -74,16 +75,16 @@ class HoistedStepper:
         self._network = network
         self._forbidden = list(forbidden)
         self._cells = [cell for cell in network.stack.cells if isinstance(cell, Cell)]
-        self._table = self._cells[0].project(network.embedding.weight[None])[0]
+        self._steps = [cell.stepper() for cell in self._cells]
+        self._table = at_least_float32(self._cells[0].project(network.embedding.weight[None])[0])
         self._states = list(states)
 
     def step(self, last: Tensor) -> Tensor:
         """Scores after these symbols."""
-        lowest, *upper = self._cells
-        after = [lowest.step(self._table[last], self._states[0])]
+        after = [self._steps[0](self._table[last], self._states[0])]
         values = after[0][0]
-        for cell, state in zip(upper, self._states[1:], strict=True):
-            after.append(cell.step(cell.project(values[:, None])[:, 0], state))
+        for cell, step, state in zip(self._cells[1:], self._steps[1:], self._states[1:], strict=True):
+            after.append(step(at_least_float32(cell.project(values[:, None])[:, 0]), state))
             values = values + after[-1][0] if self._network.stack.residual else after[-1][0]
         self._states = after
         narrow = self._network.narrow

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from seqtool.decoding.sampling import SamplingOptions
 from seqtool.errors import SettingsError
-from seqtool.lm.data import DOCUMENT_ENDS, Part, TextData
+from seqtool.lm.data import Part, TextData, first_document
 from seqtool.lm.model import LanguageNetwork, Outputs
 from seqtool.lm.prediction import Fingerprint, LanguageModel, LanguageModelDescription, Measured
 from seqtool.lm.sampling import Sampler, beginning
@@ -271,9 +271,7 @@ def sample_of(model: LanguageModel, length: int, seed: int) -> str:
     """What the model writes now, line ends made visible."""
     sampler = Sampler(model, SamplingOptions(temperature=SHOWN_TEMPERATURE, seed=seed), beginning(model))
     text = model.symbols.decode(sampler.step()[0] for _ in range(length))[:SHOWN_CHARACTERS]
-    for end in DOCUMENT_ENDS.get(model.description.data.documents, ()):
-        text = text.partition(end)[0]
-    return text.replace("\n", "\u23ce ")
+    return first_document(text, model.description.data.documents).replace("\n", "\u23ce ")
 
 
 def training_windows(

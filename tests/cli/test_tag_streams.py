@@ -160,7 +160,7 @@ def test_training_redraws_on_a_terminal_and_gives_it_back(tiny: Tiny, tmp_path: 
     assert "2/2" in shown
     assert "t\\x1b[2J.conll" in shown
     assert "\x1b[2J" not in shown
-    assert shown.endswith("r\\x1b[31m\n")
+    assert shown.endswith("r\\x1b[31m\nnext: seqtool tag -m 'r\\x1b[31m' < sentences.txt\n")
 
 
 def test_colour_only_on_a_terminal_that_wants_it(tmp_path: Path):

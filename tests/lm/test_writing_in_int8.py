@@ -137,6 +137,20 @@ def test_other_networks_refuse_int8(network: dict[str, Any]) -> None:
         writes_in_int8(untrained(**network), "int8")
 
 
+@pytest.mark.parametrize(
+    "network", [{}, {"cell": "gru"}, {"residual": True, "embedding": 12}, {"adaptive": True}], ids=str
+)
+def test_what_was_begun_in_bf16_goes_on_in_any_precision(network: dict[str, Any]) -> None:
+    model = untrained(scale=1.0, **network)
+    model.precision = torch.bfloat16
+    half = Sampler(model, SamplingOptions(seed=1), beginning(model, "the "))
+    half.step()
+    after = half.continuation()
+    assert {part.dtype for layer in after.states for part in layer} == {torch.float32}
+    model.precision = torch.float32
+    assert len(written(model, after, 5, seed=1)[0]) == 5
+
+
 def test_bf16_steps_are_made_in_bf16() -> None:
     model = untrained(hidden=64, scale=1.0)
     exact = Sampler(model, SamplingOptions(seed=1), beginning(model))._stepper

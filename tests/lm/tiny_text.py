@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -82,12 +82,10 @@ def tiny_data(text: str = TEXT, documents: str = "stream") -> TextData:
     return TextData({name: Part(name, found, "memory", "whole") for name in ("train", "dev")})
 
 
-def network_of(
-    symbols: int = 9, impossible: Sequence[int] = (0, 2, 3), seed: int = 1, **model: Any
-) -> LanguageNetwork:
+def network_of(symbols: int = 9, **model: Any) -> LanguageNetwork:
     """In float64 and evaluation mode, its weights large, so that probabilities are far apart."""
     torch.manual_seed(1)
-    given = {"hidden": 5, "embedding": 4, "dropout": 0.0, **model}
+    given = {"hidden": 5, "embedding": 4, "layers": 2, "dropout": 0.0, **model}
     network = LanguageNetwork(symbols, validate(ModelSettings, given, "model"), IMPOSSIBLE).double().eval()
     with torch.no_grad():
         for parameter in network.parameters():
