@@ -19,6 +19,7 @@ from seqtool.lm.ngram import interpolate
 from seqtool.lm.scoring import LogProbabilities, Reader, Reading
 from seqtool.lm.settings import AdaptationSettings
 from seqtool.lm.symbols import Ids
+from seqtool.nn.cellnames import OF_THE_BATCH
 from seqtool.nn.cells import Cell
 from seqtool.nn.deferred import at_least_float32
 
@@ -253,11 +254,12 @@ def adaptable(network: LanguageNetwork) -> LanguageNetwork:
     """A copy that computes what the network does in evaluation, and of which gradients can be had.
 
     The recurrent kernels of cuDNN keep what their gradient needs in training mode only. So the cells, and
-    they alone, are in that mode; what else it does to them, dropping weights, is switched off.
+    they alone, are in that mode; what else it does to them, dropping weights, is switched off. Cells that
+    would take statistics of what is read there have no such kernels, and stay as they are.
     """
     adapted = copy.deepcopy(network).eval()
     for module in adapted.modules():
         if isinstance(module, Cell):
             module.weight_drop = 0.0
-            module.train()
+            module.train(network.settings.cell not in OF_THE_BATCH)
     return adapted

@@ -10,6 +10,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from seqtool.lm.settings import ModelSettings
+from seqtool.lm.symbols import PADDING
+from seqtool.nn.cellnames import OF_THE_BATCH
 from seqtool.nn.cells import State
 from seqtool.nn.deferred import at_least_float32
 from seqtool.nn.losses import projected_cross_entropy, projected_log_probabilities
@@ -119,6 +121,8 @@ class LanguageNetwork(nn.Module):
 
     def _embedded(self, inputs: Tensor) -> Tensor:
         vectors: Tensor = self.embedding(inputs)
+        if self.settings.cell in OF_THE_BATCH:  # to them, a position of zeros is padding
+            vectors = vectors.masked_fill((inputs == PADDING)[:, :, None], 0.0)
         probability = self.settings.word_dropout
         if not self.training or not probability:
             return vectors

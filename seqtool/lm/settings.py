@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
+from seqtool.nn.cellnames import CELL_HELP, WITHOUT_LEARNED_START, WITHOUT_WEIGHT_DROP, CellName
 from seqtool.settings import Settings
 from seqtool.text.hub import TextHubSettings
 from seqtool.training.settings import RunSettings, TrainingSettings, refuse_ignored
@@ -117,7 +118,7 @@ class VocabularySettings(Settings):
 class ModelSettings(Settings):
     """The network."""
 
-    cell: Literal["lstm", "gru"] = Field("lstm", description="Recurrent cell.")
+    cell: CellName = Field("lstm", description=CELL_HELP)
     embedding: int = Field(128, ge=0, description="Width of the embeddings; 0 = one-hot input.")
     hidden: int = Field(512, ge=1, description="Width of each layer.")
     layers: int = Field(1, ge=1, description="Layers on top of each other.")
@@ -143,6 +144,11 @@ class ModelSettings(Settings):
     def _fits_together(self) -> ModelSettings:
         if self.residual and self.layers == 1:
             raise ValueError("residual has no effect with one layer; leave it out")
+        for name, reasons in (("weight_drop", WITHOUT_WEIGHT_DROP), ("learned_start", WITHOUT_LEARNED_START)):
+            if getattr(self, name) and self.cell in reasons:
+                raise ValueError(
+                    f"{name} does not go with cell = {self.cell!r}, which {reasons[self.cell]}; leave it out"
+                )
         if self.tied and self.embedding == 0:
             raise ValueError("tied needs embeddings, and embedding = 0 has none")
         if self.tied and self.adaptive:

@@ -14,13 +14,15 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from seqtool.nn.cells import CELLS, Cell, State
+from seqtool.nn.cellnames import OF_THE_BATCH
+from seqtool.nn.cells import CELLS, Cell, ScanCell, State
+from seqtool.nn.deferred import at_least_float32
 from seqtool.nn.forward_backward import turn_round
 from seqtool.nn.regularization import LockedDropout
 
 
 def run_cell(cell: Cell, inputs: Tensor, state: State | None = None) -> tuple[Tensor, State]:
-    """All steps of a cell, by its fused kernel where it has one.
+    """All steps of a cell: by the library's kernel or its own scan where it has one, else step by step.
 
     Args:
         cell: With inputs of width I and outputs of width H.
@@ -33,7 +35,30 @@ def run_cell(cell: Cell, inputs: Tensor, state: State | None = None) -> tuple[Te
     if state is None:
         state = cell.initial(len(inputs), inputs)
     fused = cell.fused()
-    return run_cell_plainly(cell, inputs, state) if fused is None else fused(inputs, state)
+    if fused is not None:
+        return fused(inputs, state)
+    return _scanned(cell, inputs, state) if isinstance(cell, ScanCell) else _looped(cell, inputs, state)
+
+
+def _scanned(cell: ScanCell, inputs: Tensor, state: State) -> tuple[Tensor, State]:
+    projected = cell.project(inputs)
+    with torch.autocast(inputs.device.type, enabled=False):  # sums over many steps keep their precision
+        state = tuple(at_least_float32(part) for part in state)
+        outputs, state = cell.scan(at_least_float32(projected), state)
+        return outputs.to(projected.dtype), state
+
+
+def _looped(cell: Cell, inputs: Tensor, state: State) -> tuple[Tensor, State]:
+    """Time first, so that a step is one block of memory; weight gradients wait for the end of the pass."""
+    step = cell.stepper()
+    projected = cell.project(inputs.transpose(0, 1))
+    outputs = []
+    with torch.autocast(inputs.device.type, enabled=False):
+        state = tuple(at_least_float32(part) for part in state)
+        for each in at_least_float32(projected).unbind(0):
+            state = step(each, state)
+            outputs.append(state[0])
+        return torch.stack(outputs, 1).to(projected.dtype), state
 
 
 def run_cell_plainly(cell: Cell, inputs: Tensor, state: State) -> tuple[Tensor, State]:
@@ -74,18 +99,25 @@ class Stack(nn.Module):
         self.cells = nn.ModuleList(CELLS[cell](width, hidden, weight_drop=weight_drop) for width in widths)
         self.dropout = LockedDropout(dropout)
         self.residual = residual
+        self.of_the_batch = cell in OF_THE_BATCH
 
     def initial(self, batch: int, like: Tensor) -> list[State]:
         """The states of all layers before the first step, zeros."""
         return [cell.initial(batch, like) for cell in self._cells()]
 
     def forward(self, inputs: Tensor, states: Sequence[State]) -> tuple[Tensor, list[State]]:
-        """[B, T, I] and the states before to [B, T, H] and the states after, the lowest layer first."""
+        """[B, T, I] and the states before to [B, T, H] and the states after, the lowest layer first.
+
+        Cells with statistics of the batch take zeros for padding: it stays so from layer to layer.
+        """
         values, after = inputs, []
+        padding = (inputs == 0).all(2, keepdim=True) if self.of_the_batch and self.training else None
         for number, (cell, state) in enumerate(zip(self._cells(), states, strict=True)):
             below = self.dropout(values) if number else values
             outputs, state = run_cell(cell, below, tuple(each.to(below.dtype) for each in state))
             values = values + outputs if self.residual and number else outputs
+            if padding is not None:
+                values = values.masked_fill(padding, 0.0)
             after.append(state)
         return values, after
 

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
+from seqtool.nn.cellnames import CELL_HELP, CellName
 from seqtool.settings import Settings
 from seqtool.text.hub import HubSettings
 from seqtool.training.settings import RunSettings, TrainingSettings
@@ -79,7 +80,7 @@ class VocabularySettings(Settings):
 class ModelSettings(Settings):
     """The network."""
 
-    cell: Literal["lstm", "gru"] = Field("lstm", description="Recurrent cell.")
+    cell: CellName = Field("lstm", description=CELL_HELP)
     hidden: int = Field(200, ge=1, description="Width of each direction of the sentence encoder.")
     layers: int = Field(1, ge=1, description="Bidirectional layers.")
     residual: bool = Field(False, description="Add each upper layer's input to its output.")

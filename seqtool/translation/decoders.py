@@ -20,7 +20,7 @@ from seqtool.nn.attention import Attention, Scorer, context_values
 from seqtool.nn.cells import CELLS
 from seqtool.nn.deferred import DeferredLinear, DeferredMixture, Linears, at_least_float32
 from seqtool.nn.recurrence import run_cell
-from seqtool.translation.layers import Layers, Sizes, State, cast_like, gate_width, glorot, started
+from seqtool.translation.layers import Layers, Sizes, State, cast_like, gate_width, glorot
 
 
 class Memory(NamedTuple):
@@ -103,11 +103,11 @@ class Decoder(nn.Module, ABC):
         """The state before the first step.
 
         Args:
-            start: [N, H], the hidden state of each layer; an LSTM's cell state starts from 0.
+            start: [N, H], the hidden state of each layer; what else a cell remembers starts from 0.
             positions: S.
         """
         start = at_least_float32(start)
-        layers = (*started(self.cell, start), *self.upper.initial(start))
+        layers = (*self.cell.started(start), *self.upper.initial(start))
         return (*layers, *self.fed_back(start), *self._coverage(start, positions))
 
     def fed_back(self, start: Tensor) -> State:
@@ -284,8 +284,16 @@ class ConditionalDecoder(BahdanauDecoder):
         super().__init__(sizes, attention)
         self.second = CELLS[sizes.cell](sizes.memory, sizes.hidden)
         # Its input is the context, so its own input weight is the context's way into the gates.
-        self.attended = next(self.second.parameters())
-        nn.init.xavier_uniform_(self.attended)
+        weight = self.second.input_map()
+        if isinstance(weight, nn.Parameter):
+            self.attended = weight
+            nn.init.xavier_uniform_(self.attended)
+        else:  # a cell that makes it of several parts has seen to their start
+            del self.attended
+
+    def context_maps(self) -> tuple[Tensor, Tensor]:
+        """Into the second transition, and into the readout."""
+        return self.second.input_map(), self.context
 
     def attentional(self, memory: Memory, linear: Linears = DeferredLinear) -> Stepper:
         """Both transitions, the attention between them."""

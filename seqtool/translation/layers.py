@@ -49,7 +49,7 @@ class Layers(nn.Module):
 
     def initial(self, start: Tensor) -> State:
         """Every layer starts from [N, H]."""
-        return tuple(tensor for cell in self._cells() for tensor in started(cell, start))
+        return tuple(tensor for cell in self._cells() for tensor in cell.started(start))
 
     def stepper(
         self, sentences: int, linear: Linears = DeferredLinear
@@ -57,7 +57,7 @@ class Layers(nn.Module):
         """A step through all layers: output of the lowest [N, H] and state to the top's output and state."""
         cells = self._cells()
         steps = [cell.stepper(linear) for cell in cells]
-        masks = [self.dropout.mask(next(cell.parameters()), sentences, self.width) for cell in cells]
+        masks = [self.dropout.mask(cell.input_map(), sentences, self.width) for cell in cells]
 
         def advance(hidden: Tensor, state: State) -> tuple[Tensor, State]:
             following: list[Tensor] = []
@@ -85,16 +85,9 @@ class Layers(nn.Module):
         return [cell for cell in self.cells if isinstance(cell, Cell)]
 
 
-def started(cell: Cell, start: Tensor) -> State:
-    """A cell's first state with a given hidden state."""
-    return (start, *cell.initial(len(start), start)[1:])
-
-
 def gate_width(cell: Cell) -> int:
     """P, of a cell's projected inputs."""
-    parameter = next(cell.parameters())
-    with torch.no_grad():
-        return cell.project(parameter.new_zeros(1, 1, cell.inputs)).shape[2]
+    return len(cell.input_map())
 
 
 def glorot(outputs: int, inputs: int) -> nn.Parameter:

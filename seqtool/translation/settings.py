@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
+from seqtool.nn.cellnames import CELL_HELP, OF_THE_BATCH, CellName
 from seqtool.settings import Settings
 from seqtool.text.hub import PairHubSettings
 from seqtool.training.settings import RunSettings, TrainingSettings, refuse_ignored
@@ -146,7 +147,7 @@ class VocabularySettings(Settings):
 class ModelSettings(Settings):
     """The network."""
 
-    cell: Literal["lstm", "gru"] = Field("gru", description="Recurrent cell.")
+    cell: CellName = Field("gru", description=CELL_HELP)
     embedding: int = Field(256, ge=1, description="Width of the embeddings.")
     hidden: int = Field(256, ge=1, description="Width of the decoder and of each direction of the encoder.")
     encoder_layers: int = Field(1, ge=1, description="Bidirectional layers of the encoder.")
@@ -186,6 +187,11 @@ class ModelSettings(Settings):
 
     @model_validator(mode="after")
     def _fits_together(self) -> ModelSettings:
+        if self.cell in OF_THE_BATCH:
+            raise ValueError(
+                f"cell = {self.cell!r} normalises over all rows of a batch, and a decoder goes step by step "
+                "with rows that end at different times; choose 'layernorm_lstm' or 'layernorm_gru'"
+            )
         if self.residual and self.encoder_layers == self.decoder_layers == 1:
             raise ValueError("residual has no effect with one layer on each side; leave it out")
         if self.heads > 1 and self.attention != "additive":

@@ -172,7 +172,19 @@ def test_all_that_has_no_effect_is_named_at_once() -> None:
         ({"model": {"cutoffs": [2]}}, "cutoffs has no effect without adaptive"),
         ({"model": {"adaptive": True, "cutoffs": [5, 2]}}, "cutoffs = [5, 2]: expected rising numbers"),
         ({"model": {"adaptive": True, "cutoffs": [2, 2]}}, "cutoffs = [2, 2]: expected rising numbers"),
-        ({"model": {"cell": "lstn"}}, "model.cell: expected 'lstm' or 'gru'"),
+        ({"model": {"cell": "lstn"}}, "model.cell: expected 'rnn', 'irnn', 'lstm', 'lstm_no_forget', "),
+        (
+            {"model": {"cell": "qrnn", "weight_drop": 0.5}},
+            "weight_drop does not go with cell = 'qrnn', which has no recurrent weights; leave it out",
+        ),
+        (
+            {"model": {"cell": "echo_state", "weight_drop": 0.5}},
+            "weight_drop does not go with cell = 'echo_state', which learns no recurrent weights",
+        ),
+        (
+            {"model": {"cell": "batchnorm_lstm", "learned_start": True}},
+            "learned_start does not go with cell = 'batchnorm_lstm', which counts steps in its state",
+        ),
         ({"model": {"weight_drop": 1.0}}, "model.weight_drop: expected less than 1"),
         ({"model": {"droput": 0.1}}, "did you mean 'dropout'?"),
         (

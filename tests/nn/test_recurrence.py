@@ -9,8 +9,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from seqtool.nn.cellnames import OF_THE_BATCH
 from seqtool.nn.cells import CELLS, State
 from seqtool.nn.recurrence import Bidirectional, BidirectionalStack, Stack, run_cell_plainly
+from tests.nn.cells.making import some_state
 
 INPUTS, HIDDEN = 3, 4
 LENGTHS = [5, 2, 1, 4]
@@ -22,7 +24,7 @@ def make_stack(cell: str, *, layers: int = 3, residual: bool, dropout: float = 0
     stack = BidirectionalStack(
         cell=cell, inputs=INPUTS, hidden=HIDDEN, layers=layers, dropout=dropout, residual=residual
     )
-    return stack.double()
+    return stack.double().train(cell not in OF_THE_BATCH)  # rows know of each other in their training
 
 
 def ragged(padding: float = 0.0, steps: int = 5) -> tuple[Tensor, Tensor]:
@@ -43,10 +45,12 @@ def test_what_stands_at_padding_changes_neither_outputs_nor_gradients(cell: str,
         inputs, mask = ragged(padding)
         inputs.requires_grad_()
         outputs = stack(inputs, mask)
-        outputs.sin().sum().backward()
+        if outputs.requires_grad:
+            outputs.sin().sum().backward()
         results.append([outputs, inputs.grad, *(parameter.grad for parameter in stack.parameters())])
     for other in results[1:]:
-        assert all(torch.equal(a, b) for a, b in zip(results[0], other, strict=True))
+        for found, expected in zip(other, results[0], strict=True):
+            torch.testing.assert_close(found, expected, rtol=0, atol=0)
 
 
 @pytest.mark.parametrize(("cell", "residual"), VARIANTS)
@@ -68,14 +72,14 @@ def test_outputs_are_zero_at_padding(cell: str, residual: bool):
     inputs, mask = ragged(7.0)
     outputs = make_stack(cell, residual=residual)(inputs, mask)
     assert not outputs[~mask].any()
-    assert outputs[mask].all()
+    assert outputs[mask].any(1).all()  # a rectified unit may be 0
 
 
 @pytest.mark.parametrize("cell", CELLS)
 def test_the_backward_direction_starts_at_the_true_end(cell: str):
     """There its output has seen one token only: that of a sentence of one token."""
     torch.manual_seed(2)
-    layer = Bidirectional(cell, INPUTS, HIDDEN).double()
+    layer = Bidirectional(cell, INPUTS, HIDDEN).double().eval()
     inputs, mask = ragged(3.0)
     outputs = layer(inputs, mask.sum(1))
     for row, length in enumerate(LENGTHS):
@@ -87,7 +91,7 @@ def test_the_backward_direction_starts_at_the_true_end(cell: str):
 @pytest.mark.parametrize("cell", CELLS)
 def test_final_outputs_are_those_at_the_two_true_ends(cell: str):
     torch.manual_seed(3)
-    layer = Bidirectional(cell, INPUTS, HIDDEN).double()
+    layer = Bidirectional(cell, INPUTS, HIDDEN).double().eval()
     inputs, mask = ragged(3.0)
     outputs, final = layer(inputs, mask.sum(1)), layer.final(inputs, mask.sum(1))
     for row, length in enumerate(LENGTHS):
@@ -123,7 +127,7 @@ def make_forward(cell: str, *, layers: int = 3, training: bool = True, **options
     with torch.no_grad():
         for parameter in stack.parameters():
             parameter.normal_()
-    return stack.train(training)
+    return stack.train(training and cell not in OF_THE_BATCH)
 
 
 def some_steps(batch: int = 2, steps: int = 6) -> Tensor:
@@ -131,12 +135,7 @@ def some_steps(batch: int = 2, steps: int = 6) -> Tensor:
 
 
 def some_states(stack: Stack, batch: int = 2) -> list[State]:
-    source = torch.Generator().manual_seed(5)
-    like = torch.zeros(1).double()
-    return [
-        tuple(torch.randn(part.shape, generator=source).double() for part in layer)
-        for layer in stack.initial(batch, like)
-    ]
+    return [some_state(cell, batch) for cell in stack.cells]
 
 
 @pytest.mark.parametrize(("cell", "residual"), VARIANTS)
@@ -156,7 +155,9 @@ def test_a_stack_equals_its_cells_one_after_the_other(cell: str, residual: bool)
         else:
             values, after = stack(inputs, before)
         parts = [part for layer in after for part in layer]
-        sum((each.sin().sum() for each in (values, *parts)), torch.zeros(())).backward()
+        total = sum((each.sin().sum() for each in (values, *parts)), torch.zeros(()))
+        if total.requires_grad:
+            total.backward()
         gradients = [each.grad for each in (inputs, *stack.parameters())]
         results.append([values, *parts, *gradients])
     for found, expected in zip(*results, strict=True):
@@ -180,7 +181,7 @@ def test_a_stack_starts_from_zeros_of_the_type_that_is_asked_for(cell: str):
     states = stack.initial(5, torch.zeros(1, dtype=torch.bfloat16))
     assert len(states) == 3
     for part in (part for layer in states for part in layer):
-        assert (part.shape, part.dtype, int(part.count_nonzero())) == ((5, HIDDEN), torch.bfloat16, 0)
+        assert (part.shape, part.dtype, int(part.count_nonzero())) == ((5, part.shape[1]), torch.bfloat16, 0)
 
 
 @pytest.mark.parametrize("cell", CELLS)

@@ -2,10 +2,44 @@
 
 from __future__ import annotations
 
-from seqtool.nn.cells.cell import Cell, State
+from seqtool.nn.cells.batchnorm import BatchNormLSTMCell
+from seqtool.nn.cells.cell import Cell, ScanCell, State
+from seqtool.nn.cells.echo import EchoStateCell
+from seqtool.nn.cells.elman import IRNNCell, RNNCell
 from seqtool.nn.cells.gru import GRUCell
+from seqtool.nn.cells.gru_variants import LightGRUCell, MGUCell, OriginalGRUCell
+from seqtool.nn.cells.layernorm import LayerNormGRUCell, LayerNormLSTMCell
 from seqtool.nn.cells.lstm import LSTMCell
+from seqtool.nn.cells.memories import CappedLSTMCell, CoupledLSTMCell, NoForgetLSTMCell, PeepholeLSTMCell
+from seqtool.nn.cells.multiplicative import MogrifierLSTMCell, MultiplicativeLSTMCell, ProjectedLSTMCell
+from seqtool.nn.cells.scans import MinGRUCell, MinLSTMCell, QRNN1Cell, QRNNCell, SRUCell
+from seqtool.nn.cells.slstm import SLSTMCell
 
-CELLS: dict[str, type[Cell]] = {"lstm": LSTMCell, "gru": GRUCell}
+CELLS: dict[str, type[Cell]] = {
+    "rnn": RNNCell,
+    "irnn": IRNNCell,
+    "lstm": LSTMCell,
+    "lstm_no_forget": NoForgetLSTMCell,
+    "coupled_lstm": CoupledLSTMCell,
+    "capped_lstm": CappedLSTMCell,
+    "peephole_lstm": PeepholeLSTMCell,
+    "projected_lstm": ProjectedLSTMCell,
+    "multiplicative_lstm": MultiplicativeLSTMCell,
+    "mogrifier_lstm": MogrifierLSTMCell,
+    "layernorm_lstm": LayerNormLSTMCell,
+    "batchnorm_lstm": BatchNormLSTMCell,
+    "slstm": SLSTMCell,
+    "minlstm": MinLSTMCell,
+    "gru": GRUCell,
+    "gru_original": OriginalGRUCell,
+    "layernorm_gru": LayerNormGRUCell,
+    "light_gru": LightGRUCell,
+    "mgu": MGUCell,
+    "mingru": MinGRUCell,
+    "sru": SRUCell,
+    "qrnn": QRNNCell,
+    "qrnn1": QRNN1Cell,
+    "echo_state": EchoStateCell,
+}
 
-__all__ = ["CELLS", "Cell", "State"]
+__all__ = ["CELLS", "Cell", "ScanCell", "State"]

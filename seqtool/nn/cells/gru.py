@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from seqtool.nn.cells.cell import Cell, Fused, State, Stepper
 from seqtool.nn.cells.lstm import initialise, weights_of
-from seqtool.nn.deferred import DeferredLinear, Linears
+from seqtool.nn.deferred import Linears
 
 
 class GRUCell(Cell):
@@ -28,29 +28,28 @@ class GRUCell(Cell):
         self.kernel = nn.GRU(inputs, hidden, batch_first=True)
         initialise(self.kernel, gates=3)
 
+    @staticmethod
+    def parameter_count(inputs: int, hidden: int) -> int:
+        """Two weights and two biases of three gates."""
+        return 3 * hidden * (inputs + hidden + 2)
+
     def project(self, inputs: Tensor) -> Tensor:
         """[B, T, I] -> the input half of the gates, [B, T, 3H]."""
         weights = weights_of(self.kernel)
         return functional.linear(inputs, weights.inputs, weights.input_bias)
 
-    def initial(self, batch: int, like: Tensor) -> State:
-        """Hidden state, zeros, [B, H]."""
-        return (like.new_zeros(batch, self.hidden),)
+    def input_map(self) -> Tensor:
+        """W."""
+        return weights_of(self.kernel).inputs
 
-    def step(self, projected: Tensor, state: State) -> State:
+    def transition(self, linear: Linears) -> Stepper:
         """[B, 3H], (h,) -> (h,)."""
         weights = weights_of(self.kernel)
-        recurrent = functional.linear(state[0], weights.recurrent, weights.recurrent_bias)
-        return (_transition(projected, recurrent, state[0]),)
-
-    def stepper(self, linear: Linears = DeferredLinear) -> Stepper:
-        """`step`, with the weight gradient of the recurrent product left to the end of the pass."""
-        weights = weights_of(self.kernel)
-        recurrent = linear(self.dropped(weights.recurrent))
+        recurrent = linear(weights.recurrent)
 
         def step(projected: Tensor, state: State) -> State:
             (hidden,) = state
-            return (_transition(projected, recurrent(hidden) + weights.recurrent_bias, hidden),)
+            return (gru_step(projected, recurrent(hidden) + weights.recurrent_bias, hidden),)
 
         return step
 
@@ -68,7 +67,7 @@ class GRUCell(Cell):
         return run
 
 
-def _transition(projected: Tensor, recurrent: Tensor, hidden: Tensor) -> Tensor:
+def gru_step(projected: Tensor, recurrent: Tensor, hidden: Tensor) -> Tensor:
     """Input half and recurrent half of the gates, [B, 3H] each, and a state [B, H] to the next state."""
     following: Tensor = _Transition.apply(projected, recurrent, hidden)  # type: ignore[no-untyped-call]
     return following

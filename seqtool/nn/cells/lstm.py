@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.autograd import Function
 from torch.nn import functional
 
 from seqtool.nn.cells.cell import Cell, Fused, State, Stepper
-from seqtool.nn.deferred import DeferredLinear, Linears
+from seqtool.nn.cells.transitions import sigmoid_backward, tanh_backward
+from seqtool.nn.deferred import Linears
 
 
 class LSTMCell(Cell):
@@ -32,27 +34,31 @@ class LSTMCell(Cell):
         with torch.no_grad():
             weights_of(self.kernel).input_bias[hidden : 2 * hidden] = 1.0
 
+    @staticmethod
+    def parameter_count(inputs: int, hidden: int) -> int:
+        """Two weights and two biases of four gates."""
+        return 4 * hidden * (inputs + hidden + 2)
+
     def project(self, inputs: Tensor) -> Tensor:
         """[B, T, I] -> the input half of the four gates, [B, T, 4H]."""
         weights = weights_of(self.kernel)
         return functional.linear(inputs, weights.inputs, weights.input_bias + weights.recurrent_bias)
 
-    def initial(self, batch: int, like: Tensor) -> State:
-        """Hidden and cell state, zeros, each [B, H]."""
-        zeros = like.new_zeros(batch, self.hidden)
-        return zeros, zeros
+    def input_map(self) -> Tensor:
+        """W."""
+        return weights_of(self.kernel).inputs
 
-    def step(self, projected: Tensor, state: State) -> State:
+    @property
+    def state_widths(self) -> tuple[int, ...]:
+        """Hidden and cell state."""
+        return self.hidden, self.hidden
+
+    def transition(self, linear: Linears) -> Stepper:
         """[B, 4H], (h, c) -> (h, c)."""
-        recurrent = functional.linear(state[0], weights_of(self.kernel).recurrent)
-        return _transition(projected + recurrent, state[1])
-
-    def stepper(self, linear: Linears = DeferredLinear) -> Stepper:
-        """`step`, with the weight gradient of the recurrent product left to the end of the pass."""
-        recurrent = linear(self.dropped(weights_of(self.kernel).recurrent))
+        recurrent = linear(weights_of(self.kernel).recurrent)
 
         def step(projected: Tensor, state: State) -> State:
-            return _transition(projected + recurrent(state[0]), state[1])
+            return lstm_step(projected, recurrent(state[0]), state[1])
 
         return step
 
@@ -71,11 +77,45 @@ class LSTMCell(Cell):
         return run
 
 
-def _transition(gates: Tensor, memory: Tensor) -> State:
-    """Gates before their functions [B, 4H] and cell state [B, H] to hidden and cell state."""
-    input_gate, forget_gate, candidate, output_gate = gates.chunk(4, 1)
-    memory = torch.sigmoid(forget_gate) * memory + torch.sigmoid(input_gate) * torch.tanh(candidate)
-    return torch.sigmoid(output_gate) * torch.tanh(memory), memory
+def lstm_step(projected: Tensor, recurrent: Tensor, memory: Tensor) -> State:
+    """Both halves of i, f, g, o, [B, 4H] each, and cell state [B, H] to hidden and cell state."""
+    following: State = _Transition.apply(projected, recurrent, memory)  # type: ignore[no-untyped-call]
+    return following
+
+
+class _Transition(Function):
+    """What stands between two products of a step, in as few passes as can be in both directions."""
+
+    @staticmethod
+    def forward(ctx: Any, projected: Tensor, recurrent: Tensor, memory: Tensor) -> State:
+        width = memory.shape[1]
+        gates = projected + recurrent
+        gates[:, : 2 * width].sigmoid_()
+        gates[:, 2 * width : 3 * width].tanh_()
+        gates[:, 3 * width :].sigmoid_()
+        input_gate, forget_gate, candidate, output_gate = gates.chunk(4, 1)
+        following = (forget_gate * memory).addcmul_(input_gate, candidate)
+        squashed = following.tanh()
+        ctx.save_for_backward(gates, memory, squashed)
+        return output_gate * squashed, following
+
+    @staticmethod
+    def backward(ctx: Any, d_hidden: Tensor, d_memory: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        gates, memory, squashed = ctx.saved_tensors
+        width = memory.shape[1]
+        input_gate, forget_gate, candidate, output_gate = gates.chunk(4, 1)
+        d_gates = torch.empty_like(gates)
+        for_input, for_forget, for_candidate, for_output = d_gates.chunk(4, 1)
+        d_following = tanh_backward(d_hidden * output_gate, squashed).add_(d_memory)
+        torch.mul(d_following, candidate, out=for_input)
+        torch.mul(d_following, memory, out=for_forget)
+        torch.mul(d_following, input_gate, out=for_candidate)
+        torch.mul(d_hidden, squashed, out=for_output)
+        both = d_gates[:, : 2 * width]
+        sigmoid_backward.grad_input(both, gates[:, : 2 * width], grad_input=both)
+        tanh_backward.grad_input(for_candidate, candidate, grad_input=for_candidate)
+        sigmoid_backward.grad_input(for_output, output_gate, grad_input=for_output)
+        return d_gates, d_gates, d_following.mul_(forget_gate)
 
 
 class Weights(NamedTuple):

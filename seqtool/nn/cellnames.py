@@ -1,0 +1,53 @@
+"""The names of the recurrent cells, for settings: they are read before PyTorch is imported.
+
+`seqtool.nn.cells.CELLS` has the cells themselves; a test holds the two together.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+CellName = Literal[
+    "rnn",
+    "irnn",
+    "lstm",
+    "lstm_no_forget",
+    "coupled_lstm",
+    "capped_lstm",
+    "peephole_lstm",
+    "projected_lstm",
+    "multiplicative_lstm",
+    "mogrifier_lstm",
+    "layernorm_lstm",
+    "batchnorm_lstm",
+    "slstm",
+    "minlstm",
+    "gru",
+    "gru_original",
+    "layernorm_gru",
+    "light_gru",
+    "mgu",
+    "mingru",
+    "sru",
+    "qrnn",
+    "qrnn1",
+    "echo_state",
+]
+CELL_NAMES: tuple[str, ...] = get_args(CellName)
+CELL_HELP = "Recurrent cell: " + ", ".join(CELL_NAMES) + "."
+
+# They normalise over the rows of a batch in training.
+OF_THE_BATCH = frozenset({"batchnorm_lstm", "light_gru"})
+
+# Why `weight_drop` has nothing to leave out.
+WITHOUT_WEIGHT_DROP = {
+    **dict.fromkeys(("sru", "qrnn", "qrnn1", "mingru", "minlstm"), "has no recurrent weights"),
+    "echo_state": "learns no recurrent weights",
+}
+
+# Why the state before the first step cannot be learned.
+WITHOUT_LEARNED_START = {
+    "batchnorm_lstm": "counts steps in its state",
+    "slstm": "needs a positive normaliser in its state",
+    "echo_state": "lets no gradient through",
+}

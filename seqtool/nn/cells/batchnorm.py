@@ -1,0 +1,152 @@
+"""Normalisation over the rows of a batch, and the LSTM that has it at every step.
+
+A position whose input is 0 everywhere is padding, as encoders make it so: it has no part in the
+statistics, and what comes out there means nothing. Where a batch has fewer than two real rows there
+is nothing to take statistics of, and the running ones are used, as in evaluation.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from seqtool.nn.cells.cell import AffineCell, State, Stepper, orthogonal
+from seqtool.nn.cells.memories import open_gate
+from seqtool.nn.cells.transitions import FORGET, exposed, remember
+from seqtool.nn.deferred import Linear, Linears
+
+EPSILON, MOMENTUM = 1e-5, 0.1
+STEPS = 100  # with statistics of their own; half precision counts as far exactly
+GAIN = 0.1  # Cooijmans et al. 2017, section 4: larger ones saturate tanh and stop gradients
+
+
+class BatchNorm(nn.Module):
+    """gain * (x - mean) / sqrt(variance + epsilon), a unit by itself (Ioffe and Szegedy 2015).
+
+    Args:
+        width: D.
+        gain: What the gains start at.
+        steps: How many sets of running statistics there are.
+    """
+
+    running_mean: Tensor
+    running_variance: Tensor
+
+    def __init__(self, width: int, *, gain: float, steps: int = 1) -> None:
+        super().__init__()
+        self.gain = nn.Parameter(torch.full((width,), gain))
+        self.register_buffer("running_mean", torch.zeros(steps, width))
+        self.register_buffer("running_variance", torch.ones(steps, width))
+
+    def forward(self, values: Tensor, real: Tensor | None, step: int = 0) -> Tensor:
+        """Normalise.
+
+        Args:
+            values: [..., D].
+            real: Which of them count, [...]; None = all, and so in evaluation.
+            step: Whose running statistics.
+        """
+        chosen = values.flatten(0, -2) if real is None else values[real]
+        if not self.training or len(chosen) < 2:
+            scale, offset = self.line(step)
+            return torch.addcmul(offset, values, scale)
+        normal = functional.batch_norm(
+            chosen,
+            self.running_mean[step],
+            self.running_variance[step],
+            self.gain,
+            training=True,
+            momentum=MOMENTUM,
+            eps=EPSILON,
+        )
+        if real is None:
+            return normal.view_as(values)
+        return values.new_zeros(values.shape).index_put((real,), normal.to(values.dtype))
+
+    def line(self, step: int | Tensor) -> tuple[Tensor, Tensor]:
+        """Factor and offset of evaluation, [D]; of a step for each row [B], [B, D]."""
+        scale = self.gain * (self.running_variance[step] + EPSILON).rsqrt()
+        return scale, -self.running_mean[step] * scale
+
+
+class BatchNormLSTMCell(AffineCell):
+    """LSTM whose products and memory are normalised over the batch, each step by itself.
+
+    i, f, g, o = BN(W x_t) + BN(U h_{t-1}) + b
+    c_t = sigmoid(f) * c_{t-1} + sigmoid(i) * tanh(g); h_t = sigmoid(o) * tanh(BN(c_t) + d)
+
+    Each BN has a gain, 0.1 to begin with. Statistics are of the real rows of a batch in training, and
+    running ones of each of the first `STEPS` steps in evaluation; later steps share those of the last.
+    So a state has the number of steps as its third part, [B, 1]; in training all rows have the same.
+
+    Reference: Cooijmans et al. 2017, section 3, equations 6 to 8.
+    """
+
+    def __init__(self, inputs: int, hidden: int, *, weight_drop: float = 0.0) -> None:
+        super().__init__(inputs, hidden, rows=[hidden] * 4, weight_drop=weight_drop)
+        self.recurrent_weight = orthogonal(4, hidden)
+        self.memory_bias = nn.Parameter(torch.zeros(hidden))
+        self.input_norm = BatchNorm(4 * hidden, gain=GAIN, steps=STEPS)
+        self.recurrent_norm = BatchNorm(4 * hidden, gain=GAIN, steps=STEPS)
+        self.memory_norm = BatchNorm(hidden, gain=GAIN, steps=STEPS)
+        open_gate(self.bias, FORGET.forget_gate, hidden)
+
+    @staticmethod
+    def parameter_count(inputs: int, hidden: int) -> int:
+        """Four gates with two gains each, gain and bias of the memory."""
+        return 4 * hidden * (inputs + hidden + 3) + 2 * hidden
+
+    @property
+    def state_widths(self) -> tuple[int, ...]:
+        """Hidden state, cell state, number of steps."""
+        return self.hidden, self.hidden, 1
+
+    def project(self, inputs: Tensor) -> Tensor:
+        """W x, [..., 4H]."""
+        return functional.linear(inputs, self.input_weight)
+
+    def transition(self, linear: Linears) -> Stepper:
+        """[B, 4H], (h, c, steps) -> (h, c, steps)."""
+        recurrent = linear(self.recurrent_weight)
+        return partial(self._trained if self.training else self._evaluated, recurrent)
+
+    def _trained(self, recurrent: Linear, projected: Tensor, state: State) -> State:
+        hidden, memory, steps = state
+        real, step = real_rows(projected), self._step(steps)
+        assert isinstance(step, int), "in training rows are at one step"
+        gates = self.input_norm(projected, real, step) + self.recurrent_norm(recurrent(hidden), real, step)
+        writing, output_gate = torch.split(gates + self.bias, [3 * self.hidden, self.hidden], 1)
+        memory = remember(writing, memory, FORGET)
+        shown = self.memory_norm(memory, real, step) + self.memory_bias
+        return exposed(output_gate, shown), memory, (steps + 1).clamp(max=STEPS)
+
+    def _evaluated(self, recurrent: Linear, projected: Tensor, state: State) -> State:
+        hidden, memory, steps = state
+        step = self._step(steps)
+        (scale, offset), (again, more) = self.input_norm.line(step), self.recurrent_norm.line(step)
+        gates = torch.addcmul(offset + more + self.bias, projected, scale)
+        gates = torch.addcmul(gates, recurrent(hidden), again)
+        writing, output_gate = torch.split(gates, [3 * self.hidden, self.hidden], 1)
+        memory = remember(writing, memory, FORGET)
+        scale, offset = self.memory_norm.line(step)
+        shown = torch.addcmul(offset + self.memory_bias, memory, scale)
+        return exposed(output_gate, shown), memory, (steps + 1).clamp(max=STEPS)
+
+    def _step(self, steps: Tensor) -> int | Tensor:
+        """Which statistics to use: one number, or one a row where they differ."""
+        numbers = steps.detach()[:, 0].long().clamp(0, STEPS - 1)
+        first = int(numbers[0])
+        if bool((numbers == first).all()):
+            return first
+        if self.training:
+            raise ValueError("batch normalisation in training needs all rows of a batch at the same step")
+        return numbers
+
+
+def real_rows(values: Tensor) -> Tensor | None:
+    """Where there is anything but 0, [..., D] to [...]; None if everywhere."""
+    real = values.detach().any(-1)
+    return None if bool(real.all()) else real

@@ -1,0 +1,81 @@
+"""Plain recurrent networks: one product with the state, one function."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from seqtool.nn.cells.cell import Cell, Fused, State, Stepper
+from seqtool.nn.cells.lstm import initialise, weights_of
+from seqtool.nn.deferred import Linears
+
+
+class RNNCell(Cell):
+    """h_t = tanh(W x_t + U h_{t-1} + b) (Elman 1990).
+
+    b is the sum of two biases, as the library's kernel has them.
+    """
+
+    rectified: ClassVar[bool] = False
+
+    def __init__(self, inputs: int, hidden: int, *, weight_drop: float = 0.0) -> None:
+        super().__init__(inputs, hidden, weight_drop=weight_drop)
+        function = "relu" if self.rectified else "tanh"
+        self.kernel = nn.RNN(inputs, hidden, nonlinearity=function, batch_first=True)
+        initialise(self.kernel, gates=1)
+
+    @staticmethod
+    def parameter_count(inputs: int, hidden: int) -> int:
+        """Two weights and two biases."""
+        return hidden * (inputs + hidden + 2)
+
+    def project(self, inputs: Tensor) -> Tensor:
+        """W x + b, [..., H]."""
+        weights = weights_of(self.kernel)
+        return functional.linear(inputs, weights.inputs, weights.input_bias + weights.recurrent_bias)
+
+    def input_map(self) -> Tensor:
+        """W."""
+        return weights_of(self.kernel).inputs
+
+    def transition(self, linear: Linears) -> Stepper:
+        """[B, H], (h,) -> (h,)."""
+        recurrent = linear(weights_of(self.kernel).recurrent)
+
+        def step(projected: Tensor, state: State) -> State:
+            total = projected + recurrent(state[0])
+            return (torch.relu(total) if self.rectified else torch.tanh(total),)
+
+        return step
+
+    def fused(self) -> Fused | None:
+        """torch's kernel."""
+        kernel = torch.rnn_relu if self.rectified else torch.rnn_tanh
+        weights = weights_of(self.kernel)
+        dropped = [*weights._replace(recurrent=self.dropped(weights.recurrent))]
+
+        def run(inputs: Tensor, state: State) -> tuple[Tensor, State]:
+            outputs, hidden = kernel(
+                inputs, state[0][None], dropped, True, 1, 0.0, self.training, False, True
+            )
+            return outputs, (hidden[0],)
+
+        return run
+
+
+class IRNNCell(RNNCell):
+    """h_t = max(0, W x_t + U h_{t-1} + b), where U starts as the identity (Le et al. 2015).
+
+    What has been seen is added up until training finds better. W starts normal with a standard deviation
+    of 0.001, biases at 0.
+    """
+
+    rectified = True
+
+    def __init__(self, inputs: int, hidden: int, *, weight_drop: float = 0.0) -> None:
+        super().__init__(inputs, hidden, weight_drop=weight_drop)
+        nn.init.eye_(weights_of(self.kernel).recurrent)
+        nn.init.normal_(weights_of(self.kernel).inputs, std=0.001)

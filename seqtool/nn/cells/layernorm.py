@@ -1,0 +1,116 @@
+"""LSTM and GRU whose products are normalised over their units (Ba et al. 2016).
+
+LN(v) = gain * (v - mean) / sqrt(variance + epsilon) over the units of one row. Where two of them are
+added their biases would be one sum, so there is one bias.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from seqtool.nn.cells.cell import AffineCell, State, Stepper, orthogonal
+from seqtool.nn.cells.memories import open_gate
+from seqtool.nn.cells.transitions import FORGET, blended, exposed, gated, remember
+from seqtool.nn.deferred import Linears
+
+
+class LayerNormLSTMCell(AffineCell):
+    """LSTM with normalised products and memory.
+
+    i, f, g, o = LN(W x_t) + LN(U h_{t-1}) + b, each LN over all four
+    c_t = sigmoid(f) * c_{t-1} + sigmoid(i) * tanh(g); h_t = sigmoid(o) * tanh(LN(c_t) + d)
+
+    Reference: Ba et al. 2016, supplementary material, the equations of the LSTM.
+    """
+
+    def __init__(self, inputs: int, hidden: int, *, weight_drop: float = 0.0) -> None:
+        super().__init__(inputs, hidden, rows=[hidden] * 4, weight_drop=weight_drop)
+        self.recurrent_weight = orthogonal(4, hidden)
+        self.input_gain = nn.Parameter(torch.ones(4 * hidden))
+        self.recurrent_gain = nn.Parameter(torch.ones(4 * hidden))
+        self.memory_gain = nn.Parameter(torch.ones(hidden))
+        self.memory_bias = nn.Parameter(torch.zeros(hidden))
+        open_gate(self.bias, FORGET.forget_gate, hidden)
+
+    @staticmethod
+    def parameter_count(inputs: int, hidden: int) -> int:
+        """Four gates with two gains each, gain and bias of the memory."""
+        return 4 * hidden * (inputs + hidden + 3) + 2 * hidden
+
+    @property
+    def state_widths(self) -> tuple[int, ...]:
+        """Hidden and cell state."""
+        return self.hidden, self.hidden
+
+    def project(self, inputs: Tensor) -> Tensor:
+        """W x, [..., 4H]."""
+        return functional.linear(inputs, self.input_weight)
+
+    def transition(self, linear: Linears) -> Stepper:
+        """[B, 4H], (h, c) -> (h, c)."""
+        recurrent, width = linear(self.recurrent_weight), self.hidden
+
+        def step(projected: Tensor, state: State) -> State:
+            hidden, memory = state
+            gates = normalised(projected, self.input_gain, self.bias)
+            gates = gates + normalised(recurrent(hidden), self.recurrent_gain)
+            writing, output_gate = torch.split(gates, [3 * width, width], 1)
+            memory = remember(writing, memory, FORGET)
+            shown = normalised(memory, self.memory_gain, self.memory_bias)
+            return exposed(output_gate, shown), memory
+
+        return step
+
+
+class LayerNormGRUCell(AffineCell):
+    """GRU with normalised products.
+
+    r, z = LN(W x_t) + LN(U h_{t-1}) + b, each LN over both
+    n = LN(W_n x_t) + b_n + sigmoid(r) * (LN(U_n h_{t-1}) + d)
+    h_t = sigmoid(z) * h_{t-1} + (1 - sigmoid(z)) * tanh(n); the paper's z is the negative of this one
+
+    Reference: Ba et al. 2016, supplementary material, the equations of the GRU.
+    """
+
+    def __init__(self, inputs: int, hidden: int, *, weight_drop: float = 0.0) -> None:
+        super().__init__(inputs, hidden, rows=[hidden] * 3, weight_drop=weight_drop)
+        self.recurrent_weight = orthogonal(3, hidden)
+        self.input_gain = nn.Parameter(torch.ones(3 * hidden))
+        self.recurrent_gain = nn.Parameter(torch.ones(3 * hidden))
+        self.candidate_bias = nn.Parameter(torch.zeros(hidden))
+
+    @staticmethod
+    def parameter_count(inputs: int, hidden: int) -> int:
+        """Two gates and the candidate with two gains each, a second bias of the candidate."""
+        return 3 * hidden * (inputs + hidden + 3) + hidden
+
+    def project(self, inputs: Tensor) -> Tensor:
+        """W x, [..., 3H]."""
+        return functional.linear(inputs, self.input_weight)
+
+    def transition(self, linear: Linears) -> Stepper:
+        """[B, 3H], (h,) -> (h,)."""
+        recurrent, width = linear(self.recurrent_weight), self.hidden
+        parts = [2 * width, width]
+        gains, candidate_gain = torch.split(self.input_gain, parts)
+        recurrent_gains, recurrent_candidate_gain = torch.split(self.recurrent_gain, parts)
+        bias, candidate_bias = torch.split(self.bias, parts)
+
+        def step(projected: Tensor, state: State) -> State:
+            (hidden,) = state
+            gates, candidate = torch.split(projected, parts, 1)
+            again, recalled = torch.split(recurrent(hidden), parts, 1)
+            gates = normalised(gates, gains, bias) + normalised(again, recurrent_gains)
+            reset, update = gates.chunk(2, 1)
+            recalled = normalised(recalled, recurrent_candidate_gain, self.candidate_bias)
+            candidate = normalised(candidate, candidate_gain, candidate_bias) + gated(reset, recalled)
+            return (blended(update, candidate, hidden),)
+
+        return step
+
+
+def normalised(values: Tensor, gain: Tensor, bias: Tensor | None = None) -> Tensor:
+    """LN, and a bias."""
+    return functional.layer_norm(values, gain.shape, gain, bias)

@@ -1,0 +1,145 @@
+"""Relatives of the LSTM that keep and write their memory by other rules, or look at it.
+
+i, f, g, o are input gate, forget gate, candidate and output gate before their functions, each
+W x_t + U h_{t-1} + b with its own weights. Forget gates start with a bias of 1.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from seqtool.nn.cells.cell import AffineCell, State, Stepper, orthogonal
+from seqtool.nn.cells.transitions import (
+    FORGET,
+    CappedRule,
+    CoupledRule,
+    KeepAllRule,
+    MemoryRule,
+    exposed,
+    remember,
+)
+from seqtool.nn.deferred import Linears
+
+
+class MemoryCell(AffineCell):
+    """c_t = keep * c_{t-1} + write * tanh(g); h_t = sigmoid(o) * tanh(c_t).
+
+    W and U hold the gates of the rule, the candidate and the output gate, in this order.
+    """
+
+    rule: ClassVar[MemoryRule]
+
+    def __init__(self, inputs: int, hidden: int, *, weight_drop: float = 0.0) -> None:
+        blocks = self.rule.gates + 2
+        super().__init__(inputs, hidden, rows=[hidden] * blocks, weight_drop=weight_drop)
+        self.recurrent_weight = orthogonal(blocks, hidden)
+        open_gate(self.bias, self.rule.forget_gate, hidden)
+
+    @property
+    def state_widths(self) -> tuple[int, ...]:
+        """Hidden and cell state."""
+        return self.hidden, self.hidden
+
+    def transition(self, linear: Linears) -> Stepper:
+        """[B, P], (h, c) -> (h, c)."""
+        recurrent, rule, width = linear(self.recurrent_weight), self.rule, self.hidden
+
+        def step(projected: Tensor, state: State) -> State:
+            hidden, memory = state
+            gates = projected + recurrent(hidden)
+            writing, output_gate = torch.split(gates, [gates.shape[1] - width, width], 1)
+            memory = remember(writing, memory, rule)
+            return exposed(output_gate, memory), memory
+
+        return step
+
+
+class NoForgetLSTMCell(MemoryCell):
+    """LSTM that forgets nothing: c_t = c_{t-1} + sigmoid(i) * tanh(g); h_t = sigmoid(o) * tanh(c_t).
+
+    Reference: Hochreiter and Schmidhuber 1997, section 4, with tanh for the functions g and h there.
+    """
+
+    rule = KeepAllRule()
+
+    @staticmethod
+    def parameter_count(inputs: int, hidden: int) -> int:
+        """Three gates."""
+        return 3 * hidden * (inputs + hidden + 1)
+
+
+class CoupledLSTMCell(MemoryCell):
+    """LSTM with i = 1 - f: c_t = sigmoid(f) * c_{t-1} + (1 - sigmoid(f)) * tanh(g); h as in `MemoryCell`.
+
+    Reference: Greff et al. 2017, "LSTM: a search space odyssey" (CIFG).
+    """
+
+    rule = CoupledRule()
+
+    @staticmethod
+    def parameter_count(inputs: int, hidden: int) -> int:
+        """Three gates."""
+        return 3 * hidden * (inputs + hidden + 1)
+
+
+class CappedLSTMCell(MemoryCell):
+    """LSTM whose input gate is at most 1 - f, so that its memory never leaves [-1, 1].
+
+    c_t = f' * c_{t-1} + min(1 - f', i') * tanh(g), with i' = sigmoid(i), f' = sigmoid(f); h as in
+    `MemoryCell`. Between the standard form, which may write without forgetting, and the coupled one,
+    which must write what it forgets.
+
+    Reference: the variant that the language models of Melis et al. have (2018, "On the state of the art
+    of evaluation in neural language models").
+    """
+
+    rule = CappedRule()
+
+    @staticmethod
+    def parameter_count(inputs: int, hidden: int) -> int:
+        """Four gates."""
+        return 4 * hidden * (inputs + hidden + 1)
+
+
+class PeepholeLSTMCell(MemoryCell):
+    """LSTM whose gates see the memory: i + p * c_{t-1}, f + q * c_{t-1}, o + r * c_t in place of i, f, o.
+
+    Reference: Gers and Schmidhuber 2000, "Recurrent nets that time and count"; Gers et al. 2002,
+    "Learning precise timing with LSTM recurrent networks".
+    """
+
+    rule = FORGET
+
+    def __init__(self, inputs: int, hidden: int, *, weight_drop: float = 0.0) -> None:
+        super().__init__(inputs, hidden, weight_drop=weight_drop)
+        self.peepholes = nn.Parameter(torch.zeros(3, hidden))  # p, q, r
+
+    @staticmethod
+    def parameter_count(inputs: int, hidden: int) -> int:
+        """Four gates, three peepholes a unit."""
+        return 4 * hidden * (inputs + hidden + 1) + 3 * hidden
+
+    def transition(self, linear: Linears) -> Stepper:
+        """[B, 4H], (h, c) -> (h, c)."""
+        recurrent, width = linear(self.recurrent_weight), self.hidden
+        before, after = self.peepholes[:2].flatten(), self.peepholes[2]
+
+        def step(projected: Tensor, state: State) -> State:
+            hidden, memory = state
+            gates = projected + recurrent(hidden)
+            watching, candidate, output_gate = torch.split(gates, [2 * width, width, width], 1)
+            watching = torch.addcmul(watching, before, memory.repeat(1, 2))
+            memory = remember(torch.cat([watching, candidate], 1), memory, self.rule)
+            return exposed(torch.addcmul(output_gate, after, memory), memory), memory
+
+        return step
+
+
+def open_gate(bias: nn.Parameter, gate: int | None, width: int) -> None:
+    """Let a gate start open: its bias is 1 (Jozefowicz et al. 2015, section 4)."""
+    if gate is not None:
+        with torch.no_grad():
+            bias[gate * width : (gate + 1) * width] = 1.0

@@ -1,0 +1,156 @@
+"""Relatives of the LSTM with other products around the standard memory."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from seqtool.nn.cells.cell import AffineCell, Cell, State, Stepper, glorot, orthogonal
+from seqtool.nn.cells.lstm import lstm_step
+from seqtool.nn.cells.memories import open_gate
+from seqtool.nn.cells.transitions import gated
+from seqtool.nn.deferred import DeferredLinear, Linears
+
+FORGET_GATE = 1  # of i, f, g, o
+ROUNDS = 5  # of the mogrifier, of its paper's best models
+
+
+class ProjectedLSTMCell(AffineCell):
+    """LSTM with a memory twice as wide as its output, which is a projection (LSTMP).
+
+    i, f, g, o = W x_t + U r_{t-1} + b, each [2H]
+    c_t = sigmoid(f) * c_{t-1} + sigmoid(i) * tanh(g); m_t = sigmoid(o) * tanh(c_t)
+    r_t = V m_t, the output, [H]
+
+    A recurrent weight is one of U or V.
+
+    Reference: Sak et al. 2014, "Long short-term memory recurrent neural network architectures for large
+    scale acoustic modeling", without the peepholes there.
+    """
+
+    def __init__(self, inputs: int, hidden: int, *, weight_drop: float = 0.0) -> None:
+        wide = 2 * hidden
+        super().__init__(inputs, hidden, rows=[wide] * 4, weight_drop=weight_drop)
+        self.recurrent_weight = orthogonal(4, wide, hidden)
+        self.output_weight = orthogonal(1, hidden, wide)
+        open_gate(self.bias, FORGET_GATE, wide)
+
+    @staticmethod
+    def parameter_count(inputs: int, hidden: int) -> int:
+        """Four gates of 2H, and the projection."""
+        return 8 * hidden * (inputs + hidden + 1) + 2 * hidden * hidden
+
+    @property
+    def state_widths(self) -> tuple[int, ...]:
+        """Output and cell state."""
+        return self.hidden, 2 * self.hidden
+
+    def transition(self, linear: Linears) -> Stepper:
+        """[B, 8H], (r, c) -> (r, c)."""
+        recurrent, output = linear(self.recurrent_weight), linear(self.output_weight)
+
+        def step(projected: Tensor, state: State) -> State:
+            exposed, memory = lstm_step(projected, recurrent(state[0]), state[1])
+            return output(exposed), memory
+
+        return step
+
+
+class MultiplicativeLSTMCell(AffineCell):
+    """LSTM with a transition for each input: m_t takes the place of h_{t-1} in the gates.
+
+    m_t = (W_m x_t) * (U_m h_{t-1})
+    i, f, g, o = W x_t + U m_t + b; the rest as in an LSTM
+
+    Reference: Krause et al. 2016, "Multiplicative LSTM for sequence modelling".
+    """
+
+    def __init__(self, inputs: int, hidden: int, *, weight_drop: float = 0.0) -> None:
+        super().__init__(inputs, hidden, rows=[hidden] * 5, biased=4 * hidden, weight_drop=weight_drop)
+        self.middle_weight = orthogonal(1, hidden)  # U_m
+        self.recurrent_weight = orthogonal(4, hidden)
+        open_gate(self.bias, FORGET_GATE, hidden)
+
+    @staticmethod
+    def parameter_count(inputs: int, hidden: int) -> int:
+        """Four gates, and the middle, which has no bias."""
+        return 4 * hidden * (inputs + hidden + 1) + hidden * (inputs + hidden)
+
+    @property
+    def state_widths(self) -> tuple[int, ...]:
+        """Hidden and cell state."""
+        return self.hidden, self.hidden
+
+    def transition(self, linear: Linears) -> Stepper:
+        """[B, 5H], (h, c) -> (h, c)."""
+        middle, recurrent, width = linear(self.middle_weight), linear(self.recurrent_weight), self.hidden
+
+        def step(projected: Tensor, state: State) -> State:
+            hidden, memory = state
+            gates, factor = torch.split(projected, [4 * width, width], 1)
+            return lstm_step(gates, recurrent(factor * middle(hidden)), memory)
+
+        return step
+
+
+class MogrifierLSTMCell(Cell):
+    """LSTM whose input and state gate each other before it runs, in five rounds.
+
+    x^1 = 2 sigmoid(Q_1 h) * x; h^2 = 2 sigmoid(R_2 x^1) * h; x^3 = 2 sigmoid(Q_3 h^2) * x^1; and so on
+    i, f, g, o = W x^5 + U h^4 + b; the rest as in an LSTM
+
+    Full matrices Q and R, as the first form of the paper has them. The input itself stands for what
+    does not depend on the state. Weight drop is of U, Q and R.
+
+    Reference: Melis et al. 2020, section 2, equations 1 and 2.
+    """
+
+    def __init__(self, inputs: int, hidden: int, *, weight_drop: float = 0.0) -> None:
+        super().__init__(inputs, hidden, weight_drop=weight_drop)
+        self.input_weight = nn.Parameter(torch.cat([glorot(hidden, inputs) for _ in range(4)]))
+        self.bias = nn.Parameter(torch.zeros(4 * hidden))
+        self.recurrent_weight = orthogonal(4, hidden)
+        shapes = [(hidden, inputs) if number % 2 else (inputs, hidden) for number in range(ROUNDS)]
+        self.rounds = nn.ParameterList(glorot(*shape) for shape in shapes)
+        open_gate(self.bias, FORGET_GATE, hidden)
+
+    @staticmethod
+    def parameter_count(inputs: int, hidden: int) -> int:
+        """Four gates and the rounds."""
+        return 4 * hidden * (inputs + hidden + 1) + ROUNDS * inputs * hidden
+
+    @property
+    def state_widths(self) -> tuple[int, ...]:
+        """Hidden and cell state."""
+        return self.hidden, self.hidden
+
+    def project(self, inputs: Tensor) -> Tensor:
+        """x."""
+        return inputs
+
+    def input_map(self) -> Tensor:
+        """The identity."""
+        return torch.eye(self.inputs, dtype=self.bias.dtype, device=self.bias.device)
+
+    def transition(self, linear: Linears) -> Stepper:
+        """[B, I], (h, c) -> (h, c)."""
+        return self._transition(linear, linear)
+
+    def stepper(self, linear: Linears = DeferredLinear) -> Stepper:
+        """See `Cell.stepper`; W is not a recurrent weight, and none of it is left out."""
+        return self._transition(linear, lambda weight: linear(self.dropped(weight)))
+
+    def _transition(self, linear: Linears, recurrent: Linears) -> Stepper:
+        entering, returning = linear(self.input_weight), recurrent(self.recurrent_weight)
+        rounds = [recurrent(weight) for weight in self.rounds]
+
+        def step(projected: Tensor, state: State) -> State:
+            values, (hidden, memory) = projected, state
+            for number, product in enumerate(rounds):
+                if number % 2:
+                    hidden = 2 * gated(product(values), hidden)
+                else:
+                    values = 2 * gated(product(hidden), values)
+            return lstm_step(entering(values) + self.bias, returning(hidden), memory)
+
+        return step

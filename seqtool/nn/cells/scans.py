@@ -1,0 +1,354 @@
+"""Cells whose recurrence goes unit by unit: the products are made for all steps, then a scan is run.
+
+What is left in the loop over time is one operation a step, in place. The derivative of
+h_t = a_t * h_{t-1} + b_t is the same scan from the other end: with G_t the whole gradient of h_t,
+G_{t-1} = a_t * G_t + (what comes from outside), the gradient of b_t is G_t and that of a_t is
+G_t * h_{t-1}.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.autograd import Function
+from torch.nn import functional
+
+from seqtool.nn.cells.cell import AffineCell, ScanCell, State
+from seqtool.nn.cells.memories import open_gate
+
+HIGHWAY = math.sqrt(3.0)  # of `sru`: a = sqrt(1 + 2 exp(b)) for a bias b of r that starts at 0
+
+
+def linear_scan(factors: Tensor, terms: Tensor, start: Tensor) -> Tensor:
+    """h_t = a_t * h_{t-1} + b_t for all t.
+
+    Args:
+        factors: a, [B, T, H].
+        terms: b, [B, T, H].
+        start: h_0, [B, H].
+
+    Returns:
+        h_1 to h_T, [B, T, H].
+    """
+    result: Tensor = _Scan.apply(factors, terms, start)  # type: ignore[no-untyped-call]
+    return result
+
+
+class _Scan(Function):
+    @staticmethod
+    def forward(ctx: Any, factors: Tensor, terms: Tensor, start: Tensor) -> Tensor:
+        result = torch.empty_like(terms)
+        before = start
+        for factor, term, after in zip(factors.unbind(1), terms.unbind(1), result.unbind(1), strict=True):
+            before = torch.addcmul(term, factor, before, out=after)
+        ctx.save_for_backward(factors, result, start)
+        return result
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        factors, result, start = ctx.saved_tensors
+        whole = gradient.clone(memory_format=torch.contiguous_format)
+        _gather(factors, whole)
+        return whole * _shifted(result, start), whole, factors[:, 0] * whole[:, 0]
+
+
+def gated_scan(gates: Tensor, peephole: Tensor, candidates: Tensor, start: Tensor) -> tuple[Tensor, Tensor]:
+    """c_t = f_t * c_{t-1} + (1 - f_t) * w_t with f_t = sigmoid(u_t + v * c_{t-1}), for all t.
+
+    Args:
+        gates: u, [B, T, H].
+        peephole: v, [H].
+        candidates: w, [B, T, H].
+        start: c_0, [B, H].
+
+    Returns:
+        c_1 to c_T and c_0 to c_{T-1}, [B, T, H] each.
+    """
+    result: Tensor = _GatedScan.apply(gates, peephole, candidates, start)  # type: ignore[no-untyped-call]
+    return result, _shifted(result, start)
+
+
+class _GatedScan(Function):
+    @staticmethod
+    def forward(ctx: Any, gates: Tensor, peephole: Tensor, candidates: Tensor, start: Tensor) -> Tensor:
+        opened, result = torch.empty_like(gates), torch.empty_like(gates)
+        before = start
+        for gate, candidate, forget, after in zip(
+            gates.unbind(1), candidates.unbind(1), opened.unbind(1), result.unbind(1), strict=True
+        ):
+            torch.addcmul(gate, peephole, before, out=forget).sigmoid_()
+            before = torch.lerp(candidate, before, forget, out=after)
+        ctx.save_for_backward(opened, result, peephole, candidates, start)
+        return result
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        opened, result, peephole, candidates, start = ctx.saved_tensors
+        before = _shifted(result, start)
+        # c_t moves with u_t by this much, and with c_{t-1} by the gate and through it.
+        slope = torch.ops.aten.sigmoid_backward(before - candidates, opened)
+        factors = torch.addcmul(opened, slope, peephole)
+        whole = gradient.clone(memory_format=torch.contiguous_format)
+        _gather(factors, whole)
+        d_gates = slope.mul_(whole)
+        d_peephole = (d_gates * before).sum((0, 1))
+        return d_gates, d_peephole, whole - whole * opened, factors[:, 0] * whole[:, 0]
+
+
+def pooled(gates: Tensor, start: Tensor) -> tuple[Tensor, Tensor]:
+    """c_t = f_t * c_{t-1} + (1 - f_t) * z_t; h_t = o_t * c_t, for all t.
+
+    Args:
+        gates: z, f and o before tanh and sigmoids, side by side, [B, T, 3H].
+        start: c_0, [B, H].
+
+    Returns:
+        h_1 to h_T and c_1 to c_T, [B, T, H] each.
+    """
+    result: tuple[Tensor, Tensor] = _Pooled.apply(gates, start)  # type: ignore[no-untyped-call]
+    return result
+
+
+class _Pooled(Function):
+    """The gates' functions are part of it: tensors of all steps are large, and each pass over one counts."""
+
+    @staticmethod
+    def forward(ctx: Any, gates: Tensor, start: Tensor) -> tuple[Tensor, Tensor]:
+        width = start.shape[1]
+        opened = torch.empty_like(gates)
+        torch.tanh(gates[..., :width], out=opened[..., :width])
+        torch.sigmoid(gates[..., width:], out=opened[..., width:])
+        candidate, forget_gate, output_gate = opened.chunk(3, 2)
+        memory = torch.empty_like(candidate, memory_format=torch.contiguous_format)
+        before = start
+        for new, forget, after in zip(
+            candidate.unbind(1), forget_gate.unbind(1), memory.unbind(1), strict=True
+        ):
+            before = torch.lerp(new, before, forget, out=after)
+        ctx.save_for_backward(opened, memory, start)
+        return output_gate * memory, memory
+
+    @staticmethod
+    def backward(ctx: Any, d_outputs: Tensor, d_memory: Tensor) -> tuple[Tensor, Tensor]:
+        opened, memory, start = ctx.saved_tensors
+        candidate, forget_gate, output_gate = opened.chunk(3, 2)
+        d_gates = torch.empty_like(opened)
+        for_candidate, for_forget, for_output = d_gates.chunk(3, 2)
+        whole = torch.addcmul(d_memory, d_outputs, output_gate)
+        _gather(forget_gate, whole)
+        torch.mul(d_outputs, memory, out=for_output)
+        torch.sub(memory[:, :-1], candidate[:, 1:], out=for_forget[:, 1:])
+        torch.sub(start, candidate[:, 0], out=for_forget[:, 0])
+        for_forget.mul_(whole)
+        torch.addcmul(whole, whole, forget_gate, value=-1, out=for_candidate)
+        torch.ops.aten.tanh_backward.grad_input(for_candidate, candidate, grad_input=for_candidate)
+        both, sigmoids = d_gates[..., start.shape[1] :], opened[..., start.shape[1] :]
+        torch.ops.aten.sigmoid_backward.grad_input(both, sigmoids, grad_input=both)
+        return d_gates, forget_gate[:, 0] * whole[:, 0]
+
+
+def _gather(factors: Tensor, gradient: Tensor) -> None:
+    """From what comes from outside to the whole gradient of each step, in place, from the other end."""
+    steps = gradient.unbind(1)
+    for factor, after, before in zip(
+        reversed(factors.unbind(1)), reversed(steps), reversed(steps[:-1]), strict=False
+    ):
+        before.addcmul_(factor, after)
+
+
+def _shifted(values: Tensor, start: Tensor) -> Tensor:
+    """Each step's predecessor, [B, T, H]."""
+    return torch.cat([start[:, None], values[:, :-1]], 1)
+
+
+class MinGRUCell(AffineCell, ScanCell):
+    """GRU whose gate and candidate see the input alone.
+
+    z, n = W x_t + b; h_t = (1 - sigmoid(z)) * h_{t-1} + sigmoid(z) * n
+
+    Reference: Feng et al. 2024, "Were RNNs all we needed?", section 3.1.
+    """
+
+    def __init__(self, inputs: int, hidden: int, *, weight_drop: float = 0.0) -> None:
+        super().__init__(inputs, hidden, rows=[hidden] * 2, weight_drop=weight_drop)
+
+    @staticmethod
+    def parameter_count(inputs: int, hidden: int) -> int:
+        """A gate and the candidate."""
+        return 2 * hidden * (inputs + 1)
+
+    def step(self, projected: Tensor, state: State) -> State:
+        """[B, 2H], (h,) -> (h,)."""
+        update, candidate = projected.chunk(2, 1)
+        return (torch.lerp(state[0], candidate, torch.sigmoid(update)),)
+
+    def scan(self, projected: Tensor, state: State) -> tuple[Tensor, State]:
+        """See `ScanCell.scan`."""
+        update, candidate = projected.chunk(2, 2)
+        update = torch.sigmoid(update)
+        outputs = linear_scan(1 - update, update * candidate, state[0])
+        return outputs, (outputs[:, -1],)
+
+
+class MinLSTMCell(AffineCell, ScanCell):
+    """LSTM whose gates see the input alone, made to add up to 1.
+
+    f, i, n = W x_t + b; f' = sigmoid(f) / (sigmoid(f) + sigmoid(i)); h_t = f' * h_{t-1} + (1 - f') * n
+
+    Reference: Feng et al. 2024, "Were RNNs all we needed?", section 3.2.
+    """
+
+    def __init__(self, inputs: int, hidden: int, *, weight_drop: float = 0.0) -> None:
+        super().__init__(inputs, hidden, rows=[hidden] * 3, weight_drop=weight_drop)
+        open_gate(self.bias, 0, hidden)
+
+    @staticmethod
+    def parameter_count(inputs: int, hidden: int) -> int:
+        """Two gates and the candidate."""
+        return 3 * hidden * (inputs + 1)
+
+    def step(self, projected: Tensor, state: State) -> State:
+        """[B, 3H], (h,) -> (h,)."""
+        forget_gate, input_gate, candidate = projected.chunk(3, 1)
+        return (torch.lerp(candidate, state[0], _share(forget_gate, input_gate)),)
+
+    def scan(self, projected: Tensor, state: State) -> tuple[Tensor, State]:
+        """See `ScanCell.scan`."""
+        forget_gate, input_gate, candidate = projected.chunk(3, 2)
+        kept = _share(forget_gate, input_gate)
+        outputs = linear_scan(kept, candidate - kept * candidate, state[0])
+        return outputs, (outputs[:, -1],)
+
+
+def _share(gate: Tensor, other: Tensor) -> Tensor:
+    """sigmoid(a) / (sigmoid(a) + sigmoid(b)), which is 0 / 0 nowhere in this form."""
+    return torch.sigmoid(functional.logsigmoid(gate) - functional.logsigmoid(other))
+
+
+class QRNNCell(AffineCell, ScanCell):
+    """Quasi-recurrent network: gates are a convolution over the last two inputs.
+
+    z, f, o = W x_t + V x_{t-1} + b, with x_0 = 0
+    c_t = sigmoid(f) * c_{t-1} + (1 - sigmoid(f)) * tanh(z); h_t = sigmoid(o) * c_t
+
+    V x_t, which the next step needs, is made with W x_t, and is the third part of the state.
+
+    Reference: Bradbury et al. 2017, section 2 (f-o pooling, k = 2).
+    """
+
+    window = 2
+
+    def __init__(self, inputs: int, hidden: int, *, weight_drop: float = 0.0) -> None:
+        blocks = 3 * self.window
+        super().__init__(inputs, hidden, rows=[hidden] * blocks, biased=3 * hidden, weight_drop=weight_drop)
+        open_gate(self.bias, 1, hidden)
+        with torch.no_grad():  # what is summed over the window counts as one layer's inputs
+            self.input_weight.mul_(math.sqrt((inputs + hidden) / (self.window * inputs + hidden)))
+
+    @staticmethod
+    def parameter_count(inputs: int, hidden: int) -> int:
+        """Three blocks for each input of the window."""
+        return 3 * hidden * (2 * inputs + 1)
+
+    @property
+    def state_widths(self) -> tuple[int, ...]:
+        """Output, memory, and the share of the last input."""
+        return (self.hidden, self.hidden, 3 * self.hidden)[: 1 + self.window]
+
+    def started(self, start: Tensor) -> State:
+        """The output is read by nobody, so the memory starts so too."""
+        return (start, start, *self.initial(len(start), start)[2:])
+
+    def step(self, projected: Tensor, state: State) -> State:
+        """[B, P], (h, c, V x) -> (h, c, V x)."""
+        gates, *share = torch.split(projected, 3 * self.hidden, 1)
+        candidate, forget_gate, output_gate = sum(state[2:], gates).chunk(3, 1)
+        memory = torch.lerp(torch.tanh(candidate), state[1], torch.sigmoid(forget_gate))
+        return torch.sigmoid(output_gate) * memory, memory, *share
+
+    def scan(self, projected: Tensor, state: State) -> tuple[Tensor, State]:
+        """See `ScanCell.scan`."""
+        gates, *shares = torch.split(projected, 3 * self.hidden, 2)
+        for share, before in zip(shares, state[2:], strict=True):
+            gates = gates + _shifted(share, before)
+        outputs, memory = pooled(gates, state[1])
+        return outputs, (outputs[:, -1], memory[:, -1], *(share[:, -1] for share in shares))
+
+
+class QRNN1Cell(QRNNCell):
+    """Quasi-recurrent network whose gates see the present input alone: `qrnn` without V (k = 1)."""
+
+    window = 1
+
+    @staticmethod
+    def parameter_count(inputs: int, hidden: int) -> int:
+        """Three blocks."""
+        return 3 * hidden * (inputs + 1)
+
+
+class SRUCell(AffineCell, ScanCell):
+    """Simple recurrent unit: gates see the memory unit by unit, and a highway passes the input.
+
+    f = sigmoid(W_f x_t + v * c_{t-1} + b); r = sigmoid(W_r x_t + v' * c_{t-1} + b')
+    c_t = f * c_{t-1} + (1 - f) * (W x_t)
+    h_t = r * c_t + (1 - r) * a x_t, with a = sqrt(3)
+
+    Where the widths differ, a W' of its own takes x_t to that of the output. Weights start uniform with
+    variance 1 / I, as the paper has it, biases at 0; a keeps the variance of x_t.
+
+    Reference: Lei et al. 2018, section 3.
+    """
+
+    def __init__(self, inputs: int, hidden: int, *, weight_drop: float = 0.0) -> None:
+        blocks = 3 if inputs == hidden else 4
+        super().__init__(inputs, hidden, rows=[hidden] * blocks, biased=2 * hidden, weight_drop=weight_drop)
+        self.peepholes = nn.Parameter(torch.zeros(2, hidden))  # v, v'
+        bound = math.sqrt(3.0 / inputs)
+        nn.init.uniform_(self.input_weight, -bound, bound)
+        nn.init.uniform_(self.peepholes, -bound, bound)
+
+    @staticmethod
+    def parameter_count(inputs: int, hidden: int) -> int:
+        """Two gates with a bias and a peephole each, the candidate, W' where there is one."""
+        return hidden * ((3 if inputs == hidden else 4) * inputs + 4)
+
+    @property
+    def state_widths(self) -> tuple[int, ...]:
+        """Output and memory."""
+        return self.hidden, self.hidden
+
+    def started(self, start: Tensor) -> State:
+        """The output is read by nobody, so the memory starts so too."""
+        return start, start
+
+    def project(self, inputs: Tensor) -> Tensor:
+        """f and r, the candidate, and what the highway passes, [..., 4H]."""
+        projected = super().project(inputs)
+        return torch.cat([projected, inputs], -1) if self.inputs == self.hidden else projected
+
+    def input_map(self) -> Tensor:
+        """W, on top of the identity where that is what the highway passes."""
+        if self.inputs != self.hidden:
+            return self.input_weight
+        identity = torch.eye(self.inputs, dtype=self.bias.dtype, device=self.bias.device)
+        return torch.cat([self.input_weight, identity])
+
+    def step(self, projected: Tensor, state: State) -> State:
+        """[B, 4H], (h, c) -> (h, c)."""
+        forget_gate, reset_gate, candidate, passed = projected.chunk(4, 1)
+        before = state[1]
+        forget_gate = torch.sigmoid(forget_gate + self.peepholes[0] * before)
+        reset_gate = torch.sigmoid(reset_gate + self.peepholes[1] * before)
+        memory = torch.lerp(candidate, before, forget_gate)
+        return torch.lerp(HIGHWAY * passed, memory, reset_gate), memory
+
+    def scan(self, projected: Tensor, state: State) -> tuple[Tensor, State]:
+        """See `ScanCell.scan`."""
+        forget_gate, reset_gate, candidate, passed = projected.chunk(4, 2)
+        memory, before = gated_scan(forget_gate, self.peepholes[0], candidate, state[1])
+        reset_gate = torch.sigmoid(torch.addcmul(reset_gate, self.peepholes[1], before))
+        outputs = torch.lerp(HIGHWAY * passed, memory, reset_gate)
+        return outputs, (outputs[:, -1], memory[:, -1])

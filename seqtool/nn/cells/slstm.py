@@ -1,0 +1,101 @@
+"""The LSTM with exponential gates."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd import Function
+from torch.nn import functional
+
+from seqtool.nn.cells.cell import AffineCell, State, Stepper, orthogonal
+from seqtool.nn.cells.memories import open_gate
+from seqtool.nn.cells.transitions import sigmoid_backward, tanh_backward
+from seqtool.nn.deferred import Linears
+
+
+class SLSTMCell(AffineCell):
+    """LSTM with an exponential input gate, a normaliser, and a stabiliser that keeps both in range.
+
+    i, f, g, o = W x_t + U h_{t-1} + b; l = log sigmoid(f)
+    m_t = max(l + m_{t-1}, i), but i where nothing has been written yet (n_{t-1} = 0)
+    i' = exp(i - m_t); f' = exp(l + m_{t-1} - m_t)
+    c_t = f' * c_{t-1} + i' * tanh(g); n_t = f' * n_{t-1} + i'; h_t = sigmoid(o) * c_t / n_t
+
+    One head: U is a full matrix. n_t is at least 1 from the first step on.
+
+    Reference: Beck et al. 2024, "xLSTM", section 2.2, equations 8 to 17; the sigmoid as the function
+    of the forget gate.
+    """
+
+    def __init__(self, inputs: int, hidden: int, *, weight_drop: float = 0.0) -> None:
+        super().__init__(inputs, hidden, rows=[hidden] * 4, weight_drop=weight_drop)
+        self.recurrent_weight = orthogonal(4, hidden)
+        open_gate(self.bias, 1, hidden)
+
+    @staticmethod
+    def parameter_count(inputs: int, hidden: int) -> int:
+        """Four gates."""
+        return 4 * hidden * (inputs + hidden + 1)
+
+    @property
+    def state_widths(self) -> tuple[int, ...]:
+        """Output h, memory c, normaliser n, stabiliser m."""
+        return (self.hidden,) * 4
+
+    def transition(self, linear: Linears) -> Stepper:
+        """[B, 4H], (h, c, n, m) -> (h, c, n, m)."""
+        recurrent = linear(self.recurrent_weight)
+
+        def step(projected: Tensor, state: State) -> State:
+            hidden, *rest = state
+            result: State = _Transition.apply(projected + recurrent(hidden), *rest)  # type: ignore[no-untyped-call]
+            return result
+
+        return step
+
+
+class _Transition(Function):
+    """The equations, with the state's parts as inputs and as outputs."""
+
+    @staticmethod
+    def forward(ctx: Any, gates: Tensor, memory: Tensor, normaliser: Tensor, stabiliser: Tensor) -> State:
+        input_gate, forget_gate, candidate, output_gate = gates.chunk(4, 1)
+        kept = functional.logsigmoid(forget_gate).add_(stabiliser)
+        takes_input = (normaliser == 0) | (kept < input_gate)
+        after = torch.where(takes_input, input_gate, kept)
+        keep = (kept - after).clamp_(max=0.0).exp_()  # above 0 only where there is nothing to keep
+        write = (input_gate - after).exp_()
+        candidate, opened = candidate.tanh(), output_gate.sigmoid()
+        following = (keep * memory).addcmul_(write, candidate)
+        total = torch.addcmul(write, keep, normaliser)
+        ratio = following / total
+        ctx.save_for_backward(
+            forget_gate, memory, normaliser, takes_input, keep, write, candidate, opened, total, ratio
+        )
+        return opened * ratio, following, total, after
+
+    @staticmethod
+    def backward(
+        ctx: Any, d_output: Tensor, d_following: Tensor, d_total: Tensor, d_after: Tensor
+    ) -> tuple[Tensor, ...]:
+        forget_gate, memory, normaliser, takes_input, keep, write, candidate, opened, total, ratio = (
+            ctx.saved_tensors
+        )
+        through = d_output * opened / total
+        d_following = d_following + through
+        d_total = torch.addcmul(d_total, through, ratio, value=-1)
+        # by the exponents of f' and i', then by m_t, which both have with a minus
+        d_kept = torch.addcmul(d_following * memory, d_total, normaliser).mul_(keep)
+        d_input = torch.addcmul(d_total, d_following, candidate).mul_(write)
+        d_after = d_after - d_kept - d_input
+        d_input += d_after * takes_input
+        d_kept += d_after.masked_fill_(takes_input, 0.0)
+        gates = [
+            d_input,
+            d_kept * torch.sigmoid(-forget_gate),
+            tanh_backward(d_following * write, candidate),
+            sigmoid_backward(d_output * ratio, opened),
+        ]
+        return torch.cat(gates, 1), d_following * keep, d_total * keep, d_kept

@@ -1,0 +1,206 @@
+"""What stands between the products of a step, in few passes over memory in both directions.
+
+A step of a recurrence is two or three small products; what autograd would record for the functions
+between them takes as long as they do. These have their derivatives written by hand.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd import Function
+
+sigmoid_backward = torch.ops.aten.sigmoid_backward
+tanh_backward = torch.ops.aten.tanh_backward
+
+
+class MemoryRule(ABC):
+    """How much of its memory an LSTM keeps and how much of the candidate it writes."""
+
+    gates: int  # how many sigmoid gates decide it
+    forget_gate: int | None  # which of them is the forget gate
+
+    @abstractmethod
+    def weights(self, opened: Tensor) -> tuple[Tensor | None, Tensor]:
+        """Gates after the sigmoid, [B, gates x H], to what keeps (None = all) and what writes, [B, H]."""
+
+    @abstractmethod
+    def backward(self, d_keep: Tensor, d_write: Tensor, opened: Tensor, d_opened: Tensor) -> None:
+        """Put the gradient of the gates after the sigmoid into `d_opened`, from those of the weights."""
+
+
+class ForgetRule(MemoryRule):
+    """Input gate and forget gate (Gers et al. 2000)."""
+
+    gates = 2
+    forget_gate = 1
+
+    def weights(self, opened: Tensor) -> tuple[Tensor | None, Tensor]:
+        """f, i."""
+        write, keep = opened.chunk(2, 1)
+        return keep, write
+
+    def backward(self, d_keep: Tensor, d_write: Tensor, opened: Tensor, d_opened: Tensor) -> None:
+        """Side by side."""
+        torch.cat([d_write, d_keep], 1, out=d_opened)
+
+
+class KeepAllRule(MemoryRule):
+    """An input gate, and nothing is forgotten (Hochreiter and Schmidhuber 1997)."""
+
+    gates = 1
+    forget_gate = None
+
+    def weights(self, opened: Tensor) -> tuple[Tensor | None, Tensor]:
+        """1, i."""
+        return None, opened
+
+    def backward(self, d_keep: Tensor, d_write: Tensor, opened: Tensor, d_opened: Tensor) -> None:
+        """That of the input gate."""
+        d_opened.copy_(d_write)
+
+
+class CoupledRule(MemoryRule):
+    """What is forgotten makes room for what is written (Greff et al. 2017)."""
+
+    gates = 1
+    forget_gate = 0
+
+    def weights(self, opened: Tensor) -> tuple[Tensor | None, Tensor]:
+        """f, 1 - f."""
+        return opened, 1 - opened
+
+    def backward(self, d_keep: Tensor, d_write: Tensor, opened: Tensor, d_opened: Tensor) -> None:
+        """The difference."""
+        torch.sub(d_keep, d_write, out=d_opened)
+
+
+class CappedRule(MemoryRule):
+    """Two gates, and no more is written than has been forgotten."""
+
+    gates = 2
+    forget_gate = 1
+
+    def weights(self, opened: Tensor) -> tuple[Tensor | None, Tensor]:
+        """f, min(1 - f, i)."""
+        write, keep = opened.chunk(2, 1)
+        return keep, torch.minimum(1 - keep, write)
+
+    def backward(self, d_keep: Tensor, d_write: Tensor, opened: Tensor, d_opened: Tensor) -> None:
+        """That of the minimum goes to the smaller."""
+        write, keep = opened.chunk(2, 1)
+        free = d_write.masked_fill(write > 1 - keep, 0.0)
+        torch.cat([free, d_keep - (d_write - free)], 1, out=d_opened)
+
+
+FORGET = ForgetRule()
+
+
+def remember(gates: Tensor, memory: Tensor, rule: MemoryRule) -> Tensor:
+    """c_t = keep * c_{t-1} + write * tanh(g), with keep and write as the rule has them.
+
+    Args:
+        gates: Before their functions: those of the rule, then the candidate g, [B, (gates + 1) x H].
+        memory: c_{t-1}, [B, H].
+        rule: What the gates mean.
+    """
+    following: Tensor = _Remember.apply(gates, memory, rule)  # type: ignore[no-untyped-call]
+    return following
+
+
+class _Remember(Function):
+    @staticmethod
+    def forward(ctx: Any, gates: Tensor, memory: Tensor, rule: MemoryRule) -> Tensor:
+        split = rule.gates * memory.shape[1]
+        opened, candidate = gates[:, :split].sigmoid(), gates[:, split:].tanh()
+        keep, write = rule.weights(opened)
+        ctx.rule = rule
+        ctx.save_for_backward(opened, candidate, memory)
+        return torch.addcmul(memory if keep is None else keep * memory, write, candidate)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None]:
+        opened, candidate, memory = ctx.saved_tensors
+        keep, write = ctx.rule.weights(opened)
+        split = opened.shape[1]
+        d_gates = opened.new_empty(len(opened), split + memory.shape[1])
+        d_opened, d_candidate = d_gates[:, :split], d_gates[:, split:]
+        ctx.rule.backward(gradient * memory, gradient * candidate, opened, d_opened)
+        sigmoid_backward.grad_input(d_opened, opened, grad_input=d_opened)
+        torch.mul(gradient, write, out=d_candidate)
+        tanh_backward.grad_input(d_candidate, candidate, grad_input=d_candidate)
+        return d_gates, gradient if keep is None else gradient * keep, None
+
+
+def gated(gate: Tensor, values: Tensor) -> Tensor:
+    """sigmoid(gate) * values, [B, H] each."""
+    result: Tensor = _Gated.apply(gate, values)  # type: ignore[no-untyped-call]
+    return result
+
+
+class _Gated(Function):
+    @staticmethod
+    def forward(ctx: Any, gate: Tensor, values: Tensor) -> Tensor:
+        opened = gate.sigmoid()
+        ctx.save_for_backward(opened, values)
+        return opened * values
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor]:
+        opened, values = ctx.saved_tensors
+        return sigmoid_backward(gradient * values, opened), gradient * opened
+
+
+def exposed(gate: Tensor, memory: Tensor) -> Tensor:
+    """sigmoid(gate) * tanh(memory), [B, H] each: what an LSTM shows of its memory."""
+    result: Tensor = _Exposed.apply(gate, memory)  # type: ignore[no-untyped-call]
+    return result
+
+
+class _Exposed(Function):
+    @staticmethod
+    def forward(ctx: Any, gate: Tensor, memory: Tensor) -> Tensor:
+        opened, squashed = gate.sigmoid(), memory.tanh()
+        ctx.save_for_backward(opened, squashed)
+        return opened * squashed
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor]:
+        opened, squashed = ctx.saved_tensors
+        d_gate = sigmoid_backward(gradient * squashed, opened)
+        return d_gate, tanh_backward(gradient * opened, squashed)
+
+
+def blended(update: Tensor, candidate: Tensor, hidden: Tensor, *, rectified: bool = False) -> Tensor:
+    """h_t = z * h_{t-1} + (1 - z) * f(n), with z = sigmoid(update).
+
+    Args:
+        update: Before the sigmoid, [B, H].
+        candidate: n, [B, H].
+        hidden: h_{t-1}, [B, H].
+        rectified: f is max(0, n) rather than tanh.
+    """
+    following: Tensor = _Blended.apply(update, candidate, hidden, rectified)  # type: ignore[no-untyped-call]
+    return following
+
+
+class _Blended(Function):
+    @staticmethod
+    def forward(ctx: Any, update: Tensor, candidate: Tensor, hidden: Tensor, rectified: bool) -> Tensor:
+        opened, activated = update.sigmoid(), candidate.relu() if rectified else candidate.tanh()
+        ctx.rectified = rectified
+        ctx.save_for_backward(opened, activated, hidden)
+        return torch.lerp(activated, hidden, opened)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
+        opened, activated, hidden = ctx.saved_tensors
+        d_hidden = gradient * opened
+        d_update = sigmoid_backward((hidden - activated).mul_(gradient), opened)
+        d_activated = gradient - d_hidden
+        if ctx.rectified:
+            return d_update, d_activated.masked_fill_(activated == 0, 0.0), d_hidden, None
+        return d_update, tanh_backward(d_activated, activated), d_hidden, None

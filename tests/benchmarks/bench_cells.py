@@ -1,0 +1,116 @@
+"""Speed of every cell beside `nn.LSTM` of the same size: a training step, and steps of decoding.
+
+Training is forward and backward over B x T; the ratio is its time by that of `nn.LSTM`, whose
+kernel has all steps. Decoding is one step after the other without gradients; its yardstick is the step of
+our `lstm`, whose input half has been made too, and "by work" is the ratio over that of the
+multiply-adds that a step has left to do. Cells take turns, so compare ratios, not milliseconds.
+
+    python tests/benchmarks/bench_cells.py [--threads N] [--hidden N] [--rows N] [--steps N] [CELL ...]
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Callable
+
+import torch
+from machine import describe, timed
+from torch import Tensor, nn
+
+from seqtool.nn.cells import CELLS, Cell
+from seqtool.nn.recurrence import run_cell
+from seqtool.training.devices import configure
+
+DECODED = 20  # steps of decoding a turn
+
+
+def training_of(cell: Cell, inputs: Tensor) -> Callable[[], None]:
+    """Forward and backward."""
+
+    def run() -> None:
+        cell.zero_grad()
+        outputs, _ = run_cell(cell, inputs)
+        if outputs.requires_grad:
+            outputs.backward(torch.ones_like(outputs))
+
+    return run
+
+
+def stock_training(hidden: int, inputs: Tensor) -> Callable[[], None]:
+    """The same of `nn.LSTM`."""
+    kernel = nn.LSTM(hidden, hidden, batch_first=True)
+
+    def run() -> None:
+        kernel.zero_grad()
+        outputs, _ = kernel(inputs)
+        outputs.backward(torch.ones_like(outputs))
+
+    return run
+
+
+def decoding_of(cell: Cell, inputs: Tensor) -> Callable[[], None]:
+    """Some steps, their inputs projected."""
+
+    @torch.inference_mode()
+    def run() -> None:
+        step, state = cell.stepper(), cell.initial(len(inputs), inputs)
+        for _ in range(DECODED):
+            state = step(projected, state)
+
+    with torch.no_grad():
+        projected = cell.project(inputs[:, 0])
+    return run
+
+
+def work_of(cell: Cell) -> int:
+    """Multiply-adds of a step, a row: the size of all weights that its products have."""
+    sizes: list[int] = []
+
+    def counting(weight: Tensor) -> Callable[[Tensor], Tensor]:
+        sizes.append(weight.numel())
+        return lambda values: values
+
+    cell.stepper(counting)
+    return sum(sizes)
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("cells", nargs="*", metavar="CELL", help="only these (default: all)")
+    parser.add_argument("--threads", type=int, default=os.cpu_count())
+    parser.add_argument("--hidden", type=int, default=256)
+    parser.add_argument("--rows", type=int, default=64)
+    parser.add_argument("--steps", type=int, default=100)
+    parser.add_argument("--repeats", type=int, default=5)
+    arguments = parser.parse_args()
+    configure(arguments.threads)
+    print(describe())
+    torch.manual_seed(1)
+    hidden, names = arguments.hidden, arguments.cells or list(CELLS)
+    cells = {name: CELLS[name](hidden, hidden) for name in dict.fromkeys(["lstm", *names])}
+    inputs = torch.randn(arguments.rows, arguments.steps, hidden)
+    given = inputs.clone().requires_grad_()  # as from a layer below
+    jobs = {name: training_of(cell, given) for name, cell in cells.items()}
+    training = timed({"nn.LSTM": stock_training(hidden, given), **jobs}, arguments.repeats, warmup=1)
+    decoding = timed(
+        {name: decoding_of(cell.eval(), inputs) for name, cell in cells.items()}, arguments.repeats
+    )
+    stock, yardstick, work = training["nn.LSTM"], decoding["lstm"], work_of(cells["lstm"])
+    print(f"\nH {hidden}, B {arguments.rows}, T {arguments.steps}")
+    print(f"training: nn.LSTM takes {stock * 1e3:.0f} ms")
+    print(f"decoding: a step of lstm takes {yardstick / DECODED * 1e6:.0f} us\n")
+    print(f"{'cell':20} {'training':>9} {'decoding':>9} {'by work':>9} {'numbers':>9}")
+    for name, cell in cells.items():
+        step = decoding[name] / yardstick
+        own = work_of(cell)
+        by_work = f"{step * work / own:9.2f}" if own else f"{'-':>9}"
+        count = type(cell).parameter_count(hidden, hidden)
+        print(f"{name:20} {training[name] / stock:9.2f} {step:9.2f} {by_work} {count:9,}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,77 @@
+"""Cells with random weights in float64, inputs, states, and the ways to run them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from seqtool.nn.cellnames import OF_THE_BATCH
+from seqtool.nn.cells import CELLS, Cell, State
+from seqtool.nn.recurrence import run_cell_plainly
+
+INPUTS, HIDDEN = 3, 4
+FIXED = {"echo_state"}  # nothing in them is learned, and no gradient goes through
+LEARNED = [name for name in CELLS if name not in FIXED]
+
+# Cells to be trained through a whole run: a few of them always, the others where slow tests are run.
+TRAINED = [
+    name if name in ("capped_lstm", "qrnn", "echo_state") else pytest.param(name, marks=pytest.mark.slow)
+    for name in CELLS
+]
+
+
+def make_cell(
+    name: str, seed: int = 0, *, inputs: int = INPUTS, hidden: int = HIDDEN, **options: Any
+) -> Cell:
+    """With random parameters, biases too: those that start at 0 could be forgotten."""
+    torch.manual_seed(seed)
+    cell = CELLS[name](inputs, hidden, **options).double()
+    with torch.no_grad():
+        for parameter in cell.parameters():
+            parameter.normal_()
+        for key, buffer in cell.named_buffers():
+            if "running" in key:  # statistics; variances are positive
+                buffer.uniform_(0.5, 1.5)
+    return cell.train(name not in OF_THE_BATCH)
+
+
+def some_inputs(batch: int = 3, steps: int = 5, width: int = INPUTS) -> Tensor:
+    """The same ones each time."""
+    return torch.randn(batch, steps, width, generator=torch.Generator().manual_seed(1)).double()
+
+
+def some_state(cell: Cell, batch: int = 3) -> State:
+    """A random one that the cell could have come to."""
+    source = torch.Generator().manual_seed(2)
+    parts = cell.initial(batch, torch.zeros(()).double())
+    random = [torch.randn(part.shape, generator=source).double() for part in parts]
+    name = type(cell).__name__
+    if name == "BatchNormLSTMCell":
+        random[2] = torch.full_like(random[2], 2.0)  # steps
+    elif name == "SLSTMCell":
+        random[2] = random[2].abs() + 1  # the normaliser
+    return tuple(random)
+
+
+def run_by_stepper(cell: Cell, inputs: Tensor, state: State) -> tuple[Tensor, State]:
+    """As the decoders do: one `stepper` a pass over time."""
+    step, outputs = cell.stepper(), []
+    for projected in cell.project(inputs).unbind(1):
+        state = step(projected, state)
+        outputs.append(state[0])
+    return torch.stack(outputs, 1), state
+
+
+class Runner(torch.nn.Module):
+    """A way to run a cell as a module, so that its parameters can be arguments."""
+
+    def __init__(self, cell: Cell, run: Any = run_cell_plainly) -> None:
+        super().__init__()
+        self.cell, self.run = cell, run
+
+    def forward(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:
+        result: tuple[Tensor, State] = self.run(self.cell, inputs, state)
+        return result

@@ -1,0 +1,73 @@
+"""Translators of every cell: each decoder step by step as all at once, training, and one clear refusal."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from seqtool.errors import SettingsError
+from seqtool.nn.cellnames import OF_THE_BATCH
+from seqtool.nn.cells import CELLS
+from seqtool.translation.prediction import TranslatorModel
+from tests.nn.cells.making import TRAINED
+from tests.translation.tiny_pairs import sources_of, tiny_settings, train_tiny
+from tests.translation.tiny_translator import DECODERS, batch_for, tiny
+
+every_cell = pytest.mark.parametrize("cell", [name for name in CELLS if name not in OF_THE_BATCH])
+
+
+@every_cell
+@pytest.mark.parametrize("decoder", DECODERS)
+@torch.no_grad()
+def test_decoding_step_by_step_gives_what_all_at_once_gives(decoder: str, cell: str) -> None:
+    model = tiny(cell=cell, decoder=decoder, decoder_layers=2).eval()
+    batch = batch_for(model)
+    source = model.encode(batch.source, batch.symbols)
+    readout = model.read(source, batch.inputs)
+    embedded = model.target(batch.inputs)
+    state = model.decoder.initial(source.start, source.memory.mask.shape[1])
+    advance = model.decoder.stepper(source.memory)
+    for step in range(embedded.shape[1]):
+        output, state = advance(model.decoder.project(embedded[:, step]), state)
+        torch.testing.assert_close(output.weights, readout.weights[:, step], rtol=1e-9, atol=1e-9)
+    assert all(len(part) == len(batch.source) for part in state)
+
+
+@every_cell
+@pytest.mark.parametrize("decoder", DECODERS)
+def test_the_source_reaches_the_loss_and_gradients_are_finite(decoder: str, cell: str) -> None:
+    model = tiny(cell=cell, decoder=decoder)
+    batch = batch_for(model)
+    model.loss(batch).total.backward()
+    found = [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
+    assert all(gradient.isfinite().all() for gradient in found)
+    assert model.decoder.context.grad is not None
+    changed = replace(batch, source=torch.where(batch.source == 4, 5, batch.source))
+    assert model.loss(batch).total.item() != model.loss(changed).total.item()
+
+
+@pytest.mark.parametrize("cell", TRAINED)
+def test_a_few_passes_lower_the_loss_and_what_is_saved_is_what_was_trained(cell: str, tmp_path: Path) -> None:
+    if cell in OF_THE_BATCH:
+        return  # refused, see below
+    training = {"epochs": 8, "evaluate_every": 1000, "learning_rate": 0.02, "select": "loss"}
+    run = train_tiny(tmp_path, model={"cell": cell}, training=training)
+    assert run.result.metrics["loss"] < 3.0  # 3.5 of symbols that are equally likely
+    loaded = TranslatorModel.load(tmp_path / "run", device="cpu")
+    for name, tensor in run.model.network.state_dict().items():
+        torch.testing.assert_close(loaded.network.state_dict()[name], tensor, rtol=0, atol=0, msg=name)
+    assert loaded.translate(sources_of()) == run.model.translate(sources_of())
+
+
+@pytest.mark.parametrize("cell", sorted(OF_THE_BATCH))
+def test_cells_that_normalise_over_the_batch_are_refused(cell: str) -> None:
+    message = (
+        f"model: cell = '{cell}' normalises over all rows of a batch, and a decoder goes step by step with "
+        "rows that end at different times; choose 'layernorm_lstm' or 'layernorm_gru'"
+    )
+    with pytest.raises(SettingsError) as caught:
+        tiny_settings(model={"cell": cell})
+    assert message in str(caught.value)
