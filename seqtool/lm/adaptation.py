@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -255,11 +256,12 @@ def adaptable(network: LanguageNetwork) -> LanguageNetwork:
 
     The recurrent kernels of cuDNN keep what their gradient needs in training mode only. So the cells, and
     they alone, are in that mode; what else it does to them, dropping weights, is switched off. Cells that
-    would take statistics of what is read there have no such kernels, and stay as they are.
+    would take statistics there of what is read, or draw which units stay, have no such kernels, and stay
+    as they are.
     """
     adapted = copy.deepcopy(network).eval()
     for module in adapted.modules():
         if isinstance(module, Cell):
-            module.weight_drop = 0.0
-            module.train(network.settings.cell not in OF_THE_BATCH)
+            module.options = replace(module.options, weight_drop=0.0, recurrent_dropout=0.0)
+            module.train(network.settings.cell not in OF_THE_BATCH and not module.goes_by_steps)
     return adapted

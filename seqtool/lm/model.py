@@ -10,13 +10,13 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from seqtool.lm.settings import ModelSettings
-from seqtool.lm.symbols import PADDING
+from seqtool.lm.symbols import LINE_END, PADDING, UNKNOWN
 from seqtool.nn.cellnames import OF_THE_BATCH
 from seqtool.nn.cells import State
 from seqtool.nn.deferred import at_least_float32
 from seqtool.nn.losses import projected_cross_entropy, projected_log_probabilities
 from seqtool.nn.recurrence import Stack
-from seqtool.nn.regularization import LockedDropout
+from seqtool.nn.regularization import InputNoise, LockedDropout, drop_types, drop_words
 
 ADAPTIVE_SHARES = (15, 5)  # cutoffs of the adaptive softmax are V / 15 and V / 5 unless they are given
 EMBEDDING_SPREAD = 0.1  # embeddings start uniform between minus and plus this
@@ -51,15 +51,14 @@ class LanguageNetwork(nn.Module):
         else:
             self.embedding.weight = nn.Parameter(torch.eye(symbols), requires_grad=False)
         self.stack = Stack(
-            cell=settings.cell,
+            settings.layer_options,
             inputs=width,
             hidden=settings.hidden,
             layers=settings.layers,
             dropout=settings.dropout,
-            weight_drop=settings.weight_drop,
-            residual=settings.residual,
         )
         self.embedding_dropout = LockedDropout(settings.embedding_dropout)
+        self.noise = InputNoise(settings.input_noise)
         self.dropout = LockedDropout(settings.dropout)
         self.start = _start_of(self.stack) if settings.learned_start else None
         features = width if settings.tied else settings.hidden
@@ -80,8 +79,7 @@ class LanguageNetwork(nn.Module):
 
     def forward(self, inputs: Tensor, states: Sequence[State]) -> tuple[Outputs, list[State]]:
         """Symbols [B, T] and the states before them to outputs and the states after."""
-        embedded = self.embedding_dropout(self._embedded(inputs))
-        values, after = self.stack(embedded, states)
+        values, after = self.stack(self._embedded(inputs), states)
         dropped = self.dropout(values)
         features = dropped if self.narrow is None else self.narrow(dropped)
         return Outputs(features, values, dropped), after
@@ -120,14 +118,18 @@ class LanguageNetwork(nn.Module):
         return weight, self.bias + self.impossible
 
     def _embedded(self, inputs: Tensor) -> Tensor:
-        vectors: Tensor = self.embedding(inputs)
-        if self.settings.cell in OF_THE_BATCH:  # to them, a position of zeros is padding
+        settings = self.settings
+        seen = inputs
+        if self.training and settings.word_dropout:
+            each = torch.full(inputs.shape, settings.word_dropout, device=inputs.device)
+            seen = drop_words(inputs, each.masked_fill_(inputs <= LINE_END, 0.0), UNKNOWN)
+        vectors: Tensor = self.embedding(seen)
+        if self.training and settings.type_dropout:
+            vectors = drop_types(vectors, seen, self.symbols, settings.type_dropout)
+        vectors = self.noise(self.embedding_dropout(vectors))
+        if settings.cell in OF_THE_BATCH:  # to them, a position of zeros is padding
             vectors = vectors.masked_fill((inputs == PADDING)[:, :, None], 0.0)
-        probability = self.settings.word_dropout
-        if not self.training or not probability:
-            return vectors
-        keep = torch.empty(self.symbols, device=inputs.device).bernoulli_(1.0 - probability)
-        return vectors * (keep / (1.0 - probability))[inputs][:, :, None]
+        return vectors
 
 
 def detached(states: Sequence[State]) -> list[State]:

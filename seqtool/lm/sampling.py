@@ -154,7 +154,8 @@ def writes_in_int8(model: LanguageModel, precision: str) -> bool:
     possible = steps_in_place(model.network)
     if precision == "int8" and not possible:
         raise SettingsError(
-            "precision int8 is for LSTM layers on the CPU, not residual, without adaptive softmax; use fp32"
+            "precision int8 is for LSTM layers on the CPU, one after the other, without zoneout and adaptive "
+            "softmax; use fp32"
         )
     large = sum(weight.numel() for weight in model.network.stack.parameters()) >= WORTH_INT8
     return precision == "int8" or (

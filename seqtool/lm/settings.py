@@ -6,12 +6,11 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from seqtool.nn.cellnames import CELL_HELP, WITHOUT_LEARNED_START, WITHOUT_WEIGHT_DROP, CellName
 from seqtool.settings import Settings
 from seqtool.text.hub import TextHubSettings
+from seqtool.training.networksettings import NetworkSettings, Probability
 from seqtool.training.settings import RunSettings, TrainingSettings, refuse_ignored
 
-Probability = Annotated[float, Field(ge=0.0, lt=1.0)]
 Share = Annotated[float, Field(ge=0.0, lt=1.0)]
 Files = str | Annotated[list[str], Field(min_length=1)]  # a file, a folder, or several of them
 
@@ -115,14 +114,12 @@ class VocabularySettings(Settings):
         return self
 
 
-class ModelSettings(Settings):
+class ModelSettings(NetworkSettings):
     """The network."""
 
-    cell: CellName = Field("lstm", description=CELL_HELP)
     embedding: int = Field(128, ge=0, description="Width of the embeddings; 0 = one-hot input.")
     hidden: int = Field(512, ge=1, description="Width of each layer.")
     layers: int = Field(1, ge=1, description="Layers on top of each other.")
-    residual: bool = Field(False, description="Add the input of each upper layer to its output.")
     tied: bool = Field(
         False, description="The embeddings are the output weights too; states are mapped to their width."
     )
@@ -132,23 +129,18 @@ class ModelSettings(Settings):
     cutoffs: list[Annotated[int, Field(ge=1)]] = Field(
         [], description="Where its clusters begin, rising; empty = chosen by the size of the vocabulary."
     )
-    learned_start: bool = Field(False, description="Learn the state before the first symbol; else zeros.")
     dropout: Probability = Field(0.2, description="Locked dropout between the layers and of the output.")
     embedding_dropout: Probability = Field(0.0, description="Locked dropout of the embeddings.")
-    word_dropout: Probability = Field(
-        0.0, description="Probability that a symbol of the vocabulary is left out of a window's input."
-    )
-    weight_drop: Probability = Field(0.0, description="Probability of leaving out a recurrent weight.")
+
+    @property
+    def depth(self) -> int:
+        """All layers."""
+        return self.layers
 
     @model_validator(mode="after")
     def _fits_together(self) -> ModelSettings:
-        if self.residual and self.layers == 1:
-            raise ValueError("residual has no effect with one layer; leave it out")
-        for name, reasons in (("weight_drop", WITHOUT_WEIGHT_DROP), ("learned_start", WITHOUT_LEARNED_START)):
-            if getattr(self, name) and self.cell in reasons:
-                raise ValueError(
-                    f"{name} does not go with cell = {self.cell!r}, which {reasons[self.cell]}; leave it out"
-                )
+        if self.embedding == 0 and (self.type_dropout or self.input_noise):
+            raise ValueError("type_dropout and input_noise are for embeddings, and embedding = 0 has none")
         if self.tied and self.embedding == 0:
             raise ValueError("tied needs embeddings, and embedding = 0 has none")
         if self.tied and self.adaptive:

@@ -19,7 +19,8 @@ from torch.nn import functional
 
 from seqtool.lm.model import LanguageNetwork
 from seqtool.nn.cells import Cell, State
-from seqtool.nn.cells.lstm import LSTMCell, weights_of
+from seqtool.nn.cells.kernel import weights_of
+from seqtool.nn.cells.lstm import LSTMCell
 from seqtool.nn.deferred import at_least_float32
 from seqtool.nn.quantized import LARGEST, rounded, scale_of
 
@@ -57,9 +58,10 @@ def stepper_of(
 def steps_in_place(network: LanguageNetwork) -> bool:
     """Whether `LSTMStepper` can do it: LSTM layers on the CPU, one after the other, and a plain softmax."""
     cells = [cell for cell in network.stack.cells if isinstance(cell, Cell)]
-    plain = network.adaptive is None and not network.stack.residual
+    options = network.stack.options
+    plain = network.adaptive is None and not options.residual and not options.highway
     on_cpu = network.embedding.weight.device.type == "cpu"
-    return plain and on_cpu and all(isinstance(cell, LSTMCell) for cell in cells)
+    return plain and on_cpu and all(isinstance(cell, LSTMCell) and not cell.goes_by_steps for cell in cells)
 
 
 class HoistedStepper:
@@ -82,10 +84,11 @@ class HoistedStepper:
     def step(self, last: Tensor) -> Tensor:
         """Scores after these symbols."""
         after = [self._steps[0](self._table[last], self._states[0])]
-        values = after[0][0]
-        for cell, step, state in zip(self._cells[1:], self._steps[1:], self._states[1:], strict=True):
+        values, joints = after[0][0], self._network.stack.joints
+        above = zip(self._cells[1:], self._steps[1:], self._states[1:], joints, strict=True)
+        for cell, step, state, joint in above:
             after.append(step(at_least_float32(cell.project(values[:, None])[:, 0]), state))
-            values = values + after[-1][0] if self._network.stack.residual else after[-1][0]
+            values = joint(values, after[-1][0])
         self._states = after
         narrow = self._network.narrow
         features = values if narrow is None else narrow(values)

@@ -38,16 +38,3 @@ CELL_HELP = "Recurrent cell: " + ", ".join(CELL_NAMES) + "."
 
 # They normalise over the rows of a batch in training.
 OF_THE_BATCH = frozenset({"batchnorm_lstm", "light_gru"})
-
-# Why `weight_drop` has nothing to leave out.
-WITHOUT_WEIGHT_DROP = {
-    **dict.fromkeys(("sru", "qrnn", "qrnn1", "mingru", "minlstm"), "has no recurrent weights"),
-    "echo_state": "learns no recurrent weights",
-}
-
-# Why the state before the first step cannot be learned.
-WITHOUT_LEARNED_START = {
-    "batchnorm_lstm": "counts steps in its state",
-    "slstm": "needs a positive normaliser in its state",
-    "echo_state": "lets no gradient through",
-}

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from seqtool.nn.celloptions import LayerOptions
 from seqtool.nn.embeddings import uniform_embedding
 from seqtool.nn.recurrence import Bidirectional
 
@@ -73,7 +74,7 @@ class CharacterRNN(nn.Module):
     """The last states of a bidirectional recurrent network over the characters.
 
     Args:
-        cell: Name in `CELLS`.
+        options: What its layer is made of.
         characters: Size of the character inventory; 0 is padding.
         embedding: Width of a character embedding.
         hidden: Width of each direction.
@@ -81,10 +82,10 @@ class CharacterRNN(nn.Module):
     Reference: Lample et al. 2016, "Neural architectures for named entity recognition", section 4.1.
     """
 
-    def __init__(self, cell: str, characters: int, embedding: int, hidden: int) -> None:
+    def __init__(self, options: LayerOptions, characters: int, embedding: int, hidden: int) -> None:
         super().__init__()
         self.embedding = uniform_embedding(characters, embedding, padding=0)
-        self.recurrence = Bidirectional(cell, embedding, hidden)
+        self.recurrence = Bidirectional(options, embedding, hidden)
         self.outputs = 2 * hidden
 
     def forward(self, characters: Tensor, lengths: Tensor) -> Tensor:

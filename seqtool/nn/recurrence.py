@@ -15,91 +15,92 @@ import torch
 from torch import Tensor, nn
 
 from seqtool.nn.cellnames import OF_THE_BATCH
-from seqtool.nn.cells import CELLS, Cell, ScanCell, State
-from seqtool.nn.deferred import at_least_float32
+from seqtool.nn.celloptions import LayerOptions
+from seqtool.nn.cells import Cell, State, build_cell
+from seqtool.nn.cells.running import run_cell
 from seqtool.nn.forward_backward import turn_round
 from seqtool.nn.regularization import LockedDropout
 
 
-def run_cell(cell: Cell, inputs: Tensor, state: State | None = None) -> tuple[Tensor, State]:
-    """All steps of a cell: by the library's kernel or its own scan where it has one, else step by step.
+class Highway(nn.Module):
+    """t * upper + (1 - t) * lower with t = sigmoid(W lower + b), between layers of one width.
+
+    b starts at -1: a new layer lets most of what comes from below pass.
 
     Args:
-        cell: With inputs of width I and outputs of width H.
-        inputs: [B, T, I].
-        state: Before the first step; zeros when None.
+        width: D of both.
 
-    Returns:
-        Outputs [B, T, H] and the state after the last step.
+    Reference: Srivastava et al. 2015, "Highway networks", equation 3 and section 2.2.
     """
-    if state is None:
-        state = cell.initial(len(inputs), inputs)
-    fused = cell.fused()
-    if fused is not None:
-        return fused(inputs, state)
-    return _scanned(cell, inputs, state) if isinstance(cell, ScanCell) else _looped(cell, inputs, state)
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.gate = nn.Linear(width, width)
+        nn.init.xavier_uniform_(self.gate.weight)
+        nn.init.constant_(self.gate.bias, -1.0)
+
+    def forward(self, lower: Tensor, upper: Tensor) -> Tensor:
+        """Both [..., D] to the same."""
+        return lower + torch.sigmoid(self.gate(lower)) * (upper - lower)
 
 
-def _scanned(cell: ScanCell, inputs: Tensor, state: State) -> tuple[Tensor, State]:
-    projected = cell.project(inputs)
-    with torch.autocast(inputs.device.type, enabled=False):  # sums over many steps keep their precision
-        state = tuple(at_least_float32(part) for part in state)
-        outputs, state = cell.scan(at_least_float32(projected), state)
-        return outputs.to(projected.dtype), state
+class Sum(nn.Module):
+    """A residual connection (He et al. 2016)."""
+
+    def forward(self, lower: Tensor, upper: Tensor) -> Tensor:
+        """Both [..., D] to the same."""
+        return lower + upper
 
 
-def _looped(cell: Cell, inputs: Tensor, state: State) -> tuple[Tensor, State]:
-    """Time first, so that a step is one block of memory; weight gradients wait for the end of the pass."""
-    step = cell.stepper()
-    projected = cell.project(inputs.transpose(0, 1))
-    outputs = []
-    with torch.autocast(inputs.device.type, enabled=False):
-        state = tuple(at_least_float32(part) for part in state)
-        for each in at_least_float32(projected).unbind(0):
-            state = step(each, state)
-            outputs.append(state[0])
-        return torch.stack(outputs, 1).to(projected.dtype), state
+class Upper(nn.Module):
+    """The upper of two layers alone."""
+
+    def forward(self, lower: Tensor, upper: Tensor) -> Tensor:
+        """The second."""
+        return upper
 
 
-def run_cell_plainly(cell: Cell, inputs: Tensor, state: State) -> tuple[Tensor, State]:
-    """`run_cell` as the textbook has it, one step after the other: the reference for the fused kernels."""
-    outputs = []
-    for projected in cell.project(inputs).unbind(1):
-        state = cell.step(projected, state)
-        outputs.append(state[0])
-    return torch.stack(outputs, 1), state
+def joints(options: LayerOptions, width: int, count: int) -> nn.ModuleList:
+    """How each of so many layers takes in what lies below it: `(lower, upper) -> values`, [..., D] each."""
+    if options.highway:
+        return nn.ModuleList(Highway(width) for _ in range(count))
+    return nn.ModuleList(Sum() if options.residual else Upper() for _ in range(count))
+
+
+def cells_of(options: LayerOptions, inputs: Sequence[int], hidden: int, first: int = 0) -> list[Cell]:
+    """Cells for layers with these widths of input; layer n, from 0, reaches back dilation ** n steps.
+
+    Args:
+        options: Of all layers.
+        inputs: I of each.
+        hidden: H.
+        first: The number of the first of them.
+    """
+    return [
+        build_cell(options.cell, width, hidden, options=options.of_cells, dilation=options.dilation**number)
+        for number, width in enumerate(inputs, first)
+    ]
 
 
 class Stack(nn.Module):
     """A cell on top of the other, forward in time, with a state that can be carried from call to call.
 
     Args:
-        cell: Name in `CELLS`.
+        options: What the layers are made of.
         inputs: Width I of an input.
         hidden: Width H of every layer.
         layers: How many, at least 1.
         dropout: Probability of the locked dropout between layers.
-        weight_drop: Of the cells.
-        residual: Whether every layer but the first adds its input to its output.
     """
 
     def __init__(
-        self,
-        *,
-        cell: str,
-        inputs: int,
-        hidden: int,
-        layers: int,
-        dropout: float = 0.0,
-        weight_drop: float = 0.0,
-        residual: bool = False,
+        self, options: LayerOptions, *, inputs: int, hidden: int, layers: int, dropout: float = 0.0
     ) -> None:
         super().__init__()
-        widths = [inputs] + [hidden] * (layers - 1)
-        self.cells = nn.ModuleList(CELLS[cell](width, hidden, weight_drop=weight_drop) for width in widths)
+        self.cells = nn.ModuleList(cells_of(options, [inputs] + [hidden] * (layers - 1), hidden))
+        self.joints = joints(options, hidden, layers - 1)
         self.dropout = LockedDropout(dropout)
-        self.residual = residual
-        self.of_the_batch = cell in OF_THE_BATCH
+        self.options = options
 
     def initial(self, batch: int, like: Tensor) -> list[State]:
         """The states of all layers before the first step, zeros."""
@@ -111,11 +112,12 @@ class Stack(nn.Module):
         Cells with statistics of the batch take zeros for padding: it stays so from layer to layer.
         """
         values, after = inputs, []
-        padding = (inputs == 0).all(2, keepdim=True) if self.of_the_batch and self.training else None
+        of_the_batch = self.options.cell in OF_THE_BATCH and self.training
+        padding = (inputs == 0).all(2, keepdim=True) if of_the_batch else None
         for number, (cell, state) in enumerate(zip(self._cells(), states, strict=True)):
             below = self.dropout(values) if number else values
             outputs, state = run_cell(cell, below, tuple(each.to(below.dtype) for each in state))
-            values = values + outputs if self.residual and number else outputs
+            values = self.joints[number - 1](values, outputs) if number else outputs
             if padding is not None:
                 values = values.masked_fill(padding, 0.0)
             after.append(state)
@@ -129,50 +131,62 @@ class Bidirectional(nn.Module):
     """A cell in each direction, outputs side by side (Schuster and Paliwal 1997).
 
     Args:
-        cell: Name in `CELLS`.
+        options: What the cells are made of.
         inputs: Width I of an input.
         hidden: Width H of each direction.
+        number: Of the layer, from 0.
     """
 
-    def __init__(self, cell: str, inputs: int, hidden: int) -> None:
+    def __init__(self, options: LayerOptions, inputs: int, hidden: int, number: int = 0) -> None:
         super().__init__()
-        self.ahead = CELLS[cell](inputs, hidden)
-        self.back = CELLS[cell](inputs, hidden)
+        self.ahead, self.back = (cells_of(options, [inputs], hidden, number)[0] for _ in range(2))
+        learned = options.learned_start
+        self.starts = nn.ParameterList(nn.Parameter(torch.zeros(hidden)) for _ in range(2 * learned))
 
     def forward(self, inputs: Tensor, lengths: Tensor) -> Tensor:
         """[B, T, I] and lengths [B] to [B, T, 2H]; what stands at padding is undefined."""
-        ahead, _ = run_cell(self.ahead, inputs)
-        back, _ = run_cell(self.back, turn_round(inputs, lengths))
+        ahead, back = self._both(inputs, lengths)
         return torch.cat([ahead, turn_round(back, lengths)], 2)
 
     def final(self, inputs: Tensor, lengths: Tensor) -> Tensor:
         """The last output of each direction, at the true ends, [B, 2H]."""
         rows = torch.arange(len(inputs), device=inputs.device)
-        ahead, _ = run_cell(self.ahead, inputs)
-        back, _ = run_cell(self.back, turn_round(inputs, lengths))
+        ahead, back = self._both(inputs, lengths)
         return torch.cat([ahead[rows, lengths - 1], back[rows, lengths - 1]], 1)
+
+    def _both(self, inputs: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """Outputs of both directions, the second from the true ends on, [B, T, H] each."""
+        values, found = (inputs, turn_round(inputs, lengths)), []
+        for number, (cell, each) in enumerate(zip((self.ahead, self.back), values, strict=True)):
+            state = None
+            if len(self.starts):
+                start = self.starts[number].to(each.dtype).expand(len(each), -1)
+                state = cell.started(start)
+            found.append(run_cell(cell, each, state)[0])
+        return found[0], found[1]
 
 
 class BidirectionalStack(nn.Module):
     """Bidirectional layers on top of each other, with locked dropout between them.
 
     Args:
-        cell: Name in `CELLS`.
+        options: What the layers are made of.
         inputs: Width I of an input.
         hidden: Width H of each direction.
         layers: How many, at least 1.
         dropout: Probability of the locked dropout before each layer but the first.
-        residual: Whether every layer but the first adds its input to its output.
     """
 
     def __init__(
-        self, *, cell: str, inputs: int, hidden: int, layers: int, dropout: float, residual: bool
+        self, options: LayerOptions, *, inputs: int, hidden: int, layers: int, dropout: float
     ) -> None:
         super().__init__()
         widths = [inputs] + [2 * hidden] * (layers - 1)
-        self.layers = nn.ModuleList(Bidirectional(cell, width, hidden) for width in widths)
+        self.layers = nn.ModuleList(
+            Bidirectional(options, width, hidden, number) for number, width in enumerate(widths)
+        )
+        self.joints = joints(options, 2 * hidden, layers - 1)
         self.dropout = LockedDropout(dropout)
-        self.residual = residual
         self.outputs = 2 * hidden
 
     def forward(self, inputs: Tensor, mask: Tensor) -> Tensor:
@@ -184,6 +198,7 @@ class BidirectionalStack(nn.Module):
         padding = ~mask[:, :, None]
         values = inputs.masked_fill(padding, 0.0)
         for number, layer in enumerate(self.layers):
-            outputs = layer(self.dropout(values) if number else values, lengths).masked_fill(padding, 0.0)
-            values = values + outputs if self.residual and number else outputs
+            outputs = layer(self.dropout(values) if number else values, lengths)
+            joined = self.joints[number - 1](values, outputs) if number else outputs
+            values = joined.masked_fill(padding, 0.0)
         return values

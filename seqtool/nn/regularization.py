@@ -1,4 +1,4 @@
-"""Dropout that suits sequences."""
+"""Dropout that suits sequences, and noise."""
 
 from __future__ import annotations
 
@@ -50,3 +50,36 @@ def drop_words(words: Tensor, probability: Tensor, unknown: int) -> Tensor:
         unknown: The id to put in.
     """
     return torch.where(torch.rand_like(probability) < probability, unknown, words)
+
+
+def drop_types(vectors: Tensor, symbols: Tensor, count: int, probability: float) -> Tensor:
+    """Embeddings of a batch in which some symbols are left out wherever they stand.
+
+    Args:
+        vectors: [..., E].
+        symbols: Whose embeddings they are, ids in [0, count), [...].
+        count: How many symbols there are.
+        probability: Of leaving out a symbol, in [0, 1); the others are scaled by 1 / (1 - p).
+
+    Reference: Gal and Ghahramani 2016, section 4.2; Merity et al. 2018, section 4.3 (embedding dropout).
+    """
+    keep = torch.empty(count, device=symbols.device, dtype=vectors.dtype).bernoulli_(1.0 - probability)
+    return vectors * keep.div_(1.0 - probability)[symbols][..., None]
+
+
+class InputNoise(nn.Module):
+    """Gaussian noise in training.
+
+    Args:
+        deviation: Its standard deviation; 0 = none.
+    """
+
+    def __init__(self, deviation: float) -> None:
+        super().__init__()
+        self.deviation = deviation
+
+    def forward(self, values: Tensor) -> Tensor:
+        """Any shape to the same."""
+        if not self.training or not self.deviation:
+            return values
+        return values + self.deviation * torch.randn_like(values)

@@ -20,7 +20,7 @@ from seqtool.nn.crf import (
 from seqtool.nn.embeddings import uniform_embedding
 from seqtool.nn.losses import LossSum
 from seqtool.nn.recurrence import BidirectionalStack
-from seqtool.nn.regularization import LockedDropout, drop_words
+from seqtool.nn.regularization import InputNoise, LockedDropout, drop_types, drop_words
 from seqtool.tagging.encoding import Batch, Vocabularies
 from seqtool.tagging.forms import Forms
 from seqtool.tagging.settings import ModelSettings
@@ -66,6 +66,7 @@ class FormEncoder(nn.Module):
         self.words = _embedding(sizes.words, settings.word_embedding)
         self.shapes = _embedding(sizes.shapes, settings.shape_embedding)
         self.characters = _character_encoder(sizes.characters, settings)
+        self.type_dropout = settings.type_dropout
         # Probability of dropping each word; only training reads it, so no model folder holds it.
         self.register_buffer("drop", torch.zeros(sizes.words), persistent=False)
         widths = (settings.word_embedding, settings.shape_embedding, getattr(self.characters, "outputs", 0))
@@ -78,7 +79,10 @@ class FormEncoder(nn.Module):
             words = forms.words
             if self.training:
                 words = drop_words(words, self.drop[words], unknown=0)
-            parts.append(self.words(words))
+            vectors = self.words(words)
+            if self.training and self.type_dropout:
+                vectors = drop_types(vectors, words, self.words.num_embeddings, self.type_dropout)
+            parts.append(vectors)
         if self.characters is not None:
             parts.append(in_groups(self.characters, forms.characters, forms.lengths))
         if self.shapes is not None:
@@ -113,13 +117,13 @@ class Tagger(nn.Module):
             uniform_embedding(size, settings.feature_embedding) for size in sizes.features
         )
         self.dropout = LockedDropout(settings.dropout)
+        self.noise = InputNoise(settings.input_noise)
         self.encoder = BidirectionalStack(
-            cell=settings.cell,
+            settings.layer_options,
             inputs=self.forms.outputs + settings.feature_embedding * len(sizes.features),
             hidden=settings.hidden,
             layers=settings.layers,
             dropout=settings.dropout,
-            residual=settings.residual,
         )
         self.output = nn.Linear(self.encoder.outputs, sizes.tags)
         nn.init.xavier_uniform_(self.output.weight)
@@ -135,7 +139,7 @@ class Tagger(nn.Module):
         """`scores` from form vectors that are already there, [B, T, D]."""
         columns = [embed(ids) for embed, ids in zip(self.features, features, strict=True)]
         inputs = torch.cat([vectors, *columns], 2) if columns else vectors
-        encoded = self.encoder(self.dropout(inputs), mask)
+        encoded = self.encoder(self.noise(self.dropout(inputs)), mask)
         # The last product stays in full precision: half precision has three digits, scores need more.
         with torch.autocast(encoded.device.type, enabled=False):
             scores: Tensor = self.output(self.dropout(encoded.to(self.output.weight.dtype)))
@@ -216,7 +220,7 @@ def _character_encoder(characters: int, settings: ModelSettings) -> CharacterCNN
         return None
     if settings.characters == "rnn":
         return CharacterRNN(
-            settings.cell, characters, settings.character_embedding, settings.character_hidden
+            settings.layer_options, characters, settings.character_embedding, settings.character_hidden
         )
     widths = tuple(settings.character_widths)
     return CharacterCNN(characters, settings.character_embedding, settings.character_filters, widths)

@@ -6,13 +6,10 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from seqtool.nn.cellnames import CELL_HELP, CellName
 from seqtool.settings import Settings
 from seqtool.text.hub import HubSettings
+from seqtool.training.networksettings import NetworkSettings, Probability
 from seqtool.training.settings import RunSettings, TrainingSettings
-
-Probability = Annotated[float, Field(ge=0.0, lt=1.0)]
-
 
 # Settings that only some character encoders read: an option is never accepted and then ignored.
 CHARACTER_READERS: dict[str, tuple[str, ...]] = {
@@ -77,13 +74,11 @@ class VocabularySettings(Settings):
         return self
 
 
-class ModelSettings(Settings):
+class ModelSettings(NetworkSettings):
     """The network."""
 
-    cell: CellName = Field("lstm", description=CELL_HELP)
     hidden: int = Field(200, ge=1, description="Width of each direction of the sentence encoder.")
     layers: int = Field(1, ge=1, description="Bidirectional layers.")
-    residual: bool = Field(False, description="Add each upper layer's input to its output.")
     word_embedding: int = Field(100, ge=0, description="Width of word embeddings; 0 = none.")
     characters: Literal["cnn", "rnn", "none"] = Field("rnn", description="Character encoder.")
     character_embedding: int = Field(32, ge=1, description="Width of character embeddings.")
@@ -111,9 +106,14 @@ class ModelSettings(Settings):
         for name, readers in CHARACTER_READERS.items():
             if getattr(self, name) != fields[name].default and self.characters not in readers:
                 raise ValueError(f"{name} has no effect with characters = {self.characters!r}; leave it out")
-        if self.residual and self.layers == 1:
-            raise ValueError("residual has no effect with layers = 1; leave it out")
+        if self.type_dropout and self.word_embedding == 0:
+            raise ValueError("type_dropout is for word embeddings, and word_embedding = 0 has none")
         return self
+
+    @property
+    def depth(self) -> int:
+        """All layers."""
+        return self.layers
 
 
 class TaggerTraining(TrainingSettings):

@@ -17,9 +17,9 @@ import torch
 from torch import Tensor, nn
 
 from seqtool.nn.attention import Attention, Scorer, context_values
-from seqtool.nn.cells import CELLS
+from seqtool.nn.cells.running import run_cell
 from seqtool.nn.deferred import DeferredLinear, DeferredMixture, Linears, at_least_float32
-from seqtool.nn.recurrence import run_cell
+from seqtool.nn.recurrence import cells_of
 from seqtool.translation.layers import Layers, Sizes, State, cast_like, gate_width, glorot
 
 
@@ -72,7 +72,7 @@ class Decoder(nn.Module, ABC):
         self.attention = attention
         factor, self.function = READOUTS[sizes.readout]
         self.before = factor * sizes.output  # D, width of the readout before its function
-        self.cell = CELLS[sizes.cell](sizes.inputs, sizes.hidden)
+        self.cell = cells_of(sizes.made_of, [sizes.inputs], sizes.hidden)[0]
         self.upper = Layers(sizes)
         self.output = nn.Linear(sizes.hidden, self.before)
         nn.init.xavier_uniform_(self.output.weight)
@@ -282,7 +282,7 @@ class ConditionalDecoder(BahdanauDecoder):
 
     def __init__(self, sizes: Sizes, attention: Attention) -> None:
         super().__init__(sizes, attention)
-        self.second = CELLS[sizes.cell](sizes.memory, sizes.hidden)
+        self.second = cells_of(sizes.made_of, [sizes.memory], sizes.hidden)[0]
         # Its input is the context, so its own input weight is the context's way into the gates.
         weight = self.second.input_map()
         if isinstance(weight, nn.Parameter):

@@ -8,9 +8,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from seqtool.nn.cells import CELLS, Cell
+from seqtool.nn.celloptions import LayerOptions
+from seqtool.nn.cells import Cell
+from seqtool.nn.cells.running import run_cell
 from seqtool.nn.deferred import DeferredLinear, Linears
-from seqtool.nn.recurrence import run_cell
+from seqtool.nn.recurrence import cells_of, joints
 from seqtool.nn.regularization import LockedDropout
 
 State = tuple[Tensor, ...]  # each [N, ...]
@@ -19,7 +21,7 @@ State = tuple[Tensor, ...]  # each [N, ...]
 class Sizes(NamedTuple):
     """Widths and kinds that all forms share."""
 
-    cell: str  # name in CELLS
+    made_of: LayerOptions
     inputs: int  # E, of an embedding
     hidden: int  # H
     memory: int  # C, of an encoder state
@@ -27,7 +29,6 @@ class Sizes(NamedTuple):
     output: int  # R, of the readout
     readout: str  # name in READOUTS
     dropout: float  # locked, between layers
-    residual: bool  # whether upper layers add their input to their output
 
 
 class Layers(nn.Module):
@@ -35,10 +36,9 @@ class Layers(nn.Module):
 
     def __init__(self, sizes: Sizes) -> None:
         super().__init__()
-        self.cells = nn.ModuleList(
-            CELLS[sizes.cell](sizes.hidden, sizes.hidden) for _ in range(sizes.layers - 1)
-        )
-        self.residual = sizes.residual
+        above = sizes.layers - 1
+        self.cells = nn.ModuleList(cells_of(sizes.made_of, [sizes.hidden] * above, sizes.hidden, 1))
+        self.joints = joints(sizes.made_of, sizes.hidden, above)
         self.dropout = LockedDropout(sizes.dropout)
         self.width = sizes.hidden
 
@@ -65,7 +65,7 @@ class Layers(nn.Module):
             for number, (cell, step, mask) in enumerate(zip(cells, steps, masks, strict=True)):
                 inputs = hidden if mask is None else hidden * mask
                 layer = step(cell.project(inputs), state[each * number : each * (number + 1)])
-                hidden = hidden + layer[0] if self.residual else layer[0]
+                hidden = self.joints[number](hidden, layer[0])
                 following += layer
             return hidden, tuple(following)
 
@@ -78,7 +78,7 @@ class Layers(nn.Module):
             inputs = self.dropout(hidden)
             start = cast_like(inputs, state[each * number : each * (number + 1)])
             outputs, _ = run_cell(cell, inputs, start)
-            hidden = hidden + outputs if self.residual else outputs
+            hidden = self.joints[number](hidden, outputs)
         return hidden
 
     def _cells(self) -> list[Cell]:

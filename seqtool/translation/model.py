@@ -23,7 +23,7 @@ from seqtool.nn.embeddings import uniform_embedding
 from seqtool.nn.losses import Copying, LossSum, projected_cross_entropy, projected_log_probabilities
 from seqtool.nn.pointer import NOT_COPYABLE, copy_slots, log_copy_of, merge_copies
 from seqtool.nn.recurrence import BidirectionalStack
-from seqtool.nn.regularization import LockedDropout, drop_words
+from seqtool.nn.regularization import InputNoise, LockedDropout, drop_types, drop_words
 from seqtool.translation.decoders import DECODERS, Memory, StepOutput
 from seqtool.translation.encoding import Batch
 from seqtool.translation.layers import Sizes, glorot
@@ -69,12 +69,11 @@ class Translator(nn.Module):
         if settings.tied != "all":
             self.source = uniform_embedding(source_symbols, width, PADDING)
         self.encoder = BidirectionalStack(
-            cell=settings.cell,
+            settings.layer_options,
             inputs=width,
             hidden=hidden,
             layers=settings.encoder_layers,
             dropout=settings.dropout,
-            residual=settings.residual,
         )
         states = self.encoder.outputs
         self.encoder_norm = nn.LayerNorm(states) if settings.layer_norm else nn.Identity()
@@ -92,6 +91,7 @@ class Translator(nn.Module):
             self.projection = glorot(target_symbols, width) if settings.tied == "none" else self.target.weight
             self.bias = nn.Parameter(torch.zeros(target_symbols))
         self.embedding_dropout = LockedDropout(settings.embedding_dropout)
+        self.noise = InputNoise(settings.input_noise)
         self.dropout = LockedDropout(settings.dropout)
 
     def encode(self, source: Tensor, symbols: Tensor) -> Source:
@@ -240,8 +240,9 @@ class Translator(nn.Module):
         mask = self.embedding_dropout.mask(self.target.weight, sentences, self.target.embedding_dim)
 
         def embed(ids: Tensor) -> Tensor:
-            vectors: Tensor = self.target(self._words_dropped(self.known(ids)))
-            return vectors if mask is None else vectors * mask
+            vectors = self._looked_up(self.target, self.known(ids))
+            noisy: Tensor = self.noise(vectors if mask is None else vectors * mask)
+            return noisy
 
         return embed
 
@@ -254,7 +255,14 @@ class Translator(nn.Module):
         return Copying(self.gate_of(readout, source)[real], log_copy, writable)
 
     def _embedded(self, embedding: nn.Embedding, ids: Tensor) -> Tensor:
-        vectors: Tensor = self.embedding_dropout(embedding(self._words_dropped(ids)))
+        vectors: Tensor = self.noise(self.embedding_dropout(self._looked_up(embedding, ids)))
+        return vectors
+
+    def _looked_up(self, embedding: nn.Embedding, ids: Tensor) -> Tensor:
+        seen = self._words_dropped(ids)
+        vectors: Tensor = embedding(seen)
+        if self.training and self.settings.type_dropout:
+            vectors = drop_types(vectors, seen, embedding.num_embeddings, self.settings.type_dropout)
         return vectors
 
     def _words_dropped(self, ids: Tensor) -> Tensor:
@@ -291,7 +299,7 @@ def hidden_of_output(settings: ModelSettings) -> int:
 
 def _sizes(settings: ModelSettings, states: int) -> Sizes:
     return Sizes(
-        cell=settings.cell,
+        made_of=settings.layer_options,
         inputs=settings.embedding,
         hidden=settings.hidden,
         memory=states,
@@ -299,7 +307,6 @@ def _sizes(settings: ModelSettings, states: int) -> Sizes:
         output=settings.embedding,
         readout=settings.readout,
         dropout=settings.dropout,
-        residual=settings.residual,
     )
 
 

@@ -10,9 +10,9 @@ from pydantic import Field, model_validator
 from seqtool.nn.cellnames import CELL_HELP, OF_THE_BATCH, CellName
 from seqtool.settings import Settings
 from seqtool.text.hub import PairHubSettings
+from seqtool.training.networksettings import NetworkSettings, Probability
 from seqtool.training.settings import RunSettings, TrainingSettings, refuse_ignored
 
-Probability = Annotated[float, Field(ge=0.0, lt=1.0)]
 Column = Literal["source", "target", "features", "-"]
 Files = str | Annotated[list[str], Field(min_length=2, max_length=2)]  # TSV or JSONL, or source and target
 
@@ -144,7 +144,7 @@ class VocabularySettings(Settings):
         return self
 
 
-class ModelSettings(Settings):
+class ModelSettings(NetworkSettings):
     """The network."""
 
     cell: CellName = Field("gru", description=CELL_HELP)
@@ -152,7 +152,6 @@ class ModelSettings(Settings):
     hidden: int = Field(256, ge=1, description="Width of the decoder and of each direction of the encoder.")
     encoder_layers: int = Field(1, ge=1, description="Bidirectional layers of the encoder.")
     decoder_layers: int = Field(1, ge=1, description="Layers of the decoder.")
-    residual: bool = Field(False, description="Add the input of each upper layer to its output.")
     bridge: Literal["last", "mean", "learned"] = Field(
         "learned",
         description="Where the decoder starts: the sum of the encoder's last states (last), tanh of a linear "
@@ -181,9 +180,11 @@ class ModelSettings(Settings):
     layer_norm: bool = Field(False, description="Normalise encoder outputs and the readout.")
     dropout: Probability = Field(0.3, description="Locked dropout of states, contexts and readout.")
     embedding_dropout: Probability = Field(0.1, description="Locked dropout of embeddings.")
-    word_dropout: Probability = Field(
-        0.0, description="Probability that an input symbol is replaced by the unknown one in training."
-    )
+
+    @property
+    def depth(self) -> int:
+        """Of the deeper side."""
+        return max(self.encoder_layers, self.decoder_layers)
 
     @model_validator(mode="after")
     def _fits_together(self) -> ModelSettings:
@@ -192,8 +193,6 @@ class ModelSettings(Settings):
                 f"cell = {self.cell!r} normalises over all rows of a batch, and a decoder goes step by step "
                 "with rows that end at different times; choose 'layernorm_lstm' or 'layernorm_gru'"
             )
-        if self.residual and self.encoder_layers == self.decoder_layers == 1:
-            raise ValueError("residual has no effect with one layer on each side; leave it out")
         if self.heads > 1 and self.attention != "additive":
             raise ValueError("heads needs attention = 'additive'")
         if self.heads > 1 and self.hidden % self.heads:

@@ -19,7 +19,7 @@ from machine import describe, timed
 from torch import Tensor, nn
 
 from seqtool.nn.cells import CELLS, Cell
-from seqtool.nn.recurrence import run_cell
+from seqtool.nn.cells.running import run_cell
 from seqtool.training.devices import configure
 
 DECODED = 20  # steps of decoding a turn

@@ -13,7 +13,8 @@ from seqtool.lm.model import LanguageNetwork, detached
 from seqtool.lm.scoring import LogProbabilities, Reader
 from seqtool.lm.settings import AdaptationSettings, ModelSettings
 from seqtool.lm.symbols import START, Ids
-from seqtool.nn.cellnames import OF_THE_BATCH, WITHOUT_WEIGHT_DROP
+from seqtool.nn.cellnames import OF_THE_BATCH
+from seqtool.nn.celloptions import WITHOUT
 
 CPU = torch.device("cpu")
 SYMBOLS = 9
@@ -32,7 +33,7 @@ def close(found: LogProbabilities, expected: LogProbabilities | list[float]) -> 
 def network(**settings: object) -> LanguageNetwork:
     """Untrained, but with weights large enough for states that differ."""
     values = {"embedding": 6, "hidden": 7, "layers": 2, "dropout": 0.4, **settings}
-    if values.get("cell") not in WITHOUT_WEIGHT_DROP:
+    if values.get("cell") not in WITHOUT["weight_drop"]:
         values["weight_drop"] = 0.3
     found = LanguageNetwork(SYMBOLS, ModelSettings.model_validate(values), impossible=[0, START]).double()
     with torch.no_grad():

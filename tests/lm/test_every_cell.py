@@ -10,7 +10,8 @@ import torch
 from seqtool.lm.prediction import LanguageModel
 from seqtool.lm.stepping import HoistedStepper
 from seqtool.lm.symbols import PADDING
-from seqtool.nn.cellnames import OF_THE_BATCH, WITHOUT_LEARNED_START
+from seqtool.nn.cellnames import OF_THE_BATCH
+from seqtool.nn.celloptions import WITHOUT
 from seqtool.nn.cells import CELLS
 from tests.lm.tiny_text import network_of, random_ids, train_tiny
 from tests.nn.cells.making import TRAINED
@@ -42,7 +43,7 @@ def test_a_few_passes_lower_the_loss_and_what_is_saved_is_what_was_trained(cell:
         torch.testing.assert_close(loaded.network.state_dict()[name], tensor, rtol=0, atol=0, msg=name)
 
 
-@pytest.mark.parametrize("cell", [name for name in CELLS if name not in WITHOUT_LEARNED_START])
+@pytest.mark.parametrize("cell", [name for name in CELLS if name not in WITHOUT["learned_start"]])
 def test_the_start_can_be_learned(cell: str) -> None:
     network = network_of(cell=cell, learned_start=True)
     symbols = torch.as_tensor(random_ids(12)).long().view(2, 6)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from seqtool.lm.model import EMBEDDING_SPREAD, LanguageNetwork, detached
 from seqtool.lm.settings import LanguageModelTraining, ModelSettings, VocabularySettings
-from seqtool.lm.symbols import START, Symbols
+from seqtool.lm.symbols import LINE_END, START, UNKNOWN, Symbols
 from seqtool.lm.train import StreamLoss
 from seqtool.lm.windows import Window
 from seqtool.nn.losses import LossSum
@@ -260,8 +260,8 @@ def test_weights_start_small_and_biases_at_zero() -> None:
 # --- dropout ---
 
 
-def test_word_dropout_leaves_out_symbols_of_the_vocabulary_wherever_they_stand() -> None:
-    network = network_of(symbols=2000, word_dropout=0.3).train()
+def test_type_dropout_leaves_out_symbols_of_the_vocabulary_wherever_they_stand() -> None:
+    network = network_of(symbols=2000, type_dropout=0.3).train()
     inputs = torch.arange(2000).repeat(2, 2)
     embedded = network._embedded(inputs) / network.embedding.weight[inputs]
     torch.testing.assert_close(embedded[:, :2000], embedded[:, 2000:])
@@ -272,7 +272,34 @@ def test_word_dropout_leaves_out_symbols_of_the_vocabulary_wherever_they_stand()
     torch.testing.assert_close(network.eval()._embedded(inputs), network.embedding.weight[inputs])
 
 
-@pytest.mark.parametrize("dropout", ["dropout", "embedding_dropout", "word_dropout", "weight_drop"], ids=str)
+def test_word_dropout_puts_the_unknown_symbol_in_place_of_single_symbols_but_for_controls() -> None:
+    network = network_of(symbols=2000, word_dropout=0.3).train()
+    inputs = torch.arange(2000).repeat(2, 2)
+    embedded, weight = network._embedded(inputs), network.embedding.weight
+    replaced = (embedded != weight[inputs]).any(2)
+    assert embedded[replaced].equal(weight[UNKNOWN].expand(int(replaced.sum()), -1))
+    assert not replaced[inputs <= LINE_END].any()
+    assert not replaced[:, :2000].equal(replaced[:, 2000:])
+    assert float(replaced.double().mean()) == pytest.approx(0.3, abs=4 * math.sqrt(0.21 / 8000))
+    assert network.eval()._embedded(inputs).equal(weight[inputs])
+
+
+def test_noise_is_added_to_embeddings_in_training() -> None:
+    network = network_of(symbols=2000, input_noise=0.3).train()
+    inputs = torch.arange(2000).repeat(2, 2)
+    added = (network._embedded(inputs) - network.embedding.weight[inputs]).detach()
+    assert float(added.std()) == pytest.approx(0.3, rel=0.02)
+    assert float(added.mean()) == pytest.approx(0.0, abs=0.01)
+    assert network.eval()._embedded(inputs).equal(network.embedding.weight[inputs])
+
+
+DROPOUTS = (
+    "dropout", "embedding_dropout", "word_dropout", "type_dropout", "input_noise", "weight_drop",
+    "recurrent_dropout",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("dropout", DROPOUTS)
 def test_every_dropout_acts_in_training_and_never_in_evaluation(dropout: str) -> None:
     network = network_of(**{dropout: 0.5})
     expected = outputs_of(network_of(), [[START, 4, 5, 6, 7, 8]])

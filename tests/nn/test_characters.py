@@ -6,12 +6,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from seqtool.nn.celloptions import LayerOptions
 from seqtool.nn.characters import GROUPS, CharacterCNN, CharacterRNN, in_groups
 
 ENCODERS = {
     "cnn": lambda: CharacterCNN(characters=9, embedding=4, filters=5, widths=(2, 3, 5)),
-    "lstm": lambda: CharacterRNN("lstm", characters=9, embedding=4, hidden=3),
-    "gru": lambda: CharacterRNN("gru", characters=9, embedding=4, hidden=3),
+    "lstm": lambda: CharacterRNN(LayerOptions("lstm"), characters=9, embedding=4, hidden=3),
+    "gru": lambda: CharacterRNN(LayerOptions("gru"), characters=9, embedding=4, hidden=3),
 }
 WORDS = [[3, 1, 4, 1, 5], [2], [6, 5], [8, 7, 7]]
 

@@ -10,8 +10,10 @@ import torch
 from torch import Tensor
 
 from seqtool.nn.cellnames import OF_THE_BATCH
+from seqtool.nn.celloptions import LayerOptions
 from seqtool.nn.cells import CELLS, State
-from seqtool.nn.recurrence import Bidirectional, BidirectionalStack, Stack, run_cell_plainly
+from seqtool.nn.cells.running import run_cell_plainly
+from seqtool.nn.recurrence import Bidirectional, BidirectionalStack, Stack
 from tests.nn.cells.making import some_state
 
 INPUTS, HIDDEN = 3, 4
@@ -22,7 +24,7 @@ VARIANTS = list(itertools.product(CELLS, [False, True]))
 def make_stack(cell: str, *, layers: int = 3, residual: bool, dropout: float = 0.0) -> BidirectionalStack:
     torch.manual_seed(0)
     stack = BidirectionalStack(
-        cell=cell, inputs=INPUTS, hidden=HIDDEN, layers=layers, dropout=dropout, residual=residual
+        LayerOptions(cell, residual=residual), inputs=INPUTS, hidden=HIDDEN, layers=layers, dropout=dropout
     )
     return stack.double().train(cell not in OF_THE_BATCH)  # rows know of each other in their training
 
@@ -79,7 +81,7 @@ def test_outputs_are_zero_at_padding(cell: str, residual: bool):
 def test_the_backward_direction_starts_at_the_true_end(cell: str):
     """There its output has seen one token only: that of a sentence of one token."""
     torch.manual_seed(2)
-    layer = Bidirectional(cell, INPUTS, HIDDEN).double().eval()
+    layer = Bidirectional(LayerOptions(cell), INPUTS, HIDDEN).double().eval()
     inputs, mask = ragged(3.0)
     outputs = layer(inputs, mask.sum(1))
     for row, length in enumerate(LENGTHS):
@@ -91,7 +93,7 @@ def test_the_backward_direction_starts_at_the_true_end(cell: str):
 @pytest.mark.parametrize("cell", CELLS)
 def test_final_outputs_are_those_at_the_two_true_ends(cell: str):
     torch.manual_seed(3)
-    layer = Bidirectional(cell, INPUTS, HIDDEN).double().eval()
+    layer = Bidirectional(LayerOptions(cell), INPUTS, HIDDEN).double().eval()
     inputs, mask = ragged(3.0)
     outputs, final = layer(inputs, mask.sum(1)), layer.final(inputs, mask.sum(1))
     for row, length in enumerate(LENGTHS):
@@ -121,9 +123,13 @@ def test_dropout_stands_between_the_layers_and_only_in_training():
 # A stack whose state goes on from call to call
 
 
-def make_forward(cell: str, *, layers: int = 3, training: bool = True, **options: Any) -> Stack:
+def make_forward(
+    cell: str, *, layers: int = 3, training: bool = True, dropout: float = 0.0, **options: Any
+) -> Stack:
     torch.manual_seed(0)
-    stack = Stack(cell=cell, inputs=INPUTS, hidden=HIDDEN, layers=layers, **options).double()
+    stack = Stack(
+        LayerOptions(cell, **options), inputs=INPUTS, hidden=HIDDEN, layers=layers, dropout=dropout
+    ).double()
     with torch.no_grad():
         for parameter in stack.parameters():
             parameter.normal_()

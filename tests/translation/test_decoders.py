@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from seqtool.nn.attention import AdditiveAttention, Attention, Scorer, mixed
+from seqtool.nn.celloptions import LayerOptions
 from seqtool.nn.deferred import Linears
 from seqtool.translation.decoders import (
     DECODERS,
@@ -258,7 +259,7 @@ class Textbook:
             given = weights_of(cell)[0] @ hidden + biases_of(cell)[0]
             self.upper[number] = self.transition(cell, given, self.upper[number])
             below, hidden = hidden, self.upper[number][0]
-            hidden = hidden + below if self.decoder.sizes.residual else hidden
+            hidden = hidden + below if self.decoder.sizes.made_of.residual else hidden
         return hidden
 
     def readout(self, before: Tensor) -> Tensor:
@@ -358,13 +359,17 @@ def test_a_decoder_computes_the_equations_of_its_paper(form: str) -> None:
 
 @pytest.mark.parametrize("cell", CELLS)
 def test_layers_above_with_a_residual_add_their_input(cell: str) -> None:
-    sizes = Sizes(cell, WIDTH, HIDDEN, STATES, 2, READOUT, "tanh", 0.0, False)
-    layers = Layers(sizes).double()
+    layers, residual = (
+        Layers(
+            Sizes(LayerOptions(cell, residual=flag), WIDTH, HIDDEN, STATES, 2, READOUT, "tanh", 0.0)
+        ).double()
+        for flag in (False, True)
+    )
+    residual.load_state_dict(layers.state_dict())
     values = torch.randn(2, 3, HIDDEN).double()
     state = layers.initial(torch.randn(2, HIDDEN).double())
     outputs = layers(values, state)
-    layers.residual = True
-    torch.testing.assert_close(layers(values, state), outputs + values)
+    torch.testing.assert_close(residual(values, state), outputs + values)
 
 
 def test_the_width_of_the_gates_is_that_of_the_projection() -> None:

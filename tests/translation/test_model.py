@@ -11,8 +11,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from seqtool.nn.cells import Cell
+from seqtool.nn.cells.running import run_cell_plainly
 from seqtool.nn.pointer import NOT_COPYABLE
-from seqtool.nn.recurrence import run_cell_plainly
 from seqtool.translation.encoding import Batch
 from seqtool.translation.model import Source, Translator, coverage_overlap, hidden_of_output
 from seqtool.translation.vocabularies import END, PADDING, UNKNOWN

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from seqtool.nn.celloptions import PLAIN, CellOptions, refusal
 from seqtool.nn.cells.batchnorm import BatchNormLSTMCell
-from seqtool.nn.cells.cell import Cell, ScanCell, State
+from seqtool.nn.cells.cell import Cell, ScanCell, State, TableCell
+from seqtool.nn.cells.dilated import DilatedCell
 from seqtool.nn.cells.echo import EchoStateCell
 from seqtool.nn.cells.elman import IRNNCell, RNNCell
 from seqtool.nn.cells.gru import GRUCell
 from seqtool.nn.cells.gru_variants import LightGRUCell, MGUCell, OriginalGRUCell
+from seqtool.nn.cells.initializers import initialise
 from seqtool.nn.cells.layernorm import LayerNormGRUCell, LayerNormLSTMCell
 from seqtool.nn.cells.lstm import LSTMCell
 from seqtool.nn.cells.memories import CappedLSTMCell, CoupledLSTMCell, NoForgetLSTMCell, PeepholeLSTMCell
@@ -15,7 +18,7 @@ from seqtool.nn.cells.multiplicative import MogrifierLSTMCell, MultiplicativeLST
 from seqtool.nn.cells.scans import MinGRUCell, MinLSTMCell, QRNN1Cell, QRNNCell, SRUCell
 from seqtool.nn.cells.slstm import SLSTMCell
 
-CELLS: dict[str, type[Cell]] = {
+CELLS: dict[str, type[TableCell]] = {
     "rnn": RNNCell,
     "irnn": IRNNCell,
     "lstm": LSTMCell,
@@ -42,4 +45,28 @@ CELLS: dict[str, type[Cell]] = {
     "echo_state": EchoStateCell,
 }
 
-__all__ = ["CELLS", "Cell", "ScanCell", "State"]
+
+def build_cell(
+    name: str, inputs: int, hidden: int, *, options: CellOptions = PLAIN, dilation: int = 1
+) -> Cell:
+    """A cell of the table, ready to be trained.
+
+    Args:
+        name: In `CELLS`.
+        inputs: Width I of an input.
+        hidden: Width H of the output.
+        options: How it starts and is regularised.
+        dilation: Steps that its recurrence reaches back.
+
+    Raises:
+        ValueError: an option that this cell has nothing for.
+    """
+    reason = refusal(name, options, dilation=dilation)
+    if reason is not None:
+        raise ValueError(reason)
+    cell = CELLS[name](inputs, hidden, options=options)
+    initialise(cell, options)
+    return cell if dilation == 1 else DilatedCell(cell, dilation)
+
+
+__all__ = ["CELLS", "Cell", "ScanCell", "State", "build_cell"]

@@ -13,7 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from seqtool.nn.cells.cell import AffineCell, State, Stepper, orthogonal
+from seqtool.nn.celloptions import PLAIN, CellOptions
+from seqtool.nn.cells.cell import AffineCell, KeepGate, State, Stepper, orthogonal
 from seqtool.nn.cells.memories import open_gate
 from seqtool.nn.cells.transitions import FORGET, exposed, remember
 from seqtool.nn.deferred import Linear, Linears
@@ -85,14 +86,17 @@ class BatchNormLSTMCell(AffineCell):
     Reference: Cooijmans et al. 2017, section 3, equations 6 to 8.
     """
 
-    def __init__(self, inputs: int, hidden: int, *, weight_drop: float = 0.0) -> None:
-        super().__init__(inputs, hidden, rows=[hidden] * 4, weight_drop=weight_drop)
+    memory = (1,)
+    keep_gate = KeepGate(1, input=0)
+
+    def __init__(self, inputs: int, hidden: int, *, options: CellOptions = PLAIN) -> None:
+        super().__init__(inputs, hidden, rows=[hidden] * 4, options=options)
         self.recurrent_weight = orthogonal(4, hidden)
         self.memory_bias = nn.Parameter(torch.zeros(hidden))
         self.input_norm = BatchNorm(4 * hidden, gain=GAIN, steps=STEPS)
         self.recurrent_norm = BatchNorm(4 * hidden, gain=GAIN, steps=STEPS)
         self.memory_norm = BatchNorm(hidden, gain=GAIN, steps=STEPS)
-        open_gate(self.bias, FORGET.forget_gate, hidden)
+        open_gate(self.bias, self.keep_gate, hidden)
 
     @staticmethod
     def parameter_count(inputs: int, hidden: int) -> int:
@@ -119,7 +123,7 @@ class BatchNormLSTMCell(AffineCell):
         assert isinstance(step, int), "in training rows are at one step"
         gates = self.input_norm(projected, real, step) + self.recurrent_norm(recurrent(hidden), real, step)
         writing, output_gate = torch.split(gates + self.bias, [3 * self.hidden, self.hidden], 1)
-        memory = remember(writing, memory, FORGET)
+        memory = remember(writing, memory, FORGET, self.noise(memory))
         shown = self.memory_norm(memory, real, step) + self.memory_bias
         return exposed(output_gate, shown), memory, (steps + 1).clamp(max=STEPS)
 
@@ -130,7 +134,7 @@ class BatchNormLSTMCell(AffineCell):
         gates = torch.addcmul(offset + more + self.bias, projected, scale)
         gates = torch.addcmul(gates, recurrent(hidden), again)
         writing, output_gate = torch.split(gates, [3 * self.hidden, self.hidden], 1)
-        memory = remember(writing, memory, FORGET)
+        memory = remember(writing, memory, FORGET, self.noise(memory))
         scale, offset = self.memory_norm.line(step)
         shown = torch.addcmul(offset + self.memory_bias, memory, scale)
         return exposed(output_gate, shown), memory, (steps + 1).clamp(max=STEPS)

@@ -5,16 +5,29 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from seqtool.nn.celloptions import PLAIN, CellOptions
 from seqtool.nn.deferred import DeferredLinear, Linear, Linears
 
 State = tuple[Tensor, ...]  # each [B, ...], float; the first is the output of the step, [B, H]
 Fused = Callable[[Tensor, State], tuple[Tensor, State]]  # [B, T, I], State -> [B, T, H], State
 Stepper = Callable[[Tensor, State], State]  # [B, P], State -> State
+
+# Weights that are multiplied with a state, where a cell has them.
+RECURRENT = ("recurrent_weight", "candidate_weight", "middle_weight", "output_weight")
+
+
+class KeepGate(NamedTuple):
+    """Which bias says for how long a state is kept."""
+
+    block: int  # of the bias, in blocks of `Cell.gate_width`
+    writes: bool = False  # an open gate writes rather than keeps
+    input: int | None = None  # block of the gate that says how much is written, where it is another one
 
 
 class Cell(nn.Module, ABC):
@@ -23,25 +36,17 @@ class Cell(nn.Module, ABC):
     Args:
         inputs: Width I of an input.
         hidden: Width H of the output.
-        weight_drop: Probability of leaving out a recurrent weight in training, one choice for all steps
-            of a pass, in [0, 1) (Merity et al. 2018, section 2).
-
-    Raises:
-        ValueError: the probability is outside its range, or there are no recurrent weights to leave out.
+        options: How it is regularised; `build_cell` sees to how it starts.
     """
 
-    def __init__(self, inputs: int, hidden: int, *, weight_drop: float = 0.0) -> None:
+    memory: ClassVar[tuple[int, ...]] = (0,)  # parts of a state that zoneout keeps, all by one choice
+    keep_gate: ClassVar[KeepGate | None] = None
+
+    def __init__(self, inputs: int, hidden: int, *, options: CellOptions = PLAIN) -> None:
         super().__init__()
-        if not 0.0 <= weight_drop < 1.0:
-            raise ValueError(f"weight drop {weight_drop} is not in [0, 1)")
         self.inputs = inputs
         self.hidden = hidden
-        self.weight_drop = weight_drop
-
-    @staticmethod
-    @abstractmethod
-    def parameter_count(inputs: int, hidden: int) -> int:
-        """How many numbers are learned."""
+        self.options = options
 
     @property
     def state_widths(self) -> tuple[int, ...]:
@@ -56,11 +61,30 @@ class Cell(nn.Module, ABC):
         """The state before the first step that remembers [B, H]."""
         return (start, *self.initial(len(start), start)[1:])
 
+    @property
+    def gate_width(self) -> int:
+        """Of a gate."""
+        return self.hidden
+
+    @property
+    def goes_by_steps(self) -> bool:
+        """Whether something is drawn or mixed at each step that no kernel and no scan knows of."""
+        options = self.options
+        mixed = options.zoneout > 0.0 or options.zoneout_hidden > 0.0
+        return mixed or (self.training and options.recurrent_dropout > 0.0)
+
     def dropped(self, recurrent: Tensor) -> Tensor:
         """A recurrent weight for one pass over time."""
-        if not self.training or not self.weight_drop:
+        if not self.training or not self.options.weight_drop:
             return recurrent
-        return functional.dropout(recurrent, self.weight_drop)
+        return functional.dropout(recurrent, self.options.weight_drop)
+
+    def noise(self, like: Tensor) -> Tensor | None:
+        """What the candidate of one step is multiplied by, of the shape of `like`; None = 1."""
+        probability = self.options.recurrent_dropout
+        if not self.training or not probability:
+            return None
+        return torch.empty_like(like).bernoulli_(1.0 - probability).div_(1.0 - probability)
 
     @abstractmethod
     def project(self, inputs: Tensor) -> Tensor:
@@ -74,12 +98,24 @@ class Cell(nn.Module, ABC):
         """M of `project`, [P, I]; the parameter itself where it is one."""
 
     @abstractmethod
+    def input_blocks(self) -> Sequence[Tensor]:
+        """The learned weights of the input, gate by gate, [O, I] each: parts of parameters."""
+
+    @abstractmethod
+    def recurrent_blocks(self) -> Sequence[Tensor]:
+        """The learned weights of the state, gate by gate, [O, H] each: parts of parameters."""
+
+    def gate_biases(self) -> Sequence[Tensor]:
+        """The biases, gate by gate: parts of a parameter; `keep_gate` says what they do."""
+        return ()
+
+    @abstractmethod
     def transition(self, linear: Linears) -> Stepper:
         """`step`, with its products with recurrent weights made by `linear`, which is given parameters."""
 
     def step(self, projected: Tensor, state: State) -> State:
         """One step: [B, P] and a state to the next state, whose first part is the output [B, H]."""
-        return self.transition(plain_linear)(projected, state)
+        return self._zoned(self.transition(plain_linear))(projected, state)
 
     def stepper(self, linear: Linears = DeferredLinear) -> Stepper:
         """`step` for one pass over time, with whatever a pass can prepare or postpone.
@@ -88,14 +124,43 @@ class Cell(nn.Module, ABC):
             linear: Makes the products with recurrent weights; their gradients wait for the end of the
                 pass with the one given here.
         """
-        return self.transition(lambda weight: linear(self.dropped(weight)))
+        return self._zoned(self.transition(lambda weight: linear(self.dropped(weight))))
+
+    def _zoned(self, advance: Stepper) -> Stepper:
+        options = self.options
+        rates = ((options.zoneout, self.memory), (options.zoneout_hidden, (0,)))
+        active = [(probability, parts) for probability, parts in rates if probability]
+
+        def step(projected: Tensor, state: State) -> State:
+            after = list(advance(projected, state))
+            for probability, parts in active:
+                before, moved = [state[part] for part in parts], [after[part] for part in parts]
+                mix = _chosen if self.training else self.expected
+                for part, values in zip(parts, mix(before, moved, probability), strict=True):
+                    after[part] = values
+            return tuple(after)
+
+        return step if active else advance
+
+    def expected(self, before: Sequence[Tensor], after: Sequence[Tensor], kept: float) -> Sequence[Tensor]:
+        """The mean of parts of a state that stay as they were with a probability."""
+        return [torch.lerp(moved, stayed, kept) for stayed, moved in zip(before, after, strict=True)]
 
     def fused(self) -> Fused | None:
         """The library kernel (oneDNN, cuDNN) that runs all steps with the same parameters, or None."""
         return None
 
 
-class AffineCell(Cell):
+class TableCell(Cell):
+    """A cell that stands in the table by itself: its size is a formula."""
+
+    @staticmethod
+    @abstractmethod
+    def parameter_count(inputs: int, hidden: int) -> int:
+        """How many numbers are learned."""
+
+
+class AffineCell(TableCell):
     """A cell whose input goes through one weight W [P, I], perhaps with a bias.
 
     Args:
@@ -103,7 +168,7 @@ class AffineCell(Cell):
         hidden: Width H of the output.
         rows: Heights of the blocks of W, a gate each; every block starts Glorot-uniform.
         biased: The first so many rows of W have a bias, which starts at 0; None = all.
-        weight_drop: See `Cell`.
+        options: See `Cell`.
     """
 
     def __init__(
@@ -113,9 +178,9 @@ class AffineCell(Cell):
         *,
         rows: Sequence[int],
         biased: int | None = None,
-        weight_drop: float = 0.0,
+        options: CellOptions = PLAIN,
     ) -> None:
-        super().__init__(inputs, hidden, weight_drop=weight_drop)
+        super().__init__(inputs, hidden, options=options)
         self.input_weight = nn.Parameter(torch.cat([glorot(height, inputs) for height in rows]))
         self.bias = nn.Parameter(torch.zeros(sum(rows) if biased is None else biased))
 
@@ -128,30 +193,38 @@ class AffineCell(Cell):
         """W."""
         return self.input_weight
 
+    def input_blocks(self) -> Sequence[Tensor]:
+        """Of W."""
+        return torch.split(self.input_weight, self.gate_width)
+
+    def recurrent_blocks(self) -> Sequence[Tensor]:
+        """Of what the cell has of `RECURRENT`."""
+        weights = [getattr(self, name) for name in RECURRENT if hasattr(self, name)]
+        return [block for weight in weights for block in torch.split(weight, self.gate_width)]
+
+    def gate_biases(self) -> Sequence[Tensor]:
+        """Of b."""
+        return torch.split(self.bias, self.gate_width)
+
 
 class ScanCell(Cell):
-    """A cell whose recurrence goes unit by unit, without a matrix, so that all steps can be run at once.
-
-    Args:
-        inputs, hidden: See `Cell`.
-        weight_drop: 0; there is nothing to leave out.
-    """
-
-    def __init__(self, inputs: int, hidden: int, *, weight_drop: float = 0.0) -> None:
-        super().__init__(inputs, hidden, weight_drop=weight_drop)
-        refuse_weight_drop(weight_drop, "its recurrence goes unit by unit, without a matrix")
+    """A cell whose recurrence goes unit by unit, without a matrix, so that all steps can be run at once."""
 
     @abstractmethod
     def scan(self, projected: Tensor, state: State) -> tuple[Tensor, State]:
         """All steps: [B, T, P] and a state to outputs [B, T, H] and the state after the last."""
 
     @abstractmethod
-    def step(self, projected: Tensor, state: State) -> State:
-        """See `Cell.step`."""
+    def advance(self, projected: Tensor, state: State) -> State:
+        """The transition; there is no product to make."""
+
+    def recurrent_blocks(self) -> list[Tensor]:
+        """None."""
+        return []
 
     def transition(self, linear: Linears) -> Stepper:
-        """`step`: there is no product to make."""
-        return self.step
+        """`advance`."""
+        return self.advance
 
 
 def plain_linear(weight: Tensor) -> Linear:
@@ -170,7 +243,12 @@ def orthogonal(gates: int, outputs: int, inputs: int | None = None) -> nn.Parame
     return nn.Parameter(torch.cat([nn.init.orthogonal_(torch.empty(outputs, width)) for _ in range(gates)]))
 
 
-def refuse_weight_drop(weight_drop: float, reason: str) -> None:
-    """Nothing may be asked for that has no effect."""
-    if weight_drop:
-        raise ValueError(f"weight drop {weight_drop}: this cell has no recurrent weights to learn, {reason}")
+def noised(values: Tensor, noise: Tensor | None) -> Tensor:
+    """values * noise; None = 1."""
+    return values if noise is None else values * noise
+
+
+def _chosen(before: Sequence[Tensor], after: Sequence[Tensor], kept: float) -> Sequence[Tensor]:
+    """Each unit as it was with a probability; all parts by the same draw."""
+    stays = torch.empty_like(after[0]).bernoulli_(kept).bool()
+    return [torch.where(stays, stayed, moved) for stayed, moved in zip(before, after, strict=True)]

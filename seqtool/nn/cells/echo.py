@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from seqtool.nn.cells.cell import Cell, Fused, State, Stepper, refuse_weight_drop
+from seqtool.nn.celloptions import PLAIN, CellOptions
+from seqtool.nn.cells.cell import Fused, State, Stepper, TableCell, noised
 from seqtool.nn.deferred import Linears
 
-RADIUS = 0.9  # largest size of an eigenvalue of U: below 1, what was seen fades
 
-
-class EchoStateCell(Cell):
+class EchoStateCell(TableCell):
     """h_t = tanh(W x_t + U h_{t-1}) with fixed random weights; only what reads the states is learned.
 
-    W is uniform in [-1, 1], U normal, scaled to a spectral radius of 0.9. They are buffers, stored with
-    a model. No gradient goes through: what lies below stays as it is too.
+    W is uniform in [-1, 1], U normal, scaled so that its largest eigenvalue has the size that the options
+    say: below 1, what was seen fades. They are buffers, stored with a model. No gradient goes through: what
+    lies below stays as it is too.
 
     Reference: Jaeger 2001, "The echo state approach to analysing and training recurrent neural
     networks", without feedback from the outputs.
@@ -25,12 +27,11 @@ class EchoStateCell(Cell):
     input_weight: Tensor
     recurrent_weight: Tensor
 
-    def __init__(self, inputs: int, hidden: int, *, weight_drop: float = 0.0) -> None:
-        super().__init__(inputs, hidden, weight_drop=weight_drop)
-        refuse_weight_drop(weight_drop, "they are fixed")
+    def __init__(self, inputs: int, hidden: int, *, options: CellOptions = PLAIN) -> None:
+        super().__init__(inputs, hidden, options=options)
         self.register_buffer("input_weight", nn.init.uniform_(torch.empty(hidden, inputs), -1.0, 1.0))
         recurrent = torch.randn(hidden, hidden)
-        recurrent *= RADIUS / torch.linalg.eigvals(recurrent).abs().max()
+        recurrent *= options.spectral_radius / torch.linalg.eigvals(recurrent).abs().max()
         self.register_buffer("recurrent_weight", recurrent)
 
     @staticmethod
@@ -46,12 +47,21 @@ class EchoStateCell(Cell):
         """W."""
         return self.input_weight
 
+    def input_blocks(self) -> Sequence[Tensor]:
+        """None is learned."""
+        return ()
+
+    def recurrent_blocks(self) -> Sequence[Tensor]:
+        """None is learned."""
+        return ()
+
     def transition(self, linear: Linears) -> Stepper:
         """[B, H], (h,) -> (h,)."""
         recurrent = linear(self.recurrent_weight)
 
         def step(projected: Tensor, state: State) -> State:
-            return (torch.tanh(projected.detach() + recurrent(state[0].detach())),)
+            before = state[0].detach()
+            return (torch.tanh(projected.detach() + recurrent(noised(before, self.noise(before)))),)
 
         return step
 

@@ -8,12 +8,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from seqtool.nn.cells.cell import Cell, Fused, State, Stepper
-from seqtool.nn.cells.lstm import initialise, weights_of
+from seqtool.nn.celloptions import PLAIN, CellOptions
+from seqtool.nn.cells.cell import Fused, State, Stepper, noised
+from seqtool.nn.cells.kernel import KernelCell, weights_of
 from seqtool.nn.deferred import Linears
 
 
-class RNNCell(Cell):
+class RNNCell(KernelCell):
     """h_t = tanh(W x_t + U h_{t-1} + b) (Elman 1990).
 
     b is the sum of two biases, as the library's kernel has them.
@@ -21,11 +22,10 @@ class RNNCell(Cell):
 
     rectified: ClassVar[bool] = False
 
-    def __init__(self, inputs: int, hidden: int, *, weight_drop: float = 0.0) -> None:
-        super().__init__(inputs, hidden, weight_drop=weight_drop)
+    def __init__(self, inputs: int, hidden: int, *, options: CellOptions = PLAIN) -> None:
         function = "relu" if self.rectified else "tanh"
-        self.kernel = nn.RNN(inputs, hidden, nonlinearity=function, batch_first=True)
-        initialise(self.kernel, gates=1)
+        kernel = nn.RNN(inputs, hidden, nonlinearity=function, batch_first=True)
+        super().__init__(inputs, hidden, kernel, options=options)
 
     @staticmethod
     def parameter_count(inputs: int, hidden: int) -> int:
@@ -37,16 +37,12 @@ class RNNCell(Cell):
         weights = weights_of(self.kernel)
         return functional.linear(inputs, weights.inputs, weights.input_bias + weights.recurrent_bias)
 
-    def input_map(self) -> Tensor:
-        """W."""
-        return weights_of(self.kernel).inputs
-
     def transition(self, linear: Linears) -> Stepper:
         """[B, H], (h,) -> (h,)."""
         recurrent = linear(weights_of(self.kernel).recurrent)
 
         def step(projected: Tensor, state: State) -> State:
-            total = projected + recurrent(state[0])
+            total = projected + recurrent(noised(state[0], self.noise(state[0])))
             return (torch.relu(total) if self.rectified else torch.tanh(total),)
 
         return step
@@ -75,7 +71,7 @@ class IRNNCell(RNNCell):
 
     rectified = True
 
-    def __init__(self, inputs: int, hidden: int, *, weight_drop: float = 0.0) -> None:
-        super().__init__(inputs, hidden, weight_drop=weight_drop)
+    def __init__(self, inputs: int, hidden: int, *, options: CellOptions = PLAIN) -> None:
+        super().__init__(inputs, hidden, options=options)
         nn.init.eye_(weights_of(self.kernel).recurrent)
         nn.init.normal_(weights_of(self.kernel).inputs, std=0.001)

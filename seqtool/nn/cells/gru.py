@@ -9,12 +9,13 @@ from torch import Tensor, nn
 from torch.autograd import Function
 from torch.nn import functional
 
-from seqtool.nn.cells.cell import Cell, Fused, State, Stepper
-from seqtool.nn.cells.lstm import initialise, weights_of
+from seqtool.nn.celloptions import PLAIN, CellOptions
+from seqtool.nn.cells.cell import Fused, KeepGate, State, Stepper
+from seqtool.nn.cells.kernel import KernelCell, weights_of
 from seqtool.nn.deferred import Linears
 
 
-class GRUCell(Cell):
+class GRUCell(KernelCell):
     """GRU in the form of cuDNN, with the reset gate after the recurrent product.
 
     r, z, n = W x_t + b (reset gate, update gate, candidate); r', z', n' = U h_{t-1} + b'
@@ -23,10 +24,10 @@ class GRUCell(Cell):
     Reference: Cho et al. 2014, section 2.3; the reset gate's place as in Keras' `reset_after`.
     """
 
-    def __init__(self, inputs: int, hidden: int, *, weight_drop: float = 0.0) -> None:
-        super().__init__(inputs, hidden, weight_drop=weight_drop)
-        self.kernel = nn.GRU(inputs, hidden, batch_first=True)
-        initialise(self.kernel, gates=3)
+    keep_gate = KeepGate(1)
+
+    def __init__(self, inputs: int, hidden: int, *, options: CellOptions = PLAIN) -> None:
+        super().__init__(inputs, hidden, nn.GRU(inputs, hidden, batch_first=True), options=options)
 
     @staticmethod
     def parameter_count(inputs: int, hidden: int) -> int:
@@ -38,10 +39,6 @@ class GRUCell(Cell):
         weights = weights_of(self.kernel)
         return functional.linear(inputs, weights.inputs, weights.input_bias)
 
-    def input_map(self) -> Tensor:
-        """W."""
-        return weights_of(self.kernel).inputs
-
     def transition(self, linear: Linears) -> Stepper:
         """[B, 3H], (h,) -> (h,)."""
         weights = weights_of(self.kernel)
@@ -49,7 +46,8 @@ class GRUCell(Cell):
 
         def step(projected: Tensor, state: State) -> State:
             (hidden,) = state
-            return (gru_step(projected, recurrent(hidden) + weights.recurrent_bias, hidden),)
+            recalled = recurrent(hidden) + weights.recurrent_bias
+            return (gru_step(projected, recalled, hidden, self.noise(hidden)),)
 
         return step
 
@@ -67,9 +65,14 @@ class GRUCell(Cell):
         return run
 
 
-def gru_step(projected: Tensor, recurrent: Tensor, hidden: Tensor) -> Tensor:
-    """Input half and recurrent half of the gates, [B, 3H] each, and a state [B, H] to the next state."""
-    following: Tensor = _Transition.apply(projected, recurrent, hidden)  # type: ignore[no-untyped-call]
+def gru_step(projected: Tensor, recurrent: Tensor, hidden: Tensor, noise: Tensor | None = None) -> Tensor:
+    """Input half and recurrent half of the gates, [B, 3H] each, and a state [B, H] to the next state.
+
+    The candidate, after tanh, is multiplied by `noise`, [B, H]; None = 1.
+    """
+    following: Tensor = _Transition.apply(  # type: ignore[no-untyped-call]
+        projected, recurrent, hidden, noise
+    )
     return following
 
 
@@ -77,26 +80,31 @@ class _Transition(Function):
     """What stands between two products of a step, in as few passes as can be in both directions."""
 
     @staticmethod
-    def forward(ctx: Any, projected: Tensor, recurrent: Tensor, hidden: Tensor) -> Tensor:
+    def forward(
+        ctx: Any, projected: Tensor, recurrent: Tensor, hidden: Tensor, noise: Tensor | None
+    ) -> Tensor:
         both = 2 * hidden.shape[1]
         gates = (projected[:, :both] + recurrent[:, :both]).sigmoid_()
         reset, update = gates.chunk(2, 1)
         candidate = torch.addcmul(projected[:, both:], reset, recurrent[:, both:]).tanh_()
-        ctx.save_for_backward(gates, candidate, recurrent, hidden)
-        return torch.lerp(candidate, hidden, update)
+        ctx.save_for_backward(gates, candidate, recurrent, hidden, noise)
+        return torch.lerp(candidate if noise is None else candidate * noise, hidden, update)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        gates, candidate, recurrent, hidden = ctx.saved_tensors
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
+        gates, candidate, recurrent, hidden, noise = ctx.saved_tensors
         both = gates.shape[1]
         reset, update = gates.chunk(2, 1)
         d_hidden = gradient * update
-        d_candidate = torch.ops.aten.tanh_backward(gradient - d_hidden, candidate)
+        d_written, written = gradient - d_hidden, candidate
+        if noise is not None:
+            d_written, written = d_written * noise, candidate * noise
+        d_candidate = torch.ops.aten.tanh_backward(d_written, candidate)
         d_recurrent = torch.empty_like(recurrent)
         d_gates, d_reset, d_update = d_recurrent[:, :both], *d_recurrent[:, :both].chunk(2, 1)
         torch.mul(d_candidate, recurrent[:, both:], out=d_reset)
-        torch.mul(gradient, hidden - candidate, out=d_update)
+        torch.mul(gradient, hidden - written, out=d_update)
         torch.ops.aten.sigmoid_backward.grad_input(d_gates, gates, grad_input=d_gates)
         d_projected = torch.cat([d_gates, d_candidate], 1)
         torch.mul(d_candidate, reset, out=d_recurrent[:, both:])
-        return d_projected, d_recurrent, d_hidden
+        return d_projected, d_recurrent, d_hidden, None

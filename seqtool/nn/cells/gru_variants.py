@@ -6,8 +6,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from seqtool.nn.celloptions import PLAIN, CellOptions
 from seqtool.nn.cells.batchnorm import BatchNorm, real_rows
-from seqtool.nn.cells.cell import AffineCell, State, Stepper, orthogonal
+from seqtool.nn.cells.cell import AffineCell, KeepGate, State, Stepper, orthogonal
 from seqtool.nn.cells.transitions import blended, gated
 from seqtool.nn.deferred import Linears
 
@@ -23,8 +24,10 @@ class OriginalGRUCell(AffineCell):
     Reference: Cho et al. 2014, section 2.3, equations 5 to 8.
     """
 
-    def __init__(self, inputs: int, hidden: int, *, weight_drop: float = 0.0) -> None:
-        super().__init__(inputs, hidden, rows=[hidden] * 3, weight_drop=weight_drop)
+    keep_gate = KeepGate(1)
+
+    def __init__(self, inputs: int, hidden: int, *, options: CellOptions = PLAIN) -> None:
+        super().__init__(inputs, hidden, rows=[hidden] * 3, options=options)
         self.recurrent_weight = orthogonal(2, hidden)
         self.candidate_weight = orthogonal(1, hidden)
 
@@ -42,7 +45,7 @@ class OriginalGRUCell(AffineCell):
             gates, candidate = torch.split(projected, [2 * width, width], 1)
             reset, update = (gates + recurrent(hidden)).chunk(2, 1)
             candidate = candidate + again(gated(reset, hidden))
-            return (blended(update, candidate, hidden),)
+            return (blended(update, candidate, hidden, self.noise(hidden)),)
 
         return step
 
@@ -56,8 +59,10 @@ class MGUCell(AffineCell):
     Reference: Zhou et al. 2016, "Minimal gated unit for recurrent neural networks".
     """
 
-    def __init__(self, inputs: int, hidden: int, *, weight_drop: float = 0.0) -> None:
-        super().__init__(inputs, hidden, rows=[hidden] * 2, weight_drop=weight_drop)
+    keep_gate = KeepGate(0, writes=True)
+
+    def __init__(self, inputs: int, hidden: int, *, options: CellOptions = PLAIN) -> None:
+        super().__init__(inputs, hidden, rows=[hidden] * 2, options=options)
         self.recurrent_weight = orthogonal(1, hidden)
         self.candidate_weight = orthogonal(1, hidden)
 
@@ -75,7 +80,7 @@ class MGUCell(AffineCell):
             gate, candidate = projected.chunk(2, 1)
             gate = gate + recurrent(hidden)
             candidate = candidate + again(gated(gate, hidden))
-            return (blended(-gate, candidate, hidden),)  # sigmoid(-f) is what is kept
+            return (blended(-gate, candidate, hidden, self.noise(hidden)),)  # sigmoid(-f) is what is kept
 
         return step
 
@@ -93,8 +98,10 @@ class LightGRUCell(AffineCell):
     Reference: Ravanelli et al. 2018, "Light gated recurrent units for speech recognition".
     """
 
-    def __init__(self, inputs: int, hidden: int, *, weight_drop: float = 0.0) -> None:
-        super().__init__(inputs, hidden, rows=[hidden] * 2, weight_drop=weight_drop)
+    keep_gate = KeepGate(0)
+
+    def __init__(self, inputs: int, hidden: int, *, options: CellOptions = PLAIN) -> None:
+        super().__init__(inputs, hidden, rows=[hidden] * 2, options=options)
         self.recurrent_weight = orthogonal(2, hidden)
         self.norm = BatchNorm(2 * hidden, gain=1.0)
 
@@ -120,6 +127,6 @@ class LightGRUCell(AffineCell):
 
         def step(projected: Tensor, state: State) -> State:
             update, candidate = (projected + recurrent(state[0])).chunk(2, 1)
-            return (blended(update, candidate, state[0], rectified=True),)
+            return (blended(update, candidate, state[0], self.noise(state[0]), rectified=True),)
 
         return step

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from seqtool.nn.cells.cell import AffineCell, State, Stepper, orthogonal
+from seqtool.nn.celloptions import PLAIN, CellOptions
+from seqtool.nn.cells.cell import AffineCell, KeepGate, State, Stepper, orthogonal
 from seqtool.nn.cells.memories import open_gate
 from seqtool.nn.cells.transitions import FORGET, blended, exposed, gated, remember
 from seqtool.nn.deferred import Linears
@@ -25,14 +26,17 @@ class LayerNormLSTMCell(AffineCell):
     Reference: Ba et al. 2016, supplementary material, the equations of the LSTM.
     """
 
-    def __init__(self, inputs: int, hidden: int, *, weight_drop: float = 0.0) -> None:
-        super().__init__(inputs, hidden, rows=[hidden] * 4, weight_drop=weight_drop)
+    memory = (1,)
+    keep_gate = KeepGate(1, input=0)
+
+    def __init__(self, inputs: int, hidden: int, *, options: CellOptions = PLAIN) -> None:
+        super().__init__(inputs, hidden, rows=[hidden] * 4, options=options)
         self.recurrent_weight = orthogonal(4, hidden)
         self.input_gain = nn.Parameter(torch.ones(4 * hidden))
         self.recurrent_gain = nn.Parameter(torch.ones(4 * hidden))
         self.memory_gain = nn.Parameter(torch.ones(hidden))
         self.memory_bias = nn.Parameter(torch.zeros(hidden))
-        open_gate(self.bias, FORGET.forget_gate, hidden)
+        open_gate(self.bias, self.keep_gate, hidden)
 
     @staticmethod
     def parameter_count(inputs: int, hidden: int) -> int:
@@ -57,7 +61,7 @@ class LayerNormLSTMCell(AffineCell):
             gates = normalised(projected, self.input_gain, self.bias)
             gates = gates + normalised(recurrent(hidden), self.recurrent_gain)
             writing, output_gate = torch.split(gates, [3 * width, width], 1)
-            memory = remember(writing, memory, FORGET)
+            memory = remember(writing, memory, FORGET, self.noise(memory))
             shown = normalised(memory, self.memory_gain, self.memory_bias)
             return exposed(output_gate, shown), memory
 
@@ -74,8 +78,10 @@ class LayerNormGRUCell(AffineCell):
     Reference: Ba et al. 2016, supplementary material, the equations of the GRU.
     """
 
-    def __init__(self, inputs: int, hidden: int, *, weight_drop: float = 0.0) -> None:
-        super().__init__(inputs, hidden, rows=[hidden] * 3, weight_drop=weight_drop)
+    keep_gate = KeepGate(1)
+
+    def __init__(self, inputs: int, hidden: int, *, options: CellOptions = PLAIN) -> None:
+        super().__init__(inputs, hidden, rows=[hidden] * 3, options=options)
         self.recurrent_weight = orthogonal(3, hidden)
         self.input_gain = nn.Parameter(torch.ones(3 * hidden))
         self.recurrent_gain = nn.Parameter(torch.ones(3 * hidden))
@@ -106,7 +112,7 @@ class LayerNormGRUCell(AffineCell):
             reset, update = gates.chunk(2, 1)
             recalled = normalised(recalled, recurrent_candidate_gain, self.candidate_bias)
             candidate = normalised(candidate, candidate_gain, candidate_bias) + gated(reset, recalled)
-            return (blended(update, candidate, hidden),)
+            return (blended(update, candidate, hidden, self.noise(hidden)),)
 
         return step
 

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.autograd import Function
 from torch.nn import functional
 
-from seqtool.nn.cells.cell import Cell, Fused, State, Stepper
+from seqtool.nn.celloptions import PLAIN, CellOptions
+from seqtool.nn.cells.cell import Fused, KeepGate, State, Stepper
+from seqtool.nn.cells.kernel import KernelCell, weights_of
 from seqtool.nn.cells.transitions import sigmoid_backward, tanh_backward
 from seqtool.nn.deferred import Linears
 
 
-class LSTMCell(Cell):
+class LSTMCell(KernelCell):
     """LSTM with forget gates, without peepholes.
 
     i, f, g, o = W x_t + U h_{t-1} + b (input gate, forget gate, candidate, output gate)
@@ -27,10 +29,11 @@ class LSTMCell(Cell):
     Reference: Hochreiter and Schmidhuber 1997; Gers et al. 2000 (forget gate).
     """
 
-    def __init__(self, inputs: int, hidden: int, *, weight_drop: float = 0.0) -> None:
-        super().__init__(inputs, hidden, weight_drop=weight_drop)
-        self.kernel = nn.LSTM(inputs, hidden, batch_first=True)
-        initialise(self.kernel, gates=4)
+    memory = (1,)
+    keep_gate = KeepGate(1, input=0)
+
+    def __init__(self, inputs: int, hidden: int, *, options: CellOptions = PLAIN) -> None:
+        super().__init__(inputs, hidden, nn.LSTM(inputs, hidden, batch_first=True), options=options)
         with torch.no_grad():
             weights_of(self.kernel).input_bias[hidden : 2 * hidden] = 1.0
 
@@ -44,10 +47,6 @@ class LSTMCell(Cell):
         weights = weights_of(self.kernel)
         return functional.linear(inputs, weights.inputs, weights.input_bias + weights.recurrent_bias)
 
-    def input_map(self) -> Tensor:
-        """W."""
-        return weights_of(self.kernel).inputs
-
     @property
     def state_widths(self) -> tuple[int, ...]:
         """Hidden and cell state."""
@@ -58,7 +57,7 @@ class LSTMCell(Cell):
         recurrent = linear(weights_of(self.kernel).recurrent)
 
         def step(projected: Tensor, state: State) -> State:
-            return lstm_step(projected, recurrent(state[0]), state[1])
+            return lstm_step(projected, recurrent(state[0]), state[1], self.noise(state[1]))
 
         return step
 
@@ -77,9 +76,12 @@ class LSTMCell(Cell):
         return run
 
 
-def lstm_step(projected: Tensor, recurrent: Tensor, memory: Tensor) -> State:
-    """Both halves of i, f, g, o, [B, 4H] each, and cell state [B, H] to hidden and cell state."""
-    following: State = _Transition.apply(projected, recurrent, memory)  # type: ignore[no-untyped-call]
+def lstm_step(projected: Tensor, recurrent: Tensor, memory: Tensor, noise: Tensor | None = None) -> State:
+    """Both halves of i, f, g, o, [B, 4H] each, and cell state [B, H] to hidden and cell state.
+
+    The candidate, after tanh, is multiplied by `noise`, [B, H]; None = 1.
+    """
+    following: State = _Transition.apply(projected, recurrent, memory, noise)  # type: ignore[no-untyped-call]
     return following
 
 
@@ -87,57 +89,36 @@ class _Transition(Function):
     """What stands between two products of a step, in as few passes as can be in both directions."""
 
     @staticmethod
-    def forward(ctx: Any, projected: Tensor, recurrent: Tensor, memory: Tensor) -> State:
+    def forward(
+        ctx: Any, projected: Tensor, recurrent: Tensor, memory: Tensor, noise: Tensor | None
+    ) -> State:
         width = memory.shape[1]
         gates = projected + recurrent
         gates[:, : 2 * width].sigmoid_()
         gates[:, 2 * width : 3 * width].tanh_()
         gates[:, 3 * width :].sigmoid_()
         input_gate, forget_gate, candidate, output_gate = gates.chunk(4, 1)
-        following = (forget_gate * memory).addcmul_(input_gate, candidate)
+        written = candidate if noise is None else candidate * noise
+        following = (forget_gate * memory).addcmul_(input_gate, written)
         squashed = following.tanh()
-        ctx.save_for_backward(gates, memory, squashed)
+        ctx.save_for_backward(gates, memory, squashed, noise)
         return output_gate * squashed, following
 
     @staticmethod
-    def backward(ctx: Any, d_hidden: Tensor, d_memory: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        gates, memory, squashed = ctx.saved_tensors
+    def backward(ctx: Any, d_hidden: Tensor, d_memory: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
+        gates, memory, squashed, noise = ctx.saved_tensors
         width = memory.shape[1]
         input_gate, forget_gate, candidate, output_gate = gates.chunk(4, 1)
         d_gates = torch.empty_like(gates)
         for_input, for_forget, for_candidate, for_output = d_gates.chunk(4, 1)
         d_following = tanh_backward(d_hidden * output_gate, squashed).add_(d_memory)
-        torch.mul(d_following, candidate, out=for_input)
+        d_written = d_following if noise is None else d_following * noise
+        torch.mul(d_written, candidate, out=for_input)
         torch.mul(d_following, memory, out=for_forget)
-        torch.mul(d_following, input_gate, out=for_candidate)
+        torch.mul(d_written, input_gate, out=for_candidate)
         torch.mul(d_hidden, squashed, out=for_output)
         both = d_gates[:, : 2 * width]
         sigmoid_backward.grad_input(both, gates[:, : 2 * width], grad_input=both)
         tanh_backward.grad_input(for_candidate, candidate, grad_input=for_candidate)
         sigmoid_backward.grad_input(for_output, output_gate, grad_input=for_output)
-        return d_gates, d_gates, d_following.mul_(forget_gate)
-
-
-class Weights(NamedTuple):
-    """Parameters of one layer of a library kernel, gate after gate."""
-
-    inputs: Tensor  # [gates x H, I]
-    recurrent: Tensor  # [gates x H, H]
-    input_bias: Tensor  # [gates x H]
-    recurrent_bias: Tensor  # [gates x H]
-
-
-def weights_of(kernel: nn.RNNBase) -> Weights:
-    """The parameters of a one-layer kernel, in the order in which torch keeps them."""
-    return Weights(*kernel.parameters())
-
-
-def initialise(kernel: nn.RNNBase, gates: int) -> None:
-    """Glorot-uniform input weights and orthogonal recurrent weights, a gate at a time; biases 0."""
-    for name, parameter in kernel.named_parameters():
-        if name.startswith("bias"):
-            nn.init.zeros_(parameter)
-            continue
-        fill = nn.init.orthogonal_ if name.startswith("weight_hh") else nn.init.xavier_uniform_
-        for block in parameter.chunk(gates, 0):
-            fill(block)
+        return d_gates, d_gates, d_following.mul_(forget_gate), None

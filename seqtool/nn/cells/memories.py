@@ -11,7 +11,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from seqtool.nn.cells.cell import AffineCell, State, Stepper, orthogonal
+from seqtool.nn.celloptions import PLAIN, CellOptions
+from seqtool.nn.cells.cell import AffineCell, KeepGate, State, Stepper, orthogonal
 from seqtool.nn.cells.transitions import (
     FORGET,
     CappedRule,
@@ -30,13 +31,15 @@ class MemoryCell(AffineCell):
     W and U hold the gates of the rule, the candidate and the output gate, in this order.
     """
 
+    memory = (1,)
+    keep_gate: ClassVar[KeepGate | None] = KeepGate(1, input=0)
     rule: ClassVar[MemoryRule]
 
-    def __init__(self, inputs: int, hidden: int, *, weight_drop: float = 0.0) -> None:
+    def __init__(self, inputs: int, hidden: int, *, options: CellOptions = PLAIN) -> None:
         blocks = self.rule.gates + 2
-        super().__init__(inputs, hidden, rows=[hidden] * blocks, weight_drop=weight_drop)
+        super().__init__(inputs, hidden, rows=[hidden] * blocks, options=options)
         self.recurrent_weight = orthogonal(blocks, hidden)
-        open_gate(self.bias, self.rule.forget_gate, hidden)
+        open_gate(self.bias, self.keep_gate, hidden)
 
     @property
     def state_widths(self) -> tuple[int, ...]:
@@ -51,7 +54,7 @@ class MemoryCell(AffineCell):
             hidden, memory = state
             gates = projected + recurrent(hidden)
             writing, output_gate = torch.split(gates, [gates.shape[1] - width, width], 1)
-            memory = remember(writing, memory, rule)
+            memory = remember(writing, memory, rule, self.noise(memory))
             return exposed(output_gate, memory), memory
 
         return step
@@ -63,6 +66,7 @@ class NoForgetLSTMCell(MemoryCell):
     Reference: Hochreiter and Schmidhuber 1997, section 4, with tanh for the functions g and h there.
     """
 
+    keep_gate = None
     rule = KeepAllRule()
 
     @staticmethod
@@ -77,6 +81,7 @@ class CoupledLSTMCell(MemoryCell):
     Reference: Greff et al. 2017, "LSTM: a search space odyssey" (CIFG).
     """
 
+    keep_gate = KeepGate(0)
     rule = CoupledRule()
 
     @staticmethod
@@ -113,8 +118,8 @@ class PeepholeLSTMCell(MemoryCell):
 
     rule = FORGET
 
-    def __init__(self, inputs: int, hidden: int, *, weight_drop: float = 0.0) -> None:
-        super().__init__(inputs, hidden, weight_drop=weight_drop)
+    def __init__(self, inputs: int, hidden: int, *, options: CellOptions = PLAIN) -> None:
+        super().__init__(inputs, hidden, options=options)
         self.peepholes = nn.Parameter(torch.zeros(3, hidden))  # p, q, r
 
     @staticmethod
@@ -132,14 +137,15 @@ class PeepholeLSTMCell(MemoryCell):
             gates = projected + recurrent(hidden)
             watching, candidate, output_gate = torch.split(gates, [2 * width, width, width], 1)
             watching = torch.addcmul(watching, before, memory.repeat(1, 2))
-            memory = remember(torch.cat([watching, candidate], 1), memory, self.rule)
+            noise = self.noise(memory)
+            memory = remember(torch.cat([watching, candidate], 1), memory, self.rule, noise)
             return exposed(torch.addcmul(output_gate, after, memory), memory), memory
 
         return step
 
 
-def open_gate(bias: nn.Parameter, gate: int | None, width: int) -> None:
-    """Let a gate start open: its bias is 1 (Jozefowicz et al. 2015, section 4)."""
+def open_gate(bias: nn.Parameter, gate: KeepGate | None, width: int) -> None:
+    """Let a forget gate start open: its bias is 1 (Jozefowicz et al. 2015, section 4)."""
     if gate is not None:
         with torch.no_grad():
-            bias[gate * width : (gate + 1) * width] = 1.0
+            bias[gate.block * width : (gate.block + 1) * width] = 1.0

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
-from seqtool.nn.cells.cell import AffineCell, Cell, State, Stepper, glorot, orthogonal
+from seqtool.nn.celloptions import PLAIN, CellOptions
+from seqtool.nn.cells.cell import AffineCell, KeepGate, State, Stepper, TableCell, glorot, orthogonal
 from seqtool.nn.cells.lstm import lstm_step
 from seqtool.nn.cells.memories import open_gate
 from seqtool.nn.cells.transitions import gated
-from seqtool.nn.deferred import DeferredLinear, Linears
+from seqtool.nn.deferred import Linears
 
-FORGET_GATE = 1  # of i, f, g, o
+KEEP_GATE = KeepGate(1, input=0)  # of i, f, g, o
 ROUNDS = 5  # of the mogrifier, of its paper's best models
 
 
@@ -28,17 +31,25 @@ class ProjectedLSTMCell(AffineCell):
     scale acoustic modeling", without the peepholes there.
     """
 
-    def __init__(self, inputs: int, hidden: int, *, weight_drop: float = 0.0) -> None:
+    memory = (1,)
+    keep_gate = KEEP_GATE
+
+    def __init__(self, inputs: int, hidden: int, *, options: CellOptions = PLAIN) -> None:
         wide = 2 * hidden
-        super().__init__(inputs, hidden, rows=[wide] * 4, weight_drop=weight_drop)
+        super().__init__(inputs, hidden, rows=[wide] * 4, options=options)
         self.recurrent_weight = orthogonal(4, wide, hidden)
         self.output_weight = orthogonal(1, hidden, wide)
-        open_gate(self.bias, FORGET_GATE, wide)
+        open_gate(self.bias, self.keep_gate, wide)
 
     @staticmethod
     def parameter_count(inputs: int, hidden: int) -> int:
         """Four gates of 2H, and the projection."""
         return 8 * hidden * (inputs + hidden + 1) + 2 * hidden * hidden
+
+    @property
+    def gate_width(self) -> int:
+        """That of the memory."""
+        return 2 * self.hidden
 
     @property
     def state_widths(self) -> tuple[int, ...]:
@@ -50,7 +61,7 @@ class ProjectedLSTMCell(AffineCell):
         recurrent, output = linear(self.recurrent_weight), linear(self.output_weight)
 
         def step(projected: Tensor, state: State) -> State:
-            exposed, memory = lstm_step(projected, recurrent(state[0]), state[1])
+            exposed, memory = lstm_step(projected, recurrent(state[0]), state[1], self.noise(state[1]))
             return output(exposed), memory
 
         return step
@@ -65,11 +76,14 @@ class MultiplicativeLSTMCell(AffineCell):
     Reference: Krause et al. 2016, "Multiplicative LSTM for sequence modelling".
     """
 
-    def __init__(self, inputs: int, hidden: int, *, weight_drop: float = 0.0) -> None:
-        super().__init__(inputs, hidden, rows=[hidden] * 5, biased=4 * hidden, weight_drop=weight_drop)
+    memory = (1,)
+    keep_gate = KEEP_GATE
+
+    def __init__(self, inputs: int, hidden: int, *, options: CellOptions = PLAIN) -> None:
+        super().__init__(inputs, hidden, rows=[hidden] * 5, biased=4 * hidden, options=options)
         self.middle_weight = orthogonal(1, hidden)  # U_m
         self.recurrent_weight = orthogonal(4, hidden)
-        open_gate(self.bias, FORGET_GATE, hidden)
+        open_gate(self.bias, self.keep_gate, hidden)
 
     @staticmethod
     def parameter_count(inputs: int, hidden: int) -> int:
@@ -88,12 +102,12 @@ class MultiplicativeLSTMCell(AffineCell):
         def step(projected: Tensor, state: State) -> State:
             hidden, memory = state
             gates, factor = torch.split(projected, [4 * width, width], 1)
-            return lstm_step(gates, recurrent(factor * middle(hidden)), memory)
+            return lstm_step(gates, recurrent(factor * middle(hidden)), memory, self.noise(memory))
 
         return step
 
 
-class MogrifierLSTMCell(Cell):
+class MogrifierLSTMCell(TableCell):
     """LSTM whose input and state gate each other before it runs, in five rounds.
 
     x^1 = 2 sigmoid(Q_1 h) * x; h^2 = 2 sigmoid(R_2 x^1) * h; x^3 = 2 sigmoid(Q_3 h^2) * x^1; and so on
@@ -105,14 +119,17 @@ class MogrifierLSTMCell(Cell):
     Reference: Melis et al. 2020, section 2, equations 1 and 2.
     """
 
-    def __init__(self, inputs: int, hidden: int, *, weight_drop: float = 0.0) -> None:
-        super().__init__(inputs, hidden, weight_drop=weight_drop)
+    memory = (1,)
+    keep_gate = KEEP_GATE
+
+    def __init__(self, inputs: int, hidden: int, *, options: CellOptions = PLAIN) -> None:
+        super().__init__(inputs, hidden, options=options)
         self.input_weight = nn.Parameter(torch.cat([glorot(hidden, inputs) for _ in range(4)]))
         self.bias = nn.Parameter(torch.zeros(4 * hidden))
         self.recurrent_weight = orthogonal(4, hidden)
         shapes = [(hidden, inputs) if number % 2 else (inputs, hidden) for number in range(ROUNDS)]
         self.rounds = nn.ParameterList(glorot(*shape) for shape in shapes)
-        open_gate(self.bias, FORGET_GATE, hidden)
+        open_gate(self.bias, self.keep_gate, hidden)
 
     @staticmethod
     def parameter_count(inputs: int, hidden: int) -> int:
@@ -132,17 +149,26 @@ class MogrifierLSTMCell(Cell):
         """The identity."""
         return torch.eye(self.inputs, dtype=self.bias.dtype, device=self.bias.device)
 
+    def input_blocks(self) -> Sequence[Tensor]:
+        """Of W."""
+        return torch.split(self.input_weight, self.hidden)
+
+    def recurrent_blocks(self) -> Sequence[Tensor]:
+        """Of U."""
+        return torch.split(self.recurrent_weight, self.hidden)
+
+    def gate_biases(self) -> Sequence[Tensor]:
+        """Of b."""
+        return torch.split(self.bias, self.hidden)
+
+    def dropped(self, recurrent: Tensor) -> Tensor:
+        """See `Cell.dropped`; W, which has to wait for the state, is not a recurrent weight."""
+        return recurrent if recurrent is self.input_weight else super().dropped(recurrent)
+
     def transition(self, linear: Linears) -> Stepper:
         """[B, I], (h, c) -> (h, c)."""
-        return self._transition(linear, linear)
-
-    def stepper(self, linear: Linears = DeferredLinear) -> Stepper:
-        """See `Cell.stepper`; W is not a recurrent weight, and none of it is left out."""
-        return self._transition(linear, lambda weight: linear(self.dropped(weight)))
-
-    def _transition(self, linear: Linears, recurrent: Linears) -> Stepper:
-        entering, returning = linear(self.input_weight), recurrent(self.recurrent_weight)
-        rounds = [recurrent(weight) for weight in self.rounds]
+        entering, returning = linear(self.input_weight), linear(self.recurrent_weight)
+        rounds = [linear(weight) for weight in self.rounds]
 
         def step(projected: Tensor, state: State) -> State:
             values, (hidden, memory) = projected, state
@@ -151,6 +177,6 @@ class MogrifierLSTMCell(Cell):
                     hidden = 2 * gated(product(values), hidden)
                 else:
                     values = 2 * gated(product(hidden), values)
-            return lstm_step(entering(values) + self.bias, returning(hidden), memory)
+            return lstm_step(entering(values) + self.bias, returning(hidden), memory, self.noise(memory))
 
         return step

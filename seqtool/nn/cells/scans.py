@@ -16,7 +16,8 @@ from torch import Tensor, nn
 from torch.autograd import Function
 from torch.nn import functional
 
-from seqtool.nn.cells.cell import AffineCell, ScanCell, State
+from seqtool.nn.celloptions import PLAIN, CellOptions
+from seqtool.nn.cells.cell import AffineCell, KeepGate, ScanCell, State, noised
 from seqtool.nn.cells.memories import open_gate
 
 HIGHWAY = math.sqrt(3.0)  # of `sru`: a = sqrt(1 + 2 exp(b)) for a bias b of r that starts at 0
@@ -164,7 +165,7 @@ def _shifted(values: Tensor, start: Tensor) -> Tensor:
     return torch.cat([start[:, None], values[:, :-1]], 1)
 
 
-class MinGRUCell(AffineCell, ScanCell):
+class MinGRUCell(ScanCell, AffineCell):
     """GRU whose gate and candidate see the input alone.
 
     z, n = W x_t + b; h_t = (1 - sigmoid(z)) * h_{t-1} + sigmoid(z) * n
@@ -172,17 +173,20 @@ class MinGRUCell(AffineCell, ScanCell):
     Reference: Feng et al. 2024, "Were RNNs all we needed?", section 3.1.
     """
 
-    def __init__(self, inputs: int, hidden: int, *, weight_drop: float = 0.0) -> None:
-        super().__init__(inputs, hidden, rows=[hidden] * 2, weight_drop=weight_drop)
+    keep_gate = KeepGate(0, writes=True)
+
+    def __init__(self, inputs: int, hidden: int, *, options: CellOptions = PLAIN) -> None:
+        super().__init__(inputs, hidden, rows=[hidden] * 2, options=options)
 
     @staticmethod
     def parameter_count(inputs: int, hidden: int) -> int:
         """A gate and the candidate."""
         return 2 * hidden * (inputs + 1)
 
-    def step(self, projected: Tensor, state: State) -> State:
+    def advance(self, projected: Tensor, state: State) -> State:
         """[B, 2H], (h,) -> (h,)."""
         update, candidate = projected.chunk(2, 1)
+        candidate = noised(candidate, self.noise(candidate))
         return (torch.lerp(state[0], candidate, torch.sigmoid(update)),)
 
     def scan(self, projected: Tensor, state: State) -> tuple[Tensor, State]:
@@ -193,7 +197,7 @@ class MinGRUCell(AffineCell, ScanCell):
         return outputs, (outputs[:, -1],)
 
 
-class MinLSTMCell(AffineCell, ScanCell):
+class MinLSTMCell(ScanCell, AffineCell):
     """LSTM whose gates see the input alone, made to add up to 1.
 
     f, i, n = W x_t + b; f' = sigmoid(f) / (sigmoid(f) + sigmoid(i)); h_t = f' * h_{t-1} + (1 - f') * n
@@ -201,18 +205,21 @@ class MinLSTMCell(AffineCell, ScanCell):
     Reference: Feng et al. 2024, "Were RNNs all we needed?", section 3.2.
     """
 
-    def __init__(self, inputs: int, hidden: int, *, weight_drop: float = 0.0) -> None:
-        super().__init__(inputs, hidden, rows=[hidden] * 3, weight_drop=weight_drop)
-        open_gate(self.bias, 0, hidden)
+    keep_gate = KeepGate(0, input=1)
+
+    def __init__(self, inputs: int, hidden: int, *, options: CellOptions = PLAIN) -> None:
+        super().__init__(inputs, hidden, rows=[hidden] * 3, options=options)
+        open_gate(self.bias, self.keep_gate, hidden)
 
     @staticmethod
     def parameter_count(inputs: int, hidden: int) -> int:
         """Two gates and the candidate."""
         return 3 * hidden * (inputs + 1)
 
-    def step(self, projected: Tensor, state: State) -> State:
+    def advance(self, projected: Tensor, state: State) -> State:
         """[B, 3H], (h,) -> (h,)."""
         forget_gate, input_gate, candidate = projected.chunk(3, 1)
+        candidate = noised(candidate, self.noise(candidate))
         return (torch.lerp(candidate, state[0], _share(forget_gate, input_gate)),)
 
     def scan(self, projected: Tensor, state: State) -> tuple[Tensor, State]:
@@ -228,7 +235,7 @@ def _share(gate: Tensor, other: Tensor) -> Tensor:
     return torch.sigmoid(functional.logsigmoid(gate) - functional.logsigmoid(other))
 
 
-class QRNNCell(AffineCell, ScanCell):
+class QRNNCell(ScanCell, AffineCell):
     """Quasi-recurrent network: gates are a convolution over the last two inputs.
 
     z, f, o = W x_t + V x_{t-1} + b, with x_0 = 0
@@ -239,12 +246,15 @@ class QRNNCell(AffineCell, ScanCell):
     Reference: Bradbury et al. 2017, section 2 (f-o pooling, k = 2).
     """
 
+    memory = (1,)
+    keep_gate = KeepGate(1)
+
     window = 2
 
-    def __init__(self, inputs: int, hidden: int, *, weight_drop: float = 0.0) -> None:
+    def __init__(self, inputs: int, hidden: int, *, options: CellOptions = PLAIN) -> None:
         blocks = 3 * self.window
-        super().__init__(inputs, hidden, rows=[hidden] * blocks, biased=3 * hidden, weight_drop=weight_drop)
-        open_gate(self.bias, 1, hidden)
+        super().__init__(inputs, hidden, rows=[hidden] * blocks, biased=3 * hidden, options=options)
+        open_gate(self.bias, self.keep_gate, hidden)
         with torch.no_grad():  # what is summed over the window counts as one layer's inputs
             self.input_weight.mul_(math.sqrt((inputs + hidden) / (self.window * inputs + hidden)))
 
@@ -262,11 +272,12 @@ class QRNNCell(AffineCell, ScanCell):
         """The output is read by nobody, so the memory starts so too."""
         return (start, start, *self.initial(len(start), start)[2:])
 
-    def step(self, projected: Tensor, state: State) -> State:
+    def advance(self, projected: Tensor, state: State) -> State:
         """[B, P], (h, c, V x) -> (h, c, V x)."""
         gates, *share = torch.split(projected, 3 * self.hidden, 1)
         candidate, forget_gate, output_gate = sum(state[2:], gates).chunk(3, 1)
-        memory = torch.lerp(torch.tanh(candidate), state[1], torch.sigmoid(forget_gate))
+        candidate = noised(torch.tanh(candidate), self.noise(state[1]))
+        memory = torch.lerp(candidate, state[1], torch.sigmoid(forget_gate))
         return torch.sigmoid(output_gate) * memory, memory, *share
 
     def scan(self, projected: Tensor, state: State) -> tuple[Tensor, State]:
@@ -289,7 +300,7 @@ class QRNN1Cell(QRNNCell):
         return 3 * hidden * (inputs + 1)
 
 
-class SRUCell(AffineCell, ScanCell):
+class SRUCell(ScanCell, AffineCell):
     """Simple recurrent unit: gates see the memory unit by unit, and a highway passes the input.
 
     f = sigmoid(W_f x_t + v * c_{t-1} + b); r = sigmoid(W_r x_t + v' * c_{t-1} + b')
@@ -302,9 +313,12 @@ class SRUCell(AffineCell, ScanCell):
     Reference: Lei et al. 2018, section 3.
     """
 
-    def __init__(self, inputs: int, hidden: int, *, weight_drop: float = 0.0) -> None:
+    memory = (1,)
+    keep_gate = KeepGate(0)
+
+    def __init__(self, inputs: int, hidden: int, *, options: CellOptions = PLAIN) -> None:
         blocks = 3 if inputs == hidden else 4
-        super().__init__(inputs, hidden, rows=[hidden] * blocks, biased=2 * hidden, weight_drop=weight_drop)
+        super().__init__(inputs, hidden, rows=[hidden] * blocks, biased=2 * hidden, options=options)
         self.peepholes = nn.Parameter(torch.zeros(2, hidden))  # v, v'
         bound = math.sqrt(3.0 / inputs)
         nn.init.uniform_(self.input_weight, -bound, bound)
@@ -336,13 +350,13 @@ class SRUCell(AffineCell, ScanCell):
         identity = torch.eye(self.inputs, dtype=self.bias.dtype, device=self.bias.device)
         return torch.cat([self.input_weight, identity])
 
-    def step(self, projected: Tensor, state: State) -> State:
+    def advance(self, projected: Tensor, state: State) -> State:
         """[B, 4H], (h, c) -> (h, c)."""
         forget_gate, reset_gate, candidate, passed = projected.chunk(4, 1)
         before = state[1]
         forget_gate = torch.sigmoid(forget_gate + self.peepholes[0] * before)
         reset_gate = torch.sigmoid(reset_gate + self.peepholes[1] * before)
-        memory = torch.lerp(candidate, before, forget_gate)
+        memory = torch.lerp(noised(candidate, self.noise(candidate)), before, forget_gate)
         return torch.lerp(HIGHWAY * passed, memory, reset_gate), memory
 
     def scan(self, projected: Tensor, state: State) -> tuple[Tensor, State]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -9,7 +10,8 @@ from torch import Tensor
 from torch.autograd import Function
 from torch.nn import functional
 
-from seqtool.nn.cells.cell import AffineCell, State, Stepper, orthogonal
+from seqtool.nn.celloptions import PLAIN, CellOptions
+from seqtool.nn.cells.cell import AffineCell, KeepGate, State, Stepper, orthogonal
 from seqtool.nn.cells.memories import open_gate
 from seqtool.nn.cells.transitions import sigmoid_backward, tanh_backward
 from seqtool.nn.deferred import Linears
@@ -29,15 +31,28 @@ class SLSTMCell(AffineCell):
     of the forget gate.
     """
 
-    def __init__(self, inputs: int, hidden: int, *, weight_drop: float = 0.0) -> None:
-        super().__init__(inputs, hidden, rows=[hidden] * 4, weight_drop=weight_drop)
+    memory = (1, 2, 3)
+    keep_gate = KeepGate(1, input=0)
+
+    def __init__(self, inputs: int, hidden: int, *, options: CellOptions = PLAIN) -> None:
+        super().__init__(inputs, hidden, rows=[hidden] * 4, options=options)
         self.recurrent_weight = orthogonal(4, hidden)
-        open_gate(self.bias, 1, hidden)
+        open_gate(self.bias, self.keep_gate, hidden)
 
     @staticmethod
     def parameter_count(inputs: int, hidden: int) -> int:
         """Four gates."""
         return 4 * hidden * (inputs + hidden + 1)
+
+    def expected(self, before: Sequence[Tensor], after: Sequence[Tensor], kept: float) -> Sequence[Tensor]:
+        """See `Cell.expected`; c and n stand for c exp(m) and n exp(m), which are what has a mean."""
+        if len(before) == 1:
+            return super().expected(before, after, kept)
+        stabiliser = torch.where(before[1] == 0, after[2], torch.maximum(before[2], after[2]))
+        stayed = kept * (before[2] - stabiliser).clamp(max=0.0).exp()
+        moved = (1.0 - kept) * (after[2] - stabiliser).exp()
+        means = [stayed * old + moved * new for old, new in zip(before[:2], after[:2], strict=True)]
+        return [*means, stabiliser]
 
     @property
     def state_widths(self) -> tuple[int, ...]:
@@ -50,7 +65,9 @@ class SLSTMCell(AffineCell):
 
         def step(projected: Tensor, state: State) -> State:
             hidden, *rest = state
-            result: State = _Transition.apply(projected + recurrent(hidden), *rest)  # type: ignore[no-untyped-call]
+            result: State = _Transition.apply(  # type: ignore[no-untyped-call]
+                projected + recurrent(hidden), *rest, self.noise(hidden)
+            )
             return result
 
         return step
@@ -60,7 +77,14 @@ class _Transition(Function):
     """The equations, with the state's parts as inputs and as outputs."""
 
     @staticmethod
-    def forward(ctx: Any, gates: Tensor, memory: Tensor, normaliser: Tensor, stabiliser: Tensor) -> State:
+    def forward(
+        ctx: Any,
+        gates: Tensor,
+        memory: Tensor,
+        normaliser: Tensor,
+        stabiliser: Tensor,
+        noise: Tensor | None,
+    ) -> State:
         input_gate, forget_gate, candidate, output_gate = gates.chunk(4, 1)
         kept = functional.logsigmoid(forget_gate).add_(stabiliser)
         takes_input = (normaliser == 0) | (kept < input_gate)
@@ -68,19 +92,20 @@ class _Transition(Function):
         keep = (kept - after).clamp_(max=0.0).exp_()  # above 0 only where there is nothing to keep
         write = (input_gate - after).exp_()
         candidate, opened = candidate.tanh(), output_gate.sigmoid()
-        following = (keep * memory).addcmul_(write, candidate)
+        written = candidate if noise is None else candidate * noise
+        following = (keep * memory).addcmul_(write, written)
         total = torch.addcmul(write, keep, normaliser)
         ratio = following / total
         ctx.save_for_backward(
-            forget_gate, memory, normaliser, takes_input, keep, write, candidate, opened, total, ratio
+            forget_gate, memory, normaliser, takes_input, keep, write, candidate, opened, total, ratio, noise
         )
         return opened * ratio, following, total, after
 
     @staticmethod
     def backward(
         ctx: Any, d_output: Tensor, d_following: Tensor, d_total: Tensor, d_after: Tensor
-    ) -> tuple[Tensor, ...]:
-        forget_gate, memory, normaliser, takes_input, keep, write, candidate, opened, total, ratio = (
+    ) -> tuple[Tensor | None, ...]:
+        forget_gate, memory, normaliser, takes_input, keep, write, candidate, opened, total, ratio, noise = (
             ctx.saved_tensors
         )
         through = d_output * opened / total
@@ -88,14 +113,15 @@ class _Transition(Function):
         d_total = torch.addcmul(d_total, through, ratio, value=-1)
         # by the exponents of f' and i', then by m_t, which both have with a minus
         d_kept = torch.addcmul(d_following * memory, d_total, normaliser).mul_(keep)
-        d_input = torch.addcmul(d_total, d_following, candidate).mul_(write)
+        d_written = d_following if noise is None else d_following * noise
+        d_input = torch.addcmul(d_total, d_written, candidate).mul_(write)
         d_after = d_after - d_kept - d_input
         d_input += d_after * takes_input
         d_kept += d_after.masked_fill_(takes_input, 0.0)
         gates = [
             d_input,
             d_kept * torch.sigmoid(-forget_gate),
-            tanh_backward(d_following * write, candidate),
+            tanh_backward(d_written * write, candidate),
             sigmoid_backward(d_output * ratio, opened),
         ]
-        return torch.cat(gates, 1), d_following * keep, d_total * keep, d_kept
+        return torch.cat(gates, 1), d_following * keep, d_total * keep, d_kept, None

@@ -21,7 +21,6 @@ class MemoryRule(ABC):
     """How much of its memory an LSTM keeps and how much of the candidate it writes."""
 
     gates: int  # how many sigmoid gates decide it
-    forget_gate: int | None  # which of them is the forget gate
 
     @abstractmethod
     def weights(self, opened: Tensor) -> tuple[Tensor | None, Tensor]:
@@ -36,7 +35,6 @@ class ForgetRule(MemoryRule):
     """Input gate and forget gate (Gers et al. 2000)."""
 
     gates = 2
-    forget_gate = 1
 
     def weights(self, opened: Tensor) -> tuple[Tensor | None, Tensor]:
         """f, i."""
@@ -52,7 +50,6 @@ class KeepAllRule(MemoryRule):
     """An input gate, and nothing is forgotten (Hochreiter and Schmidhuber 1997)."""
 
     gates = 1
-    forget_gate = None
 
     def weights(self, opened: Tensor) -> tuple[Tensor | None, Tensor]:
         """1, i."""
@@ -67,7 +64,6 @@ class CoupledRule(MemoryRule):
     """What is forgotten makes room for what is written (Greff et al. 2017)."""
 
     gates = 1
-    forget_gate = 0
 
     def weights(self, opened: Tensor) -> tuple[Tensor | None, Tensor]:
         """f, 1 - f."""
@@ -82,7 +78,6 @@ class CappedRule(MemoryRule):
     """Two gates, and no more is written than has been forgotten."""
 
     gates = 2
-    forget_gate = 1
 
     def weights(self, opened: Tensor) -> tuple[Tensor | None, Tensor]:
         """f, min(1 - f, i)."""
@@ -99,40 +94,43 @@ class CappedRule(MemoryRule):
 FORGET = ForgetRule()
 
 
-def remember(gates: Tensor, memory: Tensor, rule: MemoryRule) -> Tensor:
-    """c_t = keep * c_{t-1} + write * tanh(g), with keep and write as the rule has them.
+def remember(gates: Tensor, memory: Tensor, rule: MemoryRule, noise: Tensor | None = None) -> Tensor:
+    """c_t = keep * c_{t-1} + write * d * tanh(g), with keep and write as the rule has them.
 
     Args:
         gates: Before their functions: those of the rule, then the candidate g, [B, (gates + 1) x H].
         memory: c_{t-1}, [B, H].
         rule: What the gates mean.
+        noise: d, [B, H]; None = 1.
     """
-    following: Tensor = _Remember.apply(gates, memory, rule)  # type: ignore[no-untyped-call]
+    following: Tensor = _Remember.apply(gates, memory, rule, noise)  # type: ignore[no-untyped-call]
     return following
 
 
 class _Remember(Function):
     @staticmethod
-    def forward(ctx: Any, gates: Tensor, memory: Tensor, rule: MemoryRule) -> Tensor:
+    def forward(ctx: Any, gates: Tensor, memory: Tensor, rule: MemoryRule, noise: Tensor | None) -> Tensor:
         split = rule.gates * memory.shape[1]
         opened, candidate = gates[:, :split].sigmoid(), gates[:, split:].tanh()
         keep, write = rule.weights(opened)
         ctx.rule = rule
-        ctx.save_for_backward(opened, candidate, memory)
-        return torch.addcmul(memory if keep is None else keep * memory, write, candidate)
+        ctx.save_for_backward(opened, candidate, memory, noise)
+        written = candidate if noise is None else candidate * noise
+        return torch.addcmul(memory if keep is None else keep * memory, write, written)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None]:
-        opened, candidate, memory = ctx.saved_tensors
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None, None]:
+        opened, candidate, memory, noise = ctx.saved_tensors
         keep, write = ctx.rule.weights(opened)
         split = opened.shape[1]
         d_gates = opened.new_empty(len(opened), split + memory.shape[1])
         d_opened, d_candidate = d_gates[:, :split], d_gates[:, split:]
-        ctx.rule.backward(gradient * memory, gradient * candidate, opened, d_opened)
+        of_written = gradient if noise is None else gradient * noise
+        ctx.rule.backward(gradient * memory, of_written * candidate, opened, d_opened)
         sigmoid_backward.grad_input(d_opened, opened, grad_input=d_opened)
-        torch.mul(gradient, write, out=d_candidate)
+        torch.mul(of_written, write, out=d_candidate)
         tanh_backward.grad_input(d_candidate, candidate, grad_input=d_candidate)
-        return d_gates, gradient if keep is None else gradient * keep, None
+        return d_gates, gradient if keep is None else gradient * keep, None, None
 
 
 def gated(gate: Tensor, values: Tensor) -> Tensor:
@@ -174,33 +172,43 @@ class _Exposed(Function):
         return d_gate, tanh_backward(gradient * opened, squashed)
 
 
-def blended(update: Tensor, candidate: Tensor, hidden: Tensor, *, rectified: bool = False) -> Tensor:
-    """h_t = z * h_{t-1} + (1 - z) * f(n), with z = sigmoid(update).
+def blended(
+    update: Tensor, candidate: Tensor, hidden: Tensor, noise: Tensor | None = None, *, rectified: bool = False
+) -> Tensor:
+    """h_t = z * h_{t-1} + (1 - z) * d * f(n), with z = sigmoid(update).
 
     Args:
         update: Before the sigmoid, [B, H].
         candidate: n, [B, H].
         hidden: h_{t-1}, [B, H].
+        noise: d, [B, H]; None = 1.
         rectified: f is max(0, n) rather than tanh.
     """
-    following: Tensor = _Blended.apply(update, candidate, hidden, rectified)  # type: ignore[no-untyped-call]
+    following: Tensor = _Blended.apply(  # type: ignore[no-untyped-call]
+        update, candidate, hidden, noise, rectified
+    )
     return following
 
 
 class _Blended(Function):
     @staticmethod
-    def forward(ctx: Any, update: Tensor, candidate: Tensor, hidden: Tensor, rectified: bool) -> Tensor:
+    def forward(
+        ctx: Any, update: Tensor, candidate: Tensor, hidden: Tensor, noise: Tensor | None, rectified: bool
+    ) -> Tensor:
         opened, activated = update.sigmoid(), candidate.relu() if rectified else candidate.tanh()
         ctx.rectified = rectified
-        ctx.save_for_backward(opened, activated, hidden)
-        return torch.lerp(activated, hidden, opened)
+        ctx.save_for_backward(opened, activated, hidden, noise)
+        return torch.lerp(activated if noise is None else activated * noise, hidden, opened)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
-        opened, activated, hidden = ctx.saved_tensors
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None]:
+        opened, activated, hidden, noise = ctx.saved_tensors
+        written = activated if noise is None else activated * noise
         d_hidden = gradient * opened
-        d_update = sigmoid_backward((hidden - activated).mul_(gradient), opened)
+        d_update = sigmoid_backward((hidden - written).mul_(gradient), opened)
         d_activated = gradient - d_hidden
+        if noise is not None:
+            d_activated *= noise
         if ctx.rectified:
-            return d_update, d_activated.masked_fill_(activated == 0, 0.0), d_hidden, None
-        return d_update, tanh_backward(d_activated, activated), d_hidden, None
+            return d_update, d_activated.masked_fill_(activated == 0, 0.0), d_hidden, None, None
+        return d_update, tanh_backward(d_activated, activated), d_hidden, None, None

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from seqtool.nn.cellnames import OF_THE_BATCH
-from seqtool.nn.cells import CELLS, Cell, State
-from seqtool.nn.recurrence import run_cell_plainly
+from seqtool.nn.celloptions import CellOptions
+from seqtool.nn.cells import CELLS, Cell, State, build_cell
+from seqtool.nn.cells.running import run_cell_plainly
 
 INPUTS, HIDDEN = 3, 4
 FIXED = {"echo_state"}  # nothing in them is learned, and no gradient goes through
@@ -28,7 +29,7 @@ def make_cell(
 ) -> Cell:
     """With random parameters, biases too: those that start at 0 could be forgotten."""
     torch.manual_seed(seed)
-    cell = CELLS[name](inputs, hidden, **options).double()
+    cell = build_cell(name, inputs, hidden, options=CellOptions(**options)).double()
     with torch.no_grad():
         for parameter in cell.parameters():
             parameter.normal_()

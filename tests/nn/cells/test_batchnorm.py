@@ -7,8 +7,10 @@ import torch
 from torch import Tensor, nn
 
 from seqtool.nn.cellnames import OF_THE_BATCH
+from seqtool.nn.celloptions import LayerOptions
 from seqtool.nn.cells.batchnorm import STEPS, BatchNorm
-from seqtool.nn.recurrence import BidirectionalStack, Stack, run_cell
+from seqtool.nn.cells.running import run_cell
+from seqtool.nn.recurrence import BidirectionalStack, Stack
 from tests.nn.cells.making import HIDDEN, INPUTS, make_cell, some_inputs
 
 each_cell = pytest.mark.parametrize("name", sorted(OF_THE_BATCH))
@@ -49,7 +51,7 @@ def test_padding_and_its_length_change_nothing_in_training(name: str):
     for padding, steps in ((0.0, 5), (float("nan"), 5), (7.0, 8)):
         torch.manual_seed(0)
         stack = BidirectionalStack(
-            cell=name, inputs=INPUTS, hidden=HIDDEN, layers=2, dropout=0.0, residual=False
+            LayerOptions(name), inputs=INPUTS, hidden=HIDDEN, layers=2, dropout=0.0
         ).double()
         mask = torch.arange(steps) < torch.tensor([5, 2, 4])[:, None]
         inputs = torch.full((3, steps, INPUTS), padding).double()
@@ -157,7 +159,7 @@ def test_rows_at_different_steps_are_refused_in_training():
 
 
 def test_half_precision_counts_as_far_as_there_are_statistics():
-    stack = Stack(cell="batchnorm_lstm", inputs=INPUTS, hidden=HIDDEN, layers=1).eval()
+    stack = Stack(LayerOptions("batchnorm_lstm"), inputs=INPUTS, hidden=HIDDEN, layers=1).eval()
     states = stack.initial(2, torch.zeros((), dtype=torch.bfloat16))
     inputs = some_inputs(batch=2, steps=1).bfloat16()
     with torch.autocast("cpu", dtype=torch.bfloat16):

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from seqtool.nn.cells import CELLS, Cell
-from seqtool.nn.recurrence import run_cell
+from seqtool.nn.cells.running import run_cell
 from tests.nn.cells.equations import EQUATIONS, Numbers
 from tests.nn.cells.making import HIDDEN, INPUTS, make_cell, some_inputs, some_state
 

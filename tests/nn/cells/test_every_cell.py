@@ -8,9 +8,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from seqtool.nn.cellnames import CELL_NAMES, WITHOUT_LEARNED_START, WITHOUT_WEIGHT_DROP
+from seqtool.nn.cellnames import CELL_NAMES
+from seqtool.nn.celloptions import WITHOUT, LayerOptions
 from seqtool.nn.cells import CELLS
-from seqtool.nn.recurrence import Bidirectional, Stack, run_cell, run_cell_plainly
+from seqtool.nn.cells.running import run_cell, run_cell_plainly
+from seqtool.nn.recurrence import Bidirectional, Stack
 from tests.nn.cells.making import (
     FIXED,
     HIDDEN,
@@ -32,19 +34,9 @@ def test_settings_know_the_cells_of_the_table_by_name():
     assert tuple(CELLS) == CELL_NAMES
 
 
-def test_settings_know_which_cells_have_no_recurrent_weights_to_leave_out():
-    refusing = set()
-    for name, kind in CELLS.items():
-        try:
-            kind(INPUTS, HIDDEN, weight_drop=0.1)
-        except ValueError:
-            refusing.add(name)
-    assert refusing == set(WITHOUT_WEIGHT_DROP)
-
-
 def test_settings_know_which_cells_let_no_gradient_through_to_where_they_start():
     """Or have parts in their state that are not free: a count, a normaliser."""
-    for name in CELLS.keys() - WITHOUT_LEARNED_START:
+    for name in CELLS.keys() - WITHOUT["learned_start"].keys():
         cell = make_cell(name)
         start = tuple(part.requires_grad_() for part in cell.initial(2, torch.zeros(()).double()))
         outputs, _ = run_cell(cell, some_inputs(batch=2), start)
@@ -238,7 +230,7 @@ def test_as_many_numbers_are_learned_as_the_formula_says(name: str, inputs: int,
 
 @every_cell
 def test_both_directions_on_ragged_lengths_equal_plain_steps_over_each_sentence(name: str):
-    layer, lengths = Bidirectional(name, INPUTS, HIDDEN).double().eval(), [5, 1, 3]
+    layer, lengths = Bidirectional(LayerOptions(name), INPUTS, HIDDEN).double().eval(), [5, 1, 3]
     layer.ahead, layer.back = make_cell(name, seed=3), make_cell(name, seed=4)
     inputs = some_inputs().requires_grad_()
     found = layer(inputs, torch.tensor(lengths))
@@ -255,7 +247,7 @@ def test_both_directions_on_ragged_lengths_equal_plain_steps_over_each_sentence(
 def test_half_precision_comes_close_and_keeps_its_type(name: str):
     """Under autocast, as in training: what is summed over time stays in full precision."""
     torch.manual_seed(6)
-    stack = Stack(cell=name, inputs=INPUTS, hidden=HIDDEN, layers=2).eval()
+    stack = Stack(LayerOptions(name), inputs=INPUTS, hidden=HIDDEN, layers=2).eval()
     inputs = some_inputs().float()
     expected, _ = stack(inputs, stack.initial(3, inputs))
     with torch.autocast("cpu", dtype=torch.bfloat16):
@@ -274,7 +266,7 @@ def test_short_sequences_can_be_memorised(name: str):
     torch.manual_seed(9)
     symbols = torch.randint(0, 8, (10, 7))
     embedding, output = nn.Embedding(8, 16), nn.Linear(160 if name in FIXED else 24, 8)
-    stack = Stack(cell=name, inputs=16, hidden=output.in_features, layers=1)
+    stack = Stack(LayerOptions(name), inputs=16, hidden=output.in_features, layers=1)
     learned = [*embedding.parameters(), *stack.parameters(), *output.parameters()]
     optimizer = torch.optim.Adam(learned, lr=0.02)
     symbols[:, 0] = torch.arange(10) % 8

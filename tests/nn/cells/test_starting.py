@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from seqtool.nn.cells import CELLS, ScanCell
-from seqtool.nn.cells.lstm import weights_of
+from seqtool.nn.cells.kernel import weights_of
 from tests.nn.cells.making import FIXED, HIDDEN, INPUTS
 
 KERNELS = {"rnn", "irnn", "lstm", "gru", "echo_state"}

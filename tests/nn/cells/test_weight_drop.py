@@ -9,10 +9,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from seqtool.nn.celloptions import WITHOUT
 from seqtool.nn.cells import CELLS, Cell, ScanCell
+from seqtool.nn.cells.running import run_cell, run_cell_plainly
 from seqtool.nn.deferred import DeferredLinear
-from seqtool.nn.recurrence import run_cell, run_cell_plainly
-from tests.nn.cells.making import FIXED, HIDDEN, INPUTS, make_cell, run_by_stepper, some_inputs, some_state
+from tests.nn.cells.making import FIXED, make_cell, run_by_stepper, some_inputs, some_state
 
 REFUSING = [name for name in CELLS if name in FIXED or issubclass(CELLS[name], ScanCell)]
 recurrent = pytest.mark.parametrize("name", [name for name in CELLS if name not in REFUSING])
@@ -107,19 +108,8 @@ def test_each_pass_draws_anew_and_a_seed_repeats(name: str):
     assert not outputs[0].equal(outputs[2])
 
 
-@pytest.mark.parametrize("name", REFUSING)
-def test_cells_without_recurrent_weights_to_learn_refuse_it_and_say_why(name: str):
-    reason = "they are fixed" if name in FIXED else "its recurrence goes unit by unit, without a matrix"
-    expected = rf"^weight drop 0\.3: this cell has no recurrent weights to learn, {reason}$"
-    with pytest.raises(ValueError, match=expected):
-        CELLS[name](INPUTS, HIDDEN, weight_drop=0.3)
-
-
-@pytest.mark.parametrize("name", CELLS)
-@pytest.mark.parametrize("probability", [-0.1, 1.0, math.nan])
-def test_a_probability_outside_its_range_is_an_error_that_says_so(name: str, probability: float):
-    with pytest.raises(ValueError, match=rf"^weight drop {probability} is not in \[0, 1\)$"):
-        CELLS[name](INPUTS, HIDDEN, weight_drop=probability)
+def test_settings_know_which_cells_have_no_recurrent_weights_to_leave_out():
+    assert set(REFUSING) == WITHOUT["weight_drop"].keys()
 
 
 def test_the_input_weight_of_a_mogrifier_is_not_recurrent():

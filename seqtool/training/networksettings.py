@@ -1,0 +1,104 @@
+"""What the `[model]` table of every task has: recurrent cells, their layers, their regularisation."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from typing import Annotated
+
+from pydantic import Field, model_validator
+
+from seqtool.nn.cellnames import CELL_HELP, CellName
+from seqtool.nn.celloptions import (
+    CellOptions,
+    InputInitializer,
+    LayerOptions,
+    RecurrentInitializer,
+    refusal,
+)
+from seqtool.settings import Settings
+
+Probability = Annotated[float, Field(ge=0.0, lt=1.0)]
+
+
+class NetworkSettings(Settings):
+    """The recurrent part of a network; a wing adds widths, depths and what only its task has."""
+
+    cell: CellName = Field("lstm", description=CELL_HELP)
+    residual: bool = Field(False, description="Add the input of each upper layer to its output.")
+    highway: bool = Field(
+        False, description="A gate mixes the input of each upper layer with its output (Srivastava 2015)."
+    )
+    dilation: int = Field(
+        1,
+        ge=1,
+        description="Each layer's recurrence reaches back so many times as far as that of the layer below; "
+        "1 = one step everywhere (Chang 2017).",
+    )
+    learned_start: bool = Field(False, description="Learn the state before the first step; else zeros.")
+
+    weight_drop: Probability = Field(0.0, description="Probability of leaving out a recurrent weight.")
+    recurrent_dropout: Probability = Field(
+        0.0, description="Probability that a step writes nothing to a unit of the state (Semeniuta 2016)."
+    )
+    zoneout: Probability = Field(
+        0.0,
+        description="Probability that a unit of the memory stays as it was at a step (Krueger 2017): of the "
+        "cell state, or of the hidden state where there is no other.",
+    )
+    zoneout_hidden: Probability = Field(
+        0.0, description="The same of the hidden state of cells with a cell state."
+    )
+    word_dropout: Probability = Field(
+        0.0, description="Probability that an input symbol is replaced by the unknown one in training."
+    )
+    type_dropout: Probability = Field(
+        0.0,
+        description="Probability that a symbol of the vocabulary is left out wherever it stands in a batch "
+        "(embedding dropout, Merity 2018).",
+    )
+    input_noise: float = Field(
+        0.0, ge=0, description="Standard deviation of the noise added to embeddings in training."
+    )
+
+    input_init: InputInitializer = Field(
+        "default", description="What recurrent layers' weights of the input start with; default = the cell's."
+    )
+    recurrent_init: RecurrentInitializer = Field(
+        "default", description="The same of their weights of the state."
+    )
+    forget_bias: float | None = Field(
+        None, description="Bias that the gate which keeps the state starts with; else the cell's own."
+    )
+    chrono: int = Field(
+        0,
+        ge=0,
+        description="Longest time that states are to last: gates that keep them start so that they keep for "
+        "1 to this many steps (Tallec 2018); 0 = off.",
+    )
+    spectral_radius: float = Field(0.9, gt=0, description="Of the fixed recurrent weights of echo_state.")
+
+    @property
+    def depth(self) -> int:
+        """Layers on top of each other, at most."""
+        raise NotImplementedError
+
+    @property
+    def layer_options(self) -> LayerOptions:
+        """What the layers are made of."""
+        options = CellOptions(**{field.name: getattr(self, field.name) for field in fields(CellOptions)})
+        return LayerOptions(
+            self.cell, options, self.residual, self.highway, self.dilation, self.learned_start
+        )
+
+    @model_validator(mode="after")
+    def _cells_fit_together(self) -> NetworkSettings:
+        options = self.layer_options
+        reason = refusal(
+            self.cell, options.of_cells, dilation=self.dilation, learned_start=self.learned_start
+        )
+        if reason is not None:
+            raise ValueError(reason)
+        for name in ("residual", "highway", "dilation"):
+            if self.depth == 1 and getattr(self, name) != type(self).model_fields[name].default:
+                raise ValueError(f"{name} has no effect with one layer; leave it out")
+        return self
