@@ -84,14 +84,21 @@ class LanguageNetwork(nn.Module):
         features = dropped if self.narrow is None else self.narrow(dropped)
         return Outputs(features, values, dropped), after
 
-    def cross_entropy(self, features: Tensor, targets: Tensor) -> Tensor:
-        """Summed over M rows: features [M, D] and targets [M] to nats."""
+    def cross_entropy(self, features: Tensor, targets: Tensor, *, smoothing: float = 0.0) -> Tensor:
+        """Summed over M rows: features [M, D] and targets [M] to nats.
+
+        The labels are smoothed over the symbols that a text can have (not adaptive).
+        """
         if self.adaptive is not None:
             with torch.autocast(features.device.type, enabled=False):
                 found: Tensor = self.adaptive(at_least_float32(features), targets).output
             return -found.double().sum().to(found.dtype)
         weight, bias = self.projection
-        return projected_cross_entropy(features, weight, bias, targets)
+        if smoothing:
+            possible = self.impossible == 0.0
+            places = possible.cumsum(0) - 1
+            weight, bias, targets = weight[possible], bias[possible], places[targets]
+        return projected_cross_entropy(features, weight, bias, targets, smoothing=smoothing)
 
     def log_probabilities_of(self, features: Tensor, targets: Tensor) -> Tensor:
         """Log probability of each target: [M, D], [M] to [M], nats."""

@@ -172,12 +172,6 @@ class LanguageModelTraining(TrainingSettings):
     batch_tokens: int = Field(
         2048, ge=1, description="Symbols of a batch; a stream has batch_tokens / window rows side by side."
     )
-    activation_penalty: float = Field(
-        0.0, ge=0, description="AR: mean square of the output states, dropout included, times this."
-    )
-    slowness_penalty: float = Field(
-        0.0, ge=0, description="TAR: mean square of how far the output state moves in a step, times this."
-    )
     curriculum: Literal["none", "length", "rarity"] = Field(
         "none",
         description="Documents to begin with: the shortest, or those of the most frequent symbols; the rest "
@@ -251,6 +245,10 @@ class LanguageModelSettings(RunSettings):
             raise ValueError(
                 f"training.window_jitter is for a stream, and data.documents = {self.data.documents!r}"
             )
+        if self.training.label_smoothing and self.model.adaptive:
+            raise ValueError("training.label_smoothing does not go with model.adaptive; leave it out")
+        if self.training.adversarial and self.model.embedding == 0:
+            raise ValueError("training.adversarial moves embeddings, and model.embedding = 0 has none")
         if self.training.batch_tokens < self.training.window:
             raise ValueError("training.batch_tokens is less than one window")
         return self

@@ -15,7 +15,7 @@ from torch import Tensor
 from seqtool.decoding.sampling import SamplingOptions
 from seqtool.errors import SettingsError
 from seqtool.lm.data import Part, TextData, first_document
-from seqtool.lm.model import LanguageNetwork, Outputs
+from seqtool.lm.model import LanguageNetwork
 from seqtool.lm.prediction import Fingerprint, LanguageModel, LanguageModelDescription, Measured
 from seqtool.lm.sampling import Sampler, beginning
 from seqtool.lm.scoring import score_rows, warmed_rows
@@ -25,13 +25,16 @@ from seqtool.lm.windows import TrainingWindows, Window
 from seqtool.lm.yardsticks import NAMES, Yardsticks, comparable, verdict
 from seqtool.nn.cells import State
 from seqtool.nn.deferred import at_least_float32
+from seqtool.nn.divergence import symmetric_divergence
 from seqtool.nn.losses import LossSum
+from seqtool.nn.regularization import StatePenalties
 from seqtool.training import distributed
 from seqtool.training.devices import resolve_device
 from seqtool.training.finetuning import settings_of_base
 from seqtool.training.loop import fit
 from seqtool.training.modelcard import model_card
 from seqtool.training.optimization import few_updates
+from seqtool.training.passes import Pass, loss_of_passes
 from seqtool.training.progress import FitResult, Reporter
 from seqtool.training.runfolder import RunFolder
 
@@ -59,6 +62,7 @@ class StreamLoss:
 
     def __init__(self, network: LanguageNetwork, settings: LanguageModelTraining, symbols: Symbols) -> None:
         self._network, self._settings, self._unit = network, settings, symbols.unit
+        self._penalties = StatePenalties(*settings.state_penalties)
         self._carried: dict[int, list[State]] = {}
 
     def __call__(self, window: Window) -> LossSum:
@@ -67,34 +71,31 @@ class StreamLoss:
         before = self._carried.get(window.group)
         if window.fresh or before is None:
             before = self._network.initial(rows)
-        before = [tuple(part[:rows] for part in layer) for layer in before]
-        outputs, after = self._network(window.inputs, before)
+        states = [tuple(part[:rows] for part in layer) for layer in before]
+        real = window.targets != PADDING
+
+        def once() -> Pass:
+            return self._pass(window, states, real)
+
+        return loss_of_passes(self._network, once, self._divergence, self._settings)
+
+    def _pass(self, window: Window, states: Sequence[State], real: Tensor) -> Pass:
+        """The window read once; a further pass moves the group's states to where it has come."""
+        outputs, after = self._network(window.inputs, states)
         self._carried[window.group] = [
             tuple(at_least_float32(part.detach()) for part in layer) for layer in after
         ]
-        real = window.targets != PADDING
         count = int(real.sum())
         whole = count == real.numel()  # a stream has no padding to leave out
         features = outputs.features.flatten(0, 1) if whole else outputs.features[real]
         targets = window.targets.flatten() if whole else window.targets[real]
-        total = self._network.cross_entropy(features, targets)
-        return LossSum(total + self._penalties(outputs, real), count, self._unit)
+        total = self._network.cross_entropy(features, targets, smoothing=self._settings.label_smoothing)
+        penalty = self._penalties(outputs.states, outputs.dropped, real)
+        return Pass(LossSum(total + penalty, count, self._unit), features)
 
-    def _penalties(self, outputs: Outputs, real: Tensor) -> Tensor:
-        """AR and TAR (Merity et al. 2017, "Revisiting activation regularization", section 3).
-
-        Summed over the symbols, as the loss is, so that windows of any lengths add up to what one
-        large batch has. The first symbol of a window has no step before it, and adds nothing to TAR.
-        """
-        settings, penalty = self._settings, torch.zeros((), device=real.device)
-        width = outputs.states.shape[2]
-        if settings.activation_penalty:
-            size = at_least_float32(outputs.dropped)[real].square().sum() / width
-            penalty = penalty + settings.activation_penalty * size
-        if settings.slowness_penalty:
-            moved = at_least_float32(outputs.states).diff(dim=1)[real[:, 1:]].square().sum() / width
-            penalty = penalty + settings.slowness_penalty * moved
-        return penalty
+    def _divergence(self, first: Tensor, second: Tensor) -> Tensor:
+        """Of the distributions that features [M, D] of two passes give."""
+        return symmetric_divergence(*(self._network.log_probabilities(each) for each in (first, second)))
 
     def tensors(self) -> dict[str, Tensor]:
         """The states, for a checkpoint; each process counts its groups from 0: all have the same names."""

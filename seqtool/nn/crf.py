@@ -166,6 +166,36 @@ def weighted_negative_log_likelihood(
     return -(first + (weights[:, 1:] * rest).sum(1))
 
 
+def uniform_cross_entropy(scores: Tensor, chain: Chain, mask: Tensor) -> Tensor:
+    """Mean of -log p(y | scores) over all paths y that the chain allows, summed over sentences, nats.
+
+    What label smoothing adds where the classes are whole paths (Szegedy et al. 2016, section 7). A
+    score is linear in emissions and transitions, so its mean is their product with the counts that are
+    expected of a path drawn evenly, and those are the gradient of the number of paths.
+
+    Args:
+        scores: Emission scores, nats, [B, T, K].
+        chain: Transition, start and end scores; -inf forbids.
+        mask: True at real tokens, right-padded, [B, T].
+
+    Returns:
+        Scalar, float64.
+    """
+    even = Chain(*(torch.zeros_like(part).masked_fill_(part == -torch.inf, -torch.inf) for part in chain))
+    counts = forward_backward(torch.zeros_like(scores, dtype=torch.float64), even, mask)
+    unary = counts.unary()
+    rows = torch.arange(len(scores), device=scores.device)
+    moves = counts.edges(torch.ones_like(unary[:, 0, 0])) * _finite(chain.transitions)
+    emitted = (unary * scores.double()).masked_fill(~mask[:, :, None], 0.0)
+    ends = unary[:, 0] @ _finite(chain.start) + unary[rows, counts.ends] @ _finite(chain.end)
+    return (log_partition(scores, chain, mask) - ends).sum() - emitted.sum() - moves.sum()
+
+
+def _finite(scores: Tensor) -> Tensor:
+    """What is forbidden is never counted."""
+    return scores.double().masked_fill(scores == -torch.inf, 0.0)
+
+
 class Marginals(NamedTuple):
     """Exact posterior of the chain given the sentence."""
 

@@ -78,7 +78,7 @@ def copy_slots(symbols: Tensor) -> CopySlots:
 
 
 def merge_copies(scores: Tensor, weights: Tensor, slots: CopySlots, log_leave: Tensor) -> Tensor:
-    """Scores of the extended vocabulary with the copied mass added, in place.
+    """Scores of the extended vocabulary with the copied mass added; in place unless gradients are wanted.
 
     Args:
         scores: [B, K, size], log probabilities but for a summand a row.
@@ -88,10 +88,11 @@ def merge_copies(scores: Tensor, weights: Tensor, slots: CopySlots, log_leave: T
             summand, [B, K].
 
     Returns:
-        `scores`, now log (p_written + p_copied) but for that summand.
+        log (p_written + p_copied) but for that summand, [B, K, size].
     """
     shares = _shared_out(weights, slots.copyable.to(weights.dtype))
     masses = torch.bmm(shares, slots.collects.to(weights.dtype))
     log_masses = masses.log() + log_leave[..., None]
     places = slots.places[:, None].expand(-1, weights.shape[1], -1)
-    return scores.scatter_(2, places, torch.logaddexp(scores.gather(2, places), log_masses))
+    merged = torch.logaddexp(scores.gather(2, places), log_masses)
+    return scores.scatter(2, places, merged) if scores.requires_grad else scores.scatter_(2, places, merged)

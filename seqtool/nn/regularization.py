@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor, nn
+
+from seqtool.nn.deferred import at_least_float32
 
 
 class LockedDropout(nn.Module):
@@ -83,3 +87,41 @@ class InputNoise(nn.Module):
         if not self.training or not self.deviation:
             return values
         return values + self.deviation * torch.randn_like(values)
+
+
+class StatePenalties(NamedTuple):
+    """What is added to a loss for the states of recurrent layers; each a weight, 0 = nothing.
+
+    References: Merity et al. 2017, "Revisiting activation regularization for language RNNs", section 3
+    (AR, TAR); Krueger and Memisevic 2016, "Regularizing RNNs by stabilizing activations", equation 1.
+    """
+
+    activation: float  # AR: of the mean square of the states, dropout included
+    slowness: float  # TAR: of the mean square of how far a state moves in a step
+    norm: float  # of the square of how much the norm of a state changes in a step
+
+    def __call__(self, states: Tensor, dropped: Tensor, mask: Tensor) -> Tensor:
+        """Summed over steps, as losses are; the first step has none before it.
+
+        Args:
+            states: [B, T, H].
+            dropped: The same after dropout.
+            mask: True at real steps, right-padded, [B, T].
+
+        Returns:
+            Scalar.
+        """
+        width, moves = states.shape[2], mask[:, 1:]
+        total = torch.zeros((), device=mask.device)
+        if self.activation:
+            total = total + self.activation * at_least_float32(dropped)[mask].square().sum() / width
+        if self.slowness:
+            moved = at_least_float32(states).diff(dim=1)[moves]
+            total = total + self.slowness * moved.square().sum() / width
+        if self.norm:
+            changed = at_least_float32(states).norm(dim=2).diff(dim=1)[moves]
+            total = total + self.norm * changed.square().sum()
+        return total
+
+
+NO_PENALTIES = StatePenalties(0.0, 0.0, 0.0)

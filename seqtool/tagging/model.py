@@ -14,9 +14,11 @@ from seqtool.nn.crf import (
     LinearChainCRF,
     negative_log_likelihood,
     partial_negative_log_likelihood,
+    uniform_cross_entropy,
     viterbi,
     weighted_negative_log_likelihood,
 )
+from seqtool.nn.divergence import symmetric_divergence, symmetric_path_divergence
 from seqtool.nn.embeddings import uniform_embedding
 from seqtool.nn.losses import LossSum
 from seqtool.nn.recurrence import BidirectionalStack
@@ -46,6 +48,14 @@ class Sizes(NamedTuple):
             tuple(map(len, vocabularies.features)),
             len(vocabularies.tags),
         )
+
+
+class Encoded(NamedTuple):
+    """What the layers make of sentences."""
+
+    states: Tensor  # [B, T, 2H]
+    dropped: Tensor  # the same after dropout
+    scores: Tensor  # [B, T, K]
 
 
 class FormEncoder(nn.Module):
@@ -137,29 +147,46 @@ class Tagger(nn.Module):
 
     def scores_of(self, vectors: Tensor, features: tuple[Tensor, ...], mask: Tensor) -> Tensor:
         """`scores` from form vectors that are already there, [B, T, D]."""
+        return self.encoded(vectors, features, mask).scores
+
+    def encoded(self, vectors: Tensor, features: tuple[Tensor, ...], mask: Tensor) -> Encoded:
+        """What the layers make of form vectors [B, T, D] and extra columns."""
         columns = [embed(ids) for embed, ids in zip(self.features, features, strict=True)]
         inputs = torch.cat([vectors, *columns], 2) if columns else vectors
-        encoded = self.encoder(self.noise(self.dropout(inputs)), mask)
+        states = self.encoder(self.noise(self.dropout(inputs)), mask)
         # The last product stays in full precision: half precision has three digits, scores need more.
-        with torch.autocast(encoded.device.type, enabled=False):
-            scores: Tensor = self.output(self.dropout(encoded.to(self.output.weight.dtype)))
-            return scores
+        with torch.autocast(states.device.type, enabled=False):
+            dropped = self.dropout(states.to(self.output.weight.dtype))
+            return Encoded(states, dropped, self.output(dropped))
 
     def loss(
         self, batch: Batch, *, label_smoothing: float = 0.0, class_weights: Tensor | None = None
     ) -> LossSum:
-        """Summed negative log-likelihood of the batch, per token of it.
+        """Summed negative log-likelihood of the batch, per token of it; see `loss_of`."""
+        return self.loss_of(
+            self.scores(batch), batch, label_smoothing=label_smoothing, class_weights=class_weights
+        )
+
+    def loss_of(
+        self,
+        scores: Tensor,
+        batch: Batch,
+        *,
+        label_smoothing: float = 0.0,
+        class_weights: Tensor | None = None,
+    ) -> LossSum:
+        """Summed negative log-likelihood, per token.
 
         Args:
+            scores: Emission scores of the batch, [B, T, K].
             batch: With tags.
-            label_smoothing: Share of the target spread over all tags (softmax only).
+            label_smoothing: Share of the target spread over all tags, or over all paths of a CRF.
             class_weights: Weight of each tag, [K]; None = all 1.
 
         Raises:
             ValueError: class weights and partial annotation together have no defined loss.
         """
         assert batch.tags is not None, "a loss needs tags"
-        scores = self.scores(batch)
         count = int(batch.mask.sum())
         with torch.autocast(scores.device.type, enabled=False):
             if not self.is_crf:
@@ -175,7 +202,23 @@ class Tagger(nn.Module):
                 )
             else:
                 losses = negative_log_likelihood(scores, chain, batch.tags, batch.mask)
-        return LossSum(losses.sum(), count, "token")
+            total = losses.sum()
+            if label_smoothing:
+                total = torch.lerp(total, uniform_cross_entropy(scores, chain, batch.mask), label_smoothing)
+        return LossSum(total, count, "token")
+
+    def divergence(self, first: Tensor, second: Tensor, mask: Tensor) -> Tensor:
+        """KL(p || q) + KL(q || p) of what two passes predict, summed, nats.
+
+        Args:
+            first: Emission scores of a pass, [B, T, K].
+            second: Of another.
+            mask: [B, T].
+        """
+        with torch.autocast(first.device.type, enabled=False):
+            if self.is_crf:
+                return symmetric_path_divergence(first, second, self.crf.chain(), mask)
+            return symmetric_divergence(first[mask].log_softmax(1), second[mask].log_softmax(1))
 
     def decode(self, scores: Tensor, mask: Tensor) -> Tensor:
         """The best tag path under the constraints, ids [B, T], 0 at padding."""
@@ -241,7 +284,8 @@ def _softmax_loss(
     if batch.possible is not None:  # all tags that the annotation leaves possible count together
         possible = batch.possible[batch.mask]
         together = real.masked_fill(~possible, float("-inf")).logsumexp(1)
-        return (real.logsumexp(1) - together).sum()
+        total = (real.logsumexp(1) - together).sum()
+        return torch.lerp(total, -real.log_softmax(1).mean(1).sum(), label_smoothing)
     assert batch.tags is not None
     weight = None if class_weights is None else class_weights.to(real)
     return functional.cross_entropy(

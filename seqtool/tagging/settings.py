@@ -119,7 +119,6 @@ class ModelSettings(NetworkSettings):
 class TaggerTraining(TrainingSettings):
     """`[training]`, with what only taggers have."""
 
-    label_smoothing: Probability = Field(0.0, description="Label smoothing (output = softmax only).")
     class_weights: dict[str, Annotated[float, Field(ge=0.0)]] = Field(
         {}, description="Weight of the tokens of an entity type or tag in the loss; 1 where none is given."
     )
@@ -163,8 +162,6 @@ class TaggerSettings(RunSettings):
     def _fits_together(self) -> TaggerSettings:
         if self.model.word_embedding == 0 and self.model.characters == "none":
             raise ValueError("model.word_embedding = 0 and model.characters = 'none' leave no input")
-        if self.training.label_smoothing and self.model.output != "softmax":
-            raise ValueError("training.label_smoothing needs model.output = 'softmax'")
         if self.task == "pos" and self.training.mention_replacement:
             raise ValueError("training.mention_replacement needs task = 'ner'")
         if self.task == "pos" and self.decoding.entity_bias not in (0.0, {}, "auto"):

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from torch import Tensor
 
 from seqtool.errors import DataError, SettingsError, nearest
 from seqtool.nn.crf import negative_log_likelihood, viterbi
 from seqtool.nn.embeddings import pretrained_rows
 from seqtool.nn.losses import LossSum
+from seqtool.nn.regularization import StatePenalties
 from seqtool.tagging import evaluation
 from seqtool.tagging.augmentation import Augmentation
 from seqtool.tagging.data import Part, TaggingData, tag_inventory, unseen_tags
@@ -28,6 +31,7 @@ from seqtool.training.finetuning import settings_of_base
 from seqtool.training.loop import fit
 from seqtool.training.modelcard import model_card
 from seqtool.training.optimization import few_updates
+from seqtool.training.passes import Pass, loss_of_passes
 from seqtool.training.progress import FitResult, Reporter
 from seqtool.training.runfolder import RunFolder
 
@@ -263,8 +267,24 @@ def _loss(model: TaggerModel, corpus: Corpus, settings: TaggerSettings) -> Calla
     if weights is not None and corpus.partial:
         raise SettingsError("training.class_weights: some training tags are partial; leave it out")
     weights = None if weights is None else weights.to(model.device)
-    smoothing = settings.training.label_smoothing
-    return lambda batch: model.network.loss(batch, label_smoothing=smoothing, class_weights=weights)
+    network, training = model.network, settings.training
+    penalties = StatePenalties(*training.state_penalties)
+
+    def once(batch: Batch) -> Pass:
+        found = network.encoded(network.forms(batch.forms)[batch.rows], batch.features, batch.mask)
+        loss = network.loss_of(
+            found.scores, batch, label_smoothing=training.label_smoothing, class_weights=weights
+        )
+        penalty = penalties(found.states, found.dropped, batch.mask)
+        return Pass(loss._replace(total=loss.total + penalty), found.scores)
+
+    def loss(batch: Batch) -> LossSum:
+        def divergence(first: Tensor, second: Tensor) -> Tensor:
+            return network.divergence(first, second, batch.mask)
+
+        return loss_of_passes(network, partial(once, batch), divergence, training)
+
+    return loss
 
 
 class LazyBatches(Sequence[Batch]):

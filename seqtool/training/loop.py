@@ -24,7 +24,7 @@ from seqtool.training.runfolder import RunFolder
 from seqtool.training.settings import TrainingSettings
 from seqtool.training.state import Carried, Position, RunState, best_weights
 from seqtool.training.tensorfile import model_tensors, restore_weights
-from seqtool.training.update import SKIPPED_IN_A_ROW, Arithmetic, Batch, Place, Update, update
+from seqtool.training.update import SKIPPED_IN_A_ROW, Arithmetic, Batch, GradientNoise, Place, Update, update
 
 
 def fit(
@@ -83,7 +83,8 @@ def fit(
     listener = reporter if distributed.rank() == 0 else SilentReporter()
     checkpoints = Checkpoints(run.state, warn=listener.message)
     epochs = _Epochs(batches, settings.accumulation * distributed.world_size())
-    loop = _Loop(state, epochs, loss, evaluate, select, settings, run, listener, checkpoints)
+    noise = GradientNoise(settings.gradient_noise, seed) if settings.gradient_noise else None
+    loop = _Loop(state, epochs, loss, evaluate, select, settings, run, listener, checkpoints, noise)
     loop.begin(seed, resume)
     return loop.train()
 
@@ -127,6 +128,7 @@ class _Loop(Generic[Batch]):
     run: RunFolder
     reporter: Reporter
     checkpoints: Checkpoints
+    noise: GradientNoise | None
     total_steps: int = 0  # if no clock and no patience ends the run earlier
     saved: tuple[int, int] | None = None  # step and last evaluation of the newest checkpoint
     latest: Update | None = None
@@ -249,6 +251,7 @@ class _Loop(Generic[Batch]):
             arithmetic=self.state.arithmetic,
             clip_norm=self.settings.clip_norm,
             place=Place(at.step + 1, at.epoch + 1, at.batches),
+            noise=self.noise,
         )
         if self.state.averaging is not None and result.done:
             self.state.averaging.update(self.state.model)

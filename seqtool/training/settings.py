@@ -32,7 +32,7 @@ class RunSettings(Settings):
 
     task: str = Field(description="The task.")
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="Name of the run folder.")
-    seed: int = Field(1, ge=0, description="Of everything random.")
+    seed: int = Field(1, ge=0, lt=2**32, description="Of everything random.")
     device: str = Field("auto", description="auto, cpu, cuda, cuda:N or mps.")
     threads: int = Field(0, ge=0, description="Processor threads; 0 = as many as there are cores.")
     deterministic: bool = Field(False, description="Refuse operations without a deterministic form.")
@@ -78,6 +78,41 @@ class TrainingSettings(Settings):
     )
     rise_fraction: float = Field(0.3, gt=0, lt=1, description="Share of the run that one_cycle rises.")
 
+    label_smoothing: float = Field(
+        0.0, ge=0, lt=1, description="Share of the target that is spread over all outputs (Szegedy 2016)."
+    )
+    activation_penalty: float = Field(
+        0.0, ge=0, description="AR: mean square of the output states, dropout included, times this."
+    )
+    slowness_penalty: float = Field(
+        0.0, ge=0, description="TAR: mean square of how far the output state moves in a step, times this."
+    )
+    norm_penalty: float = Field(
+        0.0,
+        ge=0,
+        description="Square of how much the norm of the output state changes in a step, times this "
+        "(Krueger 2016).",
+    )
+    r_drop: float = Field(
+        0.0,
+        ge=0,
+        description="Weight of how far two passes with dropout of their own are apart (Liang 2021); training "
+        "takes twice the time.",
+    )
+    adversarial: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="Share of the norm of embedded inputs that they are moved to make the loss worst, for a "
+        "second pass (Miyato 2017); training takes nearly three times as long.",
+    )
+    gradient_noise: float = Field(
+        0.0,
+        ge=0,
+        description="Variance of the noise on the first gradient; that of update t is this by "
+        "t to the power of 0.55 (Neelakantan 2015).",
+    )
+
     clip_norm: float = Field(5.0, ge=0, description="Largest norm of the gradient; 0 = no clipping.")
     accumulation: int = Field(1, ge=1, description="Batches summed into one update (on each process).")
     batch_tokens: int = Field(4096, ge=1, description="Tokens in a batch, padding included.")
@@ -112,7 +147,14 @@ class TrainingSettings(Settings):
     @model_validator(mode="after")
     def _nothing_is_ignored(self) -> TrainingSettings:
         refuse_ignored(self, READERS)
+        if self.r_drop and self.adversarial:
+            raise ValueError("r_drop and adversarial each make a second pass: choose one")
         return self
+
+    @property
+    def state_penalties(self) -> tuple[float, float, float]:
+        """AR, TAR, and that of the norm."""
+        return self.activation_penalty, self.slowness_penalty, self.norm_penalty
 
 
 def refuse_ignored(settings: Settings, readers: Mapping[str, tuple[str, tuple[str, ...]]]) -> None:

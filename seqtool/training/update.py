@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeVar
 
 import torch
+from numpy.random import SeedSequence
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
@@ -52,6 +53,30 @@ class Place(NamedTuple):
 
 
 @dataclass(frozen=True)
+class GradientNoise:
+    """Gaussian noise that fades: its variance at update t, from 1, is `variance` / t ** 0.55.
+
+    A draw depends on the seed and the update alone: all processes add the same, and a resumed run
+    adds what the uninterrupted one would have.
+
+    Reference: Neelakantan et al. 2015, "Adding gradient noise improves learning for very deep networks",
+    section 3.
+    """
+
+    variance: float
+    seed: int
+
+    def add(self, gradients: Sequence[Tensor], step: int) -> None:
+        """To each of them, in place."""
+        deviation = math.sqrt(self.variance / step**0.55)
+        mixed = SeedSequence([self.seed, step]).generate_state(1)  # torch heeds 32 bits of a seed
+        source = torch.Generator().manual_seed(int(mixed[0]))
+        for gradient in gradients:
+            drawn = torch.randn(gradient.shape, generator=source, dtype=gradient.dtype)
+            gradient.add_(drawn.to(gradient.device), alpha=deviation)
+
+
+@dataclass(frozen=True)
 class Update:
     """What one update was made of, over all processes."""
 
@@ -71,8 +96,11 @@ def update(
     arithmetic: Arithmetic,
     clip_norm: float,
     place: Place,
+    noise: GradientNoise | None = None,
 ) -> Update:
     """Make one update from the batches of `group`, shared among the processes.
+
+    The gradient is that of the mean loss; it is clipped, then noise is added.
 
     Raises:
         DivergedError: the loss or the gradient is not finite; the weights are as they were.
@@ -93,6 +121,8 @@ def update(
     if math.isfinite(norm):
         if clip_norm > 0:
             torch.nn.utils.clip_grads_with_norm_(model.parameters(), clip_norm, norm)
+        if noise is not None:
+            noise.add(gradients, place.step)
         optimizer.step()
     elif not arithmetic.scaler.is_enabled():
         last = place.position + len(group)

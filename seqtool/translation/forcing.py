@@ -15,10 +15,9 @@ import torch
 from torch import Tensor
 
 from seqtool.nn.deferred import at_least_float32
-from seqtool.nn.losses import LossSum
 from seqtool.translation.decoders import StepOutput
 from seqtool.translation.encoding import Batch
-from seqtool.translation.model import Readout, Source, Translator, coverage_overlap
+from seqtool.translation.model import Reading, Readout, Source, Translator
 from seqtool.translation.settings import TeacherForcing
 
 
@@ -45,31 +44,19 @@ def reference_ratio(settings: TeacherForcing, step: int) -> float:
     return settings.end if share == 1.0 else settings.end + (settings.start - settings.end) * left
 
 
-def forced_loss(
-    model: Translator,
-    batch: Batch,
-    *,
-    ratio: float,
-    smoothing: float = 0.0,
-    coverage_loss: float = 0.0,
-) -> LossSum:
-    """Summed cross-entropy of the targets where each step is fed the reference with a probability.
+def forced_reading(model: Translator, batch: Batch, ratio: float) -> Reading:
+    """A pass over a batch in which each step is fed the reference with a probability.
 
     Args:
         model: In training mode or not.
         batch: With targets.
-        ratio: 1 = the plain loss, 0 = the reference is only what the output is compared with.
-        smoothing: Of the labels, in [0, 1).
-        coverage_loss: Weight of the coverage loss.
+        ratio: 1 = all steps at once, 0 = the reference is only what the outputs are compared with.
     """
     if ratio == 1.0:
-        return model.loss(batch, smoothing=smoothing, coverage_loss=coverage_loss)
-    source = model.encode(batch.source, batch.symbols)
-    readout = unroll(model, source, batch.inputs, ratio)
-    total = model.cross_entropy(readout, source, batch, smoothing)
-    if coverage_loss:
-        total = total + coverage_loss * coverage_overlap(readout.weights, batch.target_mask)
-    return LossSum(total, batch.tokens, "token")
+        return model.reading(batch)
+    encoded = model.encoded(batch.source)
+    source = model.prepared(encoded, batch.symbols)
+    return Reading(encoded, source, unroll(model, source, batch.inputs, ratio))
 
 
 def unroll(model: Translator, source: Source, inputs: Tensor, ratio: float) -> Readout:

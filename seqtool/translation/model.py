@@ -19,11 +19,19 @@ from seqtool.nn.attention import (
     mixed,
 )
 from seqtool.nn.deferred import DeferredLinear, Linears, at_least_float32
+from seqtool.nn.divergence import symmetric_divergence
 from seqtool.nn.embeddings import uniform_embedding
 from seqtool.nn.losses import Copying, LossSum, projected_cross_entropy, projected_log_probabilities
 from seqtool.nn.pointer import NOT_COPYABLE, copy_slots, log_copy_of, merge_copies
 from seqtool.nn.recurrence import BidirectionalStack
-from seqtool.nn.regularization import InputNoise, LockedDropout, drop_types, drop_words
+from seqtool.nn.regularization import (
+    NO_PENALTIES,
+    InputNoise,
+    LockedDropout,
+    StatePenalties,
+    drop_types,
+    drop_words,
+)
 from seqtool.translation.decoders import DECODERS, Memory, StepOutput
 from seqtool.translation.encoding import Batch
 from seqtool.translation.layers import Sizes, glorot
@@ -49,6 +57,23 @@ class Readout(NamedTuple):
     features: Tensor  # [B, T, R]
     weights: Tensor  # [B, T, S], attention, the mean over heads
     gate: Tensor  # [B, T], logit of writing rather than copying; 0 without copying
+    hidden: Tensor  # [B, T, O], what the steps of the decoder gave
+
+
+class Encoded(NamedTuple):
+    """What the layers of the encoder make of sources."""
+
+    states: Tensor  # [B, S, 2H]
+    dropped: Tensor  # [B, S, 2H], normalised and after dropout, 0 at padding
+    mask: Tensor  # [B, S]
+
+
+class Reading(NamedTuple):
+    """A pass over sources and known targets."""
+
+    encoded: Encoded
+    source: Source
+    readout: Readout
 
 
 class Translator(nn.Module):
@@ -101,12 +126,20 @@ class Translator(nn.Module):
             source: Ids [B, S], right-padded with `PADDING`, at least one real one each.
             symbols: Extended target ids of what can be copied [B, S].
         """
+        return self.prepared(self.encoded(source), symbols)
+
+    def encoded(self, source: Tensor) -> Encoded:
+        """Sources [B, S] to the states of the encoder."""
         mask = source != PADDING
         states = self.encoder(self._embedded(self.source, source), mask)
-        start = self._start(states, mask)
-        states = self.dropout(self.encoder_norm(states)) * mask[:, :, None]
+        return Encoded(states, self.dropout(self.encoder_norm(states)) * mask[:, :, None], mask)
+
+    def prepared(self, encoded: Encoded, symbols: Tensor) -> Source:
+        """States of the encoder to what decoders read."""
+        states, dropped, mask = encoded
         gate = states.new_empty(0, states.shape[2]) if self.gate_context is None else self.gate_context
-        return Source(self.decoder.memory(states, mask, gate), start, symbols)
+        memory = self.decoder.memory(dropped, mask, gate)
+        return Source(memory, self._start(states, mask), symbols)
 
     def loss(self, batch: Batch, *, smoothing: float = 0.0, coverage_loss: float = 0.0) -> LossSum:
         """Summed cross-entropy of the targets, all steps fed the reference.
@@ -116,12 +149,36 @@ class Translator(nn.Module):
             smoothing: Of the labels, in [0, 1).
             coverage_loss: Weight of sum_t sum_s min(a_ts, c_ts) (See et al. 2017, equation 12).
         """
-        source = self.encode(batch.source, batch.symbols)
-        readout = self.read(source, batch.inputs)
+        return self.loss_of(self.reading(batch), batch, smoothing=smoothing, coverage_loss=coverage_loss)
+
+    def reading(self, batch: Batch) -> Reading:
+        """A pass over a batch with targets, all steps fed the reference."""
+        encoded = self.encoded(batch.source)
+        source = self.prepared(encoded, batch.symbols)
+        return Reading(encoded, source, self.read(source, batch.inputs))
+
+    def loss_of(
+        self,
+        reading: Reading,
+        batch: Batch,
+        *,
+        smoothing: float = 0.0,
+        coverage_loss: float = 0.0,
+        penalties: StatePenalties = NO_PENALTIES,
+    ) -> LossSum:
+        """`loss` of a pass that has been made, and penalties for the states of both sides."""
+        encoded, source, readout = reading
         total = self.cross_entropy(readout, source, batch, smoothing)
         if coverage_loss:
             total = total + coverage_loss * coverage_overlap(readout.weights, batch.target_mask)
+        total = total + penalties(encoded.states, encoded.dropped, encoded.mask)
+        total = total + penalties(readout.hidden, readout.hidden, batch.target_mask)
         return LossSum(total, batch.tokens, "token")
+
+    def divergence(self, first: Reading, second: Reading, real: Tensor) -> Tensor:
+        """KL(p || q) + KL(q || p) of the distributions of two passes at real steps [B, T], nats."""
+        found = [self.log_probabilities(each.readout, each.source)[real] for each in (first, second)]
+        return symmetric_divergence(found[0], found[1])
 
     def read(self, source: Source, inputs: Tensor) -> Readout:
         """The readout of every step of known inputs [B, T], extended ids."""
@@ -158,7 +215,7 @@ class Translator(nn.Module):
         features = self.decoder.finish(output.hidden, share, context, linear)
         features = self.dropout(self.readout_norm(at_least_float32(features)))
         weights = mean_over_heads(output.weights, self.decoder.attention.heads)
-        return Readout(features, weights, at_least_float32(gate).sum(2))
+        return Readout(features, weights, at_least_float32(gate).sum(2), output.hidden)
 
     def cross_entropy(self, readout: Readout, source: Source, batch: Batch, smoothing: float) -> Tensor:
         """Summed over the real target positions."""

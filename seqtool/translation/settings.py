@@ -278,6 +278,16 @@ class TranslatorTraining(TrainingSettings):
     average: Literal["none", "ema", "asgd"] = Field("ema", description="Evaluate and keep averaged weights.")
 
     @model_validator(mode="after")
+    def _passes_read_the_reference(self) -> TranslatorTraining:
+        own = self.objective != "mle" or self.teacher_forcing != TeacherForcing()
+        if own and (self.r_drop or self.adversarial):
+            raise ValueError(
+                "r_drop and adversarial compare two passes over the reference: they go with "
+                "objective = 'mle' and teacher_forcing = { ratio = 1.0 }"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _objective_reads_all(self) -> TranslatorTraining:
         refuse_ignored(self, OBJECTIVE_READERS)
         if self.objective == "mle" or self.mle_weight:
@@ -287,6 +297,9 @@ class TranslatorTraining(TrainingSettings):
             "label_smoothing": self.label_smoothing
             not in (0.0, type(self).model_fields["label_smoothing"].default),
             "coverage_loss": self.coverage_loss > 0,
+            "activation_penalty": self.activation_penalty > 0,
+            "slowness_penalty": self.slowness_penalty > 0,
+            "norm_penalty": self.norm_penalty > 0,
             "teacher_forcing": self.teacher_forcing != TeacherForcing(),
         }
         ignored = [name for name, is_given in given.items() if is_given]

@@ -5,15 +5,18 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from seqtool.errors import DataError, SettingsError
 from seqtool.evaluation.text_scores import text_scores
 from seqtool.nn.losses import LossSum
 from seqtool.nn.pointer import NOT_COPYABLE
+from seqtool.nn.regularization import StatePenalties
 from seqtool.text.batching import prediction_batches, training_batches
 from seqtool.text.parallel import SentencePair
 from seqtool.training import distributed
@@ -22,12 +25,13 @@ from seqtool.training.finetuning import settings_of_base
 from seqtool.training.loop import fit
 from seqtool.training.modelcard import model_card
 from seqtool.training.optimization import few_updates
+from seqtool.training.passes import Pass, loss_of_passes
 from seqtool.training.progress import FitResult, Reporter
 from seqtool.training.runfolder import RunFolder
 from seqtool.translation.data import TranslationData, filter_lengths
 from seqtool.translation.encoding import Batch, EncodedPair, encode_pairs, length_ratio, pair_batch
-from seqtool.translation.forcing import forced_loss, reference_ratio
-from seqtool.translation.model import Translator
+from seqtool.translation.forcing import forced_reading, reference_ratio
+from seqtool.translation.model import Reading, Translator
 from seqtool.translation.options import SearchOptions
 from seqtool.translation.prediction import TranslatorDescription, TranslatorModel
 from seqtool.translation.sequence_loss import SequenceLoss
@@ -284,14 +288,25 @@ def loss_function(model: TranslatorModel, settings: TranslatorSettings) -> Calla
     """The loss of a batch, with the objective, smoothing, forcing and coverage of the settings."""
     training = settings.training
 
-    def plain(batch: Batch) -> LossSum:
-        return forced_loss(
-            model.network,
+    network, penalties = model.network, StatePenalties(*training.state_penalties)
+
+    def once(batch: Batch) -> Pass:
+        ratio = reference_ratio(training.teacher_forcing, batch.step)
+        reading = forced_reading(network, batch, ratio)
+        loss = network.loss_of(
+            reading,
             batch,
-            ratio=reference_ratio(training.teacher_forcing, batch.step),
             smoothing=training.label_smoothing,
             coverage_loss=training.coverage_loss,
+            penalties=penalties,
         )
+        return Pass(loss, reading)
+
+    def plain(batch: Batch) -> LossSum:
+        def divergence(first: Reading, second: Reading) -> Tensor:
+            return network.divergence(first, second, batch.target_mask)
+
+        return loss_of_passes(network, partial(once, batch), divergence, training)
 
     if training.objective == "mle":
         return plain

@@ -185,6 +185,19 @@ def test_all_that_has_no_effect_is_named_at_once() -> None:
             {"model": {"cell": "batchnorm_lstm", "learned_start": True}},
             "learned_start does not go with cell = 'batchnorm_lstm', which counts steps in its state",
         ),
+        (
+            {"model": {"embedding": 0, "input_noise": 0.1}},
+            "input_noise are for embeddings, and",
+        ),
+        (
+            {"model": {"adaptive": True}, "training": {"label_smoothing": 0.1}},
+            "training.label_smoothing does not go with model.adaptive; leave it out",
+        ),
+        (
+            {"model": {"embedding": 0}, "training": {"adversarial": 0.1}},
+            "training.adversarial moves embeddings, and model.embedding = 0 has none",
+        ),
+        ({"training": {"r_drop": 1.0, "adversarial": 0.1}}, "each make a second pass: choose one"),
         ({"model": {"weight_drop": 1.0}}, "model.weight_drop: expected less than 1"),
         ({"model": {"droput": 0.1}}, "did you mean 'dropout'?"),
         (

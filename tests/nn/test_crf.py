@@ -22,6 +22,7 @@ from seqtool.nn.crf import (
     negative_log_likelihood,
     partial_negative_log_likelihood,
     path_score,
+    uniform_cross_entropy,
     viterbi,
     weighted_negative_log_likelihood,
 )
@@ -360,3 +361,38 @@ def test_shapes_that_do_not_fit_are_named():
         partial_negative_log_likelihood(scores, chain, torch.ones(4, 4, 1).bool(), mask)
     with pytest.raises(ValueError, match="k is 0"):
         k_best(scores, chain, mask, 0)
+
+
+# Label smoothing
+
+
+@patient
+@given(cases())
+def test_the_mean_loss_over_all_paths_equals_enumeration(case: Case):
+    expected = 0.0
+    for paths in case.all_paths():
+        possible = paths.scores > MINUS_INFINITY
+        expected += (paths.log_partition - paths.scores[possible]).mean().item()
+    found = uniform_cross_entropy(*case)
+    assert found.item() == pytest.approx(expected, rel=1e-9, abs=1e-9)
+
+
+def test_gradients_of_the_mean_loss_agree_with_finite_differences():
+    case = random_case(4, MIXED, 3)
+    scores = case.scores.nan_to_num(0.0).requires_grad_()
+    parts = [part.clone().requires_grad_() for part in case.chain]
+
+    def outcome(scores: Tensor, *parts: Tensor) -> Tensor:
+        return uniform_cross_entropy(scores, Chain(*parts), case.mask)
+
+    assert torch.autograd.gradcheck(outcome, (scores, *parts))
+
+
+def test_gradients_of_the_mean_loss_are_finite_with_forbidden_transitions_and_nan_at_padding():
+    case = random_case(5, MIXED, 3, forbidden=0.3).requiring_gradients()
+    uniform_cross_entropy(*case).backward()
+    assert case.scores.grad[case.mask].isfinite().all()
+    assert case.scores.grad[~case.mask].eq(0).all()
+    for part in case.chain:
+        assert part.grad.isfinite().all()
+        assert part.grad[part == MINUS_INFINITY].eq(0).all()

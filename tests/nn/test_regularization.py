@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from seqtool.nn.regularization import LockedDropout, drop_words
+from seqtool.nn.regularization import InputNoise, LockedDropout, StatePenalties, drop_types, drop_words
 
 
 def test_a_unit_is_dropped_at_every_step_of_a_sentence_or_at_none():
@@ -49,3 +49,47 @@ def test_each_word_is_dropped_with_its_own_probability():
     assert ((dropped == 1) | (dropped == words)).all()
     shares = (dropped == 1).double().mean(0).tolist()
     assert shares == [0.0, pytest.approx(0.25, abs=0.03), 1.0]
+
+
+def test_a_type_is_dropped_wherever_it_stands():
+    torch.manual_seed(0)
+    symbols = torch.tensor([[0, 1, 2, 1], [1, 0, 3, 2]])
+    kept = set()
+    for _ in range(50):
+        vectors = drop_types(torch.ones(2, 4, 3), symbols, 4, 0.4)
+        assert vectors[0, 1].equal(vectors[1, 0])
+        assert vectors[0, 1].equal(vectors[0, 3])
+        kept |= set(vectors.flatten().tolist())
+    assert sorted(kept) == [0.0, pytest.approx(1 / 0.6)]
+
+
+def test_noise_is_added_in_training_alone():
+    torch.manual_seed(0)
+    noise, values = InputNoise(0.2), torch.ones(50, 40, 10)
+    assert float((noise(values) - values).std()) == pytest.approx(0.2, rel=0.02)
+    assert noise.eval()(values) is values
+    assert InputNoise(0.0)(values) is values
+
+
+def scalar_penalty(states, dropped, lengths, weights):
+    """Number by number."""
+    total, width = 0.0, states.shape[2]
+    for row, length in enumerate(lengths):
+        for step in range(length):
+            total += weights.activation * sum(x**2 for x in dropped[row, step].tolist()) / width
+            if step:
+                before, after = states[row, step - 1].tolist(), states[row, step].tolist()
+                moved = sum((a - b) ** 2 for a, b in zip(after, before, strict=True))
+                norms = [sum(x**2 for x in each) ** 0.5 for each in (before, after)]
+                total += weights.slowness * moved / width + weights.norm * (norms[1] - norms[0]) ** 2
+    return total
+
+
+@pytest.mark.parametrize("weights", [(2.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 3.0), (2.0, 1.0, 3.0)])
+@pytest.mark.parametrize("lengths", [[4, 4], [4, 2], [1, 1]])
+def test_penalties_equal_a_scalar_reimplementation(weights, lengths):
+    states, dropped = torch.randn(2, 2, 4, 3, generator=torch.Generator().manual_seed(1)).double()
+    mask = torch.arange(4) < torch.tensor(lengths)[:, None]
+    penalties = StatePenalties(*weights)
+    expected = scalar_penalty(states, dropped, lengths, penalties)
+    assert float(penalties(states, dropped, mask)) == pytest.approx(expected, rel=1e-12)

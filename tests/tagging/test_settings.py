@@ -18,7 +18,8 @@ BASE: dict[str, Any] = {"task": "ner", "name": "x", "data": {"train": "t.conll"}
             {"model": {"word_embedding": 0, "characters": "none"}},
             "model.word_embedding = 0 and model.characters = 'none' leave no input",
         ),
-        ({"training": {"label_smoothing": 0.1}}, "label_smoothing needs model.output = 'softmax'"),
+        ({"model": {"type_dropout": 0.1, "word_embedding": 0}}, "type_dropout is for word embeddings"),
+        ({"model": {"residual": True}}, "residual has no effect with one layer; leave it out"),
         ({"task": "pos", "training": {"mention_replacement": 0.1}}, "mention_replacement needs task = 'ner'"),
         ({"task": "pos", "decoding": {"entity_bias": 1.0}}, "entity_bias needs task = 'ner'"),
         ({"vocabulary": {"freeze_pretrained": True}}, "freeze_pretrained needs pretrained"),
@@ -47,6 +48,8 @@ def test_settings_that_make_no_sense_are_refused(changes: dict[str, Any], reason
     [
         {"model": {"word_embedding": 0, "characters": "cnn"}},
         {"model": {"output": "softmax"}, "training": {"label_smoothing": 0.1}},
+        {"training": {"label_smoothing": 0.1}},
+        {"model": {"cell": "gru", "layers": 2, "dilation": 2, "highway": True, "chrono": 10}},
         {"task": "pos", "decoding": {"entity_bias": 0.0}},
         {"task": "pos", "training": {"lowercase": 0.2}},
         {"decoding": {"entity_bias": 2}},

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import pytest
 import torch
+from torch import Tensor
 
 from seqtool.errors import (
     DataError,
@@ -26,7 +27,7 @@ from seqtool.nn.losses import LossSum
 from seqtool.training import loop as loop_module
 from seqtool.training.progress import EvaluationReport, FitResult, SilentReporter, StepReport
 from seqtool.training.settings import TrainingSettings
-from seqtool.training.update import Arithmetic, Place, describe_batch, update
+from seqtool.training.update import Arithmetic, GradientNoise, Place, describe_batch, update
 from tests.training.tiny_run import CPU, TinyBatch, TinyRun, squared_error, tiny_batches, tiny_model
 
 
@@ -103,6 +104,34 @@ def test_gradients_are_of_the_mean_over_units(tmp_path: Path):
     norm = math.sqrt(sum(float((gradient**2).sum()) for gradient in expected))
     assert result.gradient_norm == pytest.approx(norm, abs=1e-12)
     assert (result.count, result.unit) == (8, "sentence")
+
+
+def noisy_gradients(step: int, *, variance: float = 0.5, seed: int = 3, clip_norm: float = 0.0) -> Tensor:
+    model = tiny_model(dropout=0.0)
+    update(
+        model,
+        torch.optim.SGD(model.parameters(), lr=0.0),
+        tiny_batches((3,)),
+        lambda batch: squared_error(model, batch),
+        arithmetic=Arithmetic.of(CPU, torch.float32),
+        clip_norm=clip_norm,
+        place=Place(step, 1, 0),
+        noise=GradientNoise(variance, seed) if variance else None,
+    )
+    return torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
+
+
+def test_noise_on_the_gradient_fades_and_depends_on_seed_and_update_alone():
+    plain = noisy_gradients(1, variance=0.0)
+    assert noisy_gradients(4).equal(noisy_gradients(4))
+    assert not noisy_gradients(4).equal(noisy_gradients(5))
+    assert not noisy_gradients(4).equal(noisy_gradients(4, seed=4))
+    for step in (1, 100):
+        drawn = torch.stack([noisy_gradients(step, seed=seed) - plain for seed in range(200)])
+        assert drawn.var().item() == pytest.approx(0.5 / step**0.55, rel=0.07)
+        assert abs(drawn.mean().item()) < 0.06
+    clipped = noisy_gradients(1, clip_norm=1e-9)  # noise comes after clipping
+    torch.testing.assert_close(clipped, noisy_gradients(1) - plain, rtol=0, atol=1e-6)
 
 
 def test_clipping_bounds_the_norm_and_zero_leaves_it():

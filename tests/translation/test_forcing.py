@@ -13,8 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from seqtool.nn.losses import LossSum
 from seqtool.translation import forcing
-from seqtool.translation.forcing import forced_loss, reference_ratio, unroll
+from seqtool.translation.encoding import Batch
+from seqtool.translation.forcing import forced_reading, reference_ratio, unroll
 from seqtool.translation.model import Readout, Translator, coverage_overlap
 from seqtool.translation.settings import TeacherForcing
 from seqtool.translation.vocabularies import START
@@ -31,6 +33,10 @@ from tests.translation.tiny_translator import (
 COURSES = ("linear", "exponential", "inverse_sigmoid")
 COPYING = [name for name in FORMS if name.endswith((", copy", "positions"))]
 STEPPED = [name for name in FORMS if name.endswith(("copy", "layers", "heads", "positions"))]
+
+
+def forced_loss(model: Translator, batch: Batch, *, ratio: float, **weights: float) -> LossSum:
+    return model.loss_of(forced_reading(model, batch, ratio), batch, **weights)  # type: ignore[arg-type]
 
 
 def course(schedule: str, **fields: float) -> TeacherForcing:

@@ -41,8 +41,16 @@ def test_labels_are_smoothed_unless_there_is_no_vocabulary_to_smooth_over() -> N
             {"model": NOT_LOOKING, "decoding": {"coverage_penalty": 0.2}},
             "decoding.coverage_penalty needs attention, and model.attention = 'none'",
         ),
+        (
+            {"training": {"r_drop": 1.0, "teacher_forcing": {"ratio": 0.5}}},
+            "r_drop and adversarial compare two passes over the reference",
+        ),
+        (
+            {"training": {"adversarial": 0.1, "objective": "mrt", "mle_weight": 1.0}},
+            "r_drop and adversarial compare two passes over the reference",
+        ),
     ],
-    ids=["smoothing", "coverage"],
+    ids=["smoothing", "coverage", "two passes, forced", "two passes, rewarded"],
 )
 def test_what_would_be_ignored_is_refused(sections: dict[str, Any], message: str) -> None:
     with pytest.raises(SettingsError, match=message):

@@ -76,3 +76,31 @@ class Runner(torch.nn.Module):
     def forward(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:
         result: tuple[Tensor, State] = self.run(self.cell, inputs, state)
         return result
+
+
+# Everything that settings can say of layers and inputs beside the cell, by name.
+STRUCTURES: dict[str, dict[str, Any]] = {
+    "residual": {"residual": True},
+    "highway": {"highway": True},
+    "dilation": {"dilation": 2},
+    "learned start": {"learned_start": True},
+}
+REGULARISERS: dict[str, dict[str, Any]] = {
+    "weight drop": {"weight_drop": 0.3},
+    "recurrent dropout": {"recurrent_dropout": 0.3},
+    "zoneout": {"zoneout": 0.3, "zoneout_hidden": 0.1},
+    "word dropout": {"word_dropout": 0.3},
+    "type dropout": {"type_dropout": 0.3},
+    "input noise": {"input_noise": 0.3},
+}
+STARTS: dict[str, dict[str, Any]] = {
+    "weights of the input": {"input_init": "kaiming"},
+    "weights of the state": {"recurrent_init": "identity"},
+    "forget gates": {"forget_bias": -0.5},
+    "times": {"chrono": 20},
+}
+EVERYTHING: dict[str, Any] = {
+    name: value
+    for options in (STRUCTURES["highway"], STRUCTURES["dilation"], STRUCTURES["learned start"])
+    for name, value in options.items()
+} | {name: value for options in (*REGULARISERS.values(), STARTS["times"]) for name, value in options.items()}

@@ -1,0 +1,92 @@
+"""What the model tables of all tasks have in common."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from seqtool.errors import SettingsError
+from seqtool.lm import settings as lm
+from seqtool.nn.cellnames import CELL_NAMES, OF_THE_BATCH
+from seqtool.nn.celloptions import WITHOUT, CellOptions, LayerOptions
+from seqtool.settings import validate
+from seqtool.tagging import settings as tagging
+from seqtool.training.networksettings import NetworkSettings
+from seqtool.translation import settings as translation
+
+MODELS: dict[str, tuple[type[NetworkSettings], dict[str, Any]]] = {
+    "lm": (lm.ModelSettings, {"layers": 2}),
+    "tagging": (tagging.ModelSettings, {"layers": 2}),
+    "translation": (translation.ModelSettings, {"decoder_layers": 2}),
+}
+VALUES: dict[str, Any] = {
+    "weight_drop": 0.1, "recurrent_dropout": 0.2, "zoneout": 0.3, "zoneout_hidden": 0.05,
+    "input_init": "kaiming", "recurrent_init": "identity", "forget_bias": 2.0, "spectral_radius": 0.5,
+}  # fmt: skip
+LAYERS: dict[str, Any] = {"residual": True, "highway": True, "dilation": 3, "learned_start": True}
+every_model = pytest.mark.parametrize("task", MODELS)
+
+
+def settings_of(task: str, **values: Any) -> NetworkSettings:
+    kind, usual = MODELS[task]
+    return validate(kind, {**usual, **values}, "model")
+
+
+@every_model
+def test_everything_reaches_the_layers(task: str):
+    found = settings_of(task, cell="lstm", dilation=3, highway=True, learned_start=True, weight_drop=0.1)
+    assert found.layer_options == LayerOptions(
+        "lstm", CellOptions(weight_drop=0.1), highway=True, dilation=3, learned_start=True
+    )
+    for name, value in VALUES.items():
+        cell = "echo_state" if name == "spectral_radius" else "lstm"
+        assert settings_of(task, cell=cell, **{name: value}).layer_options.of_cells == CellOptions(
+            **{name: value}
+        )
+    assert settings_of(task, chrono=9).layer_options.of_cells == CellOptions(chrono=9)
+
+
+@every_model
+@pytest.mark.parametrize("option", WITHOUT)
+def test_what_has_no_effect_on_a_cell_is_refused_with_the_reason(task: str, option: str):
+    value = {**VALUES, **LAYERS, "chrono": 9}[option]
+    for cell in CELL_NAMES:
+        if task == "translation" and cell in OF_THE_BATCH:
+            continue  # refused altogether
+        reason = WITHOUT[option].get(cell)
+        if reason is None:
+            assert getattr(settings_of(task, cell=cell, **{option: value}), option) == value
+            continue
+        with pytest.raises(SettingsError) as caught:
+            settings_of(task, cell=cell, **{option: value})
+        assert f"{option} does not go with cell = '{cell}', which {reason}; leave it out" in str(caught.value)
+
+
+@every_model
+@pytest.mark.parametrize("option", ["residual", "highway", "dilation"])
+def test_what_stands_between_layers_needs_two(task: str, option: str):
+    one = dict.fromkeys(MODELS[task][1], 1)
+    with pytest.raises(SettingsError) as caught:
+        settings_of(task, **one, **{option: LAYERS[option]})
+    assert f"{option} has no effect with one layer; leave it out" in str(caught.value)
+    settings_of(task, **{option: LAYERS[option]})
+
+
+@every_model
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"residual": True, "highway": True}, "residual and highway are two ways past a layer: choose one"),
+        ({"chrono": 9, "forget_bias": 1.0}, "chrono and forget_bias are two starts of one bias: choose one"),
+        ({"chrono": 2}, "chrono 2 is less than 3"),
+        ({"zoneout": 1.0}, "zoneout: expected less than 1"),
+        ({"input_noise": -1.0}, "input_noise: expected at least 0"),
+        ({"recurrent_init": "orthogonl"}, "recurrent_init: expected 'default', 'orthogonal', "),
+        ({"spectral_radius": 0.0}, "spectral_radius: expected more than 0"),
+    ],
+)
+def test_values_that_mean_nothing_are_refused(task: str, values: dict[str, Any], message: str):
+    with pytest.raises(SettingsError) as caught:
+        settings_of(task, **values)
+    assert message in str(caught.value)
