@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from seqtool.cli import console, options
+from seqtool.cli import console, inspect_cells, options
 from seqtool.cli.models import find_model
 from seqtool.errors import DataError
 from seqtool.files import storage_errors
@@ -26,11 +26,6 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 PIPE_WIDTH = 100  # columns, where there is no terminal to ask
-
-
-@app.callback()
-def _group() -> None:
-    """Keeps `attention` a subcommand while it is the only one."""
 
 
 @app.command()
@@ -84,6 +79,11 @@ def attention(
             draw(reading, pair.source, output / f"{number}.{picture}")
     if output is not None:
         console.say(f"pictures in {output}")
+
+
+app.command()(inspect_cells.cells)
+app.command()(inspect_cells.gradients)
+app.command()(inspect_cells.memory)
 
 
 def _given(translator: TranslatorModel, line: str, number: int, name: str) -> SentencePair:

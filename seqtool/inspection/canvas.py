@@ -66,9 +66,7 @@ def picture(path: Path, width: float, height: float) -> Iterator[Figure]:
         UsageError: another suffix.
         StorageError: the file cannot be written.
     """
-    kind = path.suffix.lower().removeprefix(".")
-    if kind not in FORMATS:
-        raise UsageError(f"{path}: a picture in {path.suffix or 'no format'}, expected .png or .svg")
+    kind = format_of(path)
     # A Figure made without pyplot belongs to nobody else: no global list, no window, no back end.
     # The default style comes first, so that a user's matplotlibrc cannot spoil the layout.
     with matplotlib.style.context(["default", STYLE]):
@@ -77,6 +75,18 @@ def picture(path: Path, width: float, height: float) -> Iterator[Figure]:
         buffer = io.BytesIO()
         figure.savefig(buffer, format=kind, metadata={"Date": None} if kind == "svg" else None)
     write_durably(path, buffer.getvalue())
+
+
+def format_of(path: Path) -> str:
+    """`png` or `svg`, by the suffix.
+
+    Raises:
+        UsageError: another one.
+    """
+    kind = path.suffix.lower().removeprefix(".")
+    if kind not in FORMATS:
+        raise UsageError(f"{path}: a picture in {path.suffix or 'no format'}, expected .png or .svg")
+    return kind
 
 
 def printable(text: str, longest: int = 28) -> str:

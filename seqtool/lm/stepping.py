@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from seqtool.lm.model import LanguageNetwork
-from seqtool.nn.cells import Cell, State
+from seqtool.nn.cells import State
 from seqtool.nn.cells.kernel import weights_of
 from seqtool.nn.cells.lstm import LSTMCell
 from seqtool.nn.deferred import at_least_float32
@@ -57,7 +57,7 @@ def stepper_of(
 
 def steps_in_place(network: LanguageNetwork) -> bool:
     """Whether `LSTMStepper` can do it: LSTM layers on the CPU, one after the other, and a plain softmax."""
-    cells = [cell for cell in network.stack.cells if isinstance(cell, Cell)]
+    cells = network.stack.layers
     options = network.stack.options
     plain = network.adaptive is None and not options.residual and not options.highway
     on_cpu = network.embedding.weight.device.type == "cpu"
@@ -76,7 +76,7 @@ class HoistedStepper:
     ) -> None:
         self._network = network
         self._forbidden = list(forbidden)
-        self._cells = [cell for cell in network.stack.cells if isinstance(cell, Cell)]
+        self._cells = network.stack.layers
         self._steps = [cell.stepper() for cell in self._cells]
         self._table = at_least_float32(self._cells[0].project(network.embedding.weight[None])[0])
         self._states = list(states)

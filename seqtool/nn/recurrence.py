@@ -104,7 +104,7 @@ class Stack(nn.Module):
 
     def initial(self, batch: int, like: Tensor) -> list[State]:
         """The states of all layers before the first step, zeros."""
-        return [cell.initial(batch, like) for cell in self._cells()]
+        return [cell.initial(batch, like) for cell in self.layers]
 
     def forward(self, inputs: Tensor, states: Sequence[State]) -> tuple[Tensor, list[State]]:
         """[B, T, I] and the states before to [B, T, H] and the states after, the lowest layer first.
@@ -114,7 +114,7 @@ class Stack(nn.Module):
         values, after = inputs, []
         of_the_batch = self.options.cell in OF_THE_BATCH and self.training
         padding = (inputs == 0).all(2, keepdim=True) if of_the_batch else None
-        for number, (cell, state) in enumerate(zip(self._cells(), states, strict=True)):
+        for number, (cell, state) in enumerate(zip(self.layers, states, strict=True)):
             below = self.dropout(values) if number else values
             outputs, state = run_cell(cell, below, tuple(each.to(below.dtype) for each in state))
             values = self.joints[number - 1](values, outputs) if number else outputs
@@ -123,7 +123,9 @@ class Stack(nn.Module):
             after.append(state)
         return values, after
 
-    def _cells(self) -> list[Cell]:
+    @property
+    def layers(self) -> list[Cell]:
+        """The cells, the lowest first."""
         return [cell for cell in self.cells if isinstance(cell, Cell)]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import fields
 from typing import Annotated
 
@@ -17,6 +18,7 @@ from seqtool.nn.celloptions import (
 )
 from seqtool.settings import Settings
 
+FARTHEST = 10_000  # steps that a dilated layer may reach back; its state has as many parts
 Probability = Annotated[float, Field(ge=0.0, lt=1.0)]
 
 
@@ -98,6 +100,11 @@ class NetworkSettings(Settings):
         )
         if reason is not None:
             raise ValueError(reason)
+        if self.dilation > 1 and (self.depth - 1) * math.log(self.dilation) > math.log(FARTHEST):
+            raise ValueError(
+                f"dilation = {self.dilation}: the uppermost of {self.depth} layers would reach back more "
+                f"than {FARTHEST} steps"
+            )
         for name in ("residual", "highway", "dilation"):
             if self.depth == 1 and getattr(self, name) != type(self).model_fields[name].default:
                 raise ValueError(f"{name} has no effect with one layer; leave it out")

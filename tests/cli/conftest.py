@@ -153,3 +153,44 @@ def inside(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Inside:
     monkeypatch.setattr(os, "fsync", os.fstat)
     monkeypatch.setattr("seqtool.cli.train._draw_curves", lambda run: None)
     return Inside(monkeypatch)
+
+
+LM_TEXT = "the cat sat on the mat.\nthe dog sat on the log.\n\nthe end.\n" * 30
+LM_SETTINGS = (
+    "model.hidden=32",
+    "model.embedding=16",
+    "model.layers=1",
+    "model.dropout=0.0",
+    "training.window=32",
+    "training.batch_tokens=128",
+    "training.warmup_steps=0",
+    "training.learning_rate=0.02",
+    "training.average=none",
+    "training.evaluate_every=100",
+    "threads=1",
+)
+
+
+def lm_words(*more: str) -> list[str]:
+    return [word for setting in (*LM_SETTINGS, *more) for word in ("--set", setting)]
+
+
+@dataclass(frozen=True)
+class TinyModel:
+    """A text known by heart, and its model."""
+
+    folder: Path
+    text: Path
+    run: Path
+    training: Outcome
+
+
+@pytest.fixture(scope="session")
+def lm(tmp_path_factory: pytest.TempPathFactory) -> TinyModel:
+    folder = tmp_path_factory.mktemp("lm")
+    text = folder / "text.txt"
+    text.write_text(LM_TEXT)
+    files = ("--train", text, "--dev", text, "--test", text, "-o", "run")
+    training = run("train", "lm", *files, *lm_words(), "--max-steps", 200, "--seed", 3, cwd=folder)
+    assert training.code == 0, training.err
+    return TinyModel(folder, text, folder / "run", training)

@@ -8,54 +8,15 @@ import math
 import shutil
 import subprocess
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.cli.conftest import Inside
-from tests.cli.running import Outcome, assert_error, environment, refused, run
-
-TEXT = "the cat sat on the mat.\nthe dog sat on the log.\n\nthe end.\n" * 30
-SETTINGS = (
-    "model.hidden=32",
-    "model.embedding=16",
-    "model.layers=1",
-    "model.dropout=0.0",
-    "training.window=32",
-    "training.batch_tokens=128",
-    "training.warmup_steps=0",
-    "training.learning_rate=0.02",
-    "training.average=none",
-    "training.evaluate_every=100",
-    "threads=1",
-)
-
-
-def words(*more: str) -> list[str]:
-    return [word for setting in (*SETTINGS, *more) for word in ("--set", setting)]
-
-
-@dataclass(frozen=True)
-class TinyModel:
-    """A text known by heart, and its model."""
-
-    folder: Path
-    text: Path
-    run: Path
-    training: Outcome
-
-
-@pytest.fixture(scope="session")
-def lm(tmp_path_factory: pytest.TempPathFactory) -> TinyModel:
-    folder = tmp_path_factory.mktemp("lm")
-    text = folder / "text.txt"
-    text.write_text(TEXT)
-    files = ("--train", text, "--dev", text, "--test", text, "-o", "run")
-    training = run("train", "lm", *files, *words(), "--max-steps", 200, "--seed", 3, cwd=folder)
-    assert training.code == 0, training.err
-    return TinyModel(folder, text, folder / "run", training)
+from tests.cli.conftest import LM_TEXT as TEXT
+from tests.cli.conftest import Inside, TinyModel
+from tests.cli.conftest import lm_words as words
+from tests.cli.running import assert_error, environment, refused
 
 
 def test_training_prints_the_path_and_shows_samples(lm: TinyModel) -> None:
@@ -345,8 +306,8 @@ def test_a_table_is_shown_and_a_picture_drawn(inside: Inside, lm: TinyModel) -> 
     outcome = inside("evaluate", "-m", lm.run, "--plots", "plots", "--against", lm.run)
     text = outcome.out.decode()
     assert outcome.code == 0, outcome.err
-    for words in ("nats_per_character\t", "Kneser-Ney n-gram\t", "streaming, 1,740 characters", "p = 1.0000"):
-        assert words in text
+    for part in ("nats_per_character\t", "Kneser-Ney n-gram\t", "streaming, 1,740 characters", "p = 1.0000"):
+        assert part in text
     assert Path("plots", "along_text.png").read_bytes().startswith(b"\x89PNG")
 
 

@@ -337,7 +337,7 @@ def test_a_batch_that_does_not_fit_is_7_with_its_shape(
     def fail(*arguments: object, **options: object) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
 
-    monkeypatch.setattr("seqtool.tagging.model.Tagger.loss", fail)
+    monkeypatch.setattr("seqtool.tagging.model.Tagger.loss_of", fail)
     outcome = train(inside, tiny, "-o", "run")
     refused(
         outcome,

@@ -80,6 +80,10 @@ def test_what_stands_between_layers_needs_two(task: str, option: str):
         ({"residual": True, "highway": True}, "residual and highway are two ways past a layer: choose one"),
         ({"chrono": 9, "forget_bias": 1.0}, "chrono and forget_bias are two starts of one bias: choose one"),
         ({"chrono": 2}, "chrono 2 is less than 3"),
+        (
+            {"dilation": 10_001},
+            "the uppermost of 2 layers would reach back more than 10000 steps",
+        ),
         ({"zoneout": 1.0}, "zoneout: expected less than 1"),
         ({"input_noise": -1.0}, "input_noise: expected at least 0"),
         ({"recurrent_init": "orthogonl"}, "recurrent_init: expected 'default', 'orthogonal', "),
