@@ -22,13 +22,14 @@ class Task:
     fine_tuning_settings: Callable[[Any, Any], Any]  # of settings, and of a model or None
     estimate: Callable[[Any, Any, Any], Estimate]  # of settings, data, and of a model or None
     model: type[Any]
+    trace: Callable[[Any, list[str], int], Any]  # what a layer of a model does along lines of text
     metric: Callable[[Any], str]  # what a run with these settings is about, in a word
     unit: str = "sentences"  # what the size of a part is counted in
     reads_folders: bool = False  # whether a folder may stand where a file is named
 
 
 def _tagger(default_recipe: str, metric: str) -> Task:
-    from seqtool.tagging import data, estimate, prediction, settings, train
+    from seqtool.tagging import data, estimate, prediction, settings, tracing, train
 
     files = (("data", "train"), ("data", "dev"), ("data", "test"), ("vocabulary", "pretrained"))
     return Task(
@@ -40,12 +41,13 @@ def _tagger(default_recipe: str, metric: str) -> Task:
         fine_tuning_settings=train.fine_tuning_settings,
         estimate=estimate.estimate_run,
         model=prediction.TaggerModel,
+        trace=tracing.trace,
         metric=lambda settings: metric,
     )
 
 
 def _translator() -> Task:
-    from seqtool.translation import data, estimate, prediction, settings, train
+    from seqtool.translation import data, estimate, prediction, settings, tracing, train
 
     vocabularies = (("vocabulary", "source_file"), ("vocabulary", "target_file"))
     return Task(
@@ -57,12 +59,13 @@ def _translator() -> Task:
         fine_tuning_settings=train.fine_tuning_settings,
         estimate=estimate.estimate_run,
         model=prediction.TranslatorModel,
+        trace=tracing.trace,
         metric=lambda settings: str(settings.training.select),
     )
 
 
 def _language_model() -> Task:
-    from seqtool.lm import data, estimate, prediction, settings, train
+    from seqtool.lm import data, estimate, prediction, settings, tracing, train
 
     return Task(
         settings=settings.LanguageModelSettings,
@@ -73,6 +76,7 @@ def _language_model() -> Task:
         fine_tuning_settings=train.fine_tuning_settings,
         estimate=estimate.estimate_run,
         model=prediction.LanguageModel,
+        trace=tracing.trace,
         metric=lambda settings: "nats_per_character",
         unit="characters",
         reads_folders=True,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from seqtool.cli import console, inspect_cells, options
+from seqtool.cli import console, inspect_cells, inspect_layers, options
 from seqtool.cli.models import find_model
 from seqtool.errors import DataError
 from seqtool.files import storage_errors
@@ -84,6 +84,8 @@ def attention(
 app.command()(inspect_cells.cells)
 app.command()(inspect_cells.gradients)
 app.command()(inspect_cells.memory)
+app.command()(inspect_layers.states)
+app.command()(inspect_layers.gates)
 
 
 def _given(translator: TranslatorModel, line: str, number: int, name: str) -> SentencePair:

@@ -87,7 +87,7 @@ def gradients(
     """
     chosen = _known(names if names or models else USUAL)
     where = [find_model(model, ("lm",)) for model in models or ()]
-    _require_format(output)
+    require_format(output)
     from seqtool.inspection.cellfigures import gradient_figure
     from seqtool.training.devices import configure
 
@@ -126,7 +126,7 @@ def memory(
     copying: ten symbols after a pause, nats a symbol, 2.079 by guessing. Without CELL: rnn, gru, lstm.
     """
     chosen = _known(names or USUAL)
-    _require_format(output)
+    require_format(output)
     from seqtool.inspection.cellfigures import course_figure
     from seqtool.inspection.problems import PROBLEMS, learn, size_of, width_for
     from seqtool.training.devices import configure
@@ -166,7 +166,7 @@ def _known(names: Sequence[str] | None) -> list[str]:
     return list(dict.fromkeys(names or ()))
 
 
-def _require_format(output: Path | None) -> None:
+def require_format(output: Path | None) -> None:
     """Before anything is computed."""
     if output is not None:
         from seqtool.inspection.canvas import format_of

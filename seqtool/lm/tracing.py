@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
 from seqtool.decoding.sampling import SamplingOptions
+from seqtool.inspection.traces import Trace, kind_of, require_layer
 from seqtool.lm.prediction import LanguageModel
 from seqtool.lm.sampling import Continuation, Sampler, beginning
+from seqtool.lm.symbols import require_known
 from seqtool.nn.cells import State
+from seqtool.nn.cells.running import run_cell
 
 
 def own_text(model: LanguageModel, *, rows: int, length: int, seed: int) -> tuple[Tensor, list[State]]:
@@ -31,3 +36,27 @@ def own_text(model: LanguageModel, *, rows: int, length: int, seed: int) -> tupl
     with torch.no_grad():
         embedded = network.embedding(symbols)
     return embedded, [tuple(part.double() for part in layer) for layer in states]
+
+
+def trace(model: LanguageModel, lines: Sequence[str], layer: int) -> Trace:
+    """A layer, counted from 1, over a text.
+
+    Raises:
+        DataError: the text has something without a symbol.
+        UsageError: there is no such layer.
+    """
+    text = "\n".join(lines)
+    require_known(model.symbols, text, "the text")
+    require_layer(layer, len(model.network.stack.layers))
+    ids = torch.from_numpy(model.symbols.encode(text).astype("int64")).to(model.device)[None]
+    stack, states = model.network.stack, model.network.initial(1)
+    with torch.no_grad():
+        values = model.network.embedding(ids)
+        for number, (cell, state) in enumerate(zip(stack.layers, states, strict=True)):
+            inputs = values
+            outputs, _ = run_cell(cell, inputs, state)
+            values = stack.joints[number - 1](inputs, outputs) if number else outputs
+            if number == layer - 1:
+                break
+    labels = [model.symbols.decode([number]) for number in ids[0].tolist()]
+    return Trace(labels, [kind_of(label) for label in labels], outputs[0], cell, inputs, state)

@@ -159,13 +159,16 @@ class Bidirectional(nn.Module):
     def _both(self, inputs: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """Outputs of both directions, the second from the true ends on, [B, T, H] each."""
         values, found = (inputs, turn_round(inputs, lengths)), []
-        for number, (cell, each) in enumerate(zip((self.ahead, self.back), values, strict=True)):
-            state = None
-            if len(self.starts):
-                start = self.starts[number].to(each.dtype).expand(len(each), -1)
-                state = cell.started(start)
-            found.append(run_cell(cell, each, state)[0])
+        for cell, each in zip((self.ahead, self.back), values, strict=True):
+            found.append(run_cell(cell, each, self.start(cell, each))[0])
         return found[0], found[1]
+
+    def start(self, cell: Cell, inputs: Tensor) -> State:
+        """The state of one of the two cells before its first input of [B, T, I]."""
+        if not len(self.starts):
+            return cell.initial(len(inputs), inputs)
+        learned = self.starts[0 if cell is self.ahead else 1]
+        return cell.started(learned.to(inputs.dtype).expand(len(inputs), -1))
 
 
 class BidirectionalStack(nn.Module):

@@ -41,6 +41,7 @@ class Cell(nn.Module, ABC):
 
     memory: ClassVar[tuple[int, ...]] = (0,)  # parts of a state that zoneout keeps, all by one choice
     keep_gate: ClassVar[KeepGate | None] = None
+    gates: ClassVar[tuple[tuple[str, ...], ...]] = ()  # what each sigmoid of a step opens, in their order
 
     def __init__(self, inputs: int, hidden: int, *, options: CellOptions = PLAIN) -> None:
         super().__init__()

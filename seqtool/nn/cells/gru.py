@@ -25,6 +25,7 @@ class GRUCell(KernelCell):
     """
 
     keep_gate = KeepGate(1)
+    gates = (("reset gate", "update gate"),)
 
     def __init__(self, inputs: int, hidden: int, *, options: CellOptions = PLAIN) -> None:
         super().__init__(inputs, hidden, nn.GRU(inputs, hidden, batch_first=True), options=options)

@@ -25,6 +25,7 @@ class OriginalGRUCell(AffineCell):
     """
 
     keep_gate = KeepGate(1)
+    gates = (("reset gate",), ("update gate",))
 
     def __init__(self, inputs: int, hidden: int, *, options: CellOptions = PLAIN) -> None:
         super().__init__(inputs, hidden, rows=[hidden] * 3, options=options)
@@ -60,6 +61,7 @@ class MGUCell(AffineCell):
     """
 
     keep_gate = KeepGate(0, writes=True)
+    gates = (("forget gate",), ("what is kept",))
 
     def __init__(self, inputs: int, hidden: int, *, options: CellOptions = PLAIN) -> None:
         super().__init__(inputs, hidden, rows=[hidden] * 2, options=options)
@@ -99,6 +101,7 @@ class LightGRUCell(AffineCell):
     """
 
     keep_gate = KeepGate(0)
+    gates = (("update gate",),)
 
     def __init__(self, inputs: int, hidden: int, *, options: CellOptions = PLAIN) -> None:
         super().__init__(inputs, hidden, rows=[hidden] * 2, options=options)

@@ -28,6 +28,7 @@ class LayerNormLSTMCell(AffineCell):
 
     memory = (1,)
     keep_gate = KeepGate(1, input=0)
+    gates = (("input gate", "forget gate"), ("output gate",))
 
     def __init__(self, inputs: int, hidden: int, *, options: CellOptions = PLAIN) -> None:
         super().__init__(inputs, hidden, rows=[hidden] * 4, options=options)
@@ -79,6 +80,7 @@ class LayerNormGRUCell(AffineCell):
     """
 
     keep_gate = KeepGate(1)
+    gates = (("reset gate",), ("update gate",))
 
     def __init__(self, inputs: int, hidden: int, *, options: CellOptions = PLAIN) -> None:
         super().__init__(inputs, hidden, rows=[hidden] * 3, options=options)

@@ -31,6 +31,7 @@ class LSTMCell(KernelCell):
 
     memory = (1,)
     keep_gate = KeepGate(1, input=0)
+    gates = (("input gate", "forget gate"), ("output gate",))
 
     def __init__(self, inputs: int, hidden: int, *, options: CellOptions = PLAIN) -> None:
         super().__init__(inputs, hidden, nn.LSTM(inputs, hidden, batch_first=True), options=options)

@@ -33,6 +33,7 @@ class MemoryCell(AffineCell):
 
     memory = (1,)
     keep_gate: ClassVar[KeepGate | None] = KeepGate(1, input=0)
+    gates: ClassVar[tuple[tuple[str, ...], ...]] = (("input gate", "forget gate"), ("output gate",))
     rule: ClassVar[MemoryRule]
 
     def __init__(self, inputs: int, hidden: int, *, options: CellOptions = PLAIN) -> None:
@@ -67,6 +68,7 @@ class NoForgetLSTMCell(MemoryCell):
     """
 
     keep_gate = None
+    gates = (("input gate",), ("output gate",))
     rule = KeepAllRule()
 
     @staticmethod
@@ -82,6 +84,7 @@ class CoupledLSTMCell(MemoryCell):
     """
 
     keep_gate = KeepGate(0)
+    gates = (("forget gate",), ("output gate",))
     rule = CoupledRule()
 
     @staticmethod

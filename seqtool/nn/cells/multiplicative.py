@@ -33,6 +33,7 @@ class ProjectedLSTMCell(AffineCell):
 
     memory = (1,)
     keep_gate = KEEP_GATE
+    gates = (("input gate", "forget gate"), ("output gate",))
 
     def __init__(self, inputs: int, hidden: int, *, options: CellOptions = PLAIN) -> None:
         wide = 2 * hidden
@@ -78,6 +79,7 @@ class MultiplicativeLSTMCell(AffineCell):
 
     memory = (1,)
     keep_gate = KEEP_GATE
+    gates = (("input gate", "forget gate"), ("output gate",))
 
     def __init__(self, inputs: int, hidden: int, *, options: CellOptions = PLAIN) -> None:
         super().__init__(inputs, hidden, rows=[hidden] * 5, biased=4 * hidden, options=options)
@@ -121,6 +123,15 @@ class MogrifierLSTMCell(TableCell):
 
     memory = (1,)
     keep_gate = KEEP_GATE
+    gates = (
+        ("round 1, input",),
+        ("round 2, state",),
+        ("round 3, input",),
+        ("round 4, state",),
+        ("round 5, input",),
+        ("input gate", "forget gate"),
+        ("output gate",),
+    )
 
     def __init__(self, inputs: int, hidden: int, *, options: CellOptions = PLAIN) -> None:
         super().__init__(inputs, hidden, options=options)

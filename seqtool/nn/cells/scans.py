@@ -174,6 +174,7 @@ class MinGRUCell(ScanCell, AffineCell):
     """
 
     keep_gate = KeepGate(0, writes=True)
+    gates = (("update gate",),)
 
     def __init__(self, inputs: int, hidden: int, *, options: CellOptions = PLAIN) -> None:
         super().__init__(inputs, hidden, rows=[hidden] * 2, options=options)
@@ -206,6 +207,7 @@ class MinLSTMCell(ScanCell, AffineCell):
     """
 
     keep_gate = KeepGate(0, input=1)
+    gates = (("forget gate",),)
 
     def __init__(self, inputs: int, hidden: int, *, options: CellOptions = PLAIN) -> None:
         super().__init__(inputs, hidden, rows=[hidden] * 3, options=options)
@@ -248,7 +250,7 @@ class QRNNCell(ScanCell, AffineCell):
 
     memory = (1,)
     keep_gate = KeepGate(1)
-
+    gates = (("forget gate",), ("output gate",))
     window = 2
 
     def __init__(self, inputs: int, hidden: int, *, options: CellOptions = PLAIN) -> None:
@@ -315,6 +317,7 @@ class SRUCell(ScanCell, AffineCell):
 
     memory = (1,)
     keep_gate = KeepGate(0)
+    gates = (("forget gate",), ("highway gate",))
 
     def __init__(self, inputs: int, hidden: int, *, options: CellOptions = PLAIN) -> None:
         blocks = 3 if inputs == hidden else 4

@@ -33,6 +33,7 @@ class SLSTMCell(AffineCell):
 
     memory = (1, 2, 3)
     keep_gate = KeepGate(1, input=0)
+    gates = (("output gate",),)
 
     def __init__(self, inputs: int, hidden: int, *, options: CellOptions = PLAIN) -> None:
         super().__init__(inputs, hidden, rows=[hidden] * 4, options=options)
