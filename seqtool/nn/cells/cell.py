@@ -211,9 +211,13 @@ class AffineCell(TableCell):
 class ScanCell(Cell):
     """A cell whose recurrence goes unit by unit, without a matrix, so that all steps can be run at once."""
 
+    def gathered(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:
+        """What `scan` reads of all inputs [B, T, I], and what of the last state is known without it."""
+        return self.project(inputs), ()
+
     @abstractmethod
-    def scan(self, projected: Tensor, state: State) -> tuple[Tensor, State]:
-        """All steps: [B, T, P] and a state to outputs [B, T, H] and the state after the last."""
+    def scan(self, gathered: Tensor, state: State) -> tuple[Tensor, State]:
+        """All steps: [B, T, ...] and a state to outputs [B, T, H] and the state after the last."""
 
     @abstractmethod
     def advance(self, projected: Tensor, state: State) -> State:

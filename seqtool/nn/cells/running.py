@@ -31,11 +31,11 @@ def run_cell(cell: Cell, inputs: Tensor, state: State | None = None) -> tuple[Te
 
 
 def _scanned(cell: ScanCell, inputs: Tensor, state: State) -> tuple[Tensor, State]:
-    projected = cell.project(inputs)
+    gathered, known = cell.gathered(inputs, state)
     with torch.autocast(inputs.device.type, enabled=False):  # sums over many steps keep their precision
         state = tuple(at_least_float32(part) for part in state)
-        outputs, state = cell.scan(at_least_float32(projected), state)
-        return outputs.to(projected.dtype), state
+        outputs, state = cell.scan(at_least_float32(gathered), state)
+        return outputs.to(gathered.dtype), (*state, *map(at_least_float32, known))
 
 
 def _looped(cell: Cell, inputs: Tensor, state: State) -> tuple[Tensor, State]:
