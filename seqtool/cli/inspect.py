@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from seqtool.cli import console, inspect_cells, inspect_layers, options
+from seqtool.cli import console, inspect_cells, inspect_layers, inspect_runs, options
 from seqtool.cli.models import find_model
 from seqtool.errors import DataError
 from seqtool.files import storage_errors
@@ -86,6 +86,7 @@ app.command()(inspect_cells.gradients)
 app.command()(inspect_cells.memory)
 app.command()(inspect_layers.states)
 app.command()(inspect_layers.gates)
+app.command()(inspect_runs.curves)
 
 
 def _given(translator: TranslatorModel, line: str, number: int, name: str) -> SentencePair:

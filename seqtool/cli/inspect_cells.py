@@ -59,7 +59,7 @@ def cells(
     for name in chosen:
         width = width_for(name, inputs, parameters, layers) if parameters else hidden
         rows.append([name, str(width), str(size_of(name, inputs, width, layers)), _summary(CELLS[name])])
-    _print(["cell", "width", "parameters", "what it is"], rows)
+    print_rows(["cell", "width", "parameters", "what it is"], rows)
 
 
 def gradients(
@@ -99,7 +99,7 @@ def gradients(
         curves[str(path)] = _curve_of_model(path, length, seed)
     shown = [distance for distance in DISTANCES if distance < length]
     rows = [[name, *(f"{curve.norms[each]:.1e}" for each in shown)] for name, curve in curves.items()]
-    _print(["norm of the gradient, steps back", *map(str, shown)], rows)
+    print_rows(["norm of the gradient, steps back", *map(str, shown)], rows)
     if output is not None:
         gradient_figure(curves, output, title="How far gradients reach back")
         console.say(f"picture in {output}")
@@ -146,7 +146,7 @@ def memory(
         found = [str(width), str(count), f"{last:.4f}", "-" if half is None else str(half)]
         rows.append([name, *found, f"{course.seconds:.1f}"])
     headings = ["cell", "width", "parameters", "loss", "updates to half of guessing", "seconds"]
-    _print(headings, rows)
+    print_rows(headings, rows)
     if output is not None:
         course_figure(
             {name: course.losses for name, course in courses.items()},
@@ -237,7 +237,8 @@ def _curve_of_model(path: Path, length: int, seed: int) -> Curve:
     return Curve(gradient_norms(of_stack(model.network.stack), states, inputs, seed=seed).tolist())
 
 
-def _print(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+def print_rows(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """A table, its first column text, the others figures."""
     table = Table()
     for number, heading in enumerate(headings):
         table.add_column(heading, justify="right" if number and heading != "what it is" else "left")

@@ -7,13 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
-from rich.table import Table
 from rich.text import Text
 
 from seqtool.cli import console, options
-from seqtool.cli.inspect_cells import PictureOption, require_format
+from seqtool.cli.inspect_cells import PictureOption, print_rows, require_format
 from seqtool.cli.models import find_model
-from seqtool.cli.tables import cell
 from seqtool.errors import DataError, UsageError
 
 if TYPE_CHECKING:
@@ -61,7 +59,7 @@ def states(
             console.print_text(Text(f"unit {unit}", style="bold"))
             console.print_text(_coloured(trace.labels, trace.states[:, unit].tolist()))
     else:
-        _table(["symbol", *(f"unit {unit}" for unit in chosen)], _rows(trace, chosen))
+        print_rows(["symbol", *(f"unit {unit}" for unit in chosen)], _rows(trace, chosen))
     if output is not None:
         _draw_states(trace, method, output)
         console.say(f"picture in {output}")
@@ -92,7 +90,7 @@ def gates(
         [name, *(f"{float(each.double().mean()):.3f}" for each in (opened, opened < low, opened > high))]
         for name, opened in found.items()
     ]
-    _table(["gate", "mean", f"below {low}", f"above {high}"], rows)
+    print_rows(["gate", "mean", f"below {low}", f"above {high}"], rows)
     if output is not None:
         from seqtool.inspection.statefigures import gate_figure
 
@@ -133,15 +131,6 @@ def _rows(trace: Trace, units: list[int]) -> list[list[str]]:
         [label, *(f"{float(state[unit]):.3f}" for unit in units)]
         for label, state in zip(trace.labels, trace.states, strict=True)
     ]
-
-
-def _table(headings: list[str], rows: list[list[str]]) -> None:
-    table = Table()
-    for number, heading in enumerate(headings):
-        table.add_column(heading, justify="right" if number else "left")
-    for row in rows:
-        table.add_row(*map(cell, row))
-    console.print_table(table)
 
 
 def _coloured(labels: list[str], values: list[float]) -> Text:

@@ -75,6 +75,30 @@ def course_figure(
         _name_lines(axes, len(courses) + 1)
 
 
+def compared_courses(
+    courses: Mapping[str, Sequence[tuple[float, float]]], path: Path, *, name: str, against: str
+) -> None:
+    """A dev metric of several trainings.
+
+    Args:
+        courses: Place and value, by name, the best first.
+        path: Where to save, .png or .svg.
+        name: Of the metric.
+        against: What the places are.
+    """
+    with picture(path, 7.5, 4.6) as figure:
+        axes = figure.add_subplot()
+        for number, (run, points) in enumerate(courses.items()):
+            line = LINES[number // len(COLOURS) % len(LINES)]
+            across, values = zip(*points, strict=True)
+            colour, marker = COLOURS[number % len(COLOURS)], "o" if len(points) == 1 else None
+            axes.plot(across, values, line, color=colour, marker=marker, label=printable(run, 40))
+        axes.set_xlabel(against)
+        axes.set_ylabel(f"dev {name.replace('_', ' ')}")
+        axes.set_title("Trainings side by side")
+        _name_lines(axes, len(courses))
+
+
 def _name_lines(axes: Axes, lines: int) -> None:
     """Beside the picture, where the names hide nothing."""
     axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), ncols=1 + lines // BESIDE, fontsize=8)
