@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
@@ -47,14 +48,16 @@ def watched(layer: Bidirectional) -> Iterator[list[tuple[Tensor, Tensor]]]:
 def gates_along(trace: Trace) -> dict[str, Tensor]:
     """How far each gate is open, in [0, 1]: by its name, [T, H].
 
-    A step is made as it always is, and its sigmoids are looked at: no second copy of the equations.
+    A step is made as it always is, and its sigmoids are looked at: no second copy of the equations. In
+    float64, where every sigmoid is a gate's.
     """
     rows: dict[str, list[Tensor]] = {}
-    state = trace.start
-    for projected in trace.cell.project(trace.inputs).unbind(1):
+    cell = copy.deepcopy(trace.cell).double()
+    state = tuple(part.double() for part in trace.start)
+    for projected in cell.project(trace.inputs.double()).unbind(1):
         with _Sigmoids() as seen:
-            state = trace.cell.step(projected, state)
-        for names, opened in zip(trace.cell.gates, seen.values, strict=True):
+            state = cell.step(projected, state)
+        for names, opened in zip(cell.gates, seen.values, strict=True):
             for name, part in zip(names, opened[0].chunk(len(names)), strict=True):
                 rows.setdefault(name, []).append(part)
     return {name: torch.stack(parts) for name, parts in rows.items()}

@@ -34,7 +34,7 @@ def test_all_cells_but_those_without_gates_name_them():
 def test_every_sigmoid_of_a_step_has_a_name_and_a_value_for_each_unit(name: str):
     found = gates_along(trace_of(name))
     assert list(found) == [gate for gates in CELLS[name].gates for gate in gates]
-    width = {"projected_lstm": 2 * HIDDEN}.get(name, HIDDEN)
+    width = {"projected_lstm": HIDDEN * 3 // 2}.get(name, HIDDEN)
     for gate, opened in found.items():
         assert opened.shape == (4, 3 if gate.endswith("input") else width)
         assert ((opened > 0) & (opened < 1)).all()

@@ -12,6 +12,7 @@ from torch.nn import functional
 from seqtool.nn.celloptions import PLAIN, CellOptions
 from seqtool.nn.cells.cell import Fused, KeepGate, State, Stepper
 from seqtool.nn.cells.kernel import KernelCell, weights_of
+from seqtool.nn.cells.transitions import tanh_
 from seqtool.nn.deferred import Linears
 
 
@@ -87,7 +88,7 @@ class _Transition(Function):
         both = 2 * hidden.shape[1]
         gates = (projected[:, :both] + recurrent[:, :both]).sigmoid_()
         reset, update = gates.chunk(2, 1)
-        candidate = torch.addcmul(projected[:, both:], reset, recurrent[:, both:]).tanh_()
+        candidate = tanh_(torch.addcmul(projected[:, both:], reset, recurrent[:, both:]))
         ctx.save_for_backward(gates, candidate, recurrent, hidden, noise)
         return torch.lerp(candidate if noise is None else candidate * noise, hidden, update)
 

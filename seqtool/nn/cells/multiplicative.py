@@ -19,9 +19,9 @@ ROUNDS = 5  # of the mogrifier, of its paper's best models
 
 
 class ProjectedLSTMCell(AffineCell):
-    """LSTM with a memory twice as wide as its output, which is a projection (LSTMP).
+    """LSTM with a memory half as wide again as its output, which is a projection (LSTMP).
 
-    i, f, g, o = W x_t + U r_{t-1} + b, each [2H]
+    i, f, g, o = W x_t + U r_{t-1} + b, each [M], M = 1.5 H
     c_t = sigmoid(f) * c_{t-1} + sigmoid(i) * tanh(g); m_t = sigmoid(o) * tanh(c_t)
     r_t = V m_t, the output, [H]
 
@@ -36,7 +36,7 @@ class ProjectedLSTMCell(AffineCell):
     gates = (("input gate", "forget gate"), ("output gate",))
 
     def __init__(self, inputs: int, hidden: int, *, options: CellOptions = PLAIN) -> None:
-        wide = 2 * hidden
+        wide = memory_width(hidden)
         super().__init__(inputs, hidden, rows=[wide] * 4, options=options)
         self.recurrent_weight = orthogonal(4, wide, hidden)
         self.output_weight = orthogonal(1, hidden, wide)
@@ -44,21 +44,22 @@ class ProjectedLSTMCell(AffineCell):
 
     @staticmethod
     def parameter_count(inputs: int, hidden: int) -> int:
-        """Four gates of 2H, and the projection."""
-        return 8 * hidden * (inputs + hidden + 1) + 2 * hidden * hidden
+        """Four gates of the memory, and the projection."""
+        wide = memory_width(hidden)
+        return 4 * wide * (inputs + hidden + 1) + wide * hidden
 
     @property
     def gate_width(self) -> int:
         """That of the memory."""
-        return 2 * self.hidden
+        return memory_width(self.hidden)
 
     @property
     def state_widths(self) -> tuple[int, ...]:
         """Output and cell state."""
-        return self.hidden, 2 * self.hidden
+        return self.hidden, memory_width(self.hidden)
 
     def transition(self, linear: Linears) -> Stepper:
-        """[B, 8H], (r, c) -> (r, c)."""
+        """[B, 4M], (r, c) -> (r, c)."""
         recurrent, output = linear(self.recurrent_weight), linear(self.output_weight)
 
         def step(projected: Tensor, state: State) -> State:
@@ -66,6 +67,11 @@ class ProjectedLSTMCell(AffineCell):
             return output(exposed), memory
 
         return step
+
+
+def memory_width(hidden: int) -> int:
+    """M of `projected_lstm`, rounded up."""
+    return (3 * hidden + 1) // 2
 
 
 class MultiplicativeLSTMCell(AffineCell):
