@@ -31,7 +31,7 @@ READ = 16  # rows of symbols that gradients are averaged over
 
 CellsArgument = Annotated[list[str] | None, typer.Argument(metavar="[CELL]...", help=CELLS_HELP)]
 LengthOption = Annotated[int, typer.Option("--length", min=2, help="Steps.")]
-SeedOption = Annotated[int, typer.Option("--seed", min=0, help="Of weights and sequences.")]
+SeedOption = Annotated[int, typer.Option("--seed", min=0, max=2**32 - 1, help="Of weights and sequences.")]
 PictureOption = Annotated[Path | None, typer.Option("--output", "-o", help="Picture to draw, .png or .svg.")]
 LayersOption = Annotated[int, typer.Option("--layers", min=1, help="Layers on top of each other.")]
 UpdatesOption = Annotated[int, typer.Option("--updates", min=1, help="Of training, each on new sequences.")]

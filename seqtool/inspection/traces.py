@@ -13,6 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from seqtool.errors import UsageError
 from seqtool.nn.cells import Cell, State
+from seqtool.nn.cells.dilated import DilatedCell
 from seqtool.nn.recurrence import Bidirectional
 
 SIGMOIDS = (torch.ops.aten.sigmoid.default, torch.ops.aten.sigmoid_.default)
@@ -53,11 +54,12 @@ def gates_along(trace: Trace) -> dict[str, Tensor]:
     """
     rows: dict[str, list[Tensor]] = {}
     cell = copy.deepcopy(trace.cell).double()
+    gates = cell.cell.gates if isinstance(cell, DilatedCell) else cell.gates
     state = tuple(part.double() for part in trace.start)
     for projected in cell.project(trace.inputs.double()).unbind(1):
         with _Sigmoids() as seen:
             state = cell.step(projected, state)
-        for names, opened in zip(cell.gates, seen.values, strict=True):
+        for names, opened in zip(gates, seen.values, strict=True):
             for name, part in zip(names, opened[0].chunk(len(names)), strict=True):
                 rows.setdefault(name, []).append(part)
     return {name: torch.stack(parts) for name, parts in rows.items()}

@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 
 from seqtool.settings import Settings
 from seqtool.text.hub import TextHubSettings
-from seqtool.training.networksettings import NetworkSettings, Probability
+from seqtool.training.networksettings import NetworkSettings, Probability, refuse_without_effect
 from seqtool.training.settings import RunSettings, TrainingSettings, refuse_ignored
 
 Share = Annotated[float, Field(ge=0.0, lt=1.0)]
@@ -249,6 +249,7 @@ class LanguageModelSettings(RunSettings):
             raise ValueError("training.label_smoothing does not go with model.adaptive; leave it out")
         if self.training.adversarial and self.model.embedding == 0:
             raise ValueError("training.adversarial moves embeddings, and model.embedding = 0 has none")
+        refuse_without_effect(self.model, self.training)
         if self.training.batch_tokens < self.training.window:
             raise ValueError("training.batch_tokens is less than one window")
         return self

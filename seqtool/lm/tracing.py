@@ -11,7 +11,7 @@ from seqtool.decoding.sampling import SamplingOptions
 from seqtool.inspection.traces import Trace, kind_of, require_layer
 from seqtool.lm.prediction import LanguageModel
 from seqtool.lm.sampling import Continuation, Sampler, beginning
-from seqtool.lm.symbols import require_known
+from seqtool.lm.symbols import START, require_known
 from seqtool.nn.cells import State
 from seqtool.nn.cells.running import run_cell
 
@@ -49,14 +49,16 @@ def trace(model: LanguageModel, lines: Sequence[str], layer: int) -> Trace:
     require_known(model.symbols, text, "the text")
     require_layer(layer, len(model.network.stack.layers))
     ids = torch.from_numpy(model.symbols.encode(text).astype("int64")).to(model.device)[None]
+    read = torch.cat([torch.full_like(ids[:, :1], START), ids], 1)  # as every text is read
     stack, states = model.network.stack, model.network.initial(1)
     with torch.no_grad():
-        values = model.network.embedding(ids)
+        values = model.network.embedding(read)
         for number, (cell, state) in enumerate(zip(stack.layers, states, strict=True)):
             inputs = values
             outputs, _ = run_cell(cell, inputs, state)
             values = stack.joints[number - 1](inputs, outputs) if number else outputs
             if number == layer - 1:
                 break
+        _, start = run_cell(cell, inputs[:, :1], state)
     labels = [model.symbols.decode([number]) for number in ids[0].tolist()]
-    return Trace(labels, [kind_of(label) for label in labels], outputs[0], cell, inputs, state)
+    return Trace(labels, [kind_of(label) for label in labels], outputs[0, 1:], cell, inputs[:, 1:], start)

@@ -21,8 +21,9 @@ def recorded_inputs(network: nn.Module) -> Iterator[list[Tensor]]:
     """The embedded inputs of the passes that are made inside, in their order."""
     values: list[Tensor] = []
 
-    def record(module: nn.Module, given: object, output: Tensor) -> None:
-        values.append(output)
+    def record(module: nn.Module, given: object, output: Tensor) -> Tensor:
+        values.append(output if output.requires_grad else output.detach().requires_grad_())
+        return values[-1]
 
     with _hooked(network, record):
         yield values
@@ -62,11 +63,12 @@ def worst_offsets(loss: Tensor, inputs: Sequence[Tensor], share: float) -> list[
     Returns:
         share ||x|| g / ||g|| for each, [B, T, E], without a gradient; g is that of the loss by x.
     """
-    gradients = torch.autograd.grad(loss, inputs, retain_graph=True)
+    gradients = torch.autograd.grad(loss, inputs, retain_graph=True, allow_unused=True)
     result = []
-    for values, gradient in zip(inputs, gradients, strict=True):
-        gradient = gradient.float()
-        size = share * values.detach().float().norm(dim=(1, 2), keepdim=True)
+    for values, found in zip(inputs, gradients, strict=True):
+        gradient = torch.zeros_like(values).float() if found is None else found.float()
+        read = values.detach().float() * gradient.ne(0).any(2, keepdim=True)  # padding is no input
+        size = share * read.norm(dim=(1, 2), keepdim=True)
         length = gradient.norm(dim=(1, 2), keepdim=True).clamp_min(torch.finfo(gradient.dtype).tiny)
         result.append((size * gradient / length).to(values.dtype))
     return result

@@ -200,6 +200,7 @@ class _ProjectedCrossEntropy(Function):
 
 def _mean_scores(features: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     """Mean over the vocabulary of the scores of each row, [M], without the scores."""
+    features, weight, bias = (at_least_float32(each) for each in (features, weight, bias))
     return features @ weight.mean(0) + bias.mean()
 
 

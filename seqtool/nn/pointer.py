@@ -91,8 +91,11 @@ def merge_copies(scores: Tensor, weights: Tensor, slots: CopySlots, log_leave: T
         log (p_written + p_copied) but for that summand, [B, K, size].
     """
     shares = _shared_out(weights, slots.copyable.to(weights.dtype))
-    masses = torch.bmm(shares, slots.collects.to(weights.dtype))
-    log_masses = masses.log() + log_leave[..., None]
+    with torch.autocast(weights.device.type, enabled=False):
+        masses = torch.bmm(shares, slots.collects.to(weights.dtype))
+    tiny = torch.finfo(masses.dtype).tiny  # where nothing is copied the logarithm has no derivative
+    logs = torch.where(masses > 0, masses.clamp(min=tiny).log(), -torch.inf)
+    log_masses = logs + log_leave[..., None]
     places = slots.places[:, None].expand(-1, weights.shape[1], -1)
     merged = torch.logaddexp(scores.gather(2, places), log_masses)
     return scores.scatter(2, places, merged) if scores.requires_grad else scores.scatter_(2, places, merged)

@@ -67,8 +67,12 @@ def drop_types(vectors: Tensor, symbols: Tensor, count: int, probability: float)
 
     Reference: Gal and Ghahramani 2016, section 4.2; Merity et al. 2018, section 4.3 (embedding dropout).
     """
-    keep = torch.empty(count, device=symbols.device, dtype=vectors.dtype).bernoulli_(1.0 - probability)
-    return vectors * keep.div_(1.0 - probability)[symbols][..., None]
+    return vectors * kept_types(vectors, count, probability)[symbols][..., None]
+
+
+def kept_types(like: Tensor, count: int, probability: float) -> Tensor:
+    """What the embeddings of each symbol are multiplied by, [count]; arguments as of `drop_types`."""
+    return like.new_empty(count).bernoulli_(1.0 - probability).div_(1.0 - probability)
 
 
 class InputNoise(nn.Module):

@@ -8,7 +8,7 @@ from seqtool.tagging.data import TaggingData
 from seqtool.tagging.encoding import encode
 from seqtool.tagging.prediction import TaggerModel
 from seqtool.tagging.settings import TaggerSettings
-from seqtool.tagging.train import LazyBatches, adopted, build_model
+from seqtool.tagging.train import LazyBatches, adopted, build_model, loss_function
 from seqtool.text.batching import training_batches
 from seqtool.training.devices import resolve_device
 from seqtool.training.estimate import Estimate, estimate_updates
@@ -26,7 +26,7 @@ def estimate_run(settings: TaggerSettings, data: TaggingData, initial: TaggerMod
     return estimate_updates(
         model.network,
         LazyBatches(corpus, parts, device),
-        model.network.loss,
+        loss_function(model, corpus, settings),
         settings.training,
         device,
         largest=max(range(len(parts)), key=lambda i: sum(corpus.lengths[j] for j in parts[i])),

@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 
 from seqtool.settings import Settings
 from seqtool.text.hub import HubSettings
-from seqtool.training.networksettings import NetworkSettings, Probability
+from seqtool.training.networksettings import NetworkSettings, Probability, refuse_without_effect
 from seqtool.training.settings import RunSettings, TrainingSettings
 
 # Settings that only some character encoders read: an option is never accepted and then ignored.
@@ -162,6 +162,7 @@ class TaggerSettings(RunSettings):
     def _fits_together(self) -> TaggerSettings:
         if self.model.word_embedding == 0 and self.model.characters == "none":
             raise ValueError("model.word_embedding = 0 and model.characters = 'none' leave no input")
+        refuse_without_effect(self.model, self.training)
         if self.task == "pos" and self.training.mention_replacement:
             raise ValueError("training.mention_replacement needs task = 'ner'")
         if self.task == "pos" and self.decoding.entity_bias not in (0.0, {}, "auto"):

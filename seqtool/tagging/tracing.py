@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import torch
 
+from seqtool.errors import DataError
 from seqtool.inspection.traces import Trace, require_layer, watched
 from seqtool.nn.recurrence import Bidirectional
 from seqtool.tagging.prediction import TaggerModel
@@ -17,11 +18,14 @@ def trace(model: TaggerModel, lines: Sequence[str], layer: int) -> Trace:
 
     Raises:
         UsageError: there is no such layer.
+        DataError: nothing but signs that are not seen.
     """
     require_layer(layer, len(model.network.encoder.layers))
     bidirectional = model.network.encoder.layers[layer - 1]
     assert isinstance(bidirectional, Bidirectional)
     tokens = [token.text for token in tokenize(next(line for line in lines if line.strip()))]
+    if not tokens:
+        raise DataError("the first line with text has no token")
     with watched(bidirectional) as passes, torch.no_grad():
         (tags,) = model.tag([tokens])
     inputs, outputs = passes[0]

@@ -189,7 +189,7 @@ def train_tagger(
     result = fit(
         model=model.network,
         batches=batches,
-        loss=_loss(model, corpus, settings),
+        loss=loss_function(model, corpus, settings),
         evaluate=Evaluator(model, data.dev, settings.decoding.entity_bias),
         select="f1" if model.scheme else "accuracy",
         settings=settings.training,
@@ -259,7 +259,7 @@ class TrainingBatches:
         return LazyBatches(corpus, parts, self._device)
 
 
-def _loss(model: TaggerModel, corpus: Corpus, settings: TaggerSettings) -> Callable[[Batch], LossSum]:
+def loss_function(model: TaggerModel, corpus: Corpus, settings: TaggerSettings) -> Callable[[Batch], LossSum]:
     """The loss of a batch, with the class weights and the smoothing of the settings."""
     tags, scheme = model.vocabularies.tags.symbols, model.description.model_scheme
     _require_known_classes(settings, tags, scheme)

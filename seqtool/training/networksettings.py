@@ -8,7 +8,7 @@ from typing import Annotated
 
 from pydantic import Field, model_validator
 
-from seqtool.nn.cellnames import CELL_HELP, CellName
+from seqtool.nn.cellnames import CELL_HELP, OF_THE_BATCH, CellName
 from seqtool.nn.celloptions import (
     CellOptions,
     InputInitializer,
@@ -17,6 +17,7 @@ from seqtool.nn.celloptions import (
     refusal,
 )
 from seqtool.settings import Settings
+from seqtool.training.settings import TrainingSettings
 
 FARTHEST = 10_000  # steps that a dilated layer may reach back; its state has as many parts
 Probability = Annotated[float, Field(ge=0.0, lt=1.0)]
@@ -100,6 +101,11 @@ class NetworkSettings(Settings):
         )
         if reason is not None:
             raise ValueError(reason)
+        if self.type_dropout and self.cell in OF_THE_BATCH:
+            raise ValueError(
+                f"type_dropout does not go with cell = {self.cell!r}, to which a position of zeros is "
+                "padding; leave it out"
+            )
         if self.dilation > 1 and (self.depth - 1) * math.log(self.dilation) > math.log(FARTHEST):
             raise ValueError(
                 f"dilation = {self.dilation}: the uppermost of {self.depth} layers would reach back more "
@@ -109,3 +115,16 @@ class NetworkSettings(Settings):
             if self.depth == 1 and getattr(self, name) != type(self).model_fields[name].default:
                 raise ValueError(f"{name} has no effect with one layer; leave it out")
         return self
+
+
+def refuse_without_effect(model: NetworkSettings, training: TrainingSettings) -> None:
+    """Settings of training that a cell has nothing for.
+
+    Raises:
+        ValueError: there is one.
+    """
+    if training.adversarial and model.cell == "echo_state":
+        raise ValueError(
+            "training.adversarial does not go with model.cell = 'echo_state', which lets no gradient "
+            "through; leave it out"
+        )

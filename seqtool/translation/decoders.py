@@ -287,7 +287,8 @@ class ConditionalDecoder(BahdanauDecoder):
         weight = self.second.input_map()
         if isinstance(weight, nn.Parameter):
             self.attended = weight
-            nn.init.xavier_uniform_(self.attended)
+            if sizes.made_of.of_cells.input_init == "default":
+                nn.init.xavier_uniform_(self.attended)
         else:  # a cell that makes it of several parts has seen to their start
             del self.attended
 

@@ -29,8 +29,8 @@ from seqtool.nn.regularization import (
     InputNoise,
     LockedDropout,
     StatePenalties,
-    drop_types,
     drop_words,
+    kept_types,
 )
 from seqtool.translation.decoders import DECODERS, Memory, StepOutput
 from seqtool.translation.encoding import Batch
@@ -295,9 +295,10 @@ class Translator(nn.Module):
     def embedder(self, sentences: int) -> Callable[[Tensor], Tensor]:
         """Embeddings of target inputs [B] step by step, under one dropout mask a sentence."""
         mask = self.embedding_dropout.mask(self.target.weight, sentences, self.target.embedding_dim)
+        kept = self._kept(self.target)
 
         def embed(ids: Tensor) -> Tensor:
-            vectors = self._looked_up(self.target, self.known(ids))
+            vectors = self._looked_up(self.target, self.known(ids), kept)
             noisy: Tensor = self.noise(vectors if mask is None else vectors * mask)
             return noisy
 
@@ -312,15 +313,21 @@ class Translator(nn.Module):
         return Copying(self.gate_of(readout, source)[real], log_copy, writable)
 
     def _embedded(self, embedding: nn.Embedding, ids: Tensor) -> Tensor:
-        vectors: Tensor = self.noise(self.embedding_dropout(self._looked_up(embedding, ids)))
+        found = self._looked_up(embedding, ids, self._kept(embedding))
+        vectors: Tensor = self.noise(self.embedding_dropout(found))
         return vectors
 
-    def _looked_up(self, embedding: nn.Embedding, ids: Tensor) -> Tensor:
+    def _kept(self, embedding: nn.Embedding) -> Tensor | None:
+        """Which symbols a pass leaves out, and what the others are scaled by; None = all stay."""
+        probability = self.settings.type_dropout
+        if not self.training or not probability:
+            return None
+        return kept_types(embedding.weight, embedding.num_embeddings, probability)
+
+    def _looked_up(self, embedding: nn.Embedding, ids: Tensor, kept: Tensor | None) -> Tensor:
         seen = self._words_dropped(ids)
         vectors: Tensor = embedding(seen)
-        if self.training and self.settings.type_dropout:
-            vectors = drop_types(vectors, seen, embedding.num_embeddings, self.settings.type_dropout)
-        return vectors
+        return vectors if kept is None else vectors * kept[seen][..., None]
 
     def _words_dropped(self, ids: Tensor) -> Tensor:
         probability = self.settings.word_dropout

@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 from seqtool.nn.cellnames import CELL_HELP, OF_THE_BATCH, CellName
 from seqtool.settings import Settings
 from seqtool.text.hub import PairHubSettings
-from seqtool.training.networksettings import NetworkSettings, Probability
+from seqtool.training.networksettings import NetworkSettings, Probability, refuse_without_effect
 from seqtool.training.settings import RunSettings, TrainingSettings, refuse_ignored
 
 Column = Literal["source", "target", "features", "-"]
@@ -346,6 +346,7 @@ class TranslatorSettings(RunSettings):
 
     @model_validator(mode="after")
     def _fits_together(self) -> TranslatorSettings:
+        refuse_without_effect(self.model, self.training)
         if self.training.label_smoothing and self.model.output == "positions":
             raise ValueError("training.label_smoothing has no effect with model.output = 'positions'")
         if self.decoding.coverage_penalty and self.model.attention == "none":

@@ -54,9 +54,11 @@ def test_states_of_a_tagger_and_of_a_translator_over_the_first_line(
 
 
 @pytest.mark.parametrize("command", ["states", "gates"])
-def test_what_cannot_be_shown_is_refused(inside: Inside, lm: TinyModel, command: str):
+def test_what_cannot_be_shown_is_refused(inside: Inside, lm: TinyModel, tiny: Tiny, command: str):
     words = ("inspect", command, "-m", lm.run)
     refused(inside(*words, "--layer", 9, stdin=b"the\n"), 2, f"inspect {command}", "layer 9: the model has 1")
+    zero_width = "\u200b\n".encode()
+    refused(inside("inspect", command, "-m", tiny.run, stdin=zero_width), 3, f"inspect {command}", "no token")
     refused(inside(*words, stdin=b"\n"), 3, f"inspect {command}", "standard input: no text")
     refused(inside(*words, "-o", "x.gif", stdin=b"the\n"), 2, f"inspect {command}", "expected .png or .svg")
     refused(inside(*words, "absent"), 2, f"inspect {command}", "absent: no such file")

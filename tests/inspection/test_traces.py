@@ -11,6 +11,7 @@ import torch
 from seqtool.inspection.statefigures import gate_figure, projected, state_figure
 from seqtool.inspection.traces import Trace, gates_along
 from seqtool.nn.cells import CELLS
+from seqtool.nn.cells.dilated import DilatedCell
 from seqtool.nn.cells.running import run_cell_plainly
 from tests.nn.cells.making import HIDDEN, make_cell, some_inputs, some_state
 
@@ -90,3 +91,12 @@ def test_gates_are_drawn_with_the_text_where_there_is_room(tmp_path: Path, steps
     text = (tmp_path / "g.svg").read_text()
     assert ("Ada" in text) == (steps == 3)
     assert ("steps" in text) == (steps == 300)
+
+
+def test_gates_of_a_dilated_cell_are_those_of_the_cell_inside():
+    cell = DilatedCell(make_cell("gru").eval(), 2)
+    inputs = some_inputs(batch=1, steps=4)
+    start = cell.initial(1, inputs)
+    outputs, _ = run_cell_plainly(cell, inputs, start)
+    found = gates_along(Trace(["a"] * 4, ["letter"] * 4, outputs[0], cell, inputs, start))
+    assert list(found) == ["reset gate", "update gate"]

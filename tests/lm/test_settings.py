@@ -197,6 +197,10 @@ def test_all_that_has_no_effect_is_named_at_once() -> None:
             {"model": {"embedding": 0}, "training": {"adversarial": 0.1}},
             "training.adversarial moves embeddings, and model.embedding = 0 has none",
         ),
+        (
+            {"model": {"cell": "echo_state"}, "training": {"adversarial": 0.1}},
+            "training.adversarial does not go with model.cell = 'echo_state'",
+        ),
         ({"training": {"r_drop": 1.0, "adversarial": 0.1}}, "each make a second pass: choose one"),
         ({"model": {"weight_drop": 1.0}}, "model.weight_drop: expected less than 1"),
         ({"model": {"droput": 0.1}}, "did you mean 'dropout'?"),

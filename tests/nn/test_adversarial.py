@@ -97,3 +97,24 @@ def test_a_sentence_that_the_loss_does_not_depend_on_is_left_as_it_is():
     (offsets,) = worst_offsets(inputs[0].sum(), [inputs], 0.5)
     assert offsets[0].norm().item() == pytest.approx(0.5 * 12**0.5)
     assert not offsets[1].any()
+
+
+def test_padding_is_no_part_of_the_size():
+    values = torch.ones(1, 6, 4).double().requires_grad_()
+    (offsets,) = worst_offsets(values[:, :2].sin().sum(), [values], 0.5)
+    assert offsets.norm().item() == pytest.approx(0.5 * 8**0.5)
+
+
+def test_inputs_that_nothing_learns_from_are_moved_too():
+    model = network()
+    model.embedding.weight.requires_grad_(False)
+    with recorded_inputs(model) as inputs:
+        loss = model(*IDS)
+    assert all(offset.any() for offset in worst_offsets(loss, inputs, 0.1))
+
+
+def test_an_input_without_a_way_to_the_loss_stays():
+    first, second = (torch.ones(1, 2, 3, requires_grad=True) for _ in range(2))
+    offsets = worst_offsets(first.sum(), [first, second], 0.1)
+    assert offsets[0].any()
+    assert not offsets[1].any()

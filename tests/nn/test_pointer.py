@@ -173,3 +173,13 @@ def test_all_attention_on_what_cannot_be_copied_gives_training_and_search_the_sa
     expected = log_copy_of(weights.expand(1, SIZE, 3), symbols, torch.arange(SIZE)[None])
     torch.testing.assert_close(found[0, 0], expected[0])
     assert float(expected.exp().sum()) <= 1
+
+
+def test_copied_masses_of_0_have_gradients_that_are_numbers():
+    scores = torch.randn(1, 2, 6).double().log_softmax(2).requires_grad_()
+    weights = torch.tensor([[[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]]]).double().requires_grad_()
+    slots = copy_slots(torch.tensor([[2, 4, 5]]))
+    merged = merge_copies(scores * 1.0, weights, slots, torch.zeros(1, 2).double())
+    merged.exp().sum().backward()
+    assert weights.grad.isfinite().all()
+    assert scores.grad.isfinite().all()

@@ -211,3 +211,29 @@ def test_dropout_of_a_stack_stands_between_its_layers_and_is_locked():
     stack.eval()
     first, second = (stack(inputs, stack.initial(1, inputs))[0] for _ in range(2))
     assert first.equal(second)
+
+
+@pytest.mark.parametrize("cell", ["rnn", "irnn", "lstm", "gru"])
+@pytest.mark.parametrize("options", [{"learned_start": True}, {"dilation": 2}], ids=str)
+def test_kernels_are_given_states_in_one_piece(
+    cell: str, options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+):
+    """Those of cuDNN take no others."""
+    seen: list[Tensor] = []
+    kind, plain = CELLS[cell], CELLS[cell].fused
+
+    def watched(self: Any) -> Any:
+        run = plain(self)
+
+        def noting(inputs: Tensor, state: State) -> Any:
+            seen.extend(state)
+            return run(inputs, state)
+
+        return noting
+
+    monkeypatch.setattr(kind, "fused", watched)
+    make = LayerOptions(cell, **options)
+    stack = BidirectionalStack(make, inputs=INPUTS, hidden=HIDDEN, layers=2, dropout=0.0)
+    stack(torch.randn(3, 5, INPUTS), torch.ones(3, 5, dtype=torch.bool))
+    assert seen
+    assert all(part.is_contiguous() for part in seen)

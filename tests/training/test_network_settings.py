@@ -63,6 +63,17 @@ def test_what_has_no_effect_on_a_cell_is_refused_with_the_reason(task: str, opti
         assert f"{option} does not go with cell = '{cell}', which {reason}; leave it out" in str(caught.value)
 
 
+@pytest.mark.parametrize("cell", sorted(OF_THE_BATCH))
+def test_types_are_not_dropped_where_zeros_are_padding(cell: str):
+    for task in ("lm", "tagging"):
+        with pytest.raises(SettingsError) as caught:
+            settings_of(task, cell=cell, type_dropout=0.1)
+        assert (
+            f"type_dropout does not go with cell = '{cell}', to which a position of zeros is padding"
+            in str(caught.value)
+        )
+
+
 @every_model
 @pytest.mark.parametrize("option", ["residual", "highway", "dilation"])
 def test_what_stands_between_layers_needs_two(task: str, option: str):

@@ -16,7 +16,7 @@ from seqtool.lm.windows import Window
 from seqtool.nn.losses import LossSum
 from seqtool.nn.regularization import InputNoise
 from seqtool.tagging.encoding import encode
-from seqtool.tagging.train import _loss as tagging_loss
+from seqtool.tagging.train import loss_function as tagging_loss
 from seqtool.training.passes import Pass, loss_of_passes
 from seqtool.training.settings import TrainingSettings
 from seqtool.translation.train import loss_function
@@ -190,3 +190,22 @@ def test_labels_are_smoothed(task: str):
     assert totals[0] != totals[1]
     if "copy" not in task:  # there the mixture stands inside the logarithm
         assert totals[1] - totals[0] == pytest.approx(totals[2] - totals[1])
+
+
+@every_task
+@pytest.mark.parametrize(
+    "training",
+    [{"label_smoothing": 0.1}, {"r_drop": 1.0}, {"adversarial": 0.05}, {"norm_penalty": 1.0}],
+    ids=str,
+)
+def test_everything_goes_in_half_precision(task: str, training: dict[str, Any]):
+    """As training on this machine does unless told otherwise."""
+    if "positions" in task and "label_smoothing" in training:
+        return  # refused
+    network, loss = TASKS[task](0.3, **training)
+    network.float()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = loss()
+    found.total.backward()
+    assert found.total.isfinite()
+    assert all(each.grad.isfinite().all() for each in network.parameters() if each.grad is not None)

@@ -26,7 +26,7 @@ def run_cell(cell: Cell, inputs: Tensor, state: State | None = None) -> tuple[Te
         return _looped(cell, inputs, state)
     fused = cell.fused()
     if fused is not None:
-        return fused(inputs, state)
+        return fused(inputs, tuple(part.contiguous() for part in state))  # cuDNN insists
     return _scanned(cell, inputs, state) if isinstance(cell, ScanCell) else _looped(cell, inputs, state)
 
 
