@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -111,7 +112,8 @@ class Sampler:
     ) -> None:
         if not 1.0 <= repetition_penalty < float("inf"):
             raise UsageError(f"repetition penalty {repetition_penalty}: 1 (off) or more is allowed")
-        network, self._autocast = model.network, model.autocast
+        network = model.network
+        self._autocast = model.autocast if model.is_half else nullcontext  # entering one takes time
         with torch.inference_mode(), self._autocast():
             self._stepper: Stepper = (
                 stepper_of(network, start.states, (UNKNOWN,), int8=int8)

@@ -127,15 +127,16 @@ class LSTMStepper:
         self._bias[list(forbidden)] = -torch.inf
         rows = len(states[0][0])
         cells = [cell for cell in network.stack.cells if isinstance(cell, LSTMCell)]
-        self._layers = [
-            _Layer(cell, state, rows, product, lowest=cell is cells[0])
-            for cell, state in zip(cells, states, strict=True)
-        ]
+        self._layers = [_Layer(cell, rows, product, lowest=cell is cells[0]) for cell in cells]
         for layer, above in zip(self._layers, self._layers[1:], strict=False):
-            above.place_below(layer)
-        self._table = _arranged(cells[0].project(network.embedding.weight[None])[0].detach(), 1).contiguous()
+            layer.outputs.append(above.below)
+        for layer, state in zip(self._layers, states, strict=True):
+            layer.start(state)
+        self._table = (
+            _arranged(cells[0].project(network.embedding.weight[None])[0].detach().t()).t().contiguous()
+        )
         self._offset = self._table.new_empty(rows, self._table.shape[1])
-        self._output = product(output, self._layers[-1].hidden)
+        self._output = product(output, self._layers[-1].own)
 
     def step(self, last: Tensor) -> Tensor:
         """Scores after these symbols."""
@@ -148,57 +149,81 @@ class LSTMStepper:
 
     def states(self) -> list[State]:
         """Of all layers, as they are now."""
-        return [(layer.hidden.clone(), layer.memory.clone()) for layer in self._layers]
+        return [layer.state() for layer in self._layers]
 
 
 class _Layer:
-    """A layer's weights, arranged, and its buffers; its state stands to the right of the layer below's."""
+    """A layer's weights, arranged, and its buffers.
+
+    A hyperbolic tangent takes four times as long here as a sigmoid, so all are made of sigmoids:
+    tanh x = 2 sigmoid(2 x) - 1, where the doubling costs nothing since the candidate's weights and the
+    memory are doubled from the start. Hidden states are kept in the unit of the products.
+
+    Args:
+        cell: What is stepped.
+        rows: N.
+        product: The arithmetic.
+        lowest: Whether the input half of the gates comes from the table.
+    """
 
     def __init__(
-        self,
-        cell: LSTMCell,
-        state: State,
-        rows: int,
-        product: type[_Product | _Int8Product],
-        *,
-        lowest: bool,
+        self, cell: LSTMCell, rows: int, product: type[_Product | _Int8Product], *, lowest: bool
     ) -> None:
         weights = weights_of(cell.kernel)
-        self.bias = _arranged((weights.input_bias + weights.recurrent_bias).detach(), 0)
+        self.bias = _arranged((weights.input_bias + weights.recurrent_bias).detach())
         halves = [weights.recurrent] if lowest else [weights.inputs, weights.recurrent]
         width, below = cell.hidden, 0 if lowest else cell.inputs
-        self._read = state[0].new_zeros(rows, below + width)
-        self.below, self.hidden = self._read[:, :below], self._read[:, below:]
-        self.hidden.copy_(state[0])
-        self.memory = state[1].clone()
-        self._gates = product(_arranged(torch.cat(halves, 1).detach(), 0).contiguous(), self._read)
-        gates = self._gates.result
-        self._sigmoid, self._candidate = _flat(gates[:, : 3 * width]), _flat(gates[:, 3 * width :])
-        self._input, self._forget, self._output = (_flat(each) for each in gates.chunk(4, 1)[:3])
-        self._memory, self._hidden = _flat(self.memory), _flat(self.hidden)
-        self._squashed = torch.empty_like(self._memory)
-        self._above: Tensor | None = None
+        read = torch.zeros(rows, below + width, dtype=product.reads or self.bias.dtype)
+        self.below, self.own = read[:, :below], read[:, below:]
+        self.outputs = [self.own]  # where a new hidden state is to be copied to
+        self._product, self._unit = product(_arranged(torch.cat(halves, 1).detach()), read), product.unit
+        self._gates = _flat(self._product.result)
+        self._input, self._forget, self._output, self._candidate = (
+            _flat(each) for each in self._product.result.chunk(4, 1)
+        )
+        self._memory, self._hidden, self._squashed, self._written = (
+            _flat(self.bias.new_empty(rows, width)) for _ in range(4)
+        )
+        if product.reads is None:  # it is read as it is: made in place
+            self._hidden, self.outputs = _flat(self.own), []
+        most = torch.full_like(self._memory, self._unit)
+        self._limits = (-most, most)
 
-    def place_below(self, layer: _Layer) -> None:
-        """What `layer` puts out is to stand where this layer reads it."""
-        layer._above = _flat(self.below)
+    def start(self, state: State) -> None:
+        """Stand where a state says."""
+        hidden, memory = state
+        largest = self._product.largest
+        torch.mul(_flat(hidden.clamp(-largest, largest)), self._unit, out=self._hidden)
+        torch.mul(_flat(memory), 2.0, out=self._memory)
+        self._write()
+
+    def state(self) -> State:
+        """Where it stands, copied; [N, H] each."""
+        hidden, memory = self._hidden / self._unit, self._memory / 2.0
+        return hidden.view_as(self.own), memory.view_as(self.own)
 
     def advance(self, offset: Tensor) -> None:
         """One step: the gates are `offset` plus the product with what is read."""
-        self._gates.plus(offset)
-        self._sigmoid.sigmoid_()
-        self._candidate.tanh_()
-        self._memory.mul_(self._forget).addcmul_(self._input, self._candidate)
-        torch.tanh(self._memory, out=self._squashed)
+        self._product.plus(offset)
+        self._gates.sigmoid_()
+        self._memory.mul_(self._forget).addcmul_(self._input, self._candidate, value=4.0)
+        self._memory.sub_(self._input, alpha=2.0)
+        torch.sigmoid(self._memory, out=self._squashed)
+        torch.lerp(*self._limits, self._squashed, out=self._squashed)
         torch.mul(self._output, self._squashed, out=self._hidden)
-        if self._above is not None:
-            self._above.copy_(self._hidden)
+        self._write()
+
+    def _write(self) -> None:
+        """The hidden state goes to where it is read."""
+        ready = self._product.rounded(self._hidden, self._written)
+        for place in self.outputs:
+            place.copy_(ready)
 
 
-def _arranged(gates: Tensor, dimension: int) -> Tensor:
-    """The candidate comes last, so that one sigmoid does for input, forget and output gate."""
-    first, second, candidate, output = gates.chunk(4, dimension)
-    return torch.cat([first, second, output, candidate], dimension)
+def _arranged(gates: Tensor) -> Tensor:
+    """Gates along the first dimension, with the candidate last and doubled: see `_Layer`."""
+    first, second, candidate, output = gates.chunk(4)
+    return torch.cat([first, second, output, 2.0 * candidate])
 
 
 def _flat(values: Tensor) -> Tensor:
@@ -214,6 +239,10 @@ class _Product:
         values: [N, D].
     """
 
+    reads: torch.dtype | None = None  # what the weights are
+    unit = 1.0
+    largest = float("inf")
+
     def __init__(self, weight: Tensor, values: Tensor) -> None:
         self.result = weight.new_empty(len(values), len(weight))
         self._weight, self._values = weight.t(), values
@@ -224,6 +253,11 @@ class _Product:
             self._batch = values[None].expand(threads, -1, -1)
             self._weights = weight.view(threads, part, -1).transpose(1, 2)
             self._results = self.result.view(threads, 1, part)
+
+    @staticmethod
+    def rounded(hidden: Tensor, out: Tensor) -> Tensor:
+        """A hidden state as it is read."""
+        return hidden
 
     def plus(self, offset: Tensor) -> Tensor:
         """The product plus an offset [M] or [N, M]; valid until the next call."""
@@ -246,24 +280,28 @@ class _Int8Product:
 
     Args:
         weight: [M, D].
-        values: [N, D], states.
+        values: [N, D], states in steps.
     """
+
+    reads: torch.dtype | None = torch.int8
+    unit = float(LARGEST)
+    largest = 1.0
 
     def __init__(self, weight: Tensor, values: Tensor) -> None:
         step = scale_of(weight)
         self._weight = rounded(weight, step).t()  # [D, M]; rows of D values are read fastest so
         self._step = step[:, 0] / LARGEST
-        self._values, self._factor = values, values.new_tensor(float(LARGEST))
-        self._large = torch.empty_like(values, memory_format=torch.contiguous_format)
-        self._small = torch.empty_like(self._large, dtype=torch.int8)
+        self._values = values
         self._sums = torch.empty(len(values), len(weight), dtype=torch.int32)
         self.result = weight.new_empty(len(values), len(weight))
-        values.clamp_(-1.0, 1.0)
+
+    @staticmethod
+    def rounded(hidden: Tensor, out: Tensor) -> Tensor:
+        """A hidden state as it is read; made in `out`."""
+        return torch.round(hidden, out=out)
 
     def plus(self, offset: Tensor) -> Tensor:
         """The product plus an offset [M] or [N, M]; valid until the next call."""
-        torch.mul(self._values, self._factor, out=self._large).round_()
-        self._small.copy_(self._large)
-        torch._int_mm(self._small, self._weight, out=self._sums)
+        torch._int_mm(self._values, self._weight, out=self._sums)
         self.result.copy_(self._sums)
         return torch.addcmul(offset, self.result, self._step, out=self.result)

@@ -110,10 +110,17 @@ def test_probabilities_are_near_those_of_fp32() -> None:
 
 def test_a_learned_start_beyond_one_counts_as_one() -> None:
     model = untrained(learned_start=True)
-    states = [tuple(torch.full_like(part, 3.0) for part in layer) for layer in model.network.initial(1)]
-    with torch.inference_mode():
-        LSTMStepper(model.network, states, int8=True).step(torch.tensor([5]))
-    assert all((part == 3).all() for layer in states for part in layer)  # what was given is left alone
+    zeros = model.network.initial(1)
+
+    def scores(hidden: float) -> Tensor:
+        states = [(torch.full_like(layer[0], hidden), torch.full_like(layer[1], 3.0)) for layer in zeros]
+        with torch.inference_mode():
+            found = LSTMStepper(model.network, states, int8=True).step(torch.tensor([5]))
+        assert all((layer[0] == hidden).all() for layer in states)  # what was given is left alone
+        return found
+
+    assert torch.equal(scores(3.0), scores(1.0))
+    assert not torch.equal(scores(-3.0), scores(1.0))
 
 
 def test_auto_is_int8_for_large_lstms_where_it_is_faster(monkeypatch: pytest.MonkeyPatch) -> None:
