@@ -9,6 +9,7 @@ been through the backward pass.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -171,3 +172,8 @@ def _product(inputs: Tensor, weight: Tensor) -> Tensor:
 def at_least_float32(values: Tensor) -> Tensor:
     """Values of a half precision as float32; others as they are."""
     return values.to(torch.promote_types(values.dtype, torch.float32))
+
+
+def product_in_type_of(weight: Tensor) -> Linear:
+    """`x -> x W^T`, made in the type of the weight; the result has that of the input."""
+    return partial(_product, weight=weight)

@@ -5,7 +5,8 @@ kernel has all steps. Decoding is one step after the other without gradients; it
 our `lstm`, whose input half has been made too, and "by work" is the ratio over that of the
 multiply-adds that a step has left to do. Cells take turns, so compare ratios, not milliseconds.
 
-    python tests/benchmarks/bench_cells.py [--threads N] [--hidden N] [--rows N] [--steps N] [CELL ...]
+    python tests/benchmarks/bench_cells.py [--device cuda] [--threads N] [--hidden N] [--rows N]
+        [--steps N] [CELL ...]
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ def training_of(cell: Cell, inputs: Tensor) -> Callable[[], None]:
 
 def stock_training(hidden: int, inputs: Tensor) -> Callable[[], None]:
     """The same of `nn.LSTM`."""
-    kernel = nn.LSTM(hidden, hidden, batch_first=True)
+    kernel = nn.LSTM(hidden, hidden, batch_first=True, device=inputs.device)
 
     def run() -> None:
         kernel.zero_grad()
@@ -75,12 +76,23 @@ def work_of(cell: Cell) -> int:
     return sum(sizes)
 
 
+def finished(job: Callable[[], None]) -> Callable[[], None]:
+    """A job that returns when a GPU has done its part too."""
+
+    def run() -> None:
+        job()
+        torch.cuda.synchronize()
+
+    return run if torch.cuda.is_available() else job
+
+
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("cells", nargs="*", metavar="CELL", help="only these (default: all)")
+    parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--hidden", type=int, default=256)
     parser.add_argument("--rows", type=int, default=64)
@@ -90,17 +102,17 @@ def main() -> None:
     configure(arguments.threads)
     print(describe())
     torch.manual_seed(1)
-    hidden, names = arguments.hidden, arguments.cells or list(CELLS)
-    cells = {name: CELLS[name](hidden, hidden) for name in dict.fromkeys(["lstm", *names])}
-    inputs = torch.randn(arguments.rows, arguments.steps, hidden)
+    hidden, names, device = arguments.hidden, arguments.cells or list(CELLS), arguments.device
+    cells = {name: CELLS[name](hidden, hidden).to(device) for name in dict.fromkeys(["lstm", *names])}
+    inputs = torch.randn(arguments.rows, arguments.steps, hidden, device=device)
     given = inputs.clone().requires_grad_()  # as from a layer below
-    jobs = {name: training_of(cell, given) for name, cell in cells.items()}
-    training = timed({"nn.LSTM": stock_training(hidden, given), **jobs}, arguments.repeats, warmup=1)
-    decoding = timed(
-        {name: decoding_of(cell.eval(), inputs) for name, cell in cells.items()}, arguments.repeats
-    )
+    jobs = {"nn.LSTM": stock_training(hidden, given)}
+    jobs |= {name: training_of(cell, given) for name, cell in cells.items()}
+    training = timed({name: finished(job) for name, job in jobs.items()}, arguments.repeats, warmup=1)
+    jobs = {name: finished(decoding_of(cell.eval(), inputs)) for name, cell in cells.items()}
+    decoding = timed(jobs, arguments.repeats)
     stock, yardstick, work = training["nn.LSTM"], decoding["lstm"], work_of(cells["lstm"])
-    print(f"\nH {hidden}, B {arguments.rows}, T {arguments.steps}")
+    print(f"\n{device}, H {hidden}, B {arguments.rows}, T {arguments.steps}")
     print(f"training: nn.LSTM takes {stock * 1e3:.0f} ms")
     print(f"decoding: a step of lstm takes {yardstick / DECODED * 1e6:.0f} us\n")
     print(f"{'cell':20} {'training':>9} {'decoding':>9} {'by work':>9} {'numbers':>9}")

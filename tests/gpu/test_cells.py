@@ -15,7 +15,7 @@ from torch import Tensor
 
 from seqtool.nn.adversarial import worst_offsets
 from seqtool.nn.celloptions import LayerOptions
-from seqtool.nn.cells import CELLS
+from seqtool.nn.cells import CELLS, running
 from seqtool.nn.cells.dilated import DilatedCell
 from seqtool.nn.cells.running import run_cell
 from seqtool.nn.divergence import symmetric_divergence
@@ -60,6 +60,18 @@ def test_dilated_cells_equal_those_of_the_cpu(name: str) -> None:
     for found, expected in zip(
         results_on(DEVICE, name, 2), results_on(torch.device("cpu"), name, 2), strict=True
     ):
+        torch.testing.assert_close(found, expected, **CLOSE)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore", "error:torch.compile failed")
+@pytest.mark.parametrize("name", ["peephole_lstm", "layernorm_lstm", "multiplicative_lstm", "mgu", "slstm"])
+def test_compiled_chunks_give_what_steps_give(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With kernels that torch.compile writes: Triton's, or with a C++ compiler those of a CPU."""
+    monkeypatch.setattr(running, "worth_compiling", lambda cell, inputs: False)
+    plain = results_on(DEVICE, name)
+    monkeypatch.setattr(running, "worth_compiling", lambda cell, inputs: True)
+    for found, expected in zip(results_on(DEVICE, name), plain, strict=True):
         torch.testing.assert_close(found, expected, **CLOSE)
 
 

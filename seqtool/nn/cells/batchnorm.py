@@ -89,6 +89,7 @@ class BatchNormLSTMCell(AffineCell):
     memory = (1,)
     keep_gate = KeepGate(1, input=0)
     gates = (("input gate", "forget gate"), ("output gate",))
+    compiles = False  # running statistics
 
     def __init__(self, inputs: int, hidden: int, *, options: CellOptions = PLAIN) -> None:
         super().__init__(inputs, hidden, rows=[hidden] * 4, options=options)

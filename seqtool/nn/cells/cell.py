@@ -42,6 +42,7 @@ class Cell(nn.Module, ABC):
     memory: ClassVar[tuple[int, ...]] = (0,)  # parts of a state that zoneout keeps, all by one choice
     keep_gate: ClassVar[KeepGate | None] = None
     gates: ClassVar[tuple[tuple[str, ...], ...]] = ()  # what each sigmoid of a step opens, in their order
+    compiles: ClassVar[bool] = True  # False: a step has side effects, or learns nothing
 
     def __init__(self, inputs: int, hidden: int, *, options: CellOptions = PLAIN) -> None:
         super().__init__()
@@ -116,7 +117,7 @@ class Cell(nn.Module, ABC):
 
     def step(self, projected: Tensor, state: State) -> State:
         """One step: [B, P] and a state to the next state, whose first part is the output [B, H]."""
-        return self._zoned(self.transition(plain_linear))(projected, state)
+        return self.zoned(self.transition(plain_linear))(projected, state)
 
     def stepper(self, linear: Linears = DeferredLinear) -> Stepper:
         """`step` for one pass over time, with whatever a pass can prepare or postpone.
@@ -125,9 +126,10 @@ class Cell(nn.Module, ABC):
             linear: Makes the products with recurrent weights; their gradients wait for the end of the
                 pass with the one given here.
         """
-        return self._zoned(self.transition(lambda weight: linear(self.dropped(weight))))
+        return self.zoned(self.transition(lambda weight: linear(self.dropped(weight))))
 
-    def _zoned(self, advance: Stepper) -> Stepper:
+    def zoned(self, advance: Stepper) -> Stepper:
+        """A transition after which zoneout keeps some of what was."""
         options = self.options
         rates = ((options.zoneout, self.memory), (options.zoneout_hidden, (0,)))
         active = [(probability, parts) for probability, parts in rates if probability]

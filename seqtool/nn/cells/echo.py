@@ -24,6 +24,7 @@ class EchoStateCell(TableCell):
     networks", without feedback from the outputs.
     """
 
+    compiles = False  # nothing is learned
     input_weight: Tensor
     recurrent_weight: Tensor
 

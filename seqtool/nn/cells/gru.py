@@ -12,7 +12,7 @@ from torch.nn import functional
 from seqtool.nn.celloptions import PLAIN, CellOptions
 from seqtool.nn.cells.cell import Fused, KeepGate, State, Stepper
 from seqtool.nn.cells.kernel import KernelCell, weights_of
-from seqtool.nn.cells.transitions import tanh_
+from seqtool.nn.cells.transitions import blended, gated, tanh_
 from seqtool.nn.deferred import Linears
 
 
@@ -72,6 +72,13 @@ def gru_step(projected: Tensor, recurrent: Tensor, hidden: Tensor, noise: Tensor
 
     The candidate, after tanh, is multiplied by `noise`, [B, H]; None = 1.
     """
+    if torch.compiler.is_compiling():
+        parts = [2 * hidden.shape[1], hidden.shape[1]]
+        (gates, candidate), (again, recalled) = (
+            torch.split(each, parts, 1) for each in (projected, recurrent)
+        )
+        reset, update = (gates + again).chunk(2, 1)
+        return blended(update, candidate + gated(reset, recalled), hidden, noise)
     following: Tensor = _Transition.apply(  # type: ignore[no-untyped-call]
         projected, recurrent, hidden, noise
     )

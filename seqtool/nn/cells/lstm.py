@@ -12,7 +12,7 @@ from torch.nn import functional
 from seqtool.nn.celloptions import PLAIN, CellOptions
 from seqtool.nn.cells.cell import Fused, KeepGate, State, Stepper
 from seqtool.nn.cells.kernel import KernelCell, weights_of
-from seqtool.nn.cells.transitions import sigmoid_backward, tanh_, tanh_backward
+from seqtool.nn.cells.transitions import FORGET, exposed, remember, sigmoid_backward, tanh_, tanh_backward
 from seqtool.nn.deferred import Linears
 
 
@@ -82,6 +82,10 @@ def lstm_step(projected: Tensor, recurrent: Tensor, memory: Tensor, noise: Tenso
 
     The candidate, after tanh, is multiplied by `noise`, [B, H]; None = 1.
     """
+    if torch.compiler.is_compiling():
+        writing, output_gate = torch.split(projected + recurrent, [3 * memory.shape[1], memory.shape[1]], 1)
+        memory = remember(writing, memory, FORGET, noise)
+        return exposed(output_gate, memory), memory
     following: State = _Transition.apply(projected, recurrent, memory, noise)  # type: ignore[no-untyped-call]
     return following
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 from torch import Tensor
 
-from seqtool.nn.cells.cell import Cell, ScanCell, State
+from seqtool.nn.cells.cell import Cell, ScanCell, State, Stepper
+from seqtool.nn.cells.chunked import run_in_chunks, used_weights, worth_compiling
 from seqtool.nn.deferred import at_least_float32
 
 
@@ -40,15 +43,23 @@ def _scanned(cell: ScanCell, inputs: Tensor, state: State) -> tuple[Tensor, Stat
 
 def _looped(cell: Cell, inputs: Tensor, state: State) -> tuple[Tensor, State]:
     """Time first, so that a step is one block of memory; weight gradients wait for the end of the pass."""
-    step = cell.stepper()
     projected = cell.project(inputs.transpose(0, 1))
-    outputs = []
+    if worth_compiling(cell, projected):
+        run = partial(run_in_chunks, cell, used_weights(cell))
+    else:
+        run = partial(_step_by_step, cell.stepper())
     with torch.autocast(inputs.device.type, enabled=False):
         state = tuple(at_least_float32(part) for part in state)
-        for each in at_least_float32(projected).unbind(0):
-            state = step(each, state)
-            outputs.append(state[0])
+        outputs, state = run(at_least_float32(projected), state)
         return torch.stack(outputs, 1).to(projected.dtype), state
+
+
+def _step_by_step(step: Stepper, projected: Tensor, state: State) -> tuple[list[Tensor], State]:
+    outputs = []
+    for each in projected.unbind(0):
+        state = step(each, state)
+        outputs.append(state[0])
+    return outputs, state
 
 
 def run_cell_plainly(cell: Cell, inputs: Tensor, state: State) -> tuple[Tensor, State]:

@@ -1,7 +1,8 @@
 """What stands between the products of a step, in few passes over memory in both directions.
 
 A step of a recurrence is two or three small products; what autograd would record for the functions
-between them takes as long as they do. These have their derivatives written by hand.
+between them takes as long as they do. These have their derivatives written by hand; torch.compile,
+which finds its own, is given the equations.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.autograd import Function
+
+from seqtool.nn.cells.cell import noised
 
 sigmoid_backward = torch.ops.aten.sigmoid_backward
 tanh_backward = torch.ops.aten.tanh_backward
@@ -113,6 +116,11 @@ def remember(gates: Tensor, memory: Tensor, rule: MemoryRule, noise: Tensor | No
         rule: What the gates mean.
         noise: d, [B, H]; None = 1.
     """
+    if torch.compiler.is_compiling():
+        split = rule.gates * memory.shape[1]
+        keep, write = rule.weights(gates[:, :split].sigmoid())
+        written = noised(gates[:, split:].tanh(), noise)
+        return (memory if keep is None else keep * memory) + write * written
     following: Tensor = _Remember.apply(gates, memory, rule, noise)  # type: ignore[no-untyped-call]
     return following
 
@@ -145,6 +153,8 @@ class _Remember(Function):
 
 def gated(gate: Tensor, values: Tensor) -> Tensor:
     """sigmoid(gate) * values, [B, H] each."""
+    if torch.compiler.is_compiling():
+        return gate.sigmoid() * values
     result: Tensor = _Gated.apply(gate, values)  # type: ignore[no-untyped-call]
     return result
 
@@ -164,6 +174,8 @@ class _Gated(Function):
 
 def exposed(gate: Tensor, memory: Tensor) -> Tensor:
     """sigmoid(gate) * tanh(memory), [B, H] each: what an LSTM shows of its memory."""
+    if torch.compiler.is_compiling():
+        return gate.sigmoid() * memory.tanh()
     result: Tensor = _Exposed.apply(gate, memory)  # type: ignore[no-untyped-call]
     return result
 
@@ -194,6 +206,9 @@ def blended(
         noise: d, [B, H]; None = 1.
         rectified: f is max(0, n) rather than tanh.
     """
+    if torch.compiler.is_compiling():
+        written = noised(candidate.relu() if rectified else candidate.tanh(), noise)
+        return torch.lerp(written, hidden, update.sigmoid())
     following: Tensor = _Blended.apply(  # type: ignore[no-untyped-call]
         update, candidate, hidden, noise, rectified
     )
