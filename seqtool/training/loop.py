@@ -253,6 +253,9 @@ class _Loop(Generic[Batch]):
             place=Place(at.step + 1, at.epoch + 1, at.batches),
             noise=self.noise,
         )
+        distributed.broadcast_in_place(
+            self.state.model.buffers()
+        )  # running statistics are the first process's
         if self.state.averaging is not None and result.done:
             self.state.averaging.update(self.state.model)
         epoch, self.latest = at.epoch + 1, result

@@ -20,6 +20,7 @@ from seqtool.settings import Settings
 from seqtool.training.settings import TrainingSettings
 
 FARTHEST = 10_000  # steps that a dilated layer may reach back; its state has as many parts
+DRAWN = ("weight_drop", "zoneout", "zoneout_hidden", "input_noise")  # and everything called dropout
 Probability = Annotated[float, Field(ge=0.0, lt=1.0)]
 
 
@@ -86,6 +87,12 @@ class NetworkSettings(Settings):
         raise NotImplementedError
 
     @property
+    def draws(self) -> bool:
+        """Whether two passes over the same batch differ in training."""
+        names = [name for name in type(self).model_fields if "dropout" in name] + list(DRAWN)
+        return any(getattr(self, name) for name in names)
+
+    @property
     def layer_options(self) -> LayerOptions:
         """What the layers are made of."""
         options = CellOptions(**{field.name: getattr(self, field.name) for field in fields(CellOptions)})
@@ -127,4 +134,9 @@ def refuse_without_effect(model: NetworkSettings, training: TrainingSettings) ->
         raise ValueError(
             "training.adversarial does not go with model.cell = 'echo_state', which lets no gradient "
             "through; leave it out"
+        )
+    if training.r_drop and not model.draws:
+        raise ValueError(
+            "training.r_drop compares two passes with different dropout, and here both are the same: set "
+            "model.dropout, or leave it out"
         )

@@ -201,6 +201,10 @@ def test_all_that_has_no_effect_is_named_at_once() -> None:
             {"model": {"cell": "echo_state"}, "training": {"adversarial": 0.1}},
             "training.adversarial does not go with model.cell = 'echo_state'",
         ),
+        (
+            {"model": {"dropout": 0.0}, "training": {"r_drop": 1.0}},
+            "training.r_drop compares two passes with different dropout, and here both are the same",
+        ),
         ({"training": {"r_drop": 1.0, "adversarial": 0.1}}, "each make a second pass: choose one"),
         ({"model": {"weight_drop": 1.0}}, "model.weight_drop: expected less than 1"),
         ({"model": {"droput": 0.1}}, "did you mean 'dropout'?"),

@@ -29,16 +29,23 @@ from tests.training.tiny_run import CPU, TinyBatch, TinyRun, squared_error, tiny
 
 
 class UnevenModel(nn.Module):
-    """One part is only used for batches of more than three, one never."""
+    """One part is only used for batches of more than three, one never; with dropout, a running mean too."""
+
+    mean: torch.Tensor
 
     def __init__(self, dropout: float = 0.0) -> None:
         super().__init__()
+        self.has_mean = dropout > 0
+        self.register_buffer("mean", torch.zeros(()).double())
         self.common = tiny_model(dropout=dropout)
         self.rare = nn.Linear(3, 1).double()
         self.unused = nn.Linear(2, 2).double()
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
         outputs: torch.Tensor = self.common(inputs)
+        if self.has_mean:  # of other batches in each process
+            outputs = outputs + self.mean
+            self.mean.lerp_(inputs.mean().detach(), 0.5)
         return outputs + self.rare(inputs) if len(inputs) > 3 else outputs
 
 
@@ -133,11 +140,19 @@ class StreamRun(TinyRun):
                 carried=self.stream,
             )
 
-    def last_state(self) -> dict[str, torch.Tensor]:
-        """The tensors of the newest checkpoint."""
-        newest = self.checkpoints.load_newest()
-        assert newest is not None
-        return newest.tensors
+
+def last_state(run: TinyRun) -> dict[str, torch.Tensor]:
+    """The tensors of the newest checkpoint."""
+    newest = run.checkpoints.load_newest()
+    assert newest is not None
+    return newest.tensors
+
+
+def assert_same_end(run: TinyRun, other: TinyRun) -> None:
+    """To the last bit."""
+    expected, found = last_state(run), last_state(other)
+    assert expected.keys() == found.keys()
+    assert [name for name in expected if not torch.equal(expected[name], found[name])] == []
 
 
 def compare_streams(folder: Path, *, is_stream: bool) -> None:
@@ -154,9 +169,7 @@ def compare_streams(folder: Path, *, is_stream: bool) -> None:
     assert stopped.updates == 6
     again.fit(resume=True)
     assert again.updates == whole.updates - 6
-    expected, found = whole.last_state(), again.last_state()
-    assert expected.keys() == found.keys()
-    assert [name for name in expected if not torch.equal(expected[name], found[name])] == []
+    assert_same_end(whole, again)
 
 
 def weights(run: TinyRun) -> torch.Tensor:
@@ -181,6 +194,7 @@ def main(folder: Path) -> None:
     again = shared_run(folder / "stopped", dropout=0.3)
     again.fit(resume=True)
     assert torch.equal(weights(again), weights(whole))
+    assert_same_end(again, whole)
 
     mine = torch.full((1 + 2 * number, 2), float(number))  # one has one row, the other three
     gathered = distributed.gather(mine, CPU)
