@@ -100,7 +100,10 @@ def tagging(output: str) -> Callable[..., tuple[nn.Module, Loss]]:
         data, vocabularies = tiny_tagger.tiny_data(), model.vocabularies
         table = vocabularies.form_table(model.description.vocabulary)
         corpus = encode(data.train, vocabularies, table, with_tags=True)
-        loss = tagging_loss(model, corpus, tiny_tagger.tiny_settings(training=training))
+        settings = tiny_tagger.tiny_settings(
+            training=training, model={"dropout": 0.5}
+        )  # the network has its own
+        loss = tagging_loss(model, corpus, settings)
         batch = corpus.batch(list(range(len(data.train))))
         return model.network.train(), lambda: loss(batch)
 
@@ -112,7 +115,8 @@ def translation(**shape: Any) -> Callable[..., tuple[nn.Module, Loss]]:
         model = tiny_pairs.double(tiny_pairs.untrained(model={"dropout": dropout, "embedding_dropout": 0.0}))
         network = tiny_translator.tiny(dropout=dropout, **shape)
         model.network = network.train()
-        loss = loss_function(model, tiny_pairs.tiny_settings(training={"label_smoothing": 0.0, **training}))
+        training = {"label_smoothing": 0.0, **training}
+        loss = loss_function(model, tiny_pairs.tiny_settings(training=training, model={"dropout": 0.5}))
         batch = tiny_translator.batch_for(network)
         return network, lambda: loss(batch)
 
