@@ -55,6 +55,7 @@ def tag(
         raise UsageError("--kbest has no inline form; use --format conll or jsonl")
     where = find_model(model, ("ner", "pos"))
     from seqtool import api
+    from seqtool.tagging.documents import Reading
     from seqtool.text.lines import open_input
     from seqtool.training.devices import configure
 
@@ -68,6 +69,7 @@ def tag(
             "use --input-format conll"
         )
     write = _writer(output_format, tagger, confidence, kbest)
+    reading = Reading()
     started, sentences, tokens = time.monotonic(), 0, 0
     stream = open_input(source)
     # What may pause is left open: closing it would wait for the thread that reads.
@@ -80,6 +82,7 @@ def tag(
                 min_confidence=min_confidence,
                 kbest=kbest,
                 batch_tokens=batch_tokens,
+                reading=reading,
             )
             console.write_result("".join(map(write, group, predictions)))
             console.output().flush()
@@ -119,9 +122,11 @@ def _text_items(stream: BinaryIO, name: str) -> Iterator[Item]:
     from seqtool.text.lines import read_lines
     from seqtool.text.tokenizer import tokenize
 
+    opens = False
     for number, line in enumerate(read_lines(stream, name), 1):
         found = tokenize(line)
-        sentence = TaggedSentence(tuple(token.text for token in found), None, (), name, number)
+        sentence = TaggedSentence(tuple(token.text for token in found), None, (), name, number, opens)
+        opens = not found  # a blank line ends a document
         yield Item(sentence, line, tuple((token.start, token.end) for token in found))
 
 

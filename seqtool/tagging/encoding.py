@@ -30,6 +30,7 @@ class Batch(NamedTuple):
     mask: Tensor  # True at real tokens, [B, T]
     tags: Tensor | None = None  # tag ids, [B, T]
     possible: Tensor | None = None  # of partially annotated sentences, [B, T, K]
+    passages: Tensor | None = None  # rows of the sentences of each passage, -1 at padding, [D, S]
 
     def to(self, device: torch.device) -> Batch:
         """The batch on a device."""
@@ -42,6 +43,7 @@ class Batch(NamedTuple):
             self.mask.to(device),
             None if self.tags is None else self.tags.to(device),
             None if self.possible is None else self.possible.to(device),
+            None if self.passages is None else self.passages.to(device),
         )
 
 
@@ -141,8 +143,8 @@ class Corpus:
         """Tokens of each sentence."""
         return [len(row) for row in self.forms]
 
-    def batch(self, sentences: Sequence[int]) -> Batch:
-        """The given sentences as tensors, right-padded."""
+    def batch(self, sentences: Sequence[int], passages: Tensor | None = None) -> Batch:
+        """The given sentences as tensors, right-padded; `passages` says which of them follow each other."""
         rows, columns, mask = self.columns(sentences)
         distinct, inverse = torch.unique(rows[mask], return_inverse=True)
         index = torch.zeros_like(rows)
@@ -151,7 +153,7 @@ class Corpus:
         if self.tags is not None:
             tags = _padded([self.tags[i] for i in sentences], mask.numpy())
         forms = self.table.rows(distinct.numpy())
-        return Batch(forms, index, columns, mask, tags, self._possible(sentences, tags, mask))
+        return Batch(forms, index, columns, mask, tags, self._possible(sentences, tags, mask), passages)
 
     def columns(self, sentences: Sequence[int]) -> tuple[Tensor, tuple[Tensor, ...], Tensor]:
         """Rows in the form table [B, T], ids of each extra column [B, T], the mask [B, T]."""

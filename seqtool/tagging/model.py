@@ -20,6 +20,7 @@ from seqtool.nn.crf import (
 )
 from seqtool.nn.divergence import symmetric_divergence, symmetric_path_divergence
 from seqtool.nn.embeddings import uniform_embedding
+from seqtool.nn.hierarchy import DocumentState, sentence_vectors
 from seqtool.nn.losses import LossSum
 from seqtool.nn.recurrence import BidirectionalStack
 from seqtool.nn.regularization import InputNoise, LockedDropout, drop_types, drop_words
@@ -135,7 +136,12 @@ class Tagger(nn.Module):
             layers=settings.layers,
             dropout=settings.dropout,
         )
-        self.output = nn.Linear(self.encoder.outputs, sizes.tags)
+        self.document: DocumentState | None = None
+        if settings.document_hidden:
+            self.document = DocumentState(
+                settings.layer_options, self.encoder.outputs, settings.document_hidden
+            )
+        self.output = nn.Linear(self.encoder.outputs + settings.document_hidden, sizes.tags)
         nn.init.xavier_uniform_(self.output.weight)
         nn.init.zeros_(self.output.bias)
         self.crf = LinearChainCRF(*_constraints(tags, scheme), learned=settings.output == "crf")
@@ -143,21 +149,49 @@ class Tagger(nn.Module):
 
     def scores(self, batch: Batch) -> Tensor:
         """Emission scores, nats, float32 (float64 for a float64 model), [B, T, K]."""
-        return self.scores_of(self.forms(batch.forms)[batch.rows], batch.features, batch.mask)
+        return self.encoded(batch).scores
 
-    def scores_of(self, vectors: Tensor, features: tuple[Tensor, ...], mask: Tensor) -> Tensor:
-        """`scores` from form vectors that are already there, [B, T, D]."""
-        return self.encoded(vectors, features, mask).scores
+    def encoded(self, batch: Batch) -> Encoded:
+        """What the layers make of a batch; a tagger of documents starts anew with each of its passages."""
+        states, dropped = self.states(self.forms(batch.forms)[batch.rows], batch.features, batch.mask)
+        before = None
+        if self.document is not None:
+            assert batch.passages is not None, "a tagger of documents needs to know what follows what"
+            before = self._before(self.document, sentence_vectors(dropped, batch.mask), batch.passages)
+        return Encoded(states, dropped, self.scores_after(dropped, before))
 
-    def encoded(self, vectors: Tensor, features: tuple[Tensor, ...], mask: Tensor) -> Encoded:
-        """What the layers make of form vectors [B, T, D] and extra columns."""
+    def states(self, vectors: Tensor, features: tuple[Tensor, ...], mask: Tensor) -> tuple[Tensor, Tensor]:
+        """The encoder's states from form vectors [B, T, D] and extra columns, and the same after dropout.
+
+        Both [B, T, 2H], the second in full precision.
+        """
         columns = [embed(ids) for embed, ids in zip(self.features, features, strict=True)]
         inputs = torch.cat([vectors, *columns], 2) if columns else vectors
         states = self.encoder(self.noise(self.dropout(inputs)), mask)
+        return states, self.dropout(states.to(self.output.weight.dtype))
+
+    def scores_after(self, dropped: Tensor, before: Tensor | None = None) -> Tensor:
+        """Emission scores, [B, T, K].
+
+        Args:
+            dropped: The second of `states`.
+            before: The document's state before each sentence, [B, D], for a tagger that has one.
+        """
         # The last product stays in full precision: half precision has three digits, scores need more.
-        with torch.autocast(states.device.type, enabled=False):
-            dropped = self.dropout(states.to(self.output.weight.dtype))
-            return Encoded(states, dropped, self.output(dropped))
+        with torch.autocast(dropped.device.type, enabled=False):
+            if before is not None:
+                seen = self.dropout(before.to(dropped.dtype)[:, None])
+                dropped = torch.cat([dropped, seen.expand(-1, dropped.shape[1], -1)], 2)
+            scores: Tensor = self.output(dropped)
+            return scores
+
+    @staticmethod
+    def _before(document: DocumentState, vectors: Tensor, passages: Tensor) -> Tensor:
+        """The state before each sentence of [B, I], from where its passage [D, S] begins, [B, H]."""
+        real = passages >= 0
+        inputs = vectors[passages.clamp(min=0)].masked_fill(~real[:, :, None], 0.0)
+        before: Tensor = document(inputs, document.initial(len(inputs), inputs))[0]
+        return before[real][passages[real].argsort()]
 
     def loss(
         self, batch: Batch, *, label_smoothing: float = 0.0, class_weights: Tensor | None = None

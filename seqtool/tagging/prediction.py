@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self, cast
@@ -14,7 +14,9 @@ from torch import Tensor
 
 from seqtool.errors import ModelError
 from seqtool.nn.crf import k_best, marginals, segment_probability, viterbi
+from seqtool.nn.hierarchy import DocumentState, sentence_vectors
 from seqtool.settings import validate
+from seqtool.tagging.documents import Reading, documents
 from seqtool.tagging.encoding import Corpus, Vocabularies, encode
 from seqtool.tagging.model import Sizes, Tagger
 from seqtool.tagging.settings import DataSettings, ModelSettings, VocabularySettings
@@ -29,7 +31,11 @@ from seqtool.training.trained import TrainedModel, restored
 
 TASKS = ("ner", "pos")
 BATCH_TOKENS = 4096
+READ_AT_ONCE = 512  # sentences of a document whose states are kept until its own have gone through them
 CACHED_FORMS = 60_000  # form vectors kept between batches; then the cache starts afresh
+
+
+Scored = tuple[list[int], Tensor, Tensor]  # positions of sentences, scores or states [B, T, K], mask [B, T]
 
 
 @dataclass(frozen=True)
@@ -138,7 +144,7 @@ class TaggerModel(TrainedModel):
         return self.description.scheme
 
     def tag(self, sentences: Iterable[Sequence[str]]) -> list[list[str]]:
-        """Tags of tokenised sentences, one a token.
+        """Tags of tokenised sentences, one a token; for a tagger of documents they are one document.
 
         Raises:
             DataError: the model reads extra columns, which plain tokens do not have.
@@ -154,6 +160,7 @@ class TaggerModel(TrainedModel):
         min_confidence: float = 0.0,
         kbest: int = 0,
         batch_tokens: int = BATCH_TOKENS,
+        reading: Reading | None = None,
     ) -> list[Prediction]:
         """Tag sentences.
 
@@ -163,15 +170,14 @@ class TaggerModel(TrainedModel):
             min_confidence: Spans with a lower confidence are taken back, in [0, 1].
             kbest: How many whole paths to give with their posterior; 0 = none.
             batch_tokens: Padded tokens a batch; a longer sentence is a batch of its own.
+            reading: Where a tagger of documents stands; it is moved on. None = these are all there is.
 
         Raises:
             DataError: a sentence lacks a column that the model reads.
         """
         result: list[Prediction] = [Prediction([], [], *(([], []) if confidence else ()))] * len(sentences)
         filled = [i for i, sentence in enumerate(sentences) if sentence.tokens]
-        corpus = self._encode([sentences[i] for i in filled])
-        for part in prediction_batches(corpus.lengths, budget=batch_tokens):
-            scores, mask = self._scores(corpus, part)
+        for part, scores, mask in self.score_batches([sentences[i] for i in filled], batch_tokens, reading):
             predictions = self._predict_batch(scores, mask, confidence or min_confidence > 0, kbest)
             for position, prediction in zip(part, predictions, strict=True):
                 if min_confidence > 0:
@@ -181,13 +187,43 @@ class TaggerModel(TrainedModel):
 
     @torch.inference_mode()
     def score_batches(
-        self, sentences: Sequence[TaggedSentence], batch_tokens: int = BATCH_TOKENS
-    ) -> Iterable[tuple[list[int], Tensor, Tensor]]:
-        """Emission scores of non-empty sentences, a batch at a time: positions, [B, T, K], mask [B, T]."""
-        corpus = self._encode(sentences)
-        for part in prediction_batches(corpus.lengths, budget=batch_tokens):
-            scores, mask = self._scores(corpus, part)
-            yield part, scores, mask
+        self,
+        sentences: Sequence[TaggedSentence],
+        batch_tokens: int = BATCH_TOKENS,
+        reading: Reading | None = None,
+    ) -> Iterator[Scored]:
+        """Emission scores of non-empty sentences, a batch at a time; `reading` as of `predict`."""
+        if self.network.document is None:
+            for part, dropped, mask in self._states(sentences, batch_tokens):
+                yield part, self.network.scores_after(dropped), mask
+            return
+        reading = Reading() if reading is None else reading
+        for start in range(0, len(sentences), READ_AT_ONCE):
+            some = sentences[start : start + READ_AT_ONCE]
+            found = list(self._states(some, batch_tokens))
+            before = self._read(self.network.document, some, found, reading)
+            for part, dropped, mask in found:
+                yield [start + i for i in part], self.network.scores_after(dropped, before[part]), mask
+
+    def _read(
+        self,
+        document: DocumentState,
+        sentences: Sequence[TaggedSentence],
+        found: Sequence[Scored],
+        reading: Reading,
+    ) -> Tensor:
+        """The document's state before each sentence, [N, H]."""
+        vectors = self._room(0).new_empty(len(sentences), self.network.encoder.outputs)
+        for part, dropped, mask in found:
+            vectors[part] = sentence_vectors(dropped, mask)
+        before = []
+        for span in documents(sentences):
+            if reading.state is None or sentences[span.start].opens:
+                reading.state = document.initial(1, vectors)
+            with self.autocast():
+                states, reading.state = document(vectors[None, span.start : span.stop], reading.state)
+            before.append(states[0].to(vectors.dtype))
+        return torch.cat(before)
 
     def save(self, path: Path, *, card: str) -> None:
         """Write a self-contained model folder (errors of `save_model_folder`)."""
@@ -240,13 +276,16 @@ class TaggerModel(TrainedModel):
         return encode(sentences, self.vocabularies, self._table, with_tags=False)
 
     @torch.inference_mode()
-    def _scores(self, corpus: Corpus, part: Sequence[int]) -> tuple[Tensor, Tensor]:
-        self._fill_cache()
-        rows, features, mask = corpus.columns(part)
-        columns = tuple(column.to(self.device) for column in features)
-        mask = mask.to(self.device)
-        with self.autocast():
-            return self.network.scores_of(self._vectors[rows.to(self.device)], columns, mask), mask
+    def _states(self, sentences: Sequence[TaggedSentence], batch_tokens: int) -> Iterator[Scored]:
+        """What the output layer reads of each sentence by itself."""
+        corpus = self._encode(sentences)
+        for part in prediction_batches(corpus.lengths, budget=batch_tokens):
+            self._fill_cache()
+            rows, features, mask = corpus.columns(part)
+            columns = tuple(column.to(self.device) for column in features)
+            mask = mask.to(self.device)
+            with self.autocast():
+                yield part, self.network.states(self._vectors[rows.to(self.device)], columns, mask)[1], mask
 
     def _fill_cache(self) -> None:
         """Compute the vectors of forms that are new in the table."""

@@ -91,6 +91,12 @@ class ModelSettings(NetworkSettings):
     )
     shape_embedding: int = Field(16, ge=0, description="Width of the word-shape embedding; 0 = none.")
     feature_embedding: int = Field(16, ge=1, description="Width of the embedding of each extra column.")
+    document_hidden: int = Field(
+        0,
+        ge=0,
+        description="Width of a recurrence over the sentences of a document, whose state before a sentence "
+        "is read with each of its words (Serban 2016); 0 = every sentence by itself.",
+    )
     dropout: Probability = Field(0.5, description="Locked dropout before and after each encoder layer.")
     word_dropout: Probability = Field(
         0.05, description="Probability that a word is replaced by the unknown word in training."
@@ -126,6 +132,9 @@ class TaggerTraining(TrainingSettings):
         0.0, description="Probability that a training sentence gets other entities of the same types."
     )
     lowercase: Probability = Field(0.0, description="Probability that a training sentence is lower-cased.")
+    passage: int = Field(
+        8, ge=2, description="Sentences of a document that are trained together; for model.document_hidden."
+    )
     batch_tokens: int = Field(512, ge=1, description="Padded tokens of a batch.")
     learning_rate: float = Field(2e-3, gt=0, description="Highest learning rate of the schedule.")
     warmup_steps: int = Field(
@@ -163,6 +172,9 @@ class TaggerSettings(RunSettings):
         if self.model.word_embedding == 0 and self.model.characters == "none":
             raise ValueError("model.word_embedding = 0 and model.characters = 'none' leave no input")
         refuse_without_effect(self.model, self.training)
+        given = self.training.passage != type(self.training).model_fields["passage"].default
+        if given and not self.model.document_hidden:
+            raise ValueError("training.passage has no effect with model.document_hidden = 0; leave it out")
         if self.task == "pos" and self.training.mention_replacement:
             raise ValueError("training.mention_replacement needs task = 'ner'")
         if self.task == "pos" and self.decoding.entity_bias not in (0.0, {}, "auto"):

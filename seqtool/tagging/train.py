@@ -17,13 +17,12 @@ from seqtool.nn.embeddings import pretrained_rows
 from seqtool.nn.losses import LossSum
 from seqtool.nn.regularization import StatePenalties
 from seqtool.tagging import evaluation
-from seqtool.tagging.augmentation import Augmentation
+from seqtool.tagging.batches import TrainingBatches
 from seqtool.tagging.data import Part, TaggingData, tag_inventory, unseen_tags
 from seqtool.tagging.encoding import Batch, Corpus, Vocabularies, encode
 from seqtool.tagging.model import Sizes, Tagger, class_weights
 from seqtool.tagging.prediction import TaggerDescription, TaggerModel
 from seqtool.tagging.settings import TaggerSettings
-from seqtool.text.batching import training_batches
 from seqtool.text.columns import TaggedSentence
 from seqtool.text.tagscheme import Scheme
 from seqtool.training.devices import resolve_device
@@ -214,51 +213,6 @@ def train_tagger(
     return TaggerRun(run.path, model, result)
 
 
-class TrainingBatches:
-    """The batches of an epoch, a pure function of its number.
-
-    Args:
-        vocabularies: Of the model.
-        data: With the training part.
-        corpus: That part, encoded.
-        settings: Of the run.
-        device: Where the batches go.
-    """
-
-    def __init__(
-        self,
-        vocabularies: Vocabularies,
-        data: TaggingData,
-        corpus: Corpus,
-        settings: TaggerSettings,
-        device: torch.device,
-    ) -> None:
-        self._vocabularies, self._corpus = vocabularies, corpus
-        self._settings, self._device = settings, device
-        self._augmentation: Augmentation | None = None
-        training = settings.training
-        if training.mention_replacement or training.lowercase:
-            self._augmentation = Augmentation(
-                data.train,
-                data.scheme,
-                mention_replacement=training.mention_replacement,
-                lowercase=training.lowercase,
-                seed=settings.seed,
-            )
-
-    def __call__(self, epoch: int) -> Sequence[Batch]:
-        """Batches of nearly equal length, shuffled."""
-        corpus = self._corpus
-        if self._augmentation is not None:
-            sentences = self._augmentation.epoch(epoch)
-            # Each epoch has a table of its own: the order of the forms in it decides which random number
-            # is whose, and must not depend on the epochs that this process has seen before.
-            corpus = encode(sentences, self._vocabularies, corpus.table.copy(), with_tags=True)
-        budget, seed = self._settings.training.batch_tokens, self._settings.seed
-        parts = training_batches(corpus.lengths, budget=budget, seed=seed, epoch=epoch)
-        return LazyBatches(corpus, parts, self._device)
-
-
 def loss_function(model: TaggerModel, corpus: Corpus, settings: TaggerSettings) -> Callable[[Batch], LossSum]:
     """The loss of a batch, with the class weights and the smoothing of the settings."""
     tags, scheme = model.vocabularies.tags.symbols, model.description.model_scheme
@@ -271,7 +225,7 @@ def loss_function(model: TaggerModel, corpus: Corpus, settings: TaggerSettings) 
     penalties = StatePenalties(*training.state_penalties)
 
     def once(batch: Batch) -> Pass:
-        found = network.encoded(network.forms(batch.forms)[batch.rows], batch.features, batch.mask)
+        found = network.encoded(batch)
         loss = network.loss_of(
             found.scores, batch, label_smoothing=training.label_smoothing, class_weights=weights
         )
@@ -285,21 +239,6 @@ def loss_function(model: TaggerModel, corpus: Corpus, settings: TaggerSettings) 
         return loss_of_passes(network, partial(once, batch), divergence, training)
 
     return loss
-
-
-class LazyBatches(Sequence[Batch]):
-    """Batches of a corpus, each built when it is asked for."""
-
-    def __init__(self, corpus: Corpus, parts: list[list[int]], device: torch.device) -> None:
-        self._corpus, self._parts, self._device = corpus, parts, device
-
-    def __len__(self) -> int:
-        return len(self._parts)
-
-    def __getitem__(self, number: Any) -> Any:
-        if isinstance(number, slice):
-            return [self[i] for i in range(*number.indices(len(self)))]
-        return self._corpus.batch(self._parts[number]).to(self._device)
 
 
 def build_model(settings: TaggerSettings, data: TaggingData, device: torch.device) -> TaggerModel:

@@ -40,6 +40,7 @@ _SPACES = re.compile(r"[ \t]+")
 # What may make columns read back otherwise: strange characters, empty cells, outer spaces.
 _SUSPICIOUS = re.compile(r"[\r\0]|^[ \t]|[ \t]$|\t[ \t]| \t|-DOCSTART-", re.MULTILINE)
 _DOCUMENT_START = re.compile(r"-DOCSTART-([ \t]|$)")
+_NEW_DOCUMENT = re.compile(r"# *newdoc\b")  # of CoNLL-U, a comment before a sentence
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +49,8 @@ class TaggedSentence:
 
     `tags` is None for text without annotation. A tag may be partial: `?` (anything) or
     alternatives joined by `|` (`B-PER|B-ORG`). `features` has one tuple a declared extra
-    column, each as long as `tokens`. `line` is the line of the first token, 1-based.
+    column, each as long as `tokens`. `line` is the line of the first token, 1-based. `opens` says
+    whether the file marks the beginning of a document there.
     """
 
     tokens: tuple[str, ...]
@@ -56,6 +58,7 @@ class TaggedSentence:
     features: tuple[tuple[str, ...], ...] = ()
     source: str = ""
     line: int = 0
+    opens: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,13 +248,16 @@ def _sentences(lines: Iterable[str], name: str, layout: ColumnFormat) -> Iterato
                 yield TaggedSentence(tokens, tags, source=name, line=number)
         return
     rows: list[list[str]] = []
-    first = 0
+    first, opens = 0, False
     for number, line in enumerate(lines, 1):
         if not line.strip(" \t") or _DOCUMENT_START.match(line):
             if rows:
-                yield _sentence(rows, name, first, layout)
+                yield _sentence(rows, name, first, layout, opens)
+                opens = False
             rows = []
+            opens |= line.startswith("-")
             continue
+        opens |= not rows and bool(_NEW_DOCUMENT.match(line))
         row = _row(line, f"{name}:{number}", layout, at_start=not rows)
         if row is None:
             continue
@@ -263,7 +269,7 @@ def _sentences(lines: Iterable[str], name: str, layout: ColumnFormat) -> Iterato
                 f"{name}:{first}: a sentence of more than {SENTENCE_LIMIT} tokens; expected blank lines"
             )
     if rows:
-        yield _sentence(rows, name, first, layout)
+        yield _sentence(rows, name, first, layout, opens)
 
 
 def _cells(line: str, separator: Literal["tab", "whitespace"]) -> list[str]:
@@ -297,12 +303,15 @@ def _row(line: str, place: str, layout: ColumnFormat, at_start: bool) -> list[st
     return row
 
 
-def _sentence(rows: list[list[str]], name: str, first: int, layout: ColumnFormat) -> TaggedSentence:
+def _sentence(
+    rows: list[list[str]], name: str, first: int, layout: ColumnFormat, opens: bool
+) -> TaggedSentence:
     def column(number: int) -> tuple[str, ...]:
         return tuple(row[number - 1] for row in rows)
 
     tags = None if layout.tag is None else column(layout.tag)
-    return TaggedSentence(column(layout.token), tags, tuple(map(column, layout.features)), name, first)
+    features = tuple(map(column, layout.features))
+    return TaggedSentence(column(layout.token), tags, features, name, first, opens)
 
 
 # Writing
