@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from seqtool.nn.celloptions import LayerOptions
 from seqtool.nn.cells import State
 from seqtool.nn.cells.running import run_cell
+from seqtool.nn.deferred import at_least_float32
 from seqtool.nn.recurrence import cells_of
 
 
@@ -46,7 +47,8 @@ class DocumentState(nn.Module):
             The state's output before each sentence, [D, S, H], and the state after the last.
         """
         outputs, after = run_cell(self.cell, vectors, state)
-        return torch.cat([state[0][:, None].to(outputs.dtype), outputs[:, :-1]], 1), after
+        before = torch.cat([state[0][:, None].to(outputs.dtype), outputs[:, :-1]], 1)
+        return before, tuple(at_least_float32(part) for part in after)
 
 
 def sentence_vectors(states: Tensor, mask: Tensor) -> Tensor:

@@ -82,6 +82,19 @@ def test_scores_are_those_of_one_sentence_after_the_other(cell: str) -> None:
     assert_alike([s for each in TWO for s in scores_of(model, [each], reading=reading)], expected)
 
 
+@pytest.mark.parametrize("cell", ["lstm", "gru", "peephole_lstm", "echo_state"])
+def test_half_precision_reads_on(cell: str) -> None:
+    model, found = tiny_tagger.untrained(model={"document_hidden": 6, "cell": cell}), []
+    for precision in (torch.float32, torch.bfloat16):
+        model.precision, reading = precision, Reading()
+        model.forget_forms()
+        found.append([s for each in TWO for s in scores_of(model, [each], reading=reading)])
+        assert reading.state is not None
+        assert {part.dtype for part in reading.state} == {torch.float32}
+    for exact, half in zip(*found, strict=True):
+        torch.testing.assert_close(half, exact, atol=6e-2, rtol=0)
+
+
 def test_blocks_do_not_matter(monkeypatch: pytest.MonkeyPatch) -> None:
     model = reader()
     expected = scores_of(model, TWO)
