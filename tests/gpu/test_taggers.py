@@ -23,6 +23,7 @@ from seqtool.nn.crf import (
     weighted_negative_log_likelihood,
 )
 from seqtool.nn.forward_backward import Chain
+from seqtool.tagging.documents import laid_out
 from seqtool.tagging.encoding import encode
 from seqtool.tagging.prediction import TaggerModel
 from seqtool.tagging.train import TaggerRun
@@ -46,6 +47,7 @@ KINDS: list[dict[str, Any]] = [
     {"cell": "lstm", "characters": "rnn"},
     {"cell": "gru", "characters": "cnn", "layers": 2, "residual": True},
     {"cell": "lstm", "characters": "none", "output": "softmax"},
+    {"cell": "lstm", "characters": "rnn", "document_hidden": 6},
 ]
 
 
@@ -73,7 +75,7 @@ def test_scores_and_gradients_equal_those_of_the_cpu(
         network = model.network.to(number_type).to(device).train()  # dropout is 0
         table = model.vocabularies.form_table(model.description.vocabulary)
         corpus = encode(tiny_data().train, model.vocabularies, table, with_tags=True)
-        batch = corpus.batch(range(10)).to(device)
+        batch = corpus.batch(range(10), laid_out([4, 6])).to(device)
         loss = network.loss(batch)
         loss.total.backward()  # type: ignore[no-untyped-call]
         gradients = {name: p.grad.cpu() for name, p in network.named_parameters() if p.grad is not None}
