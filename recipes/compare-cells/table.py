@@ -65,7 +65,7 @@ def draw(path: Path, best: list[Training], memory: dict[str, dict[str, float]]) 
     figure, axes = pyplot.subplots(1, len(panels), sharey=True, figsize=(12, 6), layout="constrained")
     cells = [each.cell for each in reversed(best)]
     for axis, (title, values) in zip(axes, panels.items(), strict=True):
-        axis.scatter([values.get(cell) for cell in cells], cells)
+        axis.scatter([values[cell] for cell in cells], cells)
         axis.set_title(title, fontsize=10)
         axis.grid(alpha=0.3)
     figure.savefig(path, dpi=120)
@@ -76,9 +76,9 @@ def main(folder: Path) -> None:
     trainings = sorted((training_of(file.parent) for file in folder.glob("*/test.json")), key=lambda t: t.dev)
     best = list({each.cell: each for each in reversed(trainings)}.values())[::-1]
     memory = {problem: losses_of(folder / f"{problem}.tsv") for problem in GUESSING}
-    print(
-        "| cell | width | rate | dev | test | minutes | adding | copying |\n|---|---|---|---|---|---|---|---|"
-    )
+    # Cells may be named: those of the last run count.
+    best = [each for each in best if all(each.cell in losses for losses in memory.values())]
+    print("| cell | width | rate | dev | test | minutes | adding | copying |\n" + "|---" * 8 + "|")
     for each in sorted(best, key=lambda t: t.dev):
         losses = [f"{memory[problem][each.cell]:.4f}" for problem in GUESSING]
         figures = [

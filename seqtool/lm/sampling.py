@@ -18,6 +18,7 @@ from seqtool.lm.stepping import HoistedStepper, Stepper, stepper_of, steps_in_pl
 from seqtool.lm.symbols import START, UNKNOWN, require_known
 from seqtool.nn.cells import State
 from seqtool.nn.deferred import at_least_float32
+from seqtool.nn.quantized import require_exact_sums
 from seqtool.training.devices import multiplies_int8
 from seqtool.training.tensorfile import read_tensors, write_tensors
 
@@ -151,7 +152,7 @@ def writes_in_int8(model: LanguageModel, precision: str) -> bool:
     instructions for them.
 
     Raises:
-        SettingsError: int8 for a network that has no such products.
+        SettingsError: int8 for a network, or a processor, that has no such products.
     """
     possible = steps_in_place(model.network)
     if precision == "int8" and not possible:
@@ -159,6 +160,8 @@ def writes_in_int8(model: LanguageModel, precision: str) -> bool:
             "precision int8 is for LSTM layers on the CPU, one after the other, without zoneout and adaptive "
             "softmax; use fp32"
         )
+    if precision == "int8":
+        require_exact_sums()
     large = sum(weight.numel() for weight in model.network.stack.parameters()) >= WORTH_INT8
     return precision == "int8" or (
         precision == "auto" and possible and large and multiplies_int8(model.device)

@@ -8,8 +8,12 @@ Reference: Jacob et al. 2018, section 2 (symmetric, without zero points).
 
 from __future__ import annotations
 
+from functools import cache
+
 import torch
 from torch import Tensor
+
+from seqtool.errors import SettingsError
 
 LARGEST = 127  # symmetric: -128 is not used
 
@@ -61,6 +65,21 @@ class Int8Linears:
         if id(weight) not in self._made:
             self._made[id(weight)] = weight, Int8Linear(weight.detach())
         return self._made[id(weight)][1]
+
+
+@cache
+def require_exact_sums() -> None:
+    """See to it that sums of products are exact here.
+
+    Without instructions for them (VNNI, AMX) the library adds pairs of products in 16 bits, which
+    overflow; so the largest products there are, are tried.
+
+    Raises:
+        SettingsError: they are not.
+    """
+    values = torch.full((64, 64), LARGEST, dtype=torch.int8)
+    if not bool((torch._int_mm(values, values) == 64 * LARGEST**2).all()):
+        raise SettingsError("precision int8 needs a processor with 8-bit products (VNNI or AMX); use fp32")
 
 
 def scale_of(rows: Tensor) -> Tensor:

@@ -117,6 +117,11 @@ class ModelSettings(NetworkSettings):
         return self
 
     @property
+    def without_effect(self) -> frozenset[str]:
+        """What is for word embeddings, where there are none."""
+        return frozenset() if self.word_embedding else frozenset({"word_dropout", "singleton_dropout"})
+
+    @property
     def depth(self) -> int:
         """All layers."""
         return self.layers

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import torch
 import torch.distributed
-from torch import Tensor
+from torch import Tensor, nn
 
 from seqtool.errors import StorageError
 
@@ -96,6 +96,12 @@ def broadcast_in_place(tensors: Iterable[Tensor]) -> None:
         with lost_processes():
             for tensor in tensors:
                 torch.distributed.broadcast(tensor, src=0)
+
+
+def share_statistics(model: nn.Module) -> None:
+    """Replace running statistics, which each process has of its own batches, by process 0's."""
+    buffers = model.named_buffers()
+    broadcast_in_place(tensor for name, tensor in buffers if name.split(".")[-1].startswith("running_"))
 
 
 def numbers_of_first(values: Sequence[float], device: torch.device) -> list[float]:

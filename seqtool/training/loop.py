@@ -253,9 +253,7 @@ class _Loop(Generic[Batch]):
             place=Place(at.step + 1, at.epoch + 1, at.batches),
             noise=self.noise,
         )
-        distributed.broadcast_in_place(
-            self.state.model.buffers()
-        )  # running statistics are the first process's
+        distributed.share_statistics(self.state.model)
         if self.state.averaging is not None and result.done:
             self.state.averaging.update(self.state.model)
         epoch, self.latest = at.epoch + 1, result

@@ -89,8 +89,13 @@ class NetworkSettings(Settings):
     @property
     def draws(self) -> bool:
         """Whether two passes over the same batch differ in training."""
-        names = [name for name in type(self).model_fields if "dropout" in name] + list(DRAWN)
-        return any(getattr(self, name) for name in names)
+        names = {name for name in type(self).model_fields if "dropout" in name} | set(DRAWN)
+        return any(getattr(self, name) for name in names - self.without_effect)
+
+    @property
+    def without_effect(self) -> frozenset[str]:
+        """Settings that may be given and that nothing reads here."""
+        return frozenset()
 
     @property
     def layer_options(self) -> LayerOptions:

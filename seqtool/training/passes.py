@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from torch import Tensor, nn
 
 from seqtool.nn.adversarial import recorded_inputs, shifted_inputs, worst_offsets
+from seqtool.nn.cells.chunked import plain_steps
 from seqtool.nn.losses import LossSum
 from seqtool.training.settings import TrainingSettings
 
@@ -43,7 +44,7 @@ def loss_of_passes(
         apart = settings.r_drop / 4 * divergence(first.predictions, second.predictions)
         return _mean(first.loss, second.loss, apart)
     if settings.adversarial:
-        with recorded_inputs(network) as inputs:
+        with recorded_inputs(network) as inputs, plain_steps():  # its gradients are taken twice
             first = once()
         with shifted_inputs(network, worst_offsets(first.loss.total, inputs, settings.adversarial)):
             second = once()

@@ -12,6 +12,7 @@ import torch
 from seqtool.decoding.hypothesis import Hypothesis
 from seqtool.errors import DataError, ModelError, SettingsError, UsageError
 from seqtool.evaluation.text_scores import minimum_bayes_risk
+from seqtool.nn.quantized import require_exact_sums
 from seqtool.settings import validate
 from seqtool.text.batching import prediction_batches
 from seqtool.text.parallel import SentencePair, parse_source
@@ -283,6 +284,7 @@ class TranslatorModel(TrainedModel):
         if name == "int8":
             if device.type != "cpu":
                 raise SettingsError(f"precision int8 is for the CPU (this is {device}); use fp32 or bf16")
+            require_exact_sums()
             return torch.int8
         return None if name == "auto" else resolve_precision(name, device)
 

@@ -16,6 +16,7 @@ from torch import Tensor
 from seqtool.nn.adversarial import worst_offsets
 from seqtool.nn.celloptions import LayerOptions
 from seqtool.nn.cells import CELLS, running
+from seqtool.nn.cells.chunked import CHUNK
 from seqtool.nn.cells.dilated import DilatedCell
 from seqtool.nn.cells.running import run_cell
 from seqtool.nn.divergence import symmetric_divergence
@@ -31,6 +32,8 @@ pytestmark = [
         DEVICE.type == "cuda" and not torch.cuda.is_available(),
         reason="needs a CUDA device; torch finds none here",
     ),
+    # torch.compile warns of this and that; what it cannot compile is an error here.
+    pytest.mark.filterwarnings("ignore", "error:torch.compile failed"),
 ]
 CLOSE: dict[str, Any] = {"rtol": 1e-9, "atol": 1e-9}
 every_cell = pytest.mark.parametrize("name", CELLS)
@@ -40,7 +43,7 @@ def results_on(device: torch.device, name: str, dilation: int = 1) -> list[Tenso
     """Outputs, the last state and all gradients, float64."""
     cell = make_cell(name)
     whole = (cell if dilation == 1 else DilatedCell(cell, dilation)).to(device)
-    inputs = some_inputs().to(device).requires_grad_()
+    inputs = some_inputs(steps=CHUNK + 2).to(device).requires_grad_()
     state = some_state(cell) if dilation == 1 else whole.initial(3, inputs)
     outputs, last = run_cell(whole, inputs, tuple(part.to(device) for part in state))
     if outputs.requires_grad:
@@ -64,7 +67,6 @@ def test_dilated_cells_equal_those_of_the_cpu(name: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings("ignore", "error:torch.compile failed")
 @pytest.mark.parametrize("name", ["peephole_lstm", "layernorm_lstm", "multiplicative_lstm", "mgu", "slstm"])
 def test_compiled_chunks_give_what_steps_give(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """With kernels that torch.compile writes: Triton's, or with a C++ compiler those of a CPU."""

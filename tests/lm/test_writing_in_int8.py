@@ -113,10 +113,11 @@ def test_a_learned_start_beyond_one_counts_as_one() -> None:
     zeros = model.network.initial(1)
 
     def scores(hidden: float) -> Tensor:
-        states = [(torch.full_like(layer[0], hidden), torch.full_like(layer[1], 3.0)) for layer in zeros]
+        states = [(torch.full_like(layer[0], hidden), torch.full_like(layer[1], 2.0)) for layer in zeros]
         with torch.inference_mode():
             found = LSTMStepper(model.network, states, int8=True).step(torch.tensor([5]))
-        assert all((layer[0] == hidden).all() for layer in states)  # what was given is left alone
+        # What was given is left alone.
+        assert all((layer[0] == hidden).all() and (layer[1] == 2).all() for layer in states)
         return found
 
     assert torch.equal(scores(3.0), scores(1.0))

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+
+import pytest
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from seqtool.nn.quantized import CHUNK, LARGEST, Int8Linear, Int8Linears
+from seqtool.nn.quantized import CHUNK, LARGEST, Int8Linear, Int8Linears, require_exact_sums
 
 
 def some(*shape: int, seed: int = 0) -> Tensor:
@@ -53,3 +58,18 @@ def test_a_weight_is_rounded_once_whatever_passes_it_serves() -> None:
     assert linears(weight) is linears(weight)
     assert linears(weight.clone()) is not linears(weight)
     assert torch.equal(linears(weight)(rows), Int8Linear(weight, torch.zeros(6))(rows))
+
+
+def test_a_processor_whose_sums_overflow_is_refused() -> None:
+    require_exact_sums()
+    program = "from seqtool.nn.quantized import require_exact_sums; require_exact_sums()"
+    found = subprocess.run(
+        [sys.executable, "-c", program],
+        env={**os.environ, "ONEDNN_MAX_CPU_ISA": "AVX2"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if found.returncode == 0:
+        pytest.skip("the library sums exactly here without VNNI too")
+    assert "SettingsError: precision int8 needs a processor with 8-bit products" in found.stderr

@@ -13,6 +13,7 @@ from seqtool.lm.settings import LanguageModelTraining, VocabularySettings
 from seqtool.lm.symbols import START, Symbols
 from seqtool.lm.train import StreamLoss
 from seqtool.lm.windows import Window
+from seqtool.nn.cells.chunked import PLAIN
 from seqtool.nn.losses import LossSum
 from seqtool.nn.regularization import InputNoise
 from seqtool.tagging.encoding import encode
@@ -77,6 +78,18 @@ def test_adversarial_training_is_the_mean_with_the_worst_inputs_nearby():
     plain = network.once().loss.total.item()
     found = loss_of_passes(network, network.once, apart, TrainingSettings(adversarial=0.1))
     assert found.total.item() == pytest.approx(plain * (1 + 1.1**2) / 2)  # x goes to 1.1 x
+
+
+def test_the_pass_whose_gradients_are_taken_twice_is_not_compiled():
+    network, seen = Embedding(), []
+
+    def once() -> Pass:
+        seen.append(PLAIN.get())
+        return network.once()._replace(predictions=torch.ones(1))
+
+    loss_of_passes(network, once, apart, TrainingSettings(adversarial=0.1))
+    loss_of_passes(network, once, apart, TrainingSettings(r_drop=0.1))
+    assert seen == [True, False, False, False]
 
 
 # In each task: a loss that is deterministic, or has dropout

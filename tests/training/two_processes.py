@@ -31,12 +31,12 @@ from tests.training.tiny_run import CPU, TinyBatch, TinyRun, squared_error, tiny
 class UnevenModel(nn.Module):
     """One part is only used for batches of more than three, one never; with dropout, a running mean too."""
 
-    mean: torch.Tensor
+    running_mean: torch.Tensor
 
     def __init__(self, dropout: float = 0.0) -> None:
         super().__init__()
         self.has_mean = dropout > 0
-        self.register_buffer("mean", torch.zeros(()).double())
+        self.register_buffer("running_mean", torch.zeros(()).double())
         self.common = tiny_model(dropout=dropout)
         self.rare = nn.Linear(3, 1).double()
         self.unused = nn.Linear(2, 2).double()
@@ -44,8 +44,8 @@ class UnevenModel(nn.Module):
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
         outputs: torch.Tensor = self.common(inputs)
         if self.has_mean:  # of other batches in each process
-            outputs = outputs + self.mean
-            self.mean.lerp_(inputs.mean().detach(), 0.5)
+            outputs = outputs + self.running_mean
+            self.running_mean.lerp_(inputs.mean().detach(), 0.5)
         return outputs + self.rare(inputs) if len(inputs) > 3 else outputs
 
 

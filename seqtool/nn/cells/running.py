@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from seqtool.nn.cells.cell import Cell, ScanCell, State, Stepper
-from seqtool.nn.cells.chunked import run_in_chunks, used_weights, worth_compiling
+from seqtool.nn.cells.chunked import prepared, run_in_chunks, worth_compiling
 from seqtool.nn.deferred import at_least_float32
 
 
@@ -45,7 +45,7 @@ def _looped(cell: Cell, inputs: Tensor, state: State) -> tuple[Tensor, State]:
     """Time first, so that a step is one block of memory; weight gradients wait for the end of the pass."""
     projected = cell.project(inputs.transpose(0, 1))
     if worth_compiling(cell, projected):
-        run = partial(run_in_chunks, cell, used_weights(cell))
+        run = partial(run_in_chunks, prepared(cell))
     else:
         run = partial(_step_by_step, cell.stepper())
     with torch.autocast(inputs.device.type, enabled=False):

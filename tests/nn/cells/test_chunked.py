@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from seqtool.nn.cells import CELLS, Cell, running
-from seqtool.nn.cells.chunked import CHUNK, compiled_chunk, worth_compiling
+from seqtool.nn.cells.chunked import CHUNK, compiled_chunk, plain_steps, prepared, worth_compiling
 from seqtool.nn.cells.running import run_cell
 from tests.nn.cells.making import make_cell, some_inputs, some_state
 
@@ -91,22 +91,22 @@ def test_what_is_drawn_is_drawn_alike(options: dict[str, Any], chunks: Callable[
     assert_alike(chunks, make_cell("lstm" if "zoneout" in options else "peephole_lstm", **options))
 
 
-def test_gradients_can_be_taken_twice(chunks: Callable[[bool], None]) -> None:
-    chunks(True)
-    cell, inputs = make_cell("peephole_lstm"), some_inputs().requires_grad_()
-    total = run_cell(cell, inputs)[0].sin().sum()
-    first, second = (torch.autograd.grad(total, inputs, retain_graph=True)[0] for _ in range(2))
-    assert first.equal(second)
-
-
 def test_products_have_the_type_of_autocast(chunks: Callable[[bool], None]) -> None:
-    cell, results = make_cell("peephole_lstm", hidden=16).float(), []
+    cell, inputs = make_cell("peephole_lstm", hidden=16).float(), some_inputs(steps=5 * CHUNK).float()
+    results: list[Tensor] = []
+    gradients: list[Tensor] = []
     for on in (False, True):
         chunks(on)
         with torch.autocast("cpu", dtype=torch.bfloat16):
-            results.append(run_cell(cell, some_inputs().float())[0])
+            assert prepared(cell).products == torch.bfloat16
+            results.append(run_cell(cell, inputs)[0])
+        cell.zero_grad()
+        results[-1].float().square().sum().backward()
+        assert cell.recurrent_weight.grad is not None
+        gradients.append(cell.recurrent_weight.grad)
     assert results[0].dtype == results[1].dtype == torch.bfloat16
     torch.testing.assert_close(*results, rtol=2e-2, atol=2e-2)
+    assert (gradients[1] - gradients[0]).norm() < 0.01 * gradients[0].norm()
 
 
 def test_where_compiling_fails_steps_are_made_plainly(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -132,6 +132,13 @@ def test_only_training_on_a_gpu_is_worth_it(monkeypatch: pytest.MonkeyPatch) -> 
     assert not worth_compiling(make_cell("batchnorm_lstm").train(), there)
     with torch.no_grad():
         assert not worth_compiling(cell, there)
+    with plain_steps():
+        assert not worth_compiling(cell, there)
+    assert worth_compiling(cell, there)
+    monkeypatch.setattr("torch._dynamo.config.disable", True)  # as TORCH_COMPILE_DISABLE=1 has it
+    assert not worth_compiling(cell, there)
+    monkeypatch.undo()
+    monkeypatch.setattr("seqtool.nn.cells.chunked.find_spec", lambda name: name == "triton")
     assert not worth_compiling(cell, some_inputs())
     assert not worth_compiling(make_cell("peephole_lstm").eval(), there)
     monkeypatch.setattr("seqtool.nn.cells.chunked.find_spec", lambda name: None)

@@ -1,0 +1,6 @@
+#!/bin/sh
+# train.sh CELL HIDDEN RATE RUN: one training of run.sh, and its score; one that fails (diverges, say) is said and left out.
+set -eu
+seqtool train lm "$(dirname "$0")/recipe.toml" --set model.cell="$1" --set model.hidden="$2" --set training.learning_rate="$3" \
+    -o "$4" --resume < /dev/null > /dev/null || { echo "$4 failed" >&2; exit 0; }
+seqtool evaluate -m "$4" --no-yardsticks --bootstrap 0 --json < /dev/null > "$4/test.json"
