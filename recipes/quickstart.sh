@@ -45,7 +45,8 @@ say '' 'Scoring it, beside an n-gram of the same text'
 show evaluate -m "$writer"
 
 say '' 'Writing some text'
-show lm sample -m "$writer" --prompt 'The statement' --temperature 0.7 --length 300 --seed 1
+say "\$ seqtool lm sample -m $writer --prompt 'The statement' --temperature 0.7 --length 300 --seed 1"
+"$python" -m seqtool lm sample -m "$writer" --prompt 'The statement' --temperature 0.7 --length 300 --seed 1
 
 cat >&2 <<'END'
 
@@ -53,8 +54,8 @@ Done. What to try next:
 
     . .venv/bin/activate
     echo 'Mr Brovell works for Tranex in Lake Othwick .' | seqtool tag
-    echo 'please call Zorbin Maltrey on double four one seven at half past nine' | seqtool translate --beam 5
-    echo 'please call Zorbin Maltrey on double four one seven at half past nine' | seqtool inspect attention
+    echo 'send two windows and two boxes to Dr Ostrel in Port Vanley by june the fourth nineteen ninety two' | seqtool translate --beam 5
+    echo 'send two windows and two boxes to Dr Ostrel in Port Vanley by june the fourth nineteen ninety two' | seqtool inspect attention
     seqtool lm sample --prompt 'The statement' --temperature 0.7
     seqtool train ner --set model.hidden=256        another model
     seqtool train ner --train my.conll              your own data: one "word TAB tag" a line

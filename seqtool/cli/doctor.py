@@ -23,7 +23,7 @@ def doctor(json_output: options.JsonOption = False) -> None:
             console.print_table(tables.facts_table(title, rows.items()))
     console.write_result(
         f"auto uses {chosen['device']} ({chosen['device reason']}), {chosen['precision']} "
-        f"({chosen['precision reason']}), threads: {chosen['threads']}\n"
+        f"for training ({chosen['precision reason']}), threads: {chosen['threads']}\n"
     )
 
 

@@ -47,7 +47,7 @@ def cells(
     inputs: Annotated[int, typer.Option("--inputs", min=1, help="Width of an input.")] = 256,
     layers: LayersOption = 1,
 ) -> None:
-    """The recurrent cells: name, width, number of parameters, what each is and whose.
+    """The recurrent cells: name, width, number of learned parameters, and what each is.
 
     In a pipe: a line a cell, its columns separated by tabs.
     """
@@ -172,6 +172,7 @@ def require_format(output: Path | None) -> None:
         from seqtool.inspection.canvas import format_of
 
         format_of(output)
+        options.require_folder(output)
 
 
 def _summary(kind: type[Cell]) -> str:

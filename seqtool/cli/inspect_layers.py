@@ -53,6 +53,8 @@ def states(
     where = find_model(model, TASKS)
     require_format(output)
     trace = _traced(where, source, layer, threads)
+    if output is not None and len(trace.labels) < LEAST_STATES:
+        raise DataError(f"the text has {len(trace.labels)} symbols: a picture needs {LEAST_STATES} at least")
     chosen = _units(units, trace.states)
     if console.is_terminal():
         for unit in chosen:
@@ -152,7 +154,5 @@ def _coloured(labels: list[str], values: list[float]) -> Text:
 def _draw_states(trace: Trace, method: Literal["pca", "tsne"], output: Path) -> None:
     from seqtool.inspection.statefigures import projected, state_figure
 
-    if len(trace.labels) < LEAST_STATES:
-        raise DataError(f"{len(trace.labels)} states: a plane needs {LEAST_STATES} at least")
     points, how = projected(trace.states.double().numpy(), method)
     state_figure(points, trace.labels, trace.groups, output, title=f"States: {how}")

@@ -96,6 +96,8 @@ def sample(
     typed = dict(locals())
     if save_state is not None and count > 1:
         raise UsageError("--save-state keeps one text; leave out -n")
+    if save_state is not None:
+        options.require_folder(save_state)
     _refuse_beside_beam(typed)
     where = find_model(model, TASKS)
     from seqtool import api
@@ -242,7 +244,7 @@ def score(
     ] = "-",
     model: options.ModelOption = None,
     per_token: Annotated[
-        bool, typer.Option("--per-token", help="Every symbol with its log probability, too.")
+        bool, typer.Option("--per-token", help="Every symbol with its log probability, too (jsonl).")
     ] = False,
     protocol: Annotated[
         Literal["streaming", "cold"],
@@ -267,8 +269,10 @@ def score(
 
     Its end is counted with it; totals go to standard error.
     """
-    if per_token and form == "colour":
-        raise UsageError("--per-token is for jsonl and tsv: --format colour shows every symbol as it is")
+    if per_token and form in ("colour", "tsv"):
+        raise UsageError(
+            "--per-token is for jsonl: --format colour shows every symbol as it is, tsv has lines"
+        )
     if adapt and protocol == "cold":
         raise UsageError("--adapt remembers what it has read, and --protocol cold forgets it: choose one")
     where = find_model(model, TASKS)

@@ -59,7 +59,7 @@ def writer(form: str, *, per_token: bool) -> Callable[[ScoredLine], None]:
     if form == "colour":
         return _write_coloured
     if form == "tsv":
-        return lambda row: console.write_result(_columns(row, per_token))
+        return lambda row: console.write_result(_columns(row))
     return lambda row: console.write_result(json.dumps(_object(row, per_token), ensure_ascii=False) + "\n")
 
 
@@ -79,22 +79,19 @@ def _object(row: ScoredLine, per_token: bool) -> dict[str, object]:
     return facts
 
 
-def _columns(row: ScoredLine, per_token: bool) -> str:
-    """Line, nats, bits a character, text; with `per_token` a row for each symbol before it."""
-    lines = []
-    if per_token:
-        for symbol, value in zip(row.symbols, row.log_probabilities, strict=True):
-            lines.append(f"{row.line}\t{-value:.6f}\t{-value / math.log(2):.6f}\t{json.dumps(symbol)}\n")
+def _columns(row: ScoredLine) -> str:
+    """Line, nats, bits a character, text."""
     text = row.text.replace("\t", " ")
-    lines.append(f"{row.line}\t{row.nats:.6f}\t{row.bits_per_character:.6f}\t{text}\n")
-    return "".join(lines)
+    return f"{row.line}\t{row.nats:.6f}\t{row.bits_per_character:.6f}\t{text}\n"
 
 
 def _write_coloured(row: ScoredLine) -> None:
     from rich.text import Text
 
     text = Text(f"{row.bits_per_character:6.2f}  ", style="cyan")
-    for symbol, value in zip(row.symbols, row.log_probabilities, strict=True):
+    # Where symbols are characters, those that the model does not know are shown too.
+    symbols = row.text + "\n" if len(row.symbols) == row.characters else row.symbols
+    for symbol, value in zip(symbols, row.log_probabilities, strict=True):
         bits = -value / math.log(2)
         style = next(style for least, style in COLOURS if bits >= least or not least)
         text.append(console.printable(symbol.removesuffix("\n")), style="" if style == "none" else style)

@@ -53,6 +53,8 @@ def tag(
     """Tag text: one sentence in, one sentence out, in order."""
     if kbest and output_format == "inline":
         raise UsageError("--kbest has no inline form; use --format conll or jsonl")
+    if confidence and output_format == "inline":
+        raise UsageError("--confidence has no inline form; use --format conll or jsonl")
     where = find_model(model, ("ner", "pos"))
     from seqtool import api
     from seqtool.tagging.documents import Reading

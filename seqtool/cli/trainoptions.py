@@ -30,7 +30,8 @@ class RunOptions:
     epochs: Annotated[int | None, typer.Option("--epochs", help="Passes over the data.")] = None
     max_steps: Annotated[int | None, typer.Option("--max-steps", help="Updates at most.")] = None
     max_minutes: Annotated[
-        float | None, typer.Option("--max-minutes", help="Minutes from the first update, at most.")
+        float | None,
+        typer.Option("--max-minutes", help="Minutes from the first update, at most; 0 = no limit."),
     ] = None
     batch_tokens: Annotated[int | None, typer.Option("--batch-tokens", help="Padded tokens of a batch.")] = (
         None

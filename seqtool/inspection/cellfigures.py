@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -13,7 +14,7 @@ from seqtool.inspection.canvas import BLUE, GREEN, GREY, ORANGE, PURPLE, RED, SK
 
 COLOURS = (BLUE, ORANGE, GREEN, RED, PURPLE, SKY, GREY)
 LINES = ("-", "--", ":", "-.")
-LEAST = 1e-12  # what is smaller is drawn there: nothing is left
+LEAST = 1e-12  # what is smaller is not drawn: nothing is left
 BESIDE = 18  # names that stand below each other
 
 
@@ -39,7 +40,7 @@ def gradient_figure(curves: Mapping[str, Curve], path: Path, *, title: str) -> N
         for name, curve in curves.items():
             number = first.index(curve.partner or name)
             line = "--" if name in partners else LINES[number // len(COLOURS) % len(LINES)]
-            heights = [max(norm, LEAST) for norm in curve.norms]
+            heights = [norm if norm >= LEAST else math.nan for norm in curve.norms]
             colour = COLOURS[number % len(COLOURS)]
             axes.plot(range(len(heights)), heights, line, color=colour, label=printable(name, 40))
         axes.set_yscale("log")

@@ -156,7 +156,10 @@ class LanguageModel(TrainedModel):
     def precision_for(cls, name: str, device: torch.device) -> torch.dtype:
         """The arithmetic that `--precision` means; auto = fp32: a probability should be exact."""
         if name == "int8":
-            raise SettingsError("precision int8 is for writing (`translate`, `lm sample`); use fp32 or bf16")
+            raise SettingsError(
+                "precision int8 is for translators at work (`translate`, `evaluate`) and for `lm sample`; "
+                "use fp32 or bf16"
+            )
         return torch.float32 if name == "auto" else resolve_precision(name, device)
 
     @classmethod

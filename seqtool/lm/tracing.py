@@ -11,7 +11,7 @@ from seqtool.decoding.sampling import SamplingOptions
 from seqtool.inspection.traces import Trace, kind_of, require_layer
 from seqtool.lm.prediction import LanguageModel
 from seqtool.lm.sampling import Continuation, Sampler, beginning
-from seqtool.lm.symbols import START, require_known
+from seqtool.lm.symbols import START
 from seqtool.nn.cells import State
 from seqtool.nn.cells.running import run_cell
 
@@ -42,11 +42,9 @@ def trace(model: LanguageModel, lines: Sequence[str], layer: int) -> Trace:
     """A layer, counted from 1, over a text.
 
     Raises:
-        DataError: the text has something without a symbol.
         UsageError: there is no such layer.
     """
     text = "\n".join(lines)
-    require_known(model.symbols, text, "the text")
     require_layer(layer, len(model.network.stack.layers))
     ids = torch.from_numpy(model.symbols.encode(text).astype("int64")).to(model.device)[None]
     read = torch.cat([torch.full_like(ids[:, :1], START), ids], 1)  # as every text is read

@@ -63,7 +63,9 @@ def resolve_precision(name: str, device: torch.device) -> torch.dtype:
         return torch.bfloat16 if _has_bfloat16(device) else torch.float32
     kinds = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
     if name == "int8":
-        raise SettingsError("precision int8 is for translators at work (`translate`, `evaluate`)")
+        raise SettingsError(
+            "precision int8 is for translators at work (`translate`, `evaluate`) and for `lm sample`"
+        )
     if name not in kinds:
         raise SettingsError(f"precision {name}: expected auto, fp32, bf16 or fp16")
     if name == "fp16" and device.type != "cuda":

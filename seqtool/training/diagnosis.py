@@ -175,7 +175,7 @@ def _is_writable(folder: Path) -> bool:
 def _data_folder() -> str:
     given = os.environ.get(DATA_VARIABLE)
     if not given:
-        return "not set: recipes with data of their own take it from the hub"
+        return "not set: recipes without bundled data take it from the hub, or say that it is missing"
     folder = Path(given)
     if not folder.is_dir():
         return f"{given}, not usable: no such folder"

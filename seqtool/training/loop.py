@@ -26,6 +26,8 @@ from seqtool.training.state import Carried, Position, RunState, best_weights
 from seqtool.training.tensorfile import model_tensors, restore_weights
 from seqtool.training.update import SKIPPED_IN_A_ROW, Arithmetic, Batch, GradientNoise, Place, Update, update
 
+HOPELESS = 10.0  # times the loss before training; so high it does not come back
+
 
 def fit(
     *,
@@ -269,6 +271,8 @@ class _Loop(Generic[Batch]):
                 "use precision bf16 or fp32, or lower training.learning_rate"
             )
         at.step += 1
+        if at.first_loss is None:
+            at.first_loss = result.total / max(result.count, 1)
         at.batches += batches
         if at.batches >= len(self.epochs.of(at.epoch)):
             at.epoch, at.batches = at.epoch + 1, 0
@@ -339,6 +343,7 @@ class _Loop(Generic[Batch]):
         metrics = dict(
             zip(metrics, distributed.numbers_of_first([*metrics.values()], self.device), strict=True)
         )
+        self._require_progress(metrics)
         improved = self._compare(metrics)
         train_loss, seconds = at.total / max(at.count, 1), self._clock()
         at.total, at.count, at.evaluated = 0.0, 0, at.step
@@ -360,6 +365,19 @@ class _Loop(Generic[Batch]):
         )
         at.seconds = seconds
         return improved
+
+    def _require_progress(self, metrics: dict[str, float]) -> None:
+        """Weights that do far worse than untrained ones do not come back.
+
+        Raises:
+            DivergedError: the loss on held-out data is `HOPELESS` times that before training, at least 1.
+        """
+        first, now = self.at.first_loss, metrics.get("loss")
+        if first is not None and now is not None and now > HOPELESS * max(first, 1.0):
+            raise DivergedError(
+                f"step {self.at.step}: the loss on dev is {now:.4g}, and was about {first:.4g} before "
+                "training; lower training.learning_rate"
+            )
 
     def _compare(self, metrics: dict[str, float]) -> bool:
         """Note the best value, whether this is it, and count evaluations without improvement."""

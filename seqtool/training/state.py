@@ -38,6 +38,7 @@ class Position:
     cut_stale: int = 0  # evaluations since then or the last cut
     skipped: int = 0  # updates in a row that float16 overflow has cost
     learning_rate: float = 0.0  # of the last update
+    first_loss: float | None = None  # of the first update, a token: that of untrained weights
     seconds: float = 0.0  # since the first update, evaluations included
     total: float = 0.0  # summed training loss since the last evaluation, nats
     count: int = 0  # what `total` was summed over

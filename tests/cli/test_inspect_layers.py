@@ -61,7 +61,20 @@ def test_what_cannot_be_shown_is_refused(inside: Inside, lm: TinyModel, tiny: Ti
     refused(inside("inspect", command, "-m", tiny.run, stdin=zero_width), 3, f"inspect {command}", "no token")
     refused(inside(*words, stdin=b"\n"), 3, f"inspect {command}", "standard input: no text")
     refused(inside(*words, "-o", "x.gif", stdin=b"the\n"), 2, f"inspect {command}", "expected .png or .svg")
+    no_folder = inside(*words, "-o", "absent/x.png", stdin=b"the\n")
+    refused(no_folder, 5, f"inspect {command}", "absent/x.png: there is no folder absent")
     refused(inside(*words, "absent"), 2, f"inspect {command}", "absent: no such file")
+
+
+def test_a_plane_of_two_states_is_refused_before_anything_is_shown(inside: Inside, lm: TinyModel):
+    outcome = inside("inspect", "states", "-m", lm.run, "-o", "x.png", stdin=b"th\n")
+    refused(outcome, 3, "inspect states", "the text has 2 symbols: a picture needs 3 at least")
+    assert not outcome.out
+
+
+def test_characters_that_the_model_does_not_know_are_read(inside: Inside, lm: TinyModel):
+    rows = table(inside("inspect", "states", "-m", lm.run, stdin="the 漢\n".encode()).out)[1:]
+    assert "".join(row[0] for row in rows) == "the <unk>"
 
 
 def test_units_that_are_not_there_are_refused(inside: Inside, lm: TinyModel):

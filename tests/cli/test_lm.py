@@ -165,16 +165,28 @@ def test_symbols_are_shown_with_their_log_probabilities(inside: Inside, lm: Tiny
     (row,) = map(json.loads, inside("lm", "score", "-m", lm.run, "--per-token", stdin=b"the cat\n").lines)
     assert "".join(symbol for symbol, _ in row["log_probabilities"]) == "the cat\n"
     assert math.isclose(-sum(value for _, value in row["log_probabilities"]), row["nats"], abs_tol=1e-4)
-    table = inside("lm", "score", "-m", lm.run, "--per-token", "--format", "tsv", stdin=b"the\n").out.decode()
-    lines = [line.split("\t") for line in table.splitlines()]
-    assert [line[3] for line in lines] == ['"t"', '"h"', '"e"', '"\\n"', "the"]
-    assert math.isclose(sum(float(line[1]) for line in lines[:-1]), float(lines[-1][1]), abs_tol=1e-5)
+
+
+def test_columns_are_one_line_a_line(inside: Inside, lm: TinyModel) -> None:
+    words = ("lm", "score", "-m", lm.run, "--format", "tsv")
+    (row,) = (line.split("\t") for line in inside(*words, stdin=b"the cat\n").lines)
+    assert (row[0], row[3], len(row)) == ("1", "the cat", 4)
+    assert math.isclose(float(row[1]) / math.log(2) / len("the cat\n"), float(row[2]), abs_tol=1e-5)
+    refused(inside(*words, "--per-token", stdin=b"the cat\n"), 2, "lm score", "--per-token is for jsonl")
+
+
+def test_a_state_needs_a_folder_before_anything_is_written(inside: Inside, lm: TinyModel) -> None:
+    outcome = inside("lm", "sample", "-m", lm.run, "--save-state", "absent/state")
+    refused(outcome, 5, "lm sample", "absent/state: there is no folder absent")
+    assert not outcome.out
 
 
 def test_colours_need_no_symbols_beside_them(inside: Inside, lm: TinyModel) -> None:
     words = ("lm", "score", "-m", lm.run, "--format", "colour")
     shown = inside(*words, stdin=b"the cat\n")
     assert (shown.code, "the cat" in shown.out.decode()) == (0, True)
+    unknown = inside(*words, stdin="the 漢字 cat\n".encode())
+    assert "the 漢字 cat" in unknown.out.decode()
     refused(inside(*words, "--per-token", stdin=b"the cat\n"), 2, "lm score", "--per-token is for jsonl")
 
 

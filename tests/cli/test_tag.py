@@ -59,6 +59,12 @@ def test_the_three_output_formats_agree(inside: Inside, tiny: Tiny):
     }
 
 
+def test_what_has_no_inline_form_is_refused(inside: Inside, tiny: Tiny) -> None:
+    for words in (("--confidence",), ("--kbest", 2)):
+        outcome = inside("tag", "-m", tiny.run, "--format", "inline", *words, stdin=b"Ada\n")
+        refused(outcome, 2, "tag", f"{words[0]} has no inline form")
+
+
 @pytest.mark.parametrize("input_format", ["text", "conll", "jsonl"])
 @pytest.mark.parametrize("output_format", ["conll", "jsonl", "inline"])
 @pytest.mark.parametrize("source", ["-", "empty", "empty.gz"])

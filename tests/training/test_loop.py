@@ -353,6 +353,13 @@ def test_a_gradient_that_is_not_finite_stops_before_the_update(tmp_path: Path):
     assert torch.equal(before, torch.nn.utils.parameters_to_vector(run.model.parameters()))
 
 
+def test_weights_far_worse_than_untrained_ones_are_a_divergence(tmp_path: Path):
+    losses = iter([1.0, 9.0, 1e6])
+    run = TinyRun(tmp_path / "run", quick(epochs=5), evaluate=lambda: {"score": 0.0, "loss": next(losses)})
+    with pytest.raises(DivergedError, match=r"step 18: the loss on dev is 1e\+06, and was about .* before"):
+        run.fit()
+
+
 def test_a_selecting_metric_that_is_not_finite_is_a_divergence(tmp_path: Path):
     run = TinyRun(tmp_path / "run", quick(), evaluate=lambda: {"score": math.nan})
     with pytest.raises(DivergedError, match=r"step 6: score on the held-out data is nan"):
