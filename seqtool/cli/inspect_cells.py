@@ -47,7 +47,7 @@ def cells(
     inputs: Annotated[int, typer.Option("--inputs", min=1, help="Width of an input.")] = 256,
     layers: LayersOption = 1,
 ) -> None:
-    """The recurrent cells: name, width, number of learned parameters, and what each is.
+    """The recurrent cells: name, width, number of parameters (echo_state's are fixed), and what each is.
 
     In a pipe: a line a cell, its columns separated by tabs.
     """

@@ -19,7 +19,8 @@ def show(result: LanguageModelEvaluation) -> None:
         console.print_table(_yardsticks_table(result))
     fingerprint = result.text.fingerprint
     comparisons = comparison_lines(result.model, result.against, result.comparisons)
-    for line in (fingerprint.short, f"intervals resample {result.text.resampled}", *comparisons):
+    intervals = [f"intervals resample {result.text.resampled}"] if result.intervals else []
+    for line in (fingerprint.short, *intervals, *comparisons):
         console.write_result(line + "\n")
 
 

@@ -92,7 +92,8 @@ def tag(
             tokens += sum(len(item.sentence.tokens) for item in group)
     seconds = max(time.monotonic() - started, 1e-9)
     console.say(
-        f"{sentences:,} sentences, {tokens:,} tokens, {seconds:.1f} s, {tokens / seconds:,.0f} tokens/s"
+        f"{sentences:,} sentence{'s' * (sentences != 1)}, {tokens:,} tokens, {seconds:.1f} s, "
+        f"{tokens / seconds:,.0f} tokens/s"
     )
 
 

@@ -23,6 +23,7 @@ from seqtool.lm.prediction import DATA_KEYS, LanguageModel
 from seqtool.lm.yardsticks import Yardsticks
 
 SEED = 1  # of the resampling, so that a figure can be had again
+FEWEST = 5  # documents or blocks: an interval from fewer says less than it seems to
 COMPARED = "nats_per_character"  # the figure that does not depend on a model's symbols
 
 
@@ -108,7 +109,8 @@ def assess(
         protocol: How the text is read, by both models.
         yardsticks: To stand beside the figures; of the symbols of `model`.
         interpolate_on: Held-out text on which the weight of a mixture with the n-gram is found.
-        bootstrap: Resamples for the intervals and the paired tests; 0 = no intervals.
+        bootstrap: Resamples for the intervals and the paired tests; 0 = no intervals, and there are
+            none of fewer than `FEWEST` documents or blocks.
         against: Name and model to compare with; its symbols may be different ones.
 
     Raises:
@@ -131,7 +133,7 @@ def assess(
         intervals={
             key: bootstrap_interval(score, seed=SEED, samples=bootstrap)
             for key, score in scores.items()
-            if bootstrap
+            if bootstrap and len(score.statistics) >= FEWEST
         },
         warnings=warnings,
         against=None if against is None else against[0],

@@ -52,7 +52,8 @@ def test_json_has_what_the_command_line_promises() -> None:
         bootstrap=50,
     )
     result = json.loads(json.dumps(found.as_dict()))
-    assert result["metrics"].keys() == result["signatures"].keys() == result["intervals"].keys() == METRICS
+    assert result["metrics"].keys() == result["signatures"].keys() == METRICS
+    assert result["intervals"] == {}  # one block is not enough to resample
     assert (result["model"], result["data"]) == ("m", "memory")
     assert result["protocol"] == result["fingerprint"]["protocol"] == "streaming, dynamic evaluation"
     assert result["counts"]["characters"] == result["counts"]["symbols"] == len(TEXT)
