@@ -116,7 +116,7 @@ def test_a_switch_after_the_double_dash_is_an_argument(inside: Inside, tiny: Tin
     (tmp_path / "--quiet").write_text("Ada\n")
     outcome = inside("tag", "-m", tiny.run, "--", "--quiet")
     assert outcome.out.startswith(b"Ada\t")
-    assert "1 sentences" in outcome.err
+    assert "1 sentence," in outcome.err
 
 
 def test_a_bug_is_one_apologetic_line(inside: Inside, monkeypatch: pytest.MonkeyPatch):
