@@ -103,10 +103,11 @@ def sample(
     from seqtool import api
     from seqtool.lm.data import DOCUMENT_ENDS
     from seqtool.lm.sampling import Sampler, beginning, load_continuation, save_continuation, writes_in_int8
-    from seqtool.training.devices import PRECISION_NAMES, configure
+    from seqtool.training.devices import PRECISION_NAMES, configure, prepare_for_rows
     from seqtool.training.modelfolder import weights_digest
 
     configure(threads)
+    prepare_for_rows(count)
     states = "auto" if precision == "int8" else precision  # int8 is a matter of the products of a step
     writer = api.load_language_model(where, device=device, precision=states)
     int8 = writes_in_int8(writer, precision)

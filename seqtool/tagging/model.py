@@ -153,7 +153,9 @@ class Tagger(nn.Module):
 
     def encoded(self, batch: Batch) -> Encoded:
         """What the layers make of a batch; a tagger of documents starts anew with each of its passages."""
-        states, dropped = self.states(self.forms(batch.forms)[batch.rows], batch.features, batch.mask)
+        # Not by `[rows]`: the gradient of that adds up in whatever order the threads come.
+        words = functional.embedding(batch.rows, self.forms(batch.forms))
+        states, dropped = self.states(words, batch.features, batch.mask)
         before = None
         if self.document is not None:
             assert batch.passages is not None, "a tagger of documents needs to know what follows what"

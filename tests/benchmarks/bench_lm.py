@@ -10,11 +10,13 @@ the loop that a tutorial has. Counted are 6 operations a weight and character (f
 from __future__ import annotations
 
 import argparse
+import multiprocessing
 import os
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -36,7 +38,7 @@ from seqtool.lm.settings import (
 from seqtool.lm.symbols import Symbols
 from seqtool.lm.train import StreamLoss
 from seqtool.lm.windows import Window
-from seqtool.training.devices import configure
+from seqtool.training.devices import configure, prepare_for_rows
 from seqtool.training.optimization import build_optimizer
 from seqtool.training.update import Arithmetic, Place, update
 
@@ -139,46 +141,56 @@ def training(hidden: int) -> None:
     print(f"bf16 is {ratio:.2f} times as fast as fp32")
 
 
-def writing(hidden: int) -> None:
-    """Characters a second, one stream and 64."""
-    model, stock = model_of(hidden), Stock(hidden).eval()
-    start = beginning(model, TEXT)
+def writing(hidden: int, threads: int, streams: int) -> None:
+    """Characters a second of all streams together; in a process of its own, as the command would be."""
+    configure(threads)
+    prepare_for_rows(streams)
+    model = model_of(hidden)
+    start = beginning(model, TEXT).repeated(streams)
 
-    def written(streams: int, steps: int, **how: bool):
+    def written(steps: int, **how: bool):
         def run() -> None:
-            sampler = Sampler(model, SamplingOptions(seed=1), start.repeated(streams), **how)
+            sampler = Sampler(model, SamplingOptions(seed=1), start, **how)
             for _ in range(steps):
                 sampler.step()
 
         return run
 
+    steps = {"int8": 200, "fp32": 100} if streams > 1 else {"int8": 2000, "fp32": 1000}
+    jobs: dict[str, Callable[[], None]] = {
+        "int8": written(steps["int8"], int8=True),
+        "fp32": written(steps["fp32"]),
+    }
+    if streams == 1:
+        steps |= {"plain steps": 300, "nn.LSTM": 200}
+        jobs |= {"plain steps": written(300, fast=False), "nn.LSTM": stock_writing(hidden, 200)}
+    seconds = timed(jobs, repeats=5, warmup=1)
+    for name, count in steps.items():
+        rate = streams * count / seconds[name]
+        print(f"{streams:2} {'stream' if streams == 1 else 'streams'}, {name:14} {rate:9,.0f} characters/s")
+
+
+def stock_writing(hidden: int, steps: int) -> Callable[[], None]:
+    """The same by hand."""
+    stock = Stock(hidden).eval()
+
     @torch.inference_mode()
-    def stock_writing() -> None:
+    def run() -> None:
         last, state = torch.tensor([[4]]), None
-        for _ in range(200):
+        for _ in range(steps):
             scores, state = stock(last, state)
             last = torch.multinomial(scores[:, -1].softmax(1), 1)
 
-    counts = {
-        "one stream, int8": 2000,
-        "64 streams, int8": 200 * 64,
-        "one stream, fp32": 1000,
-        "64 streams, fp32": 100 * 64,
-        "one stream, plain steps": 300,
-        "nn.LSTM": 200,
-    }
-    jobs = {
-        "one stream, int8": written(1, 2000, int8=True),
-        "64 streams, int8": written(64, 200, int8=True),
-        "one stream, fp32": written(1, 1000),
-        "64 streams, fp32": written(64, 100),
-        "one stream, plain steps": written(1, 300, fast=False),
-        "nn.LSTM": stock_writing,
-    }
-    seconds = timed(jobs, repeats=5, warmup=1)
-    print(f"\nwriting, 2 x {hidden}, {LETTERS + 4} symbols")
-    for name, count in counts.items():
-        print(f"{name:26} {count / seconds[name]:9,.0f} characters/s")
+    return run
+
+
+def in_own_process(work: Callable[..., None], *arguments: object) -> None:
+    """oneDNN chooses its kernels once a process."""
+    process = multiprocessing.get_context("spawn").Process(target=work, args=arguments)
+    process.start()
+    process.join()
+    if process.exitcode:
+        sys.exit(process.exitcode)
 
 
 def starting() -> None:
@@ -228,7 +240,9 @@ def main() -> None:
     if all_of_it or arguments.training:
         training(arguments.hidden)
     if all_of_it or arguments.writing:
-        writing(arguments.hidden)
+        print(f"\nwriting, 2 x {arguments.hidden}, {LETTERS + 4} symbols", flush=True)
+        for streams in (1, 64):
+            in_own_process(writing, arguments.hidden, arguments.threads, streams)
     if all_of_it or arguments.start:
         starting()
 

@@ -34,4 +34,6 @@ def describe() -> str:
     rates = {"fp32": torch.float32, "bf16": torch.bfloat16}
     measured = ", ".join(f"{name} {matrix_product_rate(kind):.0f} GFLOP/s" for name, kind in rates.items())
     capability = torch.backends.cpu.get_cpu_capability()
+    if torch.cpu.get_capabilities().get("amx_tile", False):
+        capability += " and AMX"
     return f"{torch.get_num_threads()} threads, {capability}, matrix product: {measured}"

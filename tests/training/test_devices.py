@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import os
+
 import pytest
 import torch
 
@@ -95,3 +97,28 @@ def test_explanations_cover_what_is_chosen_and_why():
     assert explained["device auto"] == str(resolve_device("auto"))
     chosen = devices.resolve_precision("auto", resolve_device("auto"))
     assert explained["precision auto"].startswith("bf16" if chosen == torch.bfloat16 else "fp32")
+
+
+@pytest.mark.parametrize(
+    ("rows", "capabilities", "expected"),
+    [
+        (1, {"amx_int8": True}, "AVX512_CORE_FP16"),
+        (devices.ROWS_FOR_TILES, {"amx_int8": True}, None),
+        (1, {"avx512_vnni": True}, None),
+    ],
+)
+def test_few_rows_go_without_tiles(
+    rows: int, capabilities: dict[str, bool], expected: str | None, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities)
+    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "to be taken away again")
+    monkeypatch.delenv("ONEDNN_MAX_CPU_ISA")
+    devices.prepare_for_rows(rows)
+    assert os.environ.get("ONEDNN_MAX_CPU_ISA") == expected
+
+
+def test_kernels_that_the_user_has_chosen_stay(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"amx_int8": True})
+    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "AVX2")
+    devices.prepare_for_rows(1)
+    assert os.environ["ONEDNN_MAX_CPU_ISA"] == "AVX2"
