@@ -98,4 +98,8 @@ def merge_copies(scores: Tensor, weights: Tensor, slots: CopySlots, log_leave: T
     log_masses = logs + log_leave[..., None]
     places = slots.places[:, None].expand(-1, weights.shape[1], -1)
     merged = torch.logaddexp(scores.gather(2, places), log_masses)
-    return scores.scatter(2, places, merged) if scores.requires_grad else scores.scatter_(2, places, merged)
+    if not scores.requires_grad:
+        return scores.scatter_(2, places, merged)
+    # Slots of the same id write the same value to one place, so one of them alone gets the gradient of it.
+    again = (slots.places[:, :, None] == slots.places[:, None]).tril(-1).any(2)
+    return scores.scatter(2, places, torch.where(again[:, None], merged.detach(), merged))

@@ -33,7 +33,8 @@ class Memory(NamedTuple):
 
     def kept(self, sentences: Tensor) -> Memory:
         """Of some of the sentences only."""
-        return Memory(*(each[sentences] for each in self))
+        # Not by `[sentences]`: where one stands more than once, threads would add its gradient in any order.
+        return Memory(*(each.index_select(0, sentences) for each in self))
 
 
 class StepOutput(NamedTuple):

@@ -48,7 +48,8 @@ class Source(NamedTuple):
 
     def kept(self, sentences: Tensor) -> Source:
         """Of these sentences only, in their order; one may stand there more than once."""
-        return Source(self.memory.kept(sentences), self.start[sentences], self.symbols[sentences])
+        start, symbols = (each.index_select(0, sentences) for each in (self.start, self.symbols))
+        return Source(self.memory.kept(sentences), start, symbols)
 
 
 class Readout(NamedTuple):

@@ -10,7 +10,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from seqtool.nn.pointer import NOT_COPYABLE, copy_slots, log_copy_of, merge_copies
+from seqtool.nn.pointer import NOT_COPYABLE, CopySlots, copy_slots, log_copy_of, merge_copies
 
 VOCABULARY, EXTRA = 5, 3
 SIZE = VOCABULARY + EXTRA
@@ -183,3 +183,18 @@ def test_copied_masses_of_0_have_gradients_that_are_numbers():
     merged.exp().sum().backward()
     assert weights.grad.isfinite().all()
     assert scores.grad.isfinite().all()
+
+
+@pytest.mark.parametrize("symbols", [[1, 4, 1, NOT_COPYABLE], [2, 2, NOT_COPYABLE, 2], [1, 4, 2, 5]])
+def test_merging_has_the_gradient_of_its_values_where_symbols_are_repeated(symbols: list[int]) -> None:
+    source = torch.Generator().manual_seed(1)
+    slots = CopySlots(
+        *(each.double() if each.is_floating_point() else each for each in copy_slots(torch.tensor([symbols])))
+    )
+    scores, weights, leave = (
+        torch.rand(*shape, generator=source, dtype=torch.float64).requires_grad_()
+        for shape in ((1, 2, 6), (1, 2, 4), (1, 2))
+    )
+    assert torch.autograd.gradcheck(
+        lambda scores, weights, leave: merge_copies(scores, weights, slots, leave), (scores, weights, leave)
+    )

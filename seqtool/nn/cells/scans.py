@@ -19,6 +19,7 @@ from torch.nn import functional
 from seqtool.nn.celloptions import PLAIN, CellOptions
 from seqtool.nn.cells.cell import AffineCell, KeepGate, ScanCell, State, noised
 from seqtool.nn.cells.memories import open_gate
+from seqtool.nn.cells.transitions import tanh_
 
 HIGHWAY = math.sqrt(3.0)  # of `sru`: a = sqrt(1 + 2 exp(b)) for a bias b of r that starts at 0
 
@@ -119,9 +120,9 @@ class _Pooled(Function):
     @staticmethod
     def forward(ctx: Any, gates: Tensor, start: Tensor) -> tuple[Tensor, Tensor]:
         width = start.shape[1]
-        opened = torch.empty_like(gates)
-        torch.tanh(gates[..., :width], out=opened[..., :width])
-        torch.sigmoid(gates[..., width:], out=opened[..., width:])
+        opened = gates.clone(memory_format=torch.contiguous_format)
+        tanh_(opened[..., :width])
+        opened[..., width:].sigmoid_()
         candidate, forget_gate, output_gate = opened.chunk(3, 2)
         memory = torch.empty_like(candidate, memory_format=torch.contiguous_format)
         before = start
