@@ -3,7 +3,8 @@
 # on the adding and the copying problem: one table on standard output, one picture in runs/compare-cells. Hours.
 set -eu
 here=$(dirname "$0") out=runs/compare-cells
-cells=$(seqtool inspect cells --parameters 430000 --inputs 64 --layers 2 "$@" | tail -n +2 | cut -f 1,2)
+table=$(seqtool inspect cells --parameters 430000 --inputs 64 --layers 2 "$@")
+cells=$(echo "$table" | tail -n +2 | cut -f 1,2)
 echo "$cells" | while read -r cell hidden; do
     for rate in 6e-3 1.2e-2; do sh "$here/train.sh" "$cell" "$hidden" "$rate" "$out/$cell-$rate"; done
 done

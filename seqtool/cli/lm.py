@@ -5,6 +5,7 @@ from __future__ import annotations
 import heapq
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -17,7 +18,8 @@ from seqtool.errors import UsageError
 if TYPE_CHECKING:
     from seqtool.lm.lines import ScoredLine
     from seqtool.lm.prediction import LanguageModel
-    from seqtool.lm.sampling import Continuation
+    from seqtool.lm.sampling import Continuation, Sampler
+    from seqtool.lm.symbols import TextDecoder
 
 app = typer.Typer(
     help="Language models: write text, score text.",
@@ -126,7 +128,10 @@ def sample(
     )
     ends = stop or DOCUMENT_ENDS.get(writer.description.data.documents, [])
     started = time.monotonic()
-    written = (_write_one if count == 1 else _write_all)(sampler, writer, prompt, length, ends)
+    decoders = [start.decoder(writer) for _ in range(count)]
+    work = _Work(sampler, decoders, prompt, length, ends, unfinished=save_state is not None)
+    one_line = writer.description.data.documents == "line"
+    written = (_write_one if count == 1 else _write_all)(work, one_line)
     seconds = time.monotonic() - started
     if save_state is not None:
         save_continuation(save_state, sampler.continuation(), weights_digest(where))
@@ -183,31 +188,51 @@ def _write_likeliest(model: LanguageModel, start: Continuation, prompt: str, len
     console.write_result(prompt + first_document(text, model.description.data.documents) + "\n")
 
 
-def _write_one(sampler: Any, model: LanguageModel, prompt: str, length: int, ends: Sequence[str]) -> int:
+@dataclass(frozen=True)
+class _Work:
+    """What is to be written.
+
+    Args:
+        sampler: Of all streams.
+        decoders: Of each stream, at where it begins.
+        prompt: What stands before each text.
+        length: Symbols of a text at most.
+        ends: Each ends a text.
+        unfinished: Half a character at the end is left to whoever goes on.
+    """
+
+    sampler: Sampler
+    decoders: Sequence[TextDecoder]
+    prompt: str
+    length: int
+    ends: Sequence[str]
+    unfinished: bool = False
+
+
+def _write_one(work: _Work, one_line: bool) -> int:
     """One text, each character as soon as it is there; how many symbols were written."""
-    out, decoder = console.output(), model.symbols.decoder(at_line_start=not prompt or prompt[-1] == "\n")
-    console.write_result(prompt)
+    out, decoder = console.output(), work.decoders[0]
+    console.write_result(work.prompt)
     out.flush()
-    tail, longest, written = "", max(map(len, ends), default=0), 0
-    while written < length:
-        piece = decoder.push(sampler.step()[0])
+    tail, longest, written, piece = "", max(map(len, work.ends), default=0), 0, ""
+    while written < work.length:
+        piece = decoder.push(work.sampler.step()[0])
         written += 1
         if piece:
             console.write_result(piece)
             out.flush()
         tail = (tail + piece)[-longest - len(piece) :] if longest else ""
-        if any(end in tail for end in ends):
+        if any(end in tail for end in work.ends):
             break
-    rest = decoder.finish()
-    console.write_result(f"{rest}\n")
+    rest = "" if work.unfinished else decoder.finish()
+    console.write_result(rest if one_line and piece.endswith("\n") else f"{rest}\n")
     out.flush()
     return written
 
 
-def _write_all(sampler: Any, model: LanguageModel, prompt: str, length: int, ends: Sequence[str]) -> int:
+def _write_all(work: _Work, one_line: bool) -> int:
     """Several texts, one after the other when all are there; how many symbols were drawn."""
-    texts, written = texts_of(sampler, model, prompt, length, ends)
-    one_line = model.description.data.documents == "line"
+    texts, written = _texts_of(work)
     for number, text in enumerate(texts):
         between = "" if one_line or not number else "\n"
         console.write_result(between + text.removesuffix("\n") + "\n")
@@ -215,27 +240,22 @@ def _write_all(sampler: Any, model: LanguageModel, prompt: str, length: int, end
     return written
 
 
-def texts_of(
-    sampler: Any, model: LanguageModel, prompt: str, length: int, ends: Sequence[str]
-) -> tuple[list[str], int]:
-    """What all streams of a sampler write, each up to its end, and of how many symbols that is."""
-    first = sampler.step()
-    written = len(first)
-    decoders = [model.symbols.decoder(at_line_start=not prompt or prompt[-1] == "\n") for _ in first]
-    texts = [decoder.push(symbol) for decoder, symbol in zip(decoders, first, strict=True)]
-    open_ones = set(range(len(first)))
-    for _ in range(1, length):
-        symbols = sampler.step()
+def _texts_of(work: _Work) -> tuple[list[str], int]:
+    """What all streams write, each up to its end, and of how many symbols that is."""
+    written, texts = 0, ["" for _ in work.decoders]
+    open_ones = set(range(len(texts)))
+    for _ in range(work.length):
+        symbols = work.sampler.step()
         written += len(open_ones)
         for number in sorted(open_ones):
-            texts[number] += decoders[number].push(symbols[number])
-            if any(end in texts[number] for end in ends):
+            texts[number] += work.decoders[number].push(symbols[number])
+            if any(end in texts[number] for end in work.ends):
                 open_ones.discard(number)
         if not open_ones:
             break
     for number in open_ones:
-        texts[number] += decoders[number].finish()
-    return [prompt + text for text in texts], written
+        texts[number] += work.decoders[number].finish()
+    return [work.prompt + text for text in texts], written
 
 
 @app.command()

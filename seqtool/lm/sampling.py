@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import deque
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +17,7 @@ from seqtool.decoding.step import sum_type
 from seqtool.errors import ModelError, SettingsError, UsageError
 from seqtool.lm.prediction import LanguageModel
 from seqtool.lm.stepping import HoistedStepper, Stepper, stepper_of, steps_in_place
-from seqtool.lm.symbols import START, UNKNOWN, require_known
+from seqtool.lm.symbols import START, UNKNOWN, TextDecoder, require_known
 from seqtool.nn.cells import State
 from seqtool.nn.deferred import at_least_float32
 from seqtool.nn.quantized import require_exact_sums
@@ -23,6 +25,8 @@ from seqtool.training.devices import multiplies_int8
 from seqtool.training.tensorfile import read_tensors, write_tensors
 
 AHEAD = 256  # steps whose random numbers are made together
+WARM = 1e-6  # temperature that scores can be divided by as they are
+RECENT = 4  # symbols: as many bytes as a character of UTF-8 has at most
 WORTH_INT8 = 1_000_000  # weights; fewer stay in the processor's nearest caches whatever their size
 
 
@@ -32,18 +36,39 @@ class Continuation:
 
     Args:
         states: Of all layers, N rows.
-        last: The symbols that were read last, [N].
+        recent: The symbols that were read last, [N, R] with R from 1 to `RECENT`.
         steps: Symbols drawn so far; the next draw's random numbers depend on it.
+        seen: Symbols that each stream has written, bool [N, V], where a penalty for them was kept up.
     """
 
     states: list[State]
-    last: Tensor
+    recent: Tensor
     steps: int = 0
+    seen: Tensor | None = None
+
+    @property
+    def last(self) -> Tensor:
+        """The symbol that comes next into the network, [N]."""
+        return self.recent[:, -1]
 
     def repeated(self, streams: int) -> Continuation:
         """One stream as so many that begin alike."""
-        states = [tuple(part.expand(streams, -1).contiguous() for part in layer) for layer in self.states]
-        return Continuation(states, self.last.expand(streams).contiguous(), self.steps)
+
+        def rows(part: Tensor) -> Tensor:
+            return part.expand(streams, -1).contiguous()
+
+        states = [tuple(rows(part) for part in layer) for layer in self.states]
+        return Continuation(
+            states, rows(self.recent), self.steps, None if self.seen is None else rows(self.seen)
+        )
+
+    def decoder(self, model: LanguageModel, stream: int = 0) -> TextDecoder:
+        """For what a stream writes next: it knows of the line that has begun, and of half a character."""
+        recent = self.recent[stream].tolist()
+        decoder = model.symbols.decoder(at_line_start=recent[0] == START)
+        for symbol in recent:
+            decoder.push(symbol)
+        return decoder
 
 
 class Drawer:
@@ -62,7 +87,9 @@ class Drawer:
     def __init__(self, options: SamplingOptions, symbols: int, streams: int, device: torch.device) -> None:
         self._options, self._symbols = options, symbols
         unfiltered = not options.top_k and options.top_p == 1 and not options.min_p and options.typical == 1
-        self._in_advance = bool(unfiltered and options.temperature and symbols <= BLOCK)
+        # Below, scores have to be moved to 0 before they are divided, as `draw` does.
+        warm = options.temperature >= WARM
+        self._in_advance = unfiltered and warm and symbols <= BLOCK
         self._streams = torch.arange(streams, device=device)
         self._noise: tuple[Tensor, ...] = ()
         self._first = -1  # step of the first noise
@@ -121,10 +148,15 @@ class Sampler:
                 if fast and not model.is_half
                 else HoistedStepper(network, start.states, (UNKNOWN,))
             )
-        self._last, self._steps, self._penalty = start.last, start.steps, repetition_penalty
-        streams = len(start.last)
-        self._drawer = Drawer(options, network.symbols, streams, start.last.device)
-        self._seen = torch.zeros(streams, network.symbols, dtype=torch.bool, device=start.last.device)
+        self._last, self._steps, self._penalty = start.last.contiguous(), start.steps, repetition_penalty
+        self._recent = deque(start.recent.unbind(1), maxlen=RECENT)
+        streams, device = len(start.last), start.last.device
+        self._drawer = Drawer(options, network.symbols, streams, device)
+        self._seen = (
+            torch.zeros(streams, network.symbols, dtype=torch.bool, device=device)
+            if start.seen is None
+            else start.seen.clone()
+        )
 
     @torch.inference_mode()
     def step(self) -> list[int]:
@@ -138,11 +170,13 @@ class Sampler:
         if self._penalty != 1.0:
             self._seen[torch.arange(len(self._last)), self._last] = True
         self._steps += 1
+        self._recent.append(self._last)
         return self._last.tolist()
 
     def continuation(self) -> Continuation:
         """Where the streams stand now."""
-        return Continuation(self._stepper.states(), self._last, self._steps)
+        seen = None if self._penalty == 1.0 else self._seen
+        return Continuation(self._stepper.states(), torch.stack([*self._recent], 1), self._steps, seen)
 
 
 def writes_in_int8(model: LanguageModel, precision: str) -> bool:
@@ -183,8 +217,7 @@ def beginning(model: LanguageModel, prompt: str = "", after: Continuation | None
     require_known(model.symbols, prompt, "--prompt")
     ids = model.symbols.encode(prompt)
     if after is None:
-        last = torch.tensor([START], device=model.device)
-        after = Continuation(model.network.initial(1), last)
+        after = Continuation(model.network.initial(1), torch.tensor([[START]], device=model.device))
     if not len(ids):
         return after
     inputs = torch.from_numpy(ids.astype("int64")).to(model.device).expand(len(after.last), -1)
@@ -192,7 +225,8 @@ def beginning(model: LanguageModel, prompt: str = "", after: Continuation | None
     with model.autocast():
         _, after_prompt = model.network(whole[:, :-1], after.states)
     states = [tuple(at_least_float32(part) for part in layer) for layer in after_prompt]
-    return Continuation(states, whole[:, -1], after.steps)
+    recent = torch.cat([after.recent, inputs], 1)[:, -RECENT:]
+    return Continuation(states, recent, after.steps, after.seen)
 
 
 def save_continuation(path: Path, continuation: Continuation, digest: str) -> None:
@@ -208,7 +242,9 @@ def save_continuation(path: Path, continuation: Continuation, digest: str) -> No
         for layer, parts in enumerate(continuation.states)
         for part, tensor in enumerate(parts)
     }
-    tensors |= {"last": continuation.last, "steps": torch.tensor([continuation.steps])}
+    tensors |= {"recent": continuation.recent, "steps": torch.tensor([continuation.steps])}
+    if continuation.seen is not None:
+        tensors["seen"] = continuation.seen
     write_tensors(path, tensors | {"model": torch.tensor(list(bytes.fromhex(digest)), dtype=torch.uint8)})
 
 
@@ -223,15 +259,36 @@ def load_continuation(path: Path, model: LanguageModel, digest: str) -> Continua
         raise UsageError(f"{path}: no such file; --save-state writes one")
     tensors = read_tensors(path)
     try:
-        if bytes(tensors["model"].tolist()).hex() != digest:
+        if bytes(_part(tensors, "model", torch.uint8).tolist()).hex() != digest:
             raise ModelError(f"{path}: the state of another model than {model.place}")
-        like = model.network.initial(len(tensors["last"]))
-        states: list[State] = []
+        like, states = model.network.initial(1), list[State]()
         for layer, parts in enumerate(like):
-            found = tuple(tensors[f"state.{layer}.{part}"] for part in range(len(parts)))
-            if [each.shape for each in found] != [each.shape for each in parts]:
-                raise ModelError(f"{path}: damaged: states of another shape than the model's")
+            found = [
+                _part(tensors, f"state.{layer}.{part}", each.dtype, each.shape)
+                for part, each in enumerate(parts)
+            ]
             states.append(tuple(each.to(model.device) for each in found))
-        return Continuation(states, tensors["last"].to(model.device), int(tensors["steps"]))
+        recent, steps = _part(tensors, "recent", torch.int64), _part(tensors, "steps", torch.int64, (1,))
+        symbols = model.network.symbols
+        in_range = bool(((recent >= 0) & (recent < symbols)).all()) and int(steps) >= 0
+        if recent.dim() != 2 or len(recent) != 1 or not 1 <= recent.shape[1] <= RECENT or not in_range:
+            raise ValueError("symbols that the model does not have")
+        seen = _part(tensors, "seen", torch.bool, (1, symbols)) if "seen" in tensors else None
     except KeyError as error:
         raise ModelError(f"{path}: not a state of `lm sample`: {error} is missing") from error
+    except ValueError as error:
+        raise ModelError(f"{path}: damaged: {error}") from error
+    seen = None if seen is None else seen.to(model.device)
+    return Continuation(states, recent.to(model.device), int(steps), seen)
+
+
+def _part(
+    tensors: Mapping[str, Tensor], name: str, kind: torch.dtype, shape: Sequence[int] | None = None
+) -> Tensor:
+    """A tensor that is what it must be; KeyError and ValueError else."""
+    found = tensors[name]
+    if shape is not None and tuple(found.shape) != tuple(shape):
+        raise ValueError("states of another shape than the model's")
+    if found.dtype != kind or (kind.is_floating_point and not found.isfinite().all()):
+        raise ValueError(f"{name} holds something else")
+    return found

@@ -30,7 +30,7 @@ def own_text(model: LanguageModel, *, rows: int, length: int, seed: int) -> tupl
     """
     start = beginning(model)
     states = [tuple(part.expand(rows, -1).contiguous() for part in layer) for layer in start.states]
-    sampler = Sampler(model, SamplingOptions(seed=seed), Continuation(states, start.last.expand(rows)))
+    sampler = Sampler(model, SamplingOptions(seed=seed), Continuation(states, start.recent.expand(rows, -1)))
     symbols = torch.tensor([sampler.step() for _ in range(length)]).t()
     network = model.network.double()
     with torch.no_grad():

@@ -68,17 +68,23 @@ class Int8Linears:
 
 
 @cache
+def sums_are_exact() -> bool:
+    """Whether sums of products are exact here.
+
+    Without instructions for them (VNNI, AMX), or with a library that was told to do without, pairs of
+    products are added in 16 bits, which overflow; so the largest products there are, are tried.
+    """
+    values = torch.full((64, 64), LARGEST, dtype=torch.int8)
+    return bool((torch._int_mm(values, values) == 64 * LARGEST**2).all())
+
+
 def require_exact_sums() -> None:
     """See to it that sums of products are exact here.
-
-    Without instructions for them (VNNI, AMX) the library adds pairs of products in 16 bits, which
-    overflow; so the largest products there are, are tried.
 
     Raises:
         SettingsError: they are not.
     """
-    values = torch.full((64, 64), LARGEST, dtype=torch.int8)
-    if not bool((torch._int_mm(values, values) == 64 * LARGEST**2).all()):
+    if not sums_are_exact():
         raise SettingsError("precision int8 needs a processor with 8-bit products (VNNI or AMX); use fp32")
 
 

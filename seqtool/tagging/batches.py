@@ -62,7 +62,7 @@ class TrainingBatches:
 
 
 class LazyBatches(Sequence[Batch]):
-    """Those of one epoch: sentences of nearly equal length, or passages with nearly as much in them.
+    """Those of one epoch: sentences of nearly equal length, or passages whose longest ones are.
 
     Args:
         corpus: The training part, encoded.
@@ -81,12 +81,13 @@ class LazyBatches(Sequence[Batch]):
         device: torch.device,
     ) -> None:
         self._corpus, self._passages, self._device = corpus, passages, device
-        lengths = corpus.lengths
-        if passages is not None:
-            lengths = [len(each) * max(lengths[i] for i in each) for each in passages]
+        each = [[i] for i in range(len(corpus.lengths))] if passages is None else passages
+        self._counts = [len(together) for together in each]
+        self._lengths = [max(corpus.lengths[i] for i in together) for together in each]
         budget = settings.training.batch_tokens
-        self._parts = training_batches(lengths, budget=budget, seed=settings.seed, epoch=epoch)
-        self._lengths = lengths
+        self._parts = training_batches(
+            self._lengths, budget=budget, seed=settings.seed, epoch=epoch, counts=self._counts
+        )
 
     def __len__(self) -> int:
         return len(self._parts)
@@ -103,5 +104,8 @@ class LazyBatches(Sequence[Batch]):
 
     @property
     def largest(self) -> int:
-        """Number of the batch with the most tokens."""
-        return max(range(len(self)), key=lambda i: sum(self._lengths[j] for j in self._parts[i]))
+        """Number of the batch with the most padded tokens."""
+        return max(range(len(self)), key=lambda i: self._padded(self._parts[i]))
+
+    def _padded(self, part: list[int]) -> int:
+        return max(self._lengths[i] for i in part) * sum(self._counts[i] for i in part)

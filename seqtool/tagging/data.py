@@ -235,5 +235,10 @@ def _scheme_of(parts: Iterable[Part], repair: bool) -> Scheme:
 
 
 def _without_long(part: Part, limit: int) -> tuple[Part, int]:
-    kept = tuple(sentence for sentence in part.sentences if len(sentence.tokens) <= limit)
-    return replace(part, sentences=kept), len(part.sentences) - len(kept)
+    kept, opens = [], False
+    for sentence in part.sentences:
+        opens |= sentence.opens  # a document whose first sentence goes begins with its next
+        if len(sentence.tokens) <= limit:
+            kept.append(replace(sentence, opens=opens))
+            opens = False
+    return replace(part, sentences=tuple(kept)), len(part.sentences) - len(kept)

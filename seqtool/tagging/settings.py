@@ -177,9 +177,6 @@ class TaggerSettings(RunSettings):
         if self.model.word_embedding == 0 and self.model.characters == "none":
             raise ValueError("model.word_embedding = 0 and model.characters = 'none' leave no input")
         refuse_without_effect(self.model, self.training)
-        given = self.training.passage != type(self.training).model_fields["passage"].default
-        if given and not self.model.document_hidden:
-            raise ValueError("training.passage has no effect with model.document_hidden = 0; leave it out")
         if self.task == "pos" and self.training.mention_replacement:
             raise ValueError("training.mention_replacement needs task = 'ner'")
         if self.task == "pos" and self.decoding.entity_bias not in (0.0, {}, "auto"):

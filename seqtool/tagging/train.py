@@ -332,12 +332,16 @@ def fine_tuning_settings(settings: TaggerSettings, initial: TaggerModel | None) 
         initial: The model; None = a fresh one, which is trained with the settings as they are.
 
     Raises:
-        SettingsError: the settings ask for another network or vocabulary.
+        SettingsError: the settings ask for another network or vocabulary, or for what this one has not.
     """
-    if initial is None:
-        return settings
-    base = initial.description
-    return settings_of_base(settings, model=base.model, vocabulary=base.vocabulary)
+    if initial is not None:
+        base = initial.description
+        settings = settings_of_base(settings, model=base.model, vocabulary=base.vocabulary)
+    # Only now it is known what the network is.
+    given = settings.training.passage != type(settings.training).model_fields["passage"].default
+    if given and not settings.model.document_hidden:
+        raise SettingsError("training.passage has no effect with model.document_hidden = 0; leave it out")
+    return settings
 
 
 def adopted(initial: TaggerModel, settings: TaggerSettings, data: TaggingData) -> TaggerModel:

@@ -8,7 +8,13 @@ import numpy
 
 
 def training_batches(
-    lengths: Sequence[int], *, budget: int, seed: int, epoch: int, ties: Sequence[int] | None = None
+    lengths: Sequence[int],
+    *,
+    budget: int,
+    seed: int,
+    epoch: int,
+    ties: Sequence[int] | None = None,
+    counts: Sequence[int] | None = None,
 ) -> list[list[int]]:
     """The batches of one epoch, a pure function of its arguments: to resume is to skip.
 
@@ -21,6 +27,7 @@ def training_batches(
         seed: Of the run.
         epoch: From 0.
         ties: A second length of each sentence, such as that of the other side of a pair.
+        counts: Where each is a passage: its sentences, whose longest has that length; None = one.
 
     Returns:
         Indices of sentences, a list a batch.
@@ -29,7 +36,7 @@ def training_batches(
     shuffled = generator.permutation(len(lengths))
     keys = [numpy.asarray(each)[shuffled] for each in (ties, lengths) if each is not None]
     order = shuffled[numpy.lexsort(keys)]  # stable; the last key counts first
-    batches = cut([lengths[i] for i in order], budget)
+    batches = cut([lengths[i] for i in order], budget, counts and [counts[i] for i in order])
     return [order[batches[i]].tolist() for i in generator.permutation(len(batches))]
 
 
@@ -41,19 +48,24 @@ def prediction_batches(lengths: Sequence[int], *, budget: int) -> list[list[int]
     ]
 
 
-def cut(lengths: Sequence[int], budget: int) -> list[slice]:
+def cut(lengths: Sequence[int], budget: int, counts: Sequence[int] | None = None) -> list[slice]:
     """Slices of consecutive sentences, each of at most `budget` padded tokens or one sentence.
+
+    With `counts` each is a passage of so many sentences, the longest of that length.
 
     >>> cut([2, 2, 3, 9, 1], 6)
     [slice(0, 2, None), slice(2, 3, None), slice(3, 4, None), slice(4, 5, None)]
+    >>> cut([2, 2, 3], 6, counts=[2, 1, 1])
+    [slice(0, 2, None), slice(2, 3, None)]
     """
     parts = []
-    start, longest = 0, 0
+    start, longest, rows = 0, 0, 0
     for position, length in enumerate(lengths):
-        longest = max(longest, length)
-        if position > start and longest * (position - start + 1) > budget:
+        count = 1 if counts is None else counts[position]
+        longest, rows = max(longest, length), rows + count
+        if position > start and longest * rows > budget:
             parts.append(slice(start, position))
-            start, longest = position, length
+            start, longest, rows = position, length, count
     if lengths:
         parts.append(slice(start, len(lengths)))
     return parts

@@ -9,6 +9,7 @@ import re
 import torch
 
 from seqtool.errors import SettingsError, UsageError
+from seqtool.nn.quantized import sums_are_exact
 
 # Options of glibc's mallopt (malloc.h) with what they are set to, bytes. Blocks that are mapped by
 # themselves cost page faults: 16 MB is large enough to leave the speed as it is.
@@ -108,7 +109,8 @@ def prepare_for_rows(rows: int) -> None:
     integers that takes five times as long as the product by vector instructions, for 16 as long
     (2,048 x 1,024, Sapphire Rapids), so few rows go without tiles. What the user has set stays.
     """
-    if rows < ROWS_FOR_TILES and torch.cpu.get_capabilities().get("amx_int8", False):
+    tiles = torch.cpu.get_capabilities().get("amx_int8", False)
+    if rows < ROWS_FOR_TILES and tiles and "DNNL_MAX_CPU_ISA" not in os.environ:  # its older name
         os.environ.setdefault("ONEDNN_MAX_CPU_ISA", "AVX512_CORE_FP16")  # the last one without tiles
 
 
@@ -148,10 +150,10 @@ def explain_devices() -> dict[str, str]:
 
 
 def multiplies_int8(device: torch.device) -> bool:
-    """Whether 8-bit products are much faster than others there: a CPU that has instructions for them."""
+    """Whether 8-bit products are exact and much the fastest there: a CPU that has instructions for them."""
     capabilities = torch.cpu.get_capabilities()
-    names = ("avx512_vnni", "amx_int8")
-    return device.type == "cpu" and any(capabilities.get(name, False) for name in names)
+    able = any(capabilities.get(name, False) for name in ("avx512_vnni", "amx_int8"))
+    return device.type == "cpu" and able and sums_are_exact()
 
 
 def _has_bfloat16(device: torch.device) -> bool:

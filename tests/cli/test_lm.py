@@ -73,6 +73,25 @@ def test_a_text_ends_with_what_it_shall_stop_at(inside: Inside, lm: TinyModel) -
     assert several == "\n".join([text] * 3)
 
 
+def test_the_first_symbol_may_end_a_text(inside: Inside, lm: TinyModel) -> None:
+    words = (
+        "lm",
+        "sample",
+        "-m",
+        lm.run,
+        "--temperature",
+        0,
+        "--length",
+        30,
+        "--prompt",
+        "the ca",
+        "--stop",
+        "t",
+    )
+    assert inside(*words).out == b"the cat\n"
+    assert inside(*words, "-n", 2).out == b"the cat\n\nthe cat\n"
+
+
 def test_several_texts_differ_and_the_first_is_the_one_alone(inside: Inside, lm: TinyModel) -> None:
     words = ("lm", "sample", "-m", lm.run, "--seed", 2, "--temperature", 1.5, "--length", 30)
     alone, several = inside(*words), inside(*words, "-n", 4)

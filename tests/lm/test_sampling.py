@@ -5,12 +5,13 @@ from __future__ import annotations
 import itertools
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 
 from seqtool.decoding.sampling import SamplingOptions, draw
 from seqtool.errors import DataError, ModelError, UsageError
@@ -24,6 +25,7 @@ from seqtool.lm.sampling import (
 from seqtool.lm.search import likeliest
 from seqtool.lm.stepping import HoistedStepper, LSTMStepper, stepper_of
 from seqtool.lm.symbols import UNKNOWN
+from seqtool.training.tensorfile import read_tensors, write_tensors
 from tests.lm.writers import TEXT, untrained, written
 
 CPU = torch.device("cpu")
@@ -179,6 +181,54 @@ def test_to_save_and_load_a_state_is_to_go_on(tmp_path: Path) -> None:
     save_continuation(tmp_path / "state", sampler.continuation(), DIGEST)
     after = load_continuation(tmp_path / "state", model, DIGEST)
     assert first + written(model, after, 250, seed=6)[0] == whole
+
+
+@pytest.mark.parametrize("kind", ["byte", "word"])
+def test_going_on_spells_as_if_nothing_had_happened(kind: str, tmp_path: Path) -> None:
+    """Wherever it was cut: within a character, within a line."""
+    model = untrained("cat café 猫\nmat, 猫 café\n" * 3, kind=kind)
+    start, how = beginning(model, "cat"), {"repetition_penalty": 2.5}
+    sampler = Sampler(model, SamplingOptions(seed=3), start, **how)
+    decoder = start.decoder(model)
+    pieces = [decoder.push(sampler.step()[0]) for _ in range(40)]
+    for cut in range(1, 40):
+        sampler, before = Sampler(model, SamplingOptions(seed=3), start, **how), start.decoder(model)
+        found = [before.push(sampler.step()[0]) for _ in range(cut)]
+        save_continuation(tmp_path / "state", sampler.continuation(), DIGEST)
+        after = load_continuation(tmp_path / "state", model, DIGEST)
+        sampler, behind = Sampler(model, SamplingOptions(seed=3), after, **how), after.decoder(model)
+        found += [behind.push(sampler.step()[0]) for _ in range(cut, 40)]
+        assert found == pieces
+
+
+DAMAGES: dict[str, Callable[[Tensor], Tensor]] = {
+    "recent: beyond": lambda each: each + 2**40,
+    "recent: below": lambda each: each - 9,
+    "recent: one number": lambda each: each[0, 0],
+    "recent: fractions": lambda each: each.double(),
+    "recent: two rows": lambda each: each.expand(2, -1).contiguous(),
+    "recent: nothing": lambda each: each[:, :0].contiguous(),
+    "steps: two": lambda each: each.expand(2).contiguous(),
+    "steps: below 0": lambda each: each - 5,
+    "model: no bytes": lambda each: each.to(torch.int64) + 300,
+    "state.0.0: not a number": lambda each: each * torch.nan,
+    "state.1.1: integers": lambda each: each.to(torch.int64),
+    "state.1.1: two rows": lambda each: each.expand(2, -1).contiguous(),
+    "seen: too few": lambda each: each[:, 1:].contiguous(),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_state_with_something_else_in_it_is_damaged(damage: str, tmp_path: Path) -> None:
+    model, path = untrained(), tmp_path / "state"
+    sampler = Sampler(model, SamplingOptions(), beginning(model), repetition_penalty=2.0)
+    sampler.step()
+    save_continuation(path, sampler.continuation(), DIGEST)
+    assert load_continuation(path, model, DIGEST).steps == 1
+    tensors, name = read_tensors(path), damage.split(":")[0]
+    write_tensors(path, {**tensors, name: DAMAGES[damage](tensors[name])})
+    with pytest.raises(ModelError, match="damaged: "):
+        load_continuation(path, model, DIGEST)
 
 
 def test_a_prompt_after_a_state_is_read_as_if_it_stood_in_the_text() -> None:

@@ -9,10 +9,14 @@ import pytest
 import torch
 
 from seqtool import api
+from seqtool.errors import SettingsError
 from seqtool.tagging.batches import TrainingBatches
+from seqtool.tagging.data import load_training_data
 from seqtool.tagging.documents import Reading, documents, laid_out, passages
 from seqtool.tagging.encoding import encode
 from seqtool.tagging.prediction import TaggerModel
+from seqtool.tagging.train import fine_tuning_settings
+from seqtool.text.batching import training_batches
 from seqtool.text.columns import TaggedSentence, detect_format, read_sentences
 from tests.tagging import tiny_tagger
 from tests.tagging.tiny_tagger import CPU
@@ -158,6 +162,29 @@ def test_a_tag_that_only_an_earlier_sentence_tells_is_learned(tmp_path: Path) ->
     assert f1[0] < 0.8
 
 
-def test_a_passage_without_a_recurrence_over_sentences_is_refused() -> None:
-    with pytest.raises(Exception, match="passage has no effect with model"):
-        tiny_tagger.tiny_settings(training={"passage": 3})
+def test_a_passage_is_refused_without_a_recurrence_over_sentences_in_the_network_that_is_trained() -> None:
+    settings = tiny_tagger.tiny_settings(training={"passage": 3})
+    with pytest.raises(SettingsError, match="passage has no effect with model"):
+        fine_tuning_settings(settings, None)
+    with pytest.raises(SettingsError, match="passage has no effect with model"):
+        fine_tuning_settings(settings, tiny_tagger.untrained())
+    base = tiny_tagger.untrained(model={"document_hidden": 4})
+    assert fine_tuning_settings(settings, base).training.passage == 3
+
+
+def test_batches_of_passages_hold_no_more_padded_tokens_than_they_may() -> None:
+    lengths, counts = [9, 2, 3, 3, 1, 20, 4], [1, 4, 3, 2, 5, 1, 2]
+    parts = training_batches(lengths, budget=24, seed=1, epoch=0, counts=counts)
+    assert sorted(i for part in parts for i in part) == [*range(7)]
+    for part in parts:
+        assert max(lengths[i] for i in part) * sum(counts[i] for i in part) <= 24
+    assert len(parts) < 7
+
+
+def test_a_document_whose_first_sentence_is_too_long_begins_with_its_next(tmp_path: Path) -> None:
+    texts = ["a O\n\nb O", "c O\nc O\nc O\n\nd O\n\ne O", "f O"]
+    path = tmp_path / "train.conll"
+    path.write_text("".join(f"-DOCSTART- O\n\n{text}\n\n" for text in texts), encoding="utf-8")
+    data = load_training_data(tiny_tagger.tiny_settings(path, "pos", data={"max_length": 2}))
+    assert [sentence.tokens for sentence in data.train] == [("a",), ("b",), ("d",), ("e",), ("f",)]
+    assert documents(data.train) == [range(2), range(2, 4), range(4, 5)]
