@@ -239,9 +239,13 @@ class TaggerModel(TrainedModel):
         )
 
     @classmethod
-    def precision_for(cls, name: str, device: torch.device) -> torch.dtype:
-        """The arithmetic that `--precision` means (errors of `resolve_precision`)."""
-        return resolve_precision(name, device)
+    def precision_for(cls, name: str, device: torch.device) -> torch.dtype | None:
+        """The arithmetic that `--precision` means (errors of `resolve_precision`); None = by the model.
+
+        Where a sentence's vector goes on into the next ones, what bf16 makes of the batch that it came in
+        would go on too, so that taggers of documents have fp32.
+        """
+        return None if name == "auto" else resolve_precision(name, device)
 
     @classmethod
     def from_folder(
@@ -250,6 +254,9 @@ class TaggerModel(TrainedModel):
         """A tagger from what a model folder holds; `name` stands in messages (errors as `load`)."""
         description = TaggerDescription.from_config(folder.task, folder.config, name)
         vocabularies = Vocabularies.from_texts(folder.texts)
+        if precision is None:
+            of_documents = bool(description.model.document_hidden)
+            precision = torch.float32 if of_documents else resolve_precision("auto", device)
 
         def build() -> Tagger:
             tags = vocabularies.tags.symbols
@@ -261,7 +268,7 @@ class TaggerModel(TrainedModel):
             description,
             training_entities=_entities(folder, name),
             device=device,
-            precision=precision or torch.float32,
+            precision=precision,
         )
 
     def forget_forms(self) -> None:

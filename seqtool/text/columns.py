@@ -39,7 +39,8 @@ _CONLLU_ID = re.compile(r"[0-9]+([-.][0-9]+)?")
 _SPACES = re.compile(r"[ \t]+")
 # What may make columns read back otherwise: strange characters, empty cells, outer spaces.
 _SUSPICIOUS = re.compile(r"[\r\0]|^[ \t]|[ \t]$|\t[ \t]| \t|-DOCSTART-", re.MULTILINE)
-_DOCUMENT_START = re.compile(r"-DOCSTART-([ \t]|$)")
+DOCUMENT_START = "-DOCSTART-"
+_DOCUMENT_START = re.compile(rf"{DOCUMENT_START}([ \t]|$)")
 _NEW_DOCUMENT = re.compile(r"# *newdoc\b")  # of CoNLL-U, a comment before a sentence
 
 

@@ -20,6 +20,7 @@ from seqtool.text.annotation import (
     scheme_named,
 )
 from seqtool.text.columns import (
+    DOCUMENT_START,
     ColumnFormat,
     TaggedSentence,
     format_conll,
@@ -134,4 +135,5 @@ class Conversion:
             return format_inline(sentence.tokens, sentence.tags, self.scheme_to or scheme)
         # Readers take the last column for the tags, so features stand between.
         tags = () if sentence.tags is None else (sentence.tags,)
-        return format_conll(sentence.tokens, None, *sentence.features, *tags)
+        mark = f"{DOCUMENT_START}\n\n" if sentence.opens else ""
+        return mark + format_conll(sentence.tokens, None, *sentence.features, *tags)

@@ -188,3 +188,14 @@ def test_a_document_whose_first_sentence_is_too_long_begins_with_its_next(tmp_pa
     data = load_training_data(tiny_tagger.tiny_settings(path, "pos", data={"max_length": 2}))
     assert [sentence.tokens for sentence in data.train] == [("a",), ("b",), ("d",), ("e",), ("f",)]
     assert documents(data.train) == [range(2), range(2, 4), range(4, 5)]
+
+
+def test_taggers_of_documents_are_exact_unless_told_otherwise(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"amx_bf16": True})
+    for width, expected in ((0, torch.bfloat16), (4, torch.float32)):
+        path = tmp_path / str(width)
+        tiny_tagger.untrained(model={"document_hidden": width}).save(path, card="")
+        assert TaggerModel.load(path, device="cpu").precision == expected
+        assert TaggerModel.load(path, device="cpu", precision="bf16").precision == torch.bfloat16

@@ -97,3 +97,11 @@ def test_a_split_is_a_partition_with_no_empty_part_that_was_asked_for(count, dev
             assert abs(len(parts.get(name, ())) - count * share) <= 1
     if order:
         assert numbers == list(range(len(numbers)))
+
+
+def test_where_documents_begin_is_written(tmp_path: Path) -> None:
+    text = "-DOCSTART-\n\na\tB-X\nb\tI-X\n\nc\tO\n\n-DOCSTART-\n\nd\tB-X\n\n"
+    (tmp_path / "a.conll").write_text(text)
+    assert converted(tmp_path / "a.conll", tmp_path / "b.conll", to="conll") == text
+    (tmp_path / "c.conllu").write_text("# newdoc id = 1\n1\ta\t_\tX" + "\t_" * 6 + "\n\n")
+    assert converted(tmp_path / "c.conllu", tmp_path / "d.conll", to="conll") == "-DOCSTART-\n\na\tX\n\n"
