@@ -23,6 +23,8 @@ def storage_errors(path: Path) -> Iterator[None]:
     """Turn an `OSError` on `path` into a `StorageError` that names it."""
     try:
         yield
+    except FileExistsError as error:
+        raise StorageError(f"{path}: is there already, and no folder") from error
     except OSError as error:
         raise StorageError(f"{path}: {error.strerror or error}") from error
 

@@ -50,7 +50,7 @@ def resolve_settings(
         UsageError: no such recipe.
         SettingsError: every problem at once.
     """
-    spec = TASKS[task]()
+    spec, overrides = TASKS[task](), list(overrides)
     own = {name: _absolute(path, Path.cwd()) for name, path in (files or {}).items() if path is not None}
     if recipe is None and not own:
         recipe = spec.default_recipe
@@ -65,11 +65,22 @@ def resolve_settings(
     for key, value in (flags or {}).items():
         if value is not None:
             tables = _put(tables, key.split("."), value)
-    settings = validate(spec.settings, _with_absolute_paths(tables, spec, Path.cwd()), where)
+    complete = _with_absolute_paths(tables, spec, Path.cwd())
+    try:
+        settings = validate(spec.settings, complete, where)
+    except SettingsError as error:
+        raise SettingsError(_blaming(str(error), where, overrides)) from error
     if settings.task != task:
         raise SettingsError(f"{where}: task = {settings.task!r}, but `seqtool train {task}` was typed")
     located: Any = settings.model_copy(update={"data": datafiles.locate(settings.data, folder)})
     return located
+
+
+def _blaming(message: str, where: str, overrides: Iterable[str]) -> str:
+    """A message about a recipe, which is not to blame for what `--set` put there."""
+    for key in (override.partition("=")[0] for override in overrides):
+        message = message.replace(f"{where}: {key}: ", f"--set {key}: ")
+    return message
 
 
 def recipe_text(settings: Any) -> str:

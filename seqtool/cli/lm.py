@@ -53,7 +53,11 @@ SaveOption = Annotated[
     Path | None, typer.Option(metavar="F", help="Write where the text stands, to go on or to fork.")
 ]
 LoadOption = Annotated[
-    Path | None, typer.Option(metavar="F", help="Go on from there; a prompt is read after it.")
+    Path | None,
+    typer.Option(
+        metavar="F",
+        help="Go on from there (with the same --seed as if it had not stopped); a prompt is read after it.",
+    ),
 ]
 SamplePrecisionOption = Annotated[
     str,
