@@ -123,19 +123,14 @@ def sample(
         _write_likeliest(writer, start, prompt, length, beam)
         return
     seed = _seed(seed)
-    sampler = Sampler(
-        writer,
-        _drawing(typed, seed),
-        start.repeated(count),
-        repetition_penalty=repetition_penalty,
-        int8=int8,
-    )
+    drawing, streams = _drawing(typed, seed), start.repeated(count)
+    sampler = Sampler(writer, drawing, streams, repetition_penalty=repetition_penalty, int8=int8)
     ends = stop or DOCUMENT_ENDS.get(writer.description.data.documents, [])
     started = time.monotonic()
     decoders = [start.decoder(writer) for _ in range(count)]
-    work = _Work(sampler, decoders, prompt, length, ends, unfinished=save_state is not None)
     one_line = writer.description.data.documents == "line"
-    written = (_write_one if count == 1 else _write_all)(work, one_line)
+    work = _Work(sampler, decoders, prompt, length, ends, one_line, unfinished=save_state is not None)
+    written = (_write_one if count == 1 else _write_all)(work)
     seconds = time.monotonic() - started
     if save_state is not None:
         save_continuation(save_state, sampler.continuation(), weights_digest(where))
@@ -202,6 +197,7 @@ class _Work:
         prompt: What stands before each text.
         length: Symbols of a text at most.
         ends: Each ends a text.
+        one_line: A text is a line, and ends it.
         unfinished: Half a character at the end is left to whoever goes on.
     """
 
@@ -210,10 +206,11 @@ class _Work:
     prompt: str
     length: int
     ends: Sequence[str]
+    one_line: bool
     unfinished: bool = False
 
 
-def _write_one(work: _Work, one_line: bool) -> int:
+def _write_one(work: _Work) -> int:
     """One text, each character as soon as it is there; how many symbols were written."""
     out, decoder = console.output(), work.decoders[0]
     console.write_result(work.prompt)
@@ -229,16 +226,16 @@ def _write_one(work: _Work, one_line: bool) -> int:
         if any(end in tail for end in work.ends):
             break
     rest = "" if work.unfinished else decoder.finish()
-    console.write_result(rest if one_line and piece.endswith("\n") else f"{rest}\n")
+    console.write_result(rest if work.one_line and piece.endswith("\n") else f"{rest}\n")
     out.flush()
     return written
 
 
-def _write_all(work: _Work, one_line: bool) -> int:
+def _write_all(work: _Work) -> int:
     """Several texts, one after the other when all are there; how many symbols were drawn."""
     texts, written = _texts_of(work)
     for number, text in enumerate(texts):
-        between = "" if one_line or not number else "\n"
+        between = "" if work.one_line or not number else "\n"
         console.write_result(between + text.removesuffix("\n") + "\n")
     console.output().flush()
     return written

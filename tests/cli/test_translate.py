@@ -207,7 +207,12 @@ def test_pictures_of_attention_are_made_for_each_line_that_is_not_blank(
     for path in (tmp_path / "a" / "b").iterdir():
         assert path.read_bytes().startswith(b"\x89PNG\r\n\x1a\n")
     (tmp_path / "file").touch()
-    refused(inside("translate", "-m", pairs.run, "--attention", "file"), 5, "translate", "file: File exists")
+    refused(
+        inside("translate", "-m", pairs.run, "--attention", "file"),
+        5,
+        "translate",
+        "file: is there already, and no folder",
+    )
 
 
 # --- what outputs shall be like ---

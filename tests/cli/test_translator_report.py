@@ -207,7 +207,12 @@ def test_what_cannot_be_inspected_is_refused(
     refused(inside(*command, "absent", "-m", pairs.run), 2, "inspect attention", "absent: no such file")
     (tmp_path / "file").touch()
     words = ("-m", pairs.run, "-o", "file")
-    refused(inside(*command, *words, stdin=b"yes\n"), 5, "inspect attention", "file: File exists")
+    refused(
+        inside(*command, *words, stdin=b"yes\n"),
+        5,
+        "inspect attention",
+        "file: is there already, and no folder",
+    )
     assert inside(*command, "-m", pairs.run)[:2] == (0, b"")
 
 
