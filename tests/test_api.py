@@ -344,3 +344,8 @@ def test_a_translator_computes_as_its_model_needs_unless_a_precision_is_named() 
     cpu = torch.device("cpu")
     assert TranslatorModel.precision_for("auto", cpu) is None
     assert TranslatorModel.precision_for("bf16", cpu) == torch.bfloat16
+
+
+def test_what_set_asked_for_is_not_blamed_on_the_recipe() -> None:
+    with pytest.raises(SettingsError, match=r"^--set model.hiden: unknown key; did you mean 'hidden'\?$"):
+        api.resolve_settings("ner", "ner-tiny", overrides=iter(["model.hiden=3"]))

@@ -268,3 +268,9 @@ def test_words_are_written_with_spaces_between_them_and_none_at_line_starts() ->
     words: Sequence[str] = [word for line in text.split("\n") for word in line.split(" ") if word]
     assert set(words) <= set(TEXT.split())
     assert not any(line.startswith(" ") or line.endswith(" ") for line in text.split("\n"))
+
+
+@pytest.mark.parametrize("temperature", [1e-308, 1e-310, 1e-7])
+def test_the_smallest_temperatures_take_the_likeliest(temperature: float) -> None:
+    drawer = Drawer(SamplingOptions(temperature=temperature), 3, 1, CPU)
+    assert drawer(torch.tensor([[10.0, 25.0, 20.0]]), 0).tolist() == [1]

@@ -122,3 +122,21 @@ def test_kernels_that_the_user_has_chosen_stay(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "AVX2")
     devices.prepare_for_rows(1)
     assert os.environ["ONEDNN_MAX_CPU_ISA"] == "AVX2"
+
+
+@pytest.mark.parametrize("exact", [True, False])
+def test_auto_takes_8_bit_products_only_where_their_sums_are_exact(
+    exact: bool, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_vnni": True})
+    monkeypatch.setattr(devices, "sums_are_exact", lambda: exact)
+    assert devices.multiplies_int8(CPU) is exact
+
+
+def test_the_older_name_for_the_kernels_counts_too(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"amx_int8": True})
+    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "to be taken away again")
+    monkeypatch.delenv("ONEDNN_MAX_CPU_ISA")
+    monkeypatch.setenv("DNNL_MAX_CPU_ISA", "AVX2")
+    devices.prepare_for_rows(1)
+    assert "ONEDNN_MAX_CPU_ISA" not in os.environ
