@@ -1,8 +1,8 @@
-"""What run.sh left behind as one table (Markdown, on standard output) and one picture.
+"""What run.sh left behind as one table (Markdown, on standard output) and one picture, FOLDER/cells.png.
 
-python table.py FOLDER, with FOLDER/CELL-RATE for each training (metrics.jsonl, recipe.toml, test.json)
-and FOLDER/adding.tsv, FOLDER/copying.tsv; the picture is FOLDER/cells.png. Of each cell the rate counts
-that is best on dev.
+python table.py FOLDER CELL..., with FOLDER/CELL/RATE-SEED for each training (metrics.jsonl, recipe.toml;
+test.json where the rate is the best on dev) and FOLDER/CELL/PROBLEM-SEED.tsv. Figures are means and sample
+standard deviations over the seeds.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import json
 import sys
 import tomllib
 from pathlib import Path
+from statistics import mean, stdev
 from typing import NamedTuple
 
 import matplotlib
@@ -23,75 +24,87 @@ from matplotlib import pyplot
 GUESSING = {"adding": 1 / 6, "copying": 2.0794}
 
 
-class Training(NamedTuple):
-    """One cell with one learning rate."""
+class Row(NamedTuple):
+    """One cell at its best learning rate; a figure a seed."""
 
     cell: str
-    rate: float
     width: int
-    dev: float  # nats a character
-    test: float
-    minutes: float
+    rate: float
+    dev: list[float]  # nats a character
+    test: list[float]
+    minutes: list[float]
+    problems: dict[str, list[float]]
 
 
-def training_of(run: Path) -> Training:
-    """What a run folder says."""
-    recipe = tomllib.loads((run / "recipe.toml").read_text(encoding="utf-8"))
-    events = [json.loads(line) for line in (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
-    evaluations = [event for event in events if event["event"] == "evaluation"]
-    test = json.loads((run / "test.json").read_text(encoding="utf-8"))["metrics"]["nats_per_character"]
-    return Training(
-        recipe["model"]["cell"],
-        recipe["training"]["learning_rate"],
+def row_of(folder: Path) -> Row:
+    """What the folder of a cell says."""
+    runs = sorted(file.parent for file in folder.glob("*/test.json"))
+    recipe = tomllib.loads((runs[0] / "recipe.toml").read_text(encoding="utf-8"))
+    evaluations = [evaluations_of(run) for run in runs]
+    tests = [json.loads((run / "test.json").read_text(encoding="utf-8")) for run in runs]
+    return Row(
+        folder.name,
         recipe["model"]["hidden"],
-        min(event["metrics"]["nats_per_character"] for event in evaluations),
-        test,
-        evaluations[-1]["seconds"] / 60,
+        recipe["training"]["learning_rate"],
+        [min(each["metrics"]["nats_per_character"] for each in run) for run in evaluations],
+        [test["metrics"]["nats_per_character"] for test in tests],
+        [run[-1]["seconds"] / 60 for run in evaluations],
+        {problem: [loss_in(table) for table in folder.glob(f"{problem}-*.tsv")] for problem in GUESSING},
     )
 
 
-def losses_of(table: Path) -> dict[str, float]:
-    """Cell to loss at the end of `seqtool inspect memory`."""
+def evaluations_of(run: Path) -> list[dict]:
+    """The evaluations on dev of a training."""
+    events = map(json.loads, (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines())
+    return [event for event in events if event["event"] == "evaluation"]
+
+
+def loss_in(table: Path) -> float:
+    """The loss at the end of `seqtool inspect memory` of one cell."""
     with table.open(encoding="utf-8") as lines:
-        return {row["cell"]: float(row["loss"]) for row in csv.DictReader(lines, delimiter="\t")}
+        return float(next(csv.DictReader(lines, delimiter="\t"))["loss"])
 
 
-def draw(path: Path, best: list[Training], memory: dict[str, dict[str, float]]) -> None:
-    """A row a cell, the best language model on top; a panel a task."""
-    panels = {"tiny Shakespeare, dev, nats a character": {each.cell: each.dev for each in best}}
-    panels |= {
-        f"{problem}, loss ({GUESSING[problem]:.3g} by guessing)": memory[problem] for problem in memory
-    }
+def spread(values: list[float]) -> float:
+    """Sample standard deviation; 0 of a single value."""
+    return stdev(values) if len(values) > 1 else 0.0
+
+
+def shown(values: list[float], digits: int) -> str:
+    """Mean and spread, as in 1.234 ± 0.005; with the number of runs where some diverged."""
+    text = f"{mean(values):.{digits}f} ± {spread(values):.{digits}f}"
+    return text if len(values) == 3 else f"{text} (n = {len(values)})"
+
+
+def draw(path: Path, rows: list[Row]) -> None:
+    """A line a cell, the best language model on top; a panel a task."""
+    panels = {"tiny Shakespeare, dev, nats a character": [row.dev for row in rows]}
+    for problem, guessing in GUESSING.items():
+        panels[f"{problem}, loss ({guessing:.3g} by guessing)"] = [row.problems[problem] for row in rows]
     figure, axes = pyplot.subplots(1, len(panels), sharey=True, figsize=(12, 6), layout="constrained")
-    cells = [each.cell for each in reversed(best)]
     for axis, (title, values) in zip(axes, panels.items(), strict=True):
-        axis.scatter([values[cell] for cell in cells], cells)
+        axis.errorbar(
+            [mean(seeds) for seeds in values],
+            [row.cell for row in rows],
+            xerr=[spread(seeds) for seeds in values],
+            fmt="o",
+        )
         axis.set_title(title, fontsize=10)
         axis.grid(alpha=0.3)
+    axes[0].invert_yaxis()
     figure.savefig(path, dpi=120)
 
 
-def main(folder: Path) -> None:
+def main(folder: Path, cells: list[str]) -> None:
     """Print and draw."""
-    trainings = sorted((training_of(file.parent) for file in folder.glob("*/test.json")), key=lambda t: t.dev)
-    best = list({each.cell: each for each in reversed(trainings)}.values())[::-1]
-    memory = {problem: losses_of(folder / f"{problem}.tsv") for problem in GUESSING}
-    # Cells may be named: those of the last run count.
-    best = [each for each in best if all(each.cell in losses for losses in memory.values())]
+    rows = sorted((row_of(folder / cell) for cell in cells), key=lambda row: mean(row.dev))
     print("| cell | width | rate | dev | test | minutes | adding | copying |\n" + "|---" * 8 + "|")
-    for each in sorted(best, key=lambda t: t.dev):
-        losses = [f"{memory[problem][each.cell]:.4f}" for problem in GUESSING]
-        figures = [
-            each.width,
-            each.rate,
-            f"{each.dev:.3f}",
-            f"{each.test:.3f}",
-            f"{each.minutes:.1f}",
-            *losses,
-        ]
-        print("| `" + each.cell + "` | " + " | ".join(map(str, figures)) + " |")
-    draw(folder / "cells.png", sorted(best, key=lambda t: t.dev), memory)
+    for row in rows:
+        figures = [shown(row.dev, 3), shown(row.test, 3), f"{mean(row.minutes):.1f}"]
+        figures += [shown(losses, 4) for losses in row.problems.values()]
+        print(f"| `{row.cell}` | {row.width} | {row.rate} | " + " | ".join(figures) + " |")
+    draw(folder / "cells.png", rows)
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), sys.argv[2:])
