@@ -67,10 +67,11 @@ class BatchNorm(nn.Module):
             return normal.view_as(values)
         return values.new_zeros(values.shape).index_put((real,), normal.to(values.dtype))
 
-    def line(self, step: int | Tensor) -> tuple[Tensor, Tensor]:
-        """Factor and offset of evaluation, [D]; of a step for each row [B], [B, D]."""
-        scale = self.gain * (self.running_variance[step] + EPSILON).rsqrt()
-        return scale, -self.running_mean[step] * scale
+    def line(self, step: int | None = None) -> tuple[Tensor, Tensor]:
+        """Factor and offset of evaluation: of a step, [D]; None = of all steps, [steps, D]."""
+        chosen = slice(None) if step is None else step
+        scale = self.gain * (self.running_variance[chosen] + EPSILON).rsqrt()
+        return scale, -self.running_mean[chosen] * scale
 
 
 class BatchNormLSTMCell(AffineCell):
@@ -117,7 +118,7 @@ class BatchNormLSTMCell(AffineCell):
     def transition(self, linear: Linears) -> Stepper:
         """[B, 4H], (h, c, steps) -> (h, c, steps)."""
         recurrent = linear(self.recurrent_weight)
-        return partial(self._trained if self.training else self._evaluated, recurrent)
+        return partial(self._trained, recurrent) if self.training else self._evaluating(recurrent)
 
     def _trained(self, recurrent: Linear, projected: Tensor, state: State) -> State:
         hidden, memory, steps = state
@@ -129,17 +130,23 @@ class BatchNormLSTMCell(AffineCell):
         shown = self.memory_norm(memory, real, step) + self.memory_bias
         return exposed(output_gate, shown), memory, (steps + 1).clamp(max=STEPS)
 
-    def _evaluated(self, recurrent: Linear, projected: Tensor, state: State) -> State:
-        hidden, memory, steps = state
-        step = self._step(steps)
-        (scale, offset), (again, more) = self.input_norm.line(step), self.recurrent_norm.line(step)
-        gates = torch.addcmul(offset + more + self.bias, projected, scale)
-        gates = torch.addcmul(gates, recurrent(hidden), again)
-        writing, output_gate = torch.split(gates, [3 * self.hidden, self.hidden], 1)
-        memory = remember(writing, memory, FORGET, self.noise(memory))
-        scale, offset = self.memory_norm.line(step)
-        shown = torch.addcmul(offset + self.memory_bias, memory, scale)
-        return exposed(output_gate, shown), memory, (steps + 1).clamp(max=STEPS)
+    def _evaluating(self, recurrent: Linear) -> Stepper:
+        """What evaluation multiplies with and adds is made for all steps at once, side by side."""
+        norms = (self.input_norm, self.recurrent_norm, self.memory_norm)
+        (first, offset), (again, more), (last, shift) = (norm.line() for norm in norms)
+        lines = torch.cat([first, again, offset + more + self.bias, last, shift + self.memory_bias], 1)
+        widths = [4 * self.hidden] * 3 + [self.hidden] * 2
+
+        def step(projected: Tensor, state: State) -> State:
+            hidden, memory, steps = state
+            first, again, offset, last, shift = torch.split(lines[self._step(steps)], widths, -1)
+            gates = torch.addcmul(offset, projected, first).addcmul(recurrent(hidden), again)
+            writing, output_gate = torch.split(gates, [3 * self.hidden, self.hidden], 1)
+            memory = remember(writing, memory, FORGET, self.noise(memory))
+            shown = torch.addcmul(shift, memory, last)
+            return exposed(output_gate, shown), memory, (steps + 1).clamp(max=STEPS)
+
+        return step
 
     def _step(self, steps: Tensor) -> int | Tensor:
         """Which statistics to use: one number, or one a row where they differ."""

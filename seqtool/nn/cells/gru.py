@@ -12,7 +12,7 @@ from torch.nn import functional
 from seqtool.nn.celloptions import PLAIN, CellOptions
 from seqtool.nn.cells.cell import Fused, KeepGate, State, Stepper
 from seqtool.nn.cells.kernel import KernelCell, weights_of
-from seqtool.nn.cells.transitions import blended, gated, tanh_
+from seqtool.nn.cells.transitions import reset_blended, tanh
 from seqtool.nn.deferred import Linears
 
 
@@ -77,8 +77,7 @@ def gru_step(projected: Tensor, recurrent: Tensor, hidden: Tensor, noise: Tensor
         (gates, candidate), (again, recalled) = (
             torch.split(each, parts, 1) for each in (projected, recurrent)
         )
-        reset, update = (gates + again).chunk(2, 1)
-        return blended(update, candidate + gated(reset, recalled), hidden, noise)
+        return reset_blended(gates + again, candidate, recalled, hidden, noise)
     following: Tensor = _Transition.apply(  # type: ignore[no-untyped-call]
         projected, recurrent, hidden, noise
     )
@@ -95,7 +94,7 @@ class _Transition(Function):
         both = 2 * hidden.shape[1]
         gates = (projected[:, :both] + recurrent[:, :both]).sigmoid_()
         reset, update = gates.chunk(2, 1)
-        candidate = tanh_(torch.addcmul(projected[:, both:], reset, recurrent[:, both:]))
+        candidate = tanh(torch.addcmul(projected[:, both:], reset, recurrent[:, both:]))
         ctx.save_for_backward(gates, candidate, recurrent, hidden, noise)
         return torch.lerp(candidate if noise is None else candidate * noise, hidden, update)
 

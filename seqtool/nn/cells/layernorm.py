@@ -13,7 +13,7 @@ from torch.nn import functional
 from seqtool.nn.celloptions import PLAIN, CellOptions
 from seqtool.nn.cells.cell import AffineCell, KeepGate, State, Stepper, orthogonal
 from seqtool.nn.cells.memories import open_gate
-from seqtool.nn.cells.transitions import FORGET, blended, exposed, gated, remember
+from seqtool.nn.cells.transitions import FORGET, exposed, remember, reset_blended
 from seqtool.nn.deferred import Linears
 
 
@@ -80,7 +80,7 @@ class LayerNormGRUCell(AffineCell):
     """
 
     keep_gate = KeepGate(1)
-    gates = (("reset gate",), ("update gate",))
+    gates = (("reset gate", "update gate"),)
 
     def __init__(self, inputs: int, hidden: int, *, options: CellOptions = PLAIN) -> None:
         super().__init__(inputs, hidden, rows=[hidden] * 3, options=options)
@@ -111,10 +111,9 @@ class LayerNormGRUCell(AffineCell):
             gates, candidate = torch.split(projected, parts, 1)
             again, recalled = torch.split(recurrent(hidden), parts, 1)
             gates = normalised(gates, gains, bias) + normalised(again, recurrent_gains)
-            reset, update = gates.chunk(2, 1)
             recalled = normalised(recalled, recurrent_candidate_gain, self.candidate_bias)
-            candidate = normalised(candidate, candidate_gain, candidate_bias) + gated(reset, recalled)
-            return (blended(update, candidate, hidden, self.noise(hidden)),)
+            candidate = normalised(candidate, candidate_gain, candidate_bias)
+            return (reset_blended(gates, candidate, recalled, hidden, self.noise(hidden)),)
 
         return step
 

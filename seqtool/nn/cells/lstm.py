@@ -12,7 +12,7 @@ from torch.nn import functional
 from seqtool.nn.celloptions import PLAIN, CellOptions
 from seqtool.nn.cells.cell import Fused, KeepGate, State, Stepper
 from seqtool.nn.cells.kernel import KernelCell, weights_of
-from seqtool.nn.cells.transitions import FORGET, exposed, remember, sigmoid_backward, tanh_, tanh_backward
+from seqtool.nn.cells.transitions import FORGET, exposed, remember, sigmoid_backward, tanh, tanh_backward
 from seqtool.nn.deferred import Linears
 
 
@@ -100,12 +100,12 @@ class _Transition(Function):
         width = memory.shape[1]
         gates = projected + recurrent
         gates[:, : 2 * width].sigmoid_()
-        tanh_(gates[:, 2 * width : 3 * width])
+        tanh(gates[:, 2 * width : 3 * width], out=gates[:, 2 * width : 3 * width])
         gates[:, 3 * width :].sigmoid_()
         input_gate, forget_gate, candidate, output_gate = gates.chunk(4, 1)
         written = candidate if noise is None else candidate * noise
         following = (forget_gate * memory).addcmul_(input_gate, written)
-        squashed = tanh_(following.clone())
+        squashed = tanh(following)
         ctx.save_for_backward(gates, memory, squashed, noise)
         return output_gate * squashed, following
 

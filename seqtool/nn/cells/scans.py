@@ -19,7 +19,7 @@ from torch.nn import functional
 from seqtool.nn.celloptions import PLAIN, CellOptions
 from seqtool.nn.cells.cell import AffineCell, KeepGate, ScanCell, State, noised
 from seqtool.nn.cells.memories import open_gate
-from seqtool.nn.cells.transitions import tanh_
+from seqtool.nn.cells.transitions import tanh
 
 HIGHWAY = math.sqrt(3.0)  # of `sru`: a = sqrt(1 + 2 exp(b)) for a bias b of r that starts at 0
 
@@ -121,7 +121,7 @@ class _Pooled(Function):
     def forward(ctx: Any, gates: Tensor, start: Tensor) -> tuple[Tensor, Tensor]:
         width = start.shape[1]
         opened = gates.clone(memory_format=torch.contiguous_format)
-        tanh_(opened[..., :width])
+        tanh(opened[..., :width], out=opened[..., :width])
         opened[..., width:].sigmoid_()
         candidate, forget_gate, output_gate = opened.chunk(3, 2)
         memory = torch.empty_like(candidate, memory_format=torch.contiguous_format)
