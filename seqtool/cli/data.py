@@ -153,7 +153,11 @@ def split(
     tag_column: TagOption = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace parts that are there.")] = False,
 ) -> None:
-    """Part a file into train, dev and test by whole sentences."""
+    """Part a file into train, dev and test by whole sentences.
+
+    Sentences that are chosen at random leave their documents, and the marks of these are dropped;
+    --keep-order keeps them.
+    """
     from seqtool.text.splitting import split_file
 
     parts = split_file(

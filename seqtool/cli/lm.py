@@ -312,6 +312,11 @@ def score(
         write(row)
         console.output().flush()
     console.say(totals.describe())
+    window = judge.description.adaptation.window
+    if adapt and totals.symbols < window:
+        console.warn(
+            f"--adapt learns after every {window} symbols; here were {totals.symbols}, so nothing was learned"
+        )
 
 
 def _scored(judge: LanguageModel, source: str, cold: bool, adapt: bool) -> Iterator[ScoredLine]:

@@ -243,6 +243,13 @@ def test_unknown_characters_are_counted_not_refused(inside: Inside, lm: TinyMode
     assert "unknown to the model: 1" in outcome.err
 
 
+def test_lm_score_says_when_a_text_is_too_short_to_be_learned_from(inside: Inside, lm: TinyModel) -> None:
+    words = ("lm", "score", "-m", lm.run, "--adapt")
+    short = inside(*words, stdin=b"the cat\n")
+    assert "here were 8, so nothing was learned" in short.err
+    assert "nothing was learned" not in inside(*words, stdin=TEXT.encode()).err
+
+
 def test_a_bad_byte_comes_after_the_lines_before_it(inside: Inside, lm: TinyModel) -> None:
     outcome = inside("lm", "score", "-m", lm.run, stdin=b"the cat\n\xff\n")
     assert_error(outcome, 3, "lm score", "not UTF-8 at byte 8")
