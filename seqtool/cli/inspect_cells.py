@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from seqtool.nn.recurrence import Stack
 
 CELLS_HELP = "Cells by name, as `seqtool inspect cells` lists them."
+CITATION = re.compile(r"([A-Z][a-z]+(?: et al\.| and [A-Z][a-z]+)?),? (\d{4})")
 USUAL = ["rnn", "gru", "lstm"]
 DISTANCES = (0, 1, 2, 5, 10, 20, 50, 100, 200, 500)  # shown in figures
 READ = 16  # rows of symbols that gradients are averaged over
@@ -47,7 +49,7 @@ def cells(
     inputs: Annotated[int, typer.Option("--inputs", min=1, help="Width of an input.")] = 256,
     layers: LayersOption = 1,
 ) -> None:
-    """The recurrent cells: name, width, number of parameters (echo_state's are fixed), and what each is.
+    """The recurrent cells: name, width, number of parameters (echo_state's are fixed), source, what each is.
 
     In a pipe: a line a cell, its columns separated by tabs.
     """
@@ -58,8 +60,9 @@ def cells(
     rows = []
     for name in chosen:
         width = width_for(name, inputs, parameters, layers) if parameters else hidden
-        rows.append([name, str(width), str(size_of(name, inputs, width, layers)), _summary(CELLS[name])])
-    print_rows(["cell", "width", "parameters", "what it is"], rows)
+        size = size_of(name, inputs, width, layers)
+        rows.append([name, str(width), str(size), *_described(CELLS[name])])
+    print_rows(["cell", "width", "parameters", "source", "what it is"], rows)
 
 
 def gradients(
@@ -175,10 +178,11 @@ def require_format(output: Path | None) -> None:
         options.require_folder(output)
 
 
-def _summary(kind: type[Cell]) -> str:
-    """The first line of what its source says, and the paper's authors and year."""
-    lines = inspect.cleandoc(kind.__doc__ or "").splitlines()
-    return lines[0]
+def _described(kind: type[Cell]) -> tuple[str, str]:
+    """Authors and year of the paper that a cell's documentation names, and its first line."""
+    words = inspect.cleandoc(kind.__doc__ or "")
+    cited = CITATION.search(words, max(words.find("Reference:"), 0))
+    return " ".join(cited.groups()) if cited else "", words.splitlines()[0]
 
 
 class Shape(NamedTuple):

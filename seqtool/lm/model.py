@@ -16,7 +16,7 @@ from seqtool.nn.cells import State
 from seqtool.nn.deferred import at_least_float32
 from seqtool.nn.losses import projected_cross_entropy, projected_log_probabilities
 from seqtool.nn.recurrence import Stack
-from seqtool.nn.regularization import InputNoise, LockedDropout, drop_types, drop_words
+from seqtool.nn.regularization import InputNoise, SequenceDropout, drop_types, drop_words
 
 ADAPTIVE_SHARES = (15, 5)  # cutoffs of the adaptive softmax are V / 15 and V / 5 unless they are given
 EMBEDDING_SPREAD = 0.1  # embeddings start uniform between minus and plus this
@@ -57,10 +57,9 @@ class LanguageNetwork(nn.Module):
             layers=settings.layers,
             dropout=settings.dropout,
         )
-        self.embedding_dropout = LockedDropout(settings.embedding_dropout)
+        self.embedding_dropout = SequenceDropout(settings.embedding_dropout, settings.locked)
         self.noise = InputNoise(settings.input_noise)
-        self.dropout = LockedDropout(settings.dropout)
-        self.start = _start_of(self.stack) if settings.learned_start else None
+        self.dropout = SequenceDropout(settings.of_outputs, settings.locked)
         features = width if settings.tied else settings.hidden
         different = settings.tied and features != settings.hidden
         self.narrow = nn.Linear(settings.hidden, features, bias=False) if different else None
@@ -73,9 +72,7 @@ class LanguageNetwork(nn.Module):
 
     def initial(self, rows: int) -> list[State]:
         """The states of all layers before the first symbol of each row."""
-        if self.start is None:
-            return self.stack.initial(rows, self.embedding.weight)
-        return [tuple(part.expand(rows, -1) for part in layer) for layer in self.start]  # type: ignore[attr-defined]
+        return self.stack.initial(rows, self.embedding.weight)
 
     def forward(self, inputs: Tensor, states: Sequence[State]) -> tuple[Outputs, list[State]]:
         """Symbols [B, T] and the states before them to outputs and the states after."""
@@ -142,11 +139,6 @@ class LanguageNetwork(nn.Module):
 def detached(states: Sequence[State]) -> list[State]:
     """The same states, through which no gradient goes back."""
     return [tuple(part.detach() for part in layer) for layer in states]
-
-
-def _start_of(stack: Stack) -> nn.ModuleList:
-    layers = stack.initial(1, torch.zeros(1))
-    return nn.ModuleList(nn.ParameterList(torch.zeros_like(part) for part in layer) for layer in layers)
 
 
 def _output_weight(symbols: int, features: int) -> nn.Parameter:

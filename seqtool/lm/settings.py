@@ -129,8 +129,8 @@ class ModelSettings(NetworkSettings):
     cutoffs: list[Annotated[int, Field(ge=1)]] = Field(
         [], description="Where its clusters begin, rising; empty = chosen by the size of the vocabulary."
     )
-    dropout: Probability = Field(0.2, description="Locked dropout between the layers and of the output.")
-    embedding_dropout: Probability = Field(0.0, description="Locked dropout of the embeddings.")
+    dropout: Probability = Field(0.2, description="Dropout between the layers and of the output.")
+    embedding_dropout: Probability = Field(0.0, description="Dropout of the embeddings.")
 
     @property
     def depth(self) -> int:

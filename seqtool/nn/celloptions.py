@@ -81,6 +81,7 @@ class LayerOptions:
         highway: Whether a gate mixes them instead.
         dilation: Layer n, from 0, reaches back so many steps to the power of n.
         learned_start: Whether the state before the first step is learned.
+        locked: Whether dropout around them leaves out a unit at every step of a sequence or at none.
     """
 
     cell: str
@@ -89,6 +90,7 @@ class LayerOptions:
     highway: bool = False
     dilation: int = 1
     learned_start: bool = False
+    locked: bool = True
 
     def __post_init__(self) -> None:
         if self.residual and self.highway:
@@ -117,11 +119,7 @@ WITHOUT: dict[str, dict[str, str]] = {
     }
     | NO_MATRIX,
     "dilation": dict.fromkeys(sorted(OF_THE_BATCH), "takes statistics of all rows at one step"),
-    "learned_start": {
-        "batchnorm_lstm": "counts steps in its state",
-        "slstm": "needs a positive normaliser in its state",
-        "echo_state": "lets no gradient through",
-    },
+    "learned_start": {"echo_state": "lets no gradient through"},
 }
 
 

@@ -9,7 +9,7 @@ from seqtool.nn.celloptions import LayerOptions
 from seqtool.nn.cells import State
 from seqtool.nn.cells.running import run_cell
 from seqtool.nn.deferred import at_least_float32
-from seqtool.nn.recurrence import cells_of
+from seqtool.nn.recurrence import cells_of, starts_of
 
 
 class DocumentState(nn.Module):
@@ -27,14 +27,13 @@ class DocumentState(nn.Module):
     def __init__(self, options: LayerOptions, inputs: int, hidden: int) -> None:
         super().__init__()
         self.cell = cells_of(options, [inputs], hidden)[0]
-        self.start = nn.Parameter(torch.zeros(hidden)) if options.learned_start else None
+        self.start = starts_of(options, [self.cell])[0]
         self.outputs = hidden
 
     def initial(self, documents: int, like: Tensor) -> State:
         """Before the first sentence."""
-        if self.start is None:
-            return self.cell.initial(documents, like)
-        return self.cell.started(self.start.to(like.dtype).expand(documents, -1))
+        state: State = self.start(self.cell.initial(documents, like))
+        return state
 
     def forward(self, vectors: Tensor, state: State) -> tuple[Tensor, State]:
         """Sentences in their order.

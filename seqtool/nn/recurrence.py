@@ -19,7 +19,7 @@ from seqtool.nn.celloptions import LayerOptions
 from seqtool.nn.cells import Cell, State, build_cell
 from seqtool.nn.cells.running import run_cell
 from seqtool.nn.forward_backward import turn_round
-from seqtool.nn.regularization import LockedDropout
+from seqtool.nn.regularization import SequenceDropout
 
 
 class Highway(nn.Module):
@@ -82,6 +82,34 @@ def cells_of(options: LayerOptions, inputs: Sequence[int], hidden: int, first: i
     ]
 
 
+class LearnedStart(nn.Module):
+    """The state of a cell before its first step, learned; zeros to begin with.
+
+    Args:
+        cell: Whose `start_parts` are learned.
+    """
+
+    def __init__(self, cell: Cell) -> None:
+        super().__init__()
+        widths = [part.shape[1] for part in cell.initial(1, torch.empty(1))]
+        self.parts = nn.ParameterDict(
+            {str(part): nn.Parameter(torch.zeros(widths[part])) for part in cell.start_parts}
+        )
+
+    def forward(self, zeros: State) -> State:
+        """`Cell.initial` with what has been learned put in, for every row the same."""
+        state = list(zeros)
+        for part, values in self.parts.items():
+            like = state[int(part)]
+            state[int(part)] = values.to(like.dtype).expand_as(like)
+        return tuple(state)
+
+
+def starts_of(options: LayerOptions, cells: Sequence[Cell]) -> nn.ModuleList:
+    """What goes over the zeros of each cell's first state; the zeros themselves where none is learned."""
+    return nn.ModuleList(LearnedStart(cell) if options.learned_start else nn.Identity() for cell in cells)
+
+
 class Stack(nn.Module):
     """A cell on top of the other, forward in time, with a state that can be carried from call to call.
 
@@ -90,7 +118,7 @@ class Stack(nn.Module):
         inputs: Width I of an input.
         hidden: Width H of every layer.
         layers: How many, at least 1.
-        dropout: Probability of the locked dropout between layers.
+        dropout: Probability of dropout between layers.
     """
 
     def __init__(
@@ -99,12 +127,14 @@ class Stack(nn.Module):
         super().__init__()
         self.cells = nn.ModuleList(cells_of(options, [inputs] + [hidden] * (layers - 1), hidden))
         self.joints = joints(options, hidden, layers - 1)
-        self.dropout = LockedDropout(dropout)
+        self.starts = starts_of(options, self.layers)
+        self.dropout = SequenceDropout(dropout, options.locked)
         self.options = options
 
     def initial(self, batch: int, like: Tensor) -> list[State]:
-        """The states of all layers before the first step, zeros."""
-        return [cell.initial(batch, like) for cell in self.layers]
+        """The states of all layers before the first step."""
+        cells = zip(self.layers, self.starts, strict=True)
+        return [start(cell.initial(batch, like)) for cell, start in cells]
 
     def forward(self, inputs: Tensor, states: Sequence[State]) -> tuple[Tensor, list[State]]:
         """[B, T, I] and the states before to [B, T, H] and the states after, the lowest layer first.
@@ -142,8 +172,7 @@ class Bidirectional(nn.Module):
     def __init__(self, options: LayerOptions, inputs: int, hidden: int, number: int = 0) -> None:
         super().__init__()
         self.ahead, self.back = (cells_of(options, [inputs], hidden, number)[0] for _ in range(2))
-        learned = options.learned_start
-        self.starts = nn.ParameterList(nn.Parameter(torch.zeros(hidden)) for _ in range(2 * learned))
+        self.starts = starts_of(options, (self.ahead, self.back))
 
     def forward(self, inputs: Tensor, lengths: Tensor) -> Tensor:
         """[B, T, I] and lengths [B] to [B, T, 2H]; what stands at padding is undefined."""
@@ -159,27 +188,26 @@ class Bidirectional(nn.Module):
     def _both(self, inputs: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """Outputs of both directions, the second from the true ends on, [B, T, H] each."""
         values, found = (inputs, turn_round(inputs, lengths)), []
-        for cell, each in zip((self.ahead, self.back), values, strict=True):
-            found.append(run_cell(cell, each, self.start(cell, each))[0])
+        for number, (cell, each) in enumerate(zip((self.ahead, self.back), values, strict=True)):
+            found.append(run_cell(cell, each, self.initial(number, each))[0])
         return found[0], found[1]
 
-    def start(self, cell: Cell, inputs: Tensor) -> State:
-        """The state of one of the two cells before its first input of [B, T, I]."""
-        if not len(self.starts):
-            return cell.initial(len(inputs), inputs)
-        learned = self.starts[0 if cell is self.ahead else 1]
-        return cell.started(learned.to(inputs.dtype).expand(len(inputs), -1))
+    def initial(self, direction: int, inputs: Tensor) -> State:
+        """The state before the first step through [B, T, I] of the cell ahead (0) or back (1)."""
+        cell = (self.ahead, self.back)[direction]
+        state: State = self.starts[direction](cell.initial(len(inputs), inputs))
+        return state
 
 
 class BidirectionalStack(nn.Module):
-    """Bidirectional layers on top of each other, with locked dropout between them.
+    """Bidirectional layers on top of each other, with dropout between them.
 
     Args:
         options: What the layers are made of.
         inputs: Width I of an input.
         hidden: Width H of each direction.
         layers: How many, at least 1.
-        dropout: Probability of the locked dropout before each layer but the first.
+        dropout: Probability of dropout before each layer but the first.
     """
 
     def __init__(
@@ -191,7 +219,7 @@ class BidirectionalStack(nn.Module):
             Bidirectional(options, width, hidden, number) for number, width in enumerate(widths)
         )
         self.joints = joints(options, 2 * hidden, layers - 1)
-        self.dropout = LockedDropout(dropout)
+        self.dropout = SequenceDropout(dropout, options.locked)
         self.outputs = 2 * hidden
 
     def forward(self, inputs: Tensor, mask: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -10,39 +11,55 @@ from torch import Tensor, nn
 from seqtool.nn.deferred import at_least_float32
 
 
-class LockedDropout(nn.Module):
-    """Dropout with one mask a sequence: a unit is out at every step or at none.
+class SequenceDropout(nn.Module):
+    """Dropout of sequences: locked, with one mask a sequence, or with a mask for each step.
 
     Args:
         probability: Of dropping a unit, in [0, 1).
+        locked: Whether a unit is out at every step or at none.
 
-    Reference: Gal and Ghahramani 2016, "A theoretically grounded application of dropout in
-    recurrent neural networks" (called variational there, locked in AWD-LSTM).
+    References: Gal and Ghahramani 2016, "A theoretically grounded application of dropout in
+    recurrent neural networks" (locked: called variational there, locked in AWD-LSTM); Zaremba et al.
+    2014, "Recurrent neural network regularization" (a mask for each step).
     """
 
-    def __init__(self, probability: float) -> None:
+    def __init__(self, probability: float, locked: bool = True) -> None:
         super().__init__()
         if not 0.0 <= probability < 1.0:
             raise ValueError(f"dropout {probability} is not in [0, 1)")
         self.probability = probability
+        self.locked = locked
 
     def forward(self, values: Tensor) -> Tensor:
         """[B, T, D] to the same; kept units are scaled by 1 / (1 - p)."""
-        mask = self.mask(values, len(values), values.shape[2])
-        return values if mask is None else values * mask[:, None]
+        if not self._drops:
+            return values
+        rows, steps, width = values.shape
+        return values * self._mask(values, (rows, 1 if self.locked else steps, width))
 
-    def mask(self, like: Tensor, sequences: int, width: int) -> Tensor | None:
-        """What the units of each sequence are multiplied by at every step, [B, D]; None where nothing drops.
+    def by_steps(self, like: Tensor, sequences: int, width: int) -> Callable[[Tensor], Tensor]:
+        """The same for a loop over time: what the values of each step, [B, D], go through.
 
         Args:
-            like: Of the type and on the device that the mask shall have.
+            like: Of the type and on the device that the masks shall have.
             sequences: B.
             width: D.
         """
-        if not self.training or self.probability == 0.0:
-            return None
+        if not self._drops:
+            return lambda values: values
+        shape = (sequences, width)
+        if not self.locked:
+            return lambda values: values * self._mask(like, shape)
+        mask = self._mask(like, shape)
+        return lambda values: values * mask
+
+    @property
+    def _drops(self) -> bool:
+        return self.training and self.probability > 0.0
+
+    def _mask(self, like: Tensor, shape: tuple[int, ...]) -> Tensor:
         keep = 1.0 - self.probability
-        return like.new_empty(sequences, width).bernoulli_(keep).div_(keep)
+        return like.new_empty(shape).bernoulli_(keep).div_(keep)
 
 
 def drop_words(words: Tensor, probability: Tensor, unknown: int) -> Tensor:

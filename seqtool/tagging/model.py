@@ -23,7 +23,7 @@ from seqtool.nn.embeddings import uniform_embedding
 from seqtool.nn.hierarchy import DocumentState, sentence_vectors
 from seqtool.nn.losses import LossSum
 from seqtool.nn.recurrence import BidirectionalStack
-from seqtool.nn.regularization import InputNoise, LockedDropout, drop_types, drop_words
+from seqtool.nn.regularization import InputNoise, SequenceDropout, drop_types, drop_words
 from seqtool.tagging.encoding import Batch, Vocabularies
 from seqtool.tagging.forms import Forms
 from seqtool.tagging.settings import ModelSettings
@@ -127,7 +127,8 @@ class Tagger(nn.Module):
         self.features = nn.ModuleList(
             uniform_embedding(size, settings.feature_embedding) for size in sizes.features
         )
-        self.dropout = LockedDropout(settings.dropout)
+        self.input_dropout = SequenceDropout(settings.of_inputs, settings.locked)
+        self.dropout = SequenceDropout(settings.of_outputs, settings.locked)
         self.noise = InputNoise(settings.input_noise)
         self.encoder = BidirectionalStack(
             settings.layer_options,
@@ -169,7 +170,7 @@ class Tagger(nn.Module):
         """
         columns = [embed(ids) for embed, ids in zip(self.features, features, strict=True)]
         inputs = torch.cat([vectors, *columns], 2) if columns else vectors
-        states = self.encoder(self.noise(self.dropout(inputs)), mask)
+        states = self.encoder(self.noise(self.input_dropout(inputs)), mask)
         return states, self.dropout(states.to(self.output.weight.dtype))
 
     def scores_after(self, dropped: Tensor, before: Tensor | None = None) -> Tensor:

@@ -97,7 +97,10 @@ class ModelSettings(NetworkSettings):
         description="Width of a recurrence over the sentences of a document, whose state before a sentence "
         "is read with each of its words (Serban 2016); 0 = every sentence by itself.",
     )
-    dropout: Probability = Field(0.5, description="Locked dropout before and after each encoder layer.")
+    dropout: Probability = Field(0.5, description="Dropout before and after each encoder layer.")
+    embedding_dropout: Probability | None = Field(
+        None, description="Dropout of what the lowest layer reads; else that of dropout."
+    )
     word_dropout: Probability = Field(
         0.05, description="Probability that a word is replaced by the unknown word in training."
     )
@@ -112,9 +115,15 @@ class ModelSettings(NetworkSettings):
         for name, readers in CHARACTER_READERS.items():
             if getattr(self, name) != fields[name].default and self.characters not in readers:
                 raise ValueError(f"{name} has no effect with characters = {self.characters!r}; leave it out")
-        if self.type_dropout and self.word_embedding == 0:
-            raise ValueError("type_dropout is for word embeddings, and word_embedding = 0 has none")
+        for name in ("type_dropout", "word_dropout", "singleton_dropout"):
+            if self.word_embedding == 0 and getattr(self, name) not in (0.0, fields[name].default):
+                raise ValueError(f"{name} is for word embeddings, and word_embedding = 0 has none")
         return self
+
+    @property
+    def of_inputs(self) -> float:
+        """Probability of the dropout of what the lowest layer reads."""
+        return self.dropout if self.embedding_dropout is None else self.embedding_dropout
 
     @property
     def without_effect(self) -> frozenset[str]:

@@ -30,4 +30,4 @@ def trace(model: TaggerModel, lines: Sequence[str], layer: int) -> Trace:
         (tags,) = model.tag([tokens])
     inputs, outputs = passes[0]
     cell = bidirectional.ahead
-    return Trace(tokens, list(tags), outputs[0], cell, inputs, bidirectional.start(cell, inputs))
+    return Trace(tokens, list(tags), outputs[0], cell, inputs, bidirectional.initial(0, inputs))

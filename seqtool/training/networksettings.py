@@ -40,6 +40,15 @@ class NetworkSettings(Settings):
     )
     learned_start: bool = Field(False, description="Learn the state before the first step; else zeros.")
 
+    dropout: Probability = Field(0.0, description="Dropout around recurrent layers.")
+    output_dropout: Probability | None = Field(
+        None, description="Dropout of what the uppermost layer gives; else that of dropout."
+    )
+    locked: bool = Field(
+        True,
+        description="Dropout leaves out a unit at every step of a sequence or at none (Gal 2016); false = a "
+        "choice for each step.",
+    )
     weight_drop: Probability = Field(0.0, description="Probability of leaving out a recurrent weight.")
     recurrent_dropout: Probability = Field(
         0.0, description="Probability that a step writes nothing to a unit of the state (Semeniuta 2016)."
@@ -87,6 +96,23 @@ class NetworkSettings(Settings):
         raise NotImplementedError
 
     @property
+    def of_outputs(self) -> float:
+        """Probability of the dropout of what the uppermost layer gives."""
+        return self.dropout if self.output_dropout is None else self.output_dropout
+
+    @property
+    def placed_dropouts(self) -> tuple[str, ...]:
+        """Settings of dropout that leaves out units at places around the layers."""
+        return tuple(
+            name for name in ("dropout", "embedding_dropout", "output_dropout") if hasattr(self, name)
+        )
+
+    @property
+    def learns_states(self) -> bool:
+        """Whether the states that penalties are for have a gradient."""
+        return self.cell != "echo_state" or self.highway
+
+    @property
     def draws(self) -> bool:
         """Whether two passes over the same batch differ in training."""
         names = {name for name in type(self).model_fields if "dropout" in name} | set(DRAWN)
@@ -102,7 +128,7 @@ class NetworkSettings(Settings):
         """What the layers are made of."""
         options = CellOptions(**{field.name: getattr(self, field.name) for field in fields(CellOptions)})
         return LayerOptions(
-            self.cell, options, self.residual, self.highway, self.dilation, self.learned_start
+            self.cell, options, self.residual, self.highway, self.dilation, self.learned_start, self.locked
         )
 
     @model_validator(mode="after")
@@ -123,6 +149,8 @@ class NetworkSettings(Settings):
                 f"dilation = {self.dilation}: the uppermost of {self.depth} layers would reach back more "
                 f"than {FARTHEST} steps"
             )
+        if not self.locked and not any(getattr(self, name) for name in self.placed_dropouts):
+            raise ValueError("locked = false is for dropout, and there is none; leave it out")
         for name in ("residual", "highway", "dilation"):
             if self.depth == 1 and getattr(self, name) != type(self).model_fields[name].default:
                 raise ValueError(f"{name} has no effect with one layer; leave it out")
@@ -135,6 +163,11 @@ def refuse_without_effect(model: NetworkSettings, training: TrainingSettings) ->
     Raises:
         ValueError: there is one.
     """
+    if any(training.state_penalties) and not model.learns_states:
+        raise ValueError(
+            "training.activation_penalty, slowness_penalty and norm_penalty do not go with model.cell = "
+            "'echo_state', whose states are not learned; leave them out"
+        )
     if training.adversarial and model.cell == "echo_state":
         raise ValueError(
             "training.adversarial does not go with model.cell = 'echo_state', which lets no gradient "

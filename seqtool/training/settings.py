@@ -147,6 +147,8 @@ class TrainingSettings(Settings):
     @model_validator(mode="after")
     def _nothing_is_ignored(self) -> TrainingSettings:
         refuse_ignored(self, READERS)
+        if self.decay_embeddings and not self.weight_decay:
+            raise ValueError("decay_embeddings needs weight_decay, and there is none; leave it out")
         if self.r_drop and self.adversarial:
             raise ValueError("r_drop and adversarial each make a second pass: choose one")
         return self

@@ -13,7 +13,7 @@ from seqtool.nn.cells import Cell
 from seqtool.nn.cells.running import run_cell
 from seqtool.nn.deferred import DeferredLinear, Linears
 from seqtool.nn.recurrence import cells_of, joints
-from seqtool.nn.regularization import LockedDropout
+from seqtool.nn.regularization import SequenceDropout
 
 State = tuple[Tensor, ...]  # each [N, ...]
 
@@ -28,7 +28,7 @@ class Sizes(NamedTuple):
     layers: int
     output: int  # R, of the readout
     readout: str  # name in READOUTS
-    dropout: float  # locked, between layers
+    dropout: float  # between layers
 
 
 class Layers(nn.Module):
@@ -39,7 +39,7 @@ class Layers(nn.Module):
         above = sizes.layers - 1
         self.cells = nn.ModuleList(cells_of(sizes.made_of, [sizes.hidden] * above, sizes.hidden, 1))
         self.joints = joints(sizes.made_of, sizes.hidden, above)
-        self.dropout = LockedDropout(sizes.dropout)
+        self.dropout = SequenceDropout(sizes.dropout, sizes.made_of.locked)
         self.width = sizes.hidden
 
     @property
@@ -57,14 +57,13 @@ class Layers(nn.Module):
         """A step through all layers: output of the lowest [N, H] and state to the top's output and state."""
         cells = self._cells()
         steps = [cell.stepper(linear) for cell in cells]
-        masks = [self.dropout.mask(cell.input_map(), sentences, self.width) for cell in cells]
+        drops = [self.dropout.by_steps(cell.input_map(), sentences, self.width) for cell in cells]
 
         def advance(hidden: Tensor, state: State) -> tuple[Tensor, State]:
             following: list[Tensor] = []
             each = len(state) // max(len(cells), 1)
-            for number, (cell, step, mask) in enumerate(zip(cells, steps, masks, strict=True)):
-                inputs = hidden if mask is None else hidden * mask
-                layer = step(cell.project(inputs), state[each * number : each * (number + 1)])
+            for number, (cell, step, drop) in enumerate(zip(cells, steps, drops, strict=True)):
+                layer = step(cell.project(drop(hidden)), state[each * number : each * (number + 1)])
                 hidden = self.joints[number](hidden, layer[0])
                 following += layer
             return hidden, tuple(following)

@@ -27,7 +27,7 @@ from seqtool.nn.recurrence import BidirectionalStack
 from seqtool.nn.regularization import (
     NO_PENALTIES,
     InputNoise,
-    LockedDropout,
+    SequenceDropout,
     StatePenalties,
     drop_words,
     kept_types,
@@ -116,9 +116,9 @@ class Translator(nn.Module):
         if writes:
             self.projection = glorot(target_symbols, width) if settings.tied == "none" else self.target.weight
             self.bias = nn.Parameter(torch.zeros(target_symbols))
-        self.embedding_dropout = LockedDropout(settings.embedding_dropout)
+        self.embedding_dropout = SequenceDropout(settings.embedding_dropout, settings.locked)
         self.noise = InputNoise(settings.input_noise)
-        self.dropout = LockedDropout(settings.dropout)
+        self.dropout = SequenceDropout(settings.of_outputs, settings.locked)
 
     def encode(self, source: Tensor, symbols: Tensor) -> Source:
         """Sources to what decoders read.
@@ -294,13 +294,13 @@ class Translator(nn.Module):
         return ids.masked_fill(ids >= self.symbols, UNKNOWN)
 
     def embedder(self, sentences: int) -> Callable[[Tensor], Tensor]:
-        """Embeddings of target inputs [B] step by step, under one dropout mask a sentence."""
-        mask = self.embedding_dropout.mask(self.target.weight, sentences, self.target.embedding_dim)
+        """Embeddings of target inputs [B] step by step."""
+        drop = self.embedding_dropout.by_steps(self.target.weight, sentences, self.target.embedding_dim)
         kept = self._kept(self.target)
 
         def embed(ids: Tensor) -> Tensor:
             vectors = self._looked_up(self.target, self.known(ids), kept)
-            noisy: Tensor = self.noise(vectors if mask is None else vectors * mask)
+            noisy: Tensor = self.noise(drop(vectors))
             return noisy
 
         return embed
@@ -364,7 +364,7 @@ def hidden_of_output(settings: ModelSettings) -> int:
 
 def _sizes(settings: ModelSettings, states: int) -> Sizes:
     return Sizes(
-        made_of=settings.layer_options,
+        made_of=settings.of_decoder,
         inputs=settings.embedding,
         hidden=settings.hidden,
         memory=states,

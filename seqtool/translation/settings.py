@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
 from seqtool.nn.cellnames import CELL_HELP, OF_THE_BATCH, CellName
+from seqtool.nn.celloptions import LayerOptions, refusal
 from seqtool.settings import Settings
 from seqtool.text.hub import PairHubSettings
 from seqtool.training.networksettings import NetworkSettings, Probability, refuse_without_effect
@@ -148,6 +150,7 @@ class ModelSettings(NetworkSettings):
     """The network."""
 
     cell: CellName = Field("gru", description=CELL_HELP)
+    decoder_cell: CellName | None = Field(None, description="That of the decoder, where it is another one.")
     embedding: int = Field(256, ge=1, description="Width of the embeddings.")
     hidden: int = Field(256, ge=1, description="Width of the decoder and of each direction of the encoder.")
     encoder_layers: int = Field(1, ge=1, description="Bidirectional layers of the encoder.")
@@ -178,21 +181,42 @@ class ModelSettings(NetworkSettings):
         description="output = target embeddings are the output projection; all = source embeddings too.",
     )
     layer_norm: bool = Field(False, description="Normalise encoder outputs and the readout.")
-    dropout: Probability = Field(0.3, description="Locked dropout of states, contexts and readout.")
-    embedding_dropout: Probability = Field(0.1, description="Locked dropout of embeddings.")
+    dropout: Probability = Field(
+        0.3, description="Dropout of states between layers, of contexts and of the readout."
+    )
+    embedding_dropout: Probability = Field(0.1, description="Dropout of embeddings.")
 
     @property
     def depth(self) -> int:
         """Of the deeper side."""
         return max(self.encoder_layers, self.decoder_layers)
 
+    @property
+    def of_decoder(self) -> LayerOptions:
+        """What the decoder's layers are made of."""
+        return replace(self.layer_options, cell=self.decoder_cell or self.cell)
+
+    @property
+    def learns_states(self) -> bool:
+        """Whether the states that penalties are for have a gradient; those of a decoder count too."""
+        fixed = self.of_decoder.cell == "echo_state" and self.decoder != "input_feeding"
+        return super().learns_states or not fixed
+
+    @model_validator(mode="after")
+    def _decoder_has_a_cell(self) -> ModelSettings:
+        cell = self.of_decoder.cell
+        reason = refusal(cell, self.layer_options.of_cells, dilation=self.dilation)
+        if reason is not None:
+            raise ValueError(reason.replace("cell =", "decoder_cell ="))
+        if cell in OF_THE_BATCH:
+            raise ValueError(
+                f"cell = {cell!r} normalises over all rows of a batch, and a decoder goes step by step "
+                "with rows that end at different times: set decoder_cell to another, as 'layernorm_gru'"
+            )
+        return self
+
     @model_validator(mode="after")
     def _fits_together(self) -> ModelSettings:
-        if self.cell in OF_THE_BATCH:
-            raise ValueError(
-                f"cell = {self.cell!r} normalises over all rows of a batch, and a decoder goes step by step "
-                "with rows that end at different times; choose 'layernorm_lstm' or 'layernorm_gru'"
-            )
         if self.heads > 1 and self.attention != "additive":
             raise ValueError("heads needs attention = 'additive'")
         if self.heads > 1 and self.hidden % self.heads:

@@ -26,5 +26,5 @@ def trace(model: TranslatorModel, lines: Sequence[str], layer: int) -> Trace:
         (reading,) = model.read([pair], [[]])
     inputs, outputs = passes[0]
     labels, cell = list(reading.source_symbols), bidirectional.ahead
-    start, kinds = bidirectional.start(cell, inputs), [kind_of(label.strip(SPACE)) for label in labels]
+    start, kinds = bidirectional.initial(0, inputs), [kind_of(label.strip(SPACE)) for label in labels]
     return Trace(labels, kinds, outputs[0], cell, inputs, start)

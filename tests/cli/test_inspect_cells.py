@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -20,13 +21,14 @@ def table(text: bytes) -> list[list[str]]:
 
 def test_the_family_is_listed(inside: Inside):
     headings, *rows = table(inside("inspect", "cells", "--hidden", 20, "--inputs", 10).out)
-    assert headings == ["cell", "width", "parameters", "what it is"]
+    assert headings == ["cell", "width", "parameters", "source", "what it is"]
     assert [row[0] for row in rows] == list(CELL_NAMES)
-    for name, width, count, what in rows:
+    for name, width, count, source, what in rows:
         assert int(width) == 20
         expected = CELLS[name].parameter_count(10, 20)
         assert int(count) == (20 * 30 if name == "echo_state" else expected)
         assert what.endswith(".")
+        assert re.fullmatch(r"[A-Z]\w+( et al\.| and [A-Z]\w+)? \d{4}", source), name
 
 
 def test_widths_for_one_size_are_listed(inside: Inside):

@@ -49,8 +49,9 @@ def test_the_start_can_be_learned(cell: str) -> None:
     symbols = torch.as_tensor(random_ids(12)).long().view(2, 6)
     outputs, _ = network(symbols, network.initial(2))
     outputs.features.sum().backward()
-    assert network.start is not None
-    assert any(part.grad is not None and part.grad.any() for part in network.start.parameters())
+    starts = list(network.stack.starts.parameters())
+    assert starts
+    assert all(part.grad is not None and part.grad.any() for part in starts)
 
 
 @pytest.mark.parametrize("cell", sorted(OF_THE_BATCH))

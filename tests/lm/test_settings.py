@@ -182,8 +182,8 @@ def test_all_that_has_no_effect_is_named_at_once() -> None:
             "weight_drop does not go with cell = 'echo_state', which learns no recurrent weights",
         ),
         (
-            {"model": {"cell": "batchnorm_lstm", "learned_start": True}},
-            "learned_start does not go with cell = 'batchnorm_lstm', which counts steps in its state",
+            {"model": {"cell": "echo_state", "learned_start": True}},
+            "learned_start does not go with cell = 'echo_state', which lets no gradient through",
         ),
         (
             {"model": {"embedding": 0, "input_noise": 0.1}},
@@ -197,6 +197,12 @@ def test_all_that_has_no_effect_is_named_at_once() -> None:
             {"model": {"embedding": 0}, "training": {"adversarial": 0.1}},
             "training.adversarial moves embeddings, and model.embedding = 0 has none",
         ),
+        (
+            {"model": {"cell": "echo_state"}, "training": {"slowness_penalty": 0.1}},
+            "norm_penalty do not go with model.cell = 'echo_state', whose states are not learned",
+        ),
+        ({"model": {"locked": False, "dropout": 0.0}}, "locked = false is for dropout, and there is none"),
+        ({"training": {"decay_embeddings": True}}, "decay_embeddings needs weight_decay"),
         (
             {"model": {"cell": "echo_state"}, "training": {"adversarial": 0.1}},
             "training.adversarial does not go with model.cell = 'echo_state'",

@@ -39,8 +39,7 @@ def test_a_document_can_be_read_in_parts() -> None:
     second, last = state(VECTORS[:, 2:], middle)
     torch.testing.assert_close(torch.cat([first, second], 1), whole)
     torch.testing.assert_close(last, end)
-    assert state.start is not None
-    assert whole[0, 0].equal(state.start)
+    assert whole[0, 0].equal(state.start.parts["0"])
 
 
 def test_a_sentence_is_what_both_directions_end_with() -> None:

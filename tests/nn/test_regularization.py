@@ -3,19 +3,19 @@ from __future__ import annotations
 import pytest
 import torch
 
-from seqtool.nn.regularization import InputNoise, LockedDropout, StatePenalties, drop_types, drop_words
+from seqtool.nn.regularization import InputNoise, SequenceDropout, StatePenalties, drop_types, drop_words
 
 
 def test_a_unit_is_dropped_at_every_step_of_a_sentence_or_at_none():
     torch.manual_seed(0)
-    dropped = LockedDropout(0.4)(torch.ones(50, 7, 20))
+    dropped = SequenceDropout(0.4)(torch.ones(50, 7, 20))
     assert dropped.equal(dropped[:, :1].expand_as(dropped))
     assert not dropped[0].equal(dropped[1])  # each sentence has a mask of its own
 
 
 def test_kept_units_are_scaled_so_that_the_mean_stays():
     torch.manual_seed(0)
-    dropped = LockedDropout(0.4)(torch.ones(500, 2, 200))
+    dropped = SequenceDropout(0.4)(torch.ones(500, 2, 200))
     kept = dropped[dropped != 0]
     torch.testing.assert_close(kept, torch.full_like(kept, 1 / 0.6))
     assert float(dropped.mean()) == pytest.approx(1.0, abs=0.02)
@@ -25,21 +25,40 @@ def test_kept_units_are_scaled_so_that_the_mean_stays():
 def test_gradients_pass_where_values_passed():
     torch.manual_seed(0)
     values = torch.ones(3, 4, 5, requires_grad=True)
-    dropped = LockedDropout(0.5)(values)
+    dropped = SequenceDropout(0.5)(values)
     dropped.sum().backward()
     assert values.grad.equal(dropped.detach())
 
 
 def test_evaluation_and_probability_zero_leave_values_as_they_are():
     values = torch.randn(2, 3, 4)
-    assert LockedDropout(0.5).eval()(values) is values
-    assert LockedDropout(0.0)(values) is values
+    assert SequenceDropout(0.5).eval()(values) is values
+    assert SequenceDropout(0.0)(values) is values
 
 
 @pytest.mark.parametrize("probability", [-0.1, 1.0, 1.5, float("nan")])
 def test_a_probability_out_of_range_is_refused(probability: float):
     with pytest.raises(ValueError, match=f"dropout {probability} is not in"):
-        LockedDropout(probability)
+        SequenceDropout(probability)
+
+
+def test_without_a_lock_each_step_has_a_mask_of_its_own():
+    torch.manual_seed(0)
+    dropped = SequenceDropout(0.4, locked=False)(torch.ones(50, 7, 20))
+    assert not (dropped == dropped[:, :1]).all()
+    assert dropped.unique().tolist() == pytest.approx([0.0, 1 / 0.6])
+    assert dropped.mean().item() == pytest.approx(1.0, abs=0.05)
+
+
+@pytest.mark.parametrize("locked", [True, False])
+def test_a_loop_over_time_drops_as_a_whole_sequence_does(locked: bool):
+    torch.manual_seed(0)
+    module, values = SequenceDropout(0.4, locked), torch.ones(50, 20)
+    drop = module.by_steps(values, 50, 20)
+    steps = torch.stack([drop(values) for _ in range(5)], 1)
+    assert (steps == steps[:, :1]).all().item() == locked
+    assert steps.mean().item() == pytest.approx(1.0, abs=0.1)
+    assert module.eval().by_steps(values, 50, 20)(values) is values
 
 
 def test_each_word_is_dropped_with_its_own_probability():

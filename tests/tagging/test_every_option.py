@@ -78,7 +78,7 @@ def test_starts_are_learned() -> None:
     network = tagger(learned_start=True).network
     network.scores(batch_of(tagger(), random_sentences(5))).sum().backward()
     starts = [each for name, each in network.named_parameters() if "starts" in name]
-    assert len(starts) == 6  # two directions of two layers and of the characters
+    assert len(starts) == 12  # h and c, in two directions, of two layers and of the characters
     assert all(each.grad is not None and each.grad.any() for each in starts)
 
 

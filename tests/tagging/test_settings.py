@@ -19,6 +19,7 @@ BASE: dict[str, Any] = {"task": "ner", "name": "x", "data": {"train": "t.conll"}
             "model.word_embedding = 0 and model.characters = 'none' leave no input",
         ),
         ({"model": {"type_dropout": 0.1, "word_embedding": 0}}, "type_dropout is for word embeddings"),
+        ({"model": {"word_dropout": 0.1, "word_embedding": 0}}, "word_dropout is for word embeddings"),
         ({"model": {"residual": True}}, "residual has no effect with one layer; leave it out"),
         ({"task": "pos", "training": {"mention_replacement": 0.1}}, "mention_replacement needs task = 'ner'"),
         ({"task": "pos", "decoding": {"entity_bias": 1.0}}, "entity_bias needs task = 'ner'"),

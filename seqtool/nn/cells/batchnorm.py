@@ -111,6 +111,11 @@ class BatchNormLSTMCell(AffineCell):
         """Hidden state, cell state, number of steps."""
         return self.hidden, self.hidden, 1
 
+    @property
+    def start_parts(self) -> tuple[int, ...]:
+        """Not the number of steps."""
+        return (0, 1)
+
     def project(self, inputs: Tensor) -> Tensor:
         """W x, [..., 4H]."""
         return functional.linear(inputs, self.input_weight)

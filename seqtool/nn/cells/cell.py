@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from seqtool.nn.celloptions import PLAIN, CellOptions
-from seqtool.nn.deferred import DeferredLinear, Linear, Linears
+from seqtool.nn.deferred import DeferredLinear, Linear, Linears, at_least_float32
 
 State = tuple[Tensor, ...]  # each [B, ...], float; the first is the output of the step, [B, H]
 Fused = Callable[[Tensor, State], tuple[Tensor, State]]  # [B, T, I], State -> [B, T, H], State
@@ -62,6 +62,11 @@ class Cell(nn.Module, ABC):
     def started(self, start: Tensor) -> State:
         """The state before the first step that remembers [B, H]."""
         return (start, *self.initial(len(start), start)[1:])
+
+    @property
+    def start_parts(self) -> tuple[int, ...]:
+        """Parts of a state whose start can be learned: those that a step reads, and that may be anything."""
+        return tuple(range(len(self.state_widths)))
 
     @property
     def gate_width(self) -> int:
@@ -213,6 +218,8 @@ class AffineCell(TableCell):
 class ScanCell(Cell):
     """A cell whose recurrence goes unit by unit, without a matrix, so that all steps can be run at once."""
 
+    linear: ClassVar[bool] = True  # False: gates see the state, so even a GPU has to go step by step
+
     def gathered(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:
         """What `scan` reads of all inputs [B, T, I], and what of the last state is known without it."""
         return self.project(inputs), ()
@@ -230,8 +237,8 @@ class ScanCell(Cell):
         return []
 
     def transition(self, linear: Linears) -> Stepper:
-        """`advance`."""
-        return self.advance
+        """`advance`, in full precision; there is no product to make."""
+        return lambda projected, state: self.advance(at_least_float32(projected), state)
 
 
 def plain_linear(weight: Tensor) -> Linear:

@@ -68,9 +68,10 @@ def prepared(cell: Cell) -> Pass:
         return product_in_type_of(weights[-1])
 
     cell.transition(note)
-    products = weights[0].dtype
-    if torch.is_autocast_enabled(weights[0].device.type):
-        products = torch.get_autocast_dtype(weights[0].device.type)
+    kind = weights[0] if weights else next(cell.parameters())  # a scan cell makes no products
+    products = kind.dtype
+    if torch.is_autocast_enabled(kind.device.type):
+        products = torch.get_autocast_dtype(kind.device.type)
     return Pass(cell, weights, products)
 
 

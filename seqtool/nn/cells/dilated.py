@@ -36,6 +36,11 @@ class DilatedCell(Cell):
         return self.hidden, *(self.dilation * width for width in self.cell.state_widths)
 
     @property
+    def start_parts(self) -> tuple[int, ...]:
+        """Those of the cell inside, each of the d sequences with its own."""
+        return tuple(1 + part for part in self.cell.start_parts)
+
+    @property
     def goes_by_steps(self) -> bool:
         """`fused` sees to it itself."""
         return False

@@ -100,8 +100,8 @@ class CappedLSTMCell(MemoryCell):
     `MemoryCell`. Between the standard form, which may write without forgetting, and the coupled one,
     which must write what it forgets.
 
-    Reference: the variant that the language models of Melis et al. have (2018, "On the state of the art
-    of evaluation in neural language models").
+    Reference: Melis et al. 2018, "On the state of the art of evaluation in neural language models", whose
+    models have this variant.
     """
 
     rule = CappedRule()

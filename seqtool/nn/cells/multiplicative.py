@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from seqtool.nn.celloptions import PLAIN, CellOptions
-from seqtool.nn.cells.cell import AffineCell, KeepGate, State, Stepper, TableCell, glorot, orthogonal
+from seqtool.nn.cells.cell import AffineCell, Fused, KeepGate, State, Stepper, TableCell, glorot, orthogonal
 from seqtool.nn.cells.lstm import lstm_step
 from seqtool.nn.cells.memories import open_gate
 from seqtool.nn.cells.transitions import gated
@@ -67,6 +67,20 @@ class ProjectedLSTMCell(AffineCell):
             return output(exposed), memory
 
         return step
+
+    def fused(self) -> Fused | None:
+        """cuDNN's kernel, on a GPU; torch has none of oneDNN for projections."""
+        return self.by_kernel if self.bias.is_cuda else None
+
+    def by_kernel(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:
+        """All steps by torch's LSTM, whose second bias is not needed."""
+        weights = [self.input_weight, self.dropped(self.recurrent_weight), self.bias]
+        weights += [torch.zeros_like(self.bias), self.dropped(self.output_weight)]
+        before = [each[None] for each in state]
+        outputs, hidden, memory = torch.lstm(
+            inputs, before, weights, True, 1, 0.0, self.training, False, True
+        )
+        return outputs, (hidden[0], memory[0])
 
 
 def memory_width(hidden: int) -> int:

@@ -30,7 +30,9 @@ def run_cell(cell: Cell, inputs: Tensor, state: State | None = None) -> tuple[Te
     fused = cell.fused()
     if fused is not None:
         return fused(inputs, tuple(part.contiguous() for part in state))  # cuDNN insists
-    return _scanned(cell, inputs, state) if isinstance(cell, ScanCell) else _looped(cell, inputs, state)
+    if isinstance(cell, ScanCell) and (cell.linear or not worth_compiling(cell, inputs)):
+        return _scanned(cell, inputs, state)
+    return _looped(cell, inputs, state)
 
 
 def _scanned(cell: ScanCell, inputs: Tensor, state: State) -> tuple[Tensor, State]:

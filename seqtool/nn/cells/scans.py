@@ -1,169 +1,19 @@
-"""Cells whose recurrence goes unit by unit: the products are made for all steps, then a scan is run.
-
-What is left in the loop over time is one operation a step, in place. The derivative of
-h_t = a_t * h_{t-1} + b_t is the same scan from the other end: with G_t the whole gradient of h_t,
-G_{t-1} = a_t * G_t + (what comes from outside), the gradient of b_t is G_t and that of a_t is
-G_t * h_{t-1}.
-"""
+"""Cells whose recurrence goes unit by unit: the products are made for all steps, then a scan is run."""
 
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.autograd import Function
 from torch.nn import functional
 
 from seqtool.nn.celloptions import PLAIN, CellOptions
 from seqtool.nn.cells.cell import AffineCell, KeepGate, ScanCell, State, noised
 from seqtool.nn.cells.memories import open_gate
-from seqtool.nn.cells.transitions import tanh
+from seqtool.nn.cells.scanning import gated_scan, linear_scan, pooled, shifted
 
 HIGHWAY = math.sqrt(3.0)  # of `sru`: a = sqrt(1 + 2 exp(b)) for a bias b of r that starts at 0
-
-
-def linear_scan(factors: Tensor, terms: Tensor, start: Tensor) -> Tensor:
-    """h_t = a_t * h_{t-1} + b_t for all t.
-
-    Args:
-        factors: a, [B, T, H].
-        terms: b, [B, T, H].
-        start: h_0, [B, H].
-
-    Returns:
-        h_1 to h_T, [B, T, H].
-    """
-    result: Tensor = _Scan.apply(factors, terms, start)  # type: ignore[no-untyped-call]
-    return result
-
-
-class _Scan(Function):
-    @staticmethod
-    def forward(ctx: Any, factors: Tensor, terms: Tensor, start: Tensor) -> Tensor:
-        result = torch.empty_like(terms)
-        before = start
-        for factor, term, after in zip(factors.unbind(1), terms.unbind(1), result.unbind(1), strict=True):
-            before = torch.addcmul(term, factor, before, out=after)
-        ctx.save_for_backward(factors, result, start)
-        return result
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        factors, result, start = ctx.saved_tensors
-        whole = gradient.clone(memory_format=torch.contiguous_format)
-        _gather(factors, whole)
-        return whole * _shifted(result, start), whole, factors[:, 0] * whole[:, 0]
-
-
-def gated_scan(gates: Tensor, peephole: Tensor, candidates: Tensor, start: Tensor) -> tuple[Tensor, Tensor]:
-    """c_t = f_t * c_{t-1} + (1 - f_t) * w_t with f_t = sigmoid(u_t + v * c_{t-1}), for all t.
-
-    Args:
-        gates: u, [B, T, H].
-        peephole: v, [H].
-        candidates: w, [B, T, H].
-        start: c_0, [B, H].
-
-    Returns:
-        c_1 to c_T and c_0 to c_{T-1}, [B, T, H] each.
-    """
-    result: Tensor = _GatedScan.apply(gates, peephole, candidates, start)  # type: ignore[no-untyped-call]
-    return result, _shifted(result, start)
-
-
-class _GatedScan(Function):
-    @staticmethod
-    def forward(ctx: Any, gates: Tensor, peephole: Tensor, candidates: Tensor, start: Tensor) -> Tensor:
-        opened, result = torch.empty_like(gates), torch.empty_like(gates)
-        before = start
-        for gate, candidate, forget, after in zip(
-            gates.unbind(1), candidates.unbind(1), opened.unbind(1), result.unbind(1), strict=True
-        ):
-            torch.addcmul(gate, peephole, before, out=forget).sigmoid_()
-            before = torch.lerp(candidate, before, forget, out=after)
-        ctx.save_for_backward(opened, result, peephole, candidates, start)
-        return result
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        opened, result, peephole, candidates, start = ctx.saved_tensors
-        before = _shifted(result, start)
-        # c_t moves with u_t by this much, and with c_{t-1} by the gate and through it.
-        slope = torch.ops.aten.sigmoid_backward(before - candidates, opened)
-        factors = torch.addcmul(opened, slope, peephole)
-        whole = gradient.clone(memory_format=torch.contiguous_format)
-        _gather(factors, whole)
-        d_gates = slope.mul_(whole)
-        d_peephole = (d_gates * before).sum((0, 1))
-        return d_gates, d_peephole, whole - whole * opened, factors[:, 0] * whole[:, 0]
-
-
-def pooled(gates: Tensor, start: Tensor) -> tuple[Tensor, Tensor]:
-    """c_t = f_t * c_{t-1} + (1 - f_t) * z_t; h_t = o_t * c_t, for all t.
-
-    Args:
-        gates: z, f and o before tanh and sigmoids, side by side, [B, T, 3H].
-        start: c_0, [B, H].
-
-    Returns:
-        h_1 to h_T and c_1 to c_T, [B, T, H] each.
-    """
-    result: tuple[Tensor, Tensor] = _Pooled.apply(gates, start)  # type: ignore[no-untyped-call]
-    return result
-
-
-class _Pooled(Function):
-    """The gates' functions are part of it: tensors of all steps are large, and each pass over one counts."""
-
-    @staticmethod
-    def forward(ctx: Any, gates: Tensor, start: Tensor) -> tuple[Tensor, Tensor]:
-        width = start.shape[1]
-        opened = gates.clone(memory_format=torch.contiguous_format)
-        tanh(opened[..., :width], out=opened[..., :width])
-        opened[..., width:].sigmoid_()
-        candidate, forget_gate, output_gate = opened.chunk(3, 2)
-        memory = torch.empty_like(candidate, memory_format=torch.contiguous_format)
-        before = start
-        for new, forget, after in zip(
-            candidate.unbind(1), forget_gate.unbind(1), memory.unbind(1), strict=True
-        ):
-            before = torch.lerp(new, before, forget, out=after)
-        ctx.save_for_backward(opened, memory, start)
-        return output_gate * memory, memory
-
-    @staticmethod
-    def backward(ctx: Any, d_outputs: Tensor, d_memory: Tensor) -> tuple[Tensor, Tensor]:
-        opened, memory, start = ctx.saved_tensors
-        candidate, forget_gate, output_gate = opened.chunk(3, 2)
-        d_gates = torch.empty_like(opened)
-        for_candidate, for_forget, for_output = d_gates.chunk(3, 2)
-        whole = torch.addcmul(d_memory, d_outputs, output_gate)
-        _gather(forget_gate, whole)
-        torch.mul(d_outputs, memory, out=for_output)
-        torch.sub(memory[:, :-1], candidate[:, 1:], out=for_forget[:, 1:])
-        torch.sub(start, candidate[:, 0], out=for_forget[:, 0])
-        for_forget.mul_(whole)
-        torch.addcmul(whole, whole, forget_gate, value=-1, out=for_candidate)
-        torch.ops.aten.tanh_backward.grad_input(for_candidate, candidate, grad_input=for_candidate)
-        both, sigmoids = d_gates[..., start.shape[1] :], opened[..., start.shape[1] :]
-        torch.ops.aten.sigmoid_backward.grad_input(both, sigmoids, grad_input=both)
-        return d_gates, forget_gate[:, 0] * whole[:, 0]
-
-
-def _gather(factors: Tensor, gradient: Tensor) -> None:
-    """From what comes from outside to the whole gradient of each step, in place, from the other end."""
-    steps = gradient.unbind(1)
-    for factor, after, before in zip(
-        reversed(factors.unbind(1)), reversed(steps), reversed(steps[:-1]), strict=False
-    ):
-        before.addcmul_(factor, after)
-
-
-def _shifted(values: Tensor, start: Tensor) -> Tensor:
-    """Each step's predecessor, [B, T, H]."""
-    return torch.cat([start[:, None], values[:, :-1]], 1)
 
 
 class MinGRUCell(ScanCell, AffineCell):
@@ -271,6 +121,11 @@ class QRNNCell(ScanCell, AffineCell):
         """Output, memory, and the share of the last input."""
         return (self.hidden, self.hidden, 3 * self.hidden)[: 1 + self.window]
 
+    @property
+    def start_parts(self) -> tuple[int, ...]:
+        """The memory; no step reads the last output, and before the first input there is none."""
+        return (1,)
+
     def started(self, start: Tensor) -> State:
         """The output is read by nobody, so the memory starts so too."""
         return (start, start, *self.initial(len(start), start)[2:])
@@ -288,7 +143,7 @@ class QRNNCell(ScanCell, AffineCell):
         if self.window == 1:
             return self.project(inputs), ()
         own, before = torch.split(self.input_weight, 3 * self.hidden)
-        both = torch.cat([inputs, _shifted(inputs, torch.zeros_like(inputs[:, 0]))], 2)
+        both = torch.cat([inputs, shifted(inputs, torch.zeros_like(inputs[:, 0]))], 2)
         gates = functional.linear(both, torch.cat([own, before], 1), self.bias)
         gates[:, 0] += state[2].to(gates.dtype)
         return gates, (functional.linear(inputs[:, -1], before),)
@@ -300,7 +155,10 @@ class QRNNCell(ScanCell, AffineCell):
 
 
 class QRNN1Cell(QRNNCell):
-    """Quasi-recurrent network whose gates see the present input alone: `qrnn` without V (k = 1)."""
+    """Quasi-recurrent network whose gates see the present input alone: `qrnn` without V.
+
+    Reference: Bradbury et al. 2017, section 2 (k = 1).
+    """
 
     window = 1
 
@@ -326,6 +184,7 @@ class SRUCell(ScanCell, AffineCell):
     memory = (1,)
     keep_gate = KeepGate(0)
     gates = (("forget gate",), ("highway gate",))
+    linear = False
 
     def __init__(self, inputs: int, hidden: int, *, options: CellOptions = PLAIN) -> None:
         blocks = 3 if inputs == hidden else 4
@@ -344,6 +203,11 @@ class SRUCell(ScanCell, AffineCell):
     def state_widths(self) -> tuple[int, ...]:
         """Output and memory."""
         return self.hidden, self.hidden
+
+    @property
+    def start_parts(self) -> tuple[int, ...]:
+        """The memory; no step reads the last output."""
+        return (1,)
 
     def started(self, start: Tensor) -> State:
         """The output is read by nobody, so the memory starts so too."""

@@ -60,6 +60,11 @@ class SLSTMCell(AffineCell):
         """Output h, memory c, normaliser n, stabiliser m."""
         return (self.hidden,) * 4
 
+    @property
+    def start_parts(self) -> tuple[int, ...]:
+        """The output: where nothing has been written (n = 0) there is no memory."""
+        return (0,)
+
     def transition(self, linear: Linears) -> Stepper:
         """[B, 4H], (h, c, n, m) -> (h, c, n, m)."""
         recurrent = linear(self.recurrent_weight)

@@ -86,6 +86,10 @@ STRUCTURES: dict[str, dict[str, Any]] = {
     "learned start": {"learned_start": True},
 }
 REGULARISERS: dict[str, dict[str, Any]] = {
+    "dropout": {"dropout": 0.3},
+    "dropout, each step by itself": {"dropout": 0.3, "locked": False},
+    "dropout of inputs": {"embedding_dropout": 0.3},
+    "dropout of outputs": {"output_dropout": 0.3},
     "weight drop": {"weight_drop": 0.3},
     "recurrent dropout": {"recurrent_dropout": 0.3},
     "zoneout": {"zoneout": 0.3, "zoneout_hidden": 0.1},

@@ -14,7 +14,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from seqtool.nn.cells import CELLS, Cell, running
+from seqtool.nn.cells import CELLS, Cell, ScanCell, running
 from seqtool.nn.cells.chunked import CHUNK, compiled_chunk, plain_steps, prepared, worth_compiling
 from seqtool.nn.cells.running import run_cell
 from tests.nn.cells.making import make_cell, some_inputs, some_state
@@ -28,11 +28,11 @@ pytestmark = pytest.mark.filterwarnings(
 KERNELS = {
     name for name in CELLS if not make_cell(name).goes_by_steps and make_cell(name).fused() is not None
 }
-SCANS = {"sru", "qrnn1", "qrnn", "mingru", "minlstm"}
+SCANS = [name for name, cell in CELLS.items() if issubclass(cell, ScanCell)]
 COMPILED = [
     name if name in ("peephole_lstm", "layernorm_gru") else pytest.param(name, marks=pytest.mark.slow)
     for name in CELLS
-    if name not in KERNELS | SCANS and make_cell(name).compiles
+    if name not in KERNELS.union(SCANS) and make_cell(name).compiles
 ]
 
 
@@ -89,6 +89,26 @@ def test_any_number_of_steps(steps: int, chunks: Callable[[bool], None]) -> None
 def test_what_is_drawn_is_drawn_alike(options: dict[str, Any], chunks: Callable[[bool], None]) -> None:
     """Weights are dropped once for the pass, not once for each chunk; the rest step by step."""
     assert_alike(chunks, make_cell("lstm" if "zoneout" in options else "peephole_lstm", **options))
+
+
+@pytest.mark.parametrize("option", ["zoneout", "recurrent_dropout"])
+@pytest.mark.parametrize("name", SCANS)
+def test_scan_cells_that_go_by_steps_do_so_in_chunks(
+    name: str, option: str, chunks: Callable[[bool], None]
+) -> None:
+    assert_alike(chunks, make_cell(name, **{option: 0.3}), steps=3)
+
+
+def test_of_scan_cells_only_the_one_whose_gates_see_the_state_goes_in_chunks(
+    chunks: Callable[[bool], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert_alike(chunks, make_cell("sru"))
+    passes: list[str] = []
+    prepare = running.prepared
+    monkeypatch.setattr(running, "prepared", lambda cell: passes.append(type(cell).__name__) or prepare(cell))
+    for name in SCANS:
+        run_cell(make_cell(name), some_inputs())
+    assert passes == ["SRUCell"]
 
 
 def test_products_have_the_type_of_autocast(chunks: Callable[[bool], None]) -> None:

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from seqtool.nn.cells import CELLS, Cell
+from seqtool.nn.cells.multiplicative import ProjectedLSTMCell
 from seqtool.nn.cells.running import run_cell
 from seqtool.nn.cells.transitions import tanh
 from tests.nn.cells.equations import EQUATIONS, Numbers
@@ -108,3 +109,20 @@ def test_the_fast_tanh_of_float32_is_tanh_and_float64_has_the_librarys():
     tanh(part[:5], out=part[:5])
     assert part[5:].equal(values[5:])
     assert part[:5].equal(tanh(values[:5]))
+
+
+@pytest.mark.filterwarnings("ignore:LSTM with projections is not supported with oneDNN")
+@pytest.mark.parametrize("weight_drop", [0.0, 0.5])
+def test_the_kernel_that_a_gpu_has_for_projections_gives_what_steps_give(weight_drop: float):
+    cell = make_cell("projected_lstm", weight_drop=weight_drop).train()
+    results = []
+    for run in (run_cell, ProjectedLSTMCell.by_kernel):
+        torch.manual_seed(5)
+        inputs = some_inputs().requires_grad_()
+        state = tuple(part.requires_grad_() for part in some_state(cell))
+        outputs, last = run(cell, inputs, state)
+        (outputs.sin().sum() + last[1].cos().sum()).backward()
+        results.append([outputs, *last, *(each.grad for each in (inputs, *state, *cell.parameters()))])
+        cell.zero_grad()
+    for one, other in zip(*results, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-10)
