@@ -284,7 +284,8 @@ class ConditionalDecoder(BahdanauDecoder):
     def __init__(self, sizes: Sizes, attention: Attention) -> None:
         super().__init__(sizes, attention)
         self.second = cells_of(sizes.made_of, [sizes.memory], sizes.hidden)[0]
-        # Its input is the context, so its own input weight is the context's way into the gates.
+        # Its input is the context, so its own input weight is the context's way into the gates, and
+        # starts as that of the other forms does.
         weight = self.second.input_map()
         if isinstance(weight, nn.Parameter):
             self.attended = weight

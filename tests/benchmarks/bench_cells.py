@@ -3,7 +3,8 @@
 Training is forward and backward over B x T; the ratio is its time by that of `nn.LSTM`, whose
 kernel has all steps. Decoding is one step after the other without gradients; its yardstick is the step of
 our `lstm`, whose input half has been made too, and "by work" is the ratio over that of the
-multiply-adds that a step has left to do. Cells take turns, so compare ratios, not milliseconds.
+multiply-adds that a step has left to do. What `nn.LSTM` takes for a step, input half included, is said
+beside it. Cells take turns, so compare ratios, not milliseconds.
 
     python tests/benchmarks/bench_cells.py [--device cuda] [--threads N] [--hidden N] [--rows N]
         [--steps N] [CELL ...]
@@ -64,6 +65,20 @@ def decoding_of(cell: Cell, inputs: Tensor) -> Callable[[], None]:
     return run
 
 
+def stock_decoding(hidden: int, inputs: Tensor) -> Callable[[], None]:
+    """As many steps of `nn.LSTM`, which makes its input half in each."""
+    kernel = nn.LSTM(hidden, hidden, batch_first=True, device=inputs.device).eval()
+    first = inputs[:, :1].contiguous()
+
+    @torch.inference_mode()
+    def run() -> None:
+        state = None
+        for _ in range(DECODED):
+            _, state = kernel(first, state)
+
+    return run
+
+
 def work_of(cell: Cell) -> int:
     """Multiply-adds of a step, a row: the size of all weights that its products have."""
     sizes: list[int] = []
@@ -109,12 +124,14 @@ def main() -> None:
     jobs = {"nn.LSTM": stock_training(hidden, given)}
     jobs |= {name: training_of(cell, given) for name, cell in cells.items()}
     training = timed({name: finished(job) for name, job in jobs.items()}, arguments.repeats, warmup=1)
-    jobs = {name: finished(decoding_of(cell.eval(), inputs)) for name, cell in cells.items()}
-    decoding = timed(jobs, arguments.repeats)
+    jobs = {"nn.LSTM": stock_decoding(hidden, inputs)}
+    jobs |= {name: decoding_of(cell.eval(), inputs) for name, cell in cells.items()}
+    decoding = timed({name: finished(job) for name, job in jobs.items()}, arguments.repeats)
     stock, yardstick, work = training["nn.LSTM"], decoding["lstm"], work_of(cells["lstm"])
     print(f"\n{device}, H {hidden}, B {arguments.rows}, T {arguments.steps}")
     print(f"training: nn.LSTM takes {stock * 1e3:.0f} ms")
-    print(f"decoding: a step of lstm takes {yardstick / DECODED * 1e6:.0f} us\n")
+    beside = decoding["nn.LSTM"] / DECODED * 1e6
+    print(f"decoding: a step of lstm takes {yardstick / DECODED * 1e6:.0f} us, of nn.LSTM {beside:.0f} us\n")
     print(f"{'cell':20} {'training':>9} {'decoding':>9} {'by work':>9} {'numbers':>9}")
     for name, cell in cells.items():
         step = decoding[name] / yardstick
