@@ -39,6 +39,8 @@ class Row(NamedTuple):
 def row_of(folder: Path) -> Row:
     """What the folder of a cell says."""
     runs = sorted(file.parent for file in folder.glob("*/test.json"))
+    if not runs:
+        raise SystemExit(f"{folder}: no training has come to its end")
     recipe = tomllib.loads((runs[0] / "recipe.toml").read_text(encoding="utf-8"))
     evaluations = [evaluations_of(run) for run in runs]
     tests = [json.loads((run / "test.json").read_text(encoding="utf-8")) for run in runs]
