@@ -11,6 +11,8 @@ import csv
 import json
 import sys
 import tomllib
+from collections.abc import Iterable
+from math import isfinite
 from pathlib import Path
 from statistics import mean, stdev
 from typing import NamedTuple
@@ -51,7 +53,7 @@ def row_of(folder: Path) -> Row:
         [min(each["metrics"]["nats_per_character"] for each in run) for run in evaluations],
         [test["metrics"]["nats_per_character"] for test in tests],
         [run[-1]["seconds"] / 60 for run in evaluations],
-        {problem: [loss_in(table) for table in folder.glob(f"{problem}-*.tsv")] for problem in GUESSING},
+        {problem: losses_of(folder.glob(f"{problem}-*.tsv")) for problem in GUESSING},
     )
 
 
@@ -61,8 +63,13 @@ def evaluations_of(run: Path) -> list[dict]:
     return [event for event in events if event["event"] == "evaluation"]
 
 
+def losses_of(tables: Iterable[Path]) -> list[float]:
+    """Of the runs that did not diverge."""
+    return [loss for loss in map(loss_in, tables) if isfinite(loss)]
+
+
 def loss_in(table: Path) -> float:
-    """The loss at the end of `seqtool inspect memory` of one cell."""
+    """The loss at the end of `seqtool inspect memory` of one cell; NaN = it diverged."""
     with table.open(encoding="utf-8") as lines:
         return float(next(csv.DictReader(lines, delimiter="\t"))["loss"])
 
@@ -74,6 +81,8 @@ def spread(values: list[float]) -> float:
 
 def shown(values: list[float], digits: int) -> str:
     """Mean and spread, as in 1.234 ± 0.005; with the number of runs where some diverged."""
+    if not values:
+        return "diverged"
     text = f"{mean(values):.{digits}f} ± {spread(values):.{digits}f}"
     return text if len(values) == 3 else f"{text} (n = {len(values)})"
 
@@ -86,7 +95,7 @@ def draw(path: Path, rows: list[Row]) -> None:
     figure, axes = pyplot.subplots(1, len(panels), sharey=True, figsize=(12, 6), layout="constrained")
     for axis, (title, values) in zip(axes, panels.items(), strict=True):
         axis.errorbar(
-            [mean(seeds) for seeds in values],
+            [mean(seeds) if seeds else float("nan") for seeds in values],
             [row.cell for row in rows],
             xerr=[spread(seeds) for seeds in values],
             fmt="o",

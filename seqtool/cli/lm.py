@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from seqtool.lm.lines import ScoredLine
     from seqtool.lm.prediction import LanguageModel
     from seqtool.lm.sampling import Continuation, Sampler
+    from seqtool.lm.scoring import Reader
     from seqtool.lm.symbols import TextDecoder
 
 app = typer.Typer(
@@ -305,22 +306,23 @@ def score(
     judge = api.load_language_model(where, device=device, precision=precision)
     write = lm_report.writer(form, per_token=per_token)
     totals = lm_report.Totals()
-    rows = lm_report.counted(_scored(judge, source, protocol == "cold", adapt), totals)
+    reader = judge.reader(adapt=adapt)
+    rows = lm_report.counted(_scored(judge, reader, source, protocol == "cold"), totals)
     if top is not None:
         rows = iter(heapq.nlargest(top, rows, key=lambda row: (row.bits_per_character, -row.line)))
     for row in rows:
         write(row)
         console.output().flush()
     console.say(totals.describe())
-    window = judge.description.adaptation.window
-    if adapt and totals.symbols < window:
+    if adapt and not reader.steps:
+        window = judge.description.adaptation.window
         console.warn(
             f"--adapt learns after every {window} symbols; here were {totals.symbols}, so nothing was learned"
         )
 
 
-def _scored(judge: LanguageModel, source: str, cold: bool, adapt: bool) -> Iterator[ScoredLine]:
+def _scored(judge: LanguageModel, reader: Reader, source: str, cold: bool) -> Iterator[ScoredLine]:
     from seqtool.lm.lines import score_lines
     from seqtool.text.lines import lines_of
 
-    return score_lines(judge, lines_of(source), judge.reader(adapt=adapt), cold=cold)
+    return score_lines(judge, lines_of(source), reader, cold=cold)

@@ -91,7 +91,7 @@ class AdaptingReader(Reader):
                 weight.copy_(trained)
         by_rms = self._settings.rule == "rms"
         self._squares = [torch.zeros_like(trained) for trained in self._trained if by_rms]
-        self._steps = 0
+        self.steps = 0
         self.reset()
 
     def pieces(self, ids: Ids) -> Iterator[Reading]:
@@ -144,11 +144,11 @@ class AdaptingReader(Reader):
         norm = float(torch.nn.utils.get_total_norm(gradients))
         if not np.isfinite(norm):
             raise DivergedError(
-                f"the adapted network's gradient is {norm} after {self._steps} steps; "
+                f"the adapted network's gradient is {norm} after {self.steps} steps; "
                 f"lower adaptation.rate (now {self._settings.rate:g})"
             )
         shrink = min(1.0, CLIP_NORM / norm) if norm else 1.0
-        self._steps += 1
+        self.steps += 1
         move = self._move_by_rms if self._settings.rule == "rms" else self._move
         move([gradient * shrink for gradient in gradients])
 
@@ -161,7 +161,7 @@ class AdaptingReader(Reader):
     def _move_by_rms(self, gradients: Sequence[Tensor]) -> None:
         """The rule "rms"; no weight goes back further than to where it was."""
         for square, gradient in zip(self._squares, gradients, strict=True):
-            square.lerp_(gradient.square(), 1.0 / self._steps)
+            square.lerp_(gradient.square(), 1.0 / self.steps)
         scales = [square.sqrt() for square in self._squares]
         mean = sum(float(scale.sum()) for scale in scales) / sum(scale.numel() for scale in scales)
         mean = max(mean, TINY)

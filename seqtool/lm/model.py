@@ -57,7 +57,7 @@ class LanguageNetwork(nn.Module):
             layers=settings.layers,
             dropout=settings.dropout,
         )
-        self.embedding_dropout = SequenceDropout(settings.embedding_dropout, settings.locked)
+        self.embedding_dropout = SequenceDropout(settings.of_inputs, settings.locked)
         self.noise = InputNoise(settings.input_noise)
         self.dropout = SequenceDropout(settings.of_outputs, settings.locked)
         features = width if settings.tied else settings.hidden

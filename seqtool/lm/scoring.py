@@ -42,6 +42,8 @@ class Reader:
         chunk: Symbols at a time; what is said does not depend on it, but for rounding.
     """
 
+    steps: int = 0  # that it has taken to learn from what it read
+
     def __init__(self, network: LanguageNetwork, device: torch.device, chunk: int = CHUNK) -> None:
         self.network, self.device, self.chunk = network, device, chunk
         self.states: list[State] = []

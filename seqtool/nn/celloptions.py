@@ -5,7 +5,8 @@ Settings are read before PyTorch is imported, so nothing here needs it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
 from typing import Literal, get_args
 
 from seqtool.nn.cellnames import CELL_NAMES, OF_THE_BATCH
@@ -123,11 +124,30 @@ WITHOUT: dict[str, dict[str, str]] = {
 }
 
 
-def refusal(cell: str, options: CellOptions, *, dilation: int = 1, learned_start: bool = False) -> str | None:
-    """Why these settings do not go with a cell; None if they do."""
+def suited(cell: str, options: CellOptions) -> CellOptions:
+    """The options without those that a cell has nothing for."""
+    lacking = {
+        name: getattr(PLAIN, name) for name in WITHOUT if cell in WITHOUT[name] and hasattr(PLAIN, name)
+    }
+    return replace(options, **lacking)
+
+
+def refusal(
+    cells: Sequence[str], options: CellOptions, *, dilation: int = 1, learned_start: bool = False
+) -> str | None:
+    """Why these settings do not go with the cells of a network, the encoder's first; None if they do.
+
+    An option is to suit one of them, dilation all, and a learned start the first.
+    """
     given = [field.name for field in fields(options) if getattr(options, field.name) != field.default]
-    given += ["dilation"] * (dilation > 1) + ["learned_start"] * learned_start
-    for name in given:
-        if cell in WITHOUT.get(name, {}):
-            return f"{name} does not go with cell = {cell!r}, which {WITHOUT[name][cell]}; leave it out"
-    return None
+    readers = dict.fromkeys(given, cells)
+    readers |= {"learned_start": cells[:1]} if learned_start else {}
+    for name, those in readers.items():
+        if all(cell in WITHOUT.get(name, {}) for cell in those):
+            return _sentence(name, those[0])
+    stuck = [cell for cell in cells if dilation > 1 and cell in WITHOUT["dilation"]]
+    return _sentence("dilation", stuck[0]) if stuck else None
+
+
+def _sentence(name: str, cell: str) -> str:
+    return f"{name} does not go with cell = {cell!r}, which {WITHOUT[name][cell]}; leave it out"

@@ -98,8 +98,8 @@ class ModelSettings(NetworkSettings):
         "is read with each of its words (Serban 2016); 0 = every sentence by itself.",
     )
     dropout: Probability = Field(0.5, description="Dropout before and after each encoder layer.")
-    embedding_dropout: Probability | None = Field(
-        None, description="Dropout of what the lowest layer reads; else that of dropout."
+    output_dropout: Probability | None = Field(
+        None, description="Dropout of the uppermost layer and of a document's state; else that of dropout."
     )
     word_dropout: Probability = Field(
         0.05, description="Probability that a word is replaced by the unknown word in training."
@@ -119,11 +119,6 @@ class ModelSettings(NetworkSettings):
             if self.word_embedding == 0 and getattr(self, name) not in (0.0, fields[name].default):
                 raise ValueError(f"{name} is for word embeddings, and word_embedding = 0 has none")
         return self
-
-    @property
-    def of_inputs(self) -> float:
-        """Probability of the dropout of what the lowest layer reads."""
-        return self.dropout if self.embedding_dropout is None else self.embedding_dropout
 
     @property
     def without_effect(self) -> frozenset[str]:

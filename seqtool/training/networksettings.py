@@ -15,11 +15,13 @@ from seqtool.nn.celloptions import (
     LayerOptions,
     RecurrentInitializer,
     refusal,
+    suited,
 )
 from seqtool.settings import Settings
 from seqtool.training.settings import TrainingSettings
 
 FARTHEST = 10_000  # steps that a dilated layer may reach back; its state has as many parts
+PLACED = {"dropout", "embedding_dropout", "output_dropout"}  # around the layers
 DRAWN = ("weight_drop", "zoneout", "zoneout_hidden", "input_noise")  # and everything called dropout
 Probability = Annotated[float, Field(ge=0.0, lt=1.0)]
 
@@ -41,6 +43,9 @@ class NetworkSettings(Settings):
     learned_start: bool = Field(False, description="Learn the state before the first step; else zeros.")
 
     dropout: Probability = Field(0.0, description="Dropout around recurrent layers.")
+    embedding_dropout: Probability | None = Field(
+        None, description="Dropout of what the lowest layer reads; else that of dropout."
+    )
     output_dropout: Probability | None = Field(
         None, description="Dropout of what the uppermost layer gives; else that of dropout."
     )
@@ -101,11 +106,19 @@ class NetworkSettings(Settings):
         return self.dropout if self.output_dropout is None else self.output_dropout
 
     @property
-    def placed_dropouts(self) -> tuple[str, ...]:
-        """Settings of dropout that leaves out units at places around the layers."""
-        return tuple(
-            name for name in ("dropout", "embedding_dropout", "output_dropout") if hasattr(self, name)
-        )
+    def of_inputs(self) -> float:
+        """Probability of the dropout of what the lowest layer reads."""
+        return self.dropout if self.embedding_dropout is None else self.embedding_dropout
+
+    @property
+    def drops(self) -> bool:
+        """Whether units are left out at any place around the layers."""
+        return any((self.of_inputs, self.depth > 1 and self.dropout, self.of_outputs))
+
+    @property
+    def cells(self) -> tuple[str, ...]:
+        """All kinds of cells that there are, the encoder's first."""
+        return (self.cell,)
 
     @property
     def learns_states(self) -> bool:
@@ -115,8 +128,8 @@ class NetworkSettings(Settings):
     @property
     def draws(self) -> bool:
         """Whether two passes over the same batch differ in training."""
-        names = {name for name in type(self).model_fields if "dropout" in name} | set(DRAWN)
-        return any(getattr(self, name) for name in names - self.without_effect)
+        names = {name for name in type(self).model_fields if "dropout" in name} - PLACED | set(DRAWN)
+        return self.drops or any(getattr(self, name) for name in names - self.without_effect)
 
     @property
     def without_effect(self) -> frozenset[str]:
@@ -126,17 +139,22 @@ class NetworkSettings(Settings):
     @property
     def layer_options(self) -> LayerOptions:
         """What the layers are made of."""
-        options = CellOptions(**{field.name: getattr(self, field.name) for field in fields(CellOptions)})
+        return self.layers_of(self.cell)
+
+    def layers_of(self, cell: str) -> LayerOptions:
+        """The same with one of the `cells`."""
+        options = suited(cell, self._options)
         return LayerOptions(
-            self.cell, options, self.residual, self.highway, self.dilation, self.learned_start, self.locked
+            cell, options, self.residual, self.highway, self.dilation, self.learned_start, self.locked
         )
+
+    @property
+    def _options(self) -> CellOptions:
+        return CellOptions(**{field.name: getattr(self, field.name) for field in fields(CellOptions)})
 
     @model_validator(mode="after")
     def _cells_fit_together(self) -> NetworkSettings:
-        options = self.layer_options
-        reason = refusal(
-            self.cell, options.of_cells, dilation=self.dilation, learned_start=self.learned_start
-        )
+        reason = refusal(self.cells, self._options, dilation=self.dilation, learned_start=self.learned_start)
         if reason is not None:
             raise ValueError(reason)
         if self.type_dropout and self.cell in OF_THE_BATCH:
@@ -149,8 +167,14 @@ class NetworkSettings(Settings):
                 f"dilation = {self.dilation}: the uppermost of {self.depth} layers would reach back more "
                 f"than {FARTHEST} steps"
             )
-        if not self.locked and not any(getattr(self, name) for name in self.placed_dropouts):
+        if not self.locked and not self.drops:
             raise ValueError("locked = false is for dropout, and there is none; leave it out")
+        read = self.depth > 1 or self.embedding_dropout is None or self.output_dropout is None
+        if not read and self.dropout not in (0.0, type(self).model_fields["dropout"].default):
+            raise ValueError(
+                "dropout has no effect with one layer, where embedding_dropout and output_dropout are all "
+                "that there is; leave it out"
+            )
         for name in ("residual", "highway", "dilation"):
             if self.depth == 1 and getattr(self, name) != type(self).model_fields[name].default:
                 raise ValueError(f"{name} has no effect with one layer; leave it out")
@@ -168,7 +192,7 @@ def refuse_without_effect(model: NetworkSettings, training: TrainingSettings) ->
             "training.activation_penalty, slowness_penalty and norm_penalty do not go with model.cell = "
             "'echo_state', whose states are not learned; leave them out"
         )
-    if training.adversarial and model.cell == "echo_state":
+    if training.adversarial and set(model.cells) == {"echo_state"}:
         raise ValueError(
             "training.adversarial does not go with model.cell = 'echo_state', which lets no gradient "
             "through; leave it out"

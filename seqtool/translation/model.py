@@ -116,7 +116,7 @@ class Translator(nn.Module):
         if writes:
             self.projection = glorot(target_symbols, width) if settings.tied == "none" else self.target.weight
             self.bias = nn.Parameter(torch.zeros(target_symbols))
-        self.embedding_dropout = SequenceDropout(settings.embedding_dropout, settings.locked)
+        self.embedding_dropout = SequenceDropout(settings.of_inputs, settings.locked)
         self.noise = InputNoise(settings.input_noise)
         self.dropout = SequenceDropout(settings.of_outputs, settings.locked)
 
@@ -364,7 +364,7 @@ def hidden_of_output(settings: ModelSettings) -> int:
 
 def _sizes(settings: ModelSettings, states: int) -> Sizes:
     return Sizes(
-        made_of=settings.of_decoder,
+        made_of=settings.layers_of(settings.cells[1]),
         inputs=settings.embedding,
         hidden=settings.hidden,
         memory=states,

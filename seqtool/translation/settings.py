@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
 from seqtool.nn.cellnames import CELL_HELP, OF_THE_BATCH, CellName
-from seqtool.nn.celloptions import LayerOptions, refusal
 from seqtool.settings import Settings
 from seqtool.text.hub import PairHubSettings
 from seqtool.training.networksettings import NetworkSettings, Probability, refuse_without_effect
@@ -181,10 +179,11 @@ class ModelSettings(NetworkSettings):
         description="output = target embeddings are the output projection; all = source embeddings too.",
     )
     layer_norm: bool = Field(False, description="Normalise encoder outputs and the readout.")
-    dropout: Probability = Field(
-        0.3, description="Dropout of states between layers, of contexts and of the readout."
-    )
+    dropout: Probability = Field(0.3, description="Dropout of states, contexts and readout.")
     embedding_dropout: Probability = Field(0.1, description="Dropout of embeddings.")
+    output_dropout: Probability | None = Field(
+        None, description="Dropout of the encoder's outputs and of the readout; else that of dropout."
+    )
 
     @property
     def depth(self) -> int:
@@ -192,26 +191,23 @@ class ModelSettings(NetworkSettings):
         return max(self.encoder_layers, self.decoder_layers)
 
     @property
-    def of_decoder(self) -> LayerOptions:
-        """What the decoder's layers are made of."""
-        return replace(self.layer_options, cell=self.decoder_cell or self.cell)
+    def cells(self) -> tuple[str, ...]:
+        """Of the encoder and of the decoder."""
+        return self.cell, self.decoder_cell or self.cell
 
     @property
     def learns_states(self) -> bool:
         """Whether the states that penalties are for have a gradient; those of a decoder count too."""
-        fixed = self.of_decoder.cell == "echo_state" and self.decoder != "input_feeding"
+        fixed = self.cells[1] == "echo_state" and self.decoder != "input_feeding"
         return super().learns_states or not fixed
 
     @model_validator(mode="after")
     def _decoder_has_a_cell(self) -> ModelSettings:
-        cell = self.of_decoder.cell
-        reason = refusal(cell, self.layer_options.of_cells, dilation=self.dilation)
-        if reason is not None:
-            raise ValueError(reason.replace("cell =", "decoder_cell ="))
-        if cell in OF_THE_BATCH:
+        if self.cells[1] in OF_THE_BATCH:
+            name = "decoder_cell" if self.decoder_cell else "cell"
             raise ValueError(
-                f"cell = {cell!r} normalises over all rows of a batch, and a decoder goes step by step "
-                "with rows that end at different times: set decoder_cell to another, as 'layernorm_gru'"
+                f"{name} = {self.cells[1]!r} normalises over all rows of a batch, and a decoder goes step by "
+                "step with rows that end at different times: set decoder_cell to another, as 'layernorm_gru'"
             )
         return self
 

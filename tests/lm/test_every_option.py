@@ -11,6 +11,7 @@ import torch
 from seqtool.lm.model import LanguageNetwork
 from seqtool.lm.prediction import LanguageModel
 from seqtool.lm.stepping import stepper_of
+from seqtool.nn.regularization import SequenceDropout
 from tests.lm.tiny_text import assert_equal_weights, network_of, random_ids, train_tiny, weights_of
 from tests.nn.cells.making import EVERYTHING, REGULARISERS, STARTS, STRUCTURES
 
@@ -37,6 +38,17 @@ def test_symbol_by_symbol_gives_what_all_at_once_gives(option: str, cell: str) -
         expected = network.log_probabilities(outputs.features[:, step])
         torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-10)
     torch.testing.assert_close(stepper.states(), states, rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("locked", [True, False])
+def test_every_dropout_is_told_whether_it_is_locked(locked: bool) -> None:
+    found = [
+        each
+        for each in network_of(layers=2, dropout=0.3, locked=locked).modules()
+        if isinstance(each, SequenceDropout)
+    ]
+    assert len(found) > 2
+    assert all(each.locked == locked for each in found)
 
 
 @pytest.mark.parametrize("option", REGULARISERS)

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from seqtool.nn.regularization import SequenceDropout
 from seqtool.tagging.encoding import Batch, encode
 from seqtool.tagging.model import Tagger
 from seqtool.tagging.prediction import TaggerModel
@@ -46,6 +47,17 @@ def test_scores_do_not_depend_on_the_neighbours(option: str) -> None:
     for row, sentence in enumerate(sentences):
         alone = model.network.scores(batch_of(model, [sentence]))[0]
         torch.testing.assert_close(together[row, : len(alone)], alone, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("locked", [True, False])
+def test_every_dropout_is_told_whether_it_is_locked(locked: bool) -> None:
+    found = [
+        each
+        for each in tagger(dropout=0.3, locked=locked).network.modules()
+        if isinstance(each, SequenceDropout)
+    ]
+    assert len(found) > 2
+    assert all(each.locked == locked for each in found)
 
 
 @pytest.mark.parametrize("option", REGULARISERS)

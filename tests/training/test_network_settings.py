@@ -63,6 +63,19 @@ def test_what_has_no_effect_on_a_cell_is_refused_with_the_reason(task: str, opti
         assert f"{option} does not go with cell = '{cell}', which {reason}; leave it out" in str(caught.value)
 
 
+@every_model
+def test_dropout_that_has_no_place_is_refused(task: str):
+    single = {"layers": 1} if task != "translation" else {"decoder_layers": 1}
+    placed = {"embedding_dropout": 0.1, "output_dropout": 0.2}
+    assert settings_of(task, **placed, dropout=0.6).drops
+    with pytest.raises(SettingsError, match="dropout has no effect with one layer, where"):
+        settings_of(task, **single, **placed, dropout=0.6)
+    none = {"dropout": 0.0, "embedding_dropout": 0.0}
+    with pytest.raises(SettingsError, match="locked = false is for dropout, and there is none"):
+        settings_of(task, **none, locked=False)
+    assert settings_of(task, **none, output_dropout=0.1, locked=False).draws
+
+
 @pytest.mark.parametrize("cell", sorted(OF_THE_BATCH))
 def test_types_are_not_dropped_where_zeros_are_padding(cell: str):
     for task in ("lm", "tagging"):

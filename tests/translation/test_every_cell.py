@@ -93,8 +93,13 @@ def test_cells_that_normalise_over_the_batch_are_for_encoders(cell: str) -> None
     assert message in str(caught.value)
 
 
-def test_settings_have_to_suit_the_cell_of_the_decoder_too() -> None:
-    with pytest.raises(
-        SettingsError, match="weight_drop does not go with decoder_cell = 'sru', which has no"
-    ):
-        tiny_settings(model={"cell": "lstm", "decoder_cell": "sru", "weight_drop": 0.2})
+def test_a_setting_has_to_suit_one_of_two_cells_and_reaches_that_one() -> None:
+    model = tiny(cell="sru", decoder_cell="lstm", weight_drop=0.2)
+    assert model.decoder.cell.options.weight_drop == 0.2
+    assert all(layer.ahead.options.weight_drop == 0.0 for layer in model.encoder.layers)
+    with pytest.raises(SettingsError, match="weight_drop does not go with cell = 'sru', which has no"):
+        tiny_settings(model={"cell": "sru", "decoder_cell": "qrnn", "weight_drop": 0.2})
+    with pytest.raises(SettingsError, match="dilation does not go with cell = 'light_gru'"):
+        tiny_settings(model={"cell": "light_gru", "decoder_cell": "lstm", "dilation": 2, "encoder_layers": 2})
+    with pytest.raises(SettingsError, match="decoder_cell = 'light_gru' normalises over all rows"):
+        tiny_settings(model={"cell": "gru", "decoder_cell": "light_gru"})

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from seqtool.nn.regularization import SequenceDropout
 from seqtool.translation.model import Translator
 from seqtool.translation.prediction import TranslatorModel
 from tests.nn.cells.making import EVERYTHING, REGULARISERS, STRUCTURES
@@ -36,6 +37,17 @@ def test_decoding_step_by_step_gives_what_all_at_once_gives(decoder: str, option
         torch.testing.assert_close(output.weights, readout.weights[:, step], rtol=1e-9, atol=1e-9)
         torch.testing.assert_close(output.hidden, readout.hidden[:, step], rtol=1e-9, atol=1e-9)
     assert all(len(part) == len(batch.source) for part in state)
+
+
+@pytest.mark.parametrize("locked", [True, False])
+def test_every_dropout_is_told_whether_it_is_locked(locked: bool) -> None:
+    found = [
+        each
+        for each in tiny(**LAYERS, dropout=0.3, locked=locked).modules()
+        if isinstance(each, SequenceDropout)
+    ]
+    assert len(found) > 2
+    assert all(each.locked == locked for each in found)
 
 
 @pytest.mark.parametrize("option", REGULARISERS)
