@@ -154,6 +154,7 @@ class NetworkSettings(Settings):
 
     @model_validator(mode="after")
     def _cells_fit_together(self) -> NetworkSettings:
+        self.layers_of(self.cell)  # has checks of its own
         reason = refusal(self.cells, self._options, dilation=self.dilation, learned_start=self.learned_start)
         if reason is not None:
             raise ValueError(reason)
