@@ -83,7 +83,8 @@ def shown(values: list[float], digits: int) -> str:
     """Mean and spread, as in 1.234 ± 0.005; with the number of runs where some diverged."""
     if not values:
         return "diverged"
-    text = f"{mean(values):.{digits}f} ± {spread(values):.{digits}f}"
+    text = f"{mean(values):.{digits}f}"
+    text += f" ± {spread(values):.{digits}f}" if len(values) > 1 else ""
     return text if len(values) == 3 else f"{text} (n = {len(values)})"
 
 
@@ -101,6 +102,7 @@ def draw(path: Path, rows: list[Row]) -> None:
             fmt="o",
         )
         axis.set_title(title, fontsize=10)
+        axis.locator_params(axis="x", nbins=5)
         axis.grid(alpha=0.3)
     axes[0].invert_yaxis()
     figure.savefig(path, dpi=120)
