@@ -174,7 +174,7 @@ class NetworkSettings(Settings):
         if not read and self.dropout not in (0.0, type(self).model_fields["dropout"].default):
             raise ValueError(
                 "dropout has no effect with one layer, where embedding_dropout and output_dropout are all "
-                "that there is; leave it out"
+                "that there is; leave it out, or set it to 0"
             )
         for name in ("residual", "highway", "dilation"):
             if self.depth == 1 and getattr(self, name) != type(self).model_fields[name].default:

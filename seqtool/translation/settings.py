@@ -207,7 +207,7 @@ class ModelSettings(NetworkSettings):
             name = "decoder_cell" if self.decoder_cell else "cell"
             raise ValueError(
                 f"{name} = {self.cells[1]!r} normalises over all rows of a batch, and a decoder goes step by "
-                "step with rows that end at different times: set decoder_cell to another, as 'layernorm_gru'"
+                "step with rows that end at different times: set model.decoder_cell, as to 'layernorm_gru'"
             )
         return self
 

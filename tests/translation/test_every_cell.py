@@ -83,7 +83,7 @@ def test_a_few_passes_lower_the_loss_and_what_is_saved_is_what_was_trained(cell:
 def test_cells_that_normalise_over_the_batch_are_for_encoders(cell: str) -> None:
     message = (
         f"model: cell = '{cell}' normalises over all rows of a batch, and a decoder goes step by step with "
-        "rows that end at different times: set decoder_cell to another, as 'layernorm_gru'"
+        "rows that end at different times: set model.decoder_cell, as to 'layernorm_gru'"
     )
     both = tiny(cell=cell, decoder_cell="lstm")
     assert type(both.decoder.cell) is CELLS["lstm"]
