@@ -18,7 +18,7 @@ The message is one line: what was given, what is allowed, where, and what to do.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 
 class SeqtoolError(Exception):
@@ -87,11 +87,27 @@ class InterruptedRunError(SeqtoolError):
         self.exit_code = 128 + signal_number
 
 
+FEW = 3  # names that a hint offers
+
+
 def nearest(name: str, allowed: Iterable[str]) -> str:
-    """`; did you mean 'x'?` for the closest allowed name, or an empty string.
+    """`; did you mean 'x'?` for the allowed names of which it is a part, else the closest; or nothing.
 
     >>> nearest("hiden", ["hidden", "layers"])
     "; did you mean 'hidden'?"
+    >>> nearest("layers", ["layer_norm", "encoder_layers", "decoder_layers"])
+    "; did you mean 'encoder_layers' or 'decoder_layers'?"
     """
-    matches = difflib.get_close_matches(name, list(allowed), n=1)
-    return f"; did you mean {matches[0]!r}?" if matches else ""
+    return did_you_mean(closest(name, list(allowed)))
+
+
+def closest(name: str, allowed: Sequence[str]) -> list[str]:
+    """The names that `nearest` offers."""
+    having = [each for each in allowed if name in each.split("_")]
+    return having if 0 < len(having) <= FEW else difflib.get_close_matches(name, allowed, n=1)
+
+
+def did_you_mean(names: Iterable[str]) -> str:
+    """The end of a message, which offers names; an empty string if there are none."""
+    offered = " or ".join(map(repr, names))
+    return f"; did you mean {offered}?" if offered else ""

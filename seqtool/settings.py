@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, TypeVar, Union, get_args, get_origin
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic.fields import FieldInfo
 
-from seqtool.errors import SettingsError, UsageError, nearest
+from seqtool.errors import SettingsError, UsageError, closest, did_you_mean, nearest
 from seqtool.files import storage_errors
 
 SettingsType = TypeVar("SettingsType", bound="Settings")
@@ -74,6 +74,14 @@ def validate(kind: type[SettingsType], tables: Mapping[str, Any], where: str) ->
         return kind.model_validate(dict(tables))
     except ValidationError as error:
         raise SettingsError(f"{where}: " + "; ".join(_describe(kind, error.errors()))) from None
+
+
+def default_values(kind: type[BaseModel]) -> dict[str, Any]:
+    """What `model_dump(mode="json", by_alias=True)` has for every setting that was left out and may be."""
+    values = kind.model_construct().model_dump(mode="json", by_alias=True)
+    needed = {name: field for name, field in kind.model_fields.items() if field.is_required()}
+    tables = {field.alias or name: _model_of(field) for name, field in needed.items()}
+    return values | {name: default_values(table) for name, table in tables.items() if table is not None}
 
 
 def plain_message(error: ValidationError) -> str:
@@ -151,7 +159,7 @@ def _text(kind: type[BaseModel], problem: _Problem, expected: str) -> str:
     key, error = problem.key, problem.error
     *parents, name = key.split(".")
     if error["type"] == "extra_forbidden":
-        return f"{key}: unknown key{nearest(name, _fields_at(kind, parents))}"
+        return f"{key}: unknown key{_nearest_key(kind, parents, name)}"
     if error["type"] == "missing":
         return f"{key}: missing"
     if error["type"] == "value_error":
@@ -163,6 +171,25 @@ def _text(kind: type[BaseModel], problem: _Problem, expected: str) -> str:
     if error["type"] == "literal_error" and isinstance(error["input"], str):
         hint = nearest(error["input"], re.findall(r"'([^']*)'", expected))
     return f"{key}: expected {expected} (given {error['input']!r}){hint}"
+
+
+def _nearest_key(kind: type[BaseModel], parents: list[str], name: str) -> str:
+    """The setting that was meant: of this table by its name, of another by the same name or a like one."""
+    elsewhere = {key.rpartition(".")[2]: key for key in reversed(_keys_below(kind))}
+    if name not in elsewhere:
+        hint = nearest(name, _fields_at(kind, parents))
+        if hint:
+            return hint
+    return did_you_mean(elsewhere[each] for each in closest(name, list(elsewhere)))
+
+
+def _keys_below(kind: type[BaseModel], prefix: str = "") -> list[str]:
+    """Dotted keys of all settings below `kind`."""
+    found = []
+    for name, field in kind.model_fields.items():
+        table, key = _model_of(field), f"{prefix}{field.alias or name}"
+        found += [key] if table is None else _keys_below(table, f"{key}.")
+    return found
 
 
 def _expected(error: Mapping[str, Any]) -> str:

@@ -156,6 +156,24 @@ def test_an_unknown_key_far_from_all_others_has_no_hint() -> None:
     assert problems({"name": "x", "zzz": 1}) == "recipe.toml: zzz: unknown key"
 
 
+@pytest.mark.parametrize(
+    ("task", "key", "meant"),
+    [
+        ("lm", "model.weight_decay", "'training.weight_decay'"),
+        ("ner", "training.dropout", "'model.dropout'"),
+        ("lm", "dropout", "'model.dropout'"),
+        ("lm", "zonout", "'model.zoneout'"),
+        ("lm", "model.zonout", "'zoneout'"),
+        ("translate", "model.layers", "'encoder_layers' or 'decoder_layers'"),
+    ],
+)
+def test_hints_reach_into_other_tables(task: str, key: str, meant: str) -> None:
+    tables = apply_overrides({"task": task, "name": "x"}, [f"{key}=1"])
+    with pytest.raises(SettingsError) as caught:
+        validate(TASKS[task]().settings, tables, "recipe.toml")
+    assert f"{key}: unknown key; did you mean {meant}?" in str(caught.value)
+
+
 def test_hints_reach_into_optional_tables() -> None:
     assert "model.maybe.widht: unknown key; did you mean 'width'?" in problems(
         {"name": "x", "model": {"maybe": {"widht": 1}}}

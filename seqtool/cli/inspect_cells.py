@@ -164,7 +164,7 @@ def _known(names: Sequence[str] | None) -> list[str]:
     for name in names or ():
         if name not in CELL_NAMES:
             raise UsageError(
-                f"no cell {name!r}; there are {', '.join(CELL_NAMES)}{nearest(name, CELL_NAMES)}"
+                f"no cell {name!r}{nearest(name, CELL_NAMES)}; there are {', '.join(CELL_NAMES)}"
             )
     return list(dict.fromkeys(names or ()))
 

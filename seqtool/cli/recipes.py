@@ -10,6 +10,7 @@ import typer
 
 from seqtool.cli import console, options, tables, train
 from seqtool.cli.trainoptions import RunOptions, with_run_options
+from seqtool.errors import UsageError, nearest
 
 app = typer.Typer(
     help="Bundled recipes: complete runs, from data to model.",
@@ -18,25 +19,20 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="Of a recipe in `seqtool recipes list`.")]
+TaskArgument = Annotated[str, typer.Argument(metavar="TASK", help="ner, pos, translate or lm.")]
 
 
 @app.command("list")
 def list_recipes(json_output: options.JsonOption = False) -> None:
     """One line a recipe: its task, what it is, where its data comes from."""
-    from rich.table import Table
-
     from seqtool.training import recipes
 
     found = recipes.list_recipes()
     if json_output:
         console.write_result(json.dumps([facts.as_dict() for facts in found], ensure_ascii=False) + "\n")
         return
-    table = Table(box=None, pad_edge=False)
-    for heading in ("name", "task", "what it is", "data"):
-        table.add_column(heading, no_wrap=heading in ("name", "task"), overflow="fold")
-    for facts in found:
-        table.add_row(*map(tables.cell, facts))
-    console.print_table(table)
+    columns = {"name": True, "task": True, "what it is": False, "data": False}
+    console.print_table(tables.plain_table(columns, found))
 
 
 @app.command()
@@ -45,6 +41,31 @@ def show(name: NameArgument) -> None:
     from seqtool.training import recipes
 
     console.write_result(recipes.recipe_text(name))
+
+
+@app.command()
+def settings(
+    task: TaskArgument,
+    word: Annotated[str, typer.Argument(metavar="[WORD]", help="Only those with it in key or meaning.")] = "",
+    json_output: options.JsonOption = False,
+) -> None:
+    """Every setting of a task: what it means, its default, which values it takes.
+
+    In a pipe: a line a setting, its columns separated by tabs.
+    """
+    from seqtool.tasks import TASKS
+    from seqtool.training.guide import describe_settings
+
+    if task not in TASKS:
+        raise UsageError(f"{task}: expected one of {', '.join(TASKS)}{nearest(task, TASKS)}")
+    found = describe_settings(TASKS[task]().settings, word)
+    if not found:
+        raise UsageError(f"{word}: no setting of {task} has that in its key or meaning")
+    if json_output:
+        console.write_result(json.dumps([each.as_dict() for each in found], ensure_ascii=False) + "\n")
+        return
+    columns = {"setting": True, "default": False, "values": False, "meaning": False}
+    console.print_table(tables.plain_table(columns, found))
 
 
 @app.command()

@@ -21,6 +21,21 @@ def cell(value: object) -> Text:
     return Text(console.printable(text) if console.output().isatty() else text)
 
 
+def plain_table(columns: Mapping[str, bool], rows: Iterable[Iterable[object]]) -> Table:
+    """A table of texts without lines.
+
+    Args:
+        columns: By heading, whether its cells stay on one line.
+        rows: A value a column.
+    """
+    table = Table(box=None, pad_edge=False)
+    for heading, whole in columns.items():
+        table.add_column(heading, no_wrap=whole, overflow="fold")
+    for row in rows:
+        table.add_row(*map(cell, row))
+    return table
+
+
 def facts_table(title: str, rows: Iterable[tuple[str, object]], *, right: bool = False) -> Table:
     """Two columns: what, and what it is.
 

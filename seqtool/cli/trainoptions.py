@@ -24,7 +24,9 @@ class RunOptions:
     overrides: Annotated[
         list[str] | None,
         typer.Option(
-            "--set", metavar="KEY=VALUE", help="Any setting, as in model.hidden=256; may be repeated."
+            "--set",
+            metavar="KEY=VALUE",
+            help="Any setting (`seqtool recipes settings TASK`), as in model.hidden=256; may be repeated.",
         ),
     ] = None
     epochs: Annotated[int | None, typer.Option("--epochs", help="Passes over the data.")] = None

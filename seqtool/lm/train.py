@@ -37,6 +37,7 @@ from seqtool.training.optimization import few_updates
 from seqtool.training.passes import Pass, loss_of_passes
 from seqtool.training.progress import FitResult, Reporter
 from seqtool.training.runfolder import RunFolder
+from seqtool.training.state import RunFingerprint
 
 SHOWN_TEMPERATURE, SHOWN_CHARACTERS = 0.8, 200  # of the samples in the progress
 DEV_ROWS, DEV_WARMUP = 32, 256  # how a stream's dev part is read while the network is trained
@@ -214,7 +215,7 @@ def train_language_model(
         device=device,
         run=run,
         reporter=reporter,
-        fingerprint={"settings": settings.model_dump(mode="json", by_alias=True), "data": data.fingerprint()},
+        fingerprint=RunFingerprint.of(settings, data.fingerprint()),
         resume=resume,
         carried=loss,
     )

@@ -69,6 +69,10 @@ def worst_offsets(loss: Tensor, inputs: Sequence[Tensor], share: float) -> list[
         gradient = torch.zeros_like(values).float() if found is None else found.float()
         read = values.detach().float() * gradient.ne(0).any(2, keepdim=True)  # padding is no input
         size = share * read.norm(dim=(1, 2), keepdim=True)
-        length = gradient.norm(dim=(1, 2), keepdim=True).clamp_min(torch.finfo(gradient.dtype).tiny)
-        result.append((size * gradient / length).to(values.dtype))
+        smallest = torch.finfo(gradient.dtype).tiny
+        direction = gradient / gradient.abs().amax((1, 2), keepdim=True).clamp_min(
+            smallest
+        )  # squares underflow
+        length = direction.norm(dim=(1, 2), keepdim=True).clamp_min(smallest)
+        result.append((size * direction / length).to(values.dtype))
     return result

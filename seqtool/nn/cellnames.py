@@ -34,7 +34,7 @@ CellName = Literal[
     "echo_state",
 ]
 CELL_NAMES: tuple[str, ...] = get_args(CellName)
-CELL_HELP = "Recurrent cell: " + ", ".join(CELL_NAMES) + "."
+CELL_HELP = "Recurrent cell; `seqtool inspect cells` says what each is."
 
 # They normalise over the rows of a batch in training.
 OF_THE_BATCH = frozenset({"batchnorm_lstm", "light_gru"})

@@ -33,6 +33,7 @@ from seqtool.training.optimization import few_updates
 from seqtool.training.passes import Pass, loss_of_passes
 from seqtool.training.progress import FitResult, Reporter
 from seqtool.training.runfolder import RunFolder
+from seqtool.training.state import RunFingerprint
 
 BIASES = tuple(step / 2 for step in range(11))  # nats; what entity_bias = "auto" starts from, for all types
 MOVES = (-1.5, -1.0, -0.5, 0.5, 1.0, 1.5)  # nats; what it then tries for each type alone
@@ -196,7 +197,7 @@ def train_tagger(
         device=device,
         run=run,
         reporter=reporter,
-        fingerprint={"settings": settings.model_dump(mode="json", by_alias=True), "data": data.fingerprint()},
+        fingerprint=RunFingerprint.of(settings, data.fingerprint()),
         resume=resume,
     )
     model = _with_bias(model, biases_of(result.metrics))

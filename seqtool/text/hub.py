@@ -32,16 +32,16 @@ _NETWORK = ("httpx", "huggingface_hub", "requests", "aiohttp", "fsspec")
 class HubSource(Settings):
     """Where a data set is; what its columns are called is for the classes below."""
 
-    id: str = Field(description="data set of the hub (owner/name), a folder, or parquet or json with files")
+    id: str = Field(description="Data set of the hub (owner/name), a folder, or parquet or json with files.")
     revision: str | None = Field(
-        default=None, description="commit of the data set, 40 hexadecimal digits, or refs/convert/parquet"
+        default=None, description="Commit of the data set, 40 hexadecimal digits, or refs/convert/parquet."
     )
-    config: str | None = Field(default=None, description="configuration, where there are several")
+    config: str | None = Field(default=None, description="Configuration, where there are several.")
     files: dict[str, str] = Field(
-        default_factory=dict, description="file of each split; parquet and json need them"
+        default_factory=dict, description="File of each split; parquet and json need them."
     )
-    train: str = Field(default="train", description="name of the training split")
-    streaming: bool = Field(default=False, description="read row by row, without a copy on disk")
+    train: str = Field(default="train", description="Name of the training split.")
+    streaming: bool = Field(default=False, description="Read row by row, without a copy on disk.")
 
     @property
     def is_remote(self) -> bool:
@@ -66,26 +66,26 @@ class HubSource(Settings):
 class SplitHubSource(HubSource):
     """A data set that is split already."""
 
-    dev: str = Field(default="validation", description="name of the development split")
-    test: str = Field(default="test", description="name of the test split")
+    dev: str = Field(default="validation", description="Name of the development split.")
+    test: str = Field(default="test", description="Name of the test split.")
 
 
 class HubSettings(SplitHubSource):
     """Where tagged sentences come from and what their columns are called."""
 
-    tokens: str = Field(default="tokens", description="column of the tokens")
-    tags: str = Field(default="ner_tags", description="column of the tags")
+    tokens: str = Field(default="tokens", description="Column of the tokens.")
+    tags: str = Field(default="ner_tags", description="Column of the tags.")
 
 
 class PairHubSettings(SplitHubSource):
     """Where sentence pairs come from and what their columns are called."""
 
-    source: str = Field(default="source", description="column of the source, or its language in translation")
-    target: str = Field(default="target", description="column of the target, or its language in translation")
+    source: str = Field(default="source", description="Column of the source, or its language in translation.")
+    target: str = Field(default="target", description="Column of the target, or its language in translation.")
     translation: str | None = Field(
-        default=None, description="column that holds both sides by language, as { en = ..., de = ... }"
+        default=None, description="Column that holds both sides by language, as { en = ..., de = ... }."
     )
-    features: str | None = Field(default=None, description="column of the list of features of the source")
+    features: str | None = Field(default=None, description="Column of the list of features of the source.")
 
     @model_validator(mode="after")
     def _check_sides(self) -> PairHubSettings:
@@ -97,9 +97,9 @@ class PairHubSettings(SplitHubSource):
 class TextHubSettings(HubSource):
     """Where plain text comes from and what its column is called."""
 
-    dev: str | None = Field(default=None, description="name of the development split; else a share of train")
-    test: str | None = Field(default=None, description="name of the test split; else a share of train")
-    text: str = Field(default="text", description="column of the text")
+    dev: str | None = Field(default=None, description="Name of the development split; else a share of train.")
+    test: str | None = Field(default=None, description="Name of the test split; else a share of train.")
+    text: str = Field(default="text", description="Column of the text.")
 
 
 def read_hub(settings: HubSettings, split: Split) -> Iterator[TaggedSentence]:

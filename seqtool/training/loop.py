@@ -22,7 +22,7 @@ from seqtool.training.optimization import AVERAGES, build_optimizer, learning_ra
 from seqtool.training.progress import EvaluationReport, FitResult, Reporter, SilentReporter, StepReport
 from seqtool.training.runfolder import RunFolder
 from seqtool.training.settings import TrainingSettings
-from seqtool.training.state import Carried, Position, RunState, best_weights
+from seqtool.training.state import Carried, Position, RunFingerprint, RunState, best_weights
 from seqtool.training.tensorfile import model_tensors, restore_weights
 from seqtool.training.update import SKIPPED_IN_A_ROW, Arithmetic, Batch, GradientNoise, Place, Update, update
 
@@ -41,7 +41,7 @@ def fit(
     device: torch.device,
     run: RunFolder,
     reporter: Reporter,
-    fingerprint: dict[str, Any],
+    fingerprint: RunFingerprint,
     resume: bool = False,
     carried: Carried | None = None,
 ) -> FitResult:
@@ -61,8 +61,7 @@ def fit(
         device: Where the batches are computed.
         run: Receives checkpoints and events.
         reporter: Hears of each update and evaluation (on process 0).
-        fingerprint: JSON values that must be equal for a run to be continued: the resolved
-            settings, the data's digests. `state.ADJUSTABLE` keys may differ.
+        fingerprint: What must be equal for a run to be continued.
         resume: Continue from the newest checkpoint; start afresh if there is none.
         carried: What `loss` remembers from batch to batch; checkpoints hold it too.
 

@@ -42,7 +42,9 @@ class NetworkSettings(Settings):
     )
     learned_start: bool = Field(False, description="Learn the state before the first step; else zeros.")
 
-    dropout: Probability = Field(0.0, description="Dropout around recurrent layers.")
+    dropout: Probability = Field(
+        0.0, description="Probability that a unit around the recurrent layers is left out in training."
+    )
     embedding_dropout: Probability | None = Field(
         None, description="Dropout of what the lowest layer reads; else that of dropout."
     )
@@ -54,7 +56,10 @@ class NetworkSettings(Settings):
         description="Dropout leaves out a unit at every step of a sequence or at none (Gal 2016); false = a "
         "choice for each step.",
     )
-    weight_drop: Probability = Field(0.0, description="Probability of leaving out a recurrent weight.")
+    weight_drop: Probability = Field(
+        0.0,
+        description="Probability that a recurrent weight is left out, for a whole batch (Merity 2018).",
+    )
     recurrent_dropout: Probability = Field(
         0.0, description="Probability that a step writes nothing to a unit of the state (Semeniuta 2016)."
     )
@@ -64,10 +69,14 @@ class NetworkSettings(Settings):
         "cell state, or of the hidden state where there is no other.",
     )
     zoneout_hidden: Probability = Field(
-        0.0, description="The same of the hidden state of cells with a cell state."
+        0.0,
+        description="The same of the hidden state, of cells that have a cell state beside it (where there is "
+        "none, zoneout is of the hidden state).",
     )
     word_dropout: Probability = Field(
-        0.0, description="Probability that an input symbol is replaced by the unknown one in training."
+        0.0,
+        description="Probability that an input symbol is replaced by the unknown one in training, each place "
+        "by itself.",
     )
     type_dropout: Probability = Field(
         0.0,
@@ -91,7 +100,7 @@ class NetworkSettings(Settings):
         0,
         ge=0,
         description="Longest time that states are to last: gates that keep them start so that they keep for "
-        "1 to this many steps (Tallec 2018); 0 = off.",
+        "1 to this many steps (Tallec 2018); at least 3, or 0 = off.",
     )
     spectral_radius: float = Field(0.9, gt=0, description="Of the fixed recurrent weights of echo_state.")
 
@@ -171,10 +180,10 @@ class NetworkSettings(Settings):
         if not self.locked and not self.drops:
             raise ValueError("locked = false is for dropout, and there is none; leave it out")
         read = self.depth > 1 or self.embedding_dropout is None or self.output_dropout is None
-        if not read and self.dropout not in (0.0, type(self).model_fields["dropout"].default):
+        if not read:
             raise ValueError(
-                "dropout has no effect with one layer, where embedding_dropout and output_dropout are all "
-                "that there is; leave it out, or set it to 0"
+                "with one layer embedding_dropout and output_dropout leave no place to dropout: give "
+                f"dropout = {self.output_dropout} in place of output_dropout"
             )
         for name in ("residual", "highway", "dilation"):
             if self.depth == 1 and getattr(self, name) != type(self).model_fields[name].default:

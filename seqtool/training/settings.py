@@ -97,14 +97,14 @@ class TrainingSettings(Settings):
         0.0,
         ge=0,
         description="Weight of how far two passes with dropout of their own are apart (Liang 2021); training "
-        "takes twice the time.",
+        "takes twice the time. Not with adversarial.",
     )
     adversarial: float = Field(
         0.0,
         ge=0,
         lt=1,
         description="Share of the norm of embedded inputs that they are moved to make the loss worst, for a "
-        "second pass (Miyato 2017); training takes nearly three times as long.",
+        "second pass (Miyato 2017); training takes nearly three times as long. Not with r_drop.",
     )
     gradient_noise: float = Field(
         0.0,

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from seqtool.errors import ModelError, UsageError
+from seqtool.settings import Settings, default_values
 from seqtool.training import distributed
 from seqtool.training.checkpoint import Checkpoint
 from seqtool.training.optimization import Averaging, optimizer_state, restore_optimizer
@@ -56,6 +57,26 @@ class Carried(Protocol):
         """Undo `tensors`; nothing = forget everything."""
 
 
+@dataclasses.dataclass(frozen=True)
+class RunFingerprint:
+    """What must be equal for a run to be continued; `ADJUSTABLE` settings may differ.
+
+    Attributes:
+        values: JSON values: the resolved settings, the data's digests.
+        defaults: Of settings. The checkpoint of a run that was begun before a setting existed lacks it, so
+            the default of a new setting has to leave runs as they were.
+    """
+
+    values: Mapping[str, Any]
+    defaults: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+    @classmethod
+    def of(cls, settings: Settings, data: Mapping[str, str]) -> RunFingerprint:
+        """That of a run."""
+        values = settings.model_dump(mode="json", by_alias=True)
+        return cls({"settings": values, "data": dict(data)}, {"settings": default_values(type(settings))})
+
+
 @dataclasses.dataclass
 class RunState:
     """The parts of a run that change while it trains."""
@@ -65,7 +86,7 @@ class RunState:
     averaging: Averaging | None
     arithmetic: Arithmetic
     position: Position
-    fingerprint: dict[str, Any]
+    fingerprint: RunFingerprint
     carried: Carried | None = None
 
     def capture(self, events_size: int) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -84,7 +105,7 @@ class RunState:
             "scaler": self.arithmetic.scaler.state_dict(),
             "events_size": events_size,
             "processes": distributed.world_size(),
-            "fingerprint": self.fingerprint,
+            "fingerprint": self.fingerprint.values,
         }
         return tensors, values
 
@@ -120,13 +141,14 @@ class RunState:
             raise ModelError(f"{where}: the checkpoint lacks or misnames {error}") from error
 
 
-def check_fingerprint(before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+def check_fingerprint(before: Mapping[str, Any], now: RunFingerprint) -> None:
     """Refuse to continue a run under other settings or on other data.
 
     Raises:
         UsageError: anything but `ADJUSTABLE` differs; the message lists the first differences.
     """
-    old, new = _flat(before), _flat(now)
+    old, new, defaults = _flat(before), _flat(now.values), _flat(now.defaults)
+    old |= {key: defaults[key] for key in new.keys() & defaults.keys() - old.keys()}
     differences = [
         f"{key} was {old.get(key, 'absent')}, is {new.get(key, 'absent')}"
         for key in sorted(old.keys() | new.keys())

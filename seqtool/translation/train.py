@@ -28,6 +28,7 @@ from seqtool.training.optimization import few_updates
 from seqtool.training.passes import Pass, loss_of_passes
 from seqtool.training.progress import FitResult, Reporter
 from seqtool.training.runfolder import RunFolder
+from seqtool.training.state import RunFingerprint
 from seqtool.translation.data import TranslationData, filter_lengths
 from seqtool.translation.encoding import Batch, EncodedPair, encode_pairs, length_ratio, pair_batch
 from seqtool.translation.forcing import forced_reading, reference_ratio
@@ -139,7 +140,7 @@ def train_translator(
         device=device,
         run=run,
         reporter=reporter,
-        fingerprint={"settings": settings.model_dump(mode="json", by_alias=True), "data": data.fingerprint()},
+        fingerprint=RunFingerprint.of(settings, data.fingerprint()),
         resume=resume,
     )
     model.forget_tables()

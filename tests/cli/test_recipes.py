@@ -69,6 +69,36 @@ def test_copy_never_overwrites(tmp_path, what):
     assert what != "folder" or not list(taken.iterdir())
 
 
+def test_settings_are_a_line_each_with_default_values_and_meaning(tmp_path):
+    done = inside("recipes", "settings", "lm", folder=tmp_path)
+    assert (done.code, done.err) == (0, "")
+    heading, *rows = [line.split("\t") for line in done.out.splitlines()]
+    assert heading == ["setting", "default", "values", "meaning"]
+    found = {key: rest for key, *rest in rows}
+    assert found["model.dropout"][:2] == ["0.2", "number ≥ 0 and < 1"]
+    assert found["training.average"][:2] == ['"ema"', "none | ema | asgd"]
+    assert "exclusive" not in done.out and all(len(rest) == 3 for rest in found.values())
+
+
+def test_settings_can_be_searched_and_read_by_programs(tmp_path):
+    found = json.loads(inside("recipes", "settings", "ner", "Zoneout", "--json", folder=tmp_path).out)
+    assert [each["key"] for each in found] == ["model.zoneout", "model.zoneout_hidden"]
+    assert found[0].keys() == {"key", "default", "values", "meaning"}
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("nre",), "nre: expected one of ner, pos, translate, lm; did you mean 'ner'?"),
+        (("lm", "zzz"), "zzz: no setting of lm has that in its key or meaning"),
+    ],
+)
+def test_settings_that_are_not_there_are_said(tmp_path, words, message):
+    done = inside("recipes", "settings", *words, folder=tmp_path)
+    assert (done.code, done.out) == (2, "")
+    assert done.err == f"seqtool recipes settings: error: {message}\n"
+
+
 @pytest.mark.parametrize("command", ["show", "copy", "run"])
 def test_an_unknown_recipe_names_the_nearest(tmp_path, command):
     done = inside("recipes", command, "ner-tinny", folder=tmp_path)

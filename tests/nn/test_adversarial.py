@@ -99,6 +99,14 @@ def test_a_sentence_that_the_loss_does_not_depend_on_is_left_as_it_is():
     assert not offsets[1].any()
 
 
+def test_small_gradients_say_as_much_as_large_ones():
+    """The squares of 1e-25 are no float32."""
+    inputs = (torch.arange(24.0).reshape(2, 3, 4) + 1).requires_grad_()
+    (expected,) = worst_offsets(inputs.square().sum(), [inputs], 0.5)
+    (found,) = worst_offsets(inputs.square().sum() * 1e-25, [inputs], 0.5)
+    torch.testing.assert_close(found, expected)
+
+
 def test_padding_is_no_part_of_the_size():
     values = torch.ones(1, 6, 4).double().requires_grad_()
     (offsets,) = worst_offsets(values[:, :2].sin().sum(), [values], 0.5)

@@ -68,8 +68,10 @@ def test_dropout_that_has_no_place_is_refused(task: str):
     single = {"layers": 1} if task != "translation" else {"decoder_layers": 1}
     placed = {"embedding_dropout": 0.1, "output_dropout": 0.2}
     assert settings_of(task, **placed, dropout=0.6).drops
-    with pytest.raises(SettingsError, match="dropout has no effect with one layer, where"):
-        settings_of(task, **single, **placed, dropout=0.6)
+    for given in ({}, {"dropout": 0.0}, {"dropout": 0.6}):  # at its default too: nothing would read it
+        with pytest.raises(SettingsError, match=r"dropout = 0\.2 in place of output_dropout"):
+            settings_of(task, **single, **placed, **given)
+    assert settings_of(task, **single, embedding_dropout=0.1, dropout=0.2).of_outputs == 0.2
     none = {"dropout": 0.0, "embedding_dropout": 0.0}
     with pytest.raises(SettingsError, match="locked = false is for dropout, and there is none"):
         settings_of(task, **none, locked=False)

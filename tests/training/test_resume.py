@@ -13,11 +13,12 @@ from torch import nn
 
 from seqtool.errors import InterruptedRunError, ModelError, UsageError
 from seqtool.nn.losses import LossSum
+from seqtool.settings import default_values
 from seqtool.training.checkpoint import Checkpoint, Checkpoints
 from seqtool.training.optimization import Averaging, build_optimizer
 from seqtool.training.progress import SilentReporter
 from seqtool.training.settings import TrainingSettings
-from seqtool.training.state import Position, RunState
+from seqtool.training.state import Position, RunFingerprint, RunState
 from seqtool.training.update import Arithmetic
 from tests.training.tiny_run import CPU, TinyBatch, TinyRun, squared_error, tiny_model
 
@@ -123,7 +124,7 @@ def _fresh(settings: TrainingSettings) -> tuple[dict[str, torch.Tensor], dict[st
     arithmetic = Arithmetic.of(CPU, torch.float32)
     torch.manual_seed(97)
     optimizer = build_optimizer(model, settings)
-    return RunState(model, optimizer, averaging, arithmetic, Position(), {}).capture(0)
+    return RunState(model, optimizer, averaging, arithmetic, Position(), RunFingerprint({})).capture(0)
 
 
 # Read only where the clock, float16 or a lowered limit rules; the tests below cover each.
@@ -213,7 +214,8 @@ def test_restoring_brings_back_every_counter():
     def state(position: Position) -> RunState:
         averaging = Averaging(model, 0.9)
         arithmetic = Arithmetic.of(CPU, torch.float32)
-        return RunState(model, build_optimizer(model, settings), averaging, arithmetic, position, {})
+        optimizer = build_optimizer(model, settings)
+        return RunState(model, optimizer, averaging, arithmetic, position, RunFingerprint({}))
 
     fields = dataclasses.fields(Position)
     position = Position(**{field.name: number for number, field in enumerate(fields, start=1)})
@@ -232,16 +234,35 @@ def test_changed_settings_are_refused_with_every_difference(tmp_path: Path):
         resumed(
             tmp_path / "run",
             settings_of("step", learning_rate=0.5),
-            fingerprint={
-                "training": settings_of("step", learning_rate=0.5, clip_norm=1.0).model_dump(),
-                "data": "xyz",
-            },
+            fingerprint=RunFingerprint(
+                {
+                    "training": settings_of("step", learning_rate=0.5, clip_norm=1.0).model_dump(),
+                    "data": "xyz",
+                }
+            ),
         )
     message = str(caught.value)
     assert "training.learning_rate was 0.01, is 0.5" in message
     assert "training.clip_norm was 5.0, is 1.0" in message
     assert "data was abc, is xyz" in message
     assert "schedule" not in message
+
+
+@pytest.mark.parametrize(("value", "fits"), [(5.0, True), (1.0, False)])
+def test_a_run_that_is_older_than_a_setting_had_its_default(tmp_path: Path, value: float, fits: bool):
+    run = interrupted(tmp_path / "run", settings_of("step"), 5)
+    saved = run.checkpoints.load_newest()
+    assert saved is not None
+    del saved.values["fingerprint"]["training"]["clip_norm"]
+    run.checkpoints.save(5, saved.tensors, saved.values)
+    settings = settings_of("step", clip_norm=value)
+    defaults = {"training": default_values(TrainingSettings)}
+    now = RunFingerprint({"training": settings.model_dump(), "data": "abc"}, defaults)
+    if fits:
+        assert resumed(tmp_path / "run", settings, fingerprint=now).updates == 7
+        return
+    with pytest.raises(UsageError, match=r"training\.clip_norm was 5\.0, is 1\.0"):
+        resumed(tmp_path / "run", settings, fingerprint=now)
 
 
 def test_a_run_may_be_made_longer(tmp_path: Path):

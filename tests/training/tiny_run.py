@@ -18,6 +18,7 @@ from seqtool.training.loop import fit
 from seqtool.training.progress import FitResult, Reporter, SilentReporter
 from seqtool.training.runfolder import RunFolder
 from seqtool.training.settings import TrainingSettings
+from seqtool.training.state import RunFingerprint
 
 TinyBatch = tuple[Tensor, Tensor]
 CPU = torch.device("cpu")
@@ -80,7 +81,7 @@ class TinyRun:
                 "evaluate": self.metrics,
                 "select": "score",
                 "seed": 1,
-                "fingerprint": {"training": self.settings.model_dump(), "data": "abc"},
+                "fingerprint": RunFingerprint({"training": self.settings.model_dump(), "data": "abc"}),
             }
             options |= self.changes
             return fit(

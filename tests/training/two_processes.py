@@ -23,6 +23,7 @@ from seqtool.training.loop import fit
 from seqtool.training.progress import FitResult, SilentReporter
 from seqtool.training.runfolder import RunFolder
 from seqtool.training.settings import TrainingSettings
+from seqtool.training.state import RunFingerprint
 from seqtool.training.tensorfile import write_tensors
 from tests.lm.tiny_text import network_of, random_ids
 from tests.training.tiny_run import CPU, TinyBatch, TinyRun, squared_error, tiny_model
@@ -80,7 +81,7 @@ class SharedRun(TinyRun):
                 device=CPU,
                 run=run,
                 reporter=SilentReporter(),
-                fingerprint={},
+                fingerprint=RunFingerprint({}),
                 resume=resume,
             )
 
@@ -135,7 +136,7 @@ class StreamRun(TinyRun):
                 device=CPU,
                 run=run,
                 reporter=SilentReporter(),
-                fingerprint={},
+                fingerprint=RunFingerprint({}),
                 resume=resume,
                 carried=self.stream,
             )

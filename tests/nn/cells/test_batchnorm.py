@@ -8,7 +8,8 @@ from torch import Tensor, nn
 
 from seqtool.nn.cellnames import OF_THE_BATCH
 from seqtool.nn.celloptions import LayerOptions
-from seqtool.nn.cells.batchnorm import STEPS, BatchNorm
+from seqtool.nn.cells import build_cell
+from seqtool.nn.cells.batchnorm import FEWEST, STEPS, BatchNorm
 from seqtool.nn.cells.running import run_cell
 from seqtool.nn.recurrence import BidirectionalStack, Stack
 from tests.nn.cells.making import HIDDEN, INPUTS, make_cell, some_inputs
@@ -35,13 +36,30 @@ def test_real_rows_are_normalised_as_the_library_does_it_and_padding_takes_no_pa
     torch.testing.assert_close(norm(values, real), other(values))
 
 
-def test_fewer_than_two_real_rows_use_running_statistics_and_do_not_change_them():
+@pytest.mark.parametrize("rows", range(FEWEST))
+def test_few_real_rows_use_running_statistics_and_do_not_change_them(rows: int):
     norm, values = BatchNorm(3, gain=0.5).double(), some_values()
     norm(values, None)
     before = norm.running_mean.clone()
-    one = torch.tensor([False, True, False, False, False, False])
-    assert norm(values, one).equal(norm.eval()(values, one))
+    few = torch.arange(6).flip(0) < rows
+    assert norm(values, few).equal(norm.eval()(values, few))
     assert norm.running_mean.equal(before)
+    enough = torch.arange(6).flip(0) < FEWEST
+    norm.train()(values, enough)
+    assert not norm.running_mean.equal(before)
+
+
+@pytest.mark.parametrize("rows", [2, 3, FEWEST, 8])
+def test_gradients_through_many_steps_of_few_rows_stay_small(rows: int):
+    """With statistics of two rows they overflow, of three they grow by 1e12."""
+    torch.manual_seed(0)
+    cell = build_cell("batchnorm_lstm", 128, 512).train()
+    symbols = torch.randn(20, 128) / 10
+    inputs = symbols[torch.randint(20, (rows, 100))].requires_grad_()
+    outputs, _ = run_cell(cell, inputs)
+    (gradient,) = torch.autograd.grad((outputs * torch.randn_like(outputs)).sum(), inputs)
+    norms = gradient.norm(dim=(0, 2))
+    assert norms.isfinite().all() and norms.max() < 1e7 * norms[-1]
 
 
 @each_cell
@@ -53,9 +71,9 @@ def test_padding_and_its_length_change_nothing_in_training(name: str):
         stack = BidirectionalStack(
             LayerOptions(name), inputs=INPUTS, hidden=HIDDEN, layers=2, dropout=0.0
         ).double()
-        mask = torch.arange(steps) < torch.tensor([5, 2, 4])[:, None]
-        inputs = torch.full((3, steps, INPUTS), padding).double()
-        inputs[mask] = some_inputs()[mask[:, :5]]
+        mask = torch.arange(steps) < torch.tensor([5, 2, 4, 3, 5, 4])[:, None]
+        inputs = torch.full((6, steps, INPUTS), padding).double()
+        inputs[mask] = some_inputs(batch=6)[mask[:, :5]]
         outputs = stack(inputs, mask)
         outputs.sin().sum().backward()
         buffers = [buffer[: 5 if buffer.dim() else None] for buffer in stack.buffers()]
@@ -67,13 +85,13 @@ def test_padding_and_its_length_change_nothing_in_training(name: str):
 @each_cell
 def test_padding_takes_no_part_in_the_statistics_of_training(name: str):
     """As if at each step there were the rows alone that have not ended."""
-    cell, inputs, lengths = make_cell(name).train(), some_inputs(batch=4), torch.tensor([5, 3, 1, 4])
+    cell, inputs, lengths = make_cell(name).train(), some_inputs(batch=7), torch.tensor([5, 3, 1, 4, 4, 5, 3])
     real = torch.arange(5) < lengths[:, None]
     inputs[~real] = 0.0
     found, _ = run_cell(cell, inputs)
-    projected = inputs.new_zeros(4, 5, len(cell.input_map()))
+    projected = inputs.new_zeros(7, 5, len(cell.input_map()))
     projected[real] = cell.project(inputs[real])
-    state = cell.initial(4, inputs)
+    state = cell.initial(7, inputs)
     for step in range(5):
         rows = real[:, step]
         after = cell.step(projected[rows, step], tuple(part[rows] for part in state))
@@ -125,18 +143,18 @@ def test_training_gradients_agree_with_finite_differences(name: str):
 def test_every_step_has_statistics_of_its_own_up_to_a_maximum():
     cell = make_cell("batchnorm_lstm").train()
     before = cell.input_norm.running_mean.clone()
-    inputs = some_inputs(batch=2, steps=3)
+    inputs = some_inputs(batch=FEWEST, steps=3)
     _, state = run_cell(cell, inputs)
     changed = (cell.input_norm.running_mean != before).any(1).nonzero().flatten().tolist()
     assert changed == [0, 1, 2]
-    assert state[2].tolist() == [[3.0], [3.0]]
+    assert state[2].tolist() == [[3.0]] * FEWEST
     before = cell.input_norm.running_mean.clone()
     run_cell(cell, inputs[:, :1], state)
     assert (cell.input_norm.running_mean != before).any(1).nonzero().flatten().tolist() == [3]
     before = cell.input_norm.running_mean.clone()
-    _, late = run_cell(cell, inputs, (*state[:2], torch.full((2, 1), STEPS - 1.0).double()))
+    _, late = run_cell(cell, inputs, (*state[:2], torch.full((FEWEST, 1), STEPS - 1.0).double()))
     assert (cell.input_norm.running_mean != before).any(1).nonzero().flatten().tolist() == [STEPS - 1]
-    assert late[2].tolist() == [[float(STEPS)], [float(STEPS)]]
+    assert late[2].tolist() == [[float(STEPS)]] * FEWEST
 
 
 def test_rows_at_different_steps_each_use_their_own_statistics_in_evaluation():

@@ -1,0 +1,69 @@
+"""The settings of a task as something to read: key, default, allowed values, meaning."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+from seqtool.settings import Settings
+
+LIMITS = {
+    "minimum": "≥ {:g}",
+    "exclusiveMinimum": "> {:g}",
+    "maximum": "≤ {:g}",
+    "exclusiveMaximum": "< {:g}",
+    "pattern": "that matches {}",
+}
+KINDS = {"integer": "whole number", "number": "number", "string": "text", "boolean": "true | false"}
+
+
+class Described(NamedTuple):
+    """One setting."""
+
+    key: str  # dotted, as for `--set`
+    default: str  # as TOML has it; empty where a setting has no value unless it is given one
+    values: str  # those allowed
+    meaning: str
+
+    def as_dict(self) -> dict[str, str]:
+        """Plain JSON values."""
+        return self._asdict()
+
+
+def describe_settings(kind: type[Settings], word: str = "") -> list[Described]:
+    """All settings below `kind` in the order of their tables; pydantic's JSON schema tells them.
+
+    Args:
+        kind: Of a table, or of a whole run.
+        word: Only settings with it in their key or meaning, whatever its case.
+    """
+    schema = kind.model_json_schema()
+    found = _settings(schema, schema.get("$defs", {}), "")
+    return [each for each in found if word.lower() in f"{each.key} {each.meaning}".lower()]
+
+
+def _settings(table: Mapping[str, Any], tables: Mapping[str, Any], prefix: str) -> Iterator[Described]:
+    for name, field in table["properties"].items():
+        key = f"{prefix}{name}"
+        below = next((each["$ref"] for each in (field, *field.get("anyOf", ())) if "$ref" in each), None)
+        if below is not None:
+            yield from _settings(tables[below.rpartition("/")[2]], tables, f"{key}.")
+        else:
+            default = field.get("default")
+            shown = "" if default is None else json.dumps(default, ensure_ascii=False)
+            yield Described(key, shown, _values(field), field["description"])
+
+
+def _values(field: Mapping[str, Any]) -> str:
+    """What may stand there, in words."""
+    if "anyOf" in field:
+        return " or ".join(_values(each) for each in field["anyOf"] if each.get("type") != "null")
+    if "const" in field or "enum" in field:
+        return " | ".join(str(each) for each in field.get("enum", [field.get("const")]))
+    if field["type"] == "array":
+        return f"list of {_values(field['items'])}"
+    if field["type"] == "object":
+        return f"table, each value a {_values(field['additionalProperties'])}"
+    limits = [text.format(field[name]) for name, text in LIMITS.items() if name in field]
+    return f"{KINDS[field['type']]} {' and '.join(limits)}".rstrip()
