@@ -78,8 +78,12 @@ def resolve_settings(
 
 def _blaming(message: str, where: str, overrides: Iterable[str]) -> str:
     """A message about a recipe, which is not to blame for what `--set` put there."""
-    for key in (override.partition("=")[0] for override in overrides):
+    keys = [override.partition("=")[0] for override in overrides]
+    for key in keys:
         message = message.replace(f"{where}: {key}: ", f"--set {key}: ")
+        table = key.rpartition(".")[0]
+        beside = ", ".join(each for each in keys if each.rpartition(".")[0] == table)
+        message = message.replace(f"{where}: {table}: ", f"{where} with --set {beside}: ")
     return message
 
 

@@ -86,7 +86,8 @@ def gradients(
     """How far a gradient reaches back: its norm by the state at each distance from the loss.
 
     Cells as they start, on random inputs; with --problem also after training on it; and language
-    models. Without CELL and -m: rnn, gru, lstm.
+    models. The state is all that a cell hands on, of an lstm hidden and cell state. Without CELL and
+    -m: rnn, gru, lstm.
     """
     chosen = _known(names if names or models else USUAL)
     where = [find_model(model, ("lm",)) for model in models or ()]
@@ -101,6 +102,9 @@ def gradients(
     for path in where:
         curves[str(path)] = _curve_of_model(path, length, seed)
     shown = [distance for distance in DISTANCES if distance < length]
+    for name, curve in curves.items():
+        if not any(curve.norms[1:]):
+            console.say(f"{name}: no gradient goes from a step to the one before; its line has no length")
     rows = [[name, *(f"{curve.norms[each]:.1e}" for each in shown)] for name, curve in curves.items()]
     print_rows(["norm of the gradient, steps back", *map(str, shown)], rows)
     if output is not None:
@@ -126,7 +130,8 @@ def memory(
     """How well cells of one size learn to remember: the adding and the copying problem.
 
     adding: the sum of two marked numbers of a sequence, mean squared error, 0.1667 by guessing.
-    copying: ten symbols after a pause, nats a symbol, 2.079 by guessing. Without CELL: rnn, gru, lstm.
+    copying: ten symbols after a pause, nats a symbol, 2.079 by guessing. Updates to half of guessing:
+    when the loss was first found below half of that. Without CELL: rnn, gru, lstm.
     """
     chosen = _known(names or USUAL)
     require_format(output)
@@ -138,8 +143,8 @@ def memory(
     asked = PROBLEMS[problem](length)
     courses: dict[str, Course] = {}
     rows = []
-    for name in chosen:
-        width = width_for(name, asked.inputs, parameters, layers)
+    widths = {name: width_for(name, asked.inputs, parameters, layers) for name in chosen}
+    for name, width in widths.items():
         course = learn(name, asked, hidden=width, layers=layers, updates=updates, seed=seed)
         courses[name] = course
         last = course.losses[-1][1]

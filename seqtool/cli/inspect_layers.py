@@ -77,7 +77,8 @@ def gates(
     """How far the gates of a layer are open along a text.
 
     The mean of each gate, and the shares of its units and steps below 0.1 and above 0.9. Of a
-    tagger or translator: the encoder's cell that reads ahead, over the first line.
+    tagger or translator: the encoder's cell that reads ahead, over the first line. Of slstm the output
+    gate alone: the others are exponential, and have no end to be near to.
     """
     where = find_model(model, TASKS)
     require_format(output)

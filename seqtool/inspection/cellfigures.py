@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from matplotlib.axes import Axes
-from matplotlib.ticker import FuncFormatter
+from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from seqtool.inspection.canvas import BLUE, GREEN, GREY, ORANGE, PURPLE, RED, SKY, picture, printable
 
@@ -44,7 +44,8 @@ def gradient_figure(curves: Mapping[str, Curve], path: Path, *, title: str) -> N
             colour = COLOURS[number % len(COLOURS)]
             axes.plot(range(len(heights)), heights, line, color=colour, label=printable(name, 40))
         axes.set_yscale("log")
-        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.0e}"))
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.set_xlabel("steps back from the loss")
         axes.set_ylabel("norm of the gradient by the state")
         axes.set_title(title)
@@ -69,7 +70,9 @@ def course_figure(
             line = LINES[number // len(COLOURS) % len(LINES)]
             updates, losses = zip(*points, strict=True)
             axes.plot(updates, losses, line, color=COLOURS[number % len(COLOURS)], label=printable(name, 40))
-        axes.set_ylim(0, 1.3 * guessing)
+        ends = [points[-1][1] for points in courses.values()]
+        axes.set_ylim(0, 1.1 * max(1.2 * guessing, *ends))  # where a course begins may be far above
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.set_xlabel("updates")
         axes.set_ylabel("loss on sequences not seen in training")
         axes.set_title(title)

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from seqtool.errors import UsageError
 from seqtool.nn.celloptions import LayerOptions
 from seqtool.nn.cells import CELLS
 from seqtool.nn.recurrence import Stack
@@ -111,8 +112,15 @@ def size_of(name: str, inputs: int, hidden: int, layers: int = 1) -> int:
 
 
 def width_for(name: str, inputs: int, numbers: int, layers: int = 1) -> int:
-    """The largest width H at which layers of a cell have at most so many numbers; at least 1."""
+    """The largest width H at which layers of a cell have at most so many numbers.
+
+    Raises:
+        UsageError: one unit a layer has more.
+    """
     width = 1
+    least = size_of(name, inputs, width, layers)
+    if least > numbers:
+        raise UsageError(f"{numbers} parameters: a single unit of {name} with {inputs} inputs has {least}")
     while size_of(name, inputs, width + 1, layers) <= numbers:
         width += 1
     return width

@@ -15,6 +15,7 @@ from seqtool.inspection.canvas import BLUE, GREEN, GREY, ORANGE, PURPLE, RED, SK
 COLOURS = (BLUE, ORANGE, GREEN, RED, PURPLE, SKY, GREY)
 LABELLED = 60  # points with a label beside them, symbols under a heatmap
 OTHERS = "others"
+USUAL, FARTHEST = 0.9, 3.0  # so many times as far away as this share of the points: not in the picture
 PERPLEXITY = 30.0  # of t-SNE, where there are enough points
 
 Matrix = NDArray[np.float64]
@@ -66,6 +67,7 @@ def state_figure(
             axes.annotate(
                 printable(visible(labels[place]), 12),
                 points[place],
+                annotation_clip=True,
                 xytext=(2, 2),
                 textcoords="offset points",
                 fontsize=6.5,
@@ -73,8 +75,22 @@ def state_figure(
             )
         axes.set_xticks([])
         axes.set_yticks([])
-        axes.set_title(title)
+        outside = _limit(axes, points)
+        axes.set_title(f"{title}, {outside} farther out" if outside else title)
         axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), fontsize=8)
+
+
+def _limit(axes: Axes, points: Matrix) -> int:
+    """Leave out of sight the few points that would press the others together; how many there are."""
+    centre = np.median(points, 0)
+    apart = np.abs(points - centre)
+    reach = FARTHEST * np.quantile(apart, USUAL, 0)
+    outside = int((apart > reach).any(1).sum()) if reach.all() else 0  # most of them may be on one spot
+    if outside:
+        (left, low), (right, high) = centre - reach, centre + reach
+        axes.set_xlim(left, right)
+        axes.set_ylim(low, high)
+    return outside
 
 
 def gate_figure(gates: Mapping[str, Matrix], labels: Sequence[str], path: Path, *, title: str) -> None:
@@ -96,7 +112,7 @@ def gate_figure(gates: Mapping[str, Matrix], labels: Sequence[str], path: Path, 
             )
             axes.grid(False)
             axes.set_yticks([])
-            axes.set_ylabel(name)
+            axes.set_ylabel(f"{name} of each unit,\nmost open on top")
             _write_text(axes, labels)
             if number == 1:
                 axes.set_title(title)

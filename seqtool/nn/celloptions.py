@@ -110,7 +110,7 @@ NO_MATRIX = dict.fromkeys(SCANNED, "has no recurrent weights")
 # What a setting has no effect on, and why: nothing is accepted and then ignored.
 WITHOUT: dict[str, dict[str, str]] = {
     "weight_drop": {**NO_MATRIX, "echo_state": "learns no recurrent weights"},
-    "zoneout_hidden": dict.fromkeys(ONE_STATE, "has one state, which zoneout is for"),
+    "zoneout_hidden": dict.fromkeys(ONE_STATE, "has one state, to which zoneout applies"),
     "input_init": FIXED,
     "recurrent_init": {**NO_MATRIX, **FIXED},
     "forget_bias": dict.fromkeys(NO_GATE, "has no gate that keeps its state"),

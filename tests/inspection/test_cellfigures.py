@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from seqtool.inspection.cellfigures import Curve, course_figure, gradient_figure
@@ -27,6 +28,20 @@ def test_a_cell_and_what_became_of_it_have_one_colour(tmp_path: Path):
     assert text.count("stroke: #0072b2") == 4  # two lines, each also in the list of names
     assert text.count("stroke: #e69f00") == 2
     assert text.count("stroke-dasharray") >= 2
+
+
+def test_steps_are_whole_numbers_and_norms_are_written_alike(tmp_path: Path):
+    gradient_figure({"a": Curve([1.0, 1e-3, 1e-6])}, tmp_path / "g.svg", title="x")
+    course_figure({"a": [(0, 0.2), (3, 0.1)]}, tmp_path / "c.svg", guessing=0.2, title="x")
+    for name, more in (("g.svg", {"1e-06", "1e+00", "0", "1", "2"}), ("c.svg", {"0", "1", "2", "3"})):
+        written = re.findall(r"<!-- (.*?) -->", (tmp_path / name).read_text())
+        assert more <= set(written)
+        assert not {"0.5", "1.5", "0.0001", "1e-4"} & set(written)
+
+
+def test_a_course_that_ends_worse_than_guessing_is_in_the_picture(tmp_path: Path):
+    course_figure({"a": [(0, 3.0), (2, 1.9)]}, tmp_path / "c.svg", guessing=0.2, title="x")
+    assert "2.00" in re.findall(r"<!-- (.*?) -->", (tmp_path / "c.svg").read_text())
 
 
 def test_courses_are_drawn_beside_guessing(tmp_path: Path):

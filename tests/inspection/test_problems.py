@@ -7,6 +7,7 @@ import math
 import pytest
 import torch
 
+from seqtool.errors import UsageError
 from seqtool.inspection.problems import KINDS, REMEMBERED, Adding, Copying, learn, size_of, width_for
 from seqtool.nn.celloptions import LayerOptions
 from seqtool.nn.cells import CELLS
@@ -57,7 +58,12 @@ def test_sizes_are_those_of_the_layers(name: str, layers: int):
 def test_the_width_is_the_largest_that_fits(name: str):
     width = width_for(name, 10, 5000, layers=2)
     assert size_of(name, 10, width, 2) <= 5000 < size_of(name, 10, width + 1, 2)
-    assert width_for(name, 10, 1, layers=2) == 1
+    least = size_of(name, 10, 1, layers=2)
+    assert width_for(name, 10, least, layers=2) == 1
+    with pytest.raises(
+        UsageError, match=f"^{least - 1} parameters: a single unit of {name} with 10 inputs has"
+    ):
+        width_for(name, 10, least - 1, layers=2)
 
 
 def test_a_short_sum_is_learned_and_a_seed_repeats():
