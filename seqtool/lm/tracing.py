@@ -10,7 +10,7 @@ from torch import Tensor
 from seqtool.decoding.sampling import SamplingOptions
 from seqtool.inspection.traces import Trace, kind_of, require_layer
 from seqtool.lm.prediction import LanguageModel
-from seqtool.lm.sampling import Continuation, Sampler, beginning
+from seqtool.lm.sampling import Sampler, beginning
 from seqtool.lm.symbols import START
 from seqtool.nn.cells import State
 from seqtool.nn.cells.running import run_cell
@@ -28,14 +28,13 @@ def own_text(model: LanguageModel, *, rows: int, length: int, seed: int) -> tupl
     Returns:
         [B, T, E], and the states of all layers before the first symbol.
     """
-    start = beginning(model)
-    states = [tuple(part.expand(rows, -1).contiguous() for part in layer) for layer in start.states]
-    sampler = Sampler(model, SamplingOptions(seed=seed), Continuation(states, start.recent.expand(rows, -1)))
+    start = beginning(model).repeated(rows)
+    sampler = Sampler(model, SamplingOptions(seed=seed), start)
     symbols = torch.tensor([sampler.step() for _ in range(length)]).t()
     network = model.network.double()
     with torch.no_grad():
         embedded = network.embedding(symbols)
-    return embedded, [tuple(part.double() for part in layer) for layer in states]
+    return embedded, [tuple(part.double() for part in layer) for layer in start.states]
 
 
 def trace(model: LanguageModel, lines: Sequence[str], layer: int) -> Trace:
