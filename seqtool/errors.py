@@ -103,6 +103,8 @@ def nearest(name: str, allowed: Iterable[str]) -> str:
 
 def closest(name: str, allowed: Sequence[str]) -> list[str]:
     """The names that `nearest` offers."""
+    if name in allowed:
+        return [name]
     having = [each for each in allowed if name in each.split("_")]
     return having if 0 < len(having) <= FEW else difflib.get_close_matches(name, allowed, n=1)
 

@@ -66,25 +66,12 @@ def resolve_settings(
         if value is not None:
             tables = _put(tables, key.split("."), value)
     complete = _with_absolute_paths(tables, spec, Path.cwd())
-    try:
-        settings = validate(spec.settings, complete, where)
-    except SettingsError as error:
-        raise SettingsError(_blaming(str(error), where, overrides)) from error
+    typed = [override.partition("=")[0].strip() for override in overrides]
+    settings = validate(spec.settings, complete, where, typed)
     if settings.task != task:
         raise SettingsError(f"{where}: task = {settings.task!r}, but `seqtool train {task}` was typed")
     located: Any = settings.model_copy(update={"data": datafiles.locate(settings.data, folder)})
     return located
-
-
-def _blaming(message: str, where: str, overrides: Iterable[str]) -> str:
-    """A message about a recipe, which is not to blame for what `--set` put there."""
-    keys = [override.partition("=")[0] for override in overrides]
-    for key in keys:
-        message = message.replace(f"{where}: {key}: ", f"--set {key}: ")
-        table = key.rpartition(".")[0]
-        beside = ", ".join(each for each in keys if each.rpartition(".")[0] == table)
-        message = message.replace(f"{where}: {table}: ", f"{where} with --set {beside}: ")
-    return message
 
 
 def recipe_text(settings: Any) -> str:

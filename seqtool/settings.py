@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import UnionType
 from typing import Any, NamedTuple, TypeVar, Union, get_args, get_origin
@@ -64,8 +64,16 @@ def apply_overrides(tables: Mapping[str, Any], assignments: Iterable[str]) -> di
     return result
 
 
-def validate(kind: type[SettingsType], tables: Mapping[str, Any], where: str) -> SettingsType:
-    """An instance of `kind`; `where` (a file, or `settings`) heads the message.
+def validate(
+    kind: type[SettingsType], tables: Mapping[str, Any], where: str, typed: Sequence[str] = ()
+) -> SettingsType:
+    """An instance of `kind`.
+
+    Args:
+        kind: Of the settings.
+        tables: Their values.
+        where: A file, or `settings`: heads the message.
+        typed: Dotted keys that `--set` gave, which head the message of what is wrong with them.
 
     Raises:
         SettingsError: one line that lists every problem with its dotted key.
@@ -73,15 +81,47 @@ def validate(kind: type[SettingsType], tables: Mapping[str, Any], where: str) ->
     try:
         return kind.model_validate(dict(tables))
     except ValidationError as error:
-        raise SettingsError(f"{where}: " + "; ".join(_describe(kind, error.errors()))) from None
+        texts = _describe(kind, error.errors())
+    parts: list[str] = []
+    for heading, text in ((_heading(text, where, typed), text) for text in texts):
+        known = any(part.startswith(heading) for part in parts) and not heading.startswith("--set")
+        parts.append(text if known else f"{heading}{text}")
+    raise SettingsError("; ".join(parts))
+
+
+def _heading(text: str, where: str, typed: Sequence[str]) -> str:
+    """Who is to blame for a problem: what was typed, or the file, or both."""
+    if text.partition(": ")[0] in typed:
+        return "--set "
+    words = set(re.findall(r"\w+", text))
+    named = [key for key in dict.fromkeys(typed) if key.rpartition(".")[2] in words]
+    return f"{where} with --set {', '.join(named)}: " if named else f"{where}: "
 
 
 def default_values(kind: type[BaseModel]) -> dict[str, Any]:
-    """What `model_dump(mode="json", by_alias=True)` has for every setting that was left out and may be."""
-    values = kind.model_construct().model_dump(mode="json", by_alias=True)
-    needed = {name: field for name, field in kind.model_fields.items() if field.is_required()}
-    tables = {field.alias or name: _model_of(field) for name, field in needed.items()}
-    return values | {name: default_values(table) for name, table in tables.items() if table is not None}
+    """By dotted key, what `model_dump(mode="json", by_alias=True)` has for each setting that was left out.
+
+    Those of a table that has to be given, or need not be there, are what they are where it is there.
+    """
+    values = dotted(kind.model_construct().model_dump(mode="json", by_alias=True))
+    for name, field in kind.model_fields.items():
+        table, key = _model_of(field), field.alias or name
+        if table is not None and (field.is_required() or values.get(key, key) is None):
+            values |= {f"{key}.{below}": value for below, value in default_values(table).items()}
+    return values
+
+
+def dotted(table: Mapping[str, Any]) -> dict[str, Any]:
+    """Values of a table and of those in it by their dotted keys; an empty table is a value.
+
+    >>> dotted({"a": 1, "b": {"c": 2, "d": {}}})
+    {'a': 1, 'b.c': 2, 'b.d': {}}
+    """
+    result: dict[str, Any] = {}
+    for key, value in table.items():
+        below = dotted(value) if isinstance(value, Mapping) else {}
+        result |= {f"{key}.{name}": each for name, each in below.items()} or {key: value}
+    return result
 
 
 def plain_message(error: ValidationError) -> str:
@@ -175,12 +215,14 @@ def _text(kind: type[BaseModel], problem: _Problem, expected: str) -> str:
 
 def _nearest_key(kind: type[BaseModel], parents: list[str], name: str) -> str:
     """The setting that was meant: of this table by its name, of another by the same name or a like one."""
-    elsewhere = {key.rpartition(".")[2]: key for key in reversed(_keys_below(kind))}
+    elsewhere: dict[str, list[str]] = {}
+    for key in _keys_below(kind):
+        elsewhere.setdefault(key.rpartition(".")[2], []).append(key)
     if name not in elsewhere:
         hint = nearest(name, _fields_at(kind, parents))
         if hint:
             return hint
-    return did_you_mean(elsewhere[each] for each in closest(name, list(elsewhere)))
+    return did_you_mean(key for each in closest(name, list(elsewhere)) for key in elsewhere[each])
 
 
 def _keys_below(kind: type[BaseModel], prefix: str = "") -> list[str]:

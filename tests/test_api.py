@@ -347,10 +347,21 @@ def test_a_translator_computes_as_its_model_needs_unless_a_precision_is_named() 
 
 
 def test_what_set_asked_for_is_not_blamed_on_the_recipe() -> None:
-    both = r"recipe\.toml with --set model\.cell, model\.zoneout_hidden: zoneout_hidden does not go with"
+    both = r"recipe\.toml with --set model\.cell, model\.zoneout_hidden: model: zoneout_hidden does"
     with pytest.raises(SettingsError, match=both):
         api.resolve_settings(
             "lm", "lm-tiny", overrides=["model.cell=gru", "seed=3", "model.zoneout_hidden=0.1"]
         )
+    without_place = ["training.r_drop=1", "model.dropout=0"]
+    with pytest.raises(
+        SettingsError, match=r"recipe\.toml with --set training\.r_drop, model\.dropout: train"
+    ):
+        api.resolve_settings("lm", "lm-tiny", overrides=without_place)
+    several = ["model.hiden = 3", "training.epochs=0"]
+    message = (
+        r"^--set model.hiden: unknown key; did you mean 'hidden'\?; --set training.epochs: expected at l"
+    )
+    with pytest.raises(SettingsError, match=message):
+        api.resolve_settings("ner", "ner-tiny", overrides=several)
     with pytest.raises(SettingsError, match=r"^--set model.hiden: unknown key; did you mean 'hidden'\?$"):
         api.resolve_settings("ner", "ner-tiny", overrides=iter(["model.hiden=3"]))

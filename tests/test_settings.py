@@ -165,6 +165,8 @@ def test_an_unknown_key_far_from_all_others_has_no_hint() -> None:
         ("lm", "zonout", "'model.zoneout'"),
         ("lm", "model.zonout", "'zoneout'"),
         ("translate", "model.layers", "'encoder_layers' or 'decoder_layers'"),
+        ("lm", "model.average", "'training.average'"),
+        ("lm", "model.window", "'training.window' or 'adaptation.window'"),
     ],
 )
 def test_hints_reach_into_other_tables(task: str, key: str, meant: str) -> None:

@@ -3,13 +3,14 @@
 # and on test; both problems with three seeds. A training that diverges (6) is left out, all else stops.
 set -eu
 here=$(dirname "$0") cell=$1 width=$2 out=runs/compare-cells/$1
-train() { # RATE SEED
-    [ -d "$out/$1-$2/model" ] || seqtool train lm "$here/recipe.toml" --set model.cell="$cell" --set model.hidden="$width" \
+train() { # RATE SEED: a finished one is not made again; one that was made with other settings is refused
+    seqtool train lm "$here/recipe.toml" --set model.cell="$cell" --set model.hidden="$width" \
         --set training.learning_rate="$1" --seed "$2" -o "$out/$1-$2" --resume < /dev/null > /dev/null || [ $? -eq 6 ]
 }
 for rate in 6e-3 1.2e-2 2.4e-2; do train "$rate" 1; done
-order=$(find "$out" -path '*-1/model' -prune | sed 's/\/model$//' | xargs seqtool inspect curves)
+order=$(find "$out" -path '*-1/model' -prune | sed 's/\/model$//' | xargs -r seqtool inspect curves)
 best=$(echo "$order" | sed -n 2p | cut -f 1)
+[ -n "$best" ] || { echo "$cell: diverged at every rate" >&2; exit 1; }
 for seed in 2 3; do train "$(basename "${best%-1}")" "$seed"; done
 rm -f "$out"/*/test.json
 for run in "${best%-1}"-*; do

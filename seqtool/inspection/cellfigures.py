@@ -15,6 +15,7 @@ from seqtool.inspection.canvas import BLUE, GREEN, GREY, ORANGE, PURPLE, RED, SK
 COLOURS = (BLUE, ORANGE, GREEN, RED, PURPLE, SKY, GREY)
 LINES = ("-", "--", ":", "-.")
 LEAST = 1e-12  # what is smaller is not drawn: nothing is left
+HOPELESS = 4.0  # times the loss of guessing: a course that ends above would press the others together
 BESIDE = 18  # names that stand below each other
 
 
@@ -70,8 +71,8 @@ def course_figure(
             line = LINES[number // len(COLOURS) % len(LINES)]
             updates, losses = zip(*points, strict=True)
             axes.plot(updates, losses, line, color=COLOURS[number % len(COLOURS)], label=printable(name, 40))
-        ends = [points[-1][1] for points in courses.values()]
-        axes.set_ylim(0, 1.1 * max(1.2 * guessing, *ends))  # where a course begins may be far above
+        ends = [points[-1][1] for points in courses.values() if points[-1][1] < HOPELESS * guessing]
+        axes.set_ylim(0, 1.1 * max([1.2 * guessing, *ends]))  # where a course begins may be far above
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.set_xlabel("updates")
         axes.set_ylabel("loss on sequences not seen in training")

@@ -115,12 +115,12 @@ def width_for(name: str, inputs: int, numbers: int, layers: int = 1) -> int:
     """The largest width H at which layers of a cell have at most so many numbers.
 
     Raises:
-        UsageError: one unit a layer has more.
+        UsageError: with one unit a layer there are more.
     """
     width = 1
     least = size_of(name, inputs, width, layers)
     if least > numbers:
-        raise UsageError(f"{numbers} parameters: a single unit of {name} with {inputs} inputs has {least}")
+        raise UsageError(f"{numbers} parameters: {name} of width 1 with {inputs} inputs has {least} already")
     while size_of(name, inputs, width + 1, layers) <= numbers:
         width += 1
     return width

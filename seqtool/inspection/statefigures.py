@@ -15,7 +15,8 @@ from seqtool.inspection.canvas import BLUE, GREEN, GREY, ORANGE, PURPLE, RED, SK
 COLOURS = (BLUE, ORANGE, GREEN, RED, PURPLE, SKY, GREY)
 LABELLED = 60  # points with a label beside them, symbols under a heatmap
 OTHERS = "others"
-USUAL, FARTHEST = 0.9, 3.0  # so many times as far away as this share of the points: not in the picture
+USUAL, FARTHEST = 0.98, 3.0  # so many times as far away as this share of the points: not in the picture
+MARGIN = 0.05  # around them, of their extent
 PERPLEXITY = 30.0  # of t-SNE, where there are enough points
 
 Matrix = NDArray[np.float64]
@@ -67,7 +68,6 @@ def state_figure(
             axes.annotate(
                 printable(visible(labels[place]), 12),
                 points[place],
-                annotation_clip=True,
                 xytext=(2, 2),
                 textcoords="offset points",
                 fontsize=6.5,
@@ -82,15 +82,15 @@ def state_figure(
 
 def _limit(axes: Axes, points: Matrix) -> int:
     """Leave out of sight the few points that would press the others together; how many there are."""
-    centre = np.median(points, 0)
-    apart = np.abs(points - centre)
-    reach = FARTHEST * np.quantile(apart, USUAL, 0)
-    outside = int((apart > reach).any(1).sum()) if reach.all() else 0  # most of them may be on one spot
-    if outside:
-        (left, low), (right, high) = centre - reach, centre + reach
-        axes.set_xlim(left, right)
-        axes.set_ylim(low, high)
-    return outside
+    apart = np.abs(points - np.median(points, 0))
+    near = (apart <= FARTHEST * np.quantile(apart, USUAL, 0)).all(1)
+    low, high = points[near].min(0), points[near].max(0)
+    if near.all() or (low == high).any():  # those near may all be on one spot
+        return 0
+    margin = MARGIN * (high - low)
+    axes.set_xlim(low[0] - margin[0], high[0] + margin[0])
+    axes.set_ylim(low[1] - margin[1], high[1] + margin[1])
+    return int((~near).sum())
 
 
 def gate_figure(gates: Mapping[str, Matrix], labels: Sequence[str], path: Path, *, title: str) -> None:
@@ -112,10 +112,10 @@ def gate_figure(gates: Mapping[str, Matrix], labels: Sequence[str], path: Path, 
             )
             axes.grid(False)
             axes.set_yticks([])
-            axes.set_ylabel(f"{name} of each unit,\nmost open on top")
+            axes.set_ylabel(name)
             _write_text(axes, labels)
             if number == 1:
-                axes.set_title(title)
+                axes.set_title(f"{title}: a unit a line, the most open on top")
         figure.colorbar(image, ax=figure.axes, label="open", shrink=0.6)
 
 

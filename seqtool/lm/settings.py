@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
+from seqtool.nn.cellnames import FEWEST_ROWS
 from seqtool.settings import Settings
 from seqtool.text.hub import TextHubSettings
 from seqtool.training.networksettings import NetworkSettings, Probability, refuse_without_effect
@@ -250,6 +251,12 @@ class LanguageModelSettings(RunSettings):
         if self.training.adversarial and self.model.embedding == 0:
             raise ValueError("training.adversarial moves embeddings, and model.embedding = 0 has none")
         refuse_without_effect(self.model, self.training)
-        if self.training.batch_tokens < self.training.window:
+        rows = self.training.batch_tokens // self.training.window
+        if not rows:
             raise ValueError("training.batch_tokens is less than one window")
+        if self.data.documents == "stream" and self.model.cell == "batchnorm_lstm" and rows < FEWEST_ROWS:
+            raise ValueError(
+                f"training.batch_tokens / training.window = {rows} rows side by side, and model.cell = "
+                f"'batchnorm_lstm' takes statistics of {FEWEST_ROWS} at least"
+            )
         return self

@@ -69,10 +69,8 @@ def worst_offsets(loss: Tensor, inputs: Sequence[Tensor], share: float) -> list[
         gradient = torch.zeros_like(values).float() if found is None else found.float()
         read = values.detach().float() * gradient.ne(0).any(2, keepdim=True)  # padding is no input
         size = share * read.norm(dim=(1, 2), keepdim=True)
-        smallest = torch.finfo(gradient.dtype).tiny
-        direction = gradient / gradient.abs().amax((1, 2), keepdim=True).clamp_min(
-            smallest
-        )  # squares underflow
+        smallest = torch.finfo(gradient.dtype).tiny  # squares of small numbers underflow
+        direction = gradient / gradient.abs().amax((1, 2), keepdim=True).clamp_min(smallest)
         length = direction.norm(dim=(1, 2), keepdim=True).clamp_min(smallest)
         result.append((size * direction / length).to(values.dtype))
     return result

@@ -109,7 +109,11 @@ NO_MATRIX = dict.fromkeys(SCANNED, "has no recurrent weights")
 
 # What a setting has no effect on, and why: nothing is accepted and then ignored.
 WITHOUT: dict[str, dict[str, str]] = {
-    "weight_drop": {**NO_MATRIX, "echo_state": "learns no recurrent weights"},
+    "weight_drop": {
+        **NO_MATRIX,
+        "echo_state": "learns no recurrent weights",
+        "irnn": "adds up along an identity: what is left of it is divided by 1 - p and grows without end",
+    },
     "zoneout_hidden": dict.fromkeys(ONE_STATE, "has one state, to which zoneout applies"),
     "input_init": FIXED,
     "recurrent_init": {**NO_MATRIX, **FIXED},
@@ -133,11 +137,15 @@ def suited(cell: str, options: CellOptions) -> CellOptions:
 
 
 def refusal(
-    cells: Sequence[str], options: CellOptions, *, dilation: int = 1, learned_start: bool = False
+    cells: Sequence[str],
+    options: CellOptions,
+    *,
+    dilated: Sequence[str] = (),
+    learned_start: bool = False,
 ) -> str | None:
     """Why these settings do not go with the cells of a network, the encoder's first; None if they do.
 
-    An option is to suit one of them, dilation all, and a learned start the first.
+    An option is to suit one of them, dilation all that are dilated, and a learned start the first.
     """
     given = [field.name for field in fields(options) if getattr(options, field.name) != field.default]
     readers = dict.fromkeys(given, cells)
@@ -145,7 +153,7 @@ def refusal(
     for name, those in readers.items():
         if all(cell in WITHOUT.get(name, {}) for cell in those):
             return _sentence(name, those[0])
-    stuck = [cell for cell in cells if dilation > 1 and cell in WITHOUT["dilation"]]
+    stuck = [cell for cell in dilated if cell in WITHOUT["dilation"]]
     return _sentence("dilation", stuck[0]) if stuck else None
 
 

@@ -9,12 +9,13 @@ from typing import Any, NamedTuple
 from seqtool.settings import Settings
 
 LIMITS = {
-    "minimum": "≥ {:g}",
-    "exclusiveMinimum": "> {:g}",
-    "maximum": "≤ {:g}",
-    "exclusiveMaximum": "< {:g}",
+    "minimum": "≥ {}",
+    "exclusiveMinimum": "> {}",
+    "maximum": "≤ {}",
+    "exclusiveMaximum": "< {}",
     "pattern": "that matches {}",
 }
+NEEDED = "(needed)"
 KINDS = {"integer": "whole number", "number": "number", "string": "text", "boolean": "true | false"}
 
 
@@ -22,7 +23,7 @@ class Described(NamedTuple):
     """One setting."""
 
     key: str  # dotted, as for `--set`
-    default: str  # as TOML has it; empty where a setting has no value unless it is given one
+    default: str  # as TOML has it; empty = no value unless given one; NEEDED = its table has to have it
     values: str  # those allowed
     meaning: str
 
@@ -51,7 +52,8 @@ def _settings(table: Mapping[str, Any], tables: Mapping[str, Any], prefix: str) 
             yield from _settings(tables[below.rpartition("/")[2]], tables, f"{key}.")
         else:
             default = field.get("default")
-            shown = "" if default is None else json.dumps(default, ensure_ascii=False)
+            missing = NEEDED if name in table.get("required", ()) else ""
+            shown = missing if default is None else json.dumps(default, ensure_ascii=False)
             yield Described(key, shown, _values(field), field["description"])
 
 
@@ -62,8 +64,15 @@ def _values(field: Mapping[str, Any]) -> str:
     if "const" in field or "enum" in field:
         return " | ".join(str(each) for each in field.get("enum", [field.get("const")]))
     if field["type"] == "array":
-        return f"list of {_values(field['items'])}"
+        least, most = field.get("minItems", 0), field.get("maxItems")
+        count = f"{least} " if least == most else ""
+        return f"list of {count}{_values(field['items'])}"
     if field["type"] == "object":
-        return f"table, each value a {_values(field['additionalProperties'])}"
-    limits = [text.format(field[name]) for name, text in LIMITS.items() if name in field]
+        return f"table (each value: {_values(field['additionalProperties'])})"
+    limits = [text.format(_whole(field[name])) for name, text in LIMITS.items() if name in field]
     return f"{KINDS[field['type']]} {' and '.join(limits)}".rstrip()
+
+
+def _whole(limit: Any) -> Any:
+    """1 for 1.0."""
+    return int(limit) if isinstance(limit, float) and limit.is_integer() else limit

@@ -130,6 +130,11 @@ class NetworkSettings(Settings):
         return (self.cell,)
 
     @property
+    def dilated_cells(self) -> tuple[str, ...]:
+        """Those that stand above other layers, which is where dilation begins."""
+        return (self.cell,) if self.depth > 1 else ()
+
+    @property
     def learns_states(self) -> bool:
         """Whether the states that penalties are for have a gradient."""
         return self.cell != "echo_state" or self.highway
@@ -164,7 +169,8 @@ class NetworkSettings(Settings):
     @model_validator(mode="after")
     def _cells_fit_together(self) -> NetworkSettings:
         self.layers_of(self.cell)  # has checks of its own
-        reason = refusal(self.cells, self._options, dilation=self.dilation, learned_start=self.learned_start)
+        dilated = self.dilated_cells if self.dilation > 1 else ()
+        reason = refusal(self.cells, self._options, dilated=dilated, learned_start=self.learned_start)
         if reason is not None:
             raise ValueError(reason)
         if self.type_dropout and self.cell in OF_THE_BATCH:
@@ -179,11 +185,12 @@ class NetworkSettings(Settings):
             )
         if not self.locked and not self.drops:
             raise ValueError("locked = false is for dropout, and there is none; leave it out")
-        read = self.depth > 1 or self.embedding_dropout is None or self.output_dropout is None
-        if not read:
+        elsewhere = self.embedding_dropout is not None and self.output_dropout is not None
+        usual = type(self).model_fields["dropout"].default
+        if elsewhere and self.depth == 1 and self.dropout not in (0.0, usual):
             raise ValueError(
-                "with one layer embedding_dropout and output_dropout leave no place to dropout: give "
-                f"dropout = {self.output_dropout} in place of output_dropout"
+                "dropout has no effect with one layer, where embedding_dropout and output_dropout are all "
+                "that there is; leave it out, or set it to 0"
             )
         for name in ("residual", "highway", "dilation"):
             if self.depth == 1 and getattr(self, name) != type(self).model_fields[name].default:

@@ -34,7 +34,11 @@ class RunSettings(Settings):
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="Name of the run folder.")
     seed: int = Field(1, ge=0, lt=2**32, description="Of everything random.")
     device: str = Field("auto", description="auto, cpu, cuda, cuda:N or mps.")
-    threads: int = Field(0, ge=0, description="Processor threads; 0 = as many as there are cores.")
+    threads: int = Field(
+        0,
+        ge=0,
+        description="Processor threads; 0 = torch's choice, as many as there are cores or $OMP_NUM_THREADS.",
+    )
     deterministic: bool = Field(False, description="Refuse operations without a deterministic form.")
 
 

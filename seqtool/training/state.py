@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from seqtool.errors import ModelError, UsageError
-from seqtool.settings import Settings, default_values
+from seqtool.settings import Settings, default_values, dotted
 from seqtool.training import distributed
 from seqtool.training.checkpoint import Checkpoint
 from seqtool.training.optimization import Averaging, optimizer_state, restore_optimizer
@@ -63,8 +63,8 @@ class RunFingerprint:
 
     Attributes:
         values: JSON values: the resolved settings, the data's digests.
-        defaults: Of settings. The checkpoint of a run that was begun before a setting existed lacks it, so
-            the default of a new setting has to leave runs as they were.
+        defaults: Of settings, by dotted key. The checkpoint of a run that was begun before a setting existed
+            lacks it, so the default of a new setting has to leave runs as they were.
     """
 
     values: Mapping[str, Any]
@@ -74,7 +74,8 @@ class RunFingerprint:
     def of(cls, settings: Settings, data: Mapping[str, str]) -> RunFingerprint:
         """That of a run."""
         values = settings.model_dump(mode="json", by_alias=True)
-        return cls({"settings": values, "data": dict(data)}, {"settings": default_values(type(settings))})
+        defaults = {f"settings.{key}": value for key, value in default_values(type(settings)).items()}
+        return cls({"settings": values, "data": dict(data)}, defaults)
 
 
 @dataclasses.dataclass
@@ -147,8 +148,8 @@ def check_fingerprint(before: Mapping[str, Any], now: RunFingerprint) -> None:
     Raises:
         UsageError: anything but `ADJUSTABLE` differs; the message lists the first differences.
     """
-    old, new, defaults = _flat(before), _flat(now.values), _flat(now.defaults)
-    old |= {key: defaults[key] for key in new.keys() & defaults.keys() - old.keys()}
+    old, new = dotted(before), dotted(now.values)
+    old |= {key: now.defaults[key] for key in new.keys() & now.defaults.keys() - old.keys()}
     differences = [
         f"{key} was {old.get(key, 'absent')}, is {new.get(key, 'absent')}"
         for key in sorted(old.keys() | new.keys())
@@ -223,13 +224,3 @@ def _restore_random_states(states: Mapping[str, Tensor], device: torch.device) -
         torch.cuda.set_rng_state(states[f"cuda/{number}"], device)
     elif device.type == "mps" and f"mps/{number}" in states:
         torch.mps.set_rng_state(states[f"mps/{number}"])
-
-
-def _flat(table: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    result: dict[str, Any] = {}
-    for key, value in table.items():
-        if isinstance(value, Mapping):
-            result |= _flat(value, f"{prefix}{key}.")
-        else:
-            result[f"{prefix}{key}"] = list(value) if isinstance(value, tuple) else value
-    return result

@@ -196,6 +196,12 @@ class ModelSettings(NetworkSettings):
         return self.cell, self.decoder_cell or self.cell
 
     @property
+    def dilated_cells(self) -> tuple[str, ...]:
+        """Of each side that has several layers."""
+        sides = zip(self.cells, (self.encoder_layers, self.decoder_layers), strict=True)
+        return tuple(cell for cell, layers in sides if layers > 1)
+
+    @property
     def learns_states(self) -> bool:
         """Whether the states that penalties are for have a gradient; those of a decoder count too."""
         fixed = self.cells[1] == "echo_state" and self.decoder != "input_feeding"

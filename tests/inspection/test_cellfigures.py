@@ -40,8 +40,10 @@ def test_steps_are_whole_numbers_and_norms_are_written_alike(tmp_path: Path):
 
 
 def test_a_course_that_ends_worse_than_guessing_is_in_the_picture(tmp_path: Path):
-    course_figure({"a": [(0, 3.0), (2, 1.9)]}, tmp_path / "c.svg", guessing=0.2, title="x")
-    assert "2.00" in re.findall(r"<!-- (.*?) -->", (tmp_path / "c.svg").read_text())
+    courses = {"a": [(0, 3.0), (2, 0.7)], "b": [(0, 1.0), (2, float("inf"))], "c": [(0, 1.0), (2, 1e4)]}
+    course_figure(courses, tmp_path / "c.svg", guessing=0.2, title="x")
+    written = set(re.findall(r"<!-- (.*?) -->", (tmp_path / "c.svg").read_text()))
+    assert "0.7" in written and "1000" not in written
 
 
 def test_courses_are_drawn_beside_guessing(tmp_path: Path):

@@ -223,6 +223,10 @@ def test_all_that_has_no_effect_is_named_at_once() -> None:
             "training.window_jitter is for a stream, and data.documents = 'line'",
         ),
         ({"training": {"window": 65, "batch_tokens": 64}}, "training.batch_tokens is less than one window"),
+        (
+            {"model": {"cell": "batchnorm_lstm"}, "training": {"window": 64, "batch_tokens": 255}},
+            "training.batch_tokens / training.window = 3 rows side by side, and model.cell = 'batchnorm_lstm'",
+        ),
     ],
     ids=lambda each: each if isinstance(each, str) else "",
 )

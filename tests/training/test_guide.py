@@ -7,7 +7,7 @@ from typing import Literal
 import pytest
 from pydantic import Field
 
-from seqtool.settings import Settings, default_values
+from seqtool.settings import Settings, default_values, dotted
 from seqtool.tasks import TASKS
 from seqtool.training.guide import describe_settings
 
@@ -37,9 +37,9 @@ def test_a_setting_has_its_key_its_default_its_values_and_what_it_means():
         ("count", "3", "whole number ≥ 1", "How many."),
         ("file", "", "text or list of text", "A file, or several."),
         ("inner.share", "0.5", "number > 0 and ≤ 1", "A share."),
-        ("inner.weights", "{}", "table, each value a number", "By name."),
+        ("inner.weights", "{}", "table (each value: number)", "By name."),
         ("other.share", "0.5", "number > 0 and ≤ 1", "A share."),
-        ("other.weights", "{}", "table, each value a number", "By name."),
+        ("other.weights", "{}", "table (each value: number)", "By name."),
         ("on", "false", "true | false", "Whether."),
     ]
 
@@ -60,20 +60,21 @@ def test_every_setting_of_every_task_is_described(task: str):
 
 
 def test_defaults_are_those_of_what_may_be_left_out():
-    inner = {"share": 0.5, "weights": {}}
-    assert default_values(Outer) == Outer().model_dump(mode="json")
-    assert default_values(Needing) == {"inner": inner}
+    inner = {"inner.share": 0.5, "inner.weights": {}}
+    other = {"other.share": 0.5, "other.weights": {}}
+    assert default_values(Outer) == {**dotted(Outer().model_dump(mode="json")), **other}
+    assert default_values(Needing) == inner
 
 
 @pytest.mark.parametrize("task", TASKS)
 def test_defaults_of_a_task_are_what_its_settings_have(task: str):
     kind = TASKS[task]().settings
-    some = kind.model_validate(
-        {"task": task, "name": "x", "data": {}}
-        if task != "translate"
-        else {"task": task, "name": "x", "data": {"train": ["a", "b"]}}
-    )
-    dumped = some.model_dump(mode="json", by_alias=True)
-    for table, values in default_values(kind).items():
-        for name, value in values.items() if isinstance(values, dict) else ():
-            assert (table, name) == ("data", "train") or dumped[table][name] == value, (table, name)
+    data = {"train": ["a", "b"]} if task == "translate" else {}
+    some = kind.model_validate({"task": task, "name": "x", "data": data})
+    defaults = default_values(kind)
+    found = dotted(some.model_dump(mode="json", by_alias=True))
+    given = {"name", "task", "data.train"}
+    assert {key: defaults[key] for key in found.keys() - given} == {
+        key: value for key, value in found.items() if key not in given
+    }
+    assert {"seed", "training.epochs", "data.hub.train"} <= defaults.keys()

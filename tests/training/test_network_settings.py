@@ -68,14 +68,30 @@ def test_dropout_that_has_no_place_is_refused(task: str):
     single = {"layers": 1} if task != "translation" else {"decoder_layers": 1}
     placed = {"embedding_dropout": 0.1, "output_dropout": 0.2}
     assert settings_of(task, **placed, dropout=0.6).drops
-    for given in ({}, {"dropout": 0.0}, {"dropout": 0.6}):  # at its default too: nothing would read it
-        with pytest.raises(SettingsError, match=r"dropout = 0\.2 in place of output_dropout"):
-            settings_of(task, **single, **placed, **given)
-    assert settings_of(task, **single, embedding_dropout=0.1, dropout=0.2).of_outputs == 0.2
+    with pytest.raises(SettingsError, match="dropout has no effect with one layer, where"):
+        settings_of(task, **single, **placed, dropout=0.6)
+    assert settings_of(task, **single, **placed).of_outputs == 0.2  # its default counts as not given
     none = {"dropout": 0.0, "embedding_dropout": 0.0}
     with pytest.raises(SettingsError, match="locked = false is for dropout, and there is none"):
         settings_of(task, **none, locked=False)
     assert settings_of(task, **none, output_dropout=0.1, locked=False).draws
+
+
+def test_dilation_is_of_the_side_that_has_layers_to_dilate():
+    both = {"encoder_layers": 1, "decoder_layers": 2, "dilation": 2}
+    found = settings_of("translation", **both, cell="light_gru", decoder_cell="gru")
+    assert found.layers_of("gru").dilation == 2
+    with pytest.raises(SettingsError, match="decoder_cell = 'light_gru' normalises over all rows"):
+        settings_of(
+            "translation",
+            cell="gru",
+            decoder_cell="light_gru",
+            encoder_layers=2,
+            decoder_layers=1,
+            dilation=2,
+        )
+    with pytest.raises(SettingsError, match="dilation does not go with cell = 'light_gru'"):
+        settings_of("translation", cell="light_gru", decoder_cell="gru", encoder_layers=2, dilation=2)
 
 
 @pytest.mark.parametrize("cell", sorted(OF_THE_BATCH))

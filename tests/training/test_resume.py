@@ -18,7 +18,7 @@ from seqtool.training.checkpoint import Checkpoint, Checkpoints
 from seqtool.training.optimization import Averaging, build_optimizer
 from seqtool.training.progress import SilentReporter
 from seqtool.training.settings import TrainingSettings
-from seqtool.training.state import Position, RunFingerprint, RunState
+from seqtool.training.state import Position, RunFingerprint, RunState, check_fingerprint
 from seqtool.training.update import Arithmetic
 from tests.training.tiny_run import CPU, TinyBatch, TinyRun, squared_error, tiny_model
 
@@ -256,13 +256,28 @@ def test_a_run_that_is_older_than_a_setting_had_its_default(tmp_path: Path, valu
     del saved.values["fingerprint"]["training"]["clip_norm"]
     run.checkpoints.save(5, saved.tensors, saved.values)
     settings = settings_of("step", clip_norm=value)
-    defaults = {"training": default_values(TrainingSettings)}
+    defaults = {f"training.{key}": value for key, value in default_values(TrainingSettings).items()}
     now = RunFingerprint({"training": settings.model_dump(), "data": "abc"}, defaults)
     if fits:
         assert resumed(tmp_path / "run", settings, fingerprint=now).updates == 7
         return
     with pytest.raises(UsageError, match=r"training\.clip_norm was 5\.0, is 1\.0"):
         resumed(tmp_path / "run", settings, fingerprint=now)
+
+
+def test_an_empty_table_is_a_value():
+    was = {"settings": {"bias": {}}}
+    check_fingerprint(was, RunFingerprint(was, {"settings.bias": "auto"}))
+    with pytest.raises(UsageError, match=r"settings\.bias was {}, is auto"):
+        check_fingerprint(was, RunFingerprint({"settings": {"bias": "auto"}}, {"settings.bias": "auto"}))
+
+
+def test_a_new_setting_of_a_table_that_need_not_be_there_has_its_default_too():
+    now = {"data": {"hub": {"id": "a/b", "streaming": False}}}
+    defaults = {"data.hub": None, "data.hub.streaming": False}
+    check_fingerprint({"data": {"hub": {"id": "a/b"}}}, RunFingerprint(now, defaults))
+    with pytest.raises(UsageError, match=r"data\.hub was None"):
+        check_fingerprint({"data": {"hub": None}}, RunFingerprint(now, defaults))
 
 
 def test_a_run_may_be_made_longer(tmp_path: Path):

@@ -61,7 +61,7 @@ def build_cell(
     Raises:
         ValueError: an option that this cell has nothing for.
     """
-    reason = refusal([name], options, dilation=dilation)
+    reason = refusal([name], options, dilated=[name] if dilation > 1 else [])
     if reason is not None:
         raise ValueError(reason)
     cell = CELLS[name](inputs, hidden, options=options)

@@ -1,9 +1,9 @@
 """Normalisation over the rows of a batch, and the LSTM that has it at every step.
 
 A position whose input is 0 everywhere is padding, as encoders make it so: it has no part in the
-statistics, and what comes out there means nothing. Where a batch has fewer than `FEWEST` real rows the
+statistics, and what comes out there means nothing. Where a batch has fewer than `FEWEST_ROWS` real rows the
 running statistics are used, as in evaluation: those of so few say little, and gradients through them
-explode. Over 100 steps of 512 units that of two rows overflows float32, of three grows by 1e12, of four by
+explode. Over 100 steps of 512 units that of two rows overflows float32, of three grows by 1e10, of four by
 1e4, of eight or more by less than 100.
 """
 
@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from seqtool.nn.cellnames import FEWEST_ROWS
 from seqtool.nn.celloptions import PLAIN, CellOptions
 from seqtool.nn.cells.cell import AffineCell, KeepGate, State, Stepper, orthogonal
 from seqtool.nn.cells.memories import open_gate
@@ -22,7 +23,6 @@ from seqtool.nn.cells.transitions import FORGET, exposed, remember
 from seqtool.nn.deferred import Linear, Linears
 
 EPSILON, MOMENTUM = 1e-5, 0.1
-FEWEST = 4  # rows that statistics are taken of
 STEPS = 100  # with statistics of their own; half precision counts as far exactly
 GAIN = 0.1  # Cooijmans et al. 2017, section 4: larger ones saturate tanh and stop gradients
 
@@ -54,7 +54,7 @@ class BatchNorm(nn.Module):
             step: Whose running statistics.
         """
         chosen = values.flatten(0, -2) if real is None else values[real]
-        if not self.training or len(chosen) < FEWEST:
+        if not self.training or len(chosen) < FEWEST_ROWS:
             scale, offset = self.line(step)
             return torch.addcmul(offset, values, scale)
         normal = functional.batch_norm(
@@ -83,9 +83,10 @@ class BatchNormLSTMCell(AffineCell):
     i, f, g, o = BN(W x_t) + BN(U h_{t-1}) + b
     c_t = sigmoid(f) * c_{t-1} + sigmoid(i) * tanh(g); h_t = sigmoid(o) * tanh(BN(c_t) + d)
 
-    Each BN has a gain, 0.1 to begin with. Statistics are of the real rows of a batch in training, and
-    running ones of each of the first `STEPS` steps in evaluation; later steps share those of the last.
-    So a state has the number of steps as its third part, [B, 1]; in training all rows have the same.
+    Each BN has a gain, 0.1 to begin with. Statistics are of the real rows of a batch in training where there
+    are `FEWEST_ROWS`, and running ones of each of the first `STEPS` steps in evaluation; later steps share
+    those of the last. So a state has the number of steps as its third part, [B, 1]; in training all rows
+    have the same.
 
     Reference: Cooijmans et al. 2017, section 3, equations 6 to 8.
     """

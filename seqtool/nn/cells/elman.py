@@ -66,14 +66,12 @@ class IRNNCell(RNNCell):
     """h_t = max(0, W x_t + U h_{t-1} + b), where U starts as the identity (Le et al. 2015).
 
     What has been seen is added up until training finds better. W starts normal with a standard deviation
-    of 0.001, biases at 0. With `weight_drop` = p, U starts as 1 - p times the identity: dropout divides by
-    1 - p, so that what it leaves is the identity, and not 1 / (1 - p), which grows without end.
+    of 0.001, biases at 0.
     """
 
     rectified = True
 
     def __init__(self, inputs: int, hidden: int, *, options: CellOptions = PLAIN) -> None:
         super().__init__(inputs, hidden, options=options)
-        with torch.no_grad():
-            nn.init.eye_(weights_of(self.kernel).recurrent).mul_(1 - options.weight_drop)
+        nn.init.eye_(weights_of(self.kernel).recurrent)
         nn.init.normal_(weights_of(self.kernel).inputs, std=0.001)
