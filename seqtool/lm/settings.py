@@ -254,9 +254,19 @@ class LanguageModelSettings(RunSettings):
         rows = self.training.batch_tokens // self.training.window
         if not rows:
             raise ValueError("training.batch_tokens is less than one window")
-        if self.data.documents == "stream" and self.model.cell == "batchnorm_lstm" and rows < FEWEST_ROWS:
+        if self.data.documents == "stream":
+            self._cell_goes_with_a_stream(rows)
+        return self
+
+    def _cell_goes_with_a_stream(self, rows: int) -> None:
+        """Of so many rows, whose state is carried on without end."""
+        if self.model.cell == "batchnorm_lstm" and rows < FEWEST_ROWS:
             raise ValueError(
                 f"training.batch_tokens / training.window = {rows} rows side by side, and model.cell = "
                 f"'batchnorm_lstm' takes statistics of {FEWEST_ROWS} at least"
             )
-        return self
+        if self.model.cell == "irnn" and self.model.weight_drop:
+            raise ValueError(
+                "model.weight_drop divides what it leaves of the identity of model.cell = 'irnn' by 1 - p, "
+                "whose powers grow without end along a stream: leave it out, or set data.documents"
+            )

@@ -109,11 +109,7 @@ NO_MATRIX = dict.fromkeys(SCANNED, "has no recurrent weights")
 
 # What a setting has no effect on, and why: nothing is accepted and then ignored.
 WITHOUT: dict[str, dict[str, str]] = {
-    "weight_drop": {
-        **NO_MATRIX,
-        "echo_state": "learns no recurrent weights",
-        "irnn": "adds up along an identity: what is left of it is divided by 1 - p and grows without end",
-    },
+    "weight_drop": {**NO_MATRIX, "echo_state": "learns no recurrent weights"},
     "zoneout_hidden": dict.fromkeys(ONE_STATE, "has one state, to which zoneout applies"),
     "input_init": FIXED,
     "recurrent_init": {**NO_MATRIX, **FIXED},

@@ -224,8 +224,12 @@ def test_all_that_has_no_effect_is_named_at_once() -> None:
         ),
         ({"training": {"window": 65, "batch_tokens": 64}}, "training.batch_tokens is less than one window"),
         (
+            {"model": {"cell": "irnn", "weight_drop": 0.1}},
+            "model.weight_drop divides what it leaves of the identity of model.cell = 'irnn' by 1 - p",
+        ),
+        (
             {"model": {"cell": "batchnorm_lstm"}, "training": {"window": 64, "batch_tokens": 255}},
-            "training.batch_tokens / training.window = 3 rows side by side, and model.cell = 'batchnorm_lstm'",
+            "training.batch_tokens / training.window = 3 rows side by side, and model.cell = 'batch",
         ),
     ],
     ids=lambda each: each if isinstance(each, str) else "",
