@@ -219,9 +219,9 @@ def _nearest_key(kind: type[BaseModel], parents: list[str], name: str) -> str:
     for key in _keys_below(kind):
         elsewhere.setdefault(key.rpartition(".")[2], []).append(key)
     if name not in elsewhere:
-        hint = nearest(name, _fields_at(kind, parents))
-        if hint:
-            return hint
+        here = [".".join([*parents, each]) for each in closest(name, _fields_at(kind, parents))]
+        if here:
+            return did_you_mean(here)
     return did_you_mean(key for each in closest(name, list(elsewhere)) for key in elsewhere[each])
 
 

@@ -359,9 +359,11 @@ def test_what_set_asked_for_is_not_blamed_on_the_recipe() -> None:
         api.resolve_settings("lm", "lm-tiny", overrides=without_place)
     several = ["model.hiden = 3", "training.epochs=0"]
     message = (
-        r"^--set model.hiden: unknown key; did you mean 'hidden'\?; --set training.epochs: expected at l"
+        r"^--set model.hiden: unknown key; did you mean 'model.hidden'\?; --set training.epochs: expected"
     )
     with pytest.raises(SettingsError, match=message):
         api.resolve_settings("ner", "ner-tiny", overrides=several)
-    with pytest.raises(SettingsError, match=r"^--set model.hiden: unknown key; did you mean 'hidden'\?$"):
+    with pytest.raises(
+        SettingsError, match=r"^--set model.hiden: unknown key; did you mean 'model.hidden'\?$"
+    ):
         api.resolve_settings("ner", "ner-tiny", overrides=iter(["model.hiden=3"]))

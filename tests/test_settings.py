@@ -79,11 +79,11 @@ def test_every_problem_is_reported_at_once() -> None:
         "name: missing",
         "nmae: unknown key; did you mean 'name'?",
         "seed: expected a whole number (given '1')",
-        "model.hiden: unknown key; did you mean 'hidden'?",
+        "model.hiden: unknown key; did you mean 'model.hidden'?",
         "model.rate: expected less than 1 (given 1.0)",
         "model.inner.width: expected at least 1 (given 0)",
         "model.inner.kind: expected 'plain' or 'fancy' (given 'fncy'); did you mean 'fancy'?",
-        "model.inner.wdth: unknown key; did you mean 'width'?",
+        "model.inner.wdth: unknown key; did you mean 'model.inner.width'?",
     ):
         assert part in message
     assert message.count(";") == 7 + 4  # between the eight problems, and before each hint
@@ -110,7 +110,7 @@ class Choices(Settings):
         ({"table": {"hidden": "x"}}, "table.hidden: expected a whole number (given 'x')"),
         (
             {"table": {"inner": {"width": 1, "knid": "a"}}},
-            "table.inner.knid: unknown key; did you mean 'kind'?",
+            "table.inner.knid: unknown key; did you mean 'table.inner.kind'?",
         ),
     ],
     ids=str,
@@ -163,8 +163,8 @@ def test_an_unknown_key_far_from_all_others_has_no_hint() -> None:
         ("ner", "training.dropout", "'model.dropout'"),
         ("lm", "dropout", "'model.dropout'"),
         ("lm", "zonout", "'model.zoneout'"),
-        ("lm", "model.zonout", "'zoneout'"),
-        ("translate", "model.layers", "'encoder_layers' or 'decoder_layers'"),
+        ("lm", "model.zonout", "'model.zoneout'"),
+        ("translate", "model.layers", "'model.encoder_layers' or 'model.decoder_layers'"),
         ("lm", "model.average", "'training.average'"),
         ("lm", "model.window", "'training.window' or 'adaptation.window'"),
     ],
@@ -177,7 +177,7 @@ def test_hints_reach_into_other_tables(task: str, key: str, meant: str) -> None:
 
 
 def test_hints_reach_into_optional_tables() -> None:
-    assert "model.maybe.widht: unknown key; did you mean 'width'?" in problems(
+    assert "model.maybe.widht: unknown key; did you mean 'model.maybe.width'?" in problems(
         {"name": "x", "model": {"maybe": {"widht": 1}}}
     )
 

@@ -78,7 +78,8 @@ def gates(
 
     The mean of each gate, and the shares of its units and steps below 0.1 and above 0.9. Of a
     tagger or translator: the encoder's cell that reads ahead, over the first line. Of slstm the output
-    gate alone: the others are exponential, and have no end to be near to.
+    gate alone: the others are exponential, and have no end to be near to. A line or two of text make the
+    best picture: up to 120 symbols are named below it.
     """
     where = find_model(model, TASKS)
     require_format(output)

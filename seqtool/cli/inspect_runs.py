@@ -22,7 +22,7 @@ def curves(
 ) -> None:
     """How trainings went on dev: the best of each, when it came, and their courses in one picture.
 
-    Runs are in the order of their best; in a pipe, columns are separated by tabs.
+    Runs of one task, in the order of their best; in a pipe, columns are separated by tabs.
     """
     require_format(output)
     from seqtool.cli import console
@@ -41,7 +41,7 @@ def curves(
         place = known[values.index(best)]
         last, minutes = course.steps[-1], course.seconds[-1] / 60
         rows.append(
-            (best, [run, console.figure(best), str(course.steps[place]), str(last), f"{minutes:.1f}"])
+            (best, [run, console.figure(best), str(course.steps[place]), str(last), f"{minutes:.2f}"])
         )
         across = course.steps if against == "steps" else [seconds / 60 for seconds in course.seconds]
         points[run] = [(across[number], value) for number, value in zip(known, values, strict=True)]

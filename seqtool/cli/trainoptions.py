@@ -35,9 +35,9 @@ class RunOptions:
         float | None,
         typer.Option("--max-minutes", help="Minutes from the first update, at most; 0 = no limit."),
     ] = None
-    batch_tokens: Annotated[int | None, typer.Option("--batch-tokens", help="Padded tokens of a batch.")] = (
-        None
-    )
+    batch_tokens: Annotated[
+        int | None, typer.Option("--batch-tokens", help="Tokens of a batch, padding included; symbols.")
+    ] = None
     learning_rate: Annotated[float | None, typer.Option("--lr", help="Highest learning rate.")] = None
     seed: Annotated[int | None, typer.Option("--seed", help="Of everything random.")] = None
     device: Annotated[str | None, typer.Option("--device", help="auto, cpu, cuda, cuda:N or mps.")] = None

@@ -105,7 +105,8 @@ class ModelSettings(NetworkSettings):
         0.05, description="Probability that a word is replaced by the unknown word in training."
     )
     singleton_dropout: Probability = Field(
-        0.5, description="The same for words seen once in training; trains the unknown word."
+        0.5,
+        description="Probability that a word seen once is replaced by the unknown one in training, to train it.",
     )
     output: Literal["crf", "softmax"] = Field("crf", description="Score paths, or each token by itself.")
 

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from seqtool.errors import DataError, UsageError
 from seqtool.files import storage_errors
+from seqtool.settings import read_toml
 
 Metrics = dict[str, float]
 
@@ -17,6 +18,7 @@ Metrics = dict[str, float]
 class Course(NamedTuple):
     """The evaluations of one run, in order; a step that came twice (a resumed run) counts once."""
 
+    task: str
     steps: list[int]
     seconds: list[float]
     metrics: list[Metrics]
@@ -27,6 +29,7 @@ def course_of(run: Path) -> Course:
 
     Raises:
         UsageError: no run folder, or nothing evaluated yet.
+        SettingsError: its recipe is not TOML.
         DataError: a line that is not what a run writes.
         StorageError: the file cannot be read.
     """
@@ -43,7 +46,8 @@ def course_of(run: Path) -> Course:
     if not found:
         raise UsageError(f"{run}: no evaluation yet")
     steps = sorted(found)
-    return Course(steps, [found[step][0] for step in steps], [found[step][1] for step in steps])
+    task = str(read_toml(run / "recipe.toml").get("task"))
+    return Course(task, steps, [found[step][0] for step in steps], [found[step][1] for step in steps])
 
 
 def _event(line: str, place: str) -> dict[str, Any]:
@@ -69,8 +73,12 @@ def common_metric(courses: Sequence[Course], asked: str | None, usual: Sequence[
         usual: In the order of preference.
 
     Raises:
-        UsageError: there is none.
+        UsageError: there is none, or the runs are of different tasks, whose figures say nothing about
+            each other.
     """
+    tasks = sorted({course.task for course in courses})
+    if len(tasks) > 1:
+        raise UsageError(f"runs of {' and '.join(tasks)}: figures of different tasks cannot be compared")
     shared = set.intersection(*({name for each in course.metrics for name in each} for course in courses))
     if asked is None:
         asked = next((name for name in usual if name in shared), None)

@@ -69,6 +69,8 @@ def _values(field: Mapping[str, Any]) -> str:
         return f"list of {count}{_values(field['items'])}"
     if field["type"] == "object":
         return f"table (each value: {_values(field['additionalProperties'])})"
+    if "exclusiveMinimum" in field:  # both, where a wing's setting narrows a type that several use
+        field = {name: value for name, value in field.items() if name != "minimum"}
     limits = [text.format(_whole(field[name])) for name, text in LIMITS.items() if name in field]
     return f"{KINDS[field['type']]} {' and '.join(limits)}".rstrip()
 

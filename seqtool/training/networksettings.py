@@ -70,8 +70,8 @@ class NetworkSettings(Settings):
     )
     zoneout_hidden: Probability = Field(
         0.0,
-        description="The same of the hidden state, of cells that have a cell state beside it (where there is "
-        "none, zoneout is of the hidden state).",
+        description="Probability that a unit of the hidden state stays as it was at a step, of cells that have "
+        "a cell state beside it (where there is none, zoneout is of the hidden state).",
     )
     word_dropout: Probability = Field(
         0.0,
@@ -91,7 +91,7 @@ class NetworkSettings(Settings):
         "default", description="What recurrent layers' weights of the input start with; default = the cell's."
     )
     recurrent_init: RecurrentInitializer = Field(
-        "default", description="The same of their weights of the state."
+        "default", description="What recurrent layers' weights of the state start with; default = the cell's."
     )
     forget_bias: float | None = Field(
         None, description="Bias that the gate which keeps the state starts with; else the cell's own."

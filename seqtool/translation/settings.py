@@ -80,7 +80,9 @@ class DataSettings(Settings):
         100, ge=1, description="Training pairs with more symbols on a side are left out and counted."
     )
     max_ratio: float = Field(
-        0.0, ge=0, description="The same for pairs whose longer side is longer by more than this; 0 = off."
+        0.0,
+        ge=0,
+        description="Training pairs whose sides differ in length by a larger factor are left out; 0 = off.",
     )
     empty: Literal["error", "drop"] = Field("error", description="What to do with a pair with an empty side.")
 
@@ -129,7 +131,9 @@ class VocabularySettings(Settings):
     min_count: int = Field(1, ge=1, description="Words or characters seen less often are unknown.")
     reserved: list[str] = Field([], description="Symbols that are never split, such as <2de>.")
     source_file: str | None = Field(None, description="A vocabulary that `vocab build` made, for the source.")
-    target_file: str | None = Field(None, description="The same for the target (not with shared).")
+    target_file: str | None = Field(
+        None, description="A vocabulary that `vocab build` made, for the target (not with shared)."
+    )
 
     @model_validator(mode="after")
     def _nothing_is_ignored(self) -> VocabularySettings:
@@ -148,7 +152,9 @@ class ModelSettings(NetworkSettings):
     """The network."""
 
     cell: CellName = Field("gru", description=CELL_HELP)
-    decoder_cell: CellName | None = Field(None, description="That of the decoder, where it is another one.")
+    decoder_cell: CellName | None = Field(
+        None, description="Recurrent cell of the decoder, where it is another one than model.cell."
+    )
     embedding: int = Field(256, ge=1, description="Width of the embeddings.")
     hidden: int = Field(256, ge=1, description="Width of the decoder and of each direction of the encoder.")
     encoder_layers: int = Field(1, ge=1, description="Bidirectional layers of the encoder.")

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from pathlib import Path
+
+import pytest
 
 from tests.cli.conftest import Tiny, TinyModel
 from tests.cli.running import Inside, refused
@@ -15,13 +19,19 @@ def table(text: bytes) -> list[list[str]]:
 def test_trainings_stand_side_by_side_the_best_first(
     inside: Inside, lm: TinyModel, tiny: Tiny, tmp_path: Path
 ):
-    outcome = inside("inspect", "curves", lm.run, tiny.run, "-o", "c.svg")
+    worse = shutil.copytree(lm.run, tmp_path / "worse")
+    events = [json.loads(line) for line in (worse / "metrics.jsonl").read_text().splitlines()]
+    for event in events:
+        if event["event"] == "evaluation":
+            event["metrics"]["nats_per_character"] += 1.0
+    (worse / "metrics.jsonl").write_text("".join(json.dumps(event) + "\n" for event in events))
+    outcome = inside("inspect", "curves", worse, lm.run, "-o", "c.svg")
     headings, *rows = table(outcome.out)
-    assert headings == ["run", "best dev loss", "at step", "steps", "minutes"]
-    assert sorted(row[0] for row in rows) == sorted([str(lm.run), str(tiny.run)])
-    assert float(rows[0][1]) <= float(rows[1][1])
+    assert headings == ["run", "best dev nats_per_character", "at step", "steps", "minutes"]
+    assert [row[0] for row in rows] == [str(lm.run), str(worse)]
+    assert float(rows[1][1]) - float(rows[0][1]) == pytest.approx(1.0, abs=1e-3)
     assert "picture in c.svg" in outcome.err
-    assert "dev loss" in (tmp_path / "c.svg").read_text()
+    assert "dev nats per character" in (tmp_path / "c.svg").read_text()
     words = ("--metric", "f1", "--against", "minutes", "-o", "d.png")
     headings, row = table(inside("inspect", "curves", tiny.run, *words).out)
     assert headings[1] == "best dev f1"
@@ -31,6 +41,8 @@ def test_trainings_stand_side_by_side_the_best_first(
 def test_what_cannot_be_compared_is_refused(inside: Inside, lm: TinyModel, tiny: Tiny):
     command = ("inspect", "curves")
     refused(inside(*command, "absent"), 2, "inspect curves", "absent: no run folder")
-    refused(inside(*command, lm.run, tiny.run, "--metric", "f1"), 2, "inspect curves", "no metric f1")
+    refused(inside(*command, lm.run, "--metric", "f1"), 2, "inspect curves", "no metric f1")
+    message = "runs of lm and ner: figures of different tasks cannot be compared"
+    refused(inside(*command, lm.run, tiny.run), 2, "inspect curves", message)
     refused(inside(*command, lm.run, "-o", "x.gif"), 2, "inspect curves", "expected .png or .svg")
     assert inside(*command).code == 2

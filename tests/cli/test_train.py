@@ -138,7 +138,7 @@ def test_all_wrong_settings_are_named_at_once_with_the_nearest(inside: Inside, t
         inside("train", "ner", *words),
         2,
         "train ner",
-        "model.hiden: unknown key; did you mean 'hidden'?",
+        "model.hiden: unknown key; did you mean 'model.hidden'?",
         "model.cell: expected 'rnn', 'irnn', 'lstm', ",
         "'echo_state' (given 'lstn'); did you mean 'lstm'?",
         "training.epochs: expected at least 1 (given 0)",

@@ -137,7 +137,7 @@ def test_all_wrong_settings_are_named_at_once_with_the_nearest(inside: Inside, t
         inside("train", "translate", *words),
         2,
         "train translate",
-        "model.coppy: unknown key; did you mean 'copy'?",
+        "model.coppy: unknown key; did you mean 'model.copy'?",
         "did you mean 'conditional'?",
         "training.epochs: expected at least 1 (given 0)",
         "did you mean 'word'?",

@@ -213,7 +213,7 @@ def test_all_that_has_no_effect_is_named_at_once() -> None:
         ),
         ({"training": {"r_drop": 1.0, "adversarial": 0.1}}, "each make a second pass: choose one"),
         ({"model": {"weight_drop": 1.0}}, "model.weight_drop: expected less than 1"),
-        ({"model": {"droput": 0.1}}, "did you mean 'dropout'?"),
+        ({"model": {"droput": 0.1}}, "did you mean 'model.dropout'?"),
         (
             {"training": {"curriculum": "rarity"}},
             "training.curriculum orders documents, and data.documents = 'stream' has none",

@@ -78,7 +78,9 @@ class NoForgetLSTMCell(MemoryCell):
 
 
 class CoupledLSTMCell(MemoryCell):
-    """LSTM with i = 1 - f: c_t = sigmoid(f) * c_{t-1} + (1 - sigmoid(f)) * tanh(g); h as in `MemoryCell`.
+    """LSTM that writes what it forgets: c_t = f' * c_{t-1} + (1 - f') * tanh(g), with f' = sigmoid(f).
+
+    h_t = sigmoid(o) * tanh(c_t), as everywhere.
 
     Reference: Greff et al. 2017, "LSTM: a search space odyssey" (CIFG).
     """
@@ -96,9 +98,9 @@ class CoupledLSTMCell(MemoryCell):
 class CappedLSTMCell(MemoryCell):
     """LSTM whose input gate is at most 1 - f, so that its memory never leaves [-1, 1].
 
-    c_t = f' * c_{t-1} + min(1 - f', i') * tanh(g), with i' = sigmoid(i), f' = sigmoid(f); h as in
-    `MemoryCell`. Between the standard form, which may write without forgetting, and the coupled one,
-    which must write what it forgets.
+    c_t = f' * c_{t-1} + min(1 - f', i') * tanh(g), with i' = sigmoid(i), f' = sigmoid(f);
+    h_t = sigmoid(o) * tanh(c_t). Between the standard form, which may write without forgetting, and the
+    coupled one, which must write what it forgets.
 
     Reference: Melis et al. 2018, "On the state of the art of evaluation in neural language models", whose
     models have this variant.
