@@ -106,7 +106,7 @@ class ModelSettings(NetworkSettings):
     )
     singleton_dropout: Probability = Field(
         0.5,
-        description="Probability that a word seen once is replaced by the unknown one in training, to train it.",
+        description="Probability that a word seen once is replaced by the unknown word, to train that.",
     )
     output: Literal["crf", "softmax"] = Field("crf", description="Score paths, or each token by itself.")
 

@@ -70,8 +70,8 @@ class NetworkSettings(Settings):
     )
     zoneout_hidden: Probability = Field(
         0.0,
-        description="Probability that a unit of the hidden state stays as it was at a step, of cells that have "
-        "a cell state beside it (where there is none, zoneout is of the hidden state).",
+        description="Probability that a unit of the hidden state stays as it was at a step, of cells that "
+        "have a cell state beside it (where there is none, zoneout is of the hidden state).",
     )
     word_dropout: Probability = Field(
         0.0,
