@@ -36,7 +36,7 @@ class RunOptions:
         typer.Option("--max-minutes", help="Minutes from the first update, at most; 0 = no limit."),
     ] = None
     batch_tokens: Annotated[
-        int | None, typer.Option("--batch-tokens", help="Tokens of a batch, padding included; symbols.")
+        int | None, typer.Option("--batch-tokens", help="Tokens or symbols of a batch, with padding.")
     ] = None
     learning_rate: Annotated[float | None, typer.Option("--lr", help="Highest learning rate.")] = None
     seed: Annotated[int | None, typer.Option("--seed", help="Of everything random.")] = None

@@ -115,8 +115,9 @@ def gate_figure(gates: Mapping[str, Matrix], labels: Sequence[str], path: Path, 
             axes.set_ylabel(name)
             _write_text(axes, labels)
             if number == 1:
-                axes.set_title(f"{title}: a unit a line, the most open on top")
-        figure.colorbar(image, ax=figure.axes, label="open", shrink=0.6)
+                axes.set_title(title)
+        label = "open (a unit a line, the most open on top)"
+        figure.colorbar(image, ax=figure.axes, label=label, shrink=0.6)
 
 
 def _write_text(axes: Axes, labels: Sequence[str]) -> None:
