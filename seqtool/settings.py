@@ -16,6 +16,7 @@ from seqtool.errors import SettingsError, UsageError, closest, did_you_mean, nea
 from seqtool.files import storage_errors
 
 SettingsType = TypeVar("SettingsType", bound="Settings")
+SET = "--set "  # heads what is wrong with a key that it gave
 
 
 class Settings(BaseModel):
@@ -82,17 +83,20 @@ def validate(
         return kind.model_validate(dict(tables))
     except ValidationError as error:
         texts = _describe(kind, error.errors())
-    parts: list[str] = []
-    for heading, text in ((_heading(text, where, typed), text) for text in texts):
-        known = any(part.startswith(heading) for part in parts) and not heading.startswith("--set")
-        parts.append(text if known else f"{heading}{text}")
-    raise SettingsError("; ".join(parts))
+    headings = [_heading(text, where, typed) for text in texts]
+    before = [SET, *headings]  # a file is named once for problems that follow each other
+    raise SettingsError(
+        "; ".join(
+            text if heading == last != SET else f"{heading}{text}"
+            for last, heading, text in zip(before, headings, texts, strict=False)
+        )
+    )
 
 
 def _heading(text: str, where: str, typed: Sequence[str]) -> str:
     """Who is to blame for a problem: what was typed, or the file, or both."""
     if text.partition(": ")[0] in typed:
-        return "--set "
+        return SET
     words = set(re.findall(r"\w+", text))
     named = [key for key in dict.fromkeys(typed) if key.rpartition(".")[2] in words]
     return f"{where} with --set {', '.join(named)}: " if named else f"{where}: "
