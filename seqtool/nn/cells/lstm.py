@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from seqtool.nn.celloptions import PLAIN, CellOptions
 from seqtool.nn.cells.cell import Fused, KeepGate, State, Stepper
-from seqtool.nn.cells.kernel import KernelCell, weights_of
+from seqtool.nn.cells.kernel import KernelCell, half_gradient_is_right, weights_of
 from seqtool.nn.cells.transitions import FORGET, exposed, remember, sigmoid_backward, tanh, tanh_backward
 from seqtool.nn.deferred import Linears
 
@@ -63,8 +63,12 @@ class LSTMCell(KernelCell):
         return step
 
     def fused(self) -> Fused | None:
-        """torch's LSTM kernel."""
+        """torch's LSTM kernel, where its gradient is right."""
         weights = weights_of(self.kernel)
+        half = torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu") == torch.bfloat16
+        learning = half and torch.is_grad_enabled() and weights.inputs.device.type == "cpu"
+        if learning and not half_gradient_is_right(self.hidden):
+            return None
         dropped = [*weights._replace(recurrent=self.dropped(weights.recurrent))]
 
         def run(inputs: Tensor, state: State) -> tuple[Tensor, State]:
