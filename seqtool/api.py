@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import torch
 
-import seqtool
+from seqtool import devices
 from seqtool.evaluations import evaluate_language_model, evaluate_tagger, evaluate_translator
 from seqtool.loading import latest_model, load, load_language_model, load_tagger, load_translator, task_of
 from seqtool.resolution import (
@@ -22,11 +22,12 @@ from seqtool.resolution import (
     task_of_recipe,
 )
 from seqtool.tasks import TASKS
-from seqtool.training import devices, distributed
+from seqtool.training import distributed
 from seqtool.training.checkpoint import Checkpoints
 from seqtool.training.estimate import Estimate
 from seqtool.training.progress import Reporter, SilentReporter, TensorBoardReporter
-from seqtool.training.runfolder import RunFolder
+from seqtool.training.run_folder import RunFolder
+from seqtool.version import __version__
 
 if TYPE_CHECKING:  # a wing is imported when its task is asked for: starting up should cost one wing, not all
     from seqtool.lm.prediction import LanguageModel
@@ -206,7 +207,7 @@ def _manifest(
         "task": settings.task,
         "command": sys.argv,
         "versions": {
-            "seqtool": seqtool.__version__,
+            "seqtool": __version__,
             "python": platform.python_version(),
             "torch": torch.__version__,
         },

@@ -1,13 +1,30 @@
-"""Where the bundled recipes and vocabulary inputs are, in a checkout and in an installed wheel alike."""
+"""The bundled recipes and vocabulary inputs, found in a checkout and in an installed wheel alike."""
 
 from __future__ import annotations
 
+import shutil
+import tempfile
 from pathlib import Path
+from typing import Any, NamedTuple
 
 from seqtool.errors import UsageError, nearest
-from seqtool.files import storage_errors
+from seqtool.files import storage_errors, sync_folder
+from seqtool.settings import read_toml
 
 RECIPE_FILE = "recipe.toml"
+
+
+class RecipeFacts(NamedTuple):
+    """One line about a bundled recipe."""
+
+    name: str
+    task: str
+    summary: str  # the first comment line of its recipe.toml
+    data: str  # where its data comes from
+
+    def as_dict(self) -> dict[str, str]:
+        """Plain JSON values."""
+        return self._asdict()
 
 
 def bundled_root() -> Path:
@@ -45,6 +62,64 @@ def recipe_path(name: str) -> Path:
     return _folder("recipes") / name / RECIPE_FILE
 
 
+def list_recipes() -> list[RecipeFacts]:
+    """All bundled recipes, by name.
+
+    Raises:
+        UsageError, SettingsError, StorageError: the installation is damaged.
+    """
+    return [describe_recipe(name) for name in recipe_names()]
+
+
+def describe_recipe(name: str) -> RecipeFacts:
+    """What one bundled recipe is; errors as `list_recipes`."""
+    path = recipe_path(name)
+    tables = read_toml(path)
+    return RecipeFacts(name, str(tables.get("task", "")), _summary(recipe_text(name)), _data_source(tables))
+
+
+def recipe_text(name: str) -> str:
+    """The TOML of a bundled recipe, comments included.
+
+    Raises:
+        UsageError: there is no such recipe.
+        StorageError: it cannot be read.
+    """
+    path = recipe_path(name)
+    with storage_errors(path):
+        return path.read_text(encoding="utf-8")
+
+
+def copy_recipe(name: str, destination: Path) -> Path:
+    """Copy the folder of a bundled recipe, its data included; the copy appears whole or not at all.
+
+    Args:
+        name: Of the recipe.
+        destination: The folder to make; it must not exist.
+
+    Returns:
+        The `recipe.toml` of the copy.
+
+    Raises:
+        UsageError: no such recipe, or the destination exists.
+        StorageError: the disk is full, no permission, ...
+    """
+    source = recipe_path(name)
+    if destination.exists() or destination.is_symlink():
+        raise UsageError(f"{destination}: exists already; give a folder that does not")
+    with storage_errors(destination):
+        destination.parent.mkdir(parents=True, exist_ok=True)
+        staging = Path(tempfile.mkdtemp(prefix=f".{destination.name}.", dir=destination.parent))
+        try:
+            copy = staging / destination.name
+            shutil.copytree(source.parent, copy, ignore=shutil.ignore_patterns("__pycache__", ".*"))
+            copy.rename(destination)
+            sync_folder(destination.parent)
+        finally:
+            shutil.rmtree(staging, ignore_errors=True)
+    return destination / source.name
+
+
 def vocabulary_names() -> list[str]:
     """Names of the bundled vocabulary inputs, sorted: paths below `vocab/`, with `/` between the parts.
 
@@ -79,3 +154,31 @@ def _folder(name: str) -> Path:
 
 def _hint(name: str, names: list[str]) -> str:
     return nearest(name, names) or f"; the bundled ones are: {', '.join(names)}"
+
+
+def _summary(text: str) -> str:
+    first = text.split("\n", 1)[0]
+    return first.lstrip("# ").strip() if first.startswith("#") else ""
+
+
+def _data_source(tables: dict[str, Any]) -> str:
+    data = tables.get("data", {})
+    sources = []
+    if data.get("train"):
+        sources.append("bundled")
+    if data.get("installed"):
+        sources.append("this Python's own texts")
+    if "local" in data:
+        sources.append(f"$SEQTOOL_DATA/{data['local'].get('folder', '')}")
+    if "hub" in data:
+        sources.append(f"hub {_hub_name(data['hub'])}")
+    return ", else ".join(sources)
+
+
+def _hub_name(hub: dict[str, Any]) -> str:
+    """`owner/name` of the data set, which may stand only in the addresses of its files."""
+    for address in hub.get("files", {}).values():
+        if str(address).startswith("hf://datasets/"):
+            owner, name = str(address).removeprefix("hf://datasets/").split("/")[:2]
+            return f"{owner}/{name.partition('@')[0]}"
+    return str(hub.get("id", ""))

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 from seqtool.errors import UsageError
 from seqtool.loading import load_language_model, load_tagger, load_translator
 from seqtool.resolution import Files, require_files, settings_of_run
-from seqtool.training.datafiles import PartName
+from seqtool.text.data_files import PartName
 
 if TYPE_CHECKING:
     from seqtool.lm.assessment import LanguageModelEvaluation
+    from seqtool.lm.baselines import Yardsticks
     from seqtool.lm.data import Part
     from seqtool.lm.prediction import LanguageModel
-    from seqtool.lm.yardsticks import Yardsticks
     from seqtool.tagging.assessment import TaggerEvaluation
     from seqtool.translation.assessment import TranslatorEvaluation
 
@@ -107,7 +107,7 @@ def evaluate_translator(
     """
     from seqtool.translation import assessment
     from seqtool.translation.data import load_part
-    from seqtool.translation.options import SearchOptions
+    from seqtool.translation.search import SearchOptions
 
     translator = load_translator(model, device=device, precision=precision)
     other = None
@@ -168,7 +168,7 @@ def evaluate_language_model(
     """
     from seqtool.lm import assessment
     from seqtool.lm.data import load_part
-    from seqtool.lm.evaluation import Protocol
+    from seqtool.lm.scores import Protocol
 
     reading = Protocol("cold" if protocol == "cold" else "streaming", adapt=adapt, cache=cache)
     network = load_language_model(model, device=device, precision=precision)
@@ -197,8 +197,8 @@ def evaluate_language_model(
 
 def _yardsticks(model: LanguageModel, path: Path) -> tuple[Yardsticks | None, Part | None]:
     """Those of the model's training part, and its dev part; nothing where these cannot be had any more."""
+    from seqtool.lm.baselines import Yardsticks
     from seqtool.lm.data import load_training_data
-    from seqtool.lm.yardsticks import Yardsticks
 
     try:
         settings = settings_of_run(path)

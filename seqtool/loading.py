@@ -6,11 +6,11 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
+from seqtool import devices
 from seqtool.errors import ModelError
+from seqtool.models.folder import load_model_folder, model_task
 from seqtool.tasks import TASKS
-from seqtool.training import devices
-from seqtool.training.modelfolder import load_model_folder, model_task
-from seqtool.training.runfolder import find_latest
+from seqtool.training.run_folder import find_latest
 
 if TYPE_CHECKING:  # a wing is imported when its task is asked for: starting up should cost one wing, not all
     from seqtool.lm.prediction import LanguageModel

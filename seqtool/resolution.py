@@ -12,7 +12,7 @@ from seqtool.bundled import recipe_names, recipe_path
 from seqtool.errors import SettingsError, UsageError, nearest
 from seqtool.settings import apply_overrides, read_toml, validate
 from seqtool.tasks import TASKS, Task
-from seqtool.training import datafiles
+from seqtool.text import data_files
 
 Files = str | Path | Sequence[str | Path]  # one file, or source and target
 SOURCES = (
@@ -70,7 +70,7 @@ def resolve_settings(
     settings = validate(spec.settings, complete, where, typed)
     if settings.task != task:
         raise SettingsError(f"{where}: task = {settings.task!r}, but `seqtool train {task}` was typed")
-    located: Any = settings.model_copy(update={"data": datafiles.locate(settings.data, folder)})
+    located: Any = settings.model_copy(update={"data": data_files.locate(settings.data, folder)})
     return located
 
 

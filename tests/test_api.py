@@ -17,7 +17,7 @@ from seqtool import api
 from seqtool.bundled import recipe_names, recipe_path
 from seqtool.errors import BusyError, DataError, SettingsError, UsageError
 from seqtool.files import Lock, read_json
-from seqtool.training.tensorfile import read_tensors
+from seqtool.models.tensors import read_tensors
 from tests.listeners import Listener
 from tests.tagging.tiny_tagger import (
     SENTENCES,

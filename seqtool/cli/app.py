@@ -13,7 +13,6 @@ from typing import Annotated, Any, TextIO
 import typer
 from pydantic import ValidationError
 
-import seqtool
 from seqtool.cli import (
     console,
     data,
@@ -31,6 +30,7 @@ from seqtool.cli import (
 from seqtool.errors import MemoryExhaustedError, SeqtoolError, StorageError, UsageError
 from seqtool.settings import plain_message
 from seqtool.text.streaming import READER
+from seqtool.version import __version__
 
 INTERRUPTED = 130
 TRAINING = ("seqtool train ", "seqtool recipes run")
@@ -74,7 +74,7 @@ def _print_version(wanted: bool) -> None:
 
         device = "cuda" if torch.cuda.is_available() else "cpu"
         python = ".".join(map(str, sys.version_info[:3]))
-        print(f"seqtool {seqtool.__version__}, Python {python}, torch {torch.__version__}, {device}")
+        print(f"seqtool {__version__}, Python {python}, torch {torch.__version__}, {device}")
         raise typer.Exit
 
 

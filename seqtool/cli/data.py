@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from seqtool.cli import console, options, pair_report, tables
+from seqtool.cli import console, options, tables
+from seqtool.cli.reports import pairs
 from seqtool.errors import UsageError
 
 if TYPE_CHECKING:
     from seqtool.text.annotation import Columns
-    from seqtool.text.corpuscheck import CorpusReport, FileReport
+    from seqtool.text.corpus_check import CorpusReport, FileReport
 
 app = typer.Typer(
     help="Annotated files (CoNLL, CoNLL-U, JSON lines, also .gz): check, convert, split; pairs: check.",
@@ -77,10 +78,10 @@ def check(
     }
     if task == "translate":
         _refuse(of_taggers, "with --task translate")
-        pair_report.check(files, pair_columns, languages, as_json=json_output)
+        pairs.check(files, pair_columns, languages, as_json=json_output)
         return
     _refuse({"--columns": pair_columns, "--languages": languages}, "without --task translate")
-    from seqtool.text.corpuscheck import check_corpus
+    from seqtool.text.corpus_check import check_corpus
 
     columns = _columns(token_column, tag_column, feature_columns)
     report = check_corpus(files, columns, scheme=scheme, repair=repair)

@@ -11,7 +11,7 @@ from seqtool.cli import console, options, tables
 
 def doctor(json_output: options.JsonOption = False) -> None:
     """Versions, devices, precision, speed, files: what will be used and why."""
-    from seqtool.training import diagnosis
+    from seqtool import diagnosis
 
     chosen = diagnosis.conclusion()
     sections = {**diagnosis.diagnose(), "terminal": _terminal(), "auto": chosen}

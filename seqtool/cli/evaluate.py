@@ -9,8 +9,9 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from seqtool.cli import console, language_model_report, options, tagger_report, translator_report
-from seqtool.cli.models import find_model
+from seqtool.cli import console, options
+from seqtool.cli.options import find_model
+from seqtool.cli.reports import lm, tagging, translation
 from seqtool.errors import ModelError, ThresholdError, UsageError, nearest
 from seqtool.files import storage_errors
 
@@ -108,7 +109,7 @@ def evaluate(
         raise UsageError(f"--part {part} is of the run's recipe, and DATA is given; leave one of them out")
     required = [_requirement(text) for text in minimum or ()]
     from seqtool import api
-    from seqtool.training.devices import configure
+    from seqtool.devices import configure
 
     configure(threads)
     where = find_model(model, tuple(EVALUATORS), newest=False)
@@ -142,7 +143,7 @@ def _tagger(where: Path, typed: dict[str, Any]) -> tuple[Any, Any]:
     _refuse(typed, OF_TRANSLATORS, where, "a tagger", "translators")
     _refuse(typed, OF_LANGUAGE_MODELS, where, "a tagger", "language models")
     own = {name: typed[name] for name in (*OF_TAGGERS, "batch_tokens", *COMMON)}
-    return api.evaluate_tagger(where, data[0] if data else None, **own), tagger_report
+    return api.evaluate_tagger(where, data[0] if data else None, **own), tagging
 
 
 def _translator(where: Path, typed: dict[str, Any]) -> tuple[Any, Any]:
@@ -151,7 +152,7 @@ def _translator(where: Path, typed: dict[str, Any]) -> tuple[Any, Any]:
     _refuse(typed, OF_TAGGERS, where, "a translator", "taggers")
     _refuse(typed, OF_LANGUAGE_MODELS, where, "a translator", "language models")
     own = {name: typed[name] for name in (*OF_TRANSLATORS, "batch_tokens", *COMMON)}
-    return api.evaluate_translator(where, typed["data"], **own), translator_report
+    return api.evaluate_translator(where, typed["data"], **own), translation
 
 
 def _language_model(where: Path, typed: dict[str, Any]) -> tuple[Any, Any]:
@@ -161,7 +162,7 @@ def _language_model(where: Path, typed: dict[str, Any]) -> tuple[Any, Any]:
     _refuse(typed, OF_TRANSLATORS, where, "a language model", "translators")
     _refuse(typed, {"batch_tokens": BATCH_TOKENS}, where, "a language model", "taggers and translators")
     own = {name: typed[name] for name in (*OF_LANGUAGE_MODELS, *COMMON)}
-    return api.evaluate_language_model(where, typed["data"], **own), language_model_report
+    return api.evaluate_language_model(where, typed["data"], **own), lm
 
 
 EVALUATORS = {"ner": _tagger, "pos": _tagger, "translate": _translator, "lm": _language_model}

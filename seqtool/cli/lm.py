@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from seqtool.cli import console, lm_report, options
-from seqtool.cli.models import find_model
+from seqtool.cli import console, options, scored_lines
+from seqtool.cli.options import find_model
 from seqtool.errors import UsageError
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from seqtool.lm.prediction import LanguageModel
     from seqtool.lm.sampling import Continuation, Sampler
     from seqtool.lm.scoring import Reader
-    from seqtool.lm.symbols import TextDecoder
+    from seqtool.lm.vocabulary import TextDecoder
 
 app = typer.Typer(
     help="Language models: write text, score text.",
@@ -108,10 +108,10 @@ def sample(
     _refuse_beside_beam(typed)
     where = find_model(model, TASKS)
     from seqtool import api
+    from seqtool.devices import PRECISION_NAMES, configure, prepare_for_rows
     from seqtool.lm.data import DOCUMENT_ENDS
     from seqtool.lm.sampling import Sampler, beginning, load_continuation, save_continuation, writes_in_int8
-    from seqtool.training.devices import PRECISION_NAMES, configure, prepare_for_rows
-    from seqtool.training.modelfolder import weights_digest
+    from seqtool.models.folder import weights_digest
 
     configure(threads)
     prepare_for_rows(count)
@@ -300,14 +300,14 @@ def score(
         raise UsageError("--adapt remembers what it has read, and --protocol cold forgets it: choose one")
     where = find_model(model, TASKS)
     from seqtool import api
-    from seqtool.training.devices import configure
+    from seqtool.devices import configure
 
     configure(threads)
     judge = api.load_language_model(where, device=device, precision=precision)
-    write = lm_report.writer(form, per_token=per_token)
-    totals = lm_report.Totals()
+    write = scored_lines.writer(form, per_token=per_token)
+    totals = scored_lines.Totals()
     reader = judge.reader(adapt=adapt)
-    rows = lm_report.counted(_scored(judge, reader, source, protocol == "cold"), totals)
+    rows = scored_lines.counted(_scored(judge, reader, source, protocol == "cold"), totals)
     if top is not None:
         rows = iter(heapq.nlargest(top, rows, key=lambda row: (row.bits_per_character, -row.line)))
     for row in rows:

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from seqtool.cli import console, options, tables
-from seqtool.cli.models import find_model
+from seqtool.cli.options import find_model
 from seqtool.errors import UsageError
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from seqtool.training.modelfacts import ModelFacts
+    from seqtool.models.facts import ModelFacts
 
 app = typer.Typer(
     help="Look into model folders, and average them.",
@@ -38,7 +38,7 @@ def info(
 ) -> None:
     """Task, settings, size, vocabularies, tags, scores, digests."""
     path = _model(model, option)
-    from seqtool.training.modelfacts import describe_model
+    from seqtool.models.facts import describe_model
 
     facts = describe_model(path)
     if json_output:
@@ -54,7 +54,7 @@ def verify(
 ) -> None:
     """Compare every file of the model with its recorded size and SHA-256."""
     path = _model(model, option)
-    from seqtool.training.modelfolder import find_model_folder, verify_model_folder
+    from seqtool.models.folder import find_model_folder, verify_model_folder
 
     names = verify_model_folder(path)
     folder = str(find_model_folder(path))
@@ -73,7 +73,7 @@ def average(
     output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="The model folder to make.")],
 ) -> None:
     """One model whose weights are the mean of others', which must be of one network."""
-    from seqtool.training.modelaverage import average_models
+    from seqtool.models.average import average_models
 
     for warning in average_models(models, output):
         console.warn(warning)

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from seqtool.cli import console, options, tables, train
-from seqtool.cli.trainoptions import RunOptions, with_run_options
+from seqtool.cli.run_options import RunOptions, with_run_options
 from seqtool.errors import UsageError, nearest
 
 app = typer.Typer(
@@ -25,9 +25,9 @@ TaskArgument = Annotated[str, typer.Argument(metavar="TASK", help="ner, pos, tra
 @app.command("list")
 def list_recipes(json_output: options.JsonOption = False) -> None:
     """One line a recipe: its task, what it is, where its data comes from."""
-    from seqtool.training import recipes
+    from seqtool import bundled
 
-    found = recipes.list_recipes()
+    found = bundled.list_recipes()
     if json_output:
         console.write_result(json.dumps([facts.as_dict() for facts in found], ensure_ascii=False) + "\n")
         return
@@ -38,9 +38,9 @@ def list_recipes(json_output: options.JsonOption = False) -> None:
 @app.command()
 def show(name: NameArgument) -> None:
     """The recipe itself, as TOML."""
-    from seqtool.training import recipes
+    from seqtool import bundled
 
-    console.write_result(recipes.recipe_text(name))
+    console.write_result(bundled.recipe_text(name))
 
 
 @app.command()
@@ -53,8 +53,8 @@ def settings(
 
     In a pipe: a line a setting, its columns separated by tabs.
     """
+    from seqtool.settings_guide import describe_settings
     from seqtool.tasks import TASKS
-    from seqtool.training.guide import describe_settings
 
     if task not in TASKS:
         raise UsageError(f"{task}: expected one of {', '.join(TASKS)}{nearest(task, TASKS)}")
@@ -76,11 +76,11 @@ def copy(
     ] = None,
 ) -> None:
     """A copy of the recipe and its data, to change."""
-    from seqtool.training import recipes
+    from seqtool import bundled
 
-    path = recipes.copy_recipe(name, destination or Path(name))
+    path = bundled.copy_recipe(name, destination or Path(name))
     console.write_result(f"{path}\n")
-    task = recipes.describe_recipe(name).task
+    task = bundled.describe_recipe(name).task
     console.say(f"train it with `seqtool train {task} {path}`")
 
 
@@ -88,6 +88,6 @@ def copy(
 @with_run_options
 def run(name: NameArgument, *, options: RunOptions) -> None:
     """Train a recipe: the same as `seqtool train TASK NAME`."""
-    from seqtool.training import recipes
+    from seqtool import bundled
 
-    train.train_task(recipes.describe_recipe(name).task, name, {}, options)
+    train.train_task(bundled.describe_recipe(name).task, name, {}, options)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, BinaryIO, Literal, NamedTuple
 import typer
 
 from seqtool.cli import console, options, streams
-from seqtool.cli.models import find_model
+from seqtool.cli.options import find_model
 from seqtool.errors import DataError, UsageError
 
 if TYPE_CHECKING:
@@ -57,9 +57,9 @@ def tag(
         raise UsageError("--confidence has no inline form; use --format conll or jsonl")
     where = find_model(model, ("ner", "pos"))
     from seqtool import api
+    from seqtool.devices import configure
     from seqtool.tagging.documents import Reading
     from seqtool.text.lines import open_input
-    from seqtool.training.devices import configure
 
     configure(threads)
     tagger = api.load_tagger(where, device=device, precision=precision)

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from seqtool.cli import console
-from seqtool.cli.trainoptions import RunOptions, with_run_options
+from seqtool.cli.run_options import RunOptions, with_run_options
 from seqtool.errors import UsageError
 
 app = typer.Typer(
@@ -229,7 +229,7 @@ def _one_run(settings: Any, options: RunOptions, number: int) -> Any:
 
 def _draw_curves(run: Any) -> None:
     from seqtool.inspection.figures import training_curves
-    from seqtool.training.runfolder import RunFolder
+    from seqtool.training.run_folder import RunFolder
 
     folder = RunFolder(run.path)
     events = [json.loads(line) for line in folder.metrics.read_text(encoding="utf-8").splitlines()]
@@ -239,7 +239,7 @@ def _draw_curves(run: Any) -> None:
 
 def _dry_run(settings: Any, options: RunOptions) -> None:
     from seqtool import api
-    from seqtool.training.runfolder import require_no_run
+    from seqtool.training.run_folder import require_no_run
 
     if options.output is not None and not (options.resume or options.overwrite):
         require_no_run(options.output)

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, Literal, NamedTuple
 import typer
 
 from seqtool.cli import console, options, streams
-from seqtool.cli.models import find_model
+from seqtool.cli.options import find_model
 from seqtool.errors import DataError, UsageError
 
 if TYPE_CHECKING:
     from seqtool.text.parallel import SentencePair
-    from seqtool.translation.options import SearchOptions
     from seqtool.translation.prediction import Translation, TranslatorModel
+    from seqtool.translation.search import SearchOptions
 
 CHARACTERS = 4  # of text that weigh as much as one symbol when memory is counted
 LONG = 5_000  # characters of a line that is said to take long: models of sentences do badly on it, too
@@ -139,7 +139,7 @@ def translate(
     typed = dict(locals())
     where = model or [find_model(None, ("translate",))]
     from seqtool import api
-    from seqtool.training.devices import configure
+    from seqtool.devices import configure
 
     configure(threads)
     first, *others = [api.load_translator(path, device=device, precision=precision) for path in where]
@@ -212,7 +212,7 @@ class _Work:
             if self.form.alignments:
                 tail = "\t" + ("" if reading is None else self.model.alignment(item.pair, reading))
             if self.pictures is not None and reading is not None:
-                from seqtool.cli.inspect import draw
+                from seqtool.cli.reports.attention import draw
 
                 draw(reading, item.pair.source, self.pictures / f"{item.number}.png")
             yield _lines(item.number, translations, self.form, tail)
@@ -236,7 +236,7 @@ FINDING = (*SEARCHING, *DRAWING, "min_length", "max_length", "mbr", "force_prefi
 
 def _options(translator: TranslatorModel, typed: dict[str, Any]) -> SearchOptions:
     """The model's own settings, and what was typed in their place."""
-    from seqtool.translation.options import SearchOptions
+    from seqtool.translation.search import SearchOptions
 
     base = SearchOptions.of(translator.description.decoding)
     draws = typed["sample"] or typed["mbr"]

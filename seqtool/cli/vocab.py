@@ -136,7 +136,7 @@ def show(
     if name is None:
         found = inventory.bundled_vocabularies()
     elif Path(name).is_dir():
-        from seqtool.training.modelfacts import read_model_vocabularies
+        from seqtool.models.facts import read_model_vocabularies
 
         found = [
             inventory.NamedVocabulary(file, "model", vocabulary.symbols, vocabulary.digest)

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from seqtool.errors import UsageError
-from seqtool.nn.celloptions import LayerOptions
+from seqtool.nn.cell_options import LayerOptions
 from seqtool.nn.cells import CELLS
 from seqtool.nn.recurrence import Stack
 

@@ -19,8 +19,8 @@ from seqtool.lm.model import LanguageNetwork, detached
 from seqtool.lm.ngram import interpolate
 from seqtool.lm.scoring import LogProbabilities, Reader, Reading
 from seqtool.lm.settings import AdaptationSettings
-from seqtool.lm.symbols import Ids
-from seqtool.nn.cellnames import OF_THE_BATCH
+from seqtool.lm.vocabulary import Ids
+from seqtool.nn.cell_names import OF_THE_BATCH
 from seqtool.nn.cells import Cell
 from seqtool.nn.deferred import at_least_float32
 

@@ -17,10 +17,10 @@ from seqtool.evaluation.significance import (
     paired_bootstrap,
     paired_randomisation,
 )
+from seqtool.lm.baselines import Yardsticks
 from seqtool.lm.data import Part, read_files
-from seqtool.lm.evaluation import Protocol, TextScores, evaluate_text
 from seqtool.lm.prediction import DATA_KEYS, LanguageModel
-from seqtool.lm.yardsticks import Yardsticks
+from seqtool.lm.scores import Protocol, TextScores, evaluate_text
 
 SEED = 1  # of the resampling, so that a figure can be had again
 FEWEST = 5  # documents or blocks: an interval from fewer says less than it seems to

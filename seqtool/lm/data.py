@@ -14,10 +14,9 @@ from pathlib import Path
 from seqtool.errors import DataError, UsageError
 from seqtool.files import storage_errors
 from seqtool.lm.settings import DataSettings, LanguageModelSettings
-from seqtool.text import hub
+from seqtool.text import data_files, hub
+from seqtool.text.data_files import PARTS, PartName
 from seqtool.text.lines import lines_of
-from seqtool.training import datafiles
-from seqtool.training.datafiles import PARTS, PartName
 
 # Where a document ends by itself, by what a document is.
 DOCUMENT_ENDS = {"line": ["\n"], "paragraph": ["\n\n"]}
@@ -195,7 +194,7 @@ def _named_part(data: DataSettings, name: PartName) -> Part:
     if data.hub is not None and data.train is None:
         texts = (f"{text}\n" for text in hub.read_text_hub(data.hub, name))
         return _part(name, texts, data, f"hub {data.hub.id}, revision {data.hub.revision}", "whole")
-    raise datafiles.missing_part(data, name)
+    raise data_files.missing_part(data, name)
 
 
 def _python_topics() -> Iterator[str]:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import torch
 
+from seqtool.devices import resolve_device
 from seqtool.lm.data import TextData
 from seqtool.lm.prediction import LanguageModel
 from seqtool.lm.settings import LanguageModelSettings
 from seqtool.lm.train import StreamLoss, adopted, build_model, describe_symbols, training_windows
-from seqtool.training.devices import resolve_device
 from seqtool.training.estimate import Estimate, estimate_updates
 
 
@@ -27,6 +27,6 @@ def estimate_run(
         StreamLoss(model.network, settings.training, model.symbols),
         settings.training,
         device,
-        largest=max(range(min(len(windows), 1000)), key=lambda i: windows[i].inputs.numel()),
+        largest=windows.largest,
         facts=(*data.describe(), describe_symbols(model, data), *data.warnings),
     )

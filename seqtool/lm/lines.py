@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from seqtool.lm.data import normalised
 from seqtool.lm.prediction import LanguageModel
 from seqtool.lm.scoring import Reader
-from seqtool.lm.symbols import UNKNOWN
+from seqtool.lm.vocabulary import UNKNOWN
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from seqtool.lm.settings import ModelSettings
-from seqtool.lm.symbols import LINE_END, PADDING, UNKNOWN
-from seqtool.nn.cellnames import OF_THE_BATCH
+from seqtool.lm.vocabulary import LINE_END, PADDING, UNKNOWN
+from seqtool.nn.cell_names import OF_THE_BATCH
 from seqtool.nn.cells import State
 from seqtool.nn.deferred import at_least_float32
 from seqtool.nn.losses import projected_cross_entropy, projected_log_probabilities

@@ -9,17 +9,17 @@ from typing import Any, Self
 
 import torch
 
+from seqtool.devices import resolve_precision
 from seqtool.errors import ModelError, SettingsError
 from seqtool.lm.adaptation import AdaptingReader, CachingReader
 from seqtool.lm.model import LanguageNetwork
 from seqtool.lm.scoring import Reader
 from seqtool.lm.settings import AdaptationSettings, DataSettings, ModelSettings, VocabularySettings
-from seqtool.lm.symbols import Symbols
+from seqtool.lm.vocabulary import Symbols
+from seqtool.models.folder import ModelFolder, save_model_folder
+from seqtool.models.tensors import model_tensors
+from seqtool.models.trained import TrainedModel, restored
 from seqtool.settings import validate
-from seqtool.training.devices import resolve_precision
-from seqtool.training.modelfolder import ModelFolder, save_model_folder
-from seqtool.training.tensorfile import model_tensors
-from seqtool.training.trained import TrainedModel, restored
 
 TASK = "lm"
 DATA_KEYS = {"documents", "normalization", "lowercase"}  # of `[data]`: how texts given to the model are read

@@ -14,15 +14,15 @@ from torch import Tensor
 from seqtool.decoding.randomness import gumbel
 from seqtool.decoding.sampling import BLOCK, SamplingOptions, draw
 from seqtool.decoding.step import sum_type
+from seqtool.devices import multiplies_int8
 from seqtool.errors import ModelError, SettingsError, UsageError
 from seqtool.lm.prediction import LanguageModel
 from seqtool.lm.stepping import HoistedStepper, Stepper, stepper_of, steps_in_place
-from seqtool.lm.symbols import START, UNKNOWN, TextDecoder, require_known
+from seqtool.lm.vocabulary import START, UNKNOWN, TextDecoder, require_known
+from seqtool.models.tensors import read_tensors, write_tensors
 from seqtool.nn.cells import State
 from seqtool.nn.deferred import at_least_float32
 from seqtool.nn.quantized import require_exact_sums
-from seqtool.training.devices import multiplies_int8
-from seqtool.training.tensorfile import read_tensors, write_tensors
 
 AHEAD = 256  # steps whose random numbers are made together
 WARM = 1e-6  # temperature that scores can be divided by as they are

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from seqtool.lm.model import LanguageNetwork
-from seqtool.lm.symbols import PADDING, START, Ids
+from seqtool.lm.vocabulary import PADDING, START, Ids
 from seqtool.nn.cells import State
 from seqtool.text.batching import prediction_batches
 

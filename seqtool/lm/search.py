@@ -10,7 +10,7 @@ from seqtool.decoding.step import State, StepResult
 from seqtool.lm.model import LanguageNetwork
 from seqtool.lm.prediction import LanguageModel
 from seqtool.lm.sampling import Continuation
-from seqtool.lm.symbols import PADDING, UNKNOWN
+from seqtool.lm.vocabulary import PADDING, UNKNOWN
 
 
 class LanguageStep:

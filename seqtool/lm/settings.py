@@ -6,10 +6,10 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from seqtool.nn.cellnames import FEWEST_ROWS
+from seqtool.nn.cell_names import FEWEST_ROWS
 from seqtool.settings import Settings
 from seqtool.text.hub import TextHubSettings
-from seqtool.training.networksettings import NetworkSettings, Probability, refuse_without_effect
+from seqtool.training.network_settings import NetworkSettings, Probability, refuse_without_effect
 from seqtool.training.settings import RunSettings, TrainingSettings, refuse_ignored
 
 Share = Annotated[float, Field(ge=0.0, lt=1.0)]

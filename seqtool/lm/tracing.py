@@ -11,7 +11,7 @@ from seqtool.decoding.sampling import SamplingOptions
 from seqtool.inspection.traces import Trace, kind_of, require_layer
 from seqtool.lm.prediction import LanguageModel
 from seqtool.lm.sampling import Sampler, beginning
-from seqtool.lm.symbols import START
+from seqtool.lm.vocabulary import START
 from seqtool.nn.cells import State
 from seqtool.nn.cells.running import run_cell
 

@@ -13,30 +13,30 @@ import torch
 from torch import Tensor
 
 from seqtool.decoding.sampling import SamplingOptions
+from seqtool.devices import resolve_device
 from seqtool.errors import SettingsError
+from seqtool.lm.baselines import NAMES, Yardsticks, comparable, verdict
+from seqtool.lm.batches import TrainingWindows, Window
 from seqtool.lm.data import Part, TextData, first_document
 from seqtool.lm.model import LanguageNetwork
 from seqtool.lm.prediction import Fingerprint, LanguageModel, LanguageModelDescription, Measured
 from seqtool.lm.sampling import Sampler, beginning
 from seqtool.lm.scoring import score_rows, warmed_rows
 from seqtool.lm.settings import LanguageModelSettings, LanguageModelTraining
-from seqtool.lm.symbols import PADDING, START, UNKNOWN, Ids, Symbols
-from seqtool.lm.windows import TrainingWindows, Window
-from seqtool.lm.yardsticks import NAMES, Yardsticks, comparable, verdict
+from seqtool.lm.vocabulary import PADDING, START, UNKNOWN, Ids, Symbols
 from seqtool.nn.cells import State
 from seqtool.nn.deferred import at_least_float32
 from seqtool.nn.divergence import symmetric_divergence
 from seqtool.nn.losses import LossSum
 from seqtool.nn.regularization import StatePenalties
 from seqtool.training import distributed
-from seqtool.training.devices import resolve_device
 from seqtool.training.finetuning import settings_of_base
 from seqtool.training.loop import fit
-from seqtool.training.modelcard import model_card
+from seqtool.training.model_card import model_card
 from seqtool.training.optimization import few_updates
 from seqtool.training.passes import Pass, loss_of_passes
 from seqtool.training.progress import FitResult, Reporter
-from seqtool.training.runfolder import RunFolder
+from seqtool.training.run_folder import RunFolder
 from seqtool.training.state import RunFingerprint
 
 SHOWN_TEMPERATURE, SHOWN_CHARACTERS = 0.8, 200  # of the samples in the progress

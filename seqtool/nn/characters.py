@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from seqtool.nn.celloptions import LayerOptions
+from seqtool.nn.cell_options import LayerOptions
 from seqtool.nn.embeddings import uniform_embedding
 from seqtool.nn.recurrence import Bidirectional
 

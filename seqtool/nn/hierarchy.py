@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from seqtool.nn.celloptions import LayerOptions
+from seqtool.nn.cell_options import LayerOptions
 from seqtool.nn.cells import State
 from seqtool.nn.cells.running import run_cell
 from seqtool.nn.deferred import at_least_float32

@@ -14,8 +14,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from seqtool.nn.cellnames import OF_THE_BATCH
-from seqtool.nn.celloptions import LayerOptions
+from seqtool.nn.cell_names import OF_THE_BATCH
+from seqtool.nn.cell_options import LayerOptions
 from seqtool.nn.cells import Cell, State, build_cell
 from seqtool.nn.cells.running import run_cell
 from seqtool.nn.forward_backward import turn_round

@@ -17,11 +17,11 @@ from seqtool.evaluation.significance import (
     paired_bootstrap,
     paired_randomisation,
 )
-from seqtool.tagging import evaluation
 from seqtool.tagging.data import TaggingData, harmonise, read_file, unseen_tags
 from seqtool.tagging.prediction import Prediction, TaggerModel
+from seqtool.tagging.scores import TaggingReport, accuracy, best_threshold, judge, report, span_scores
 from seqtool.tagging.settings import DataSettings
-from seqtool.text import tagscheme
+from seqtool.text import tag_scheme
 from seqtool.text.columns import TaggedSentence
 
 SEED = 1  # of the resampling, so that a figure can be had again
@@ -33,7 +33,7 @@ class TaggerEvaluation:
 
     model: str
     data: str
-    report: evaluation.TaggingReport
+    report: TaggingReport
     intervals: dict[str, Interval]
     warnings: tuple[str, ...] = ()
     thresholds: tuple[Threshold, ...] = ()  # precision and recall at every confidence
@@ -116,7 +116,7 @@ def assess(
     scheme = model.description.model_scheme
     predictions, tags = _predict(model, sentences, batch_tokens)
     confidences = [(p.span_confidence if scheme else p.token_confidence) or [] for p in predictions]
-    report = evaluation.report(
+    scored = report(
         gold,
         tags,
         scheme,
@@ -124,17 +124,17 @@ def assess(
         training_entities=model.training_entities if scheme else None,
         confidences=confidences,
     )
-    judged = evaluation.judge(gold, tags, scheme, confidences)
-    target = None if target_precision is None else evaluation.best_threshold(*judged, target_precision)
+    judged = judge(gold, tags, scheme, confidences)
+    target = None if target_precision is None else best_threshold(*judged, target_precision)
     comparisons: tuple[tuple[str, PairedTest], ...] = ()
     if against is not None:
         other = _other_scores(against, scheme, sentences, gold, batch_tokens)
-        comparisons = _compare(report.scores, other, bootstrap)
+        comparisons = _compare(scored.scores, other, bootstrap)
     return TaggerEvaluation(
         model=name,
         data=part.source,
-        report=report,
-        intervals=_intervals(report.scores, bootstrap),
+        report=scored,
+        intervals=_intervals(scored.scores, bootstrap),
         warnings=(*data.warnings, *_unseen(data, model)),
         thresholds=tuple(threshold_curve(*judged)),
         target=target,
@@ -152,13 +152,13 @@ def _predict(
     scheme = model.description.model_scheme
     if scheme is None:
         return predictions, [prediction.tags for prediction in predictions]
-    rows = [tagscheme.from_spans(p.spans, len(p.tags), scheme) for p in predictions]
+    rows = [tag_scheme.from_spans(p.spans, len(p.tags), scheme) for p in predictions]
     return predictions, rows
 
 
 def _other_scores(
     against: tuple[str, TaggerModel],
-    scheme: tagscheme.Scheme | None,
+    scheme: tag_scheme.Scheme | None,
     sentences: Sequence[TaggedSentence],
     gold: Sequence[list[str]],
     batch_tokens: int,
@@ -167,8 +167,8 @@ def _other_scores(
     if model.description.model_scheme != scheme:
         raise UsageError(f"--against {name}: one model tags spans, the other single tokens")
     _, tags = _predict(model, sentences, batch_tokens)
-    scores = {"accuracy": evaluation.accuracy(gold, tags)}
-    return scores if scheme is None else {**evaluation.span_scores(gold, tags, scheme), **scores}
+    found = {"accuracy": accuracy(gold, tags)}
+    return found if scheme is None else {**span_scores(gold, tags, scheme), **found}
 
 
 def _compare(

@@ -7,9 +7,9 @@ from dataclasses import replace
 
 import numpy
 
-from seqtool.text import tagscheme
+from seqtool.text import tag_scheme
 from seqtool.text.columns import TaggedSentence
-from seqtool.text.tagscheme import Scheme, Span
+from seqtool.text.tag_scheme import Scheme, Span
 
 Pool = dict[str, list[tuple[str, ...]]]  # entity type to its distinct surfaces
 
@@ -66,9 +66,9 @@ class Augmentation:
     def _spans_of(self, sentence: TaggedSentence) -> list[Span]:
         """Entities that can be replaced: none where the annotation is partial or has further columns."""
         tags = list(sentence.tags or ())
-        if self._scheme is None or sentence.features or any(map(tagscheme.is_partial, tags)):
+        if self._scheme is None or sentence.features or any(map(tag_scheme.is_partial, tags)):
             return []
-        return tagscheme.spans(tags, self._scheme)
+        return tag_scheme.spans(tags, self._scheme)
 
     def _collect(self) -> Pool:
         found: dict[str, set[tuple[str, ...]]] = {}
@@ -92,5 +92,5 @@ class Augmentation:
             tokens += mention
             copied = span.end
         tokens += sentence.tokens[copied:]
-        tags = tagscheme.from_spans(moved, len(tokens), self._scheme)
+        tags = tag_scheme.from_spans(moved, len(tokens), self._scheme)
         return replace(sentence, tokens=tuple(tokens), tags=tuple(tags))

@@ -1,18 +1,137 @@
-"""The batches of a tagger's training, each built when it is asked for."""
+"""Sentences as numbers and as batches; those of training are built when they are asked for."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import NamedTuple
 
+import numpy
 import torch
+from torch import Tensor
 
+from seqtool.errors import DataError
+from seqtool.nn.forms import Forms
 from seqtool.tagging.augmentation import Augmentation
 from seqtool.tagging.data import TaggingData
 from seqtool.tagging.documents import laid_out, passages
-from seqtool.tagging.encoding import Batch, Corpus, Vocabularies, encode
 from seqtool.tagging.settings import TaggerSettings
-from seqtool.text.batching import training_batches
+from seqtool.tagging.vocabulary import Vocabularies
+from seqtool.text import tag_scheme
+from seqtool.text.batching import LazyBatches, training_batches
+from seqtool.text.columns import TaggedSentence
+from seqtool.text.forms import FormTable
+from seqtool.text.vocabulary import Vocabulary
+
+
+class Batch(NamedTuple):
+    """Some sentences as tensors, right-padded."""
+
+    forms: Forms  # the distinct forms of the batch
+    rows: Tensor  # row in `forms` of each token, [B, T]; 0 at padding
+    features: tuple[Tensor, ...]  # ids of each extra column, [B, T]
+    mask: Tensor  # True at real tokens, [B, T]
+    tags: Tensor | None = None  # tag ids, [B, T]
+    possible: Tensor | None = None  # of partially annotated sentences, [B, T, K]
+    passages: Tensor | None = None  # rows of the sentences of each passage, -1 at padding, [D, S]
+
+    def to(self, device: torch.device) -> Batch:
+        """The batch on a device."""
+        if device.type == "cpu":
+            return self
+        return Batch(
+            self.forms.to(device),
+            self.rows.to(device),
+            tuple(column.to(device) for column in self.features),
+            self.mask.to(device),
+            None if self.tags is None else self.tags.to(device),
+            None if self.possible is None else self.possible.to(device),
+            None if self.passages is None else self.passages.to(device),
+        )
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """Encoded sentences: rows in a form table, feature ids, tag ids; batches are cut from it."""
+
+    forms: list[numpy.ndarray]  # row of each token, [T] a sentence
+    features: list[list[numpy.ndarray]]  # ids of each extra column, [T] a sentence and column
+    tags: list[numpy.ndarray] | None  # tag ids, -1 where partial or unknown to the model
+    partial: dict[int, numpy.ndarray]  # sentence to possible tags, [T, K]
+    table: FormTable
+
+    @property
+    def lengths(self) -> list[int]:
+        """Tokens of each sentence."""
+        return [len(row) for row in self.forms]
+
+    def batch(self, sentences: Sequence[int], passages: Tensor | None = None) -> Batch:
+        """The given sentences as tensors, right-padded; `passages` says which of them follow each other."""
+        rows, columns, mask = self.columns(sentences)
+        distinct, inverse = torch.unique(rows[mask], return_inverse=True)
+        index = torch.zeros_like(rows)
+        index[mask] = inverse
+        tags = None
+        if self.tags is not None:
+            tags = _padded([self.tags[i] for i in sentences], mask.numpy())
+        forms = self.table.rows(distinct.numpy())
+        return Batch(forms, index, columns, mask, tags, self._possible(sentences, tags, mask), passages)
+
+    def columns(self, sentences: Sequence[int]) -> tuple[Tensor, tuple[Tensor, ...], Tensor]:
+        """Rows in the form table [B, T], ids of each extra column [B, T], the mask [B, T]."""
+        rows = [self.forms[i] for i in sentences]
+        lengths = numpy.array([len(row) for row in rows])
+        mask = numpy.arange(lengths.max()) < lengths[:, None]
+        features = tuple(
+            _padded([self.features[i][column] for i in sentences], mask)
+            for column in range(len(self.features[sentences[0]]))
+        )
+        return _padded(rows, mask), features, torch.from_numpy(mask)
+
+    def _possible(self, sentences: Sequence[int], tags: Tensor | None, mask: Tensor) -> Tensor | None:
+        """What the annotation leaves possible, [B, T, K]; None when every tag is known."""
+        partial = {row: self.partial[i] for row, i in enumerate(sentences) if i in self.partial}
+        if not partial or tags is None:
+            return None
+        count = next(iter(partial.values())).shape[1]
+        possible = torch.nn.functional.one_hot(tags.clamp(min=0), count).bool()
+        possible[~mask] = True
+        for row, allowed in partial.items():
+            possible[row, : len(allowed)] = torch.from_numpy(allowed)
+        return possible
+
+
+def encode(
+    sentences: Sequence[TaggedSentence], vocabularies: Vocabularies, table: FormTable, *, with_tags: bool
+) -> Corpus:
+    """Numbers for sentences.
+
+    Args:
+        sentences: With as many extra columns as the model has.
+        vocabularies: Of the model.
+        table: Over the same vocabularies; new forms are added.
+        with_tags: Whether to encode the tags; those unknown to the model become -1.
+
+    Raises:
+        DataError: a sentence lacks an extra column that the model reads.
+    """
+    forms, features, tags = [], [], []
+    partial: dict[int, numpy.ndarray] = {}
+    for number, sentence in enumerate(sentences):
+        if len(sentence.features) != len(vocabularies.features):
+            where = f"{sentence.source}:{sentence.line}" if sentence.source else f"sentence {number + 1}"
+            raise DataError(
+                f"{where}: {len(sentence.features)} extra columns, "
+                f"but the model reads {len(vocabularies.features)}"
+            )
+        forms.append(table.indices(sentence.tokens))
+        columns = zip(sentence.features, vocabularies.features, strict=True)
+        features.append([_ids(column, vocabulary) for column, vocabulary in columns])
+        if with_tags and sentence.tags is not None:
+            tags.append(_tag_ids(sentence.tags, vocabularies.tags))
+            if any(map(tag_scheme.is_partial, sentence.tags)):
+                partial[number] = _possible_tags(sentence, vocabularies.tags)
+    return Corpus(forms, features, tags if with_tags else None, partial, table)
 
 
 class TrainingBatches:
@@ -50,62 +169,67 @@ class TrainingBatches:
         if settings.model.document_hidden:
             self._passages = passages(data.train, training.passage)
 
-    def __call__(self, epoch: int) -> LazyBatches:
-        """Batches of nearly equal length, shuffled."""
+    def __call__(self, epoch: int) -> LazyBatches[Batch]:
+        """Batches of nearly equal length, shuffled: sentences, or passages by their longest sentence."""
+        corpus, passages = self._corpus_of(epoch), self._passages
+        lengths = self._lengths(corpus)
+        counts = [1] * len(lengths) if passages is None else list(map(len, passages))
+        parts = training_batches(
+            lengths,
+            budget=self._settings.training.batch_tokens,
+            seed=self._settings.seed,
+            epoch=epoch,
+            counts=counts,
+        )
+        sizes = [max(lengths[i] for i in part) * sum(counts[i] for i in part) for part in parts]
+
+        def build(number: int) -> Batch:
+            if passages is None:
+                return corpus.batch(parts[number]).to(self._device)
+            chosen = [passages[i] for i in parts[number]]
+            together = [sentence for passage in chosen for sentence in passage]
+            return corpus.batch(together, laid_out(list(map(len, chosen)))).to(self._device)
+
+        return LazyBatches(sizes, build)
+
+    def _corpus_of(self, epoch: int) -> Corpus:
+        """The training part as this epoch has it."""
         corpus = self._corpus
         if self._augmentation is not None:
             sentences = self._augmentation.epoch(epoch)
             # Each epoch has a table of its own: the order of the forms in it decides which random number
             # is whose, and must not depend on the epochs that this process has seen before.
             corpus = encode(sentences, self._vocabularies, corpus.table.copy(), with_tags=True)
-        return LazyBatches(corpus, self._passages, self._settings, epoch, self._device)
+        return corpus
 
-
-class LazyBatches(Sequence[Batch]):
-    """Those of one epoch: sentences of nearly equal length, or passages whose longest ones are.
-
-    Args:
-        corpus: The training part, encoded.
-        passages: Which sentences follow each other; None = each is by itself.
-        settings: Of the run.
-        epoch: Its number, from 0.
-        device: Where the batches go.
-    """
-
-    def __init__(
-        self,
-        corpus: Corpus,
-        passages: list[list[int]] | None,
-        settings: TaggerSettings,
-        epoch: int,
-        device: torch.device,
-    ) -> None:
-        self._corpus, self._passages, self._device = corpus, passages, device
-        each = [[i] for i in range(len(corpus.lengths))] if passages is None else passages
-        self._counts = [len(together) for together in each]
-        self._lengths = [max(corpus.lengths[i] for i in together) for together in each]
-        budget = settings.training.batch_tokens
-        self._parts = training_batches(
-            self._lengths, budget=budget, seed=settings.seed, epoch=epoch, counts=self._counts
-        )
-
-    def __len__(self) -> int:
-        return len(self._parts)
-
-    def __getitem__(self, number: Any) -> Any:
-        if isinstance(number, slice):
-            return [self[i] for i in range(*number.indices(len(self)))]
-        part = self._parts[number]
+    def _lengths(self, corpus: Corpus) -> list[int]:
+        """Tokens of each sentence, or of the longest sentence of each passage."""
         if self._passages is None:
-            return self._corpus.batch(part).to(self._device)
-        chosen = [self._passages[i] for i in part]
-        together = [sentence for passage in chosen for sentence in passage]
-        return self._corpus.batch(together, laid_out([len(each) for each in chosen])).to(self._device)
+            return corpus.lengths
+        return [max(corpus.lengths[i] for i in passage) for passage in self._passages]
 
-    @property
-    def largest(self) -> int:
-        """Number of the batch with the most padded tokens."""
-        return max(range(len(self)), key=lambda i: self._padded(self._parts[i]))
 
-    def _padded(self, part: list[int]) -> int:
-        return max(self._lengths[i] for i in part) * sum(self._counts[i] for i in part)
+def _ids(symbols: Sequence[str], vocabulary: Vocabulary) -> numpy.ndarray:
+    return numpy.fromiter(map(vocabulary.id, symbols), numpy.int64, len(symbols))
+
+
+def _tag_ids(tags: Sequence[str], vocabulary: Vocabulary) -> numpy.ndarray:
+    return numpy.array([vocabulary.id(tag) if tag in vocabulary else -1 for tag in tags], numpy.int64)
+
+
+def _possible_tags(sentence: TaggedSentence, vocabulary: Vocabulary) -> numpy.ndarray:
+    possible = numpy.zeros((len(sentence.tokens), len(vocabulary)), dtype=bool)
+    for row, tag in zip(possible, sentence.tags or (), strict=True):
+        if tag == tag_scheme.UNKNOWN:
+            row[:] = True
+        for alternative in tag.split("|"):
+            if alternative in vocabulary:
+                row[vocabulary.id(alternative)] = True
+    return possible
+
+
+def _padded(rows: Sequence[numpy.ndarray], mask: numpy.ndarray) -> Tensor:
+    """Values of all real tokens, sentence after sentence, to [B, T] with 0 at padding."""
+    result = numpy.zeros(mask.shape, dtype=numpy.int64)
+    result[mask] = numpy.concatenate(rows)
+    return torch.from_numpy(result)

@@ -10,12 +10,11 @@ from pathlib import Path
 from seqtool.errors import DataError
 from seqtool.files import digest
 from seqtool.tagging.settings import DataSettings, TaggerSettings
-from seqtool.text import annotation, hub, tagscheme
+from seqtool.text import annotation, data_files, hub, tag_scheme
 from seqtool.text.columns import ColumnFormat, TaggedSentence, detect_format, read_sentences
-from seqtool.text.tagscheme import Scheme
-from seqtool.training import datafiles
+from seqtool.text.tag_scheme import Scheme
 
-PartName = datafiles.PartName
+PartName = data_files.PartName
 MODEL_SCHEME: Scheme = "iobes"  # a little better than IOB2 (Ratinov and Roth 2009, section 4)
 
 
@@ -73,7 +72,7 @@ class TaggingData:
 
 def locate(data: DataSettings, folder: Path) -> DataSettings:
     """Data settings with absolute paths, found as for every task."""
-    return datafiles.locate(data, folder)
+    return data_files.locate(data, folder)
 
 
 def load_training_data(settings: TaggerSettings) -> TaggingData:
@@ -130,7 +129,7 @@ def read_part(data: DataSettings, name: PartName) -> Part:
     if data.hub is not None and data.train is None:
         sentences = tuple(hub.read_hub(data.hub, name))
         return Part(name, sentences, f"hub {data.hub.id}", f"revision {data.hub.revision}", "hub columns")
-    raise datafiles.missing_part(data, name)
+    raise data_files.missing_part(data, name)
 
 
 def read_file(path: Path, name: str, data: DataSettings) -> Part:
@@ -176,7 +175,7 @@ def hold_out(train: Part) -> tuple[Part, Part]:
     Raises:
         DataError: fewer than two sentences.
     """
-    kept, held = datafiles.hold_out(train.sentences, train.source, "sentence")
+    kept, held = data_files.hold_out(train.sentences, train.source, "sentence")
     return replace(train, sentences=kept), replace(train, name="dev", sentences=held)
 
 
@@ -187,12 +186,12 @@ def tag_inventory(sentences: Iterable[TaggedSentence], scheme: Scheme | None) ->
         for s in sentences
         for tag in s.tags or ()
         for part in tag.split("|")
-        if part != tagscheme.UNKNOWN
+        if part != tag_scheme.UNKNOWN
     )
     if scheme is None:
         return sorted(alternatives)
     types = {tag.split("-", 1)[1] if "-" in tag else "" for tag in alternatives if tag != "O"}
-    return tagscheme.inventory(types, scheme)
+    return tag_scheme.inventory(types, scheme)
 
 
 def unseen_tags(part: Part, known: set[str]) -> dict[str, int]:
@@ -201,7 +200,7 @@ def unseen_tags(part: Part, known: set[str]) -> dict[str, int]:
         tag
         for s in part.sentences
         for tag in s.tags or ()
-        if tag not in known and not tagscheme.is_partial(tag)
+        if tag not in known and not tag_scheme.is_partial(tag)
     )
     return dict(counts)
 
@@ -217,7 +216,7 @@ def _to_model_scheme(part: Part, scheme: Scheme, repair: bool) -> tuple[tuple[Ta
     for sentence in part.sentences:
         checked, changed = annotation.checked_tags(sentence, part.columns, scheme, repair)
         tags = list(checked.tags or ())
-        convert = tagscheme.convert_partial if any(map(tagscheme.is_partial, tags)) else tagscheme.convert
+        convert = tag_scheme.convert_partial if any(map(tag_scheme.is_partial, tags)) else tag_scheme.convert
         result.append(replace(sentence, tags=tuple(convert(tags, scheme, MODEL_SCHEME))))
         repaired += changed
     return tuple(result), repaired
@@ -228,8 +227,8 @@ def _scheme_of(parts: Iterable[Part], repair: bool) -> Scheme:
     tagged = [(sentence, part.columns) for part in parts for sentence in part.sentences if sentence.tags]
     sequences = [sentence.tags or () for sentence, _ in tagged]
     if repair:
-        return tagscheme.closest_scheme(sequences)
-    return tagscheme.detect_scheme(
+        return tag_scheme.closest_scheme(sequences)
+    return tag_scheme.detect_scheme(
         sequences, lambda number, position: annotation.place(*tagged[number], position)
     )
 

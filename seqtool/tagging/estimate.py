@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import torch
 
-from seqtool.tagging.batches import TrainingBatches
+from seqtool.devices import resolve_device
+from seqtool.tagging.batches import TrainingBatches, encode
 from seqtool.tagging.data import TaggingData
-from seqtool.tagging.encoding import encode
 from seqtool.tagging.prediction import TaggerModel
 from seqtool.tagging.settings import TaggerSettings
 from seqtool.tagging.train import adopted, build_model, loss_function
-from seqtool.training.devices import resolve_device
 from seqtool.training.estimate import Estimate, estimate_updates
 
 

@@ -9,7 +9,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from seqtool.nn.characters import CharacterCNN, CharacterRNN, in_groups
 from seqtool.nn.crf import (
     LinearChainCRF,
     negative_log_likelihood,
@@ -20,14 +19,15 @@ from seqtool.nn.crf import (
 )
 from seqtool.nn.divergence import symmetric_divergence, symmetric_path_divergence
 from seqtool.nn.embeddings import uniform_embedding
+from seqtool.nn.forms import FormEncoder, FormOptions
 from seqtool.nn.hierarchy import DocumentState, sentence_vectors
 from seqtool.nn.losses import LossSum
 from seqtool.nn.recurrence import BidirectionalStack
-from seqtool.nn.regularization import InputNoise, SequenceDropout, drop_types, drop_words
-from seqtool.tagging.encoding import Batch, Vocabularies
-from seqtool.tagging.forms import Forms
+from seqtool.nn.regularization import InputNoise, SequenceDropout
+from seqtool.tagging.batches import Batch
 from seqtool.tagging.settings import ModelSettings
-from seqtool.text.tagscheme import Scheme, allowed_transitions
+from seqtool.tagging.vocabulary import Vocabularies
+from seqtool.text.tag_scheme import Scheme, allowed_transitions
 
 
 class Sizes(NamedTuple):
@@ -59,56 +59,6 @@ class Encoded(NamedTuple):
     scores: Tensor  # [B, T, K]
 
 
-class FormEncoder(nn.Module):
-    """A vector for each distinct form: its word, its characters, its shape.
-
-    Args:
-        sizes: Of the vocabularies.
-        settings: Widths and dropout.
-
-    The word is replaced by the unknown word now and then in training, more often when it
-    was seen once: that trains the vector which unseen words will get.
-    """
-
-    drop: Tensor
-
-    def __init__(self, sizes: Sizes, settings: ModelSettings) -> None:
-        super().__init__()
-        self.words = _embedding(sizes.words, settings.word_embedding)
-        self.shapes = _embedding(sizes.shapes, settings.shape_embedding)
-        self.characters = _character_encoder(sizes.characters, settings)
-        self.type_dropout = settings.type_dropout
-        # Probability of dropping each word; only training reads it, so no model folder holds it.
-        self.register_buffer("drop", torch.zeros(sizes.words), persistent=False)
-        widths = (settings.word_embedding, settings.shape_embedding, getattr(self.characters, "outputs", 0))
-        self.outputs = sum(widths)
-
-    def forward(self, forms: Forms) -> Tensor:
-        """Forms of a batch to vectors [W, outputs]."""
-        parts = []
-        if self.words is not None:
-            words = forms.words
-            if self.training:
-                words = drop_words(words, self.drop[words], unknown=0)
-            vectors = self.words(words)
-            if self.training and self.type_dropout:
-                vectors = drop_types(vectors, words, self.words.num_embeddings, self.type_dropout)
-            parts.append(vectors)
-        if self.characters is not None:
-            parts.append(in_groups(self.characters, forms.characters, forms.lengths))
-        if self.shapes is not None:
-            parts.append(self.shapes(forms.shapes))
-        # Autocast leaves some parts in half precision; a float64 network stays one.
-        kind = torch.promote_types(parts[0].dtype, torch.float32)
-        return torch.cat([part.to(kind) for part in parts], 1)
-
-    def set_word_dropout(self, vocabularies: Vocabularies, settings: ModelSettings) -> None:
-        """Take the probabilities from the counts of the training part."""
-        for number, word in enumerate(vocabularies.words.symbols):
-            once = vocabularies.word_counts.get(word, 0) == 1
-            self.drop[number] = settings.singleton_dropout if once else settings.word_dropout
-
-
 class Tagger(nn.Module):
     """BiLSTM-CRF (Huang et al. 2015; Lample et al. 2016; Ma and Hovy 2016) and its relatives.
 
@@ -123,7 +73,7 @@ class Tagger(nn.Module):
         self, sizes: Sizes, settings: ModelSettings, tags: tuple[str, ...], scheme: Scheme | None
     ) -> None:
         super().__init__()
-        self.forms = FormEncoder(sizes, settings)
+        self.forms = FormEncoder(sizes.words, sizes.characters, sizes.shapes, _form_options(settings))
         self.features = nn.ModuleList(
             uniform_embedding(size, settings.feature_embedding) for size in sizes.features
         )
@@ -289,21 +239,18 @@ def class_weights(
     return torch.tensor(values)
 
 
-def _embedding(rows: int, width: int) -> nn.Embedding | None:
-    if width == 0:
-        return None
-    return uniform_embedding(rows, width)
-
-
-def _character_encoder(characters: int, settings: ModelSettings) -> CharacterCNN | CharacterRNN | None:
-    if settings.characters == "none":
-        return None
-    if settings.characters == "rnn":
-        return CharacterRNN(
-            settings.layer_options, characters, settings.character_embedding, settings.character_hidden
-        )
-    widths = tuple(settings.character_widths)
-    return CharacterCNN(characters, settings.character_embedding, settings.character_filters, widths)
+def _form_options(settings: ModelSettings) -> FormOptions:
+    return FormOptions(
+        word_embedding=settings.word_embedding,
+        shape_embedding=settings.shape_embedding,
+        characters=settings.characters,
+        character_embedding=settings.character_embedding,
+        character_hidden=settings.character_hidden,
+        character_filters=settings.character_filters,
+        character_widths=settings.character_widths,
+        type_dropout=settings.type_dropout,
+        layer=settings.layer_options,
+    )
 
 
 def _constraints(tags: tuple[str, ...], scheme: Scheme | None) -> tuple[Tensor, Tensor, Tensor]:

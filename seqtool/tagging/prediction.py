@@ -12,22 +12,23 @@ import numpy
 import torch
 from torch import Tensor
 
+from seqtool.devices import resolve_precision
 from seqtool.errors import ModelError
+from seqtool.models.folder import ModelFolder, save_model_folder
+from seqtool.models.tensors import model_tensors
+from seqtool.models.trained import TrainedModel, restored
 from seqtool.nn.crf import k_best, marginals, segment_probability, viterbi
 from seqtool.nn.hierarchy import DocumentState, sentence_vectors
 from seqtool.settings import validate
+from seqtool.tagging.batches import Corpus, encode
 from seqtool.tagging.documents import Reading, documents
-from seqtool.tagging.encoding import Corpus, Vocabularies, encode
 from seqtool.tagging.model import Sizes, Tagger
 from seqtool.tagging.settings import DataSettings, ModelSettings, VocabularySettings
-from seqtool.text import tagscheme
+from seqtool.tagging.vocabulary import Vocabularies
+from seqtool.text import tag_scheme
 from seqtool.text.batching import prediction_batches
 from seqtool.text.columns import TaggedSentence
-from seqtool.text.tagscheme import Scheme, Span
-from seqtool.training.devices import resolve_precision
-from seqtool.training.modelfolder import ModelFolder, save_model_folder
-from seqtool.training.tensorfile import model_tensors
-from seqtool.training.trained import TrainedModel, restored
+from seqtool.text.tag_scheme import Scheme, Span
 
 TASKS = ("ner", "pos")
 BATCH_TOKENS = 4096
@@ -348,9 +349,9 @@ class TaggerModel(TrainedModel):
         if model_scheme is None or self.scheme is None:
             return Prediction([names[i] for i in ids], [])
         own = [names[i] for i in ids]
-        found = tagscheme.spans(own, model_scheme)
+        found = tag_scheme.spans(own, model_scheme)
         if self._output_tags is None:
-            return Prediction(tagscheme.convert(own, model_scheme, self.scheme), found)
+            return Prediction(tag_scheme.convert(own, model_scheme, self.scheme), found)
         return Prediction([self._output_tags[i] for i in ids], found)
 
     def _with_confidence(
@@ -394,7 +395,7 @@ class TaggerModel(TrainedModel):
         pairs = zip(prediction.spans, prediction.span_confidence, strict=True)
         kept = [(span, value) for span, value in pairs if value >= least]
         spans = [span for span, _ in kept]
-        tags = tagscheme.from_spans(spans, len(prediction.tags), self.scheme)
+        tags = tag_scheme.from_spans(spans, len(prediction.tags), self.scheme)
         values = [value for _, value in kept]
         return Prediction(tags, spans, values, prediction.token_confidence, prediction.alternatives)
 
@@ -428,6 +429,6 @@ def _entities(folder: ModelFolder, name: str) -> set[tuple[str, str]]:
 
 
 def _scheme(name: Any) -> Scheme | None:
-    if name is not None and name not in tagscheme.SCHEMES:
+    if name is not None and name not in tag_scheme.SCHEMES:
         raise ValueError(f"unknown tag scheme {name!r}")
     return cast("Scheme | None", name)

@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 
 from seqtool.settings import Settings
 from seqtool.text.hub import HubSettings
-from seqtool.training.networksettings import NetworkSettings, Probability, refuse_without_effect
+from seqtool.training.network_settings import NetworkSettings, Probability, refuse_without_effect
 from seqtool.training.settings import RunSettings, TrainingSettings
 
 # Settings that only some character encoders read: an option is never accepted and then ignored.

@@ -11,28 +11,28 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from seqtool.devices import resolve_device
 from seqtool.errors import DataError, SettingsError, nearest
 from seqtool.nn.crf import negative_log_likelihood, viterbi
 from seqtool.nn.embeddings import pretrained_rows
 from seqtool.nn.losses import LossSum
 from seqtool.nn.regularization import StatePenalties
-from seqtool.tagging import evaluation
-from seqtool.tagging.batches import TrainingBatches
+from seqtool.tagging.batches import Batch, Corpus, TrainingBatches, encode
 from seqtool.tagging.data import Part, TaggingData, tag_inventory, unseen_tags
-from seqtool.tagging.encoding import Batch, Corpus, Vocabularies, encode
 from seqtool.tagging.model import Sizes, Tagger, class_weights
 from seqtool.tagging.prediction import TaggerDescription, TaggerModel
-from seqtool.tagging.settings import TaggerSettings
+from seqtool.tagging.scores import accuracy, entities, span_scores
+from seqtool.tagging.settings import ModelSettings, TaggerSettings
+from seqtool.tagging.vocabulary import Vocabularies
 from seqtool.text.columns import TaggedSentence
-from seqtool.text.tagscheme import Scheme
-from seqtool.training.devices import resolve_device
+from seqtool.text.tag_scheme import Scheme
 from seqtool.training.finetuning import settings_of_base
 from seqtool.training.loop import fit
-from seqtool.training.modelcard import model_card
+from seqtool.training.model_card import model_card
 from seqtool.training.optimization import few_updates
 from seqtool.training.passes import Pass, loss_of_passes
 from seqtool.training.progress import FitResult, Reporter
-from seqtool.training.runfolder import RunFolder
+from seqtool.training.run_folder import RunFolder
 from seqtool.training.state import RunFingerprint
 
 BIASES = tuple(step / 2 for step in range(11))  # nats; what entity_bias = "auto" starts from, for all types
@@ -136,14 +136,14 @@ class Evaluator:
             paths = viterbi(self._model.biased(scores, biases), chain, mask)[0].tolist()
             for position, path in zip(part, paths, strict=True):
                 predicted[position] = [names[i] for i in path[: len(self._gold[position])]]
-        accuracy = evaluation.accuracy(self._gold, predicted).value
+        correct = accuracy(self._gold, predicted).value
         scheme = self._model.description.model_scheme
         if scheme is None:
-            return {"accuracy": accuracy}
-        scores_by_name = evaluation.span_scores(self._gold, predicted, scheme)
+            return {"accuracy": correct}
+        scores_by_name = span_scores(self._gold, predicted, scheme)
         metrics = {name: score.value for name, score in scores_by_name.items()}
         details = {BIAS + kind: bias for kind, bias in biases.items()}
-        return {**metrics, "accuracy": accuracy, **details}
+        return {**metrics, "accuracy": correct, **details}
 
 
 def biases_of(metrics: Mapping[str, float]) -> dict[str, float]:
@@ -247,7 +247,7 @@ def build_model(settings: TaggerSettings, data: TaggingData, device: torch.devic
     tags = tag_inventory(data.train, data.scheme)
     vocabularies = Vocabularies.build(data.train, tags, settings.vocabulary)
     network = Tagger(Sizes.of(vocabularies), settings.model, tuple(tags), data.scheme)
-    network.forms.set_word_dropout(vocabularies, settings.model)
+    _set_word_dropout(network, vocabularies, settings.model)
     if settings.vocabulary.pretrained:
         vocabularies = _load_pretrained(network, vocabularies, settings, data)
     return TaggerModel(
@@ -268,11 +268,18 @@ def build_model(settings: TaggerSettings, data: TaggingData, device: torch.devic
     )
 
 
+def _set_word_dropout(network: Tagger, vocabularies: Vocabularies, settings: ModelSettings) -> None:
+    counts = [vocabularies.word_counts.get(word, 0) for word in vocabularies.words.symbols]
+    network.forms.set_word_dropout(
+        counts, singletons=settings.singleton_dropout, others=settings.word_dropout
+    )
+
+
 def _entities(data: TaggingData) -> set[tuple[str, str]]:
     if data.scheme is None:
         return set()
     pairs = [(sentence.tokens, sentence.tags) for sentence in data.train if sentence.tags]
-    return evaluation.entities([tokens for tokens, _ in pairs], [tags for _, tags in pairs], data.scheme)
+    return entities([tokens for tokens, _ in pairs], [tags for _, tags in pairs], data.scheme)
 
 
 def _tag_warnings(data: TaggingData, model: TaggerModel) -> list[str]:
@@ -350,7 +357,7 @@ def adopted(initial: TaggerModel, settings: TaggerSettings, data: TaggingData) -
     if initial.description.model_scheme != data.scheme:
         raise SettingsError("--init-from: the model was made for another kind of tags (spans or none)")
     # A model folder holds no word counts: every word of its vocabulary counts as a frequent one.
-    initial.network.forms.set_word_dropout(initial.vocabularies, settings.model)
+    _set_word_dropout(initial.network, initial.vocabularies, settings.model)
     return TaggerModel(
         initial.network,
         initial.vocabularies,

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from seqtool.errors import DataError
-from seqtool.text import tagscheme
+from seqtool.text import tag_scheme
 from seqtool.text.columns import (
     ColumnFormat,
     TaggedSentence,
@@ -18,7 +18,7 @@ from seqtool.text.columns import (
     require_sentences,
 )
 from seqtool.text.lines import open_input
-from seqtool.text.tagrules import SCHEMES, Scheme
+from seqtool.text.tag_rules import SCHEMES, Scheme
 
 AUTO = "auto"
 
@@ -74,8 +74,8 @@ def open_annotated(path: str, columns: Columns) -> tuple[ColumnFormat, Iterator[
 
 def has_span_tags(sequences: Iterable[Sequence[str]]) -> bool:
     """True if most tags could be of a span scheme, so that others are mistakes; false for parts of speech."""
-    counts = Counter(tag for tags in sequences for tag in tags if tag != tagscheme.UNKNOWN)
-    spans = sum(count for tag, count in counts.items() if tagscheme.looks_like_spans([tag]))
+    counts = Counter(tag for tags in sequences for tag in tags if tag != tag_scheme.UNKNOWN)
+    spans = sum(count for tag, count in counts.items() if tag_scheme.looks_like_spans([tag]))
     return 2 * spans > counts.total()
 
 
@@ -99,8 +99,8 @@ def find_scheme(files: Sequence[AnnotatedFile], wanted: str, repair: bool = Fals
     if not has_span_tags(sequences):
         return None
     if repair:
-        return tagscheme.closest_scheme(sequences)
-    return tagscheme.detect_scheme(sequences, lambda number, position: place(*tagged[number], position))
+        return tag_scheme.closest_scheme(sequences)
+    return tag_scheme.detect_scheme(sequences, lambda number, position: place(*tagged[number], position))
 
 
 def checked_tags(
@@ -112,7 +112,7 @@ def checked_tags(
         DataError: with file and line: they are not valid, and may not be repaired.
     """
     tags = sentence.tags or ()
-    problem = tagscheme.first_problem(tags, scheme)
+    problem = tag_scheme.first_problem(tags, scheme)
     if problem is None:
         return sentence, 0
     position, reason = problem
@@ -122,7 +122,7 @@ def checked_tags(
             f"{where}: invalid {scheme} sequence: {reason}; --repair fixes such tags, or name another scheme"
         )
     try:
-        repaired, changed = tagscheme.repair(tags, scheme)
+        repaired, changed = tag_scheme.repair(tags, scheme)
     except DataError as error:
         raise DataError(f"{where}: cannot be repaired: {error}") from error
     if not changed:  # partial annotation

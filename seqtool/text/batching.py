@@ -2,9 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
 import numpy
+
+Batch = TypeVar("Batch")
+
+
+class LazyBatches(Sequence[Batch]):
+    """The batches of an epoch, each built when it is asked for: they never fill the memory.
+
+    Args:
+        sizes: Symbols of each batch, padding included.
+        build: Makes the batch of a number, from 0; it gives the same each time.
+    """
+
+    def __init__(self, sizes: Sequence[int], build: Callable[[int], Batch]) -> None:
+        self._sizes, self._build = sizes, build
+
+    def __len__(self) -> int:
+        return len(self._sizes)
+
+    def __getitem__(self, number: Any) -> Any:
+        if isinstance(number, slice):
+            return [self[i] for i in range(*number.indices(len(self)))]
+        return self._build(range(len(self))[number])
+
+    @property
+    def largest(self) -> int:
+        """Number of the batch with the most symbols, which takes the most memory."""
+        return max(range(len(self)), key=lambda number: self._sizes[number])
 
 
 def training_batches(

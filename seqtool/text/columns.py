@@ -19,9 +19,9 @@ from pathlib import Path
 from typing import BinaryIO, Literal, TypeVar
 
 from seqtool.errors import DataError, UsageError
-from seqtool.text.jsonlines import is_sentence_object, parse_sentence_object
+from seqtool.text.json_lines import is_sentence_object, parse_sentence_object
 from seqtool.text.lines import lines_of, read_lines
-from seqtool.text.tagscheme import Scheme, spans
+from seqtool.text.tag_scheme import Scheme, spans
 
 Item = TypeVar("Item")
 

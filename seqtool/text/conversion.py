@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from seqtool.errors import DataError, UsageError
-from seqtool.text import tagscheme
+from seqtool.text import tag_scheme
 from seqtool.text.annotation import (
     AUTO,
     Columns,
@@ -28,7 +28,7 @@ from seqtool.text.columns import (
     format_jsonl,
     read_sentences,
 )
-from seqtool.text.tagscheme import Scheme
+from seqtool.text.tag_scheme import Scheme
 
 Target = Literal["conll", "jsonl", "inline"]
 
@@ -108,8 +108,8 @@ class Conversion:
 
         sequences = (s.tags or () for s in read_sentences(self.source, layout))
         if self.repair:
-            return tagscheme.closest_scheme(sequences)
-        return tagscheme.detect_scheme(sequences, where)
+            return tag_scheme.closest_scheme(sequences)
+        return tag_scheme.detect_scheme(sequences, where)
 
     def _converted(
         self, sentence: TaggedSentence, layout: ColumnFormat, scheme: Scheme | None
@@ -120,9 +120,9 @@ class Conversion:
         self.repaired += changed
         if self.scheme_to is None:
             return sentence
-        convert = tagscheme.convert
-        if any(map(tagscheme.is_partial, sentence.tags or ())):
-            convert = tagscheme.convert_partial
+        convert = tag_scheme.convert
+        if any(map(tag_scheme.is_partial, sentence.tags or ())):
+            convert = tag_scheme.convert_partial
         return replace(sentence, tags=tuple(convert(sentence.tags or (), scheme, self.scheme_to)))
 
     def _format(self, sentence: TaggedSentence, scheme: Scheme | None) -> str:

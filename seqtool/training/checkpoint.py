@@ -14,7 +14,7 @@ from torch import Tensor
 
 from seqtool.errors import ModelError, SeqtoolError
 from seqtool.files import digest, read_json, safe_name, storage_errors, write_json
-from seqtool.training.tensorfile import read_tensors, write_tensors
+from seqtool.models.tensors import read_tensors, write_tensors
 
 FORMAT = 1
 RECENT = 2  # checkpoints kept beside the best

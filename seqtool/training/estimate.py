@@ -12,8 +12,8 @@ from typing import TypeVar
 import torch
 from torch import nn
 
+from seqtool.devices import resolve_precision
 from seqtool.nn.losses import LossSum
-from seqtool.training.devices import resolve_precision
 from seqtool.training.optimization import build_optimizer, few_updates
 from seqtool.training.settings import TrainingSettings
 from seqtool.training.update import Arithmetic

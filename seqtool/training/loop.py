@@ -12,18 +12,18 @@ from typing import Any, Generic
 import torch
 from torch import nn
 
+from seqtool.devices import resolve_precision
 from seqtool.errors import DataError, DivergedError, InterruptedRunError
+from seqtool.models.tensors import model_tensors, restore_weights
 from seqtool.nn.losses import LossSum
 from seqtool.training import distributed
 from seqtool.training.checkpoint import Checkpoints
-from seqtool.training.devices import resolve_precision
 from seqtool.training.interruption import noted_signals
 from seqtool.training.optimization import AVERAGES, build_optimizer, learning_rate
 from seqtool.training.progress import EvaluationReport, FitResult, Reporter, SilentReporter, StepReport
-from seqtool.training.runfolder import RunFolder
+from seqtool.training.run_folder import RunFolder
 from seqtool.training.settings import TrainingSettings
 from seqtool.training.state import Carried, Position, RunFingerprint, RunState, best_weights
-from seqtool.training.tensorfile import model_tensors, restore_weights
 from seqtool.training.update import SKIPPED_IN_A_ROW, Arithmetic, Batch, GradientNoise, Place, Update, update
 
 HOPELESS = 10.0  # times the loss before training; so high it does not come back

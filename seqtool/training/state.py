@@ -11,11 +11,11 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from seqtool.errors import ModelError, UsageError
+from seqtool.models.tensors import model_tensors, restore_weights
 from seqtool.settings import Settings, default_values, dotted
 from seqtool.training import distributed
 from seqtool.training.checkpoint import Checkpoint
 from seqtool.training.optimization import Averaging, optimizer_state, restore_optimizer
-from seqtool.training.tensorfile import model_tensors, restore_weights
 from seqtool.training.update import Arithmetic
 
 # Settings that a resumed run may change: how long it trains, not what it computes.

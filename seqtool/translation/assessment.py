@@ -18,8 +18,8 @@ from seqtool.evaluation.significance import (
 from seqtool.evaluation.text_scores import LengthRow, copy_scores, score_by_length, text_scores
 from seqtool.text.parallel import SentencePair
 from seqtool.translation.data import TranslationData, read_files
-from seqtool.translation.options import SearchOptions
 from seqtool.translation.prediction import TranslatorModel
+from seqtool.translation.search import SearchOptions
 
 SEED = 1  # of the resampling, so that a figure can be had again
 SCORES = ("bleu", "bleu_lowercase", "chrf", "exact_match")

@@ -8,10 +8,9 @@ from pathlib import Path
 
 from seqtool.errors import DataError, UsageError
 from seqtool.files import digest
-from seqtool.text import hub, parallel
+from seqtool.text import data_files, hub, parallel
+from seqtool.text.data_files import PartName
 from seqtool.text.parallel import SentencePair
-from seqtool.training import datafiles
-from seqtool.training.datafiles import PartName
 from seqtool.translation.settings import DataSettings, Files, TranslatorSettings, is_json_lines
 
 
@@ -67,7 +66,7 @@ class TranslationData:
 
 def locate(data: DataSettings, folder: Path) -> DataSettings:
     """Data settings with absolute paths, found as for every task."""
-    return datafiles.locate(data, folder)
+    return data_files.locate(data, folder)
 
 
 def load_training_data(settings: TranslatorSettings) -> TranslationData:
@@ -113,7 +112,7 @@ def read_part(data: DataSettings, name: PartName) -> Part:
         source = f"hub {data.hub.id}"
         pairs, dropped = _usable(hub.read_pair_hub(data.hub, name), data, source)
         return Part(name, pairs, source, f"revision {data.hub.revision}", dropped)
-    raise datafiles.missing_part(data, name)
+    raise data_files.missing_part(data, name)
 
 
 def read_files(paths: Sequence[Path], data: DataSettings, name: str) -> Part:
@@ -140,7 +139,7 @@ def hold_out(train: Part) -> tuple[Part, Part]:
     Raises:
         DataError: fewer than two pairs.
     """
-    kept, held = datafiles.hold_out(train.pairs, train.source, "sentence pair")
+    kept, held = data_files.hold_out(train.pairs, train.source, "sentence pair")
     return replace(train, pairs=kept), replace(train, name="dev", pairs=held)
 
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import torch
 
-from seqtool.training.devices import resolve_device
+from seqtool.devices import resolve_device
 from seqtool.training.estimate import Estimate, estimate_updates
+from seqtool.translation.batches import TrainingBatches
 from seqtool.translation.data import TranslationData
 from seqtool.translation.prediction import TranslatorModel
 from seqtool.translation.settings import TranslatorSettings
 from seqtool.translation.train import (
-    TrainingBatches,
     adopted,
     build_model,
     describe_vocabularies,
@@ -34,6 +34,6 @@ def estimate_run(
         loss_function(model, settings),
         settings.training,
         device,
-        largest=max(range(len(batches)), key=lambda i: batches[i].source.numel() + batches[i].target.numel()),
+        largest=batches.largest,
         facts=(*data.describe(), vocabulary, *data.warnings, *found.warnings),
     )

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 
 from seqtool.nn.deferred import at_least_float32
+from seqtool.translation.batches import Batch
 from seqtool.translation.decoders import StepOutput
-from seqtool.translation.encoding import Batch
 from seqtool.translation.model import Reading, Readout, Source, Translator
 from seqtool.translation.settings import TeacherForcing
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from seqtool.nn.celloptions import LayerOptions
+from seqtool.nn.cell_options import LayerOptions
 from seqtool.nn.cells import Cell
 from seqtool.nn.cells.running import run_cell
 from seqtool.nn.deferred import DeferredLinear, Linears

@@ -32,11 +32,11 @@ from seqtool.nn.regularization import (
     drop_words,
     kept_types,
 )
+from seqtool.translation.batches import Batch
 from seqtool.translation.decoders import DECODERS, Memory, StepOutput
-from seqtool.translation.encoding import Batch
 from seqtool.translation.layers import Sizes, glorot
 from seqtool.translation.settings import ModelSettings
-from seqtool.translation.vocabularies import END, PADDING, UNKNOWN
+from seqtool.translation.vocabulary import END, PADDING, UNKNOWN
 
 
 class Source(NamedTuple):

@@ -10,23 +10,22 @@ from typing import Any, Self
 import torch
 
 from seqtool.decoding.hypothesis import Hypothesis
+from seqtool.devices import PRECISION_NAMES, multiplies_int8, resolve_precision
 from seqtool.errors import DataError, ModelError, SettingsError, UsageError
 from seqtool.evaluation.text_scores import minimum_bayes_risk
+from seqtool.models.folder import ModelFolder, save_model_folder
+from seqtool.models.tensors import model_tensors
+from seqtool.models.trained import TrainedModel, restored
 from seqtool.nn.quantized import require_exact_sums
 from seqtool.settings import validate
 from seqtool.text.batching import prediction_batches
 from seqtool.text.parallel import SentencePair, parse_source
-from seqtool.training.devices import PRECISION_NAMES, multiplies_int8, resolve_precision
-from seqtool.training.modelfolder import ModelFolder, save_model_folder
-from seqtool.training.tensorfile import model_tensors
-from seqtool.training.trained import TrainedModel, restored
-from seqtool.translation.encoding import UNKNOWN_RATIO, EncodedPair, SourceBatch, source_batch
+from seqtool.translation.batches import UNKNOWN_RATIO, EncodedPair, SourceBatch, source_batch
 from seqtool.translation.model import Translator
-from seqtool.translation.options import SearchOptions
-from seqtool.translation.reading import Reading, read_pairs, word_alignment
-from seqtool.translation.search import SearchTask, Tables, TranslatorStep, run_search
+from seqtool.translation.scoring import Reading, read_pairs, word_alignment
+from seqtool.translation.search import SearchOptions, SearchTask, Tables, TranslatorStep, run_search
 from seqtool.translation.settings import DataSettings, DecodingSettings, ModelSettings, VocabularySettings
-from seqtool.translation.vocabularies import END, EncodedSource, Vocabularies, copies_of, word_numbers
+from seqtool.translation.vocabulary import END, EncodedSource, Vocabularies, copies_of, word_numbers
 
 TASK = "translate"
 WORTH_INT8 = 2**20  # weights of an output projection; below, rounding costs as much as it saves

@@ -29,11 +29,11 @@ from seqtool.decoding.hypothesis import Hypothesis
 from seqtool.decoding.sampling import SamplingOptions, sample
 from seqtool.evaluation.text_scores import sentence_bleu, sentence_chrf
 from seqtool.nn.losses import LossSum
-from seqtool.translation.encoding import Batch, EncodedPair, target_tensors
+from seqtool.translation.batches import Batch, EncodedPair, target_tensors
 from seqtool.translation.model import Source, Translator
 from seqtool.translation.search import Tables, TranslatorStep, longest_output
 from seqtool.translation.settings import TranslatorTraining
-from seqtool.translation.vocabularies import END, START, Vocabularies
+from seqtool.translation.vocabulary import END, START, Vocabularies
 
 Output = tuple[int, ...]  # extended ids; END is the last of them unless it was cut at the largest length
 

@@ -7,10 +7,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from seqtool.nn.cellnames import CELL_HELP, OF_THE_BATCH, CellName
+from seqtool.nn.cell_names import CELL_HELP, OF_THE_BATCH, CellName
 from seqtool.settings import Settings
 from seqtool.text.hub import PairHubSettings
-from seqtool.training.networksettings import NetworkSettings, Probability, refuse_without_effect
+from seqtool.training.network_settings import NetworkSettings, Probability, refuse_without_effect
 from seqtool.training.settings import RunSettings, TrainingSettings, refuse_ignored
 
 Column = Literal["source", "target", "features", "-"]

@@ -7,39 +7,34 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from seqtool.errors import DataError, SettingsError
+from seqtool.devices import resolve_device
+from seqtool.errors import SettingsError
 from seqtool.evaluation.text_scores import text_scores
 from seqtool.nn.losses import LossSum
-from seqtool.nn.pointer import NOT_COPYABLE
 from seqtool.nn.regularization import StatePenalties
-from seqtool.text.batching import prediction_batches, training_batches
+from seqtool.text.batching import prediction_batches
 from seqtool.text.parallel import SentencePair
-from seqtool.training import distributed
-from seqtool.training.devices import resolve_device
 from seqtool.training.finetuning import settings_of_base
 from seqtool.training.loop import fit
-from seqtool.training.modelcard import model_card
+from seqtool.training.model_card import model_card
 from seqtool.training.optimization import few_updates
 from seqtool.training.passes import Pass, loss_of_passes
 from seqtool.training.progress import FitResult, Reporter
-from seqtool.training.runfolder import RunFolder
+from seqtool.training.run_folder import RunFolder
 from seqtool.training.state import RunFingerprint
-from seqtool.translation.data import TranslationData, filter_lengths
-from seqtool.translation.encoding import Batch, EncodedPair, encode_pairs, length_ratio, pair_batch
+from seqtool.translation.batches import Batch, TrainingBatches, encode_pairs, longer_side, pair_batch
+from seqtool.translation.data import TranslationData
 from seqtool.translation.forcing import forced_reading, reference_ratio
 from seqtool.translation.model import Reading, Translator
-from seqtool.translation.options import SearchOptions
 from seqtool.translation.prediction import TranslatorDescription, TranslatorModel
+from seqtool.translation.search import SearchOptions
 from seqtool.translation.sequence_loss import SequenceLoss
 from seqtool.translation.settings import TranslatorSettings
-from seqtool.translation.vocabularies import Vocabularies, copies_of
-
-SEEDS_AN_EPOCH = 2**33  # room for the draws of one epoch between those of its neighbours
+from seqtool.translation.vocabulary import Vocabularies, copies_of
 
 
 @dataclass(frozen=True)
@@ -157,85 +152,6 @@ def train_translator(
     return TranslatorRun(run.path, model, result)
 
 
-class TrainingBatches:
-    """The batches of an epoch, a pure function of its number.
-
-    Args:
-        vocabularies: Of the model.
-        data: With the training part.
-        settings: Of the run.
-        device: Where the batches go.
-
-    Raises:
-        DataError: no pair within the length limits, or one that a pointer network cannot give.
-    """
-
-    def __init__(
-        self,
-        vocabularies: Vocabularies,
-        data: TranslationData,
-        settings: TranslatorSettings,
-        device: torch.device,
-    ) -> None:
-        self._vocabularies, self._settings, self._device = vocabularies, settings, device
-        self._copies = copies_of(settings.model)
-        encoded = encode_pairs(data.train, vocabularies, copies=self._copies)
-        sources, targets = [len(pair.source.ids) for pair in encoded], [len(pair.target) for pair in encoded]
-        kept, self.warnings = filter_lengths(data.train, sources, targets, settings.data)
-        self._pairs, self._encoded = [data.train[i] for i in kept], [encoded[i] for i in kept]
-        self.length_ratio = length_ratio(self._encoded)
-        if settings.model.output == "positions":
-            _require_copyable(self._pairs, self._encoded)
-        # What one update sums, over all processes; an epoch ends with an update.
-        self._grouped = settings.training.accumulation * distributed.world_size()
-        self._updates = math.ceil(len(self(0)) / self._grouped)
-
-    def __call__(self, epoch: int) -> Sequence[Batch]:
-        """Batches of nearly equal length, shuffled; segmentations are drawn afresh where asked for."""
-        encoded, sampling = self._encoded, self._settings.vocabulary.sampling
-        if sampling:
-            encoded = encode_pairs(
-                self._pairs,
-                self._vocabularies,
-                copies=self._copies,
-                sampling=sampling,
-                seed=(self._settings.seed * 1_000 + epoch) * SEEDS_AN_EPOCH,
-            )
-        parts = training_batches(
-            [longer_side(pair) for pair in encoded],
-            ties=[shorter_side(pair) for pair in encoded],
-            budget=self._settings.training.batch_tokens,
-            seed=self._settings.seed,
-            epoch=epoch,
-        )
-        first = epoch * self._updates if epoch else 0  # updates before this epoch
-        return LazyBatches(encoded, parts, self._device, first, self._grouped)
-
-
-class LazyBatches(Sequence[Batch]):
-    """Batches of encoded pairs, each built when it is asked for; each knows the update it is for."""
-
-    def __init__(
-        self,
-        encoded: Sequence[EncodedPair],
-        parts: list[list[int]],
-        device: torch.device,
-        first: int,
-        grouped: int,
-    ) -> None:
-        self._encoded, self._parts, self._device = encoded, parts, device
-        self._first, self._grouped = first, grouped
-
-    def __len__(self) -> int:
-        return len(self._parts)
-
-    def __getitem__(self, number: Any) -> Any:
-        if isinstance(number, slice):
-            return [self[i] for i in range(*number.indices(len(self)))]
-        step = self._first + number // self._grouped
-        return pair_batch([self._encoded[i] for i in self._parts[number]], step).to(self._device)
-
-
 def build_model(settings: TranslatorSettings, data: TranslationData, device: torch.device) -> TranslatorModel:
     """A fresh model with vocabularies from the training part."""
     vocabularies = Vocabularies.build(data.train, settings.vocabulary)
@@ -275,16 +191,6 @@ def fine_tuning_settings(settings: TranslatorSettings, initial: TranslatorModel 
     return settings_of_base(settings, model=base.model, vocabulary=base.vocabulary)
 
 
-def longer_side(pair: EncodedPair) -> int:
-    """What a pair takes in a batch, symbols."""
-    return max(len(pair.source.ids), len(pair.target))
-
-
-def shorter_side(pair: EncodedPair) -> int:
-    """The other side's symbols."""
-    return min(len(pair.source.ids), len(pair.target))
-
-
 def loss_function(model: TranslatorModel, settings: TranslatorSettings) -> Callable[[Batch], LossSum]:
     """The loss of a batch, with the objective, smoothing, forcing and coverage of the settings."""
     training = settings.training
@@ -312,17 +218,6 @@ def loss_function(model: TranslatorModel, settings: TranslatorSettings) -> Calla
     if training.objective == "mle":
         return plain
     return SequenceLoss(model.network, model.vocabularies, training, seed=settings.seed, plain=plain)
-
-
-def _require_copyable(pairs: Sequence[SentencePair], encoded: Sequence[EncodedPair]) -> None:
-    """A pure pointer network can only give what stands in the source."""
-    for pair, ids in zip(pairs, encoded, strict=True):
-        missing = set(ids.target) - set(ids.source.symbols) - {NOT_COPYABLE}
-        if missing:
-            raise DataError(
-                f"{pair.place}: the target has symbols that its source lacks, and model.output = 'positions' "
-                "can only copy"
-            )
 
 
 def _description(settings: TranslatorSettings) -> TranslatorDescription:

@@ -20,9 +20,9 @@ import torch
 from machine import describe, timed
 from torch import Tensor, nn
 
+from seqtool.devices import configure
 from seqtool.nn.cells import CELLS, Cell
 from seqtool.nn.cells.running import run_cell
-from seqtool.training.devices import configure
 
 DECODED = 20  # steps of decoding a turn
 

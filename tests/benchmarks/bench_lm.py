@@ -25,6 +25,8 @@ from torch import nn
 from torch.nn import functional
 
 from seqtool.decoding.sampling import SamplingOptions
+from seqtool.devices import configure, prepare_for_rows
+from seqtool.lm.batches import Window
 from seqtool.lm.model import LanguageNetwork
 from seqtool.lm.prediction import LanguageModel, LanguageModelDescription
 from seqtool.lm.sampling import Sampler, beginning
@@ -35,10 +37,8 @@ from seqtool.lm.settings import (
     ModelSettings,
     VocabularySettings,
 )
-from seqtool.lm.symbols import Symbols
 from seqtool.lm.train import StreamLoss
-from seqtool.lm.windows import Window
-from seqtool.training.devices import configure, prepare_for_rows
+from seqtool.lm.vocabulary import Symbols
 from seqtool.training.optimization import build_optimizer
 from seqtool.training.update import Arithmetic, Place, update
 

@@ -18,14 +18,14 @@ from pathlib import Path
 import torch
 from machine import describe, matrix_product_rate, timed
 
+from seqtool.devices import configure, resolve_precision
 from seqtool.nn.losses import LossSum
+from seqtool.tagging.batches import Corpus, encode
 from seqtool.tagging.data import load_training_data, locate
-from seqtool.tagging.encoding import Corpus, encode
 from seqtool.tagging.prediction import TaggerModel
 from seqtool.tagging.settings import TaggerSettings
 from seqtool.tagging.train import build_model
 from seqtool.text.batching import training_batches
-from seqtool.training.devices import configure, resolve_precision
 from seqtool.training.optimization import build_optimizer
 from seqtool.training.update import Arithmetic, Place, update
 

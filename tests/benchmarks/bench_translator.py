@@ -25,13 +25,13 @@ from typing import Any
 import torch
 from machine import describe, matrix_product_rate, timed
 
+from seqtool.devices import configure, resolve_precision
 from seqtool.text.parallel import SentencePair
-from seqtool.training.devices import configure, resolve_precision
 from seqtool.training.optimization import build_optimizer
 from seqtool.training.update import Arithmetic, Place, update
 from seqtool.translation.data import load_training_data, locate
-from seqtool.translation.options import SearchOptions
 from seqtool.translation.prediction import TranslatorModel
+from seqtool.translation.search import SearchOptions
 from seqtool.translation.settings import TranslatorSettings
 from seqtool.translation.train import TrainingBatches, build_model, loss_function
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from seqtool.text.paircheck import parts_of
+from seqtool.text.pair_check import parts_of
 from tests.cli.program import cells, inside, seqtool
 
 SOURCES = ("Ada lives", "yes", "yes", "", "Ada", "a b c d e f", "no")

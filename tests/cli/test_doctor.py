@@ -9,8 +9,8 @@ import pytest
 import torch
 
 import seqtool as package
-from seqtool.training import diagnosis
-from seqtool.training.modelfolder import save_model_folder
+from seqtool import diagnosis
+from seqtool.models.folder import save_model_folder
 from tests.cli.program import inside, seqtool
 
 

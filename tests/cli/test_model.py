@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from seqtool.files import digest, write_json
+from seqtool.models.folder import save_model_folder
 from seqtool.text.vocabulary import Vocabulary
-from seqtool.training.modelfolder import save_model_folder
 from tests.cli.program import cells, inside, on_a_terminal, seqtool, tree
 
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from seqtool.files import digest
+from seqtool.models.folder import save_model_folder
 from seqtool.text.vocabulary import Vocabulary
-from seqtool.training.modelfolder import save_model_folder
 from tests.cli.program import answer, inside, seqtool, tree
 from tests.cli.running import start
 

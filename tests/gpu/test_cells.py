@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from seqtool.nn.adversarial import worst_offsets
-from seqtool.nn.celloptions import LayerOptions
+from seqtool.nn.cell_options import LayerOptions
 from seqtool.nn.cells import CELLS, running
 from seqtool.nn.cells.chunked import CHUNK
 from seqtool.nn.cells.dilated import DilatedCell

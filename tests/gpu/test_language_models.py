@@ -16,12 +16,12 @@ import torch
 
 from seqtool.decoding.sampling import SamplingOptions
 from seqtool.errors import InterruptedRunError
-from seqtool.lm.evaluation import Protocol, evaluate_text
+from seqtool.lm.batches import Window
 from seqtool.lm.prediction import LanguageModel
 from seqtool.lm.sampling import Sampler, beginning
+from seqtool.lm.scores import Protocol, evaluate_text
 from seqtool.lm.settings import LanguageModelTraining
 from seqtool.lm.train import LanguageModelRun, StreamLoss
-from seqtool.lm.windows import Window
 from tests.listeners import Listener, StopAt
 from tests.lm.tiny_text import TEXT, tiny_data, train_tiny
 

@@ -23,8 +23,8 @@ from seqtool.nn.crf import (
     weighted_negative_log_likelihood,
 )
 from seqtool.nn.forward_backward import Chain
+from seqtool.tagging.batches import encode
 from seqtool.tagging.documents import laid_out
-from seqtool.tagging.encoding import encode
 from seqtool.tagging.prediction import TaggerModel
 from seqtool.tagging.train import TaggerRun
 from tests.listeners import Listener, StopAt

@@ -17,8 +17,8 @@ import torch
 from seqtool import api
 from seqtool.errors import InterruptedRunError, SettingsError
 from seqtool.text.parallel import SentencePair
-from seqtool.translation.options import SearchOptions
 from seqtool.translation.prediction import TranslatorModel
+from seqtool.translation.search import SearchOptions
 from seqtool.translation.train import TranslatorRun
 from tests.listeners import Listener, StopAt
 from tests.translation.tiny_pairs import (

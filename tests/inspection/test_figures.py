@@ -14,7 +14,7 @@ from seqtool.evaluation.calibration import calibration, threshold_curve
 from seqtool.evaluation.span_errors import KINDS
 from seqtool.inspection import figures
 from seqtool.inspection.canvas import picture, printable
-from seqtool.tagging.evaluation import Counts
+from seqtool.tagging.scores import Counts
 
 STRANGE = [
     "人名",

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from seqtool.inspection.gradients import gradient_norms, of_stack
-from seqtool.nn.celloptions import LayerOptions
+from seqtool.nn.cell_options import LayerOptions
 from seqtool.nn.cells import CELLS, State
 from seqtool.nn.recurrence import Stack
 

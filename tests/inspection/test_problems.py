@@ -9,7 +9,7 @@ import torch
 
 from seqtool.errors import UsageError
 from seqtool.inspection.problems import KINDS, REMEMBERED, Adding, Copying, learn, size_of, width_for
-from seqtool.nn.celloptions import LayerOptions
+from seqtool.nn.cell_options import LayerOptions
 from seqtool.nn.cells import CELLS
 from seqtool.nn.recurrence import Stack
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from seqtool.inspection.statefigures import gate_figure, projected, state_figure
+from seqtool.inspection.state_figures import gate_figure, projected, state_figure
 from seqtool.inspection.traces import Trace, gates_along
 from seqtool.nn.cells import CELLS
 from seqtool.nn.cells.dilated import DilatedCell

@@ -12,9 +12,9 @@ from seqtool.lm.adaptation import CLIP_NORM, FLOOR, AdaptingReader, CachingReade
 from seqtool.lm.model import LanguageNetwork, detached
 from seqtool.lm.scoring import LogProbabilities, Reader
 from seqtool.lm.settings import AdaptationSettings, ModelSettings
-from seqtool.lm.symbols import START, Ids
-from seqtool.nn.cellnames import OF_THE_BATCH
-from seqtool.nn.celloptions import WITHOUT
+from seqtool.lm.vocabulary import START, Ids
+from seqtool.nn.cell_names import OF_THE_BATCH
+from seqtool.nn.cell_options import WITHOUT
 
 CPU = torch.device("cpu")
 SYMBOLS = 9

@@ -8,9 +8,9 @@ import pytest
 
 from seqtool.errors import DataError, UsageError
 from seqtool.lm.assessment import assess, load_evaluation_data
+from seqtool.lm.baselines import Yardsticks
 from seqtool.lm.data import Part
-from seqtool.lm.evaluation import Protocol, evaluate_text
-from seqtool.lm.yardsticks import Yardsticks
+from seqtool.lm.scores import Protocol, evaluate_text
 from tests.lm.tiny import TEXT, part_of, untrained
 
 STREAMING = Protocol()

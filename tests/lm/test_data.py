@@ -20,7 +20,7 @@ from seqtool.errors import DataError, UsageError
 from seqtool.lm.data import Part, documents_of, load_part, load_training_data, read_files
 from seqtool.lm.settings import DataSettings, LanguageModelSettings
 from seqtool.settings import validate
-from seqtool.training.datafiles import PARTS
+from seqtool.text.data_files import PARTS
 
 KINDS = ("stream", "file", "paragraph", "line")
 # Line ends, and what only looks like one.

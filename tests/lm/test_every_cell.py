@@ -9,9 +9,9 @@ import torch
 
 from seqtool.lm.prediction import LanguageModel
 from seqtool.lm.stepping import HoistedStepper
-from seqtool.lm.symbols import PADDING
-from seqtool.nn.cellnames import OF_THE_BATCH
-from seqtool.nn.celloptions import WITHOUT
+from seqtool.lm.vocabulary import PADDING
+from seqtool.nn.cell_names import OF_THE_BATCH
+from seqtool.nn.cell_options import WITHOUT
 from seqtool.nn.cells import CELLS
 from tests.lm.tiny_text import network_of, random_ids, train_tiny
 from tests.nn.cells.making import TRAINED

@@ -10,11 +10,11 @@ import pytest
 import torch
 from torch import Tensor
 
+from seqtool.lm.batches import Window
 from seqtool.lm.model import EMBEDDING_SPREAD, LanguageNetwork, detached
 from seqtool.lm.settings import LanguageModelTraining, ModelSettings, VocabularySettings
-from seqtool.lm.symbols import LINE_END, START, UNKNOWN, Symbols
 from seqtool.lm.train import StreamLoss
-from seqtool.lm.windows import Window
+from seqtool.lm.vocabulary import LINE_END, START, UNKNOWN, Symbols
 from seqtool.nn.losses import LossSum
 from tests.lm.tiny_text import TEXT, network_of, random_ids
 

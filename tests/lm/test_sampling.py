@@ -24,8 +24,8 @@ from seqtool.lm.sampling import (
 )
 from seqtool.lm.search import likeliest
 from seqtool.lm.stepping import HoistedStepper, LSTMStepper, stepper_of
-from seqtool.lm.symbols import UNKNOWN
-from seqtool.training.tensorfile import read_tensors, write_tensors
+from seqtool.lm.vocabulary import UNKNOWN
+from seqtool.models.tensors import read_tensors, write_tensors
 from tests.lm.writers import TEXT, untrained, written
 
 CPU = torch.device("cpu")

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from seqtool.lm.model import LanguageNetwork
 from seqtool.lm.scoring import CHUNK, Reader, cold_rows, score_rows, warmed_rows
-from seqtool.lm.symbols import START, Ids
+from seqtool.lm.vocabulary import START, Ids
 from tests.lm.tiny_text import CPU, network_of, random_ids
 
 VARIANTS: dict[str, dict[str, Any]] = {

@@ -21,8 +21,8 @@ from seqtool.lm.settings import (
 )
 from seqtool.resolution import recipe_text, require_files, resolve_settings
 from seqtool.settings import Settings, read_toml, validate
+from seqtool.text import data_files
 from seqtool.text.hub import TextHubSettings
-from seqtool.training import datafiles
 from seqtool.training.settings import READERS
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -298,9 +298,9 @@ def test_local_files_go_before_the_hub_where_their_folder_is(
         hub=TextHubSettings(id="owner/name", revision=COMMIT),
     )
     monkeypatch.setenv("SEQTOOL_DATA", str(tmp_path))
-    assert datafiles.locate(data, tmp_path).hub is not None
+    assert data_files.locate(data, tmp_path).hub is not None
     (tmp_path / "shakespeare").mkdir()
-    found = datafiles.locate(data, tmp_path)
+    found = data_files.locate(data, tmp_path)
     assert found.train == str(tmp_path / "shakespeare" / "input.txt")
     assert (found.dev, found.hub, found.local) == (None, None, None)
     assert found.test == [str(tmp_path / "shakespeare" / "more.txt")]

@@ -16,15 +16,15 @@ from torch import Tensor
 
 from seqtool import api
 from seqtool.errors import DataError, InterruptedRunError, SettingsError, UsageError
+from seqtool.lm.batches import TrainingWindows, Window
 from seqtool.lm.data import Part, load_training_data
 from seqtool.lm.estimate import estimate_run
 from seqtool.lm.model import LanguageNetwork, detached
 from seqtool.lm.prediction import LanguageModel
 from seqtool.lm.scoring import Reader
 from seqtool.lm.settings import LanguageModelSettings, LanguageModelTraining, VocabularySettings
-from seqtool.lm.symbols import START, Symbols
 from seqtool.lm.train import Evaluator, LanguageModelRun, StreamLoss, build_model, fine_tuning_settings
-from seqtool.lm.windows import TrainingWindows, Window
+from seqtool.lm.vocabulary import START, Symbols
 from seqtool.settings import read_toml, validate
 from tests.listeners import Listener, StopAt
 from tests.lm.tiny_text import (

@@ -14,7 +14,7 @@ from seqtool.lm import sampling
 from seqtool.lm.prediction import LanguageModel
 from seqtool.lm.sampling import Sampler, beginning, writes_in_int8
 from seqtool.lm.stepping import LSTMStepper, stepper_of
-from seqtool.lm.symbols import UNKNOWN
+from seqtool.lm.vocabulary import UNKNOWN
 from tests.lm.writers import untrained, written
 
 NETWORKS: tuple[dict[str, Any], ...] = (

@@ -12,7 +12,7 @@ from seqtool.lm.data import Part, documents_of
 from seqtool.lm.model import LanguageNetwork
 from seqtool.lm.prediction import LanguageModel, LanguageModelDescription
 from seqtool.lm.settings import AdaptationSettings, DataSettings, ModelSettings, VocabularySettings
-from seqtool.lm.symbols import Symbols
+from seqtool.lm.vocabulary import Symbols
 
 TEXT = (
     "the cat sat on the mat\nand the dog sat by it  too\n\n"

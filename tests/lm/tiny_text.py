@@ -15,8 +15,8 @@ from seqtool import api
 from seqtool.lm.data import Part, TextData, documents_of
 from seqtool.lm.model import LanguageNetwork
 from seqtool.lm.settings import LanguageModelSettings, ModelSettings
-from seqtool.lm.symbols import Ids
 from seqtool.lm.train import LanguageModelRun
+from seqtool.lm.vocabulary import Ids
 from seqtool.settings import validate
 from seqtool.training.checkpoint import Checkpoints
 

@@ -11,7 +11,7 @@ from seqtool.lm.model import LanguageNetwork
 from seqtool.lm.prediction import LanguageModel, LanguageModelDescription
 from seqtool.lm.sampling import Continuation, Sampler
 from seqtool.lm.settings import AdaptationSettings, DataSettings, ModelSettings, VocabularySettings
-from seqtool.lm.symbols import Symbols
+from seqtool.lm.vocabulary import Symbols
 
 TEXT = "the cat sat on the mat.\nthe dog sat on the log.\n"
 

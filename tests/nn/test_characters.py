@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from seqtool.nn.celloptions import LayerOptions
+from seqtool.nn.cell_options import LayerOptions
 from seqtool.nn.characters import GROUPS, CharacterCNN, CharacterRNN, in_groups
 
 ENCODERS = {

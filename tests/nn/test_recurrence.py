@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from seqtool.nn.cellnames import OF_THE_BATCH
-from seqtool.nn.celloptions import LayerOptions
+from seqtool.nn.cell_names import OF_THE_BATCH
+from seqtool.nn.cell_options import LayerOptions
 from seqtool.nn.cells import CELLS, State
 from seqtool.nn.cells.running import run_cell_plainly
 from seqtool.nn.recurrence import Bidirectional, BidirectionalStack, Stack

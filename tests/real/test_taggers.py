@@ -17,7 +17,7 @@ from seqtool.tagging.data import TaggingData, load_part, load_training_data
 from seqtool.tagging.prediction import TaggerModel
 from seqtool.tagging.settings import TaggerSettings
 from seqtool.tagging.train import TaggerRun
-from seqtool.text import tagscheme
+from seqtool.text import tag_scheme
 from seqtool.text.columns import TaggedSentence
 
 pytestmark = pytest.mark.real
@@ -110,7 +110,7 @@ def test_confidences_are_probabilities_and_taking_back_keeps_tags_valid(entities
         values = [*(before.span_confidence or []), *(before.token_confidence or [])]
         assert all(0.0 <= value <= 1.0 for value in values)
         assert set(after.spans) <= set(before.spans)
-        assert tagscheme.first_problem(after.tags, "iob2") is None
+        assert tag_scheme.first_problem(after.tags, "iob2") is None
     kept = sum(len(p.spans) for p in confident)
     assert 0 < kept < sum(len(p.spans) for p in everything)
 

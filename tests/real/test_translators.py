@@ -21,11 +21,11 @@ from seqtool.evaluation.text_scores import bleu
 from seqtool.nn.pointer import NOT_COPYABLE
 from seqtool.text.parallel import SentencePair
 from seqtool.translation.data import TranslationData, load_part, load_training_data
-from seqtool.translation.options import SearchOptions
 from seqtool.translation.prediction import Translation, TranslatorModel
+from seqtool.translation.search import SearchOptions
 from seqtool.translation.settings import TranslatorSettings, VocabularySettings
 from seqtool.translation.train import TrainingBatches, TranslatorRun
-from seqtool.translation.vocabularies import UNKNOWN, Vocabularies
+from seqtool.translation.vocabulary import UNKNOWN, Vocabularies
 from tests.translation.tiny_pairs import CPU, outputs
 
 pytestmark = pytest.mark.real

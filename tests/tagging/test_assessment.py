@@ -9,7 +9,7 @@ from seqtool.errors import DataError, UsageError
 from seqtool.tagging.assessment import assess, load_evaluation_data
 from seqtool.tagging.data import TaggingData
 from seqtool.tagging.prediction import TaggerModel
-from seqtool.text import tagscheme
+from seqtool.text import tag_scheme
 from tests.tagging.tiny_tagger import (
     LEARN,
     SENTENCES,
@@ -46,7 +46,7 @@ def test_a_model_that_knows_its_data_is_perfect_in_every_figure(learned: TaggerM
 
 @pytest.mark.parametrize("scheme", ["iob1", "iob2", "iobes", "bilou"])
 def test_the_file_to_score_may_be_in_any_scheme(
-    learned: TaggerModel, tmp_path: Path, scheme: tagscheme.Scheme
+    learned: TaggerModel, tmp_path: Path, scheme: tag_scheme.Scheme
 ) -> None:
     path = write_columns(tmp_path / "test.conll", in_scheme(scheme))
     found = assess(learned, load_evaluation_data(learned, path), name="m", bootstrap=0)
@@ -59,7 +59,7 @@ def test_scores_are_those_of_what_predict_gives() -> None:
     data = one_part(tiny_data())
     report = assess(model, data, name="m", bootstrap=0).report
     found = model.predict(data.parts["test"].sentences)
-    gold = [set(tagscheme.spans(list(s.tags or ()), "iobes")) for s in data.parts["test"].sentences]
+    gold = [set(tag_scheme.spans(list(s.tags or ()), "iobes")) for s in data.parts["test"].sentences]
     correct = sum(len(g & set(p.spans)) for g, p in zip(gold, found, strict=True))
     assert report.scores["precision"].value == pytest.approx(correct / sum(len(p.spans) for p in found))
     assert report.scores["recall"].value == pytest.approx(correct / sum(map(len, gold)))
@@ -74,7 +74,7 @@ def test_the_target_precision_is_reached_by_taking_back_what_is_less_sure(learne
     found = assess(model, data, name="m", bootstrap=0, target_precision=best).target
     assert found is not None and found.precision == best
     kept = model.predict(data.parts["test"].sentences, min_confidence=found.threshold)
-    gold = [set(tagscheme.spans(list(s.tags or ()), "iobes")) for s in data.parts["test"].sentences]
+    gold = [set(tag_scheme.spans(list(s.tags or ()), "iobes")) for s in data.parts["test"].sentences]
     total = sum(len(p.spans) for p in kept)
     assert total == found.kept
     assert sum(len(g & set(p.spans)) for g, p in zip(gold, kept, strict=True)) / total == pytest.approx(best)

@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from seqtool.tagging.augmentation import Augmentation
-from seqtool.text import tagscheme
+from seqtool.text import tag_scheme
 from seqtool.text.columns import TaggedSentence
-from seqtool.text.tagscheme import Scheme
+from seqtool.text.tag_scheme import Scheme
 
 SCHEMES: tuple[Scheme, ...] = ("iob1", "iob2", "iobes", "bilou")
 
@@ -35,7 +35,7 @@ def surfaces(sentences: Sequence[TaggedSentence], scheme: Scheme) -> set[tuple[s
     return {
         (span.type, s.tokens[span.start : span.end])
         for s in sentences
-        for span in tagscheme.spans(list(s.tags or ()), scheme)
+        for span in tag_scheme.spans(list(s.tags or ()), scheme)
     }
 
 
@@ -56,7 +56,7 @@ def corpora(draw: st.DrawFn) -> tuple[Scheme, list[TaggedSentence]]:
         any_tags = draw(
             st.lists(st.sampled_from(["O", "B-X", "I-X", "B-Y", "I-Y"]), min_size=length, max_size=length)
         )
-        tags = tagscheme.from_spans(tagscheme.spans(any_tags, "iob2"), length, scheme)
+        tags = tag_scheme.from_spans(tag_scheme.spans(any_tags, "iob2"), length, scheme)
         sentences.append(TaggedSentence(tuple(f"W{number}.{i}" for i in range(length)), tuple(tags)))
     return scheme, sentences
 
@@ -72,8 +72,8 @@ def test_replacement_keeps_tags_valid_and_everything_outside_entities(
     for before, after in zip(sentences, changed, strict=True):
         assert before.tags is not None and after.tags is not None
         assert len(after.tokens) == len(after.tags)
-        assert tagscheme.first_problem(list(after.tags), scheme) is None
-        old, new = tagscheme.spans(before.tags, scheme), tagscheme.spans(after.tags, scheme)
+        assert tag_scheme.first_problem(list(after.tags), scheme) is None
+        old, new = tag_scheme.spans(before.tags, scheme), tag_scheme.spans(after.tags, scheme)
         assert [span.type for span in new] == [span.type for span in old]
         assert outside(before, scheme) == outside(after, scheme)
     assert surfaces(changed, scheme) <= surfaces(sentences, scheme)

@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from seqtool.nn.forward_backward import Chain
-from seqtool.tagging.encoding import encode
+from seqtool.tagging.batches import encode
 from seqtool.tagging.prediction import TaggerModel
-from seqtool.text import tagscheme
+from seqtool.text import tag_scheme
 from seqtool.text.columns import TaggedSentence
 from tests.tagging.tiny_tagger import (
     SENTENCES,
@@ -54,12 +54,12 @@ def test_confidences_equal_enumeration(output: str) -> None:
     for sentence, found in zip(SHORT, model.predict(SHORT, confidence=True), strict=True):
         exact = distribution(model, sentence)
         assert found.span_confidence is not None and found.token_confidence is not None
-        own = tagscheme.from_spans(found.spans, len(found.tags), "iobes")
+        own = tag_scheme.from_spans(found.spans, len(found.tags), "iobes")
         for position, value in enumerate(found.token_confidence):
             expected = sum(weight for path, weight in exact.items() if path[position] == own[position])
             assert value == pytest.approx(expected, abs=1e-9)
         for span, value in zip(found.spans, found.span_confidence, strict=True):
-            expected = sum(w for path, w in exact.items() if span in tagscheme.spans(path, "iobes"))
+            expected = sum(w for path, w in exact.items() if span in tag_scheme.spans(path, "iobes"))
             assert value == pytest.approx(expected, abs=1e-9)
             spans += 1
     assert spans >= 5
@@ -72,7 +72,7 @@ def test_the_best_path_and_the_k_best_equal_the_sorted_enumeration(output: str) 
         ranked = sorted(distribution(model, sentence).items(), key=lambda item: -item[1])
         assert found.alternatives is not None
         assert len(found.alternatives) == min(5, len(ranked))
-        expected = [tuple(tagscheme.convert(path, "iobes", "iob2")) for path, _ in ranked[:5]]
+        expected = [tuple(tag_scheme.convert(path, "iobes", "iob2")) for path, _ in ranked[:5]]
         assert [tuple(tags) for tags, _ in found.alternatives] == expected
         assert [p for _, p in found.alternatives] == pytest.approx([w for _, w in ranked[:5]], abs=1e-9)
         assert found.tags == list(expected[0])
@@ -123,11 +123,11 @@ def test_confidences_do_not_depend_on_the_bias() -> None:
     for sentence, found in zip(SHORT, biased.predict(SHORT, confidence=True, kbest=1), strict=True):
         exact = distribution(model, sentence)
         for span, value in zip(found.spans, found.span_confidence or [], strict=True):
-            expected = sum(w for path, w in exact.items() if span in tagscheme.spans(path, "iobes"))
+            expected = sum(w for path, w in exact.items() if span in tag_scheme.spans(path, "iobes"))
             assert value == pytest.approx(expected, abs=1e-9)
         best = max(exact, key=lambda path: exact[path])
         assert found.alternatives is not None
-        assert found.alternatives[0][0] == tagscheme.convert(best, "iobes", "iob2")
+        assert found.alternatives[0][0] == tag_scheme.convert(best, "iobes", "iob2")
         different += found.alternatives[0][0] != found.tags
     assert different
 

@@ -18,7 +18,7 @@ from seqtool.tagging.data import (
 from seqtool.tagging.settings import DataSettings, LocalSettings
 from seqtool.text.columns import TaggedSentence
 from seqtool.text.hub import HubSettings
-from seqtool.text.tagscheme import Scheme
+from seqtool.text.tag_scheme import Scheme
 from tests.tagging.tiny_tagger import (
     SENTENCES,
     as_parts_of_speech,

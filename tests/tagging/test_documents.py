@@ -10,10 +10,9 @@ import torch
 
 from seqtool import api
 from seqtool.errors import SettingsError
-from seqtool.tagging.batches import TrainingBatches
+from seqtool.tagging.batches import TrainingBatches, encode
 from seqtool.tagging.data import load_training_data
 from seqtool.tagging.documents import Reading, documents, laid_out, passages
-from seqtool.tagging.encoding import encode
 from seqtool.tagging.prediction import TaggerModel
 from seqtool.tagging.train import fine_tuning_settings
 from seqtool.text.batching import training_batches

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from seqtool.nn.regularization import SequenceDropout
-from seqtool.tagging.encoding import Batch, encode
+from seqtool.tagging.batches import Batch, encode
 from seqtool.tagging.model import Tagger
 from seqtool.tagging.prediction import TaggerModel
 from seqtool.text.columns import TaggedSentence

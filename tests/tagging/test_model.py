@@ -10,7 +10,7 @@ from torch import Tensor
 
 from seqtool.nn.crf import negative_log_likelihood
 from seqtool.nn.forward_backward import Chain
-from seqtool.tagging.encoding import Batch, encode
+from seqtool.tagging.batches import Batch, encode
 from seqtool.tagging.model import Sizes, Tagger, class_weights
 from seqtool.tagging.prediction import TaggerModel
 from seqtool.text.columns import TaggedSentence

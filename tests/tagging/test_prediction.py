@@ -10,9 +10,9 @@ import torch
 from seqtool.errors import DataError
 from seqtool.tagging import prediction
 from seqtool.tagging.prediction import Prediction
-from seqtool.text import tagscheme
+from seqtool.text import tag_scheme
 from seqtool.text.columns import TaggedSentence
-from seqtool.text.tagscheme import Scheme
+from seqtool.text.tag_scheme import Scheme
 from tests.tagging.tiny_tagger import (
     WORDS,
     double,
@@ -43,15 +43,15 @@ def test_min_confidence_takes_back_exactly_the_doubtful_spans() -> None:
         kept = [(span, value) for span, value in pairs if value >= least]
         assert after.spans == [span for span, _ in kept]
         assert after.span_confidence == pytest.approx([value for _, value in kept])
-        assert after.tags == tagscheme.from_spans(after.spans, len(before.tags), "iob2")
+        assert after.tags == tag_scheme.from_spans(after.spans, len(before.tags), "iob2")
 
 
 @pytest.mark.parametrize("scheme", ["iob1", "iob2", "iobes", "bilou"])
 def test_spans_next_to_one_that_was_taken_back_stay_valid(scheme: Scheme) -> None:
     model = untrained(tiny_data(in_scheme(scheme), scheme))
     for found in model.predict(random_sentences(40), min_confidence=0.4):
-        assert tagscheme.first_problem(found.tags, scheme) is None
-        assert tagscheme.spans(found.tags, scheme) == found.spans
+        assert tag_scheme.first_problem(found.tags, scheme) is None
+        assert tag_scheme.spans(found.tags, scheme) == found.spans
 
 
 # --- independence of the batch ---
@@ -164,7 +164,7 @@ def test_tags_come_back_in_the_scheme_of_the_files() -> None:
         model = untrained(tiny_data(in_scheme(scheme), scheme))
         for found, spans in zip(model.predict(sentences), wanted, strict=True):
             assert found.spans == spans
-            assert found.tags == tagscheme.from_spans(spans, len(found.tags), scheme)
+            assert found.tags == tag_scheme.from_spans(spans, len(found.tags), scheme)
 
 
 # --- extra columns ---

@@ -11,11 +11,11 @@ import pytest
 import torch
 
 from seqtool.errors import ModelError, UsageError
+from seqtool.models.folder import load_model_folder, save_model_folder
 from seqtool.tagging import prediction
 from seqtool.tagging.model import Tagger
 from seqtool.tagging.prediction import TaggerModel
 from seqtool.text.columns import TaggedSentence
-from seqtool.training.modelfolder import load_model_folder, save_model_folder
 from tests.tagging.tiny_tagger import (
     as_parts_of_speech,
     model_with_columns,

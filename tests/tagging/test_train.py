@@ -12,12 +12,12 @@ import torch
 from seqtool import api
 from seqtool.errors import SettingsError
 from seqtool.settings import read_toml, validate
+from seqtool.tagging.batches import encode
 from seqtool.tagging.data import load_training_data
-from seqtool.tagging.encoding import encode
 from seqtool.tagging.settings import TaggerSettings
 from seqtool.tagging.train import BIASES, MOVES, Evaluator, TrainingBatches, biases_of
-from seqtool.text import tagscheme
-from seqtool.text.tagscheme import Scheme
+from seqtool.text import tag_scheme
+from seqtool.text.tag_scheme import Scheme
 from tests.listeners import Listener
 from tests.tagging.tiny_tagger import (
     CPU,
@@ -110,14 +110,14 @@ def test_true_labels_are_learned_and_shuffled_ones_score_at_chance(
 def test_files_of_every_scheme_give_the_same_model_and_their_own_tags(tmp_path: Path) -> None:
     schemes: tuple[Scheme, ...] = ("iob2", "iob1", "iobes", "bilou")
     runs = {scheme: train_tiny(tmp_path / scheme, in_scheme(scheme)) for scheme in schemes}
-    spans = [tagscheme.spans(tags, "iob2") for tags in runs["iob2"].model.tag(tokens_of())]
+    spans = [tag_scheme.spans(tags, "iob2") for tags in runs["iob2"].model.tag(tokens_of())]
     assert sum(map(len, spans)) > 3
     for scheme, run in runs.items():
         assert_equal_weights(weights_of(run), weights_of(runs["iob2"]))
         assert run.model.vocabularies.tags.symbols == runs["iob2"].model.vocabularies.tags.symbols
         assert run.model.scheme == scheme
         for tags, found in zip(run.model.tag(tokens_of()), spans, strict=True):
-            assert tags == tagscheme.from_spans(found, len(tags), scheme)
+            assert tags == tag_scheme.from_spans(found, len(tags), scheme)
 
 
 def test_a_run_repeats_bit_for_bit_and_another_seed_does_not(tmp_path: Path) -> None:
@@ -245,7 +245,7 @@ def test_the_evaluator_reports_what_predict_gives() -> None:
     sentences = list(tiny_data().train)
     metrics = Evaluator(model, sentences, 0.0)()
     own = [list(s.tags or ()) for s in sentences]
-    found = [tagscheme.from_spans(p.spans, len(p.tags), "iobes") for p in model.predict(sentences)]
+    found = [tag_scheme.from_spans(p.spans, len(p.tags), "iobes") for p in model.predict(sentences)]
     right = sum(a == b for x, y in zip(own, found, strict=True) for a, b in zip(x, y, strict=True))
     assert metrics["accuracy"] == pytest.approx(right / sum(map(len, own)))
     table = model.vocabularies.form_table(model.description.vocabulary)
@@ -253,8 +253,8 @@ def test_the_evaluator_reports_what_predict_gives() -> None:
     with torch.inference_mode():
         loss = model.network.loss(corpus.batch(range(len(sentences))))
     assert metrics["loss"] == pytest.approx(float(loss.total) / loss.count, rel=1e-5)
-    gold_spans = [{*tagscheme.spans(row, "iobes")} for row in own]
-    found_spans = [{*tagscheme.spans(row, "iobes")} for row in found]
+    gold_spans = [{*tag_scheme.spans(row, "iobes")} for row in own]
+    found_spans = [{*tag_scheme.spans(row, "iobes")} for row in found]
     correct = sum(len(a & b) for a, b in zip(gold_spans, found_spans, strict=True))
     assert metrics["recall"] == pytest.approx(correct / sum(map(len, gold_spans)))
 

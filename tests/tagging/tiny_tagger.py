@@ -17,9 +17,9 @@ from seqtool.tagging.data import MODEL_SCHEME, Part, TaggingData, load_training_
 from seqtool.tagging.prediction import TaggerModel
 from seqtool.tagging.settings import CHARACTER_READERS, TaggerSettings
 from seqtool.tagging.train import TaggerRun, build_model
-from seqtool.text import tagscheme
+from seqtool.text import tag_scheme
 from seqtool.text.columns import TaggedSentence
-from seqtool.text.tagscheme import Scheme
+from seqtool.text.tag_scheme import Scheme
 
 CPU = torch.device("cpu")
 Row = tuple[str, str]  # token and tag
@@ -87,7 +87,7 @@ def in_scheme(scheme: Scheme) -> list[list[Row]]:
     """The ten sentences with their tags in another scheme."""
     result = []
     for rows in SENTENCES:
-        tags = tagscheme.convert([tag for _, tag in rows], "iob2", scheme)
+        tags = tag_scheme.convert([tag for _, tag in rows], "iob2", scheme)
         result.append([(token, tag) for (token, _), tag in zip(rows, tags, strict=True)])
     return result
 
@@ -140,7 +140,7 @@ def tiny_data(sentences: Sequence[Sequence[Row]] = SENTENCES, scheme: Scheme | N
     found = []
     for rows in sentences:
         tags = [tag for _, tag in rows]
-        own = tags if scheme is None else tagscheme.convert(tags, scheme, MODEL_SCHEME)
+        own = tags if scheme is None else tag_scheme.convert(tags, scheme, MODEL_SCHEME)
         found.append(TaggedSentence(tuple(token for token, _ in rows), tuple(own)))
     parts = {name: Part(name, tuple(found), "memory", "0", "two columns") for name in ("train", "dev")}
     return TaggingData(parts, scheme, scheme=None if scheme is None else MODEL_SCHEME)

@@ -27,7 +27,7 @@ from seqtool.text.columns import (
     read_stream,
     require_sentences,
 )
-from seqtool.text.tagscheme import Scheme, inventory, spans
+from seqtool.text.tag_scheme import Scheme, inventory, spans
 
 TABS = ColumnFormat("conll", "tab", 2, 1, 2)
 CONLLU = """\

@@ -14,7 +14,7 @@ from seqtool.text.annotation import Columns, checked_tags, has_span_tags
 from seqtool.text.columns import ColumnFormat, TaggedSentence, format_conll
 from seqtool.text.conversion import Conversion
 from seqtool.text.splitting import choose
-from seqtool.text.tagscheme import SCHEMES, Span, from_spans
+from seqtool.text.tag_scheme import SCHEMES, Span, from_spans
 
 LAYOUT = ColumnFormat("conll", "tab", 2, 1, 2)
 on_files = settings(

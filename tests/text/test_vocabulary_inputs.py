@@ -10,7 +10,7 @@ import pytest
 
 from seqtool.text.columns import detect_format, read_sentences
 from seqtool.text.lines import lines_of
-from seqtool.text.tagscheme import inventory
+from seqtool.text.tag_scheme import inventory
 
 ROOT = Path(__file__).parents[2]
 FILES = sorted((ROOT / "vocab").glob("*/*.txt"))

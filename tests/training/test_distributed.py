@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from seqtool.models.tensors import read_tensors
 from seqtool.training import distributed
-from seqtool.training.tensorfile import read_tensors
 from tests.training.tiny_run import CPU, TinyRun
 from tests.training.two_processes import StreamRun, UnevenModel, last_state, settings_of, weights
 

@@ -8,11 +8,11 @@ import pytest
 
 from seqtool.errors import SettingsError
 from seqtool.lm import settings as lm
-from seqtool.nn.cellnames import CELL_NAMES, OF_THE_BATCH
-from seqtool.nn.celloptions import WITHOUT, CellOptions, LayerOptions
+from seqtool.nn.cell_names import CELL_NAMES, OF_THE_BATCH
+from seqtool.nn.cell_options import WITHOUT, CellOptions, LayerOptions
 from seqtool.settings import validate
 from seqtool.tagging import settings as tagging
-from seqtool.training.networksettings import NetworkSettings
+from seqtool.training.network_settings import NetworkSettings
 from seqtool.translation import settings as translation
 
 MODELS: dict[str, tuple[type[NetworkSettings], dict[str, Any]]] = {

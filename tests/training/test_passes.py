@@ -9,14 +9,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from seqtool.lm.batches import Window
 from seqtool.lm.settings import LanguageModelTraining, VocabularySettings
-from seqtool.lm.symbols import START, Symbols
 from seqtool.lm.train import StreamLoss
-from seqtool.lm.windows import Window
+from seqtool.lm.vocabulary import START, Symbols
 from seqtool.nn.cells.chunked import PLAIN
 from seqtool.nn.losses import LossSum
 from seqtool.nn.regularization import InputNoise
-from seqtool.tagging.encoding import encode
+from seqtool.tagging.batches import encode
 from seqtool.tagging.train import loss_function as tagging_loss
 from seqtool.training.passes import Pass, loss_of_passes
 from seqtool.training.settings import TrainingSettings

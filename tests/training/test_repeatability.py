@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from seqtool import api
-from seqtool.training.modelfolder import weights_digest
+from seqtool.models.folder import weights_digest
 from seqtool.translation.decoders import Memory
 from seqtool.translation.model import Source
 

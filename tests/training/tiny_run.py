@@ -16,7 +16,7 @@ from seqtool.nn.losses import LossSum
 from seqtool.training.checkpoint import Checkpoints
 from seqtool.training.loop import fit
 from seqtool.training.progress import FitResult, Reporter, SilentReporter
-from seqtool.training.runfolder import RunFolder
+from seqtool.training.run_folder import RunFolder
 from seqtool.training.settings import TrainingSettings
 from seqtool.training.state import RunFingerprint
 

@@ -13,18 +13,18 @@ import torch
 from torch import nn
 
 from seqtool.errors import DivergedError, InterruptedRunError, StorageError
+from seqtool.lm.batches import TrainingWindows, Window
 from seqtool.lm.settings import LanguageModelTraining, VocabularySettings
-from seqtool.lm.symbols import Symbols
 from seqtool.lm.train import StreamLoss
-from seqtool.lm.windows import TrainingWindows, Window
+from seqtool.lm.vocabulary import Symbols
+from seqtool.models.tensors import write_tensors
 from seqtool.nn.losses import LossSum
 from seqtool.training import distributed
 from seqtool.training.loop import fit
 from seqtool.training.progress import FitResult, SilentReporter
-from seqtool.training.runfolder import RunFolder
+from seqtool.training.run_folder import RunFolder
 from seqtool.training.settings import TrainingSettings
 from seqtool.training.state import RunFingerprint
-from seqtool.training.tensorfile import write_tensors
 from tests.lm.tiny_text import network_of, random_ids
 from tests.training.tiny_run import CPU, TinyBatch, TinyRun, squared_error, tiny_model
 

@@ -10,8 +10,8 @@ from seqtool.errors import DataError, UsageError
 from seqtool.evaluation.text_scores import copy_scores, text_scores
 from seqtool.translation.assessment import SCORES, assess, load_evaluation_data
 from seqtool.translation.data import TranslationData
-from seqtool.translation.options import SearchOptions
 from seqtool.translation.prediction import TranslatorModel
+from seqtool.translation.search import SearchOptions
 from tests.translation.tiny_pairs import (
     COPYING,
     LEARN,

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from seqtool.nn.attention import AdditiveAttention, Attention, Scorer, mixed
-from seqtool.nn.celloptions import LayerOptions
+from seqtool.nn.cell_options import LayerOptions
 from seqtool.nn.deferred import Linears
 from seqtool.translation.decoders import (
     DECODERS,

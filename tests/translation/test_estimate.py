@@ -7,10 +7,10 @@ import torch
 
 from seqtool.text.batching import training_batches
 from seqtool.training.estimate import TIMED_UPDATES
+from seqtool.translation.batches import encode_pairs, longer_side, shorter_side
 from seqtool.translation.data import load_training_data
-from seqtool.translation.encoding import encode_pairs
 from seqtool.translation.estimate import estimate_run
-from seqtool.translation.train import build_model, describe_vocabularies, longer_side, shorter_side
+from seqtool.translation.train import build_model, describe_vocabularies
 from tests.translation.tiny_pairs import COPYING, CPU, TEXTS, pairs_of, tiny_data, tiny_settings, write_pairs
 
 

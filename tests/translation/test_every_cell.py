@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from seqtool.errors import SettingsError
-from seqtool.nn.cellnames import OF_THE_BATCH
+from seqtool.nn.cell_names import OF_THE_BATCH
 from seqtool.nn.cells import CELLS
 from seqtool.translation.prediction import TranslatorModel
 from tests.nn.cells.making import TRAINED

@@ -15,11 +15,11 @@ from torch import Tensor
 
 from seqtool.nn.losses import LossSum
 from seqtool.translation import forcing
-from seqtool.translation.encoding import Batch
+from seqtool.translation.batches import Batch
 from seqtool.translation.forcing import forced_reading, reference_ratio, unroll
 from seqtool.translation.model import Readout, Translator, coverage_overlap
 from seqtool.translation.settings import TeacherForcing
-from seqtool.translation.vocabularies import START
+from seqtool.translation.vocabulary import START
 from tests.translation.tiny_translator import (
     DECODERS,
     FORMS,

@@ -10,8 +10,8 @@ import torch
 from seqtool.errors import SettingsError
 from seqtool.tagging.prediction import TaggerModel
 from seqtool.translation import prediction
-from seqtool.translation.options import SearchOptions
 from seqtool.translation.prediction import TranslatorModel
+from seqtool.translation.search import SearchOptions
 from tests.translation.test_prediction import MODELS
 from tests.translation.tiny_pairs import CPU, outputs, pairs_of, random_sources, untrained
 

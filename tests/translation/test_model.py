@@ -13,9 +13,9 @@ from torch.nn import functional
 from seqtool.nn.cells import Cell
 from seqtool.nn.cells.running import run_cell_plainly
 from seqtool.nn.pointer import NOT_COPYABLE
-from seqtool.translation.encoding import Batch
+from seqtool.translation.batches import Batch
 from seqtool.translation.model import Source, Translator, coverage_overlap, hidden_of_output
-from seqtool.translation.vocabularies import END, PADDING, UNKNOWN
+from seqtool.translation.vocabulary import END, PADDING, UNKNOWN
 from tests.translation.tiny_translator import (
     FORMS,
     NEW,

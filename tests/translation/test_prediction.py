@@ -12,9 +12,9 @@ import torch
 
 from seqtool.errors import DataError, ModelError
 from seqtool.text.parallel import SentencePair
-from seqtool.translation.options import SearchOptions
 from seqtool.translation.prediction import TranslatorModel
-from seqtool.translation.vocabularies import END
+from seqtool.translation.search import SearchOptions
+from seqtool.translation.vocabulary import END
 from tests.translation.tiny_pairs import (
     COPYING,
     CPU,

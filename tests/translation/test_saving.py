@@ -11,14 +11,14 @@ import pytest
 import torch
 
 from seqtool.errors import ModelError, UsageError
+from seqtool.models.folder import load_model_folder, save_model_folder
 from seqtool.text.parallel import SentencePair
-from seqtool.training.modelfolder import load_model_folder, save_model_folder
 from seqtool.translation import prediction
 from seqtool.translation.assessment import load_evaluation_data
-from seqtool.translation.encoding import UNKNOWN_RATIO
+from seqtool.translation.batches import UNKNOWN_RATIO
 from seqtool.translation.model import Translator
-from seqtool.translation.options import SearchOptions
 from seqtool.translation.prediction import TASK, TranslatorModel
+from seqtool.translation.search import SearchOptions
 from tests.translation.tiny_pairs import COPYING, outputs, pairs_of, random_sources, tiny_data, untrained
 
 FORMS: dict[str, dict[str, Any]] = {

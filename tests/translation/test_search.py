@@ -16,12 +16,11 @@ from seqtool.errors import DataError, UsageError
 from seqtool.nn.pointer import NOT_COPYABLE
 from seqtool.text.parallel import SentencePair
 from seqtool.text.subwords import SPACE
-from seqtool.translation.encoding import LENGTH_SLACK
+from seqtool.translation.batches import LENGTH_SLACK
 from seqtool.translation.model import Source, Translator
-from seqtool.translation.options import SearchOptions
 from seqtool.translation.prediction import Translation, TranslatorModel
-from seqtool.translation.search import NEVER, Tables, TranslatorStep
-from seqtool.translation.vocabularies import END, PADDING, START
+from seqtool.translation.search import NEVER, SearchOptions, Tables, TranslatorStep
+from seqtool.translation.vocabulary import END, PADDING, START
 from tests.translation.tiny_pairs import (
     COPYING,
     double,

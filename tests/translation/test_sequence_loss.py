@@ -19,7 +19,7 @@ from seqtool.errors import InterruptedRunError, SettingsError
 from seqtool.evaluation.text_scores import sentence_bleu, sentence_chrf
 from seqtool.nn.losses import LossSum
 from seqtool.translation import sequence_loss
-from seqtool.translation.encoding import Batch, EncodedPair, encode_pairs, pair_batch
+from seqtool.translation.batches import Batch, EncodedPair, encode_pairs, pair_batch
 from seqtool.translation.model import Translator
 from seqtool.translation.prediction import TranslatorModel
 from seqtool.translation.search import longest_output
@@ -34,7 +34,7 @@ from seqtool.translation.sequence_loss import (
 )
 from seqtool.translation.settings import TranslatorTraining
 from seqtool.translation.train import loss_function
-from seqtool.translation.vocabularies import END, PADDING, START, UNKNOWN, copies_of
+from seqtool.translation.vocabulary import END, PADDING, START, UNKNOWN, copies_of
 from tests.listeners import Listener, StopAt
 from tests.translation.tiny_pairs import (
     COPYING,

@@ -9,7 +9,7 @@ import pytest
 from seqtool.errors import SettingsError, UsageError
 from seqtool.resolution import recipe_text
 from seqtool.settings import validate
-from seqtool.translation.options import SearchOptions
+from seqtool.translation.search import SearchOptions
 from seqtool.translation.settings import TranslatorSettings
 from seqtool.translation.train import fine_tuning_settings
 from tests.translation.tiny_pairs import pairs_of, untrained

@@ -14,13 +14,13 @@ from seqtool.errors import DataError, InterruptedRunError, SettingsError, UsageE
 from seqtool.evaluation.text_scores import text_scores
 from seqtool.settings import read_toml, validate
 from seqtool.text.parallel import SentencePair
+from seqtool.translation.batches import encode_pairs, pair_batch
 from seqtool.translation.data import load_training_data
-from seqtool.translation.encoding import encode_pairs, pair_batch
-from seqtool.translation.options import SearchOptions
 from seqtool.translation.prediction import TranslatorModel
+from seqtool.translation.search import SearchOptions
 from seqtool.translation.settings import TranslatorSettings
 from seqtool.translation.train import Evaluator, TrainingBatches, TranslatorRun, fine_tuning_settings
-from seqtool.translation.vocabularies import Vocabularies
+from seqtool.translation.vocabulary import Vocabularies
 from tests.listeners import Listener, StopAt
 from tests.translation.tiny_pairs import (
     COPYING,

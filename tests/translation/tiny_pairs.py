@@ -18,7 +18,7 @@ from seqtool.translation.data import Part, TranslationData
 from seqtool.translation.prediction import Translation, TranslatorModel
 from seqtool.translation.settings import TranslatorSettings
 from seqtool.translation.train import TranslatorRun, build_model
-from seqtool.translation.vocabularies import PADDING, START
+from seqtool.translation.vocabulary import PADDING, START
 
 CPU = torch.device("cpu")
 Texts = tuple[str, str]  # source and target

@@ -10,10 +10,10 @@ from torch import Tensor
 
 from seqtool.nn.pointer import NOT_COPYABLE
 from seqtool.text.pieces import Piece
-from seqtool.translation.encoding import Batch, EncodedPair, pair_batch
+from seqtool.translation.batches import Batch, EncodedPair, pair_batch
 from seqtool.translation.model import Translator
 from seqtool.translation.settings import ModelSettings
-from seqtool.translation.vocabularies import END, PADDING, UNKNOWN, EncodedSource
+from seqtool.translation.vocabulary import END, PADDING, UNKNOWN, EncodedSource
 
 SYMBOLS = 10  # of the vocabulary, both sides alike
 NEW, NEWER = SYMBOLS, SYMBOLS + 1  # extended ids: what a source has and the vocabulary lacks

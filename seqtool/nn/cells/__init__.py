@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from seqtool.nn.celloptions import PLAIN, CellOptions, refusal
+from seqtool.nn.cell_options import PLAIN, CellOptions, refusal
 from seqtool.nn.cells.batchnorm import BatchNormLSTMCell
 from seqtool.nn.cells.cell import Cell, ScanCell, State, TableCell
 from seqtool.nn.cells.dilated import DilatedCell

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from seqtool.nn.cellnames import FEWEST_ROWS
-from seqtool.nn.celloptions import PLAIN, CellOptions
+from seqtool.nn.cell_names import FEWEST_ROWS
+from seqtool.nn.cell_options import PLAIN, CellOptions
 from seqtool.nn.cells.cell import AffineCell, KeepGate, State, Stepper, orthogonal
 from seqtool.nn.cells.memories import open_gate
 from seqtool.nn.cells.transitions import FORGET, exposed, remember

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from seqtool.nn.celloptions import PLAIN, CellOptions
+from seqtool.nn.cell_options import PLAIN, CellOptions
 from seqtool.nn.deferred import DeferredLinear, Linear, Linears, at_least_float32
 
 State = tuple[Tensor, ...]  # each [B, ...], float; the first is the output of the step, [B, H]

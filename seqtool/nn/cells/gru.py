@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.autograd import Function
 from torch.nn import functional
 
-from seqtool.nn.celloptions import PLAIN, CellOptions
+from seqtool.nn.cell_options import PLAIN, CellOptions
 from seqtool.nn.cells.cell import Fused, KeepGate, State, Stepper
 from seqtool.nn.cells.kernel import KernelCell, weights_of
 from seqtool.nn.cells.transitions import reset_blended, tanh

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from seqtool.nn.celloptions import PLAIN, CellOptions
+from seqtool.nn.cell_options import PLAIN, CellOptions
 from seqtool.nn.cells.batchnorm import BatchNorm, real_rows
 from seqtool.nn.cells.cell import AffineCell, KeepGate, State, Stepper, orthogonal
 from seqtool.nn.cells.transitions import blended, gated

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from seqtool.nn.celloptions import CellOptions
+from seqtool.nn.cell_options import CellOptions
 from seqtool.nn.cells.cell import Cell, KeepGate
 
 

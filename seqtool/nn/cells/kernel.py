@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from seqtool.nn.celloptions import PLAIN, CellOptions
+from seqtool.nn.cell_options import PLAIN, CellOptions
 from seqtool.nn.cells.cell import TableCell
 
 ALIKE = 0.9  # cosine of two gradients; of right ones it is above 0.99, of wrong ones below 0.2

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from seqtool.nn.celloptions import PLAIN, CellOptions
+from seqtool.nn.cell_options import PLAIN, CellOptions
 from seqtool.nn.cells.cell import AffineCell, KeepGate, State, Stepper, orthogonal
 from seqtool.nn.cells.memories import open_gate
 from seqtool.nn.cells.transitions import FORGET, exposed, remember, reset_blended

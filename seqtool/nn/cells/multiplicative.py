@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from seqtool.nn.celloptions import PLAIN, CellOptions
+from seqtool.nn.cell_options import PLAIN, CellOptions
 from seqtool.nn.cells.cell import AffineCell, Fused, KeepGate, State, Stepper, TableCell, glorot, orthogonal
 from seqtool.nn.cells.lstm import lstm_step
 from seqtool.nn.cells.memories import open_gate

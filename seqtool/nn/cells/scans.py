@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from seqtool.nn.celloptions import PLAIN, CellOptions
+from seqtool.nn.cell_options import PLAIN, CellOptions
 from seqtool.nn.cells.cell import AffineCell, KeepGate, ScanCell, State, noised
 from seqtool.nn.cells.memories import open_gate
 from seqtool.nn.cells.scanning import gated_scan, linear_scan, pooled, shifted

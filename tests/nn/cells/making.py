@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from seqtool.nn.cellnames import OF_THE_BATCH
-from seqtool.nn.celloptions import CellOptions
+from seqtool.nn.cell_names import OF_THE_BATCH
+from seqtool.nn.cell_options import CellOptions
 from seqtool.nn.cells import CELLS, Cell, State, build_cell
 from seqtool.nn.cells.running import run_cell_plainly
 

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from seqtool.nn.cellnames import FEWEST_ROWS, OF_THE_BATCH
-from seqtool.nn.celloptions import LayerOptions
+from seqtool.nn.cell_names import FEWEST_ROWS, OF_THE_BATCH
+from seqtool.nn.cell_options import LayerOptions
 from seqtool.nn.cells import build_cell
 from seqtool.nn.cells.batchnorm import STEPS, BatchNorm
 from seqtool.nn.cells.running import run_cell

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from seqtool.nn.celloptions import WITHOUT, CellOptions
+from seqtool.nn.cell_options import WITHOUT, CellOptions
 from seqtool.nn.cells import CELLS, Cell, build_cell
 from seqtool.nn.cells.dilated import DilatedCell
 from seqtool.nn.cells.running import run_cell, run_cell_plainly

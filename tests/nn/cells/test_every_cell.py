@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from seqtool.nn.cellnames import CELL_NAMES
-from seqtool.nn.celloptions import WITHOUT, LayerOptions
+from seqtool.nn.cell_names import CELL_NAMES
+from seqtool.nn.cell_options import WITHOUT, LayerOptions
 from seqtool.nn.cells import CELLS
 from seqtool.nn.cells.running import run_cell, run_cell_plainly
 from seqtool.nn.recurrence import Bidirectional, Stack

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from seqtool.nn.celloptions import WITHOUT, CellOptions
+from seqtool.nn.cell_options import WITHOUT, CellOptions
 from seqtool.nn.cells import CELLS, Cell, build_cell
 from seqtool.nn.cells.running import run_cell
 

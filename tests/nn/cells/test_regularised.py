@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from seqtool.nn.celloptions import WITHOUT, CellOptions
+from seqtool.nn.cell_options import WITHOUT, CellOptions
 from seqtool.nn.cells import CELLS, Cell, State, build_cell
 from seqtool.nn.cells.running import run_cell, run_cell_plainly
 from tests.nn.cells.making import FIXED, HIDDEN, INPUTS, LEARNED, Runner, make_cell, some_inputs, some_state

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from seqtool.nn.celloptions import WITHOUT
+from seqtool.nn.cell_options import WITHOUT
 from seqtool.nn.cells import CELLS, Cell, ScanCell
 from seqtool.nn.cells.running import run_cell, run_cell_plainly
 from seqtool.nn.deferred import DeferredLinear

@@ -1,0 +1,99 @@
+"""`seqtool inspect attention`: where a translator looks."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from seqtool.cli import console, options
+from seqtool.cli.options import find_model
+from seqtool.cli.reports.attention import draw
+from seqtool.errors import DataError
+from seqtool.files import storage_errors
+
+if TYPE_CHECKING:
+    from seqtool.text.parallel import SentencePair
+    from seqtool.translation.prediction import TranslatorModel
+    from seqtool.translation.scoring import Reading
+
+PIPE_WIDTH = 100  # columns, where there is no terminal to ask
+
+
+def attention(
+    source: Annotated[
+        str, typer.Argument(metavar="[INPUT]", help="File (also .gz); - is standard input.")
+    ] = "-",
+    model: options.ModelOption = None,
+    given: Annotated[
+        bool, typer.Option("--given", help="Lines are SOURCE TAB TARGET: show the model this target.")
+    ] = False,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Folder for a picture of each line.")
+    ] = None,
+    picture: Annotated[Literal["png", "svg"], typer.Option("--picture", help="Kind of picture.")] = "png",
+    batch_tokens: options.BatchTokensOption = 4096,
+    device: options.DeviceOption = "auto",
+    precision: options.PrecisionOption = "auto",
+    threads: options.ThreadsOption = 0,
+) -> None:
+    """Where a translator looks: output symbols down, source symbols across, darker is more.
+
+    With copying, how likely each symbol was written rather than copied; below, how much
+    attention each source symbol had in all.
+    """
+    where = find_model(model, ("translate",))
+    from seqtool import api
+    from seqtool.devices import configure
+    from seqtool.text.lines import lines_of
+
+    configure(threads)
+    translator = api.load_translator(where, device=device, precision=precision)
+    translator.require_attention("to draw")
+    if output is not None:
+        with storage_errors(output):
+            output.mkdir(parents=True, exist_ok=True)
+    name = "standard input" if source == "-" else source
+    for number, line in enumerate(lines_of(source), 1):
+        if not line.strip():
+            continue
+        pair = _given(translator, line, number, name) if given else translator.parse(line, number, name)
+        if not pair.source.strip():
+            continue
+        if given:
+            (reading,) = translator.read([pair], batch_tokens=batch_tokens)
+        else:
+            ((best, *_),) = translator.search([pair], batch_tokens=batch_tokens)
+            (reading,) = translator.read([pair], [best.hypothesis.tokens], batch_tokens=batch_tokens)
+        _show(reading)
+        if output is not None:
+            draw(reading, pair.source, output / f"{number}.{picture}")
+    if output is not None:
+        console.say(f"pictures in {output}")
+
+
+def _given(translator: TranslatorModel, line: str, number: int, name: str) -> SentencePair:
+    """A line of `--given`; features, if the model reads some, stand before the target."""
+    text, tab, target = line.rpartition("\t")
+    if not tab:
+        raise DataError(f"{name}:{number}: no tab; with --given a line is SOURCE TAB TARGET")
+    return replace(translator.parse(text, number, name), target=target)
+
+
+def _show(reading: Reading) -> None:
+    from seqtool.inspection.heatmap import attention_lines
+
+    terminal = console.output().isatty()
+    width = shutil.get_terminal_size((PIPE_WIDTH, 24)).columns if terminal else PIPE_WIDTH
+    lines = attention_lines(
+        reading.source_symbols,
+        reading.target_symbols,
+        reading.attention,
+        p_gen=reading.writing,
+        coverage=reading.coverage,
+        width=max(width, 40),
+    )
+    console.write_result("".join(f"{line}\n" for line in lines) + "\n")

@@ -1,0 +1,1 @@
+"""How the results of an evaluation are printed, one file a task."""

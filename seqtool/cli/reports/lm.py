@@ -1,0 +1,55 @@
+"""What `seqtool evaluate` shows of a language model: figures, yardsticks, pictures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from seqtool.cli import console
+from seqtool.cli.tables import comparison_lines, scores_table
+
+if TYPE_CHECKING:
+    from seqtool.lm.assessment import LanguageModelEvaluation
+
+
+def show(result: LanguageModelEvaluation) -> None:
+    """Tables for people."""
+    console.print_table(scores_table(result.model, result.data, result.scores, result.intervals))
+    if result.text.yardsticks:
+        console.print_table(_yardsticks_table(result))
+    fingerprint = result.text.fingerprint
+    comparisons = comparison_lines(result.model, result.against, result.comparisons)
+    intervals = [f"intervals resample {result.text.resampled}"] if result.intervals else []
+    for line in (fingerprint.short, *intervals, *comparisons):
+        console.write_result(line + "\n")
+
+
+def draw(result: LanguageModelEvaluation, folder: Path) -> None:
+    """Every picture that applies."""
+    from seqtool.inspection import figures
+    from seqtool.lm.baselines import NAMES
+    from seqtool.lm.scores import CHARACTERS, NATS
+
+    costs = [(row[CHARACTERS], row[NATS]) for row in result.text.blocks.tolist()]
+    beside = {NAMES[name]: value for name, value in result.text.yardsticks.items()}
+    title = f"{result.model} on {result.data}, {result.text.fingerprint.protocol}"
+    figures.cost_along_text(costs, beside, folder / "along_text.png", title)
+
+
+def _yardsticks_table(result: LanguageModelEvaluation) -> Any:
+    from rich.table import Table
+
+    from seqtool.lm.baselines import NAMES
+
+    text = result.text
+    table = Table(title="on the same training text", title_justify="left")
+    table.add_column("what predicts")
+    table.add_column("nats a character", justify="right")
+    rows = {"this network": text.nats_per_character}
+    rows |= {NAMES[name]: value for name, value in text.yardsticks.items()}
+    if text.mixture is not None:
+        mixture = text.mixture
+        rows[f"mixed, weight of the network {mixture.weight:.2f}"] = mixture.nats_per_character
+    for name, value in rows.items():
+        table.add_row(name, f"{value:.4f}")
+    return table

@@ -1,0 +1,84 @@
+"""What `seqtool data check --task translate` shows."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from seqtool.cli import console, tables
+from seqtool.errors import UsageError
+
+if TYPE_CHECKING:
+    from seqtool.text.pair_check import PairsReport, PartReport
+
+COLUMNS = ("source", "target", "features", "-")
+
+
+def check(files: Sequence[Path], columns: str | None, languages: str | None, *, as_json: bool) -> None:
+    """Say what is in files of sentence pairs, or what is wrong with them."""
+    from seqtool.text.pair_check import check_pairs
+
+    names = ("source", "target") if columns is None else _columns(columns)
+    report = check_pairs(files, names, None if languages is None else _languages(languages))
+    for warning in _warnings(report):
+        console.warn(warning)
+    if as_json:
+        console.write_result(json.dumps(report.as_dict(), ensure_ascii=False, allow_nan=False) + "\n")
+        return
+    for part in report.files:
+        console.print_table(tables.facts_table(part.path, _rows(part)))
+
+
+def _columns(text: str) -> list[str]:
+    names = [name.strip() for name in text.split(",")]
+    once = all(names.count(name) == 1 for name in ("source", "target")) and names.count("features") <= 1
+    if not once or set(names) - set(COLUMNS):
+        raise UsageError(
+            f"--columns {text}: expected source and target once each, perhaps features, and - for a column "
+            "that is not read"
+        )
+    return names
+
+
+def _languages(text: str) -> tuple[str, str]:
+    source, comma, target = (each.strip() for each in text.partition(","))
+    if not (source and comma and target):
+        raise UsageError(f"--languages {text}: expected two keys, as in en,de")
+    return source, target
+
+
+def _warnings(report: PairsReport) -> list[str]:
+    """What should be seen to before training."""
+    lines = []
+    for part in report.files:
+        if part.empty:
+            lines.append(
+                f"{part.path}: {part.empty:,} pairs with an empty side, which training refuses "
+                "(--set data.empty=drop leaves them out)"
+            )
+        for other, count in part.shared.items():
+            if count:
+                lines.append(f"{part.path}: {count:,} of its pairs also stand in {other}")
+    return lines
+
+
+def _rows(part: PartReport) -> list[tuple[str, str]]:
+    rows = [("pairs", f"{part.pairs:,}"), ("pairs with an empty side", f"{part.empty:,}")]
+    for name, side in (("source", part.source), ("target", part.target)):
+        rows += [
+            (f"{name} words", f"{side.words:,}"),
+            (f"{name} characters", f"{side.characters:,}, {side.distinct_characters:,} distinct"),
+            (f"longest {name}", f"{side.longest:,} characters, {side.longest_at}"),
+            (f"empty {name}s", f"{side.empty:,}"),
+        ]
+    if part.ratio is not None:
+        rows.append(("target characters a source character", f"{part.ratio:.2f} (median)"))
+    first = f", first at {', '.join(part.uneven_at)}" if part.uneven else ""
+    rows += [
+        ("pairs over 3 times that, or under a third", f"{part.uneven:,}{first}"),
+        ("repeated pairs", f"{part.repeated:,}"),
+        ("pairs whose target is their source", f"{part.identical:,}"),
+    ]
+    return rows + [(f"also in {other}", f"{count:,} pairs") for other, count in part.shared.items()]

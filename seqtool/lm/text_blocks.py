@@ -1,0 +1,90 @@
+"""Which characters of a text each symbol stands for, so that models of different symbols can be compared.
+
+A figure over a whole text needs none of this. Resampling does: it takes a text in blocks, and two
+models' blocks must be the same characters, whatever their symbols are.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from seqtool.evaluation.score import Array
+from seqtool.lm.scoring import LogProbabilities
+from seqtool.lm.vocabulary import LINE_END, Ids, Symbols
+
+BLOCK = 1000  # characters
+_WORD_OR_LINE_END = re.compile(r"\n|\S+")
+
+Places = NDArray[np.float64]
+
+
+def block_statistics(
+    symbols: Symbols, texts: Sequence[str], ids: Sequence[Ids], found: Sequence[LogProbabilities]
+) -> list[Array]:
+    """Sums of each block of each document: nats, symbols, characters, bytes, words (or line ends), [N, 5].
+
+    A symbol or a word belongs to the block in which it ends. An empty document has one empty block.
+
+    Args:
+        symbols: Of the model.
+        texts: The documents.
+        ids: Their symbols.
+        found: Log probabilities of these.
+    """
+    result = []
+    for text, numbers, values in zip(texts, ids, found, strict=True):
+        count = max(-(-len(text) // BLOCK), 1)
+        at = _blocks(symbol_ends(symbols, text, numbers), count)
+        words = np.array([each.end() for each in _WORD_OR_LINE_END.finditer(text)], np.float64)
+        sizes = byte_sizes(text)
+        everywhere = _blocks(np.arange(1.0, len(text) + 1), count)
+        columns = (
+            np.bincount(at, -values, count),
+            np.bincount(at, minlength=count),
+            np.bincount(everywhere, minlength=count),
+            np.bincount(everywhere, sizes, count),
+            np.bincount(_blocks(words, count), minlength=count),
+        )
+        result.append(np.stack(columns, axis=1).astype(np.float64))
+    return result
+
+
+def symbol_ends(symbols: Symbols, text: str, ids: Ids) -> Places:
+    """How many characters of a text have been read after each symbol, [n].
+
+    Exact for characters, bytes, and characters spelled in bytes, where one inside a character counts as
+    its end. Words and pieces know no runs of spaces: they end in proportion to the length of the line.
+    """
+    if len(ids) == len(text) and symbols.codec.kind == "character":
+        return np.arange(1, len(ids) + 1, dtype=np.float64)
+    spelled = np.cumsum(symbols.byte_lengths[ids], dtype=np.float64)
+    ends = np.cumsum(byte_sizes(text), dtype=np.float64)
+    if not symbols.by_lines and len(ids) and spelled[-1] == ends[-1]:
+        return (np.searchsorted(ends, spelled) + 1).astype(np.float64)
+    at_ends = ids == LINE_END
+    lines = np.flatnonzero(_code_points(text) == ord("\n")) + 1.0
+    if at_ends.sum() != len(lines):
+        at_ends, lines = np.zeros_like(at_ends), lines[:0]
+    known, places = np.append(0.0, spelled[at_ends]), np.append(0.0, lines)
+    if len(ids) and spelled[-1] > known[-1]:
+        known, places = np.append(known, spelled[-1]), np.append(places, len(text))
+    return np.asarray(np.interp(spelled, known, places), np.float64)
+
+
+def byte_sizes(text: str) -> NDArray[np.int64]:
+    """How many bytes of UTF-8 each character has, [n]."""
+    points = _code_points(text)
+    return np.digitize(points, [0x80, 0x800, 0x10000]) + 1
+
+
+def _code_points(text: str) -> NDArray[np.uint32]:
+    return np.frombuffer(text.encode("utf-32-le"), np.uint32)
+
+
+def _blocks(ends: Places, count: int) -> NDArray[np.int64]:
+    """The block of what ends after so many characters."""
+    return np.clip(np.ceil(ends / BLOCK).astype(np.int64) - 1, 0, count - 1)

@@ -1,0 +1,120 @@
+"""What a model folder holds, for people: sizes, parts, vocabularies, scores."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from seqtool.errors import ModelError
+from seqtool.files import digest, read_json, storage_errors
+from seqtool.models.folder import CONFIG, ModelFolder, find_model_folder, load_model_folder
+from seqtool.text.codec import codec_of
+from seqtool.text.vocabulary import Vocabulary
+
+TAGS = "tags.txt"
+RUN_MANIFEST = "manifest.json"
+
+
+@dataclass(frozen=True)
+class ModelFacts:
+    """One model folder in figures and words."""
+
+    path: str
+    task: str
+    name: str
+    seqtool: str  # version that made it
+    settings: dict[str, Any]  # all that its config.json says
+    parameters: int
+    parts: dict[str, int]  # parameters by part of the network
+    vocabularies: dict[str, int]  # symbols by file
+    tags: tuple[str, ...]
+    size: int  # bytes on disk
+    files: dict[str, dict[str, Any]]  # size in bytes and SHA-256 by file
+    dev: dict[str, float]  # scores on the development part, of a model in its run folder
+    data: dict[str, Any]  # the parts of the data and their digests, likewise
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return asdict(self)
+
+
+def describe_model(path: Path) -> ModelFacts:
+    """Everything of a model folder or of the model in a run folder, each file checked on the way.
+
+    Raises:
+        UsageError: there is no such folder.
+        ModelError: it is damaged or foreign.
+        StorageError: it cannot be read.
+    """
+    content = load_model_folder(path)
+    folder = find_model_folder(path)
+    vocabularies = model_vocabularies(content)
+    tags = vocabularies.get(TAGS)
+    parts = _parts(content.tensors)
+    sizes = {file.name: file.stat().st_size for file in sorted(folder.iterdir())}
+    run = _run_manifest(folder)
+    return ModelFacts(
+        path=str(folder),
+        task=content.task,
+        name=str(content.config.get("name", "")),
+        seqtool=str(read_json(folder / CONFIG).get("seqtool", "")),
+        settings={key: value for key, value in content.config.items() if key != "name"},
+        parameters=sum(parts.values()),
+        parts=parts,
+        vocabularies={name: len(vocabulary) for name, vocabulary in vocabularies.items()},
+        tags=tags.symbols if tags is not None else (),
+        size=sum(sizes.values()),
+        files={name: {"size": size, "sha256": digest(folder / name)} for name, size in sizes.items()},
+        dev={name: value for name, value in run.get("best", {}).items() if name != "step"},
+        data=run.get("data", {}),
+    )
+
+
+def read_model_vocabularies(path: Path) -> dict[str, Vocabulary]:
+    """The vocabularies of a model folder, by file name; errors as `describe_model`."""
+    return model_vocabularies(load_model_folder(path))
+
+
+def model_vocabularies(content: ModelFolder) -> dict[str, Vocabulary]:
+    """The files of a model folder that are vocabularies, of any kind, by name.
+
+    Raises:
+        ModelError: one of them is damaged.
+    """
+    lists = {
+        name: Vocabulary.from_text(text, name)
+        for name, text in sorted(content.texts.items())
+        if name.endswith(".txt")
+    }
+    codecs = {name: codec_of(raw, name) for name, raw in sorted(content.codecs.items())}
+    return lists | {name: Vocabulary(codec.symbols) for name, codec in codecs.items()}
+
+
+def _parts(tensors: Mapping[str, Tensor]) -> dict[str, int]:
+    """Parameters by the first two words of their names: `forms.words`, `encoder`, `crf`, ..."""
+    counts: Counter[str] = Counter()
+    for name, tensor in tensors.items():
+        if not tensor.is_floating_point():
+            continue  # a table of the network that is not learned, such as which tag may follow which
+        words = name.split(".")
+        named = [word for word in words[:2] if not word.isdecimal()]
+        counts[".".join(named if len(words) > 2 else words[:1])] += tensor.numel()
+    return dict(counts)
+
+
+def _run_manifest(folder: Path) -> dict[str, Any]:
+    """The manifest of the run that a model folder lies in; empty for a model that was moved elsewhere."""
+    manifest = folder.parent / RUN_MANIFEST
+    with storage_errors(manifest):
+        if not manifest.is_file():
+            return {}
+    try:
+        values = read_json(manifest)
+    except ModelError:
+        return {}  # not ours: the folder above a model may hold anything
+    return values if isinstance(values, dict) and isinstance(values.get("best"), dict) else {}

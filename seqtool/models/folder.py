@@ -1,0 +1,288 @@
+"""A model folder: self-contained, relocatable, checked file by file before it is used.
+
+    config.json         format, seqtool version, task, and what the wing needs to build the model
+    model.safetensors   the weights
+    *.txt, ...          vocabulary files, UTF-8
+    *.vocabulary        vocabularies as `vocab build` writes them
+    README.md           the model card; may be edited freely
+    manifest.json       size and SHA-256 of every file above, written last
+
+A folder is replaced by writing its successor beside it (`.model.new`), moving the old one
+away (`.model.old`) and moving the new one in. A crash between the two moves leaves both
+whole under their hidden names; reading then finds the new one there.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.metadata
+import shutil
+import stat
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+from torch import Tensor
+
+from seqtool.errors import ModelError, UsageError
+from seqtool.files import digest, read_json, safe_name, storage_errors, sync_folder, write_durably, write_json
+from seqtool.models.tensors import read_tensors, write_tensors
+
+FORMAT = 1
+CODEC = ".vocabulary"  # how the names of codecs end
+SIZE_LIMIT = 256 * 1024 * 1024  # bytes; a larger vocabulary file is not one of ours
+CONFIG, WEIGHTS, CARD, MANIFEST = "config.json", "model.safetensors", "README.md", "manifest.json"
+
+
+class ModelFolder(NamedTuple):
+    """What a model folder holds."""
+
+    task: str
+    config: dict[str, Any]
+    tensors: dict[str, Tensor]
+    texts: dict[str, str]  # by file name
+    codecs: dict[str, bytes]  # by file name
+
+
+def save_model_folder(
+    path: Path,
+    *,
+    task: str,
+    config: dict[str, Any],
+    tensors: Mapping[str, Tensor],
+    texts: Mapping[str, str],
+    card: str,
+    codecs: Mapping[str, bytes] = MappingProxyType({}),
+) -> None:
+    """Write a model folder, or replace the one at `path`; a crash leaves the old or the new one.
+
+    Args:
+        path: The folder; its parent is made if need be.
+        task: Name of the task, checked when the model is used.
+        config: Plain JSON values from which the wing builds the model.
+        tensors: Weights, as `tensorfile.model_tensors` gives them.
+        texts: Vocabulary files: plain file name to content.
+        card: Markdown for README.md.
+        codecs: Vocabularies as `vocab build` writes them: file names in `.vocabulary` to content.
+
+    Raises:
+        StorageError: the disk is full, ...; the folder that was at `path` is as it was.
+    """
+    new, old = _beside(path, "new"), _beside(path, "old")
+    with storage_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _recover(path)
+        for leftover in (new, old):
+            shutil.rmtree(leftover, ignore_errors=True)
+        try:
+            new.mkdir()
+            files = {name: text.encode("utf-8") for name, text in texts.items()} | dict(codecs)
+            _write_files(new, task, config, tensors, files, card)
+            if path.exists():
+                path.rename(old)
+            new.rename(path)
+        except BaseException:
+            _undo(path)
+            raise
+        sync_folder(path.parent)
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def load_model_folder(path: Path, *, task: str | tuple[str, ...] | None = None) -> ModelFolder:
+    """Read a model folder; nothing in it is executed, and every file read is checked first.
+
+    Args:
+        path: The model folder, or a run folder that holds one.
+        task: Name or names that fit; None accepts any.
+
+    Raises:
+        UsageError: there is no such folder, or a run without a model yet.
+        ModelError: foreign, damaged, made by a newer seqtool, or of another task.
+        StorageError: it cannot be read.
+    """
+    folder = find_model_folder(path)
+    sizes = _read_manifest(folder)
+    for required in (CONFIG, WEIGHTS):
+        if required not in sizes:
+            raise ModelError(f"{folder / MANIFEST}: damaged: {required} is not listed")
+    config = _read_config(_checked(folder, CONFIG, sizes), task)
+    others = {name: _read_limited(_checked(folder, name, sizes)) for name in sizes if name not in _FIXED}
+    tensors = read_tensors(_checked(folder, WEIGHTS, sizes))
+    codecs = {name: raw for name, raw in others.items() if name.endswith(CODEC)}
+    texts = {name: _text(raw, folder / name) for name, raw in others.items() if name not in codecs}
+    return ModelFolder(config["task"], config["config"], tensors, texts, codecs)
+
+
+def model_task(path: Path) -> str:
+    """The task that a model folder is for; only its config is read (errors as `load_model_folder`)."""
+    folder = find_model_folder(path)
+    sizes = _read_manifest(folder)
+    if CONFIG not in sizes:
+        raise ModelError(f"{folder / MANIFEST}: damaged: {CONFIG} is not listed")
+    return str(_read_config(_checked(folder, CONFIG, sizes), None)["task"])
+
+
+def verify_model_folder(path: Path) -> list[str]:
+    """Names of the files of a model folder, each of which was found to be as the manifest says.
+
+    Raises:
+        ModelError: a file is missing or changed (the card included).
+        UsageError, StorageError: as `load_model_folder`.
+    """
+    folder = find_model_folder(path)
+    entries = _read_manifest(folder)
+    for name in entries:
+        _checked(folder, name, entries)
+    return sorted(entries)
+
+
+def find_model_folder(path: Path) -> Path:
+    """The model folder that `path` means: itself, or the `model/` of a run folder.
+
+    Raises:
+        UsageError: there is no such folder, or it is a run that has no model yet.
+        ModelError: it is a file, or a folder that is neither a model nor a run.
+    """
+    if path.is_file():
+        raise ModelError(
+            f"{path}: a file, expected a model folder; seqtool reads no pickles or foreign models"
+        )
+    for candidate in (path / "model", path):
+        for folder in (candidate, _beside(candidate, "new"), _beside(candidate, "old")):
+            if (folder / MANIFEST).is_file() and (folder / CONFIG).is_file():
+                return folder
+    if not path.exists():
+        raise UsageError(
+            f"{path}: no such model; give a run folder or its model/ folder (seqtool train makes one)"
+        )
+    if (path / "state").is_dir() or (path / "recipe.toml").is_file():
+        raise UsageError(f"{path}: this run has no model yet; finish it with seqtool train ... --resume")
+    raise ModelError(f"{path}: neither a model folder ({MANIFEST} or {CONFIG} is missing) nor a run folder")
+
+
+def weights_digest(path: Path) -> str:
+    """SHA-256 of a model's weights, by its manifest (errors of `load_model_folder`)."""
+    return str(_read_manifest(find_model_folder(path))[WEIGHTS]["sha256"])
+
+
+_FIXED = (CONFIG, WEIGHTS, CARD)
+
+
+def _write_files(
+    folder: Path,
+    task: str,
+    config: dict[str, Any],
+    tensors: Mapping[str, Tensor],
+    others: Mapping[str, bytes],
+    card: str,
+) -> None:
+    write_json(folder / CONFIG, {"format": FORMAT, "seqtool": _version(), "task": task, "config": config})
+    write_tensors(folder / WEIGHTS, tensors)
+    for name, content in others.items():
+        assert name not in (*_FIXED, MANIFEST), f"{name} is the name of another file of the model folder"
+        write_durably(folder / safe_name(name), content)
+    write_durably(folder / CARD, card.encode("utf-8"))
+    files = {
+        file.name: {"size": file.stat().st_size, "sha256": digest(file)} for file in sorted(folder.iterdir())
+    }
+    write_json(folder / MANIFEST, {"format": FORMAT, "files": files})
+
+
+def _beside(path: Path, role: str) -> Path:
+    return path.parent / f".{path.name}.{role}"
+
+
+def _recover(path: Path) -> None:
+    """Move in what a crash between the two moves left beside `path`."""
+    for role in ("new", "old"):
+        if not path.exists() and (_beside(path, role) / MANIFEST).is_file():
+            _beside(path, role).rename(path)
+
+
+def _undo(path: Path) -> None:
+    with contextlib.suppress(OSError):
+        if not path.exists() and _beside(path, "old").exists():
+            _beside(path, "old").rename(path)
+    if path.exists():
+        shutil.rmtree(_beside(path, "new"), ignore_errors=True)
+
+
+def _read_manifest(folder: Path) -> dict[str, dict[str, Any]]:
+    where = folder / MANIFEST
+    manifest = read_json(where)
+    _check_format(manifest, where)
+    files = manifest.get("files")
+    if not isinstance(files, dict):
+        raise ModelError(f"{where}: damaged: no table of files")
+    for name, entry in files.items():
+        safe_name(name)
+        if not isinstance(entry, dict) or not isinstance(entry.get("size"), int) or "sha256" not in entry:
+            raise ModelError(f"{where}: damaged: size or digest of {name} is missing")
+    return files
+
+
+def _check_format(value: Any, where: Path) -> None:
+    if not isinstance(value, dict) or not isinstance(value.get("format"), int):
+        raise ModelError(f"{where}: not a file of a seqtool model")
+    if value["format"] > FORMAT:
+        maker = value.get("seqtool", "unknown version")
+        raise ModelError(
+            f"{where}: made by a newer seqtool ({maker}, format {value['format']}; known here: {FORMAT}); "
+            "update seqtool"
+        )
+
+
+def _checked(folder: Path, name: str, entries: Mapping[str, dict[str, Any]]) -> Path:
+    """The path of a listed file after its kind, size and digest were found right."""
+    path = folder / safe_name(name)
+    try:
+        status = path.lstat()
+    except FileNotFoundError:
+        raise ModelError(
+            f"{path}: missing, though {MANIFEST} lists it; copy the whole folder again"
+        ) from None
+    if not stat.S_ISREG(status.st_mode):
+        raise ModelError(f"{path}: not a plain file")
+    if status.st_size != entries[name]["size"]:
+        expected = entries[name]["size"]
+        raise ModelError(
+            f"{path}: damaged: {status.st_size} bytes, expected {expected}; copy the folder again"
+        )
+    if digest(path) != entries[name]["sha256"]:
+        raise ModelError(f"{path}: damaged: its digest is not the one in {MANIFEST}; copy the folder again")
+    return path
+
+
+def _read_config(path: Path, task: str | tuple[str, ...] | None) -> dict[str, Any]:
+    config: dict[str, Any] = read_json(path)
+    _check_format(config, path)
+    if not isinstance(config.get("task"), str) or not isinstance(config.get("config"), dict):
+        raise ModelError(f"{path}: damaged: task or config is missing")
+    wanted = (task,) if isinstance(task, str) else task
+    if wanted is not None and config["task"] not in wanted:
+        raise ModelError(
+            f"{path.parent}: a model for {config['task']}, expected one for {' or '.join(wanted)}"
+        )
+    return config
+
+
+def _read_limited(path: Path) -> bytes:
+    with storage_errors(path):
+        if path.stat().st_size > SIZE_LIMIT:
+            raise ModelError(f"{path}: larger than {SIZE_LIMIT} bytes; not a file of seqtool's")
+        return path.read_bytes()
+
+
+def _text(raw: bytes, path: Path) -> str:
+    try:
+        return raw.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise ModelError(f"{path}: damaged: {error}") from error
+
+
+def _version() -> str:
+    try:
+        return importlib.metadata.version("seqtool")
+    except importlib.metadata.PackageNotFoundError:
+        return "unknown"

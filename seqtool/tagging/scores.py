@@ -1,0 +1,365 @@
+"""Everything that `seqtool evaluate` says about a tagger, from lists of tags.
+
+Two floors of strictness: the figures printed are seqeval's strict mode, in which a span counts
+only if its tags are well-formed in the scheme; conlleval's lenient rules stand beside them.
+
+Partial gold (`?`, or alternatives joined by `|`): a token with a partial gold tag is left out
+of all token figures (accuracy, confusion), and a sentence with one is left out of all span
+figures, since its spans are not known. Both are counted in the report. A sentence left out
+keeps its row of zeros, so that two systems stay aligned for paired tests.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from functools import partial
+from importlib.metadata import version
+from typing import Any
+
+import numpy as np
+
+from seqtool.evaluation.calibration import Calibration, calibration
+from seqtool.evaluation.calibration import best_threshold as best_threshold
+from seqtool.evaluation.score import Score, f1_score, precision_score, ratio_score, recall_score
+from seqtool.evaluation.span_errors import Kind, SpanMatch, count_kinds, match_spans
+from seqtool.text.tag_scheme import Scheme, Span, conlleval_spans, is_partial, spans
+
+Tags = Sequence[str]
+Entity = tuple[str, str]  # type, surface: the tokens joined by a space
+Located = tuple[int, Span]  # index of the sentence, span
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """Micro precision, recall and F1 of a group of spans or tokens, with what they come from; 0/0 is 0.0."""
+
+    correct: int
+    predicted: int
+    support: int  # gold
+
+    @property
+    def precision(self) -> float:
+        """Correct / predicted."""
+        return self.correct / self.predicted if self.predicted else 0.0
+
+    @property
+    def recall(self) -> float:
+        """Correct / gold."""
+        return self.correct / self.support if self.support else 0.0
+
+    @property
+    def f1(self) -> float:
+        """Harmonic mean of precision and recall."""
+        both = self.predicted + self.support
+        return 2 * self.correct / both if both else 0.0
+
+    def as_dict(self) -> dict[str, float | int]:
+        """Scores and counts, ready for JSON."""
+        scores = {"precision": self.precision, "recall": self.recall, "f1": self.f1}
+        return {**scores, "support": self.support, "predicted": self.predicted, "correct": self.correct}
+
+
+@dataclass(frozen=True, slots=True)
+class Confusion:
+    """Tokens with gold label i (row) that were given label j (column); spans are compared by type."""
+
+    labels: tuple[str, ...]
+    counts: tuple[tuple[int, ...], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class TaggingReport:
+    """All about one tagger on one data set; what does not apply is None.
+
+    `scores` holds what can be resampled: precision, recall, f1 (with a scheme) and accuracy.
+    `seen` and `unseen` are entities whose (type, surface) was or was not in training.
+    `errors` counts `matches`, which has one tuple a sentence. `calibration` is of predicted
+    spans with a scheme, of tokens without. `gold` and `predicted` are the spans themselves,
+    each with the index of its sentence.
+    """
+
+    scheme: Scheme | None
+    sentences: int
+    tokens: int
+    sentences_left_out: int
+    tokens_left_out: int
+    scores: dict[str, Score]
+    by_type: dict[str, Counts]
+    confusion: Confusion
+    conlleval: Counts | None = None
+    seen: Counts | None = None
+    unseen: Counts | None = None
+    errors: dict[Kind, int] | None = None
+    matches: tuple[tuple[SpanMatch, ...], ...] | None = field(default=None, repr=False)
+    calibration: Calibration | None = None
+    gold: frozenset[Located] = field(default=frozenset(), repr=False)
+    predicted: frozenset[Located] = field(default=frozenset(), repr=False)
+
+    @property
+    def conlleval_differs(self) -> bool:
+        """Whether conlleval's lenient rules find other counts than seqeval's strict mode."""
+        if self.conlleval is None:
+            return False
+        correct, predicted, support = self.scores["f1"].statistics.sum(axis=0)
+        return self.conlleval != Counts(int(correct), int(predicted), int(support))
+
+    def as_dict(self) -> dict[str, Any]:
+        """The report as JSON has it: numbers, text and lists only; keys that do not apply are absent."""
+        result: dict[str, Any] = {
+            "metrics": {name: score.value for name, score in self.scores.items()},
+            "signatures": {name: score.signature for name, score in self.scores.items()},
+            "by_type": {name: counts.as_dict() for name, counts in self.by_type.items()},
+            "scheme": self.scheme,
+            "sentences": self.sentences,
+            "tokens": self.tokens,
+            "sentences_left_out": self.sentences_left_out,
+            "tokens_left_out": self.tokens_left_out,
+            "confusion": {
+                "labels": list(self.confusion.labels),
+                "counts": [list(row) for row in self.confusion.counts],
+            },
+        }
+        if self.conlleval is not None:
+            result["conlleval"] = {**self.conlleval.as_dict(), "differs": self.conlleval_differs}
+        if self.seen is not None and self.unseen is not None:
+            result["entities"] = {"seen": self.seen.as_dict(), "unseen": self.unseen.as_dict()}
+        if self.errors is not None:
+            result["errors"] = dict(self.errors)
+        if self.calibration is not None:
+            result["calibration"] = asdict(self.calibration)
+            result["calibration"]["bins"] = list(result["calibration"]["bins"])
+        return result
+
+
+def span_scores(gold: Sequence[Tags], predicted: Sequence[Tags], scheme: Scheme) -> dict[str, Score]:
+    """Precision, recall and micro F1 of spans, seqeval's strict definition, fast enough for each evaluation.
+
+    Args:
+        gold: Tags of each sentence in `scheme`.
+        predicted: As many tags for each.
+        scheme: Of both.
+
+    Returns:
+        `precision`, `recall` and `f1`, fractions, with statistics (correct, predicted, gold) a sentence.
+    """
+    counts = []
+    for row, answer in zip(gold, predicted, strict=True):
+        assert len(row) == len(answer), (len(row), len(answer))
+        if any(map(is_partial, row)):
+            counts.append((0, 0, 0))
+            continue
+        wanted, found = set(spans(row, scheme)), set(spans(answer, scheme))
+        counts.append((len(wanted & found), len(found), len(wanted)))
+    columns = np.asarray(counts, dtype=np.float64).reshape(-1, 3).T
+    signature = f"seqeval {version('seqeval')} strict {scheme.upper()}"
+    kinds = {"precision": precision_score, "recall": recall_score, "f1": f1_score}
+    return {name: make(*columns, signature=signature) for name, make in kinds.items()}
+
+
+def accuracy(gold: Sequence[Tags], predicted: Sequence[Tags]) -> Score:
+    """Share of tokens whose tag is right; tokens with a partial gold tag are left out."""
+    right, total = [], []
+    for row, answer in zip(gold, predicted, strict=True):
+        pairs = [(g, p) for g, p in zip(row, answer, strict=True) if not is_partial(g)]
+        right.append(sum(g == p for g, p in pairs))
+        total.append(len(pairs))
+    return ratio_score("accuracy", right, total, signature="tokens micro")
+
+
+def report(
+    gold: Sequence[Tags],
+    predicted: Sequence[Tags],
+    scheme: Scheme | None,
+    *,
+    tokens: Sequence[Sequence[str]] | None = None,
+    training_entities: Collection[Entity] | None = None,
+    confidences: Sequence[Sequence[float]] | None = None,
+) -> TaggingReport:
+    """Score a tagger in every way that applies.
+
+    Args:
+        gold: Tags of each sentence in `scheme`.
+        predicted: As many tags for each.
+        scheme: Of both; None for tags without spans (parts of speech).
+        tokens: The words; needed for seen and unseen entities.
+        training_entities: A set of (type, surface) found in training; see `entities`.
+        confidences: In [0, 1], for each sentence one number a predicted span, in the order of
+            `spans(predicted)`; without a scheme one number a token.
+
+    Returns:
+        The report; its precision, recall and F1 have been held against seqeval itself.
+    """
+    base = _token_report(gold, predicted, scheme)
+    if confidences is not None:
+        values, right, _ = judge(gold, predicted, scheme, confidences)
+        base = replace(base, calibration=calibration(values, right))
+    if scheme is None:
+        return base
+    base = _with_spans(base, gold, predicted, scheme)
+    if tokens is None or training_entities is None:
+        return base
+    known = {
+        key for key in base.gold | base.predicted if _entity(tokens[key[0]], key[1]) in training_entities
+    }
+    return replace(
+        base,
+        seen=_compare(base.gold & known, base.predicted & known),
+        unseen=_compare(base.gold - known, base.predicted - known),
+    )
+
+
+def entities(tokens: Sequence[Sequence[str]], tags: Sequence[Tags], scheme: Scheme) -> set[Entity]:
+    """Every (type, surface) of the spans, for `report`; sentences with partial tags give none."""
+    return {
+        _entity(words, span)
+        for words, row in zip(tokens, tags, strict=True)
+        if not any(map(is_partial, row))
+        for span in spans(row, scheme)
+    }
+
+
+def judge(
+    gold: Sequence[Tags],
+    predicted: Sequence[Tags],
+    scheme: Scheme | None,
+    confidences: Sequence[Sequence[float]],
+) -> tuple[list[float], list[bool], int]:
+    """Confidences with whether each prediction is right, and how much there was to find.
+
+    Made for `best_threshold(*judge(gold, predicted, scheme, confidences), precision)`.
+
+    Args:
+        gold: Tags of each sentence.
+        predicted: As many tags for each.
+        scheme: Of both, or None.
+        confidences: As for `report`.
+
+    Returns:
+        One confidence a predicted span (without a scheme: a token), what is left out by
+        partial gold excepted; whether it is right; the number of gold spans (tokens).
+    """
+    values: list[float] = []
+    right: list[bool] = []
+    if scheme is None:
+        for row, answer, given in zip(gold, predicted, confidences, strict=True):
+            scored = [t for t in zip(row, answer, given, strict=True) if not is_partial(t[0])]
+            values += [value for _, _, value in scored]
+            right += [g == p for g, p, _ in scored]
+        return values, right, len(values)
+    gold_count = 0
+    for row, answer, given in zip(gold, predicted, confidences, strict=True):
+        if not any(map(is_partial, row)):
+            wanted = set(spans(row, scheme))
+            gold_count += len(wanted)
+            for span, value in zip(spans(answer, scheme), given, strict=True):
+                values.append(value)
+                right.append(span in wanted)
+    return values, right, gold_count
+
+
+def _token_report(gold: Sequence[Tags], predicted: Sequence[Tags], scheme: Scheme | None) -> TaggingReport:
+    """What can be said token by token; `by_type` is by tag."""
+    confusion = _confusion(gold, predicted, scheme)
+    columns = [sum(column) for column in zip(*confusion.counts, strict=True)]
+    by_tag = {
+        label: Counts(row[i], columns[i], sum(row))
+        for i, (label, row) in enumerate(zip(confusion.labels, confusion.counts, strict=True))
+    }
+    return TaggingReport(
+        scheme=scheme,
+        sentences=len(gold),
+        tokens=sum(map(len, gold)),
+        sentences_left_out=0,
+        tokens_left_out=sum(is_partial(tag) for tags in gold for tag in tags),
+        scores={"accuracy": accuracy(gold, predicted)},
+        by_type=by_tag,
+        confusion=confusion,
+    )
+
+
+def _with_spans(
+    base: TaggingReport, gold: Sequence[Tags], predicted: Sequence[Tags], scheme: Scheme
+) -> TaggingReport:
+    """`base` with everything that is said of spans, which takes the place of what is said of tags."""
+    whole = [not any(map(is_partial, tags)) for tags in gold]
+    gold = [tags if keep else () for tags, keep in zip(gold, whole, strict=True)]
+    predicted = [tags if keep else () for tags, keep in zip(predicted, whole, strict=True)]
+    scores = span_scores(gold, predicted, scheme)
+    _hold_against_seqeval(gold, predicted, scheme, scores)
+    wanted, found = _located(gold, scheme), _located(predicted, scheme)
+    types = sorted({span.type for _, span in wanted | found})
+    matches = tuple(
+        tuple(match_spans(spans(tags, scheme), spans(answer, scheme)))
+        for tags, answer in zip(gold, predicted, strict=True)
+    )
+    return replace(
+        base,
+        sentences_left_out=whole.count(False),
+        scores={**scores, **base.scores},
+        by_type={name: _compare(_of_type(wanted, name), _of_type(found, name)) for name in types},
+        conlleval=_compare(_located(gold, None), _located(predicted, None)),
+        errors=count_kinds(match for row in matches for match in row),
+        matches=matches,
+        gold=wanted,
+        predicted=found,
+    )
+
+
+def _hold_against_seqeval(
+    gold: Sequence[Tags], predicted: Sequence[Tags], scheme: Scheme, scores: dict[str, Score]
+) -> None:
+    """Stop if our sums and seqeval's own figures disagree: what is printed is seqeval's."""
+    # Imported here: it brings scikit-learn, which takes a second to load.
+    from seqeval import scheme as schemes
+    from seqeval.metrics.v1 import precision_recall_fscore_support
+
+    if not any(gold):
+        return
+    figures = precision_recall_fscore_support(
+        [list(tags) for tags in gold],
+        [list(tags) for tags in predicted],
+        average="micro",
+        zero_division=0,  # 0/0 is 0.0, and no warning
+        scheme=getattr(schemes, scheme.upper()),
+    )
+    for name, figure in zip(("precision", "recall", "f1"), figures, strict=False):
+        assert abs(scores[name].value - figure) < 1e-9, (name, scores[name].value, figure)
+
+
+def _confusion(gold: Sequence[Tags], predicted: Sequence[Tags], scheme: Scheme | None) -> Confusion:
+    counts: Counter[tuple[str, str]] = Counter()
+    for row, answer in zip(gold, predicted, strict=True):
+        for tag, given in zip(row, answer, strict=True):
+            if not is_partial(tag):
+                counts[_label(tag, scheme), _label(given, scheme)] += 1
+    names = {label for pair in counts for label in pair}
+    # Outside is last: it is not a type.
+    labels = sorted(names, key=lambda label: (scheme is not None and label == "O", label))
+    return Confusion(tuple(labels), tuple(tuple(counts[row, column] for column in labels) for row in labels))
+
+
+def _label(tag: str, scheme: Scheme | None) -> str:
+    """A tag without its place in the span: B-PER and I-PER are PER, a bare B is _ (as in seqeval)."""
+    if scheme is None or tag == "O":
+        return tag
+    return tag.partition("-")[2] or "_"
+
+
+def _located(rows: Sequence[Tags], scheme: Scheme | None) -> frozenset[Located]:
+    """All spans with the index of their sentence; by conlleval's rules without a scheme."""
+    find = conlleval_spans if scheme is None else partial(spans, scheme=scheme)
+    return frozenset((i, span) for i, tags in enumerate(rows) for span in find(tags))
+
+
+def _of_type(located: frozenset[Located], name: str) -> frozenset[Located]:
+    return frozenset(key for key in located if key[1].type == name)
+
+
+def _compare(gold: frozenset[Located], predicted: frozenset[Located]) -> Counts:
+    return Counts(len(gold & predicted), len(predicted), len(gold))
+
+
+def _entity(tokens: Sequence[str], span: Span) -> Entity:
+    return span.type, " ".join(tokens[span.start : span.end])

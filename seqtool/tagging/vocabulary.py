@@ -1,0 +1,101 @@
+"""The vocabularies of a tagger: words, characters, shapes, extra columns, tags."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from seqtool.errors import ModelError
+from seqtool.tagging.settings import VocabularySettings
+from seqtool.text.columns import TaggedSentence
+from seqtool.text.forms import FormTable, clipped, count_forms, normalise, shape
+from seqtool.text.vocabulary import PADDING, UNKNOWN, Vocabulary
+
+RARE_SHAPE = 3  # shapes seen less often are unknown, which trains the unknown shape
+
+
+@dataclass(frozen=True)
+class Vocabularies:
+    """All symbols of a tagger, built from the training part."""
+
+    words: Vocabulary
+    characters: Vocabulary
+    shapes: Vocabulary
+    features: tuple[Vocabulary, ...]
+    tags: Vocabulary
+    word_counts: Mapping[str, int]  # of the normalised words; empty in a loaded model
+
+    @classmethod
+    def build(
+        cls, sentences: Sequence[TaggedSentence], tags: Sequence[str], settings: VocabularySettings
+    ) -> Vocabularies:
+        """Count the training sentences; `tags` is the inventory in the order of its ids."""
+        forms = count_forms(sentence.tokens for sentence in sentences)
+        words: Counter[str] = Counter()
+        characters: Counter[str] = Counter()
+        shapes: Counter[str] = Counter()
+        for form, count in forms.items():
+            word = normalise(form, lowercase=settings.lowercase, zero_digits=settings.zero_digits)
+            words[word] += count
+            shapes[shape(form)] += count
+            characters.update(clipped(form))
+        columns = len(sentences[0].features)
+        return cls(
+            Vocabulary.build(words, reserved=(UNKNOWN,), min_count=settings.min_count, limit=settings.size),
+            Vocabulary.build(characters, reserved=(PADDING, UNKNOWN)),
+            Vocabulary.build(shapes, reserved=(UNKNOWN,), min_count=RARE_SHAPE),
+            tuple(_feature_vocabulary(sentences, column) for column in range(columns)),
+            Vocabulary(tags),
+            words,
+        )
+
+    def form_table(self, settings: VocabularySettings) -> FormTable:
+        """An empty table of forms over these vocabularies."""
+        return FormTable(
+            self.words,
+            self.characters,
+            self.shapes,
+            lowercase=settings.lowercase,
+            zero_digits=settings.zero_digits,
+        )
+
+    def to_texts(self) -> dict[str, str]:
+        """File name to content, for the model folder."""
+        named = {"words": self.words, "characters": self.characters, "shapes": self.shapes, "tags": self.tags}
+        named |= {f"feature-{number}": column for number, column in enumerate(self.features, 1)}
+        return {f"{name}.txt": vocabulary.to_text() for name, vocabulary in named.items()}
+
+    @classmethod
+    def from_texts(cls, texts: Mapping[str, str]) -> Vocabularies:
+        """The inverse of `to_texts`.
+
+        Raises:
+            ModelError: a file is missing, or no vocabulary, or one without an unknown symbol.
+        """
+        missing = [name for name in ("words", "characters", "shapes", "tags") if f"{name}.txt" not in texts]
+        if missing:
+            raise ModelError(f"the model folder lacks {missing[0]}.txt")
+        read = {
+            name: Vocabulary.from_text(text, name) for name, text in texts.items() if name.endswith(".txt")
+        }
+        columns = sum(name.startswith("feature-") for name in read)
+        features = [read.get(f"feature-{number}.txt") for number in range(1, columns + 1)]
+        if None in features:
+            raise ModelError("the model folder lacks the vocabulary of an extra column")
+        for name, vocabulary in read.items():
+            if vocabulary.unknown is None and name != "tags.txt":
+                raise ModelError(f"{name} has no {UNKNOWN}; the model could not read new text")
+        return cls(
+            read["words.txt"],
+            read["characters.txt"],
+            read["shapes.txt"],
+            tuple(column for column in features if column is not None),
+            read["tags.txt"],
+            {},
+        )
+
+
+def _feature_vocabulary(sentences: Sequence[TaggedSentence], column: int) -> Vocabulary:
+    counts = Counter(value for sentence in sentences for value in sentence.features[column])
+    return Vocabulary.build(counts, reserved=(UNKNOWN,), min_count=1)

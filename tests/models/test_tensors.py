@@ -1,0 +1,135 @@
+from __future__ import annotations
+
+import json
+import struct
+import tracemalloc
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from seqtool.errors import ModelError
+from seqtool.models.tensors import model_tensors, read_tensors, restore_weights, write_tensors
+
+
+class Tied(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(4, 3)
+        self.output = nn.Linear(3, 4)
+        self.output.weight = self.embedding.weight
+        self.register_buffer("counts", torch.zeros(2, dtype=torch.int64))
+        self.register_buffer("scratch", torch.zeros(2), persistent=False)
+
+
+def with_header(path: Path, header: bytes, data: bytes = b"", length: int | None = None) -> Path:
+    path.write_bytes(struct.pack("<Q", len(header) if length is None else length) + header + data)
+    return path
+
+
+def test_tensors_of_every_kind_come_back(tmp_path: Path):
+    tensors = {
+        "float": torch.randn(2, 3),
+        "double": torch.randn(3).double(),
+        "half": torch.randn(3).bfloat16(),
+        "whole": torch.tensor(5),
+        "bytes": torch.tensor([1, 2], dtype=torch.uint8),
+        "empty": torch.zeros(0, 4),
+        "transposed": torch.randn(2, 3).T,
+        "grad": nn.Parameter(torch.randn(2)),
+    }
+    write_tensors(tmp_path / "x.safetensors", tensors)
+    found = read_tensors(tmp_path / "x.safetensors")
+    assert found.keys() == tensors.keys()
+    for name, tensor in tensors.items():
+        assert found[name].dtype == tensor.dtype
+        assert torch.equal(found[name], tensor)
+
+
+def test_a_tied_weight_is_stored_once_and_restored(tmp_path: Path):
+    model, other = Tied(), Tied()
+    tensors = model_tensors(model)
+    assert sorted(tensors) == ["counts", "embedding.weight", "output.bias"]
+    write_tensors(tmp_path / "x.safetensors", tensors)
+    restore_weights(other, read_tensors(tmp_path / "x.safetensors"), "x")
+    assert torch.equal(other.output.weight, model.embedding.weight)
+    assert other.output.weight is other.embedding.weight
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda tensors: tensors.pop("output.bias"), "m: the tensor 'output.bias' is missing"),
+        (
+            lambda tensors: tensors.update(x=torch.zeros(1)),
+            "m: unknown tensor 'x'; these are weights of another network, or of an older seqtool",
+        ),
+        (
+            lambda tensors: tensors.update({"output.bias": torch.zeros(5)}),
+            r"m: the tensor 'output.bias' has shape \[5\], expected \[4\]",
+        ),
+    ],
+)
+def test_tensors_that_do_not_fit_are_refused_and_nothing_is_copied(change, message: str):  # type: ignore[no-untyped-def]
+    model = Tied()
+    before = {name: tensor.clone() for name, tensor in model_tensors(model).items()}
+    tensors = {name: tensor + 1 for name, tensor in model_tensors(model).items()}
+    change(tensors)
+    with pytest.raises(ModelError, match=message):
+        restore_weights(model, tensors, "m")
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model_tensors(model).items())
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"\x80\x04K\x01.",
+        b"PK\x03\x04 a zip file, as other tools save their models in",
+        b"{}",
+        struct.pack("<Q", 2) + b"[]",
+        struct.pack("<Q", 4) + b"nope",
+    ],
+)
+def test_foreign_files_are_refused(tmp_path: Path, content: bytes):
+    path = tmp_path / "x.safetensors"
+    path.write_bytes(content)
+    with pytest.raises(ModelError, match=r"x.safetensors: (truncated|damaged)"):
+        read_tensors(path)
+
+
+def test_a_huge_header_is_refused_before_it_is_read(tmp_path: Path):
+    path = with_header(tmp_path / "x.safetensors", b"{", length=500 * 1024 * 1024)
+    with path.open("r+b") as file:
+        file.truncate(600 * 1024 * 1024)  # sparse: no disk, but a reader would take the memory
+    tracemalloc.start()
+    with pytest.raises(ModelError, match="its header cannot be read"):
+        read_tensors(path)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 1_000_000
+
+
+def test_a_duplicate_name_is_refused(tmp_path: Path):
+    entry = json.dumps({"dtype": "F32", "shape": [1], "data_offsets": [0, 4]})
+    path = with_header(tmp_path / "x.safetensors", f'{{"a": {entry}, "a": {entry}}}'.encode(), b"\0" * 4)
+    with pytest.raises(ModelError, match="duplicate key 'a'"):
+        read_tensors(path)
+
+
+def test_every_truncation_is_refused(tmp_path: Path):
+    path = tmp_path / "x.safetensors"
+    write_tensors(path, {"a": torch.ones(3), "b": torch.ones(2)})
+    content = path.read_bytes()
+    for length in range(len(content)):
+        path.write_bytes(content[:length])
+        with pytest.raises(ModelError):
+            read_tensors(path)
+
+
+@pytest.mark.parametrize("shape", [[3], [2**40], [-1]])
+def test_a_shape_that_does_not_fit_the_data_is_refused(tmp_path: Path, shape: list[int]):
+    header = json.dumps({"a": {"dtype": "F32", "shape": shape, "data_offsets": [0, 4]}}).encode()
+    with pytest.raises(ModelError):
+        read_tensors(with_header(tmp_path / "x.safetensors", header, b"\0" * 4))
