@@ -22,9 +22,9 @@ from seqtool.resolution import (
     task_of_recipe,
 )
 from seqtool.tasks import TASKS
-from seqtool.training import distributed
+from seqtool.training import distributed, job
 from seqtool.training.checkpoint import Checkpoints
-from seqtool.training.estimate import Estimate
+from seqtool.training.job import Estimate, TrainedRun
 from seqtool.training.progress import Reporter, SilentReporter, TensorBoardReporter
 from seqtool.training.run_folder import RunFolder
 from seqtool.version import __version__
@@ -32,16 +32,12 @@ from seqtool.version import __version__
 if TYPE_CHECKING:  # a wing is imported when its task is asked for: starting up should cost one wing, not all
     from seqtool.lm.prediction import LanguageModel
     from seqtool.lm.settings import LanguageModelSettings
-    from seqtool.lm.train import LanguageModelRun
     from seqtool.tagging.prediction import TaggerModel
     from seqtool.tagging.settings import TaggerSettings
-    from seqtool.tagging.train import TaggerRun
     from seqtool.translation.prediction import TranslatorModel
     from seqtool.translation.settings import TranslatorSettings
-    from seqtool.translation.train import TranslatorRun
 
     AnySettings: TypeAlias = TaggerSettings | TranslatorSettings | LanguageModelSettings
-    AnyRun: TypeAlias = TaggerRun | TranslatorRun | LanguageModelRun
     AnyModel: TypeAlias = TaggerModel | TranslatorModel | LanguageModel
 
 
@@ -57,7 +53,7 @@ def train(
     initial: str | Path | None = None,
     reporter: Reporter | None = None,
     track: str | None = None,
-) -> AnyRun:
+) -> TrainedRun[Any]:
     """Train a model: what `seqtool train` does.
 
     Args:
@@ -108,7 +104,8 @@ def train(
         elif resume and not Checkpoints(run.state).steps():
             listener.message(f"{run.path}: no run to continue here; a new one begins")
         run.recipe_text = recipe_text(settings)
-        result: AnyRun = spec.train(settings, data, run=run, reporter=listener, resume=resume, initial=base)
+        prepared = spec.prepare(settings, data, base)
+        result = job.train(prepared, run=run, reporter=listener, resume=resume)
         if run.writes:
             run.write_manifest(_manifest(settings, data, device, result, time.time() - started))
             run.mark_finished(task=settings.task)
@@ -145,7 +142,7 @@ def estimate(settings: AnySettings, base: AnyModel | None = None) -> Estimate:
     devices.resolve_precision(settings.training.precision, device)
     require_files(settings)
     spec = TASKS[settings.task]()
-    return spec.estimate(settings, spec.load_data(settings), base)
+    return job.estimate(spec.prepare(settings, spec.load_data(settings), base))
 
 
 __all__ = [
@@ -199,7 +196,7 @@ def _manifest(
     settings: AnySettings,
     data: Any,
     device: torch.device,
-    result: AnyRun,
+    result: TrainedRun[Any],
     seconds: float,
 ) -> dict[str, Any]:
     spec = TASKS[settings.task]()

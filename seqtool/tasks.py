@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from seqtool.training.estimate import Estimate
+from seqtool.training.job import Job
 
 
 @dataclass(frozen=True)
@@ -18,9 +18,8 @@ class Task:
     default_recipe: str | None  # trained when no recipe and no file is named
     paths: tuple[tuple[str, str], ...]  # table and key of every setting that names files
     load_data: Callable[[Any], Any]
-    train: Callable[..., Any]
+    prepare: Callable[[Any, Any, Any], Job[Any, Any]]  # of settings, data, and of a model or None
     fine_tuning_settings: Callable[[Any, Any], Any]  # of settings, and of a model or None
-    estimate: Callable[[Any, Any, Any], Estimate]  # of settings, data, and of a model or None
     model: type[Any]
     trace: Callable[[Any, list[str], int], Any]  # what a layer of a model does along lines of text
     metric: Callable[[Any], str]  # what a run with these settings is about, in a word
@@ -29,7 +28,7 @@ class Task:
 
 
 def _tagger(default_recipe: str, metric: str) -> Task:
-    from seqtool.tagging import data, estimate, prediction, settings, tracing, train
+    from seqtool.tagging import data, prediction, settings, tracing, train
 
     files = (("data", "train"), ("data", "dev"), ("data", "test"), ("vocabulary", "pretrained"))
     return Task(
@@ -37,9 +36,8 @@ def _tagger(default_recipe: str, metric: str) -> Task:
         default_recipe=default_recipe,
         paths=files,
         load_data=data.load_training_data,
-        train=train.train_tagger,
+        prepare=train.prepare,
         fine_tuning_settings=train.fine_tuning_settings,
-        estimate=estimate.estimate_run,
         model=prediction.TaggerModel,
         trace=tracing.trace,
         metric=lambda settings: metric,
@@ -47,7 +45,7 @@ def _tagger(default_recipe: str, metric: str) -> Task:
 
 
 def _translator() -> Task:
-    from seqtool.translation import data, estimate, prediction, settings, tracing, train
+    from seqtool.translation import data, prediction, settings, tracing, train
 
     vocabularies = (("vocabulary", "source_file"), ("vocabulary", "target_file"))
     return Task(
@@ -55,9 +53,8 @@ def _translator() -> Task:
         default_recipe="translate-tiny",
         paths=(("data", "train"), ("data", "dev"), ("data", "test"), *vocabularies),
         load_data=data.load_training_data,
-        train=train.train_translator,
+        prepare=train.prepare,
         fine_tuning_settings=train.fine_tuning_settings,
-        estimate=estimate.estimate_run,
         model=prediction.TranslatorModel,
         trace=tracing.trace,
         metric=lambda settings: str(settings.training.select),
@@ -65,16 +62,15 @@ def _translator() -> Task:
 
 
 def _language_model() -> Task:
-    from seqtool.lm import data, estimate, prediction, settings, tracing, train
+    from seqtool.lm import data, prediction, settings, tracing, train
 
     return Task(
         settings=settings.LanguageModelSettings,
         default_recipe="lm-tiny",
         paths=(("data", "train"), ("data", "dev"), ("data", "test")),
         load_data=data.load_training_data,
-        train=train.train_language_model,
+        prepare=train.prepare,
         fine_tuning_settings=train.fine_tuning_settings,
-        estimate=estimate.estimate_run,
         model=prediction.LanguageModel,
         trace=tracing.trace,
         metric=lambda settings: "nats_per_character",

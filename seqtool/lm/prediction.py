@@ -108,6 +108,7 @@ class LanguageModel(TrainedModel):
 
     TASKS = (TASK,)
     USAGE = "seqtool lm sample -m {}"
+    network: LanguageNetwork
 
     def __init__(
         self,
@@ -124,6 +125,11 @@ class LanguageModel(TrainedModel):
         self.network = network.to(device).eval()
         self.symbols = symbols
         self.description = description
+
+    @property
+    def kind(self) -> str:
+        """What the model is, for its card."""
+        return "language model"
 
     def reader(self, *, adapt: bool = False, cache: bool = False) -> Reader:
         """To score texts symbol by symbol.

@@ -5,8 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -31,25 +30,12 @@ from seqtool.nn.losses import LossSum
 from seqtool.nn.regularization import StatePenalties
 from seqtool.training import distributed
 from seqtool.training.finetuning import settings_of_base
-from seqtool.training.loop import fit
-from seqtool.training.model_card import model_card
-from seqtool.training.optimization import few_updates
+from seqtool.training.job import Job
 from seqtool.training.passes import Pass, loss_of_passes
-from seqtool.training.progress import FitResult, Reporter
-from seqtool.training.run_folder import RunFolder
-from seqtool.training.state import RunFingerprint
+from seqtool.training.progress import FitResult
 
 SHOWN_TEMPERATURE, SHOWN_CHARACTERS = 0.8, 200  # of the samples in the progress
 DEV_ROWS, DEV_WARMUP = 32, 256  # how a stream's dev part is read while the network is trained
-
-
-@dataclass(frozen=True)
-class LanguageModelRun:
-    """A finished run."""
-
-    path: Path  # the run folder
-    model: LanguageModel
-    result: FitResult
 
 
 class StreamLoss:
@@ -125,7 +111,7 @@ class StreamLoss:
 
 
 class Evaluator:
-    """Scores the network on the development part, for the training loop, and shows a sample.
+    """Scores the network on the development part, for the training loop.
 
     A stream is read in `DEV_ROWS` pieces side by side, each after `DEV_WARMUP` symbols that only move
     the state: an estimate of the streaming protocol that costs no more than a few windows.
@@ -134,13 +120,10 @@ class Evaluator:
         model: Around the network that is being trained.
         part: The development part.
         is_stream: Whether it is one document, or each has a state of its own.
-        show: Called at each evaluation, after the scores.
     """
 
-    def __init__(
-        self, model: LanguageModel, part: Part, *, is_stream: bool, show: Callable[[], None]
-    ) -> None:
-        self._model, self._show = model, show
+    def __init__(self, model: LanguageModel, part: Part, *, is_stream: bool) -> None:
+        self._model = model
         self._characters = part.size
         documents = [model.symbols.encode(document) for document in part.documents]
         if is_stream:
@@ -155,7 +138,6 @@ class Evaluator:
         values = np.concatenate([each[first:] for each, first in zip(found, skipped, strict=True)])
         nats = -float(values.sum())
         loss, by_character = nats / len(values), nats / self._characters
-        self._show()
         return {
             "loss": loss,
             "nats_per_character": by_character,
@@ -164,24 +146,15 @@ class Evaluator:
         }
 
 
-def train_language_model(
-    settings: LanguageModelSettings,
-    data: TextData,
-    *,
-    run: RunFolder,
-    reporter: Reporter,
-    resume: bool = False,
-    initial: LanguageModel | None = None,
-) -> LanguageModelRun:
-    """Train, keep the best weights by dev, and write the run's model folder.
+def prepare(
+    settings: LanguageModelSettings, data: TextData, initial: LanguageModel | None = None
+) -> Job[LanguageModel, Window]:
+    """A language model's run, ready to train.
 
     Args:
-        settings: Of the run.
-        data: Train and dev.
-        run: An open run folder.
-        reporter: Hears of each step and evaluation.
-        resume: Continue from the newest checkpoint.
-        initial: Fine-tune this model; its symbols and network stay.
+        settings: Settings of the run.
+        data: The training and development parts.
+        initial: The model to fine-tune, whose symbols and network stay; None = a new one.
 
     Raises:
         DataError: too little text.
@@ -191,51 +164,41 @@ def train_language_model(
     torch.manual_seed(settings.seed)
     model = build_model(settings, data, device) if initial is None else adopted(initial, settings)
     documents = [model.symbols.encode(document) for document in data.train.documents]
-    windows = training_windows(documents, settings, device)
-    updates = math.ceil(len(windows(0)) / abreast(settings)) * settings.training.epochs
-    for message in (*data.warnings, describe_symbols(model, data), *few_updates(updates)):
-        reporter.message(message)
     loss = StreamLoss(model.network, settings.training, model.symbols)
-    is_stream = settings.data.documents == "stream"
 
-    seeds = itertools.count(settings.seed)
+    def conclude(model: LanguageModel, result: FitResult, say: Callable[[str], None]) -> list[str]:
+        measured = _measured(model, data, documents, result, say)
+        model.description = replace(model.description, measured=measured)
+        return _facts_of(measured)
 
-    def show() -> None:
-        if settings.training.sample_length:
-            reporter.message(f"sample: {sample_of(model, settings.training.sample_length, next(seeds))}")
-
-    result = fit(
-        model=model.network,
-        batches=windows,
+    return Job(
+        settings=settings,
+        data=data,
+        model=model,
+        batches=training_windows(documents, settings, device),
         loss=loss,
-        evaluate=Evaluator(model, data.dev, is_stream=is_stream, show=show),
+        evaluate=Evaluator(model, data.dev, is_stream=settings.data.documents == "stream"),
         select="-loss",
-        settings=settings.training,
-        seed=settings.seed,
-        device=device,
-        run=run,
-        reporter=reporter,
-        fingerprint=RunFingerprint.of(settings, data.fingerprint()),
-        resume=resume,
+        facts=(describe_symbols(model),),
+        warnings=data.warnings,
+        conclude=conclude,
+        sample=_samples(model, settings) if settings.training.sample_length else None,
         carried=loss,
     )
-    if run.writes:
-        measured = _measured(model, data, documents, result, reporter)
-        model.description = replace(model.description, measured=measured)
-        card = model_card(
-            settings,
-            kind="language model",
-            measured="on the development part",
-            result=result,
-            facts=(*data.describe(), *_facts_of(measured)),
-            usage=model.USAGE,
-        )
-        model.save(run.model, card=card)
-    return LanguageModelRun(run.path, model, result)
+
+
+def _samples(model: LanguageModel, settings: LanguageModelSettings) -> Callable[[], str]:
+    """Makes the line that shows what the model writes, each time with another seed."""
+    seeds = itertools.count(settings.seed)
+    return lambda: f"sample: {sample_of(model, settings.training.sample_length, next(seeds))}"
 
 
 def _measured(
-    model: LanguageModel, data: TextData, documents: Sequence[Ids], result: FitResult, reporter: Reporter
+    model: LanguageModel,
+    data: TextData,
+    documents: Sequence[Ids],
+    result: FitResult,
+    say: Callable[[str], None],
 ) -> Measured:
     """The network's figure on dev, and beside it what an n-gram and xz make of the same text."""
     symbols, dev = model.symbols, data.dev
@@ -246,16 +209,16 @@ def _measured(
     figures = yardsticks.measure(held_out, dev.documents)
     unknown, count = sum(int((ids == UNKNOWN).sum()) for ids in held_out), sum(map(len, held_out))
     if unknown:
-        reporter.message(
+        say(
             f"{unknown:,} of the {count:,} symbols of dev are unknown to the model: what they stand for is "
             "not predicted, so figures by character, and xz, cannot be compared with it"
         )
     network = float(result.metrics["nats_per_character"])
     beside = ", ".join(f"{NAMES[name]} {value:.4f}" for name, value in figures.nats_per_character.items())
-    reporter.message(f"nats a character on dev: this network {network:.4f}, {beside}")
+    say(f"nats a character on dev: this network {network:.4f}, {beside}")
     warning = verdict(network, comparable(figures.nats_per_character, unknown))
     if warning:
-        reporter.message(warning)
+        say(warning)
     is_stream = model.description.data.documents == "stream"
     protocol = f"streaming in {DEV_ROWS} pieces" if is_stream else "streaming"
     return Measured(
@@ -328,7 +291,7 @@ def fine_tuning_settings(
     return settings_of_base(settings, model=base.model, vocabulary=base.vocabulary)
 
 
-def describe_symbols(model: LanguageModel, data: TextData) -> str:
+def describe_symbols(model: LanguageModel) -> str:
     """One line for people."""
     symbols = model.symbols
     return f"vocabulary: {len(symbols)} symbols ({symbols.codec.kind})"

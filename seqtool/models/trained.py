@@ -28,6 +28,7 @@ class TrainedModel(ABC):
 
     TASKS: ClassVar[tuple[str, ...]]  # whose folders it reads
     USAGE: ClassVar[str]  # what to type next, with {} for the folder
+    network: nn.Module
 
     def __init__(self, *, device: torch.device, precision: torch.dtype) -> None:
         self.device = device
@@ -60,6 +61,18 @@ class TrainedModel(ABC):
         cls, folder: ModelFolder, *, name: str, device: torch.device, precision: torch.dtype | None
     ) -> Self:
         """A model from what a folder holds; `name` stands in messages (errors as `load`)."""
+
+    @property
+    @abstractmethod
+    def kind(self) -> str:
+        """What the model is, as in "translator"; for its card."""
+
+    @abstractmethod
+    def save(self, path: Path, *, card: str) -> None:
+        """Write a self-contained model folder (errors of `save_model_folder`)."""
+
+    def forget(self) -> None:  # noqa: B027 - most models keep nothing
+        """Drop what was computed from weights that have changed since."""
 
     def autocast(self) -> torch.autocast:
         """The context in which the network runs; on where the precision is half."""

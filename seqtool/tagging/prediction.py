@@ -114,6 +114,7 @@ class TaggerModel(TrainedModel):
 
     TASKS = TASKS
     USAGE = "seqtool tag -m {} < sentences.txt"
+    network: Tagger
 
     def __init__(
         self,
@@ -138,6 +139,11 @@ class TaggerModel(TrainedModel):
         # Which types an entity that begins with a tag has: [types], and [types, K] with a 1 at its tags.
         self.types, begins = _begins(vocabularies.tags.symbols, description.model_scheme)
         self._begins = begins.to(device)
+
+    @property
+    def kind(self) -> str:
+        """What the model is, for its card."""
+        return f"tagger (task `{self.description.task}`)"
 
     @property
     def scheme(self) -> Scheme | None:
@@ -272,7 +278,7 @@ class TaggerModel(TrainedModel):
             precision=precision,
         )
 
-    def forget_forms(self) -> None:
+    def forget(self) -> None:
         """Drop cached form vectors; needed after the network's weights have changed."""
         self._table.clear()
         self._vectors = self._room(0)
@@ -280,7 +286,7 @@ class TaggerModel(TrainedModel):
 
     def _encode(self, sentences: Sequence[TaggedSentence]) -> Corpus:
         if len(self._table) > CACHED_FORMS:
-            self.forget_forms()
+            self.forget()
         return encode(sentences, self.vocabularies, self._table, with_tags=False)
 
     @torch.inference_mode()

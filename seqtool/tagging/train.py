@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -27,26 +27,13 @@ from seqtool.tagging.vocabulary import Vocabularies
 from seqtool.text.columns import TaggedSentence
 from seqtool.text.tag_scheme import Scheme
 from seqtool.training.finetuning import settings_of_base
-from seqtool.training.loop import fit
-from seqtool.training.model_card import model_card
-from seqtool.training.optimization import few_updates
+from seqtool.training.job import Job
 from seqtool.training.passes import Pass, loss_of_passes
-from seqtool.training.progress import FitResult, Reporter
-from seqtool.training.run_folder import RunFolder
-from seqtool.training.state import RunFingerprint
+from seqtool.training.progress import FitResult
 
 BIASES = tuple(step / 2 for step in range(11))  # nats; what entity_bias = "auto" starts from, for all types
 MOVES = (-1.5, -1.0, -0.5, 0.5, 1.0, 1.5)  # nats; what it then tries for each type alone
 BIAS = "entity_bias."  # heads the metrics that say what the biases were
-
-
-@dataclass(frozen=True)
-class TaggerRun:
-    """A finished run."""
-
-    path: Path  # the run folder
-    model: TaggerModel
-    result: FitResult
 
 
 class Evaluator:
@@ -83,7 +70,7 @@ class Evaluator:
 
     def __call__(self) -> dict[str, float]:
         """loss, precision, recall, f1 (of spans), accuracy, and the entity biases that gave them."""
-        self._model.forget_forms()
+        self._model.forget()
         batches = [(part, scores, mask) for part, scores, mask in self._model.score_batches(self._sentences)]
         return {**self._loss(batches), **self._decoded(batches)}
 
@@ -151,24 +138,15 @@ def biases_of(metrics: Mapping[str, float]) -> dict[str, float]:
     return {name.removeprefix(BIAS): value for name, value in metrics.items() if name.startswith(BIAS)}
 
 
-def train_tagger(
-    settings: TaggerSettings,
-    data: TaggingData,
-    *,
-    run: RunFolder,
-    reporter: Reporter,
-    resume: bool = False,
-    initial: TaggerModel | None = None,
-) -> TaggerRun:
-    """Train, keep the best weights by dev, and write the run's model folder.
+def prepare(
+    settings: TaggerSettings, data: TaggingData, initial: TaggerModel | None = None
+) -> Job[TaggerModel, Batch]:
+    """A tagger's run, ready to train.
 
     Args:
-        settings: Of the run.
-        data: Train and dev.
-        run: An open run folder.
-        reporter: Hears of each step and evaluation.
-        resume: Continue from the newest checkpoint.
-        initial: Fine-tune this model; its vocabularies and network stay.
+        settings: Settings of the run.
+        data: The training and development parts.
+        initial: The model to fine-tune, whose vocabularies and network stay; None = a new one.
 
     Raises:
         DataError: tags that the loss cannot use.
@@ -177,41 +155,26 @@ def train_tagger(
     device = resolve_device(settings.device)
     torch.manual_seed(settings.seed)
     model = build_model(settings, data, device) if initial is None else adopted(initial, settings, data)
-    for warning in _tag_warnings(data, model):
-        reporter.message(warning)
     table = model.vocabularies.form_table(model.description.vocabulary)
     corpus = encode(data.train, model.vocabularies, table, with_tags=True)
     _require_known_tags(corpus, data.parts["train"])
-    batches = TrainingBatches(model.vocabularies, data, corpus, settings, device)
-    updates = len(batches(0)) * settings.training.epochs
-    for warning in few_updates(updates):
-        reporter.message(warning)
-    result = fit(
-        model=model.network,
-        batches=batches,
+    return Job(
+        settings=settings,
+        data=data,
+        model=model,
+        batches=TrainingBatches(model.vocabularies, data, corpus, settings, device),
         loss=loss_function(model, corpus, settings),
         evaluate=Evaluator(model, data.dev, settings.decoding.entity_bias),
         select="f1" if model.scheme else "accuracy",
-        settings=settings.training,
-        seed=settings.seed,
-        device=device,
-        run=run,
-        reporter=reporter,
-        fingerprint=RunFingerprint.of(settings, data.fingerprint()),
-        resume=resume,
+        warnings=(*data.warnings, *_unseen_tags(data, model)),
+        conclude=_keep_biases,
     )
-    model = _with_bias(model, biases_of(result.metrics))
-    if run.writes:
-        card = model_card(
-            settings,
-            kind=f"tagger (task `{settings.task}`)",
-            measured="on the development part",
-            result=result,
-            facts=data.describe(),
-            usage=model.USAGE,
-        )
-        model.save(run.model, card=card)
-    return TaggerRun(run.path, model, result)
+
+
+def _keep_biases(model: TaggerModel, result: FitResult, say: Callable[[str], None]) -> tuple[str, ...]:
+    """The entity biases that the best evaluation was reached with become the model's."""
+    model.description = replace(model.description, entity_bias=biases_of(result.metrics))
+    return ()
 
 
 def loss_function(model: TaggerModel, corpus: Corpus, settings: TaggerSettings) -> Callable[[Batch], LossSum]:
@@ -247,7 +210,7 @@ def build_model(settings: TaggerSettings, data: TaggingData, device: torch.devic
     tags = tag_inventory(data.train, data.scheme)
     vocabularies = Vocabularies.build(data.train, tags, settings.vocabulary)
     network = Tagger(Sizes.of(vocabularies), settings.model, tuple(tags), data.scheme)
-    _set_word_dropout(network, vocabularies, settings.model)
+    set_word_dropout(network, vocabularies, settings.model)
     if settings.vocabulary.pretrained:
         vocabularies = _load_pretrained(network, vocabularies, settings, data)
     return TaggerModel(
@@ -268,7 +231,11 @@ def build_model(settings: TaggerSettings, data: TaggingData, device: torch.devic
     )
 
 
-def _set_word_dropout(network: Tagger, vocabularies: Vocabularies, settings: ModelSettings) -> None:
+def set_word_dropout(network: Tagger, vocabularies: Vocabularies, settings: ModelSettings) -> None:
+    """Set how often each word is replaced by the unknown word in training, from its count.
+
+    A model folder holds no counts: when it is fine-tuned, every word counts as a frequent one.
+    """
     counts = [vocabularies.word_counts.get(word, 0) for word in vocabularies.words.symbols]
     network.forms.set_word_dropout(
         counts, singletons=settings.singleton_dropout, others=settings.word_dropout
@@ -282,13 +249,12 @@ def _entities(data: TaggingData) -> set[tuple[str, str]]:
     return entities([tokens for tokens, _ in pairs], [tags for _, tags in pairs], data.scheme)
 
 
-def _tag_warnings(data: TaggingData, model: TaggerModel) -> list[str]:
-    warnings = list(data.warnings)
+def _unseen_tags(data: TaggingData, model: TaggerModel) -> tuple[str, ...]:
     unseen = unseen_tags(data.parts["dev"], set(model.vocabularies.tags.symbols))
-    if unseen:
-        listed = ", ".join(f"{tag} ({count})" for tag, count in sorted(unseen.items()))
-        warnings.append(f"dev has tags that training never shows; each counts as an error: {listed}")
-    return warnings
+    if not unseen:
+        return ()
+    listed = ", ".join(f"{tag} ({count})" for tag, count in sorted(unseen.items()))
+    return (f"dev has tags that training never shows; each counts as an error: {listed}",)
 
 
 def _require_known_tags(corpus: Corpus, part: Part) -> None:
@@ -356,8 +322,7 @@ def adopted(initial: TaggerModel, settings: TaggerSettings, data: TaggingData) -
     """The model to fine-tune as a model of this run."""
     if initial.description.model_scheme != data.scheme:
         raise SettingsError("--init-from: the model was made for another kind of tags (spans or none)")
-    # A model folder holds no word counts: every word of its vocabulary counts as a frequent one.
-    _set_word_dropout(initial.network, initial.vocabularies, settings.model)
+    set_word_dropout(initial.network, initial.vocabularies, settings.model)
     return TaggerModel(
         initial.network,
         initial.vocabularies,
@@ -378,14 +343,3 @@ def _by_type(bias: float | Mapping[str, float], types: Sequence[str]) -> dict[st
                 f"{nearest(kind, types)}"
             )
     return {kind: bias.get(kind, 0.0) for kind in types}
-
-
-def _with_bias(model: TaggerModel, bias: Mapping[str, float]) -> TaggerModel:
-    return TaggerModel(
-        model.network,
-        model.vocabularies,
-        replace(model.description, entity_bias=bias),
-        training_entities=model.training_entities,
-        device=model.device,
-        precision=model.precision,
-    )

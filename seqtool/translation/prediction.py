@@ -120,6 +120,7 @@ class TranslatorModel(TrainedModel):
 
     TASKS = (TASK,)
     USAGE = "seqtool translate -m {} < sentences.txt"
+    network: Translator
 
     def __init__(
         self,
@@ -137,6 +138,11 @@ class TranslatorModel(TrainedModel):
         self.vocabularies = vocabularies
         self.description = description
         self._tables: Tables | None = None
+
+    @property
+    def kind(self) -> str:
+        """What the model is, for its card."""
+        return "translator"
 
     def translate(self, lines: Sequence[str], options: SearchOptions | None = None) -> list[str]:
         """The best translation of each line; an empty line gives an empty one.
@@ -324,7 +330,7 @@ class TranslatorModel(TrainedModel):
         """How it searches, with its arithmetic, in a few words for people."""
         return f"{options.describe()}, {PRECISION_NAMES[self.precision]}"
 
-    def forget_tables(self) -> None:
+    def forget(self) -> None:
         """Drop what was computed from the weights; needed after they have changed."""
         self._tables = None
 

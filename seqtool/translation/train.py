@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
-from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -19,13 +17,8 @@ from seqtool.nn.regularization import StatePenalties
 from seqtool.text.batching import prediction_batches
 from seqtool.text.parallel import SentencePair
 from seqtool.training.finetuning import settings_of_base
-from seqtool.training.loop import fit
-from seqtool.training.model_card import model_card
-from seqtool.training.optimization import few_updates
+from seqtool.training.job import Job
 from seqtool.training.passes import Pass, loss_of_passes
-from seqtool.training.progress import FitResult, Reporter
-from seqtool.training.run_folder import RunFolder
-from seqtool.training.state import RunFingerprint
 from seqtool.translation.batches import Batch, TrainingBatches, encode_pairs, longer_side, pair_batch
 from seqtool.translation.data import TranslationData
 from seqtool.translation.forcing import forced_reading, reference_ratio
@@ -35,15 +28,6 @@ from seqtool.translation.search import SearchOptions
 from seqtool.translation.sequence_loss import SequenceLoss
 from seqtool.translation.settings import TranslatorSettings
 from seqtool.translation.vocabulary import Vocabularies, copies_of
-
-
-@dataclass(frozen=True)
-class TranslatorRun:
-    """A finished run."""
-
-    path: Path  # the run folder
-    model: TranslatorModel
-    result: FitResult
 
 
 class Evaluator:
@@ -68,7 +52,7 @@ class Evaluator:
 
     def __call__(self) -> dict[str, float]:
         """loss, bleu, chrf, exact_match."""
-        self._model.forget_tables()
+        self._model.forget()
         found = self._model.search(self._pairs, self._greedy, batch_tokens=self._budget)
         texts = [translations[0].text if translations else "" for translations in found]
         references = [pair.target or "" for pair in self._pairs]
@@ -85,24 +69,15 @@ class Evaluator:
         return total / max(count, 1)
 
 
-def train_translator(
-    settings: TranslatorSettings,
-    data: TranslationData,
-    *,
-    run: RunFolder,
-    reporter: Reporter,
-    resume: bool = False,
-    initial: TranslatorModel | None = None,
-) -> TranslatorRun:
-    """Train, keep the best weights by dev, and write the run's model folder.
+def prepare(
+    settings: TranslatorSettings, data: TranslationData, initial: TranslatorModel | None = None
+) -> Job[TranslatorModel, Batch]:
+    """A translator's run, ready to train.
 
     Args:
-        settings: Of the run.
-        data: Train and dev.
-        run: An open run folder.
-        reporter: Hears of each step and evaluation.
-        resume: Continue from the newest checkpoint.
-        initial: Fine-tune this model; its vocabularies and network stay.
+        settings: Settings of the run.
+        data: The training and development parts.
+        initial: The model to fine-tune, whose vocabularies and network stay; None = a new one.
 
     Raises:
         DataError: no training pair within the length limits, or one that the model cannot give.
@@ -113,43 +88,25 @@ def train_translator(
     model = build_model(settings, data, device) if initial is None else adopted(initial, settings)
     batches = TrainingBatches(model.vocabularies, data, settings, device)
     model.description = replace(model.description, length_ratio=batches.length_ratio)
-    updates = math.ceil(len(batches(0)) / settings.training.accumulation) * settings.training.epochs
-    for warning in (*data.warnings, *batches.warnings):
-        reporter.message(warning)
-    reporter.message(describe_vocabularies(model.vocabularies))
-    search = SearchOptions.of(settings.decoding)
-    if search.beam > 1:
-        reporter.message(
-            f"dev is scored by greedy search; `evaluate` and `translate` use {search.describe()}"
-        )
-    for warning in few_updates(updates):
-        reporter.message(warning)
-    result = fit(
-        model=model.network,
+    return Job(
+        settings=settings,
+        data=data,
+        model=model,
         batches=batches,
         loss=loss_function(model, settings),
         evaluate=Evaluator(model, data.dev, settings),
         select="-loss" if settings.training.select == "loss" else settings.training.select,
-        settings=settings.training,
-        seed=settings.seed,
-        device=device,
-        run=run,
-        reporter=reporter,
-        fingerprint=RunFingerprint.of(settings, data.fingerprint()),
-        resume=resume,
+        facts=(describe_vocabularies(model.vocabularies), *_describe_search(settings)),
+        warnings=(*data.warnings, *batches.warnings),
+        scored="on the development part, greedy search",
     )
-    model.forget_tables()
-    if run.writes:
-        card = model_card(
-            settings,
-            kind="translator",
-            measured="on the development part, greedy search",
-            result=result,
-            facts=data.describe(),
-            usage=model.USAGE,
-        )
-        model.save(run.model, card=card)
-    return TranslatorRun(run.path, model, result)
+
+
+def _describe_search(settings: TranslatorSettings) -> tuple[str, ...]:
+    search = SearchOptions.of(settings.decoding)
+    if search.beam == 1:
+        return ()
+    return (f"dev is scored by greedy search; `evaluate` and `translate` use {search.describe()}",)
 
 
 def build_model(settings: TranslatorSettings, data: TranslationData, device: torch.device) -> TranslatorModel:

@@ -125,7 +125,7 @@ def main() -> None:
 
     def tag() -> None:
         model.network.eval()
-        tagger.forget_forms()  # a cold cache: every form is encoded anew
+        tagger.forget()  # a cold cache: every form is encoded anew
         tagger.predict(sentences, batch_tokens=arguments.batch_tokens)
 
     jobs = {"training": training_step(model, corpus, settings, parts), "tagging": tag}

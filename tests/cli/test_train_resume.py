@@ -92,7 +92,7 @@ def test_a_run_that_is_stopped_goes_on_to_the_very_same_model(
 
 
 @pytest.mark.parametrize("quiet", [[], ["--quiet"]])
-@pytest.mark.parametrize("where", ["seqtool.api.train", "seqtool.tagging.train.fit"])
+@pytest.mark.parametrize("where", ["seqtool.api.train", "seqtool.training.job.fit"])
 def test_an_interrupt_before_the_first_update_says_that_nothing_was_saved(
     inside: Inside, tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str, quiet: list[str]
 ):

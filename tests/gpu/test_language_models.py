@@ -21,7 +21,8 @@ from seqtool.lm.prediction import LanguageModel
 from seqtool.lm.sampling import Sampler, beginning
 from seqtool.lm.scores import Protocol, evaluate_text
 from seqtool.lm.settings import LanguageModelTraining
-from seqtool.lm.train import LanguageModelRun, StreamLoss
+from seqtool.lm.train import StreamLoss
+from seqtool.training.job import TrainedRun
 from tests.listeners import Listener, StopAt
 from tests.lm.tiny_text import TEXT, tiny_data, train_tiny
 
@@ -42,7 +43,7 @@ KINDS: list[dict[str, Any]] = [
 each_kind = pytest.mark.parametrize("kind", KINDS, ids=str)
 
 
-def train_there(folder: Path, listener: Listener | None = None, **sections: Any) -> LanguageModelRun:
+def train_there(folder: Path, listener: Listener | None = None, **sections: Any) -> TrainedRun[LanguageModel]:
     options: dict[str, Any] = {"overrides": [f"device={DEVICE}"], "reporter": listener}
     options |= sections.pop("options", {})
     return train_tiny(folder, TEXT, options, **sections)

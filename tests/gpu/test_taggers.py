@@ -26,7 +26,7 @@ from seqtool.nn.forward_backward import Chain
 from seqtool.tagging.batches import encode
 from seqtool.tagging.documents import laid_out
 from seqtool.tagging.prediction import TaggerModel
-from seqtool.tagging.train import TaggerRun
+from seqtool.training.job import TrainedRun
 from tests.listeners import Listener, StopAt
 from tests.tagging.tiny_tagger import (
     LEARN,
@@ -51,7 +51,7 @@ KINDS: list[dict[str, Any]] = [
 ]
 
 
-def train_there(folder: Path, listener: Listener | None = None, **sections: Any) -> TaggerRun:
+def train_there(folder: Path, listener: Listener | None = None, **sections: Any) -> TrainedRun[TaggerModel]:
     """A tiny run on the CUDA device."""
     options: dict[str, Any] = {"overrides": ["device=cuda"], "reporter": listener}
     return train_tiny(folder, options={**options, **sections.pop("options", {})}, **sections)

@@ -17,9 +17,9 @@ import torch
 from seqtool import api
 from seqtool.errors import InterruptedRunError, SettingsError
 from seqtool.text.parallel import SentencePair
+from seqtool.training.job import TrainedRun
 from seqtool.translation.prediction import TranslatorModel
 from seqtool.translation.search import SearchOptions
-from seqtool.translation.train import TranslatorRun
 from tests.listeners import Listener, StopAt
 from tests.translation.tiny_pairs import (
     COPYING,
@@ -57,14 +57,16 @@ SEARCHES = {
 each_kind = pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind["decoder"])
 
 
-def train_there(folder: Path, listener: Listener | None = None, **sections: Any) -> TranslatorRun:
+def train_there(
+    folder: Path, listener: Listener | None = None, **sections: Any
+) -> TrainedRun[TranslatorModel]:
     """A tiny run on the CUDA device; its vocabularies lack the names, which have to be copied."""
     options: dict[str, Any] = {"overrides": [f"device={DEVICE}"], "reporter": listener}
     options |= sections.pop("options", {})
     return train_tiny(folder, TEXTS, options, vocabulary=COPYING, **sections)
 
 
-def load_there(run: TranslatorRun, precision: str = "fp32") -> TranslatorModel:
+def load_there(run: TrainedRun[TranslatorModel], precision: str = "fp32") -> TranslatorModel:
     return TranslatorModel.load(run.path, device=DEVICE, precision=precision)
 
 

@@ -18,14 +18,14 @@ from seqtool import api
 from seqtool.errors import DataError, InterruptedRunError, SettingsError, UsageError
 from seqtool.lm.batches import TrainingWindows, Window
 from seqtool.lm.data import Part, load_training_data
-from seqtool.lm.estimate import estimate_run
 from seqtool.lm.model import LanguageNetwork, detached
 from seqtool.lm.prediction import LanguageModel
 from seqtool.lm.scoring import Reader
 from seqtool.lm.settings import LanguageModelSettings, LanguageModelTraining, VocabularySettings
-from seqtool.lm.train import Evaluator, LanguageModelRun, StreamLoss, build_model, fine_tuning_settings
+from seqtool.lm.train import Evaluator, StreamLoss, build_model, fine_tuning_settings, prepare
 from seqtool.lm.vocabulary import START, Symbols
 from seqtool.settings import read_toml, validate
+from seqtool.training.job import TrainedRun, estimate
 from tests.listeners import Listener, StopAt
 from tests.lm.tiny_text import (
     CPU,
@@ -315,8 +315,7 @@ def test_the_evaluator_reports_what_a_reader_gives(documents: str, kind: str) ->
     settings = tiny_settings(vocabulary=vocabulary, data={"documents": documents})
     torch.manual_seed(1)
     model = build_model(settings, data, CPU)
-    shown: list[int] = []
-    evaluate = Evaluator(model, data.dev, is_stream=documents == "stream", show=lambda: shown.append(1))
+    evaluate = Evaluator(model, data.dev, is_stream=documents == "stream")
     metrics = evaluate()
     reader = Reader(model.network, CPU)
     nats, count = 0.0, 0
@@ -329,14 +328,13 @@ def test_the_evaluator_reports_what_a_reader_gives(documents: str, kind: str) ->
     assert metrics["bits_per_character"] == metrics["nats_per_character"] / math.log(2)
     assert metrics["perplexity"] == math.exp(metrics["loss"])
     assert (count == len(TEXT)) == (kind == "character")
-    assert shown == [1]
 
 
 def test_the_evaluator_estimates_a_long_stream_closely() -> None:
     """Read in 32 pieces after a warm-up: not the same as in one go, but nearly."""
     text = TEXT * 60
     model = build_model(tiny_settings(), tiny_data(text), CPU)
-    metrics = Evaluator(model, Part("dev", (text,), "memory", "whole"), is_stream=True, show=lambda: None)()
+    metrics = Evaluator(model, Part("dev", (text,), "memory", "whole"), is_stream=True)()
     exact = -Reader(model.network, CPU).read(model.symbols.encode(text)).mean()
     assert metrics["loss"] == pytest.approx(float(exact), rel=1e-4)
 
@@ -349,7 +347,7 @@ def test_the_best_weights_by_dev_are_kept(tmp_path: Path) -> None:
     losses = [metrics["loss"] for metrics in listener.evaluations]
     assert run.result.metrics["loss"] == min(losses) < losses[-1]
     dev = load_training_data(tiny_settings(str(tmp_path / "text.txt"), data=data)).dev
-    again = Evaluator(run.model, dev, is_stream=True, show=lambda: None)()
+    again = Evaluator(run.model, dev, is_stream=True)()
     assert again["loss"] == run.result.metrics["loss"]
 
 
@@ -387,7 +385,7 @@ RESUMED: dict[str, dict[str, Any]] = {
 }
 
 
-def stopped_and_resumed(folder: Path, step: int, sections: Mapping[str, Any]) -> LanguageModelRun:
+def stopped_and_resumed(folder: Path, step: int, sections: Mapping[str, Any]) -> TrainedRun[LanguageModel]:
     with pytest.raises(InterruptedRunError):
         train_tiny(folder, TEXT, {"reporter": StopAt(step)}, **sections)
     torch.manual_seed(99)
@@ -460,7 +458,7 @@ def test_fine_tuning_keeps_network_and_symbols_and_starts_from_the_weights(tmp_p
     recipe["model"] = {}
     start = tmp_path / "first" / "run"
     tuned: Any = api.train(recipe, output=tmp_path / "second", initial=start, reporter=listener)
-    assert isinstance(tuned, LanguageModelRun)
+    assert isinstance(tuned.model, LanguageModel)
     assert tuned.model.symbols.to_files() == first.model.symbols.to_files()
     assert tuned.model.description.model == first.model.description.model
     assert tuned.model.description.vocabulary == first.model.description.vocabulary
@@ -524,7 +522,7 @@ def test_an_estimate_knows_how_many_updates_a_run_has(tmp_path: Path, data: dict
     training = {"accumulation": 2, "batch_tokens": 32}
     run = train_tiny(tmp_path, data=data, training=training)
     settings = tiny_settings(str(tmp_path / "text.txt"), data=data, training=training)
-    found = estimate_run(settings, load_training_data(settings))
+    found = estimate(prepare(settings, load_training_data(settings)))
     assert found.steps == run.result.steps
     assert found.parameters == sum(value.numel() for value in run.model.network.parameters())
     assert math.isfinite(found.minutes)

@@ -14,11 +14,12 @@ import torch
 from seqtool import api
 from seqtool.lm.data import Part, TextData, documents_of
 from seqtool.lm.model import LanguageNetwork
+from seqtool.lm.prediction import LanguageModel
 from seqtool.lm.settings import LanguageModelSettings, ModelSettings
-from seqtool.lm.train import LanguageModelRun
 from seqtool.lm.vocabulary import Ids
 from seqtool.settings import validate
 from seqtool.training.checkpoint import Checkpoints
+from seqtool.training.job import TrainedRun
 
 CPU = torch.device("cpu")
 IMPOSSIBLE = (0, 2, 3)
@@ -66,13 +67,13 @@ def tiny_settings(train: str = "none", **sections: Any) -> LanguageModelSettings
 
 def train_tiny(
     folder: Path, text: str = TEXT, options: Mapping[str, Any] | None = None, **sections: Any
-) -> LanguageModelRun:
+) -> TrainedRun[LanguageModel]:
     """Train on a file in `folder` (made if need be) to `folder/run`; `options` are those of `api.train`."""
     folder.mkdir(exist_ok=True)
     path = folder / "text.txt"
     path.write_text(text)
     run: Any = api.train(tables(str(path), **sections), **{"output": folder / "run", **(options or {})})
-    assert isinstance(run, LanguageModelRun)
+    assert isinstance(run.model, LanguageModel)
     return run
 
 
@@ -100,7 +101,7 @@ def random_ids(length: int, symbols: int = 9, seed: int = 3) -> Ids:
     return np.array(source.choices([1, *range(4, symbols)], k=length), np.int32)
 
 
-def weights_of(run: LanguageModelRun) -> dict[str, torch.Tensor]:
+def weights_of(run: TrainedRun[LanguageModel]) -> dict[str, torch.Tensor]:
     return run.model.network.state_dict()
 
 

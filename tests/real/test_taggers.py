@@ -16,9 +16,9 @@ from seqtool import api
 from seqtool.tagging.data import TaggingData, load_part, load_training_data
 from seqtool.tagging.prediction import TaggerModel
 from seqtool.tagging.settings import TaggerSettings
-from seqtool.tagging.train import TaggerRun
 from seqtool.text import tag_scheme
 from seqtool.text.columns import TaggedSentence
+from seqtool.training.job import TrainedRun
 
 pytestmark = pytest.mark.real
 
@@ -83,14 +83,14 @@ def test_ranges_and_empty_nodes_are_no_words() -> None:
 
 
 @pytest.fixture(scope="module")
-def entities(tmp_path_factory: pytest.TempPathFactory) -> TaggerRun:
+def entities(tmp_path_factory: pytest.TempPathFactory) -> TrainedRun[TaggerModel]:
     """WNUT17, three epochs."""
     short = ("training.epochs=3", "training.learning_rate=5e-3", "training.average_decay=0.98")
     settings = settings_of("ner-wnut17", *short)
     return api.train(settings, output=tmp_path_factory.mktemp("wnut17") / "run")
 
 
-def test_three_epochs_find_emerging_entities(entities: TaggerRun) -> None:
+def test_three_epochs_find_emerging_entities(entities: TrainedRun[TaggerModel]) -> None:
     """A model that tags nothing has an F1 of 0; a broken one finds next to nothing."""
     assert entities.result.metrics["f1"] > 0.25
 
@@ -102,7 +102,9 @@ def test_three_hundred_updates_learn_parts_of_speech(tmp_path: Path) -> None:
     assert run.result.metrics["accuracy"] > 0.88
 
 
-def test_confidences_are_probabilities_and_taking_back_keeps_tags_valid(entities: TaggerRun) -> None:
+def test_confidences_are_probabilities_and_taking_back_keeps_tags_valid(
+    entities: TrainedRun[TaggerModel],
+) -> None:
     sentences = unseen_sentences()
     everything = entities.model.predict(sentences, confidence=True)
     confident = entities.model.predict(sentences, min_confidence=0.3)
@@ -121,7 +123,7 @@ def unseen_sentences(count: int = 1000) -> list[TaggedSentence]:
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
-def test_no_tag_depends_on_the_batch(entities: TaggerRun, precision: str) -> None:
+def test_no_tag_depends_on_the_batch(entities: TrainedRun[TaggerModel], precision: str) -> None:
     model = TaggerModel.load(entities.path, device="cpu", precision=precision)
     sentences = unseen_sentences()
     assert len(sentences) == 1000
@@ -129,7 +131,7 @@ def test_no_tag_depends_on_the_batch(entities: TaggerRun, precision: str) -> Non
     assert sum(tag != "O" for tags in expected for tag in tags) > 100
     order = random.Random(1).sample(range(1000), 1000)
     for budget in (1, 512, 4096):
-        model.forget_forms()
+        model.forget()
         assert [p.tags for p in model.predict(sentences, batch_tokens=budget)] == expected, budget
         shuffled = model.predict([sentences[i] for i in order], batch_tokens=budget)
         assert [p.tags for p in shuffled] == [expected[i] for i in order], budget

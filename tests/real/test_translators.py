@@ -20,11 +20,12 @@ from seqtool import api
 from seqtool.evaluation.text_scores import bleu
 from seqtool.nn.pointer import NOT_COPYABLE
 from seqtool.text.parallel import SentencePair
+from seqtool.training.job import TrainedRun
 from seqtool.translation.data import TranslationData, load_part, load_training_data
 from seqtool.translation.prediction import Translation, TranslatorModel
 from seqtool.translation.search import SearchOptions
 from seqtool.translation.settings import TranslatorSettings, VocabularySettings
-from seqtool.translation.train import TrainingBatches, TranslatorRun
+from seqtool.translation.train import TrainingBatches
 from seqtool.translation.vocabulary import UNKNOWN, Vocabularies
 from tests.translation.tiny_pairs import CPU, outputs
 
@@ -141,15 +142,15 @@ SHORT = (
 
 
 @pytest.fixture(scope="module")
-def captions(tmp_path_factory: pytest.TempPathFactory) -> TranslatorRun:
+def captions(tmp_path_factory: pytest.TempPathFactory) -> TrainedRun[TranslatorModel]:
     """Multi30k, one epoch."""
     run = api.train(settings_of("multi30k", *SHORT), output=tmp_path_factory.mktemp("multi30k") / "run")
-    assert isinstance(run, TranslatorRun)
+    assert isinstance(run.model, TranslatorModel)
     return run
 
 
 def copying(
-    run: TranslatorRun, precision: torch.dtype = torch.float32, noise: float = 0.0
+    run: TrainedRun[TranslatorModel], precision: torch.dtype = torch.float32, noise: float = 0.0
 ) -> TranslatorModel:
     """The model of a run, made to copy more than it learned to in so short a time.
 
@@ -175,7 +176,7 @@ def copying(
 
 
 @pytest.fixture(scope="module")
-def translator(captions: TranslatorRun) -> TranslatorModel:
+def translator(captions: TrainedRun[TranslatorModel]) -> TranslatorModel:
     return copying(captions)
 
 
@@ -190,7 +191,9 @@ def texts_of(found: Sequence[Sequence[Translation]]) -> list[str]:
     return [best.text for best, *_ in found]
 
 
-def test_one_epoch_learns_to_translate(captions: TranslatorRun, unseen: list[SentencePair]) -> None:
+def test_one_epoch_learns_to_translate(
+    captions: TrainedRun[TranslatorModel], unseen: list[SentencePair]
+) -> None:
     """A model that does not read its source scores the same whatever the references."""
     found = captions.model.search(unseen, SearchOptions(beam=5))
     texts, references = texts_of(found), [str(pair.target) for pair in unseen]
@@ -267,7 +270,7 @@ def test_no_output_depends_on_the_batch(
 
 
 def test_no_output_of_an_ensemble_depends_on_the_batch(
-    captions: TranslatorRun, translator: TranslatorModel, unseen: list[SentencePair]
+    captions: TrainedRun[TranslatorModel], translator: TranslatorModel, unseen: list[SentencePair]
 ) -> None:
     options, other = SearchOptions(beam=4), copying(captions, noise=0.2)
     both = search_of(translator, options, together=[other])
@@ -277,7 +280,7 @@ def test_no_output_of_an_ensemble_depends_on_the_batch(
 
 
 def test_no_output_of_a_model_in_int8_depends_on_the_batch(
-    captions: TranslatorRun, translator: TranslatorModel, unseen: list[SentencePair]
+    captions: TrainedRun[TranslatorModel], translator: TranslatorModel, unseen: list[SentencePair]
 ) -> None:
     options = SearchOptions(beam=5, coverage_penalty=0.2)
     small = copying(captions, precision=torch.int8)

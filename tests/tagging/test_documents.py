@@ -90,7 +90,7 @@ def test_half_precision_reads_on(cell: str) -> None:
     model, found = tiny_tagger.untrained(model={"document_hidden": 6, "cell": cell}), []
     for precision in (torch.float32, torch.bfloat16):
         model.precision, reading = precision, Reading()
-        model.forget_forms()
+        model.forget()
         found.append([s for each in TWO for s in scores_of(model, [each], reading=reading)])
         assert reading.state is not None
         assert {part.dtype for part in reading.state} == {torch.float32}

@@ -11,6 +11,7 @@ from seqtool.nn.regularization import SequenceDropout
 from seqtool.tagging.batches import Batch, encode
 from seqtool.tagging.model import Tagger
 from seqtool.tagging.prediction import TaggerModel
+from seqtool.tagging.train import set_word_dropout
 from seqtool.text.columns import TaggedSentence
 from tests.nn.cells.making import EVERYTHING, REGULARISERS, STRUCTURES
 from tests.tagging.tiny_tagger import (
@@ -65,7 +66,7 @@ def test_regularisers_act_in_training(option: str) -> None:
     rare = REGULARISERS[option].get("word_dropout", 0.0)  # every word here is seen once
     model = tagger(singleton_dropout=rare, **REGULARISERS[option])
     network: Tagger = model.network.train()
-    network.forms.set_word_dropout(model.vocabularies, model.description.model)
+    set_word_dropout(network, model.vocabularies, model.description.model)
     batch = batch_of(model, random_sentences(5))
     assert not network.scores(batch).equal(network.scores(batch))
     network.eval()

@@ -12,8 +12,9 @@ import torch
 from seqtool import api
 from seqtool.errors import DataError, SettingsError
 from seqtool.nn.embeddings import uniform_embedding
-from seqtool.tagging.train import TaggerRun
+from seqtool.tagging.prediction import TaggerModel
 from seqtool.text.columns import TaggedSentence
+from seqtool.training.job import TrainedRun
 from tests.tagging.tiny_tagger import (
     tokens_of,
     train_tiny,
@@ -52,14 +53,14 @@ VECTORS = "".join(
 )
 
 
-def trained_on_vectors(folder: Path, name: str = "v.txt", **vocabulary: Any) -> TaggerRun:
+def trained_on_vectors(folder: Path, name: str = "v.txt", **vocabulary: Any) -> TrainedRun[TaggerModel]:
     folder.mkdir(exist_ok=True)
     path = folder / name
     path.write_bytes(gzip.compress(VECTORS.encode()) if name.endswith(".gz") else VECTORS.encode())
     return train_tiny(folder, vocabulary={"pretrained": str(path), **vocabulary})
 
 
-def word_vector(run: TaggerRun, word: str) -> torch.Tensor:
+def word_vector(run: TrainedRun[TaggerModel], word: str) -> torch.Tensor:
     words = run.model.network.forms.words
     assert words is not None
     return words.weight.detach()[run.model.vocabularies.words.id(word)]

@@ -38,7 +38,7 @@ def training_batch(model: TaggerModel) -> Batch:
 
 def double(model: TaggerModel) -> TaggerModel:
     model.network.double()
-    model.forget_forms()
+    model.forget()
     return model
 
 

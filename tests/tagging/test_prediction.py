@@ -121,7 +121,7 @@ def test_the_cache_changes_no_tag_and_is_bounded(monkeypatch: pytest.MonkeyPatch
     fresh = untrained(model={"characters": "rnn"})
     expected = []
     for sentence in sentences:
-        fresh.forget_forms()
+        fresh.forget()
         expected += fresh.predict([sentence])
     assert fresh.predict(sentences) == expected  # everything cached
     monkeypatch.setattr(prediction, "CACHED_FORMS", 5)
@@ -141,7 +141,7 @@ def test_new_weights_need_forgotten_forms() -> None:
     with torch.no_grad():
         model.network.forms.words.weight.mul_(-5)
     assert model.predict(SHORT) == before  # from the cache
-    model.forget_forms()
+    model.forget()
     assert model.predict(SHORT) != before
 
 
@@ -149,7 +149,7 @@ def test_a_huge_number_of_new_forms_is_encoded_in_pieces() -> None:
     model = untrained(model={"characters": "cnn"})
     tokens = [f"w{number}" for number in range(5000)]
     together = model.tag([[token] for token in tokens])
-    model.forget_forms()
+    model.forget()
     assert model.tag([[token] for token in reversed(tokens)]) == together[::-1]
 
 

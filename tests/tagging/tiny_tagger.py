@@ -16,10 +16,11 @@ from seqtool.settings import validate
 from seqtool.tagging.data import MODEL_SCHEME, Part, TaggingData, load_training_data
 from seqtool.tagging.prediction import TaggerModel
 from seqtool.tagging.settings import CHARACTER_READERS, TaggerSettings
-from seqtool.tagging.train import TaggerRun, build_model
+from seqtool.tagging.train import build_model
 from seqtool.text import tag_scheme
 from seqtool.text.columns import TaggedSentence
 from seqtool.text.tag_scheme import Scheme
+from seqtool.training.job import TrainedRun
 
 CPU = torch.device("cpu")
 Row = tuple[str, str]  # token and tag
@@ -128,7 +129,7 @@ def train_tiny(
     task: str = "ner",
     options: Mapping[str, Any] | None = None,
     **sections: Any,
-) -> TaggerRun:
+) -> TrainedRun[TaggerModel]:
     """Train on a file in `folder` (made if need be) to `folder/run`; `options` are those of `api.train`."""
     folder.mkdir(exist_ok=True)
     recipe = tables(write_columns(folder / "train.conll", sentences), task, **sections)
@@ -176,7 +177,7 @@ def random_sentences(count: int, longest: int = 12, seed: int = 5) -> list[Tagge
 
 def double(model: TaggerModel) -> TaggerModel:
     model.network.double()
-    model.forget_forms()
+    model.forget()
     return model
 
 
@@ -205,7 +206,7 @@ def model_with_columns() -> TaggerModel:
     return untrained(replace(data, parts={"train": part, "dev": part}))
 
 
-def weights_of(run: TaggerRun) -> dict[str, torch.Tensor]:
+def weights_of(run: TrainedRun[TaggerModel]) -> dict[str, torch.Tensor]:
     return run.model.network.state_dict()
 
 

@@ -6,11 +6,10 @@ import pytest
 import torch
 
 from seqtool.text.batching import training_batches
-from seqtool.training.estimate import TIMED_UPDATES
+from seqtool.training.job import TIMED_UPDATES, estimate
 from seqtool.translation.batches import encode_pairs, longer_side, shorter_side
 from seqtool.translation.data import load_training_data
-from seqtool.translation.estimate import estimate_run
-from seqtool.translation.train import build_model, describe_vocabularies
+from seqtool.translation.train import build_model, describe_vocabularies, prepare
 from tests.translation.tiny_pairs import COPYING, CPU, TEXTS, pairs_of, tiny_data, tiny_settings, write_pairs
 
 
@@ -23,12 +22,14 @@ def test_an_estimate_gives_all_figures_and_writes_nothing(
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     settings = tiny_settings(train, training={"precision": precision}, model={"copy": True})
     data = load_training_data(settings)
-    found = estimate_run(settings, data)
+    found = estimate(prepare(settings, data))
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
     model = build_model(settings, data, CPU)
     assert found.parameters == sum(parameter.numel() for parameter in model.network.parameters())
     few = f"only about {found.steps} updates in all; lower --batch-tokens or raise --epochs"
-    assert found.facts == (*data.describe(), describe_vocabularies(model.vocabularies), few)
+    vocabulary, search, few_updates = found.facts[-3:]
+    assert (vocabulary, few_updates) == (describe_vocabularies(model.vocabularies), few)
+    assert search.startswith("dev is scored by greedy search")
     assert 10 < found.megabytes < 100_000
     assert 0 < found.minutes < 1
 
@@ -46,20 +47,20 @@ def test_steps_are_those_of_the_run(accumulation: int, limit: int) -> None:
         epoch=0,
     )
     expected = 4 * -(-len(batches) // accumulation)
-    found = estimate_run(settings, tiny_data())
+    found = estimate(prepare(settings, tiny_data()))
     assert found.steps == (min(limit, expected) if limit else expected)
 
 
 def test_a_run_takes_no_longer_than_it_may() -> None:
-    unlimited = estimate_run(tiny_settings(training={"epochs": 1000}), tiny_data())
-    limited = estimate_run(tiny_settings(training={"epochs": 1000, "max_minutes": 1e-3}), tiny_data())
+    unlimited = estimate(prepare(tiny_settings(training={"epochs": 1000}), tiny_data()))
+    limited = estimate(prepare(tiny_settings(training={"epochs": 1000, "max_minutes": 1e-3}), tiny_data()))
     assert limited.minutes == 1e-3
     assert 1 <= limited.steps < unlimited.steps
     assert unlimited.minutes > 1e-3
 
 
 def test_an_estimate_needs_no_more_batches_than_there_are() -> None:
-    found = estimate_run(tiny_settings(training={"batch_tokens": 10_000}), tiny_data())
+    found = estimate(prepare(tiny_settings(training={"batch_tokens": 10_000}), tiny_data()))
     assert found.steps == 3
     assert TIMED_UPDATES > 1
 
@@ -69,10 +70,10 @@ def test_what_is_left_out_is_among_the_facts(tmp_path: Path) -> None:
     settings = tiny_settings(
         write_pairs(tmp_path, texts), data={"dev": None, "max_length": 20}, vocabulary=COPYING
     )
-    facts = estimate_run(settings, load_training_data(settings)).facts
+    facts = estimate(prepare(settings, load_training_data(settings))).facts
     assert any("held out" in fact for fact in facts)
     settings = tiny_settings(write_pairs(tmp_path, texts), data={"max_length": 20})
-    facts = estimate_run(settings, load_training_data(settings)).facts
+    facts = estimate(prepare(settings, load_training_data(settings))).facts
     assert "1 training pairs with more than 20 symbols on a side left out" in facts
 
 
@@ -80,7 +81,7 @@ def test_an_estimate_does_not_move_a_run() -> None:
     settings, data = tiny_settings(), tiny_data()
     torch.manual_seed(1)
     before = build_model(settings, data, CPU).network.state_dict()
-    estimate_run(settings, data)
+    estimate(prepare(settings, data))
     torch.manual_seed(1)
     after = build_model(settings, data, CPU).network.state_dict()
     assert all(torch.equal(before[name], after[name]) for name in before)

@@ -276,7 +276,7 @@ def test_new_weights_need_forgotten_tables() -> None:
     before = outputs(model.search(pairs))
     with torch.no_grad():
         model.network.target.weight.mul_(-2)
-    model.forget_tables()
+    model.forget()
     after = outputs(model.search(pairs))
     assert after != before
     fresh = TranslatorModel(

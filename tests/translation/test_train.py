@@ -19,7 +19,7 @@ from seqtool.translation.data import load_training_data
 from seqtool.translation.prediction import TranslatorModel
 from seqtool.translation.search import SearchOptions
 from seqtool.translation.settings import TranslatorSettings
-from seqtool.translation.train import Evaluator, TrainingBatches, TranslatorRun, fine_tuning_settings
+from seqtool.translation.train import Evaluator, TrainingBatches, fine_tuning_settings
 from seqtool.translation.vocabulary import Vocabularies
 from tests.listeners import Listener, StopAt
 from tests.translation.tiny_pairs import (
@@ -330,7 +330,7 @@ def test_fine_tuning_keeps_network_and_vocabulary_and_starts_from_the_weights(tm
     }
     start = tmp_path / "first" / "run"
     tuned = api.train(recipe, output=tmp_path / "second", initial=start, reporter=listener)
-    assert isinstance(tuned, TranslatorRun)
+    assert isinstance(tuned.model, TranslatorModel)
     assert tuned.model.vocabularies.to_files() == first.model.vocabularies.to_files()
     assert tuned.model.description.model == first.model.description.model
     assert tuned.model.description.vocabulary == first.model.description.vocabulary

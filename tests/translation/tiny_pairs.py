@@ -14,10 +14,11 @@ from seqtool import api
 from seqtool.settings import validate
 from seqtool.text.parallel import SentencePair
 from seqtool.training.checkpoint import Checkpoints
+from seqtool.training.job import TrainedRun
 from seqtool.translation.data import Part, TranslationData
 from seqtool.translation.prediction import Translation, TranslatorModel
 from seqtool.translation.settings import TranslatorSettings
-from seqtool.translation.train import TranslatorRun, build_model
+from seqtool.translation.train import build_model
 from seqtool.translation.vocabulary import PADDING, START
 
 CPU = torch.device("cpu")
@@ -93,13 +94,13 @@ def train_tiny(
     texts: Sequence[Texts] = TEXTS,
     options: Mapping[str, Any] | None = None,
     **sections: Any,
-) -> TranslatorRun:
+) -> TrainedRun[TranslatorModel]:
     """Train on files in `folder` (made if need be) to `folder/run`; `options` are those of `api.train`."""
     folder.mkdir(exist_ok=True)
     run = api.train(
         tables(write_pairs(folder, texts), **sections), **{"output": folder / "run", **(options or {})}
     )
-    assert isinstance(run, TranslatorRun)
+    assert isinstance(run.model, TranslatorModel)
     return run
 
 
@@ -133,7 +134,7 @@ def untrained(
 
 def double(model: TranslatorModel) -> TranslatorModel:
     model.network.double()
-    model.forget_tables()
+    model.forget()
     return model
 
 
@@ -149,7 +150,7 @@ def outputs(found: Sequence[Sequence[Translation]]) -> list[list[tuple[str, list
     return [[(each.text, each.hypothesis.tokens) for each in translations] for translations in found]
 
 
-def weights_of(run: TranslatorRun) -> dict[str, torch.Tensor]:
+def weights_of(run: TrainedRun[TranslatorModel]) -> dict[str, torch.Tensor]:
     return run.model.network.state_dict()
 
 

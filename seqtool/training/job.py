@@ -1,0 +1,221 @@
+"""A run as a job: what a wing prepares, and the one way to train it or to say what it would take."""
+
+from __future__ import annotations
+
+import math
+import resource
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Generic, Protocol, TypeVar, cast
+
+from seqtool.devices import resolve_precision
+from seqtool.models.trained import TrainedModel
+from seqtool.nn.losses import LossSum
+from seqtool.text.batching import LazyBatches
+from seqtool.training import distributed
+from seqtool.training.loop import fit
+from seqtool.training.model_card import model_card
+from seqtool.training.optimization import build_optimizer, few_updates
+from seqtool.training.progress import FitResult, Reporter
+from seqtool.training.run_folder import RunFolder
+from seqtool.training.settings import RunSettings, TrainingSettings
+from seqtool.training.state import Carried, RunFingerprint
+from seqtool.training.update import Arithmetic
+
+TIMED_UPDATES = 8
+
+Batch = TypeVar("Batch")
+ModelType = TypeVar("ModelType", bound=TrainedModel)
+Concluded = TypeVar("Concluded", bound=TrainedModel, contravariant=True)
+
+
+class Data(Protocol):
+    """The parts of a data set, as a job sees them."""
+
+    def fingerprint(self) -> dict[str, str]:
+        """Digest of each part."""
+
+    def describe(self) -> list[str]:
+        """One line per part, for people."""
+
+
+class Concluding(Protocol[Concluded]):
+    """Completes a model once it holds its best weights."""
+
+    def __call__(self, model: Concluded, result: FitResult, say: Callable[[str], None]) -> Sequence[str]:
+        """Set what only the finished run knows; returns facts for the model card.
+
+        Args:
+            model: Holds the best weights.
+            result: How training ended.
+            say: Tells a person something.
+        """
+
+
+def nothing_to_conclude(model: TrainedModel, result: FitResult, say: Callable[[str], None]) -> Sequence[str]:
+    """For a model that is complete with its weights."""
+    return ()
+
+
+@dataclass(frozen=True)
+class Job(Generic[ModelType, Batch]):
+    """A run that is ready to train: every check is behind it, and no weight has moved.
+
+    Attributes:
+        settings: Settings of the run.
+        data: The training and development parts.
+        model: Around the network, on its device; new, or the model to fine-tune.
+        batches: The batches of an epoch (from 0), a pure function of its number.
+        loss: Summed loss of a batch.
+        evaluate: Metrics on the development part.
+        select: The metric that picks the best weights, `name` or `-name`, as `fit` takes it.
+        facts: What a person should know about the model and its data, a line each.
+        warnings: What a person should look at, a line each.
+        conclude: Completes the model when training is over; only the process that writes calls it.
+        sample: What to show after each evaluation; None = nothing.
+        scored: How the development part is scored, for the model card.
+        carried: What `loss` remembers from batch to batch.
+    """
+
+    settings: RunSettings
+    data: Data
+    model: ModelType
+    batches: Callable[[int], LazyBatches[Batch]]
+    loss: Callable[[Batch], LossSum]
+    evaluate: Callable[[], dict[str, float]]
+    select: str
+    facts: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+    conclude: Concluding[ModelType] = nothing_to_conclude
+    sample: Callable[[], str] | None = None
+    scored: str = "on the development part"
+    carried: Carried | None = None
+
+    @property
+    def training(self) -> TrainingSettings:
+        """The run's `[training]` table; each wing has a kind of its own."""
+        table: TrainingSettings = cast(Any, self.settings).training
+        return table
+
+    @property
+    def updates(self) -> int:
+        """Updates of the run if no limit but its epochs ends it."""
+        each = self.training.accumulation * distributed.world_size()
+        return math.ceil(len(self.batches(0)) / each) * self.training.epochs
+
+    def messages(self) -> tuple[str, ...]:
+        """Warnings and facts, in the order in which a person should read them."""
+        return (*self.warnings, *self.facts, *few_updates(self.updates))
+
+
+@dataclass(frozen=True)
+class TrainedRun(Generic[ModelType]):
+    """A finished run."""
+
+    path: Path  # the run folder
+    model: ModelType
+    result: FitResult
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a run would take."""
+
+    facts: tuple[str, ...]
+    parameters: int
+    steps: int
+    megabytes: float  # resident memory after the timed updates
+    minutes: float
+
+
+def train(
+    job: Job[ModelType, Batch], *, run: RunFolder, reporter: Reporter, resume: bool = False
+) -> TrainedRun[ModelType]:
+    """Train a job, keep the best weights by dev, and write the run's model folder.
+
+    Args:
+        job: What to train.
+        run: An open run folder.
+        reporter: Hears of each step and evaluation.
+        resume: Continue from the newest checkpoint.
+
+    Raises:
+        SeqtoolError: those of `fit` and of `RunFolder`.
+    """
+    for line in job.messages():
+        reporter.message(line)
+
+    def evaluate() -> dict[str, float]:
+        metrics = job.evaluate()
+        if job.sample is not None:
+            reporter.message(job.sample())
+        return metrics
+
+    model, settings = job.model, job.settings
+    result = fit(
+        model=model.network,
+        batches=job.batches,
+        loss=job.loss,
+        evaluate=evaluate,
+        select=job.select,
+        settings=job.training,
+        seed=settings.seed,
+        device=model.device,
+        run=run,
+        reporter=reporter,
+        fingerprint=RunFingerprint.of(settings, job.data.fingerprint()),
+        resume=resume,
+        carried=job.carried,
+    )
+    model.forget()
+    if run.writes:
+        measured = job.conclude(model, result, reporter.message)
+        card = model_card(
+            settings,
+            kind=model.kind,
+            measured=job.scored,
+            result=result,
+            facts=(*job.data.describe(), *measured),
+            usage=model.USAGE,
+        )
+        model.save(run.model, card=card)
+    return TrainedRun(run.path, model, result)
+
+
+def estimate(job: Job[ModelType, Batch]) -> Estimate:
+    """Time a few updates of a job, the largest batch among them; nothing is written.
+
+    Args:
+        job: What would be trained; its weights move.
+    """
+    seconds = _timed_updates(job)
+    training = job.training
+    steps = min(job.updates, training.max_steps) if training.max_steps else job.updates
+    each = statistics.median(seconds[1:]) * training.accumulation
+    minutes = each * steps / 60
+    if 0 < training.max_minutes < minutes:
+        steps, minutes = max(int(training.max_minutes * 60 / each), 1), training.max_minutes
+    megabytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    parameters = sum(p.numel() for p in job.model.network.parameters())
+    return Estimate((*job.data.describe(), *job.messages()), parameters, steps, megabytes, minutes)
+
+
+def _timed_updates(job: Job[ModelType, Batch]) -> list[float]:
+    """Seconds of each of some updates; the first is of the largest batch."""
+    network, device, training = job.model.network.train(), job.model.device, job.training
+    optimizer = build_optimizer(network, training)
+    arithmetic = Arithmetic.of(device, resolve_precision(training.precision, device))
+    batches = job.batches(0)
+    seconds = []
+    for number in [batches.largest, *range(min(TIMED_UPDATES, len(batches)))]:
+        started = time.monotonic()
+        with arithmetic.autocast():
+            result = job.loss(batches[number])
+        (result.total / result.count).backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        optimizer.zero_grad()
+        seconds.append(time.monotonic() - started)
+    return seconds
