@@ -209,7 +209,7 @@ def _warnings(report: CorpusReport) -> list[str]:
 
 
 def _rows(file: FileReport, report: CorpusReport) -> list[tuple[str, str]]:
-    without_scheme = "one a token, no spans" if file.tags else "none"
+    without_scheme = "one per token, no spans" if file.tags else "none"
     rows = [
         ("layout", file.layout),
         ("sentences", f"{file.sentences:,}"),

@@ -48,13 +48,19 @@ class Part:
             whole.update(document.encode())
         return whole.hexdigest()
 
+    def describe(self) -> str:
+        """One line for people."""
+        documents = f" in {len(self.documents):,} documents" if len(self.documents) > 1 else ""
+        distinct = len(set().union(*map(set, self.documents)))
+        return (
+            f"{self.name}: {self.size:,} characters{documents}, {distinct} distinct, {self.source}"
+            f" ({self.protocol})"
+        )
+
 
 @dataclass(frozen=True)
-class TextData:
+class TextData(data_files.DataSet[Part]):
     """The parts of a data set."""
-
-    parts: dict[str, Part]
-    warnings: tuple[str, ...] = ()
 
     @property
     def train(self) -> Part:
@@ -65,22 +71,6 @@ class TextData:
     def dev(self) -> Part:
         """What picks the best weights."""
         return self.parts["dev"]
-
-    def fingerprint(self) -> dict[str, str]:
-        """Digest of each part, for the manifest and for `--resume`."""
-        return {name: part.digest for name, part in self.parts.items()}
-
-    def describe(self) -> list[str]:
-        """One line a part, for people."""
-        lines = []
-        for part in self.parts.values():
-            documents = f" in {len(part.documents):,} documents" if len(part.documents) > 1 else ""
-            distinct = len(set().union(*map(set, part.documents)))
-            lines.append(
-                f"{part.name}: {part.size:,} characters{documents}, {distinct} distinct, {part.source}"
-                f" ({part.protocol})"
-            )
-        return lines
 
 
 def load_training_data(settings: LanguageModelSettings) -> TextData:

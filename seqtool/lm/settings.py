@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 
 from seqtool.nn.cell_names import FEWEST_ROWS
 from seqtool.settings import Settings
+from seqtool.text.data_files import LocalFolder
 from seqtool.text.hub import TextHubSettings
 from seqtool.training.network_settings import NetworkSettings, Probability, refuse_without_effect
 from seqtool.training.settings import RunSettings, TrainingSettings, refuse_ignored
@@ -32,10 +33,9 @@ TRAINING_READERS: dict[str, tuple[str, tuple[str, ...]]] = {
 }
 
 
-class LocalSettings(Settings):
-    """Files below the folder that the environment variable SEQTOOL_DATA names; they go before the hub."""
+class LocalSettings(LocalFolder):
+    """The parts below $SEQTOOL_DATA."""
 
-    folder: str = Field(description="Folder below $SEQTOOL_DATA.")
     train: Files = Field(description="Training text in it.")
     dev: Files | None = Field(None, description="Development text in it; else a share of train.")
     test: Files | None = Field(None, description="Test text in it; else a share of train.")

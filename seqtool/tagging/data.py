@@ -34,15 +34,18 @@ class Part:
         """Number of sentences."""
         return len(self.sentences)
 
+    def describe(self) -> str:
+        """One line for people."""
+        tokens = sum(len(sentence.tokens) for sentence in self.sentences)
+        return f"{self.name}: {self.size} sentences, {tokens} tokens, {self.source}"
+
 
 @dataclass(frozen=True)
-class TaggingData:
+class TaggingData(data_files.DataSet[Part]):
     """The parts of a data set, tags in the scheme of the model (None for parts of speech)."""
 
-    parts: dict[str, Part]
-    file_scheme: Scheme | None
-    warnings: tuple[str, ...] = ()
-    scheme: Scheme | None = field(default=MODEL_SCHEME)
+    file_scheme: Scheme | None = None
+    scheme: Scheme | None = MODEL_SCHEME
 
     @property
     def train(self) -> tuple[TaggedSentence, ...]:
@@ -54,25 +57,11 @@ class TaggingData:
         """Sentences of the development part."""
         return self.parts["dev"].sentences
 
-    def fingerprint(self) -> dict[str, str]:
-        """Digest of each part, for the manifest and for `--resume`."""
-        return {name: part.digest for name, part in self.parts.items()}
-
     def describe(self) -> list[str]:
-        """One line a part, for people."""
-        lines = []
-        for part in self.parts.values():
-            tokens = sum(len(sentence.tokens) for sentence in part.sentences)
-            lines.append(f"{part.name}: {len(part.sentences)} sentences, {tokens} tokens, {part.source}")
+        """One line per part, then their layout and tags, for people."""
         layouts = dict.fromkeys(part.layout for part in self.parts.values())
-        lines.append("layout: " + "; ".join(layouts))
-        lines.append(f"tags: {self.file_scheme or 'one a token, no spans'}")
-        return lines
-
-
-def locate(data: DataSettings, folder: Path) -> DataSettings:
-    """Data settings with absolute paths, found as for every task."""
-    return data_files.locate(data, folder)
+        tags = self.file_scheme or "one per token, no spans"
+        return [*super().describe(), "layout: " + "; ".join(layouts), f"tags: {tags}"]
 
 
 def load_training_data(settings: TaggerSettings) -> TaggingData:
@@ -82,16 +71,8 @@ def load_training_data(settings: TaggerSettings) -> TaggingData:
         UsageError: a file is missing, or the recipe's data cannot be had here.
         DataError: a file is not what it should be, with file and line.
     """
-    parts = {"train": read_part(settings.data, "train")}
-    warnings = []
-    if settings.data.dev is not None or settings.data.hub is not None:
-        dev = read_part(settings.data, "dev")
-    else:
-        parts["train"], dev = hold_out(parts["train"])
-        warnings.append(
-            f"no dev file: the last {len(dev.sentences)} of the training sentences are held out for it"
-        )
-    parts["dev"] = dev
+    parts, remarks = data_files.training_parts(settings.data, read_part, hold_out, "sentences")
+    warnings = list(remarks)
     data = harmonise(
         parts, spans=settings.task == "ner", scheme=settings.data.scheme, repair=settings.data.repair
     )
@@ -108,11 +89,7 @@ def load_training_data(settings: TaggerSettings) -> TaggingData:
 def load_part(settings: TaggerSettings, name: PartName) -> TaggingData:
     """One part (test, say) of the recipe's data, checked and converted; errors as `load_training_data`."""
     data = settings.data
-    if name != "test" and data.train is not None and data.dev is None:
-        train, dev = hold_out(read_part(data, "train"))
-        part = train if name == "train" else dev
-    else:
-        part = read_part(data, name)
+    part = data_files.single_part(data, name, read_part, hold_out)
     return harmonise({name: part}, spans=settings.task == "ner", scheme=data.scheme, repair=data.repair)
 
 
@@ -157,7 +134,7 @@ def harmonise(parts: dict[str, Part], *, spans: bool, scheme: str, repair: bool)
         DataError: mixed schemes, or a sequence that is invalid in the scheme, with its line.
     """
     if not spans:
-        return TaggingData(parts, None, scheme=None)
+        return TaggingData(parts, scheme=None)
     found = _scheme_of(parts.values(), repair) if scheme == "auto" else annotation.scheme_named(scheme)
     warnings, converted, repaired = [], {}, 0
     for name, part in parts.items():
@@ -166,7 +143,7 @@ def harmonise(parts: dict[str, Part], *, spans: bool, scheme: str, repair: bool)
         repaired += changed
     if repaired:
         warnings.append(f"{repaired} tags repaired to valid {found} sequences")
-    return TaggingData(converted, found, tuple(warnings))
+    return TaggingData(converted, tuple(warnings), file_scheme=found)
 
 
 def hold_out(train: Part) -> tuple[Part, Part]:

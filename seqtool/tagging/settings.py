@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from seqtool.settings import Settings
+from seqtool.text.data_files import LocalFolder
 from seqtool.text.hub import HubSettings
 from seqtool.training.network_settings import NetworkSettings, Probability, refuse_without_effect
 from seqtool.training.settings import RunSettings, TrainingSettings
@@ -20,10 +21,9 @@ CHARACTER_READERS: dict[str, tuple[str, ...]] = {
 }
 
 
-class LocalSettings(Settings):
-    """Files below the folder that the environment variable SEQTOOL_DATA names; they go before the hub."""
+class LocalSettings(LocalFolder):
+    """The parts below $SEQTOOL_DATA."""
 
-    folder: str = Field(description="Folder below $SEQTOOL_DATA.")
     train: str = Field(description="Training file in it.")
     dev: str = Field(description="Development file in it.")
     test: str | None = Field(None, description="Test file in it.")

@@ -1,11 +1,14 @@
-"""Which files a recipe's data are, and what is held out of them: the same for every task."""
+"""A data set in its parts: which files they are, and what is held out of them; the same for every task."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Generic, Literal, Protocol, TypeVar
+
+from pydantic import Field
 
 from seqtool.errors import DataError, UsageError
 from seqtool.settings import Settings
@@ -17,6 +20,88 @@ DATA_VARIABLE = "SEQTOOL_DATA"
 HELD_OUT = 0.1  # of the training part, its end, when there is no dev part
 PartName = Literal["train", "dev", "test"]
 PARTS: tuple[PartName, ...] = ("train", "dev", "test")
+
+
+class LocalFolder(Settings):
+    """Files below the folder that the environment variable SEQTOOL_DATA names; they go before the hub."""
+
+    folder: str = Field(description="Folder below $SEQTOOL_DATA.")
+
+
+class AnyPart(Protocol):
+    """What every part of a data set has, whatever the task."""
+
+    @property
+    def source(self) -> str:
+        """Where it was read from, for people."""
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of what was read, or the revision of a hub data set."""
+
+    @property
+    def size(self) -> int:
+        """Number of its items: sentences, pairs, characters."""
+
+    def describe(self) -> str:
+        """One line for people."""
+
+
+PartType = TypeVar("PartType", bound=AnyPart)
+
+
+@dataclass(frozen=True)
+class DataSet(Generic[PartType]):
+    """The parts of a data set, by name, and what a person should know about them."""
+
+    parts: dict[str, PartType]
+    warnings: tuple[str, ...] = ()
+
+    def fingerprint(self) -> dict[str, str]:
+        """Digest of each part, for the manifest and for `--resume`."""
+        return {name: part.digest for name, part in self.parts.items()}
+
+    def describe(self) -> list[str]:
+        """One line per part, for people."""
+        return [part.describe() for part in self.parts.values()]
+
+
+Read = Callable[[Any, PartName], PartType]  # a part of a `[data]` table, as it stands in its files
+HoldOut = Callable[[PartType], tuple[PartType, PartType]]  # a training part without its end, and the end
+
+
+def training_parts(
+    data: Any, read: Read[PartType], hold_out: HoldOut[PartType], items: str
+) -> tuple[dict[str, PartType], tuple[str, ...]]:
+    """The training and development parts of a `[data]` table, and a remark if one is cut out of the other.
+
+    Args:
+        data: The table.
+        read: Reads a part.
+        hold_out: Cuts the development part off the training part where no file is named for it.
+        items: What a part consists of, as in "sentences".
+
+    Raises:
+        UsageError, DataError: those of `read` and `hold_out`.
+    """
+    train = read(data, "train")
+    if not _holds_out(data):
+        return {"train": train, "dev": read(data, "dev")}, ()
+    train, dev = hold_out(train)
+    remark = f"no dev file: the last {dev.size} of the training {items} are held out for it"
+    return {"train": train, "dev": dev}, (remark,)
+
+
+def single_part(data: Any, name: PartName, read: Read[PartType], hold_out: HoldOut[PartType]) -> PartType:
+    """One part of a `[data]` table, as a run reads it (arguments of `training_parts`)."""
+    if name == "test" or not _holds_out(data):
+        return read(data, name)
+    train, dev = hold_out(read(data, "train"))
+    return train if name == "train" else dev
+
+
+def _holds_out(data: Any) -> bool:
+    return data.train is not None and data.dev is None
 
 
 def locate(data: DataType, folder: Path) -> DataType:

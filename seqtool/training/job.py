@@ -15,6 +15,7 @@ from seqtool.devices import resolve_precision
 from seqtool.models.trained import TrainedModel
 from seqtool.nn.losses import LossSum
 from seqtool.text.batching import LazyBatches
+from seqtool.text.data_files import DataSet
 from seqtool.training import distributed
 from seqtool.training.loop import fit
 from seqtool.training.model_card import model_card
@@ -30,16 +31,6 @@ TIMED_UPDATES = 8
 Batch = TypeVar("Batch")
 ModelType = TypeVar("ModelType", bound=TrainedModel)
 Concluded = TypeVar("Concluded", bound=TrainedModel, contravariant=True)
-
-
-class Data(Protocol):
-    """The parts of a data set, as a job sees them."""
-
-    def fingerprint(self) -> dict[str, str]:
-        """Digest of each part."""
-
-    def describe(self) -> list[str]:
-        """One line per part, for people."""
 
 
 class Concluding(Protocol[Concluded]):
@@ -81,7 +72,7 @@ class Job(Generic[ModelType, Batch]):
     """
 
     settings: RunSettings
-    data: Data
+    data: DataSet[Any]
     model: ModelType
     batches: Callable[[int], LazyBatches[Batch]]
     loss: Callable[[Batch], LossSum]

@@ -29,13 +29,19 @@ class Part:
         """Number of sentence pairs."""
         return len(self.pairs)
 
+    def describe(self) -> str:
+        """One line for people; words are what stands between spaces."""
+        source = sum(len(pair.source.split()) for pair in self.pairs)
+        target = sum(len((pair.target or "").split()) for pair in self.pairs)
+        return (
+            f"{self.name}: {self.size} sentence pairs, {source} source words, {target} target words, "
+            f"{self.source}"
+        )
+
 
 @dataclass(frozen=True)
-class TranslationData:
+class TranslationData(data_files.DataSet[Part]):
     """The parts of a data set."""
-
-    parts: dict[str, Part]
-    warnings: tuple[str, ...] = ()
 
     @property
     def train(self) -> tuple[SentencePair, ...]:
@@ -47,27 +53,6 @@ class TranslationData:
         """Pairs of the development part."""
         return self.parts["dev"].pairs
 
-    def fingerprint(self) -> dict[str, str]:
-        """Digest of each part, for the manifest and for `--resume`."""
-        return {name: part.digest for name, part in self.parts.items()}
-
-    def describe(self) -> list[str]:
-        """One line a part, for people; words are what stands between spaces."""
-        lines = []
-        for part in self.parts.values():
-            source = sum(len(pair.source.split()) for pair in part.pairs)
-            target = sum(len((pair.target or "").split()) for pair in part.pairs)
-            lines.append(
-                f"{part.name}: {len(part.pairs)} sentence pairs, {source} source words, "
-                f"{target} target words, {part.source}"
-            )
-        return lines
-
-
-def locate(data: DataSettings, folder: Path) -> DataSettings:
-    """Data settings with absolute paths, found as for every task."""
-    return data_files.locate(data, folder)
-
 
 def load_training_data(settings: TranslatorSettings) -> TranslationData:
     """Train and dev (held out of train when there is none), without pairs that have an empty side.
@@ -76,25 +61,14 @@ def load_training_data(settings: TranslatorSettings) -> TranslationData:
         UsageError: a file is missing, or the recipe's data cannot be had here.
         DataError: a file is not what it should be, with file and line.
     """
-    train = read_part(settings.data, "train")
-    warnings = list(_dropped(train))
-    if settings.data.dev is not None or settings.data.train is None:
-        dev = read_part(settings.data, "dev")
-        warnings += _dropped(dev)
-    else:
-        train, dev = hold_out(train)
-        warnings.append(f"no dev file: the last {len(dev.pairs)} of the training pairs are held out for it")
-    return TranslationData({"train": train, "dev": dev}, tuple(warnings))
+    parts, remarks = data_files.training_parts(settings.data, read_part, hold_out, "pairs")
+    dropped = [line for part in parts.values() for line in _dropped(part)]
+    return TranslationData(parts, (*dropped, *remarks))
 
 
 def load_part(settings: TranslatorSettings, name: PartName) -> TranslationData:
     """One part (test, say) of the recipe's data; errors as `load_training_data`."""
-    data = settings.data
-    if name != "test" and data.train is not None and data.dev is None:
-        train, dev = hold_out(read_part(data, "train"))
-        part = train if name == "train" else dev
-    else:
-        part = read_part(data, name)
+    part = data_files.single_part(settings.data, name, read_part, hold_out)
     return TranslationData({name: part}, _dropped(part))
 
 
@@ -140,7 +114,7 @@ def hold_out(train: Part) -> tuple[Part, Part]:
         DataError: fewer than two pairs.
     """
     kept, held = data_files.hold_out(train.pairs, train.source, "sentence pair")
-    return replace(train, pairs=kept), replace(train, name="dev", pairs=held)
+    return replace(train, pairs=kept), replace(train, name="dev", pairs=held, dropped=0)
 
 
 def filter_lengths(

@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 
 from seqtool.nn.cell_names import CELL_HELP, OF_THE_BATCH, CellName
 from seqtool.settings import Settings
+from seqtool.text.data_files import LocalFolder
 from seqtool.text.hub import PairHubSettings
 from seqtool.training.network_settings import NetworkSettings, Probability, refuse_without_effect
 from seqtool.training.settings import RunSettings, TrainingSettings, refuse_ignored
@@ -48,10 +49,9 @@ def is_json_lines(files: str | list[str]) -> bool:
     return isinstance(files, str) and files.removesuffix(".gz").endswith(".jsonl")
 
 
-class LocalSettings(Settings):
-    """Files below the folder that the environment variable SEQTOOL_DATA names; they go before the hub."""
+class LocalSettings(LocalFolder):
+    """The parts below $SEQTOOL_DATA."""
 
-    folder: str = Field(description="Folder below $SEQTOOL_DATA.")
     train: Files = Field(description="Training file or files in it.")
     dev: Files = Field(description="Development file or files in it.")
     test: Files | None = Field(None, description="Test file or files in it.")

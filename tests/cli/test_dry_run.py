@@ -39,11 +39,11 @@ def test_dev_tags_that_training_never_shows(inside: Inside, tiny: Tiny, tmp_path
 
 
 @DRY_OR_NOT
-@pytest.mark.parametrize(("accumulation", "updates"), [(1, 60), (4, 20)])
+@pytest.mark.parametrize(("accumulation", "updates"), [(1, 80), (4, 20)])
 def test_few_updates_are_counted_with_accumulation(
     inside: Inside, tiny: Tiny, dry: tuple[str, ...], accumulation: int, updates: int
 ):
-    """20 epochs of three batches."""
-    words = ("--epochs", 20, "--set", f"training.accumulation={accumulation}")
+    """20 epochs of four batches."""
+    words = ("--epochs", 20, "--batch-tokens", 40, "--set", f"training.accumulation={accumulation}")
     found = inside("train", "ner", "--train", tiny.train, "--dev", tiny.dev, *tiny_settings(), *words, *dry)
     assert f"only about {updates} updates in all" in found.err

@@ -220,7 +220,7 @@ def test_parts_of_speech_are_scored_by_accuracy(inside: Inside, tmp_path: Path):
     )
     outcome = inside("train", "pos", "--train", "t.conllu", "--epochs", 1, *tiny_settings())
     assert (outcome.code, outcome.out) == (0, b"runs/pos/custom\n")
-    assert "tags: one a token, no spans" in outcome.err
+    assert "tags: one per token, no spans" in outcome.err
     assert "best accuracy" in outcome.err
     out = inside("tag", "--format", "inline", stdin=b"Ada lives\n").out.decode()
     assert out.split("/")[0] == "Ada"

@@ -29,7 +29,7 @@ def learned(tmp_path_factory: pytest.TempPathFactory) -> TaggerModel:
 
 
 def one_part(data: TaggingData) -> TaggingData:
-    return TaggingData({"test": data.parts["dev"]}, data.file_scheme, scheme=data.scheme)
+    return TaggingData({"test": data.parts["dev"]}, file_scheme=data.file_scheme, scheme=data.scheme)
 
 
 def test_a_model_that_knows_its_data_is_perfect_in_every_figure(learned: TaggerModel) -> None:

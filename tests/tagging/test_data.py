@@ -10,13 +10,13 @@ from seqtool.tagging.data import (
     hold_out,
     load_part,
     load_training_data,
-    locate,
     read_part,
     tag_inventory,
     unseen_tags,
 )
 from seqtool.tagging.settings import DataSettings, LocalSettings
 from seqtool.text.columns import TaggedSentence
+from seqtool.text.data_files import locate
 from seqtool.text.hub import HubSettings
 from seqtool.text.tag_scheme import Scheme
 from tests.tagging.tiny_tagger import (
@@ -75,7 +75,7 @@ def test_parts_of_speech_stay_as_they_are(tmp_path: Path) -> None:
     assert [list(s.tags or ()) for s in data.train] == [
         [tag for _, tag in row] for row in as_parts_of_speech()
     ]
-    assert data.describe()[-1] == "tags: one a token, no spans"
+    assert data.describe()[-1] == "tags: one per token, no spans"
 
 
 @pytest.mark.parametrize(("sentences", "held"), [(2, 1), (10, 1), (25, 2), (100, 10)])

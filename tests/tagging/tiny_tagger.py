@@ -144,7 +144,7 @@ def tiny_data(sentences: Sequence[Sequence[Row]] = SENTENCES, scheme: Scheme | N
         own = tags if scheme is None else tag_scheme.convert(tags, scheme, MODEL_SCHEME)
         found.append(TaggedSentence(tuple(token for token, _ in rows), tuple(own)))
     parts = {name: Part(name, tuple(found), "memory", "0", "two columns") for name in ("train", "dev")}
-    return TaggingData(parts, scheme, scheme=None if scheme is None else MODEL_SCHEME)
+    return TaggingData(parts, file_scheme=scheme, scheme=None if scheme is None else MODEL_SCHEME)
 
 
 def untrained(

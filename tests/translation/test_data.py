@@ -10,13 +10,13 @@ from hypothesis import strategies as st
 
 from seqtool.errors import DataError, SettingsError, UsageError
 from seqtool.settings import validate
+from seqtool.text.data_files import locate
 from seqtool.text.hub import PairHubSettings
 from seqtool.text.parallel import SentencePair
 from seqtool.translation.data import (
     filter_lengths,
     load_part,
     load_training_data,
-    locate,
     read_files,
     read_part,
 )
