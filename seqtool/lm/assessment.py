@@ -19,7 +19,7 @@ from seqtool.evaluation.significance import (
 )
 from seqtool.lm.baselines import Yardsticks
 from seqtool.lm.data import Part, read_files
-from seqtool.lm.prediction import DATA_KEYS, LanguageModel
+from seqtool.lm.prediction import LanguageModel, LanguageModelDescription
 from seqtool.lm.scores import Protocol, TextScores, evaluate_text
 
 SEED = 1  # of the resampling, so that a figure can be had again
@@ -47,7 +47,7 @@ class LanguageModelEvaluation:
             "model": self.model,
             "data": self.data,
             "protocol": text.fingerprint.protocol,
-            "fingerprint": dataclasses.asdict(text.fingerprint),
+            "fingerprint": text.fingerprint.model_dump(),
             "metrics": {name: score.value for name, score in self.scores.items()},
             "signatures": {name: score.signature for name, score in self.scores.items()},
             "intervals": {
@@ -143,7 +143,7 @@ def assess(
 
 def _require_same_reading(own: tuple[str, LanguageModel], other: tuple[str, LanguageModel]) -> None:
     """One text for both: what is a document, a character, a capital letter."""
-    for key in sorted(DATA_KEYS):
+    for key in sorted(LanguageModelDescription.KEPT["data"]):
         values = [getattr(model.description.data, key) for _, model in (own, other)]
         if values[0] != values[1]:
             raise UsageError(

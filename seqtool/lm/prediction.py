@@ -2,31 +2,27 @@
 
 from __future__ import annotations
 
-import dataclasses
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Self
+from collections.abc import Mapping, Set
+from typing import ClassVar, Self
 
 import torch
 
 from seqtool.devices import resolve_precision
-from seqtool.errors import ModelError, SettingsError
+from seqtool.errors import SettingsError
 from seqtool.lm.adaptation import AdaptingReader, CachingReader
 from seqtool.lm.model import LanguageNetwork
 from seqtool.lm.scoring import Reader
 from seqtool.lm.settings import AdaptationSettings, DataSettings, ModelSettings, VocabularySettings
 from seqtool.lm.vocabulary import Symbols
-from seqtool.models.folder import ModelFolder, save_model_folder
-from seqtool.models.tensors import model_tensors
-from seqtool.models.trained import TrainedModel, restored
-from seqtool.settings import validate
+from seqtool.models.description import Description
+from seqtool.models.folder import ModelFolder
+from seqtool.models.trained import ModelFiles, TrainedModel, restored
+from seqtool.settings import Settings
 
 TASK = "lm"
-DATA_KEYS = {"documents", "normalization", "lowercase"}  # of `[data]`: how texts given to the model are read
 
 
-@dataclass(frozen=True)
-class Fingerprint:
+class Fingerprint(Settings):
     """What a figure was measured on; only figures with equal ones can be compared."""
 
     digest: str  # SHA-256 of the text
@@ -40,58 +36,25 @@ class Fingerprint:
         return f"{self.protocol}, {self.characters:,} characters ({self.split}), sha256 {self.digest[:12]}"
 
 
-@dataclass(frozen=True)
-class Measured:
+class Measured(Settings):
     """Figures beside what they were measured on."""
 
     fingerprint: Fingerprint
-    nats_per_character: dict[str, float]  # by what reads: network, and the yardsticks
+    nats_per_character: dict[str, float]  # by what predicts: the network, and the baselines
 
 
-@dataclass(frozen=True)
-class LanguageModelDescription:
-    """What a model folder says of a language model beside weights and symbols."""
+class LanguageModelDescription(Description):
+    """What a model folder says of a language model beside its weights and symbols."""
 
-    name: str
+    KEPT: ClassVar[Mapping[str, Set[str]]] = {
+        "data": {"documents", "normalization", "lowercase"}
+    }  # how texts given to the model are read
+
     model: ModelSettings
     vocabulary: VocabularySettings
-    data: DataSettings  # how texts are read only
+    data: DataSettings
     adaptation: AdaptationSettings
-    measured: Measured | None = None  # on dev, when training ended
-
-    def to_config(self) -> dict[str, Any]:
-        """Plain JSON values."""
-        return {
-            "name": self.name,
-            "model": self.model.model_dump(by_alias=True),
-            "vocabulary": self.vocabulary.model_dump(),
-            "data": self.data.model_dump(include=DATA_KEYS),
-            "adaptation": self.adaptation.model_dump(),
-            "measured": None if self.measured is None else dataclasses.asdict(self.measured),
-        }
-
-    @classmethod
-    def from_config(cls, config: dict[str, Any], where: str) -> LanguageModelDescription:
-        """The inverse of `to_config`.
-
-        Raises:
-            ModelError: something is missing or not what it should be.
-        """
-        try:
-            measured = config["measured"]
-            if measured is not None:
-                figures = {str(name): float(value) for name, value in measured["nats_per_character"].items()}
-                measured = Measured(Fingerprint(**measured["fingerprint"]), figures)
-            return cls(
-                str(config["name"]),
-                validate(ModelSettings, config["model"], where),
-                validate(VocabularySettings, config["vocabulary"], where),
-                validate(DataSettings, config["data"], where),
-                validate(AdaptationSettings, config["adaptation"], where),
-                measured,
-            )
-        except Exception as error:
-            raise ModelError(f"{where}: damaged or foreign: {error}") from error
+    measured: Measured | None  # on dev, when training ended
 
 
 class LanguageModel(TrainedModel):
@@ -109,6 +72,7 @@ class LanguageModel(TrainedModel):
     TASKS = (TASK,)
     USAGE = "seqtool lm sample -m {}"
     network: LanguageNetwork
+    description: LanguageModelDescription
 
     def __init__(
         self,
@@ -120,11 +84,8 @@ class LanguageModel(TrainedModel):
         precision: torch.dtype,
         place: str = "",
     ) -> None:
-        super().__init__(device=device, precision=precision)
-        self.place = place or description.name
-        self.network = network.to(device).eval()
+        super().__init__(network, description, device=device, precision=precision, place=place)
         self.symbols = symbols
-        self.description = description
 
     @property
     def kind(self) -> str:
@@ -146,17 +107,9 @@ class LanguageModel(TrainedModel):
         )
         return CachingReader(reader, settings) if cache else reader
 
-    def save(self, path: Path, *, card: str) -> None:
-        """Write a self-contained model folder (errors of `save_model_folder`)."""
-        save_model_folder(
-            path,
-            task=TASK,
-            config=self.description.to_config(),
-            tensors=model_tensors(self.network),
-            texts={},
-            codecs=self.symbols.to_files(),
-            card=card,
-        )
+    def files(self) -> ModelFiles:
+        """Symbols."""
+        return ModelFiles(codecs=self.symbols.to_files())
 
     @classmethod
     def precision_for(cls, name: str, device: torch.device) -> torch.dtype:

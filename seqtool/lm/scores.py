@@ -175,7 +175,8 @@ class TextScores:
     @property
     def measured(self) -> Measured:
         """For the description of the model: the network's nats a character beside the yardsticks'."""
-        return Measured(self.fingerprint, {"network": self.nats_per_character, **self.yardsticks})
+        figures = {"network": self.nats_per_character, **self.yardsticks}
+        return Measured(fingerprint=self.fingerprint, nats_per_character=figures)
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -221,7 +222,9 @@ def evaluate_text(
         mixture = Mixture(-float(mixed.sum()) / part.size, weight, interpolate_on.name)
     by_block = block_statistics(model.symbols, part.documents, documents, found)
     return TextScores(
-        Fingerprint(part.digest, part.size, part.protocol, protocol.describe()),
+        Fingerprint(
+            digest=part.digest, characters=part.size, split=part.protocol, protocol=protocol.describe()
+        ),
         model.symbols.codec.kind,
         np.stack([each.sum(axis=0) for each in by_block]),
         np.concatenate(by_block),

@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 
 import numpy as np
 import torch
@@ -168,7 +167,7 @@ def prepare(
 
     def conclude(model: LanguageModel, result: FitResult, say: Callable[[str], None]) -> list[str]:
         measured = _measured(model, data, documents, result, say)
-        model.description = replace(model.description, measured=measured)
+        model.description = model.description.model_copy(update={"measured": measured})
         return _facts_of(measured)
 
     return Job(
@@ -222,8 +221,10 @@ def _measured(
     is_stream = model.description.data.documents == "stream"
     protocol = f"streaming in {DEV_ROWS} pieces" if is_stream else "streaming"
     return Measured(
-        Fingerprint(dev.digest, dev.size, dev.protocol, protocol),
-        {"network": network, **figures.nats_per_character},
+        fingerprint=Fingerprint(
+            digest=dev.digest, characters=dev.size, split=dev.protocol, protocol=protocol
+        ),
+        nats_per_character={"network": network, **figures.nats_per_character},
     )
 
 
@@ -275,7 +276,9 @@ def build_model(settings: LanguageModelSettings, data: TextData, device: torch.d
 def adopted(initial: LanguageModel, settings: LanguageModelSettings) -> LanguageModel:
     """The model to fine-tune as a model of this run."""
     base = initial.description
-    description = replace(_description(settings), model=base.model, vocabulary=base.vocabulary)
+    description = _description(settings).model_copy(
+        update={"model": base.model, "vocabulary": base.vocabulary}
+    )
     return LanguageModel(
         initial.network, initial.symbols, description, device=initial.device, precision=torch.float32
     )
@@ -299,5 +302,10 @@ def describe_symbols(model: LanguageModel) -> str:
 
 def _description(settings: LanguageModelSettings) -> LanguageModelDescription:
     return LanguageModelDescription(
-        settings.name, settings.model, settings.vocabulary, settings.data, settings.adaptation
+        name=settings.name,
+        model=settings.model,
+        vocabulary=settings.vocabulary,
+        data=settings.data,
+        adaptation=settings.adaptation,
+        measured=None,
     )

@@ -3,34 +3,58 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import ClassVar, Self, TypeVar
+from types import MappingProxyType
+from typing import ClassVar, NamedTuple, Self, TypeVar
 
 import torch
 from torch import nn
 
 from seqtool.devices import resolve_device
 from seqtool.errors import DataError, ModelError
-from seqtool.models.folder import ModelFolder, load_model_folder
-from seqtool.models.tensors import restore_weights
+from seqtool.models.description import Description
+from seqtool.models.folder import ModelFolder, load_model_folder, save_model_folder
+from seqtool.models.tensors import model_tensors, restore_weights
 
 NetworkType = TypeVar("NetworkType", bound=nn.Module)
+
+
+class ModelFiles(NamedTuple):
+    """Files of a model folder, content by name."""
+
+    texts: Mapping[str, str] = MappingProxyType({})
+    codecs: Mapping[str, bytes] = MappingProxyType({})  # vocabularies as `vocab build` writes them
 
 
 class TrainedModel(ABC):
     """A model ready to use.
 
     Args:
+        network: The network with its weights.
+        description: What its folder says of it.
         device: Where it runs.
-        precision: Of its products.
+        precision: The precision of its products.
+        place: Where it was read from, for messages; its name where it was not.
     """
 
     TASKS: ClassVar[tuple[str, ...]]  # whose folders it reads
     USAGE: ClassVar[str]  # what to type next, with {} for the folder
     network: nn.Module
+    description: Description
 
-    def __init__(self, *, device: torch.device, precision: torch.dtype) -> None:
+    def __init__(
+        self,
+        network: nn.Module,
+        description: Description,
+        *,
+        device: torch.device,
+        precision: torch.dtype,
+        place: str = "",
+    ) -> None:
+        self.network = network.to(device).eval()
+        self.description = description
+        self.place = place or description.name
         self.device = device
         self.precision = precision
 
@@ -67,9 +91,35 @@ class TrainedModel(ABC):
     def kind(self) -> str:
         """What the model is, as in "translator"; for its card."""
 
+    @property
+    def task(self) -> str:
+        """The task that its folder names."""
+        return self.TASKS[0]
+
     @abstractmethod
+    def files(self) -> ModelFiles:
+        """What its folder holds beside configuration and weights."""
+
     def save(self, path: Path, *, card: str) -> None:
-        """Write a self-contained model folder (errors of `save_model_folder`)."""
+        """Write a self-contained model folder.
+
+        Args:
+            path: The folder; one that is there is replaced in one move.
+            card: Text of its README.md.
+
+        Raises:
+            StorageError: those of `save_model_folder`.
+        """
+        files = self.files()
+        save_model_folder(
+            path,
+            task=self.task,
+            config=self.description.to_config(),
+            tensors=model_tensors(self.network),
+            texts=files.texts,
+            codecs=files.codecs,
+            card=card,
+        )
 
     def forget(self) -> None:  # noqa: B027 - most models keep nothing
         """Drop what was computed from weights that have changed since."""

@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from pathlib import Path
-from typing import Any, Self, cast
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from dataclasses import dataclass, replace
+from typing import ClassVar, Self
 
 import numpy
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from seqtool.devices import resolve_precision
 from seqtool.errors import ModelError
-from seqtool.models.folder import ModelFolder, save_model_folder
-from seqtool.models.tensors import model_tensors
-from seqtool.models.trained import TrainedModel, restored
+from seqtool.models.description import Description
+from seqtool.models.folder import ModelFolder
+from seqtool.models.trained import ModelFiles, TrainedModel, restored
 from seqtool.nn.crf import k_best, marginals, segment_probability, viterbi
 from seqtool.nn.hierarchy import DocumentState, sentence_vectors
-from seqtool.settings import validate
 from seqtool.tagging.batches import Corpus, encode
 from seqtool.tagging.documents import Reading, documents
 from seqtool.tagging.model import Sizes, Tagger
@@ -50,54 +49,18 @@ class Prediction:
     alternatives: list[tuple[list[str], float]] | None = None  # k best: tags, posterior of the whole path
 
 
-@dataclass(frozen=True)
-class TaggerDescription:
-    """What a model folder says of a tagger beside weights and vocabularies."""
+class TaggerDescription(Description):
+    """What a model folder says of a tagger beside its weights and vocabularies."""
 
-    task: str
-    name: str
+    KEPT: ClassVar[Mapping[str, Set[str]]] = {"data": {"token_column", "tag_column", "feature_columns"}}
+
+    task: str = Field(exclude=True)  # the folder says it itself
     model: ModelSettings
     vocabulary: VocabularySettings
     scheme: Scheme | None  # of the training files
     model_scheme: Scheme | None  # of the tag inventory
-    data: DataSettings  # how the columns of the training files were laid out
-    entity_bias: Mapping[str, float] = field(
-        default_factory=dict
-    )  # nats added to the score of entities, by type
-
-    def to_config(self) -> dict[str, Any]:
-        """Plain JSON values."""
-        layout = self.data.model_dump(include={"token_column", "tag_column", "feature_columns"})
-        return {
-            "name": self.name,
-            "model": self.model.model_dump(),
-            "vocabulary": self.vocabulary.model_dump(),
-            "scheme": self.scheme,
-            "model_scheme": self.model_scheme,
-            "columns": layout,
-            "entity_bias": dict(self.entity_bias),
-        }
-
-    @classmethod
-    def from_config(cls, task: str, config: dict[str, Any], where: str) -> TaggerDescription:
-        """The inverse of `to_config`.
-
-        Raises:
-            ModelError: something is missing or not what it should be.
-        """
-        try:
-            return cls(
-                task,
-                str(config["name"]),
-                validate(ModelSettings, config["model"], where),
-                validate(VocabularySettings, config["vocabulary"], where),
-                _scheme(config["scheme"]),
-                _scheme(config["model_scheme"]),
-                validate(DataSettings, config["columns"], where),
-                {str(kind): float(bias) for kind, bias in config["entity_bias"].items()},
-            )
-        except Exception as error:
-            raise ModelError(f"{where}: damaged or foreign: {error}") from error
+    data: DataSettings = Field(alias="columns")  # how the columns of the training files were laid out
+    entity_bias: Mapping[str, float]  # nats added to the score of entities, by type
 
 
 class TaggerModel(TrainedModel):
@@ -115,6 +78,7 @@ class TaggerModel(TrainedModel):
     TASKS = TASKS
     USAGE = "seqtool tag -m {} < sentences.txt"
     network: Tagger
+    description: TaggerDescription
 
     def __init__(
         self,
@@ -126,10 +90,8 @@ class TaggerModel(TrainedModel):
         device: torch.device,
         precision: torch.dtype,
     ) -> None:
-        super().__init__(device=device, precision=precision)
-        self.network = network.to(device).eval()
+        super().__init__(network, description, device=device, precision=precision)
         self.vocabularies = vocabularies
-        self.description = description
         self.training_entities = training_entities
         self._table = vocabularies.form_table(description.vocabulary)
         # Vectors of the first `_cached` forms of the table; the rest of the rows is room.
@@ -232,17 +194,16 @@ class TaggerModel(TrainedModel):
             before.append(states[0].to(vectors.dtype))
         return torch.cat(before)
 
-    def save(self, path: Path, *, card: str) -> None:
-        """Write a self-contained model folder (errors of `save_model_folder`)."""
+    @property
+    def task(self) -> str:
+        """The task that its folder names."""
+        return self.description.task
+
+    def files(self) -> ModelFiles:
+        """Vocabularies, and the entities of the training part."""
         rows = [json.dumps(pair, ensure_ascii=False) for pair in sorted(self.training_entities)]
-        texts = self.vocabularies.to_texts() | {"entities.jsonl": "".join(row + "\n" for row in rows)}
-        save_model_folder(
-            path,
-            task=self.description.task,
-            config=self.description.to_config(),
-            tensors=model_tensors(self.network),
-            texts=texts,
-            card=card,
+        return ModelFiles(
+            self.vocabularies.to_texts() | {"entities.jsonl": "".join(row + "\n" for row in rows)}
         )
 
     @classmethod
@@ -259,7 +220,7 @@ class TaggerModel(TrainedModel):
         cls, folder: ModelFolder, *, name: str, device: torch.device, precision: torch.dtype | None
     ) -> Self:
         """A tagger from what a model folder holds; `name` stands in messages (errors as `load`)."""
-        description = TaggerDescription.from_config(folder.task, folder.config, name)
+        description = TaggerDescription.from_config({**folder.config, "task": folder.task}, name)
         vocabularies = Vocabularies.from_texts(folder.texts)
         if precision is None:
             of_documents = bool(description.model.document_hidden)
@@ -432,9 +393,3 @@ def _entities(folder: ModelFolder, name: str) -> set[tuple[str, str]]:
         return {(str(kind), str(surface)) for kind, surface in map(json.loads, rows)}
     except (ValueError, TypeError, RecursionError) as error:
         raise ModelError(f"{name}: entities.jsonl: damaged: {error}") from error
-
-
-def _scheme(name: Any) -> Scheme | None:
-    if name is not None and name not in tag_scheme.SCHEMES:
-        raise ValueError(f"unknown tag scheme {name!r}")
-    return cast("Scheme | None", name)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -173,7 +172,7 @@ def prepare(
 
 def _keep_biases(model: TaggerModel, result: FitResult, say: Callable[[str], None]) -> tuple[str, ...]:
     """The entity biases that the best evaluation was reached with become the model's."""
-    model.description = replace(model.description, entity_bias=biases_of(result.metrics))
+    model.description = model.description.model_copy(update={"entity_bias": biases_of(result.metrics)})
     return ()
 
 
@@ -217,13 +216,14 @@ def build_model(settings: TaggerSettings, data: TaggingData, device: torch.devic
         network,
         vocabularies,
         TaggerDescription(
-            settings.task,
-            settings.name,
-            settings.model,
-            settings.vocabulary,
-            data.file_scheme,
-            data.scheme,
-            settings.data,
+            task=settings.task,
+            name=settings.name,
+            model=settings.model,
+            vocabulary=settings.vocabulary,
+            scheme=data.file_scheme,
+            model_scheme=data.scheme,
+            columns=settings.data,
+            entity_bias={},
         ),
         training_entities=_entities(data),
         device=device,
@@ -326,7 +326,9 @@ def adopted(initial: TaggerModel, settings: TaggerSettings, data: TaggingData) -
     return TaggerModel(
         initial.network,
         initial.vocabularies,
-        replace(initial.description, name=settings.name, scheme=data.file_scheme, data=settings.data),
+        initial.description.model_copy(
+            update={"name": settings.name, "scheme": data.file_scheme, "data": settings.data}
+        ),
         training_entities=initial.training_entities | _entities(data),
         device=initial.device,
         precision=torch.float32,

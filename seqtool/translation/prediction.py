@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Self
+from typing import ClassVar, Self
 
 import torch
+from pydantic import Field
 
 from seqtool.decoding.hypothesis import Hypothesis
 from seqtool.devices import PRECISION_NAMES, multiplies_int8, resolve_precision
 from seqtool.errors import DataError, ModelError, SettingsError, UsageError
 from seqtool.evaluation.text_scores import minimum_bayes_risk
-from seqtool.models.folder import ModelFolder, save_model_folder
-from seqtool.models.tensors import model_tensors
-from seqtool.models.trained import TrainedModel, restored
+from seqtool.models.description import Description
+from seqtool.models.folder import ModelFolder
+from seqtool.models.trained import ModelFiles, TrainedModel, restored
 from seqtool.nn.quantized import require_exact_sums
-from seqtool.settings import validate
 from seqtool.text.batching import prediction_batches
 from seqtool.text.parallel import SentencePair, parse_source
 from seqtool.translation.batches import UNKNOWN_RATIO, EncodedPair, SourceBatch, source_batch
@@ -32,53 +31,21 @@ WORTH_INT8 = 2**20  # weights of an output projection; below, rounding costs as 
 BATCH_TOKENS = 8192
 # Tensors that pointer networks were once saved with, and that nothing reads.
 NEVER_READ = ("bias", "projection", "readout_norm.weight", "readout_norm.bias")
-DATA_KEYS = {
-    "columns",
-    "feature_separator",
-    "languages",
-}  # of `[data]`: how lines given to `translate` are read
 
 
-@dataclass(frozen=True)
-class TranslatorDescription:
-    """What a model folder says of a translator beside weights and vocabularies."""
+class TranslatorDescription(Description):
+    """What a model folder says of a translator beside its weights and vocabularies."""
 
-    name: str
+    KEPT: ClassVar[Mapping[str, Set[str]]] = {
+        "vocabulary": VocabularySettings.model_fields.keys() - {"source_file", "target_file"},
+        "data": {"columns", "feature_separator", "languages"},  # how lines given to `translate` are read
+    }
+
     model: ModelSettings
     vocabulary: VocabularySettings
-    data: DataSettings  # how files are laid out only
+    data: DataSettings
     decoding: DecodingSettings
-    length_ratio: float = UNKNOWN_RATIO  # of the training data, which limits outputs
-
-    def to_config(self) -> dict[str, Any]:
-        """Plain JSON values."""
-        return {
-            "name": self.name,
-            "model": self.model.model_dump(by_alias=True),
-            "vocabulary": self.vocabulary.model_dump(exclude={"source_file", "target_file"}),
-            "data": self.data.model_dump(include=DATA_KEYS),
-            "decoding": self.decoding.model_dump(),
-            "length_ratio": self.length_ratio,
-        }
-
-    @classmethod
-    def from_config(cls, config: dict[str, Any], where: str) -> TranslatorDescription:
-        """The inverse of `to_config`.
-
-        Raises:
-            ModelError: something is missing or not what it should be.
-        """
-        try:
-            return cls(
-                str(config["name"]),
-                validate(ModelSettings, config["model"], where),
-                validate(VocabularySettings, config["vocabulary"], where),
-                validate(DataSettings, config["data"], where),
-                validate(DecodingSettings, config["decoding"], where),
-                positive(config.get("length_ratio", UNKNOWN_RATIO)),
-            )
-        except Exception as error:
-            raise ModelError(f"{where}: damaged or foreign: {error}") from error
+    length_ratio: float = Field(UNKNOWN_RATIO, gt=0)  # of the training data, which limits outputs
 
 
 @dataclass(frozen=True)
@@ -87,17 +54,6 @@ class Translation:
 
     text: str
     hypothesis: Hypothesis
-
-
-def positive(value: Any) -> float:
-    """A number of a configuration.
-
-    Raises:
-        ValueError: it is none, or not a positive one.
-    """
-    if not isinstance(value, int | float) or not 0 < value < float("inf"):
-        raise ValueError(f"length_ratio {value!r}: a positive number is expected")
-    return float(value)
 
 
 def most_like_others(samples: list[Translation]) -> list[Translation]:
@@ -121,6 +77,7 @@ class TranslatorModel(TrainedModel):
     TASKS = (TASK,)
     USAGE = "seqtool translate -m {} < sentences.txt"
     network: Translator
+    description: TranslatorDescription
 
     def __init__(
         self,
@@ -132,11 +89,8 @@ class TranslatorModel(TrainedModel):
         precision: torch.dtype,
         place: str = "",
     ) -> None:
-        super().__init__(device=device, precision=precision)
-        self.place = place or description.name
-        self.network = network.to(device).eval()
+        super().__init__(network, description, device=device, precision=precision, place=place)
         self.vocabularies = vocabularies
-        self.description = description
         self._tables: Tables | None = None
 
     @property
@@ -267,17 +221,9 @@ class TranslatorModel(TrainedModel):
         targets = word_numbers(self.vocabularies.target, reading.target_symbols[:-1])
         return " ".join(f"{s}-{t}" for s, t in word_alignment(table, sources, targets))
 
-    def save(self, path: Path, *, card: str) -> None:
-        """Write a self-contained model folder (errors of `save_model_folder`)."""
-        save_model_folder(
-            path,
-            task=TASK,
-            config=self.description.to_config(),
-            tensors=model_tensors(self.network),
-            texts={},
-            codecs=self.vocabularies.to_files(),
-            card=card,
-        )
+    def files(self) -> ModelFiles:
+        """Vocabularies."""
+        return ModelFiles(codecs=self.vocabularies.to_files())
 
     @classmethod
     def precision_for(cls, name: str, device: torch.device) -> torch.dtype | None:

@@ -87,7 +87,7 @@ def prepare(
     torch.manual_seed(settings.seed)
     model = build_model(settings, data, device) if initial is None else adopted(initial, settings)
     batches = TrainingBatches(model.vocabularies, data, settings, device)
-    model.description = replace(model.description, length_ratio=batches.length_ratio)
+    model.description = model.description.model_copy(update={"length_ratio": batches.length_ratio})
     return Job(
         settings=settings,
         data=data,
@@ -179,7 +179,11 @@ def loss_function(model: TranslatorModel, settings: TranslatorSettings) -> Calla
 
 def _description(settings: TranslatorSettings) -> TranslatorDescription:
     return TranslatorDescription(
-        settings.name, settings.model, settings.vocabulary, settings.data, settings.decoding
+        name=settings.name,
+        model=settings.model,
+        vocabulary=settings.vocabulary,
+        data=settings.data,
+        decoding=settings.decoding,
     )
 
 
@@ -188,7 +192,7 @@ def adopted(initial: TranslatorModel, settings: TranslatorSettings) -> Translato
     return TranslatorModel(
         initial.network,
         initial.vocabularies,
-        replace(_description(settings), model=initial.description.model),
+        _description(settings).model_copy(update={"model": initial.description.model}),
         device=initial.device,
         precision=torch.float32,
     )

@@ -55,7 +55,12 @@ def model_of(hidden: int) -> LanguageModel:
     settings = ModelSettings(embedding=64, hidden=hidden, layers=2, dropout=0.0)
     network = LanguageNetwork(len(symbols), settings, symbols.impossible)
     description = LanguageModelDescription(
-        "benchmark", settings, vocabulary, DataSettings(train="x"), AdaptationSettings()
+        name="benchmark",
+        model=settings,
+        vocabulary=vocabulary,
+        data=DataSettings(train="x"),
+        adaptation=AdaptationSettings(),
+        measured=None,
     )
     return LanguageModel(network, symbols, description, device=CPU, precision=torch.float32)
 

@@ -171,7 +171,7 @@ def test_yardsticks_stand_beside_the_network_and_it_is_told_when_it_loses() -> N
     assert set(found.yardsticks) == {NGRAM, XZ}
     assert found.mixture is None
     figures = {"network": found.nats_per_character, **found.yardsticks}
-    assert found.measured == Measured(found.fingerprint, figures)
+    assert found.measured == Measured(fingerprint=found.fingerprint, nats_per_character=figures)
     (warning,) = found.warnings
     assert "train longer" in warning
 

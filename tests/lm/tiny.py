@@ -39,11 +39,12 @@ def untrained(
         for parameter in network.parameters():
             parameter.mul_(spread)
     description = LanguageModelDescription(
-        f"tiny-{seed}",
-        shape,
-        kind,
-        DataSettings.model_validate(data or {}),
-        AdaptationSettings.model_validate({"window": 8, "cache_size": 50, **(adaptation or {})}),
+        name=f"tiny-{seed}",
+        model=shape,
+        vocabulary=kind,
+        data=DataSettings.model_validate(data or {}),
+        adaptation=AdaptationSettings.model_validate({"window": 8, "cache_size": 50, **(adaptation or {})}),
+        measured=None,
     )
     return LanguageModel(network, symbols, description, device=torch.device("cpu"), precision=torch.float64)
 

@@ -27,7 +27,12 @@ def untrained(text: str = TEXT, scale: float = 3.0, kind: str = "character", **m
         for parameter in network.parameters():
             parameter.mul_(scale)
     description = LanguageModelDescription(
-        "tiny", settings, vocabulary, DataSettings(train="x"), AdaptationSettings()
+        name="tiny",
+        model=settings,
+        vocabulary=vocabulary,
+        data=DataSettings(train="x"),
+        adaptation=AdaptationSettings(),
+        measured=None,
     )
     device = torch.device("cpu")
     return LanguageModel(network, symbols, description, device=device, precision=torch.float32)

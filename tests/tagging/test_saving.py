@@ -84,7 +84,7 @@ def test_parts_of_speech_travel_too(tmp_path: Path) -> None:
     ("change", "reason"),
     [
         ({"entity_bias": "much"}, "damaged or foreign"),
-        ({"scheme": "iob9"}, "unknown tag scheme"),
+        ({"scheme": "iob9"}, "scheme: expected 'iob1'"),
         ({"model": {"hidden": 8, "cell": "transformer"}}, "model.cell|cell"),
         ({"vocabulary": {"lowercase": 1}}, "lowercase"),
         ({"columns": {"tag_column": "last"}}, "tag_column"),

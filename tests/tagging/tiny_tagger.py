@@ -186,7 +186,7 @@ def with_bias(model: TaggerModel, bias: float) -> TaggerModel:
     return TaggerModel(
         model.network,
         model.vocabularies,
-        replace(model.description, entity_bias=dict.fromkeys(model.types, bias)),
+        model.description.model_copy(update={"entity_bias": dict.fromkeys(model.types, bias)}),
         training_entities=model.training_entities,
         device=model.device,
         precision=model.precision,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -170,7 +169,7 @@ def filled() -> list[SentencePair]:
 @pytest.mark.parametrize("ratio", [2.0, 1.25])
 def test_outputs_are_as_long_as_in_training_at_most_or_as_asked_for(ratio: float) -> None:
     model = copier()
-    model.description = replace(model.description, length_ratio=ratio)
+    model.description = model.description.model_copy(update={"length_ratio": ratio})
     with torch.no_grad():
         model.network.bias[END] = -1e4  # so that only the limit ends them
     free, short = search(model, GREEDY), search(model, SearchOptions(beam=3, max_length=4))
