@@ -11,6 +11,7 @@ from torch.nn import functional
 from seqtool.nn.cell_options import PLAIN, CellOptions
 from seqtool.nn.cells.cell import Fused, State, Stepper, TableCell, noised
 from seqtool.nn.deferred import Linears
+from seqtool.nn.meta_device import only_shapes
 
 
 class EchoStateCell(TableCell):
@@ -32,7 +33,8 @@ class EchoStateCell(TableCell):
         super().__init__(inputs, hidden, options=options)
         self.register_buffer("input_weight", nn.init.uniform_(torch.empty(hidden, inputs), -1.0, 1.0))
         recurrent = torch.randn(hidden, hidden)
-        recurrent *= options.spectral_radius / torch.linalg.eigvals(recurrent).abs().max()
+        if not only_shapes():
+            recurrent *= options.spectral_radius / torch.linalg.eigvals(recurrent).abs().max()
         self.register_buffer("recurrent_weight", recurrent)
 
     @staticmethod

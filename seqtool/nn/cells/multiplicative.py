@@ -8,7 +8,17 @@ import torch
 from torch import Tensor, nn
 
 from seqtool.nn.cell_options import PLAIN, CellOptions
-from seqtool.nn.cells.cell import AffineCell, Fused, KeepGate, State, Stepper, TableCell, glorot, orthogonal
+from seqtool.nn.cells.cell import (
+    AffineCell,
+    Fused,
+    KeepGate,
+    State,
+    Stepper,
+    TableCell,
+    glorot,
+    glorot_blocks,
+    orthogonal,
+)
 from seqtool.nn.cells.lstm import lstm_step
 from seqtool.nn.cells.memories import open_gate
 from seqtool.nn.cells.transitions import gated
@@ -155,7 +165,7 @@ class MogrifierLSTMCell(TableCell):
 
     def __init__(self, inputs: int, hidden: int, *, options: CellOptions = PLAIN) -> None:
         super().__init__(inputs, hidden, options=options)
-        self.input_weight = nn.Parameter(torch.cat([glorot(hidden, inputs) for _ in range(4)]))
+        self.input_weight = glorot_blocks([hidden] * 4, inputs)
         self.bias = nn.Parameter(torch.zeros(4 * hidden))
         self.recurrent_weight = orthogonal(4, hidden)
         shapes = [(hidden, inputs) if number % 2 else (inputs, hidden) for number in range(ROUNDS)]
