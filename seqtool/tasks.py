@@ -5,9 +5,10 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from seqtool.training.job import Job
+if TYPE_CHECKING:
+    from seqtool.training.job import Job
 
 
 @dataclass(frozen=True)

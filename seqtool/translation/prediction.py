@@ -12,7 +12,6 @@ import torch
 from seqtool.decoding.hypothesis import Hypothesis
 from seqtool.devices import PRECISION_NAMES, multiplies_int8, resolve_precision
 from seqtool.errors import DataError, ModelError, SettingsError, UsageError
-from seqtool.evaluation.text_scores import minimum_bayes_risk
 from seqtool.models.folder import ModelFolder, save_model_folder
 from seqtool.models.tensors import model_tensors
 from seqtool.models.trained import TrainedModel, restored
@@ -102,6 +101,8 @@ def positive(value: Any) -> float:
 
 def most_like_others(samples: list[Translation]) -> list[Translation]:
     """The one that is most like the others (minimum Bayes risk; Eikema and Aziz 2020)."""
+    from seqtool.evaluation.text_scores import minimum_bayes_risk  # sacrebleu: not for every translation
+
     return [samples[minimum_bayes_risk([each.text for each in samples])]]
 
 
