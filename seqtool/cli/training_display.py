@@ -105,7 +105,9 @@ class LiveReporter(LineReporter):
         """Open the display."""
         super().started(total_steps, step, parameters)
         self._task = self._progress.add_task("training", total=total_steps, completed=step, facts="")
-        self._live = Live(self._table(), console=console.error_console(), refresh_per_second=5, transient=False)
+        self._live = Live(
+            self._table(), console=console.error_console(), refresh_per_second=5, transient=False
+        )
         self._live.start()
 
     def step(self, report: StepReport) -> None:

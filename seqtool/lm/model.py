@@ -16,6 +16,7 @@ from seqtool.nn.cells import State
 from seqtool.nn.deferred import at_least_float32
 from seqtool.nn.embeddings import empty_embedding
 from seqtool.nn.losses import projected_cross_entropy, projected_log_probabilities
+from seqtool.nn.meta_device import only_shapes
 from seqtool.nn.recurrence import Stack
 from seqtool.nn.regularization import InputNoise, SequenceDropout, drop_types, drop_words
 
@@ -50,7 +51,8 @@ class LanguageNetwork(nn.Module):
         if settings.embedding:
             nn.init.uniform_(self.embedding.weight, -EMBEDDING_SPREAD, EMBEDDING_SPREAD)
         else:
-            self.embedding.weight = nn.Parameter(torch.eye(symbols), requires_grad=False)
+            one_hot = torch.empty(symbols, symbols) if only_shapes() else torch.eye(symbols)
+            self.embedding.weight = nn.Parameter(one_hot, requires_grad=False)
         self.stack = Stack(
             settings.layer_options,
             inputs=width,

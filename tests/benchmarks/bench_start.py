@@ -39,6 +39,7 @@ def first_byte(command: Sequence[str]) -> float:
     if not answer:
         process.wait()
     seconds = time.perf_counter() - started
+    process.stdout.read()
     process.stdout.close()
     if process.wait() != 0:
         sys.exit(f"{' '.join(command)}: exit code {process.returncode}")

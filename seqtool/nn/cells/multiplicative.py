@@ -23,6 +23,7 @@ from seqtool.nn.cells.lstm import lstm_step
 from seqtool.nn.cells.memories import open_gate
 from seqtool.nn.cells.transitions import gated
 from seqtool.nn.deferred import Linears
+from seqtool.nn.meta_device import only_shapes
 
 KEEP_GATE = KeepGate(1, input=0)  # of i, f, g, o
 ROUNDS = 5  # of the mogrifier, of its paper's best models
@@ -188,6 +189,8 @@ class MogrifierLSTMCell(TableCell):
 
     def input_map(self) -> Tensor:
         """The identity."""
+        if only_shapes():
+            return torch.empty(self.inputs, self.inputs)
         return torch.eye(self.inputs, dtype=self.bias.dtype, device=self.bias.device)
 
     def input_blocks(self) -> Sequence[Tensor]:
