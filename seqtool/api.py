@@ -75,7 +75,6 @@ def train(
         SeqtoolError: one of its subclasses; see `seqtool.errors`.
     """
     from seqtool.training import distributed, job
-    from seqtool.training.checkpoint import Checkpoints
     from seqtool.training.progress import SilentReporter, TensorBoardReporter
 
     if isinstance(recipe, str | Path | Mapping) or recipe is None:
@@ -101,12 +100,8 @@ def train(
             listener = TensorBoardReporter(run.path / "tensorboard", listener)
         for line in data.describe():
             listener.message(line)
-        if resume and _is_finished(run):
-            listener.message(
-                f"{run.path}: already finished; it goes on where a limit (epochs, steps, minutes) was raised"
-            )
-        elif resume and not Checkpoints(run.state).steps():
-            listener.message(f"{run.path}: no run to continue here; a new one begins")
+        if resume:
+            _announce_resumption(run, listener)
         run.recipe_text = recipe_text(settings)
         prepared = spec.prepare(settings, data, base)
         result = job.train(prepared, run=run, reporter=listener, resume=resume)
@@ -194,6 +189,18 @@ def _run_folder(
         resume=resume,
         overwrite=overwrite,
     )
+
+
+def _announce_resumption(run: RunFolder, listener: Reporter) -> None:
+    """Say what there is to continue where that is not an unfinished run."""
+    from seqtool.training.checkpoint import Checkpoints
+
+    if _is_finished(run):
+        listener.message(
+            f"{run.path}: already finished; it goes on where a limit (epochs, steps, minutes) was raised"
+        )
+    elif not Checkpoints(run.state).steps():
+        listener.message(f"{run.path}: no run to continue here; a new one begins")
 
 
 def _is_finished(run: RunFolder) -> bool:
