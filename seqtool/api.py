@@ -22,18 +22,18 @@ from seqtool.resolution import (
     task_of_recipe,
 )
 from seqtool.tasks import TASKS
-from seqtool.training import distributed, job
-from seqtool.training.checkpoint import Checkpoints
-from seqtool.training.job import Estimate, TrainedRun
-from seqtool.training.progress import Reporter, SilentReporter, TensorBoardReporter
-from seqtool.training.run_folder import RunFolder
 from seqtool.version import __version__
 
-if TYPE_CHECKING:  # a wing is imported when its task is asked for: starting up should cost one wing, not all
+# A wing is imported when its task is asked for, and what trains when something is trained: a start of
+# `tag` should cost one wing and nothing of training.
+if TYPE_CHECKING:
     from seqtool.lm.prediction import LanguageModel
     from seqtool.lm.settings import LanguageModelSettings
     from seqtool.tagging.prediction import TaggerModel
     from seqtool.tagging.settings import TaggerSettings
+    from seqtool.training.job import Estimate, TrainedRun
+    from seqtool.training.progress import Reporter
+    from seqtool.training.run_folder import RunFolder
     from seqtool.translation.prediction import TranslatorModel
     from seqtool.translation.settings import TranslatorSettings
 
@@ -74,6 +74,9 @@ def train(
     Raises:
         SeqtoolError: one of its subclasses; see `seqtool.errors`.
     """
+    from seqtool.training import distributed, job
+    from seqtool.training.progress import SilentReporter, TensorBoardReporter
+
     if isinstance(recipe, str | Path | Mapping) or recipe is None:
         settings = resolve_settings(task or task_of_recipe(recipe), recipe, files=files, overrides=overrides)
     else:
@@ -97,12 +100,8 @@ def train(
             listener = TensorBoardReporter(run.path / "tensorboard", listener)
         for line in data.describe():
             listener.message(line)
-        if resume and _is_finished(run):
-            listener.message(
-                f"{run.path}: already finished; it goes on where a limit (epochs, steps, minutes) was raised"
-            )
-        elif resume and not Checkpoints(run.state).steps():
-            listener.message(f"{run.path}: no run to continue here; a new one begins")
+        if resume:
+            _announce_resumption(run, listener)
         run.recipe_text = recipe_text(settings)
         prepared = spec.prepare(settings, data, base)
         result = job.train(prepared, run=run, reporter=listener, resume=resume)
@@ -137,6 +136,8 @@ def estimate(settings: AnySettings, base: AnyModel | None = None) -> Estimate:
         settings: Of the run.
         base: The model that it fine-tunes, as `starting_from` gives both; its weights change.
     """
+    from seqtool.training import job
+
     devices.configure(settings.threads, settings.deterministic)
     device = devices.resolve_device(settings.device)
     devices.resolve_precision(settings.training.precision, device)
@@ -178,6 +179,8 @@ def _run_folder(
     resume: bool,
     overwrite: bool,
 ) -> RunFolder:
+    from seqtool.training.run_folder import RunFolder
+
     return RunFolder.create_for_all(
         None if output is None else Path(output),
         device=device,
@@ -186,6 +189,18 @@ def _run_folder(
         resume=resume,
         overwrite=overwrite,
     )
+
+
+def _announce_resumption(run: RunFolder, listener: Reporter) -> None:
+    """Say what there is to continue where that is not an unfinished run."""
+    from seqtool.training.checkpoint import Checkpoints
+
+    if _is_finished(run):
+        listener.message(
+            f"{run.path}: already finished; it goes on where a limit (epochs, steps, minutes) was raised"
+        )
+    elif not Checkpoints(run.state).steps():
+        listener.message(f"{run.path}: no run to continue here; a new one begins")
 
 
 def _is_finished(run: RunFolder) -> bool:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from seqtool import devices
 from seqtool.errors import ModelError
 from seqtool.models.folder import load_model_folder, model_task
-from seqtool.tasks import TASKS
+from seqtool.tasks import MODELS
 from seqtool.training.run_folder import find_latest
 
 if TYPE_CHECKING:  # a wing is imported when its task is asked for: starting up should cost one wing, not all
@@ -35,9 +35,9 @@ def load(path: str | Path, *, device: str = "auto", precision: str = "auto") -> 
     """
     where = devices.resolve_device(device)
     folder = load_model_folder(Path(path))
-    if folder.task not in TASKS:
-        raise ModelError(f"{path}: a model for {folder.task!r}, expected one for {' or '.join(TASKS)}")
-    reader = TASKS[folder.task]().model
+    if folder.task not in MODELS:
+        raise ModelError(f"{path}: a model for {folder.task!r}, expected one for {' or '.join(MODELS)}")
+    reader = MODELS[folder.task]()
     kind = reader.precision_for(precision, where)
     model: AnyModel = reader.from_folder(folder, name=str(path), device=where, precision=kind)
     return model

@@ -6,8 +6,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import tomli_w
-
 from seqtool.bundled import recipe_names, recipe_path
 from seqtool.errors import SettingsError, UsageError, nearest
 from seqtool.settings import apply_overrides, read_toml, validate
@@ -76,6 +74,8 @@ def resolve_settings(
 
 def recipe_text(settings: Any) -> str:
     """Settings as the TOML of a recipe; what is None is left out."""
+    import tomli_w
+
     return tomli_w.dumps(settings.model_dump(mode="json", exclude_none=True, by_alias=True))
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from seqtool.training.job import Job
+if TYPE_CHECKING:
+    from seqtool.training.job import Job
 
 
 @dataclass(frozen=True)
@@ -84,4 +85,31 @@ TASKS: dict[str, Callable[[], Task]] = {
     "pos": functools.cache(lambda: _tagger("pos-ewt", "accuracy")),
     "translate": functools.cache(_translator),
     "lm": functools.cache(_language_model),
+}
+
+
+def _tagger_model() -> type[Any]:
+    from seqtool.tagging.prediction import TaggerModel
+
+    return TaggerModel
+
+
+def _translator_model() -> type[Any]:
+    from seqtool.translation.prediction import TranslatorModel
+
+    return TranslatorModel
+
+
+def _language_model_class() -> type[Any]:
+    from seqtool.lm.prediction import LanguageModel
+
+    return LanguageModel
+
+
+# What reads a model folder of each task, without what trains one.
+MODELS: dict[str, Callable[[], type[Any]]] = {
+    "ner": _tagger_model,
+    "pos": _tagger_model,
+    "translate": _translator_model,
+    "lm": _language_model_class,
 }

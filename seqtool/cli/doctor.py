@@ -29,7 +29,7 @@ def doctor(json_output: options.JsonOption = False) -> None:
 
 def _terminal() -> dict[str, str]:
     """Where the streams go and what the terminal can show."""
-    screen = console.stderr
+    screen = console.error_console()
     colours = screen.color_system if screen.is_terminal and not screen.no_color else None
     return {
         "stdout": "a terminal" if console.output().isatty() else "a pipe or file: no colour, no escapes",

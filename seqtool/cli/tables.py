@@ -5,18 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
-from rich.table import Table
-from rich.text import Text
-
 from seqtool.cli import console
 
 if TYPE_CHECKING:
+    from rich.table import Table
+    from rich.text import Text
+
     from seqtool.evaluation.score import Score
     from seqtool.evaluation.significance import Interval, PairedTest
 
 
 def cell(value: object) -> Text:
     """A cell that shows text as it is, markup included, and cannot steer a terminal."""
+    from rich.text import Text
+
     text = str(value)
     return Text(console.printable(text) if console.output().isatty() else text)
 
@@ -28,6 +30,8 @@ def plain_table(columns: Mapping[str, bool], rows: Iterable[Iterable[object]]) -
         columns: By heading, whether its cells stay on one line.
         rows: A value a column.
     """
+    from rich.table import Table
+
     table = Table(box=None, pad_edge=False)
     for heading, whole in columns.items():
         table.add_column(heading, no_wrap=whole, overflow="fold")
@@ -44,6 +48,8 @@ def facts_table(title: str, rows: Iterable[tuple[str, object]], *, right: bool =
         rows: Name and value.
         right: Whether to align the values to the right, as figures are.
     """
+    from rich.table import Table
+
     table = Table(title=cell(title), title_justify="left", show_header=False)
     table.add_column(no_wrap=True)
     table.add_column(justify="right" if right else "left", overflow="fold")
@@ -56,6 +62,8 @@ def scores_table(
     model: str, data: str, scores: Mapping[str, Score], intervals: Mapping[str, Interval]
 ) -> Table:
     """One row a score: value, interval, how to repeat it."""
+    from rich.table import Table
+
     table = Table(title=cell(f"{model} on {data}"), title_justify="left")
     for heading in ("metric", "value", "95 % interval", "signature"):
         table.add_column(heading, justify="right" if heading == "value" else "left", overflow="fold")

@@ -202,6 +202,7 @@ def _recipe_of_run(options: RunOptions, files: Mapping[str, Any]) -> str | None:
 def _one_run(settings: Any, options: RunOptions, number: int) -> Any:
     """One of the runs of `--seeds N`, or the only one."""
     from seqtool import api
+    from seqtool.cli.training_display import training_reporter
 
     output = options.output
     if options.seeds > 1:
@@ -210,7 +211,7 @@ def _one_run(settings: Any, options: RunOptions, number: int) -> Any:
         settings = settings.model_copy(update={"seed": seed, "name": name})
         output = None if output is None else output / f"seed{seed}"
         console.say(f"run {number + 1} of {options.seeds}, seed {seed}")
-    reporter = console.training_reporter(api.shown_metric(settings))
+    reporter = training_reporter(api.shown_metric(settings))
     try:
         run = api.train(
             settings,

@@ -14,7 +14,9 @@ from seqtool.lm.vocabulary import LINE_END, PADDING, UNKNOWN
 from seqtool.nn.cell_names import OF_THE_BATCH
 from seqtool.nn.cells import State
 from seqtool.nn.deferred import at_least_float32
+from seqtool.nn.embeddings import empty_embedding
 from seqtool.nn.losses import projected_cross_entropy, projected_log_probabilities
+from seqtool.nn.meta_device import only_shapes
 from seqtool.nn.recurrence import Stack
 from seqtool.nn.regularization import InputNoise, SequenceDropout, drop_types, drop_words
 
@@ -45,11 +47,12 @@ class LanguageNetwork(nn.Module):
         super().__init__()
         self.settings, self.symbols = settings, symbols
         width = settings.embedding or symbols
-        self.embedding = nn.Embedding(symbols, width)
+        self.embedding = empty_embedding(symbols, width)
         if settings.embedding:
             nn.init.uniform_(self.embedding.weight, -EMBEDDING_SPREAD, EMBEDDING_SPREAD)
         else:
-            self.embedding.weight = nn.Parameter(torch.eye(symbols), requires_grad=False)
+            one_hot = torch.empty(symbols, symbols) if only_shapes() else torch.eye(symbols)
+            self.embedding.weight = nn.Parameter(one_hot, requires_grad=False)
         self.stack = Stack(
             settings.layer_options,
             inputs=width,
@@ -66,7 +69,7 @@ class LanguageNetwork(nn.Module):
         self.adaptive = _adaptive(features, symbols, settings.cutoffs) if settings.adaptive else None
         self.weight = None if settings.tied or settings.adaptive else _output_weight(symbols, features)
         self.bias = None if settings.adaptive else nn.Parameter(torch.zeros(symbols))
-        never = torch.zeros(symbols)
+        never = torch.zeros(symbols, device="cpu")  # no model folder holds it: see `materialise`
         never[list(impossible)] = -torch.inf
         self.register_buffer("impossible", never, persistent=False)
 

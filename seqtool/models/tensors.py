@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import safetensors
@@ -82,6 +82,53 @@ def restore_weights(model: nn.Module, tensors: Mapping[str, Tensor], where: str)
         ModelError: a tensor is missing, unknown, or of another shape.
     """
     wanted = model_tensors(model)
+    _require_fit(wanted, tensors, where)
+    for name, tensor in wanted.items():
+        tensor.copy_(tensors[name])
+
+
+@torch.no_grad()
+def materialise(model: nn.Module, tensors: Mapping[str, Tensor], where: str) -> None:
+    """Give a model that was built on the meta device memory on the CPU, with `tensors` in it.
+
+    Nothing can be left without values: what is not stored has to have them already (be made with
+    `device="cpu"`). Tied weights stay tied.
+
+    Args:
+        model: Receives copies, in its own number types.
+        tensors: As `model_tensors` gave them; may be foreign.
+        where: File or folder they come from; heads the message.
+
+    Raises:
+        ModelError: a tensor is missing, unknown, or of another shape; no memory has been taken yet.
+    """
+    wanted = model_tensors(model)
+    _require_fit(wanted, tensors, where)
+    places = model.state_dict(keep_vars=True)
+    made = {id(places[name]): _copied(tensors[name], places[name]) for name in wanted}
+    model.load_state_dict({name: made[id(place)] for name, place in places.items()}, assign=True)
+    empty = [name for name, tensor in _all_tensors(model) if tensor.is_meta]
+    assert not empty, f"neither stored nor computed: {', '.join(empty)}"
+
+
+def _copied(tensor: Tensor, place: Tensor) -> Tensor:
+    """The values of a tensor as what stands at `place`: of its number type, a parameter if it is one."""
+    copy = torch.empty_strided(place.shape, place.stride(), dtype=place.dtype).copy_(tensor)
+    return nn.Parameter(copy, place.requires_grad) if isinstance(place, nn.Parameter) else copy
+
+
+def _all_tensors(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    """Parameters, buffers, and tensors that are neither."""
+    yield from model.named_parameters()
+    yield from model.named_buffers()
+    for name, module in model.named_modules():
+        for attribute, value in vars(module).items():
+            if isinstance(value, Tensor):
+                yield f"{name}.{attribute}", value
+
+
+def _require_fit(wanted: Mapping[str, Tensor], tensors: Mapping[str, Tensor], where: str) -> None:
+    """Raise ModelError unless names and shapes are the same."""
     for name in sorted(wanted.keys() | tensors.keys()):
         if name not in tensors:
             raise ModelError(f"{where}: the tensor {name!r} is missing; {FOREIGN}")
@@ -90,5 +137,3 @@ def restore_weights(model: nn.Module, tensors: Mapping[str, Tensor], where: str)
         found, expected = list(tensors[name].shape), list(wanted[name].shape)
         if found != expected:
             raise ModelError(f"{where}: the tensor {name!r} has shape {found}, expected {expected}")
-    for name, tensor in wanted.items():
-        tensor.copy_(tensors[name])

@@ -15,7 +15,7 @@ from seqtool.devices import resolve_device
 from seqtool.errors import DataError, ModelError
 from seqtool.models.description import Description
 from seqtool.models.folder import ModelFolder, load_model_folder, save_model_folder
-from seqtool.models.tensors import model_tensors, restore_weights
+from seqtool.models.tensors import materialise, model_tensors
 
 NetworkType = TypeVar("NetworkType", bound=nn.Module)
 
@@ -136,10 +136,10 @@ class TrainedModel(ABC):
 
 
 def restored(build: Callable[[], NetworkType], folder: ModelFolder, layers: int, name: str) -> NetworkType:
-    """A network with the weights of a folder, built for real only once the shapes have been found to fit.
+    """A network with the weights of a folder, given memory only once the shapes have been found to fit.
 
     Args:
-        build: Makes the network that the folder's configuration asks for.
+        build: Makes the network that the folder's configuration asks for; called on the meta device.
         folder: May be foreign.
         layers: Of that network, by the configuration; each has a tensor at least.
         name: Heads messages.
@@ -149,15 +149,10 @@ def restored(build: Callable[[], NetworkType], folder: ModelFolder, layers: int,
     """
     if layers > len(folder.tensors):
         raise ModelError(f"{name}: {layers} layers, but {len(folder.tensors)} tensors")
-
-    def filled() -> NetworkType:
-        network = build()
-        restore_weights(network, folder.tensors, name)
-        return network
-
     try:
         with torch.device("meta"):  # sizes in a foreign file must not take memory
-            filled()
-        return filled()
+            network = build()
+        materialise(network, folder.tensors, name)
+        return network
     except (RuntimeError, ValueError, KeyError, DataError) as error:
         raise ModelError(f"{name}: damaged or foreign: {error}") from error

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from seqtool.errors import DataError, UsageError
 from seqtool.files import storage_errors
+from seqtool.nn.meta_device import only_shapes
 
 Row = tuple[str, numpy.ndarray]
 
@@ -28,11 +29,21 @@ def uniform_embedding(rows: int, width: int, padding: int | None = None) -> nn.E
         padding: The symbol whose vector is and stays 0.
     """
     bound = (3 / width) ** 0.5
-    embedding = nn.Embedding(rows, width, padding_idx=padding)
+    embedding = empty_embedding(rows, width, padding)
     nn.init.uniform_(embedding.weight, -bound, bound)
     if padding is not None:
         nn.init.zeros_(embedding.weight[padding])
     return embedding
+
+
+def empty_embedding(rows: int, width: int, padding: int | None = None) -> nn.Embedding:
+    """An embedding that its caller initializes; arguments as `uniform_embedding`."""
+    if only_shapes():
+        made: nn.Embedding = nn.Embedding.from_pretrained(  # type: ignore[no-untyped-call]
+            torch.empty(rows, width), freeze=False, padding_idx=padding
+        )
+        return made
+    return nn.Embedding(rows, width, padding_idx=padding)
 
 
 def pretrained_rows(path: Path, wanted: Mapping[str, int]) -> tuple[Tensor, Tensor]:

@@ -76,8 +76,9 @@ class FormEncoder(nn.Module):
         self.shapes = _embedding(shapes, options.shape_embedding)
         self.characters = _character_encoder(characters, options)
         self.type_dropout = options.type_dropout
-        # Probability of dropping each word; only training reads it, so no model folder holds it.
-        self.register_buffer("drop", torch.zeros(words), persistent=False)
+        # Probability of dropping each word; only training reads it, so no model folder holds it, and it
+        # has values even where everything else is on the meta device (see `materialise`).
+        self.register_buffer("drop", torch.zeros(words, device="cpu"), persistent=False)
         of_characters = 0 if self.characters is None else self.characters.outputs
         self.outputs = options.word_embedding + options.shape_embedding + of_characters
 

@@ -10,14 +10,16 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, model_validator
 
 from seqtool.errors import DataError, SettingsError, StorageError, UsageError, nearest
 from seqtool.settings import Settings
-from seqtool.text.columns import TaggedSentence
 from seqtool.text.parallel import SentencePair, check_features, check_text
+
+if TYPE_CHECKING:  # settings of translators stand here too, and those read no columns
+    from seqtool.text.columns import TaggedSentence
 
 Split = Literal["train", "dev", "test"]
 
@@ -242,6 +244,8 @@ def _languages(features: Any, column: str, name: str) -> list[str]:
 def _sentence(
     row: dict[str, Any], settings: HubSettings, names: list[str] | None, name: str, number: int
 ) -> TaggedSentence:
+    from seqtool.text.columns import TaggedSentence
+
     place = f"{name}:{number}"
     tokens: Any = row.get(settings.tokens)
     tags: Any = row.get(settings.tags)

@@ -12,7 +12,6 @@ from pydantic import Field
 from seqtool.decoding.hypothesis import Hypothesis
 from seqtool.devices import PRECISION_NAMES, multiplies_int8, resolve_precision
 from seqtool.errors import DataError, ModelError, SettingsError, UsageError
-from seqtool.evaluation.text_scores import minimum_bayes_risk
 from seqtool.models.description import Description
 from seqtool.models.folder import ModelFolder
 from seqtool.models.trained import ModelFiles, TrainedModel, restored
@@ -58,6 +57,8 @@ class Translation:
 
 def most_like_others(samples: list[Translation]) -> list[Translation]:
     """The one that is most like the others (minimum Bayes risk; Eikema and Aziz 2020)."""
+    from seqtool.evaluation.text_scores import minimum_bayes_risk  # sacrebleu: not for every translation
+
     return [samples[minimum_bayes_risk([each.text for each in samples])]]
 
 

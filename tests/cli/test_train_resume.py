@@ -269,7 +269,7 @@ def test_overwriting_and_a_crash_before_the_first_save_leave_the_old_model(
         os.kill(os.getpid(), signal.SIGINT)
 
     with monkeypatch.context() as patch:
-        patch.setattr("seqtool.cli.console.LineReporter.step", interrupt)
+        patch.setattr("seqtool.cli.training_display.LineReporter.step", interrupt)
         outcome = inside(*words(tiny, "run", *SHORT, "--overwrite", "--seed", 2))
     refused(outcome, 130, "train ner", "interrupted after step 1")
     assert contents(tmp_path / "run/model") == model

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from seqtool.errors import ModelError
-from seqtool.models.tensors import model_tensors, read_tensors, restore_weights, write_tensors
+from seqtool.models.tensors import materialise, model_tensors, read_tensors, restore_weights, write_tensors
 
 
 class Tied(nn.Module):
@@ -133,3 +133,48 @@ def test_a_shape_that_does_not_fit_the_data_is_refused(tmp_path: Path, shape: li
     header = json.dumps({"a": {"dtype": "F32", "shape": shape, "data_offsets": [0, 4]}}).encode()
     with pytest.raises(ModelError):
         read_tensors(with_header(tmp_path / "x.safetensors", header, b"\0" * 4))
+
+
+class Kernel(nn.Module):
+    """A weight of a library kernel, tied under a second name, and a scale that no folder holds."""
+
+    def __init__(self, device: str | None = "cpu") -> None:
+        super().__init__()
+        self.kernel = nn.LSTM(3, 2)
+        self.tied = self.kernel.weight_ih_l0
+        self.fixed = nn.Parameter(torch.randn(2, dtype=torch.float64), requires_grad=False)
+        self.register_buffer("scale", torch.full((2,), 3.0, device=device), persistent=False)
+
+
+def on_meta(device: str | None = "cpu") -> Kernel:
+    with torch.device("meta"):
+        return Kernel(device)
+
+
+def test_a_model_of_shapes_gets_copies_of_all_values():
+    given, model = Kernel(), on_meta()
+    tensors = model_tensors(given)
+    materialise(model, tensors, "m")
+    assert model_tensors(model).keys() == tensors.keys()
+    for name, tensor in model_tensors(model).items():
+        assert torch.equal(tensor, tensors[name]) and tensor.dtype == tensors[name].dtype
+        assert tensor.data_ptr() != tensors[name].data_ptr()
+    assert model.tied is model.kernel.weight_ih_l0
+    assert [each.requires_grad for each in model.parameters()] == [
+        each.requires_grad for each in given.parameters()
+    ]
+    inputs = torch.randn(4, 1, 3)
+    torch.testing.assert_close(model.kernel(inputs)[0], given.kernel(inputs)[0], rtol=0, atol=0)
+    assert model.scale.tolist() == [3.0, 3.0]
+
+
+def test_a_buffer_that_is_neither_stored_nor_computed_is_found():
+    with pytest.raises(AssertionError, match="neither stored nor computed: scale"):
+        materialise(on_meta(device=None), model_tensors(Kernel()), "m")
+
+
+def test_a_model_of_shapes_takes_no_memory_for_tensors_that_do_not_fit():
+    model, tensors = on_meta(), model_tensors(Kernel())
+    with pytest.raises(ModelError, match=r"'fixed' has shape \[3\], expected \[2\]"):
+        materialise(model, {**tensors, "fixed": torch.zeros(3)}, "m")
+    assert all(each.is_meta for each in model.parameters())

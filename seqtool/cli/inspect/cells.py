@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
 
 import typer
-from rich.table import Table
 
 from seqtool.cli import console, options
 from seqtool.cli.options import find_model
@@ -249,6 +248,8 @@ def _curve_of_model(path: Path, length: int, seed: int) -> Curve:
 
 def print_rows(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """A table, its first column text, the others figures."""
+    from rich.table import Table
+
     table = Table()
     for number, heading in enumerate(headings):
         table.add_column(heading, justify="right" if number and heading != "what it is" else "left")

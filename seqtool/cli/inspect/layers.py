@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
-from rich.text import Text
 
 from seqtool.cli import console, options
 from seqtool.cli.inspect.cells import PictureOption, print_rows, require_format
@@ -15,6 +14,7 @@ from seqtool.cli.options import find_model
 from seqtool.errors import DataError, UsageError
 
 if TYPE_CHECKING:
+    from rich.text import Text
     from torch import Tensor
 
     from seqtool.inspection.traces import Trace
@@ -58,7 +58,7 @@ def states(
     chosen = _units(units, trace.states)
     if console.is_terminal():
         for unit in chosen:
-            console.print_text(Text(f"unit {unit}", style="bold"))
+            console.print_text(_heading(unit))
             console.print_text(_coloured(trace.labels, trace.states[:, unit].tolist()))
     else:
         print_rows(["symbol", *(f"unit {unit}" for unit in chosen)], _rows(trace, chosen))
@@ -137,8 +137,16 @@ def _rows(trace: Trace, units: list[int]) -> list[list[str]]:
     ]
 
 
+def _heading(unit: int) -> Text:
+    from rich.text import Text
+
+    return Text(f"unit {unit}", style="bold")
+
+
 def _coloured(labels: list[str], values: list[float]) -> Text:
     """Each symbol on red where the unit is above 0, on blue where it is below, the more the stronger."""
+    from rich.text import Text
+
     largest = max(max(map(abs, values)), 1e-6)
     # Words are set apart; characters and pieces bring their own spaces.
     apart = " " if all(label.strip() for label in labels) and any(len(label) > 1 for label in labels) else ""

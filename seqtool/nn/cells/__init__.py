@@ -17,6 +17,7 @@ from seqtool.nn.cells.memories import CappedLSTMCell, CoupledLSTMCell, NoForgetL
 from seqtool.nn.cells.multiplicative import MogrifierLSTMCell, MultiplicativeLSTMCell, ProjectedLSTMCell
 from seqtool.nn.cells.scans import MinGRUCell, MinLSTMCell, QRNN1Cell, QRNNCell, SRUCell
 from seqtool.nn.cells.slstm import SLSTMCell
+from seqtool.nn.meta_device import only_shapes
 
 CELLS: dict[str, type[TableCell]] = {
     "rnn": RNNCell,
@@ -65,7 +66,8 @@ def build_cell(
     if reason is not None:
         raise ValueError(reason)
     cell = CELLS[name](inputs, hidden, options=options)
-    initialise(cell, options)
+    if not only_shapes():
+        initialise(cell, options)
     return cell if dilation == 1 else DilatedCell(cell, dilation)
 
 

@@ -189,7 +189,7 @@ class AffineCell(TableCell):
         options: CellOptions = PLAIN,
     ) -> None:
         super().__init__(inputs, hidden, options=options)
-        self.input_weight = nn.Parameter(torch.cat([glorot(height, inputs) for height in rows]))
+        self.input_weight = glorot_blocks(rows, inputs)
         self.bias = nn.Parameter(torch.zeros(sum(rows) if biased is None else biased))
 
     def project(self, inputs: Tensor) -> Tensor:
@@ -251,10 +251,20 @@ def glorot(outputs: int, inputs: int) -> Tensor:
     return nn.init.xavier_uniform_(torch.empty(outputs, inputs))
 
 
+def glorot_blocks(rows: Sequence[int], inputs: int) -> nn.Parameter:
+    """An input weight of blocks of these heights [O, I] each, every one as `glorot` makes it."""
+    weight = torch.empty(sum(rows), inputs)
+    for block in torch.split(weight, list(rows)):
+        nn.init.xavier_uniform_(block)
+    return nn.Parameter(weight)
+
+
 def orthogonal(gates: int, outputs: int, inputs: int | None = None) -> nn.Parameter:
     """A recurrent weight of so many blocks [O, I], each orthogonal (Saxe et al. 2014); I = O if not given."""
-    width = outputs if inputs is None else inputs
-    return nn.Parameter(torch.cat([nn.init.orthogonal_(torch.empty(outputs, width)) for _ in range(gates)]))
+    weight = torch.empty(gates * outputs, outputs if inputs is None else inputs)
+    for block in torch.split(weight, outputs):
+        nn.init.orthogonal_(block)
+    return nn.Parameter(weight)
 
 
 def noised(values: Tensor, noise: Tensor | None) -> Tensor:

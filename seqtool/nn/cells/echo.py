@@ -11,6 +11,7 @@ from torch.nn import functional
 from seqtool.nn.cell_options import PLAIN, CellOptions
 from seqtool.nn.cells.cell import Fused, State, Stepper, TableCell, noised
 from seqtool.nn.deferred import Linears
+from seqtool.nn.meta_device import only_shapes
 
 
 class EchoStateCell(TableCell):
@@ -31,9 +32,7 @@ class EchoStateCell(TableCell):
     def __init__(self, inputs: int, hidden: int, *, options: CellOptions = PLAIN) -> None:
         super().__init__(inputs, hidden, options=options)
         self.register_buffer("input_weight", nn.init.uniform_(torch.empty(hidden, inputs), -1.0, 1.0))
-        recurrent = torch.randn(hidden, hidden)
-        recurrent *= options.spectral_radius / torch.linalg.eigvals(recurrent).abs().max()
-        self.register_buffer("recurrent_weight", recurrent)
+        self.register_buffer("recurrent_weight", _reservoir(hidden, options.spectral_radius))
 
     @staticmethod
     def parameter_count(inputs: int, hidden: int) -> int:
@@ -79,3 +78,12 @@ class EchoStateCell(TableCell):
             return outputs, (hidden[0],)
 
         return run
+
+
+def _reservoir(hidden: int, radius: float) -> Tensor:
+    """Normal weights [H, H], scaled so that their largest eigenvalue has the absolute value `radius`."""
+    if only_shapes():
+        return torch.empty(hidden, hidden)
+    weight = torch.randn(hidden, hidden)
+    weight *= radius / torch.linalg.eigvals(weight).abs().max()
+    return weight

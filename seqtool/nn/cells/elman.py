@@ -12,6 +12,7 @@ from seqtool.nn.cell_options import PLAIN, CellOptions
 from seqtool.nn.cells.cell import Fused, State, Stepper, noised
 from seqtool.nn.cells.kernel import KernelCell, weights_of
 from seqtool.nn.deferred import Linears
+from seqtool.nn.meta_device import only_shapes
 
 
 class RNNCell(KernelCell):
@@ -73,5 +74,6 @@ class IRNNCell(RNNCell):
 
     def __init__(self, inputs: int, hidden: int, *, options: CellOptions = PLAIN) -> None:
         super().__init__(inputs, hidden, options=options)
-        nn.init.eye_(weights_of(self.kernel).recurrent)
-        nn.init.normal_(weights_of(self.kernel).inputs, std=0.001)
+        if not only_shapes():
+            nn.init.eye_(weights_of(self.kernel).recurrent)
+            nn.init.normal_(weights_of(self.kernel).inputs, std=0.001)

@@ -8,11 +8,22 @@ import torch
 from torch import Tensor, nn
 
 from seqtool.nn.cell_options import PLAIN, CellOptions
-from seqtool.nn.cells.cell import AffineCell, Fused, KeepGate, State, Stepper, TableCell, glorot, orthogonal
+from seqtool.nn.cells.cell import (
+    AffineCell,
+    Fused,
+    KeepGate,
+    State,
+    Stepper,
+    TableCell,
+    glorot,
+    glorot_blocks,
+    orthogonal,
+)
 from seqtool.nn.cells.lstm import lstm_step
 from seqtool.nn.cells.memories import open_gate
 from seqtool.nn.cells.transitions import gated
 from seqtool.nn.deferred import Linears
+from seqtool.nn.meta_device import only_shapes
 
 KEEP_GATE = KeepGate(1, input=0)  # of i, f, g, o
 ROUNDS = 5  # of the mogrifier, of its paper's best models
@@ -155,7 +166,7 @@ class MogrifierLSTMCell(TableCell):
 
     def __init__(self, inputs: int, hidden: int, *, options: CellOptions = PLAIN) -> None:
         super().__init__(inputs, hidden, options=options)
-        self.input_weight = nn.Parameter(torch.cat([glorot(hidden, inputs) for _ in range(4)]))
+        self.input_weight = glorot_blocks([hidden] * 4, inputs)
         self.bias = nn.Parameter(torch.zeros(4 * hidden))
         self.recurrent_weight = orthogonal(4, hidden)
         shapes = [(hidden, inputs) if number % 2 else (inputs, hidden) for number in range(ROUNDS)]
@@ -178,6 +189,8 @@ class MogrifierLSTMCell(TableCell):
 
     def input_map(self) -> Tensor:
         """The identity."""
+        if only_shapes():
+            return torch.empty(self.inputs, self.inputs)
         return torch.eye(self.inputs, dtype=self.bias.dtype, device=self.bias.device)
 
     def input_blocks(self) -> Sequence[Tensor]:

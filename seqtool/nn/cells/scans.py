@@ -12,6 +12,7 @@ from seqtool.nn.cell_options import PLAIN, CellOptions
 from seqtool.nn.cells.cell import AffineCell, KeepGate, ScanCell, State, noised
 from seqtool.nn.cells.memories import open_gate
 from seqtool.nn.cells.scanning import gated_scan, linear_scan, pooled, shifted
+from seqtool.nn.meta_device import only_shapes
 
 HIGHWAY = math.sqrt(3.0)  # of `sru`: a = sqrt(1 + 2 exp(b)) for a bias b of r that starts at 0
 
@@ -222,6 +223,8 @@ class SRUCell(ScanCell, AffineCell):
         """W, on top of the identity where that is what the highway passes."""
         if self.inputs != self.hidden:
             return self.input_weight
+        if only_shapes():
+            return torch.empty(4 * self.hidden, self.inputs)
         identity = torch.eye(self.inputs, dtype=self.bias.dtype, device=self.bias.device)
         return torch.cat([self.input_weight, identity])
 
