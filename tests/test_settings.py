@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
@@ -265,6 +265,68 @@ def test_every_bad_override_is_reported_at_once() -> None:
     assert "--set =3: expected KEY=VALUE" in message
     assert "--set seed.x: seed is a value, not a table" in message
     assert "name" not in message
+
+
+BEYOND = "a whole number beyond 64 bits"
+DEEP = "more than 50 tables or lists inside each other"
+UNUSABLE = [
+    ("[" * 2000, DEEP),
+    ("{a=" * 1000, DEEP),
+    ("[" * 60 + "]" * 60, DEEP),
+    ("9" * 5000, BEYOND),
+    ("0x" + "f" * 50_000, BEYOND),
+    (str(2**63), BEYOND),
+    ("[1, -9223372036854775809]", BEYOND),
+    (r'"a\u0000b"', "expected text without a NUL character"),
+    (r'["x", "a\u0000\nb"]', "expected text without a NUL character"),
+    (r'{"a\u0000b" = 1.0}', "expected text without a NUL character"),
+]
+
+
+@pytest.mark.parametrize(("value", "reason"), UNUSABLE)
+def test_a_value_that_no_setting_can_have_is_refused_in_one_line(
+    tmp_path: Path, value: str, reason: str
+) -> None:
+    """By `--set` and in a file alike."""
+    file = tmp_path / "recipe.toml"
+    file.write_text(f"[model]\nweights = {value}\n", encoding="utf-8")
+    readings: list[Callable[[], Any]] = [
+        lambda: apply_overrides({}, ["name=x", f"model.weights={value}"]),
+        lambda: {"name": "x", **read_toml(file)},
+    ]
+    for read in readings:
+        with pytest.raises(SettingsError) as caught:
+            validate(Recipe, read(), "recipe.toml", ["model.weights"])
+        message = str(caught.value)
+        assert reason in message
+        assert message.isprintable()
+        assert len(message) < 400
+
+
+def test_a_number_of_64_bits_is_a_number() -> None:
+    assert apply_overrides({}, [f"seed={2**63 - 1}"]) == {"seed": 2**63 - 1}
+    assert validate(Choices, {"counts": {}, "files": "a" * 500}, "x").files == "a" * 500
+
+
+@pytest.mark.parametrize(
+    ("assignment", "shown"),
+    [
+        ("a\nb", r"--set a\nb: expected KEY=VALUE"),
+        ("seed.a\n\u2028b=1", r"--set seed.a\n\u2028b: seed is a value"),
+        ("x" * 5000, "expected KEY=VALUE"),
+        ("a" + ".a" * 5000 + "=1", DEEP),
+    ],
+)
+def test_what_is_wrong_with_an_odd_key_is_one_short_line(assignment: str, shown: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        apply_overrides({"seed": 1}, [assignment])
+    assert shown in str(caught.value)
+    assert str(caught.value).isprintable()
+    assert len(str(caught.value)) < 400
+
+
+def test_an_unknown_key_with_a_line_break_is_one_line() -> None:
+    assert problems({"name": "x", "model": {"a\nb": 1}}) == r"recipe.toml: model.a\nb: unknown key"
 
 
 # --- files ---
