@@ -58,8 +58,8 @@ class DataSettings(Settings):
     )
     documents: Literal["stream", "file", "paragraph", "line"] = Field(
         "stream",
-        description="Where the state starts anew: never (stream), or with each file, paragraph (after a "
-        "blank line) or line.",
+        description="Where the state starts anew: never (stream: all files are joined as they are), or with "
+        "each file, paragraph (after a blank line) or line.",
     )
     split: Literal["contiguous", "middle", "90-10", "80-10-10", "interleaved"] = Field(
         "contiguous",

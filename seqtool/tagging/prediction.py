@@ -148,8 +148,8 @@ class TaggerModel(TrainedModel):
         result: list[Prediction] = [Prediction([], [], *(([], []) if confidence else ()))] * len(sentences)
         filled = [i for i, sentence in enumerate(sentences) if sentence.tokens]
         for part, scores, mask in self.score_batches([sentences[i] for i in filled], batch_tokens, reading):
-            predictions = self._predict_batch(scores, mask, confidence, min_confidence, kbest)
-            for position, prediction in zip(part, predictions, strict=True):
+            found = self._predict_batch(scores, mask, confidence, min_confidence, kbest)
+            for position, prediction in zip(part, found, strict=True):
                 result[filled[position]] = prediction
         return result
 
@@ -327,7 +327,7 @@ class TaggerModel(TrainedModel):
         """The predictions with their confidences, without the spans that have too little of it."""
         chain = self.network.crf.chain()
         posterior = marginals(scores, chain, mask)
-        outside = self._probability_outside(posterior.unary)
+        outside = self._outside(posterior.unary).tolist()
         tokens = posterior.unary.gather(2, paths[:, :, None])[:, :, 0].tolist()
         segments = [(b, s.start, s.end) for b, p in enumerate(predictions) for s in p.spans]
         values: list[float] = []
@@ -343,11 +343,10 @@ class TaggerModel(TrainedModel):
             result.append(self._without_doubtful(sure, min_confidence, taken_back))
         return result
 
-    def _probability_outside(self, unary: Tensor) -> list[list[float]]:
-        """Marginals of the tag `O`, B rows of T; 0 where the training part had an entity at every token."""
+    def _outside(self, unary: Tensor) -> Tensor:
+        """Marginals of the tag `O`, [B, T]; 0 where the training part had an entity at every token."""
         tags = self.vocabularies.tags.symbols
-        column = unary[:, :, tags.index("O")] if "O" in tags else torch.zeros_like(unary[:, :, 0])
-        return cast("list[list[float]]", column.tolist())
+        return unary[:, :, tags.index("O")] if "O" in tags else torch.zeros_like(unary[:, :, 0])
 
     def _ranked(
         self, scores: Tensor, mask: Tensor, lengths: list[int], k: int

@@ -67,7 +67,7 @@ def test_resume_and_overwrite_open_it_unchanged(tmp_path: Path, option: str):
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from seqtool.training.runfolder import RunFolder
+from seqtool.training.run_folder import RunFolder
 run = RunFolder.create(Path(sys.argv[1]), task="ner", name="x", resume=True)
 run.recipe_text = "task = 'pos'"
 os.replace = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
