@@ -22,6 +22,7 @@ from seqtool.text.segmentation import SPACE
 from seqtool.translation.settings import ModelSettings, VocabularySettings
 
 PADDING, UNKNOWN, START, END = 0, 1, 2, 3
+NEVER = [PADDING, START]  # no output has them, though the softmax leaves them a little
 CONTROLS = ("<s>", "</s>")  # reserved first, so that they get the ids 2 and 3
 SHARED, SOURCE, TARGET = (
     "shared.vocabulary",
