@@ -20,6 +20,13 @@ SET = "--set "  # heads what is wrong with a key that it gave
 DEEPEST = 50  # tables and lists inside each other; no setting needs more than four
 LARGEST = 2**63  # integers of TOML have 64 bits
 TOO_DEEP = f"more than {DEEPEST} tables or lists inside each other"
+# What every real model stays under. A model may be foreign, so each number that its config has is bounded.
+MOST_UNITS = 100_000  # of a width
+MOST_LAYERS = 1_000
+MOST_HYPOTHESES = 1_000  # of a beam; more take gigabytes for one sentence
+MOST_COUNT = 1_000_000_000  # of lines, symbols, steps
+MOST_FACTOR = 1_000_000.0  # of what multiplies or is added
+MOST_VALUES = 100  # of a list
 SHOWN = 200  # characters of a key or value that a message repeats
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import importlib
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -327,6 +328,43 @@ def test_what_is_wrong_with_an_odd_key_is_one_short_line(assignment: str, shown:
 
 def test_an_unknown_key_with_a_line_break_is_one_line() -> None:
     assert problems({"name": "x", "model": {"a\nb": 1}}) == r"recipe.toml: model.a\nb: unknown key"
+
+
+# --- bounds ---
+
+
+def stored_tables() -> list[type[BaseModel]]:
+    """The settings that a model's config.json has, and that are read from it."""
+    return [
+        getattr(importlib.import_module(f"seqtool.{wing}.settings"), f"{name}Settings")
+        for wing, names in {
+            "tagging": ("Model", "Vocabulary", "Data"),
+            "translation": ("Model", "Vocabulary", "Data", "Decoding"),
+            "lm": ("Model", "Vocabulary", "Data", "Adaptation"),
+        }.items()
+        for name in names
+    ]
+
+
+def unbounded(schema: Any, key: str = "") -> list[str]:
+    """Keys of the numbers without a largest value, and of lists of numbers without a greatest length."""
+    if isinstance(schema, list):
+        return [found for each in schema for found in unbounded(each, key)]
+    if not isinstance(schema, dict):
+        return []
+    found = []
+    if schema.get("type") in ("integer", "number"):
+        found += [] if schema.keys() & {"maximum", "exclusiveMaximum"} else [key]
+        found += [] if schema.keys() & {"minimum", "exclusiveMinimum"} else [key]
+    if schema.get("type") == "array" and schema.get("items", {}).get("type") in ("integer", "number"):
+        found += [] if "maxItems" in schema else [key]
+    return found + [name for below, each in schema.items() for name in unbounded(each, f"{key}.{below}")]
+
+
+@pytest.mark.parametrize("kind", stored_tables(), ids=lambda kind: f"{kind.__module__}.{kind.__name__}")
+def test_every_number_of_a_foreign_config_is_bounded(kind: type[BaseModel]) -> None:
+    assert unbounded(kind.model_json_schema()) == []
+    assert unbounded({"a": {"type": "integer", "minimum": 0}}) == [".a"]
 
 
 # --- files ---

@@ -22,7 +22,7 @@ from seqtool.nn.hierarchy import DocumentState, sentence_vectors
 from seqtool.tagging.batches import Corpus, encode
 from seqtool.tagging.documents import Reading, documents
 from seqtool.tagging.model import Sizes, Tagger
-from seqtool.tagging.settings import DataSettings, ModelSettings, VocabularySettings
+from seqtool.tagging.settings import Bias, DataSettings, ModelSettings, VocabularySettings
 from seqtool.tagging.vocabulary import Vocabularies
 from seqtool.text import tag_scheme
 from seqtool.text.batching import prediction_batches
@@ -60,7 +60,7 @@ class TaggerDescription(Description):
     scheme: Scheme | None  # of the training files
     model_scheme: Scheme | None  # of the tag inventory
     data: DataSettings = Field(alias="columns")  # how the columns of the training files were laid out
-    entity_bias: Mapping[str, float]  # nats added to the score of entities, by type
+    entity_bias: Mapping[str, Bias]  # nats added to the score of entities, by type
 
 
 class TaggerModel(TrainedModel):
