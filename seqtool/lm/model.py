@@ -191,7 +191,11 @@ def _adaptive(
         if len(within) == high - low:  # the whole cluster: a softmax over nothing is not a number
             never.append(ends[0] + cluster)
         elif within:
-            softmax.tail[cluster][1] = _MaskedLinear(softmax.tail[cluster][1], _mask(high - low, within))
+            tail = softmax.tail[cluster]
+            assert isinstance(tail, nn.Sequential)
+            narrow, wide = tail
+            assert isinstance(wide, nn.Linear)
+            softmax.tail[cluster] = nn.Sequential(narrow, _MaskedLinear(wide, _mask(high - low, within)))
     softmax.head = _MaskedLinear(softmax.head, _mask(ends[0] + len(ends), never))
     return softmax
 

@@ -317,17 +317,14 @@ class TaggerModel(TrainedModel):
         return Prediction([self._output_tags[i] for i in ids], found)
 
     def _with_confidence(
-        self,
-        scores: Tensor,
-        mask: Tensor,
-        paths: Tensor,
-        predictions: list[Prediction],
-        min_confidence: float,
+        self, scores: Tensor, mask: Tensor, paths: Tensor, predictions: list[Prediction], least: float
     ) -> list[Prediction]:
         """The predictions with their confidences, without the spans that have too little of it."""
         chain = self.network.crf.chain()
         posterior = marginals(scores, chain, mask)
-        outside = self._outside(posterior.unary).tolist()
+        tags = self.vocabularies.tags.symbols
+        # What a token has where its span is taken back; a tagger without spans reads no such column.
+        outside = posterior.unary[:, :, tags.index("O") if "O" in tags else 0].tolist()
         tokens = posterior.unary.gather(2, paths[:, :, None])[:, :, 0].tolist()
         segments = [(b, s.start, s.end) for b, p in enumerate(predictions) for s in p.spans]
         values: list[float] = []
@@ -340,18 +337,13 @@ class TaggerModel(TrainedModel):
         for prediction, row, taken_back in zip(predictions, tokens, outside, strict=True):
             of_spans = values[used : (used := used + len(prediction.spans))]
             sure = Prediction(prediction.tags, prediction.spans, of_spans, row[: len(prediction.tags)])
-            result.append(self._without_doubtful(sure, min_confidence, taken_back))
+            result.append(self._without_doubtful(sure, least, taken_back))
         return result
-
-    def _outside(self, unary: Tensor) -> Tensor:
-        """Marginals of the tag `O`, [B, T]; 0 where the training part had an entity at every token."""
-        tags = self.vocabularies.tags.symbols
-        return unary[:, :, tags.index("O")] if "O" in tags else torch.zeros_like(unary[:, :, 0])
 
     def _ranked(
         self, scores: Tensor, mask: Tensor, lengths: list[int], k: int
     ) -> list[list[tuple[list[str], float]]]:
-        """The k best paths of each sentence as the search ranks them, with their posterior without biases."""
+        """The k best paths as the search ranks them, with their posterior, which no bias has changed."""
         chain, biased = self.network.crf.chain(), self.biased(scores)
         paths, ranks = k_best(biased, chain, mask, k)
         # [B, k, T]: what each tag of a path gained by a bias
@@ -359,7 +351,6 @@ class TaggerModel(TrainedModel):
         log_p = ranks - gained.masked_fill(~mask[:, None], 0.0).sum(2)
         log_p -= marginals(scores, chain, mask).log_partition[:, None]
         weights = log_p.exp().clamp(max=1.0).tolist()
-        # Those of probability 0 are left out, except the first, which is the tagging itself.
         return [
             [
                 (self._named(row[:length]).tags, p)
@@ -378,8 +369,8 @@ class TaggerModel(TrainedModel):
             return prediction
         spans, values = [span for span, _ in kept], [value for _, value in kept]
         tags = tag_scheme.from_spans(spans, len(prediction.tags), self.scheme)
-        by_token = zip(tags, outside, prediction.token_confidence, strict=False)
-        tokens = [of_outside if tag == "O" else value for tag, of_outside, value in by_token]
+        by_token = zip(tags, prediction.token_confidence, outside, strict=False)
+        tokens = [of_outside if tag == "O" else value for tag, value, of_outside in by_token]
         return Prediction(tags, spans, values, tokens)
 
     def _tags_as_in_the_files(self) -> list[str] | None:
