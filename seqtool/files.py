@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import glob
 import hashlib
 import json
 import math
@@ -52,6 +53,13 @@ def write_durably(path: Path, content: bytes) -> None:
                 os.unlink(name)
             raise
         sync_folder(path.parent)
+
+
+def remove_leftovers(path: Path) -> None:
+    """Remove the temporary files of writes of `path` that were killed; nobody may be writing it now."""
+    for leftover in path.parent.glob(f".{glob.escape(path.name)}.????????.tmp"):
+        with contextlib.suppress(OSError):  # it takes up room, no more
+            leftover.unlink()
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import UnionType
 from typing import Any, NamedTuple, TypeVar, Union, get_args, get_origin
@@ -17,6 +17,17 @@ from seqtool.files import storage_errors
 
 SettingsType = TypeVar("SettingsType", bound="Settings")
 SET = "--set "  # heads what is wrong with a key that it gave
+DEEPEST = 50  # tables and lists inside each other; no setting needs more than four
+LARGEST = 2**63  # integers of TOML have 64 bits
+TOO_DEEP = f"more than {DEEPEST} tables or lists inside each other"
+# What every real model stays under. A model may be foreign, so each number that its config has is bounded.
+MOST_UNITS = 100_000  # of a width
+MOST_LAYERS = 1_000
+MOST_HYPOTHESES = 1_000  # of a beam; more take gigabytes for one sentence
+MOST_COUNT = 1_000_000_000  # of lines, symbols, steps
+MOST_FACTOR = 1_000_000.0  # of what multiplies or is added
+MOST_VALUES = 100  # of a list
+SHOWN = 200  # characters of a key or value that a message repeats
 
 
 class Settings(BaseModel):
@@ -37,16 +48,17 @@ def read_toml(path: Path) -> dict[str, Any]:
     with storage_errors(path):
         raw = path.read_bytes()
     try:
-        return tomllib.loads(raw.decode("utf-8"))
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise SettingsError(f"{path}: {error}") from error
+        return _parsed(raw.decode("utf-8"))
+    except ValueError as error:
+        raise SettingsError(_one_line(f"{path}: {error}")) from error
 
 
 def apply_overrides(tables: Mapping[str, Any], assignments: Iterable[str]) -> dict[str, Any]:
     """`tables` with each `KEY=VALUE` put in; KEY is dotted, VALUE is TOML or, failing that, a string.
 
     Raises:
-        SettingsError: no `=`, or a key that goes through a value; the message lists all such.
+        SettingsError: no `=`, a key that goes through a value or has too many parts, or a value that
+            TOML cannot hold; the message lists all such.
 
     >>> apply_overrides({"model": {"hidden": 1}}, ["model.hidden=512", "model.cell=gru"])
     {'model': {'hidden': 512, 'cell': 'gru'}}
@@ -54,14 +66,18 @@ def apply_overrides(tables: Mapping[str, Any], assignments: Iterable[str]) -> di
     result, problems = _copy(tables), []
     for assignment in assignments:
         key, separator, text = assignment.partition("=")
-        if not separator or not key.strip():
-            problems.append(f"--set {assignment}: expected KEY=VALUE, as in --set model.hidden=256")
+        key = key.strip()
+        if not separator or not key:
+            problems.append(
+                f"--set {_shortened(assignment)}: expected KEY=VALUE, as in --set model.hidden=256"
+            )
             continue
-        through = _assign(result, key.strip(), _toml_value(text.strip()))
-        if through:
-            problems.append(f"--set {key.strip()}: {through} is a value, not a table")
+        try:
+            _assign(result, key, _toml_value(text.strip()))
+        except ValueError as error:
+            problems.append(f"--set {_shortened(key)}: {error}")
     if problems:
-        raise SettingsError("; ".join(problems))
+        raise SettingsError(_one_line("; ".join(problems)))
     return result
 
 
@@ -79,18 +95,41 @@ def validate(
     Raises:
         SettingsError: one line that lists every problem with its dotted key.
     """
-    try:
-        return kind.model_validate(dict(tables))
-    except ValidationError as error:
-        texts = _describe(kind, error.errors())
+    texts = list(_unusable(tables))
+    if not texts:
+        try:
+            return kind.model_validate(dict(tables))
+        except ValidationError as error:
+            texts = _describe(kind, error.errors())
     headings = [_heading(text, where, typed) for text in texts]
     before = [SET, *headings]  # a file is named once for problems that follow each other
-    raise SettingsError(
-        "; ".join(
-            text if heading == last != SET else f"{heading}{text}"
-            for last, heading, text in zip(before, headings, texts, strict=False)
-        )
+    message = "; ".join(
+        text if heading == last != SET else f"{heading}{text}"
+        for last, heading, text in zip(before, headings, texts, strict=False)
     )
+    raise SettingsError(_one_line(message))
+
+
+def _unusable(tables: Mapping[str, Any]) -> Iterator[str]:
+    """A text for each value that no setting can have: what no path may hold, what no tensor can count."""
+    for key, value in _leaves(tables):
+        if isinstance(value, str) and "\0" in value:
+            yield f"{key}: expected text without a NUL character (given {_given(value)})"
+        elif isinstance(value, int) and not -LARGEST <= value < LARGEST:
+            yield f"{key}: a whole number beyond 64 bits"
+
+
+def _leaves(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
+    """The values in tables and lists with their dotted keys; the keys count as text."""
+    if isinstance(value, Mapping):
+        for name, below in value.items():
+            yield from ((key or "settings", name),)
+            yield from _leaves(below, f"{key}.{name}" if key else str(name))
+    elif isinstance(value, list | tuple):
+        for below in value:
+            yield from _leaves(below, key)
+    else:
+        yield key, value
 
 
 def _heading(text: str, where: str, typed: Sequence[str]) -> str:
@@ -209,12 +248,12 @@ def _text(kind: type[BaseModel], problem: _Problem, expected: str) -> str:
     if error["type"] == "value_error":
         message = error["msg"].removeprefix("Value error, ")
         # Settings that do not fit together: the message names them, the whole table would bury it.
-        given = "" if isinstance(error["input"], dict) else f" (given {error['input']!r})"
+        given = "" if isinstance(error["input"], dict) else f" (given {_given(error['input'])})"
         return f"{key}: {message}{given}" if key else message
     hint = ""
     if error["type"] == "literal_error" and isinstance(error["input"], str):
         hint = nearest(error["input"], re.findall(r"'([^']*)'", expected))
-    return f"{key}: expected {expected} (given {error['input']!r}){hint}"
+    return f"{key}: expected {expected} (given {_given(error['input'])}){hint}"
 
 
 def _nearest_key(kind: type[BaseModel], parents: list[str], name: str) -> str:
@@ -284,22 +323,61 @@ def _fields_at(kind: type[BaseModel], location: list[str]) -> list[str]:
 
 
 def _toml_value(text: str) -> Any:
+    """A value as TOML has it, or the text itself; ValueError as `_parsed`, for what would be TOML."""
     try:
-        return tomllib.loads(f"value = {text}")["value"]
+        return _parsed(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
         return text
 
 
-def _assign(tables: dict[str, Any], key: str, value: Any) -> str | None:
-    """Put a value in; the part of the key that is a value already, if there is one."""
+def _parsed(text: str) -> dict[str, Any]:
+    """TOML, or a ValueError that says what is wrong (a `TOMLDecodeError` where it is not TOML)."""
+    try:
+        tables = tomllib.loads(text)
+    except RecursionError:
+        raise ValueError(TOO_DEEP) from None
+    except tomllib.TOMLDecodeError:
+        raise
+    except ValueError:  # Python refuses to read so many digits
+        raise ValueError("a whole number beyond 64 bits") from None
+    layer: list[Any] = [tables]
+    for _ in range(DEEPEST):
+        layer = [below for each in layer for below in _below(each)]
+    if layer:
+        raise ValueError(TOO_DEEP)
+    return tables
+
+
+def _below(value: Any) -> list[Any]:
+    """What stands directly in a table or a list."""
+    return [*value.values()] if isinstance(value, dict) else value if isinstance(value, list) else []
+
+
+def _assign(tables: dict[str, Any], key: str, value: Any) -> None:
+    """Put a value in; ValueError where a part of the key is a value already, or it has too many parts."""
     *parents, last = key.split(".")
+    if len(parents) >= DEEPEST:
+        raise ValueError(TOO_DEEP)
     for parent in parents:
         below = tables.setdefault(parent, {})
         if not isinstance(below, dict):
-            return parent
+            raise ValueError(f"{parent} is a value, not a table")
         tables = below
     tables[last] = value
-    return None
+
+
+def _given(value: Any) -> str:
+    """A value as a message repeats it."""
+    return _shortened(repr(value))
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= SHOWN else f"{text[:SHOWN]}..."
+
+
+def _one_line(text: str) -> str:
+    """A message without line breaks and control characters, which keys may have."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def _copy(tables: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,7 +1,8 @@
 from __future__ import annotations
 
+import importlib
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
@@ -265,6 +266,105 @@ def test_every_bad_override_is_reported_at_once() -> None:
     assert "--set =3: expected KEY=VALUE" in message
     assert "--set seed.x: seed is a value, not a table" in message
     assert "name" not in message
+
+
+BEYOND = "a whole number beyond 64 bits"
+DEEP = "more than 50 tables or lists inside each other"
+UNUSABLE = [
+    ("[" * 2000, DEEP),
+    ("{a=" * 1000, DEEP),
+    ("[" * 60 + "]" * 60, DEEP),
+    ("9" * 5000, BEYOND),
+    ("0x" + "f" * 50_000, BEYOND),
+    (str(2**63), BEYOND),
+    ("[1, -9223372036854775809]", BEYOND),
+    (r'"a\u0000b"', "expected text without a NUL character"),
+    (r'["x", "a\u0000\nb"]', "expected text without a NUL character"),
+    (r'{"a\u0000b" = 1.0}', "expected text without a NUL character"),
+]
+
+
+@pytest.mark.parametrize(("value", "reason"), UNUSABLE)
+def test_a_value_that_no_setting_can_have_is_refused_in_one_line(
+    tmp_path: Path, value: str, reason: str
+) -> None:
+    """By `--set` and in a file alike."""
+    file = tmp_path / "recipe.toml"
+    file.write_text(f"[model]\nweights = {value}\n", encoding="utf-8")
+    readings: list[Callable[[], Any]] = [
+        lambda: apply_overrides({}, ["name=x", f"model.weights={value}"]),
+        lambda: {"name": "x", **read_toml(file)},
+    ]
+    for read in readings:
+        with pytest.raises(SettingsError) as caught:
+            validate(Recipe, read(), "recipe.toml", ["model.weights"])
+        message = str(caught.value)
+        assert reason in message
+        assert message.isprintable()
+        assert len(message) < 400
+
+
+def test_a_number_of_64_bits_is_a_number() -> None:
+    assert apply_overrides({}, [f"seed={2**63 - 1}"]) == {"seed": 2**63 - 1}
+    assert validate(Choices, {"counts": {}, "files": "a" * 500}, "x").files == "a" * 500
+
+
+@pytest.mark.parametrize(
+    ("assignment", "shown"),
+    [
+        ("a\nb", r"--set a\nb: expected KEY=VALUE"),
+        ("seed.a\n\u2028b=1", r"--set seed.a\n\u2028b: seed is a value"),
+        ("x" * 5000, "expected KEY=VALUE"),
+        ("a" + ".a" * 5000 + "=1", DEEP),
+    ],
+)
+def test_what_is_wrong_with_an_odd_key_is_one_short_line(assignment: str, shown: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        apply_overrides({"seed": 1}, [assignment])
+    assert shown in str(caught.value)
+    assert str(caught.value).isprintable()
+    assert len(str(caught.value)) < 400
+
+
+def test_an_unknown_key_with_a_line_break_is_one_line() -> None:
+    assert problems({"name": "x", "model": {"a\nb": 1}}) == r"recipe.toml: model.a\nb: unknown key"
+
+
+# --- bounds ---
+
+
+def stored_tables() -> list[type[BaseModel]]:
+    """The settings that a model's config.json has, and that are read from it."""
+    return [
+        getattr(importlib.import_module(f"seqtool.{wing}.settings"), f"{name}Settings")
+        for wing, names in {
+            "tagging": ("Model", "Vocabulary", "Data"),
+            "translation": ("Model", "Vocabulary", "Data", "Decoding"),
+            "lm": ("Model", "Vocabulary", "Data", "Adaptation"),
+        }.items()
+        for name in names
+    ]
+
+
+def unbounded(schema: Any, key: str = "") -> list[str]:
+    """Keys of the numbers without a largest value, and of lists of numbers without a greatest length."""
+    if isinstance(schema, list):
+        return [found for each in schema for found in unbounded(each, key)]
+    if not isinstance(schema, dict):
+        return []
+    found = []
+    if schema.get("type") in ("integer", "number"):
+        found += [] if schema.keys() & {"maximum", "exclusiveMaximum"} else [key]
+        found += [] if schema.keys() & {"minimum", "exclusiveMinimum"} else [key]
+    if schema.get("type") == "array" and schema.get("items", {}).get("type") in ("integer", "number"):
+        found += [] if "maxItems" in schema else [key]
+    return found + [name for below, each in schema.items() for name in unbounded(each, f"{key}.{below}")]
+
+
+@pytest.mark.parametrize("kind", stored_tables(), ids=lambda kind: f"{kind.__module__}.{kind.__name__}")
+def test_every_number_of_a_foreign_config_is_bounded(kind: type[BaseModel]) -> None:
+    assert unbounded(kind.model_json_schema()) == []
+    assert unbounded({"a": {"type": "integer", "minimum": 0}}) == [".a"]
 
 
 # --- files ---

@@ -46,6 +46,12 @@ def error_console() -> Console:
     return _error_console
 
 
+def silence() -> None:
+    """Say nothing more but errors: another process of the same run speaks."""
+    global _quiet
+    _quiet = True
+
+
 def name_command(name: str) -> None:
     """What heads error messages, as in `seqtool tag: error: ...`; an empty name is seqtool itself."""
     global _command

@@ -44,7 +44,9 @@ def tag(
     min_confidence: Annotated[
         float, typer.Option(min=0.0, max=1.0, help="Take back entities less probable than this.")
     ] = 0.0,
-    kbest: Annotated[int, typer.Option(min=0, help="The N likeliest taggings of each sentence.")] = 0,
+    kbest: Annotated[
+        int, typer.Option(min=0, help="The N best taggings of each sentence, the printed one first.")
+    ] = 0,
     batch_tokens: options.BatchTokensOption = 4096,
     device: options.DeviceOption = "auto",
     precision: options.PrecisionOption = "auto",

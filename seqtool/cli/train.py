@@ -168,7 +168,10 @@ def train_task(
             )
     options.check()
     from seqtool import api
+    from seqtool.training import distributed
 
+    if not distributed.is_first():
+        console.silence()
     settings = api.resolve_settings(
         task,
         recipe or _recipe_of_run(options, files),
@@ -177,9 +180,14 @@ def train_task(
         flags={**options.settings(), **(flags or {})},
     )
     if options.dry_run:
-        _dry_run(settings, options)
+        if distributed.is_first():
+            _dry_run(settings, options)
         return
     runs = [_one_run(settings, options, number) for number in range(options.seeds)]
+    if not distributed.is_first():
+        return
+    for run in runs:
+        _draw_curves(run)
     if options.json_output:
         console.write_result(json.dumps(_summary(runs), ensure_ascii=False) + "\n")
     else:
@@ -224,7 +232,6 @@ def _one_run(settings: Any, options: RunOptions, number: int) -> Any:
         )
     finally:
         getattr(reporter, "close", lambda: None)()
-    _draw_curves(run)
     return run
 
 

@@ -62,7 +62,12 @@ PhrasesOption = Annotated[
 ]
 TargetOption = Annotated[
     Path | None,
-    typer.Option(metavar="F", help="Score these outputs: log probability (nats, not divided), tab, line."),
+    typer.Option(
+        metavar="F",
+        help="Score these outputs: log probability (nats, not divided), tab, line. Each is "
+        "segmented as the vocabulary segments it; --scores gives the log probability of the segmentation "
+        "that the search found, which may be higher.",
+    ),
 ]
 
 

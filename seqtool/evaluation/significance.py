@@ -72,8 +72,11 @@ def paired_bootstrap(
 ) -> PairedTest:
     """Resample the same sentences for both systems (Koehn 2004).
 
-    The p-value shifts the resampled differences to mean zero and counts those as far out as
-    the observed one, (count + 1) / (samples + 1) (Riezler and Maxwell 2005, figure 2).
+    The p-value shifts the resampled differences by the observed one, so that they vary about zero as
+    they would if the systems were equally good, and counts those that are at least as far out as it:
+    (count + 1) / (samples + 1). Riezler and Maxwell (2005, figure 2) shift by the resamples' own mean;
+    that differs a little with every seed, and where few sentences differ, so that many resamples have
+    exactly the observed difference, it decides whether all of these count or none.
 
     Args:
         first: One system's score.
@@ -97,7 +100,7 @@ def paired_bootstrap(
     return PairedTest(
         "paired bootstrap",
         observed,
-        _p_value(differences - differences.mean(), observed),
+        _p_value(differences - observed, observed),
         samples,
         _interval(differences, level),
         float(wins),

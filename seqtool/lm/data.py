@@ -16,12 +16,11 @@ from seqtool.files import storage_errors
 from seqtool.lm.settings import DataSettings, LanguageModelSettings
 from seqtool.text import data_files, hub
 from seqtool.text.data_files import PARTS, PartName
-from seqtool.text.lines import lines_of
+from seqtool.text.lines import text_of
 
 # Where a document ends by itself, by what a document is.
 DOCUMENT_ENDS = {"line": ["\n"], "paragraph": ["\n\n"]}
 SPLIT_SHARES = {"90-10": (0.1, 0.1), "80-10-10": (0.1, 0.1)}  # of dev and test
-NO_LIMIT = 2**62  # bytes of a line
 SHOWN_PATHS = 3  # of what a part was read from
 _BLANK_LINES = re.compile(r"(?:\A|\n)(?:[^\S\n]*\n)+")  # with the end of the line before
 
@@ -120,7 +119,7 @@ def first_document(text: str, kind: str) -> str:
 
 
 def read_files(paths: Sequence[Path], data: DataSettings, name: str = "test") -> Part:
-    """The text of some files as a part, in documents as the settings say.
+    """The text of some files as a part, in documents as the settings say; no line end is added to a file.
 
     Args:
         paths: Files (also .gz), folders (all files below, in the order of their names), or `-`.
@@ -134,7 +133,7 @@ def read_files(paths: Sequence[Path], data: DataSettings, name: str = "test") ->
     files = [file for path in paths for file in _files_of(path)]
     few = len(paths) <= SHOWN_PATHS
     source = " and ".join(map(str, paths)) if few else f"{paths[0]} and {len(paths) - 1} more"
-    return _part(name, (_text_of(file) for file in files), data, source, "whole")
+    return _part(name, map(text_of, files), data, source, "whole")
 
 
 def documents_of(texts: Iterable[str], kind: str) -> tuple[str, ...]:
@@ -213,11 +212,6 @@ def normalised(text: str, data: DataSettings) -> str:
     if data.normalization != "none":
         text = unicodedata.normalize(data.normalization, text)
     return text.lower() if data.lowercase else text
-
-
-def _text_of(path: Path) -> str:
-    """All of a file: a corpus may be a single line (text8 is), and is in memory as a whole anyway."""
-    return "".join(f"{line}\n" for line in lines_of(path, limit=NO_LIMIT))
 
 
 def _files_of(path: Path) -> Iterator[Path]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 import torch
@@ -38,7 +39,7 @@ class LanguageNetwork(nn.Module):
     Args:
         symbols: V, how many there are.
         settings: Of the network.
-        impossible: Symbols that no text has; their probability is 0 (with `adaptive`: learned to be near 0).
+        impossible: Symbols that no text has; their probability is 0.
     """
 
     impossible: Tensor
@@ -66,12 +67,11 @@ class LanguageNetwork(nn.Module):
         features = width if settings.tied else settings.hidden
         different = settings.tied and features != settings.hidden
         self.narrow = nn.Linear(settings.hidden, features, bias=False) if different else None
-        self.adaptive = _adaptive(features, symbols, settings.cutoffs) if settings.adaptive else None
+        never = list(impossible)
+        self.adaptive = _adaptive(features, symbols, settings.cutoffs, never) if settings.adaptive else None
         self.weight = None if settings.tied or settings.adaptive else _output_weight(symbols, features)
         self.bias = None if settings.adaptive else nn.Parameter(torch.zeros(symbols))
-        never = torch.zeros(symbols, device="cpu")  # no model folder holds it: see `materialise`
-        never[list(impossible)] = -torch.inf
-        self.register_buffer("impossible", never, persistent=False)
+        self.register_buffer("impossible", _mask(symbols, never), persistent=False)
 
     def initial(self, rows: int) -> list[State]:
         """The states of all layers before the first symbol of each row."""
@@ -149,8 +149,59 @@ def _output_weight(symbols: int, features: int) -> nn.Parameter:
     return nn.Parameter(nn.init.xavier_uniform_(torch.empty(symbols, features)))
 
 
-def _adaptive(features: int, symbols: int, cutoffs: Sequence[int]) -> nn.AdaptiveLogSoftmaxWithLoss:
+class _MaskedLinear(nn.Linear):
+    """A linear layer, some of whose outputs are -inf; its weights have the names that they had.
+
+    Args:
+        plain: Whose weights it takes over.
+        mask: 0, or -inf where the output is to be that, [O].
+    """
+
+    mask: Tensor
+
+    def __init__(self, plain: nn.Linear, mask: Tensor) -> None:
+        nn.Module.__init__(self)
+        self.in_features, self.out_features = plain.in_features, plain.out_features
+        self.weight, self.bias = plain.weight, plain.bias
+        self.register_buffer("mask", mask, persistent=False)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """[..., I] to [..., O]."""
+        return super().forward(inputs) + self.mask
+
+
+def _adaptive(
+    features: int, symbols: int, cutoffs: Sequence[int], impossible: Sequence[int]
+) -> nn.AdaptiveLogSoftmaxWithLoss:
+    """An adaptive softmax (Grave et al. 2017) over the symbols that a text can have.
+
+    Args:
+        features: D.
+        symbols: V.
+        cutoffs: Where the clusters begin; empty = by the number of symbols.
+        impossible: Symbols that have no probability.
+    """
     ends = [*cutoffs] or sorted({max(symbols // share, 1) for share in ADAPTIVE_SHARES})
     # Each cluster is so many times narrower than the one before, and the last still has a width.
     division = next(number for number in (4.0, 3.0, 2.0, 1.0) if number ** len(ends) <= features)
-    return nn.AdaptiveLogSoftmaxWithLoss(features, symbols, ends, div_value=division)
+    softmax = nn.AdaptiveLogSoftmaxWithLoss(features, symbols, ends, div_value=division)
+    never = [number for number in impossible if number < ends[0]]
+    for cluster, (low, high) in enumerate(pairwise([*ends, symbols])):
+        within = [number - low for number in impossible if low <= number < high]
+        if len(within) == high - low:  # the whole cluster: a softmax over nothing is not a number
+            never.append(ends[0] + cluster)
+        elif within:
+            tail = softmax.tail[cluster]
+            assert isinstance(tail, nn.Sequential)
+            narrow, wide = tail
+            assert isinstance(wide, nn.Linear)
+            softmax.tail[cluster] = nn.Sequential(narrow, _MaskedLinear(wide, _mask(high - low, within)))
+    softmax.head = _MaskedLinear(softmax.head, _mask(ends[0] + len(ends), never))
+    return softmax
+
+
+def _mask(size: int, never: Sequence[int]) -> Tensor:
+    """-inf at some of so many places, 0 elsewhere."""
+    mask = torch.zeros(size, device="cpu")  # no model folder holds it: see `materialise`
+    mask[list(never)] = -torch.inf
+    return mask

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from seqtool.nn.cell_names import FEWEST_ROWS
-from seqtool.settings import Settings
+from seqtool.settings import MOST_COUNT, MOST_FACTOR, MOST_LAYERS, MOST_UNITS, MOST_VALUES, Settings
 from seqtool.text.data_files import LocalFolder
 from seqtool.text.hub import TextHubSettings
 from seqtool.training.network_settings import NetworkSettings, Probability, refuse_without_effect
@@ -58,8 +58,8 @@ class DataSettings(Settings):
     )
     documents: Literal["stream", "file", "paragraph", "line"] = Field(
         "stream",
-        description="Where the state starts anew: never (stream), or with each file, paragraph (after a "
-        "blank line) or line.",
+        description="Where the state starts anew: never (stream: all files are joined as they are), or with "
+        "each file, paragraph (after a blank line) or line.",
     )
     split: Literal["contiguous", "middle", "90-10", "80-10-10", "interleaved"] = Field(
         "contiguous",
@@ -70,7 +70,7 @@ class DataSettings(Settings):
     )
     dev_share: Share = Field(0.1, gt=0, description="Share of the characters that dev takes.")
     test_share: Share = Field(0.0, description="Share of the characters that test takes, after dev.")
-    rows: int = Field(50, ge=1, description="Equal rows (interleaved).")
+    rows: int = Field(50, ge=1, le=MOST_COUNT, description="Equal rows (interleaved).")
     normalization: Literal["none", "NFC", "NFKC"] = Field(
         "none", description="Unicode normalisation of all text; none = characters as they are."
     )
@@ -97,10 +97,15 @@ class VocabularySettings(Settings):
         "character", description="What text is split into."
     )
     size: int = Field(
-        8000, ge=0, description="Symbols: as many (sentencepiece), at most (word; 0 = no limit)."
+        8000,
+        ge=0,
+        le=MOST_COUNT,
+        description="Symbols: as many (sentencepiece), at most (word; 0 = no limit).",
     )
     model_type: Literal["unigram", "bpe"] = Field("unigram", description="Of sentencepiece.")
-    min_count: int = Field(1, ge=1, description="Words or characters seen less often have no symbol.")
+    min_count: int = Field(
+        1, ge=1, le=MOST_COUNT, description="Words or characters seen less often have no symbol."
+    )
     byte_fallback: bool = Field(
         False,
         description="Characters without a symbol are spelled in bytes, so that no text can fail "
@@ -118,17 +123,21 @@ class VocabularySettings(Settings):
 class ModelSettings(NetworkSettings):
     """The network."""
 
-    embedding: int = Field(128, ge=0, description="Width of the embeddings; 0 = one-hot input.")
-    hidden: int = Field(512, ge=1, description="Width of each layer.")
-    layers: int = Field(1, ge=1, description="Layers on top of each other.")
+    embedding: int = Field(
+        128, ge=0, le=MOST_UNITS, description="Width of the embeddings; 0 = one-hot input."
+    )
+    hidden: int = Field(512, ge=1, le=MOST_UNITS, description="Width of each layer.")
+    layers: int = Field(1, ge=1, le=MOST_LAYERS, description="Layers on top of each other.")
     tied: bool = Field(
         False, description="The embeddings are the output weights too; states are mapped to their width."
     )
     adaptive: bool = Field(
         False, description="Adaptive softmax: rare words in clusters with fewer weights (Grave 2017)."
     )
-    cutoffs: list[Annotated[int, Field(ge=1)]] = Field(
-        [], description="Where its clusters begin, rising; empty = chosen by the size of the vocabulary."
+    cutoffs: list[Annotated[int, Field(ge=1, le=MOST_COUNT)]] = Field(
+        [],
+        max_length=MOST_VALUES,
+        description="Where its clusters begin, rising; empty = chosen by the size of the vocabulary.",
     )
     dropout: Probability = Field(0.2, description="Dropout between the layers and of the output.")
     embedding_dropout: Probability = Field(0.0, description="Dropout of the embeddings.")
@@ -217,14 +226,19 @@ class AdaptationSettings(Settings):
         "adaptation's own gradients so far, weight by weight (rms).",
     )
     rate: float = Field(
-        0.0007, gt=0, description="--adapt: learning rate of a step; sgd needs a larger one, 0.1 to 0.3."
+        0.0007,
+        gt=0,
+        le=MOST_FACTOR,
+        description="--adapt: learning rate of a step; sgd needs a larger one, 0.1 to 0.3.",
     )
     decay: float = Field(
         0.001, ge=0, lt=1, description="--adapt: share of the way back to the trained weights, each step."
     )
-    window: int = Field(64, ge=1, description="--adapt: symbols from one step to the next.")
-    cache_size: int = Field(2000, ge=1, description="--cache: past states that are kept.")
-    cache_flatness: float = Field(0.6, ge=0, description="--cache: factor of the dot products of states.")
+    window: int = Field(64, ge=1, le=MOST_COUNT, description="--adapt: symbols from one step to the next.")
+    cache_size: int = Field(2000, ge=1, le=MOST_COUNT, description="--cache: past states that are kept.")
+    cache_flatness: float = Field(
+        0.6, ge=0, le=MOST_FACTOR, description="--cache: factor of the dot products of states."
+    )
     cache_weight: Share = Field(0.1, description="--cache: its share of the probability.")
 
 

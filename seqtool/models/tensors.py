@@ -79,7 +79,7 @@ def restore_weights(model: nn.Module, tensors: Mapping[str, Tensor], where: str)
         where: File or folder they come from; heads the message.
 
     Raises:
-        ModelError: a tensor is missing, unknown, or of another shape.
+        ModelError: a tensor is missing, unknown, of another shape, or has a value that is not finite.
     """
     wanted = model_tensors(model)
     _require_fit(wanted, tensors, where)
@@ -137,3 +137,15 @@ def _require_fit(wanted: Mapping[str, Tensor], tensors: Mapping[str, Tensor], wh
         found, expected = list(tensors[name].shape), list(wanted[name].shape)
         if found != expected:
             raise ModelError(f"{where}: the tensor {name!r} has shape {found}, expected {expected}")
+        if not _is_finite(tensors[name]):
+            raise ModelError(
+                f"{where}: the tensor {name!r} has values that are not finite: damaged or foreign"
+            )
+
+
+def _is_finite(tensor: Tensor) -> bool:
+    """Whether all values are; the two extremes say it in one pass, as NaN is both wherever there is one."""
+    if not tensor.is_floating_point() or not tensor.numel():
+        return True
+    least, most = tensor.aminmax()
+    return bool(least.isfinite() & most.isfinite())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import re
 import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -18,6 +19,9 @@ from seqtool.files import storage_errors
 from seqtool.nn.meta_device import only_shapes
 
 Row = tuple[str, numpy.ndarray]
+WIDEST = 100_000  # numbers of a vector; published ones have at most some thousands
+HEADER = re.compile(rb"\s*([0-9]{1,18})\s+([0-9]{1,18})\s*")  # `COUNT WIDTH`
+HEADER_LIMIT = 100  # bytes of the header line of a binary file, which may have no line end at all
 
 
 def uniform_embedding(rows: int, width: int, padding: int | None = None) -> nn.Embedding:
@@ -99,22 +103,22 @@ def _open(path: Path) -> BinaryIO:
 
 
 def _rows(file: BinaryIO, path: Path) -> Iterator[Row]:
-    binary = path.name.removesuffix(".gz").endswith(".bin")
-    first = file.readline()
-    header = first.split()
-    if binary:
-        if len(header) != 2 or not all(part.isdigit() for part in header):
-            raise DataError(f"{path}:1: expected word2vec's header `COUNT WIDTH`")
-        return _binary_rows(file, path, int(header[0]), int(header[1]))
-    return _text_rows(file, path, first)
+    if not path.name.removesuffix(".gz").endswith(".bin"):
+        return _text_rows(file, path, file.readline())
+    header = HEADER.fullmatch(file.readline(HEADER_LIMIT))
+    if header is None:
+        raise DataError(f"{path}:1: expected word2vec's header `COUNT WIDTH`")
+    count, width = map(int, header.groups())
+    if not 1 <= width <= WIDEST:
+        raise DataError(f"{path}:1: the header claims vectors of width {width}, expected 1 to {WIDEST}")
+    return _binary_rows(file, path, count, width)
 
 
 def _text_rows(file: BinaryIO, path: Path, first: bytes) -> Iterator[Row]:
-    header = first.split()
-    is_header = len(header) == 2 and all(part.isdigit() for part in header)
-    width = int(header[1]) if is_header else 0
-    lines = file if is_header else _chain(first, file)
-    for number, line in enumerate(lines, 2 if is_header else 1):
+    header = HEADER.fullmatch(first)
+    width = int(header[2]) if header else 0
+    lines = file if header else _chain(first, file)
+    for number, line in enumerate(lines, 2 if header else 1):
         parts = line.rstrip().split(b" ")
         width = width or len(parts) - 1
         # A few words of published GloVe files contain spaces: the vector is the last `width` fields.

@@ -22,7 +22,7 @@ from seqtool.nn.hierarchy import DocumentState, sentence_vectors
 from seqtool.tagging.batches import Corpus, encode
 from seqtool.tagging.documents import Reading, documents
 from seqtool.tagging.model import Sizes, Tagger
-from seqtool.tagging.settings import DataSettings, ModelSettings, VocabularySettings
+from seqtool.tagging.settings import Bias, DataSettings, ModelSettings, VocabularySettings
 from seqtool.tagging.vocabulary import Vocabularies
 from seqtool.text import tag_scheme
 from seqtool.text.batching import prediction_batches
@@ -60,7 +60,7 @@ class TaggerDescription(Description):
     scheme: Scheme | None  # of the training files
     model_scheme: Scheme | None  # of the tag inventory
     data: DataSettings = Field(alias="columns")  # how the columns of the training files were laid out
-    entity_bias: Mapping[str, float]  # nats added to the score of entities, by type
+    entity_bias: Mapping[str, Bias]  # nats added to the score of entities, by type
 
 
 class TaggerModel(TrainedModel):
@@ -137,7 +137,8 @@ class TaggerModel(TrainedModel):
             sentences: Tokens, with the extra columns that the model reads; empty ones stay empty.
             confidence: Whether to compute exact confidences of spans and tokens.
             min_confidence: Spans with a lower confidence are taken back, in [0, 1].
-            kbest: How many whole paths to give with their posterior; 0 = none.
+            kbest: How many whole paths to give, in the order of the search, which counts the entity biases,
+                each with its posterior, which does not; 0 = none.
             batch_tokens: Padded tokens a batch; a longer sentence is a batch of its own.
             reading: Where a tagger of documents stands; it is moved on. None = these are all there is.
 
@@ -147,10 +148,8 @@ class TaggerModel(TrainedModel):
         result: list[Prediction] = [Prediction([], [], *(([], []) if confidence else ()))] * len(sentences)
         filled = [i for i, sentence in enumerate(sentences) if sentence.tokens]
         for part, scores, mask in self.score_batches([sentences[i] for i in filled], batch_tokens, reading):
-            predictions = self._predict_batch(scores, mask, confidence or min_confidence > 0, kbest)
-            for position, prediction in zip(part, predictions, strict=True):
-                if min_confidence > 0:
-                    prediction = self._without_doubtful(prediction, min_confidence)
+            found = self._predict_batch(scores, mask, confidence, min_confidence, kbest)
+            for position, prediction in zip(part, found, strict=True):
                 result[filled[position]] = prediction
         return result
 
@@ -281,22 +280,18 @@ class TaggerModel(TrainedModel):
         return self.network.output.weight.detach().new_empty(forms, self.network.forms.outputs)
 
     @torch.inference_mode()
-    def _predict_batch(self, scores: Tensor, mask: Tensor, confidence: bool, kbest: int) -> list[Prediction]:
-        chain = self.network.crf.chain()
-        paths, _ = viterbi(self.biased(scores), chain, mask)
+    def _predict_batch(
+        self, scores: Tensor, mask: Tensor, confidence: bool, min_confidence: float, kbest: int
+    ) -> list[Prediction]:
+        paths, _ = viterbi(self.biased(scores), self.network.crf.chain(), mask)
         lengths = mask.sum(1).tolist()
         rows = [row[:length] for row, length in zip(paths.tolist(), lengths, strict=True)]
         predictions = [self._named(row) for row in rows]
-        if confidence:
-            predictions = self._with_confidence(scores, mask, paths, predictions)
+        if confidence or min_confidence > 0:
+            predictions = self._with_confidence(scores, mask, paths, predictions, min_confidence)
         if kbest:
-            ranked, ranks = k_best(scores, chain, mask, kbest)
-            log_z = marginals(scores, chain, mask).log_partition
-            weights = (ranks.double() - log_z[:, None]).exp().clamp(max=1.0).tolist()
-            predictions = [
-                replace(p, alternatives=self._ranked(*answer))
-                for p, *answer in zip(predictions, ranked.tolist(), weights, lengths, strict=True)
-            ]
+            ranked = self._ranked(scores, mask, lengths, kbest)
+            predictions = [replace(p, alternatives=r) for p, r in zip(predictions, ranked, strict=True)]
         return predictions
 
     def biased(self, scores: Tensor, bias: Mapping[str, float] | None = None) -> Tensor:
@@ -322,10 +317,14 @@ class TaggerModel(TrainedModel):
         return Prediction([self._output_tags[i] for i in ids], found)
 
     def _with_confidence(
-        self, scores: Tensor, mask: Tensor, paths: Tensor, predictions: list[Prediction]
+        self, scores: Tensor, mask: Tensor, paths: Tensor, predictions: list[Prediction], least: float
     ) -> list[Prediction]:
+        """The predictions with their confidences, without the spans that have too little of it."""
         chain = self.network.crf.chain()
         posterior = marginals(scores, chain, mask)
+        tags = self.vocabularies.tags.symbols
+        # What a token has where its span is taken back; a tagger without spans reads no such column.
+        outside = posterior.unary[:, :, tags.index("O") if "O" in tags else 0].tolist()
         tokens = posterior.unary.gather(2, paths[:, :, None])[:, :, 0].tolist()
         segments = [(b, s.start, s.end) for b, p in enumerate(predictions) for s in p.spans]
         values: list[float] = []
@@ -335,36 +334,44 @@ class TaggerModel(TrainedModel):
             stop = torch.ones_like(chain.transitions, dtype=torch.bool)
             values = segment_probability(scores, chain, mask, posterior, paths, where, stop).tolist()
         result, used = [], 0
-        for prediction, row in zip(predictions, tokens, strict=True):
-            spans = len(prediction.spans)
-            result.append(
-                Prediction(
-                    prediction.tags,
-                    prediction.spans,
-                    values[used : used + spans],
-                    row[: len(prediction.tags)],
-                )
-            )
-            used += spans
+        for prediction, row, taken_back in zip(predictions, tokens, outside, strict=True):
+            of_spans = values[used : (used := used + len(prediction.spans))]
+            sure = Prediction(prediction.tags, prediction.spans, of_spans, row[: len(prediction.tags)])
+            result.append(self._without_doubtful(sure, least, taken_back))
         return result
 
     def _ranked(
-        self, paths: list[list[int]], weights: list[float], length: int
-    ) -> list[tuple[list[str], float]]:
-        """Paths with their posterior, impossible ones left out."""
-        pairs = zip(paths, weights, strict=True)
-        return [(self._named(path[:length]).tags, weight) for path, weight in pairs if weight > 0]
+        self, scores: Tensor, mask: Tensor, lengths: list[int], k: int
+    ) -> list[list[tuple[list[str], float]]]:
+        """The k best paths as the search ranks them, with their posterior, which no bias has changed."""
+        chain, biased = self.network.crf.chain(), self.biased(scores)
+        paths, ranks = k_best(biased, chain, mask, k)
+        # [B, k, T]: what each tag of a path gained by a bias
+        gained = (biased - scores).double()[:, None].expand(-1, k, -1, -1).gather(3, paths[..., None])[..., 0]
+        log_p = ranks - gained.masked_fill(~mask[:, None], 0.0).sum(2)
+        log_p -= marginals(scores, chain, mask).log_partition[:, None]
+        weights = log_p.exp().clamp(max=1.0).tolist()
+        return [
+            [
+                (self._named(row[:length]).tags, p)
+                for row, p in zip(*found, strict=True)
+                if p or row is found[0][0]
+            ]
+            for length, *found in zip(lengths, paths.tolist(), weights, strict=True)
+        ]
 
-    def _without_doubtful(self, prediction: Prediction, least: float) -> Prediction:
-        """Spans of lower confidence taken back; what they covered becomes O."""
-        if self.scheme is None or prediction.span_confidence is None:
-            return prediction
+    def _without_doubtful(self, prediction: Prediction, least: float, outside: Sequence[float]) -> Prediction:
+        """Spans of lower confidence taken back; what they covered becomes O, with the confidence of that."""
+        assert prediction.span_confidence is not None and prediction.token_confidence is not None
         pairs = zip(prediction.spans, prediction.span_confidence, strict=True)
         kept = [(span, value) for span, value in pairs if value >= least]
-        spans = [span for span, _ in kept]
+        if self.scheme is None or len(kept) == len(prediction.spans):
+            return prediction
+        spans, values = [span for span, _ in kept], [value for _, value in kept]
         tags = tag_scheme.from_spans(spans, len(prediction.tags), self.scheme)
-        values = [value for _, value in kept]
-        return Prediction(tags, spans, values, prediction.token_confidence, prediction.alternatives)
+        by_token = zip(tags, prediction.token_confidence, outside, strict=False)
+        tokens = [of_outside if tag == "O" else value for tag, value, of_outside in by_token]
+        return Prediction(tags, spans, values, tokens)
 
     def _tags_as_in_the_files(self) -> list[str] | None:
         """Output tag of each id, where that needs no context (all schemes but IOB1)."""

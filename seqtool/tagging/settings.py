@@ -6,11 +6,20 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from seqtool.settings import Settings
+from seqtool.settings import (
+    MOST_COUNT,
+    MOST_FACTOR,
+    MOST_LAYERS,
+    MOST_UNITS,
+    MOST_VALUES,
+    Settings,
+)
 from seqtool.text.data_files import LocalFolder
 from seqtool.text.hub import HubSettings
 from seqtool.training.network_settings import NetworkSettings, Probability, refuse_without_effect
 from seqtool.training.settings import RunSettings, TrainingSettings
+
+Bias = Annotated[float, Field(ge=-MOST_FACTOR, le=MOST_FACTOR)]
 
 # Settings that only some character encoders read: an option is never accepted and then ignored.
 CHARACTER_READERS: dict[str, tuple[str, ...]] = {
@@ -37,15 +46,21 @@ class DataSettings(Settings):
     test: str | None = Field(None, description="Test file, read only by evaluation.")
     local: LocalSettings | None = Field(None, description="Files below $SEQTOOL_DATA.")
     hub: HubSettings | None = Field(None, description="A data set of the Hugging Face hub.")
-    token_column: int | None = Field(None, description="Column of the token, from 1, or from -1 backwards.")
-    tag_column: int | None = Field(None, description="Column of the tag, from 1, or from -1 backwards.")
-    feature_columns: list[int] = Field([], description="Further columns that the model reads.")
+    token_column: int | None = Field(
+        None, ge=-MOST_COUNT, le=MOST_COUNT, description="Column of the token, from 1, or from -1 backwards."
+    )
+    tag_column: int | None = Field(
+        None, ge=-MOST_COUNT, le=MOST_COUNT, description="Column of the tag, from 1, or from -1 backwards."
+    )
+    feature_columns: list[Annotated[int, Field(ge=-MOST_COUNT, le=MOST_COUNT)]] = Field(
+        [], max_length=MOST_VALUES, description="Further columns that the model reads."
+    )
     scheme: Literal["auto", "iob1", "iob2", "iobes", "bilou"] = Field(
         "auto", description="Tag scheme of the files."
     )
     repair: bool = Field(False, description="Repair sequences that are invalid in the scheme.")
     max_length: int = Field(
-        500, ge=1, description="Training sentences with more tokens are left out and counted."
+        500, ge=1, le=MOST_COUNT, description="Training sentences with more tokens are left out and counted."
     )
 
     @model_validator(mode="after")
@@ -58,8 +73,10 @@ class DataSettings(Settings):
 class VocabularySettings(Settings):
     """What the model knows by name; all of it is built from the training part."""
 
-    min_count: int = Field(1, ge=1, description="Words seen less often have no embedding of their own.")
-    size: int = Field(0, ge=0, description="Largest number of words; 0 = no limit.")
+    min_count: int = Field(
+        1, ge=1, le=MOST_COUNT, description="Words seen less often have no embedding of their own."
+    )
+    size: int = Field(0, ge=0, le=MOST_COUNT, description="Largest number of words; 0 = no limit.")
     lowercase: bool = Field(True, description="Whether word embeddings ignore case (characters never do).")
     zero_digits: bool = Field(True, description="Whether word embeddings see every digit as 0.")
     pretrained: str | None = Field(
@@ -77,23 +94,38 @@ class VocabularySettings(Settings):
 class ModelSettings(NetworkSettings):
     """The network."""
 
-    hidden: int = Field(200, ge=1, description="Width of each direction of the sentence encoder.")
-    layers: int = Field(1, ge=1, description="Bidirectional layers.")
-    word_embedding: int = Field(100, ge=0, description="Width of word embeddings; 0 = none.")
+    hidden: int = Field(
+        200, ge=1, le=MOST_UNITS, description="Width of each direction of the sentence encoder."
+    )
+    layers: int = Field(1, ge=1, le=MOST_LAYERS, description="Bidirectional layers.")
+    word_embedding: int = Field(100, ge=0, le=MOST_UNITS, description="Width of word embeddings; 0 = none.")
     characters: Literal["cnn", "rnn", "none"] = Field("rnn", description="Character encoder.")
-    character_embedding: int = Field(32, ge=1, description="Width of character embeddings.")
+    character_embedding: int = Field(32, ge=1, le=MOST_UNITS, description="Width of character embeddings.")
     character_hidden: int = Field(
-        50, ge=1, description="Width of each direction of the character rnn; it uses model.cell."
+        50,
+        ge=1,
+        le=MOST_UNITS,
+        description="Width of each direction of the character rnn; it uses model.cell.",
     )
-    character_filters: int = Field(40, ge=1, description="Filters of each width of the character cnn.")
-    character_widths: list[Annotated[int, Field(ge=1)]] = Field(
-        [2, 3, 4], min_length=1, description="How many characters the filters of the cnn see."
+    character_filters: int = Field(
+        40, ge=1, le=MOST_UNITS, description="Filters of each width of the character cnn."
     )
-    shape_embedding: int = Field(16, ge=0, description="Width of the word-shape embedding; 0 = none.")
-    feature_embedding: int = Field(16, ge=1, description="Width of the embedding of each extra column.")
+    character_widths: list[Annotated[int, Field(ge=1, le=MOST_UNITS)]] = Field(
+        [2, 3, 4],
+        min_length=1,
+        max_length=MOST_VALUES,
+        description="How many characters the filters of the cnn see.",
+    )
+    shape_embedding: int = Field(
+        16, ge=0, le=MOST_UNITS, description="Width of the word-shape embedding; 0 = none."
+    )
+    feature_embedding: int = Field(
+        16, ge=1, le=MOST_UNITS, description="Width of the embedding of each extra column."
+    )
     document_hidden: int = Field(
         0,
         ge=0,
+        le=MOST_UNITS,
         description="Width of a recurrence over the sentences of a document, whose state before a sentence "
         "is read with each of its words (Serban 2016); 0 = every sentence by itself.",
     )
@@ -160,7 +192,7 @@ class TaggerTraining(TrainingSettings):
 class DecodingSettings(Settings):
     """From scores to tags."""
 
-    entity_bias: float | dict[str, float] | Literal["auto"] = Field(
+    entity_bias: Bias | dict[str, Bias] | Literal["auto"] = Field(
         "auto",
         description="Nats added to the score of every entity in the search: one number, or one for each "
         "type (0 where none is given); auto = the best for each type on dev.",

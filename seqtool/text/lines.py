@@ -16,6 +16,7 @@ from typing import BinaryIO, cast
 
 from seqtool.errors import DataError, StorageError, UsageError
 
+NO_LIMIT = 2**62  # bytes of a line
 LINE_LIMIT = 1_000_000  # bytes; bounds the memory that one line of a foreign file can take
 
 # What a file that is not UTF-8 text may start with. UTF-32 stands first: its mark begins with UTF-16's.
@@ -53,26 +54,38 @@ def open_input(path: str | Path) -> BinaryIO:
         raise StorageError(f"{path}: {error.strerror or error}") from error
 
 
-def lines_of(path: str | Path, limit: int = LINE_LIMIT) -> Generator[str, None, None]:
+def lines_of(path: str | Path, limit: int = LINE_LIMIT, *, ends: bool = False) -> Generator[str, None, None]:
     """`read_lines` of a file or `-`; the file is closed at its end, standard input is left open.
 
     Args:
         path: The file.
         limit: Longest line allowed, bytes.
+        ends: Whether a line comes with its end, as of `read_lines`.
 
     Raises:
         UsageError, StorageError, DataError: as `open_input` and `read_lines`.
     """
     stream = open_input(path)
     try:
-        yield from read_lines(stream, "standard input" if str(path) == "-" else str(path), limit)
+        yield from read_lines(stream, "standard input" if str(path) == "-" else str(path), limit, ends=ends)
     finally:
         if str(path) != "-":
             stream.close()
 
 
-def read_lines(stream: BinaryIO, name: str, limit: int = LINE_LIMIT) -> Iterator[str]:
-    """The lines of a stream without their ends, each as soon as it has arrived.
+def text_of(path: str | Path) -> str:
+    """All of a file or of `-`; `\\r\\n` is `\\n`, and a last line without an end stays without one.
+
+    A line may have any length: who asks for a whole file has it in memory anyway.
+
+    Raises:
+        UsageError, StorageError, DataError: as `open_input` and `read_lines`.
+    """
+    return "".join(lines_of(path, limit=NO_LIMIT, ends=True))
+
+
+def read_lines(stream: BinaryIO, name: str, limit: int = LINE_LIMIT, *, ends: bool = False) -> Iterator[str]:
+    """The lines of a stream, each as soon as it has arrived.
 
     A byte-order mark at the very start is dropped; a last line without an end is kept.
 
@@ -80,6 +93,7 @@ def read_lines(stream: BinaryIO, name: str, limit: int = LINE_LIMIT) -> Iterator
         stream: Bytes.
         name: What the stream is called in messages.
         limit: Longest line allowed, bytes without the line end, at least 1.
+        ends: Whether a line comes with its end, as `\\n`; the last one may have none.
 
     Raises:
         DataError: not UTF-8, a NUL byte, another encoding, a line over the limit, damaged gzip.
@@ -96,7 +110,8 @@ def read_lines(stream: BinaryIO, name: str, limit: int = LINE_LIMIT) -> Iterator
             content = content.removesuffix(b"\r")
         if len(content) > limit:
             raise DataError(f"{name}:{number}: a line of more than {limit} bytes; expected text in lines")
-        yield _decode(content, name, number, offset)
+        text = _decode(content, name, number, offset)
+        yield f"{text}\n" if ends and raw.endswith(b"\n") else text
         offset += len(raw)
 
 

@@ -102,6 +102,9 @@ def train_sentencepiece(
     return model.getvalue()
 
 
+FOLDED = ("A", "\ufb01", "\uff41")  # a capital, a ligature, a full-width letter
+
+
 class SentencePieceCodec:
     """Text to pieces and back.
 
@@ -129,6 +132,11 @@ class SentencePieceCodec:
             int(symbol[3:5], 16) if self._processor.is_byte(number) else None
             for number, symbol in enumerate(self.symbols)
         ]
+
+    @property
+    def normalises(self) -> bool:
+        """Whether case or variants of characters are folded before a line is cut."""
+        return any(self._processor.normalize(text).lstrip(SPACE) != text for text in FOLDED)
 
     def encode(self, line: str) -> list[int]:
         """The ids of the likeliest pieces."""

@@ -65,6 +65,11 @@ def is_distributed() -> bool:
     return world_size() > 1
 
 
+def is_first() -> bool:
+    """Whether this is process 0 of a run, or the only one; known before the processes are connected."""
+    return os.environ.get("WORLD_SIZE", "1") == "1" or os.environ.get("RANK", "0") == "0"
+
+
 def rank() -> int:
     """Number of this process, from 0; only process 0 writes."""
     return torch.distributed.get_rank() if _initialized() else 0

@@ -17,7 +17,7 @@ from seqtool.nn.cell_options import (
     refusal,
     suited,
 )
-from seqtool.settings import Settings
+from seqtool.settings import MOST_COUNT, MOST_FACTOR, Settings
 from seqtool.training.settings import TrainingSettings
 
 FARTHEST = 10_000  # steps that a dilated layer may reach back; its state has as many parts
@@ -37,6 +37,7 @@ class NetworkSettings(Settings):
     dilation: int = Field(
         1,
         ge=1,
+        le=MOST_COUNT,
         description="Each layer's recurrence reaches back so many times as far as that of the layer below; "
         "1 = one step everywhere (Chang 2017).",
     )
@@ -84,7 +85,10 @@ class NetworkSettings(Settings):
         "(embedding dropout, Merity 2018).",
     )
     input_noise: float = Field(
-        0.0, ge=0, description="Standard deviation of the noise added to embeddings in training."
+        0.0,
+        ge=0,
+        le=MOST_FACTOR,
+        description="Standard deviation of the noise added to embeddings in training.",
     )
 
     input_init: InputInitializer = Field(
@@ -94,15 +98,21 @@ class NetworkSettings(Settings):
         "default", description="What recurrent layers' weights of the state start with; default = the cell's."
     )
     forget_bias: float | None = Field(
-        None, description="Bias that the gate which keeps the state starts with; else the cell's own."
+        None,
+        ge=-MOST_FACTOR,
+        le=MOST_FACTOR,
+        description="Bias that the gate which keeps the state starts with; else the cell's own.",
     )
     chrono: int = Field(
         0,
         ge=0,
+        le=MOST_COUNT,
         description="Longest time that states are to last: gates that keep them start so that they keep for "
         "1 to this many steps (Tallec 2018); at least 3, or 0 = off.",
     )
-    spectral_radius: float = Field(0.9, gt=0, description="Of the fixed recurrent weights of echo_state.")
+    spectral_radius: float = Field(
+        0.9, gt=0, le=MOST_FACTOR, description="Of the fixed recurrent weights of echo_state."
+    )
 
     @property
     def depth(self) -> int:

@@ -20,7 +20,7 @@ from typing import Any
 import torch
 
 from seqtool.errors import BusyError, ModelError, StorageError, UsageError
-from seqtool.files import Lock, safe_name, storage_errors, write_durably, write_json
+from seqtool.files import Lock, remove_leftovers, safe_name, storage_errors, write_durably, write_json
 from seqtool.training import distributed
 
 ROOT = Path("runs")
@@ -232,6 +232,8 @@ def _open(path: Path, *, taken_is_fine: bool) -> RunFolder:
         except UsageError:
             run.close()
             raise
+    for written in (run.recipe, run.manifest):
+        remove_leftovers(written)
     return run
 
 

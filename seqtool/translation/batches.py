@@ -58,6 +58,7 @@ class Batch:
 
 SEEDS_AN_EPOCH = 2**33  # room for the draws of one epoch between those of its neighbours
 LENGTH_SLACK = 5  # symbols that any output may have, however short its source
+MOST_TIMES = 1_000.0  # as long as its source that an output may be
 UNKNOWN_RATIO = 2.0  # of lengths, where nobody has measured it
 
 
@@ -74,10 +75,12 @@ def length_ratio(pairs: Sequence[EncodedPair]) -> float:
     """How long targets are for their sources: r of |target| <= r |source| + LENGTH_SLACK.
 
     The least that holds for all but one pair in a thousand, the longest, which are often mistakes;
-    1 at least.
+    1 at least, `MOST_TIMES` at most.
     """
     ratios = sorted((len(pair.target) - LENGTH_SLACK) / len(pair.source.ids) for pair in pairs)
-    return max(1.0, ratios[math.ceil(0.999 * len(ratios)) - 1]) if ratios else UNKNOWN_RATIO
+    if not ratios:
+        return UNKNOWN_RATIO
+    return min(max(1.0, ratios[math.ceil(0.999 * len(ratios)) - 1]), MOST_TIMES)
 
 
 def encode_pairs(

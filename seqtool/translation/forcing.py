@@ -19,6 +19,7 @@ from seqtool.translation.batches import Batch
 from seqtool.translation.decoders import StepOutput
 from seqtool.translation.model import Reading, Readout, Source, Translator
 from seqtool.translation.settings import TeacherForcing
+from seqtool.translation.vocabulary import NEVER
 
 
 def reference_ratio(settings: TeacherForcing, step: int) -> float:
@@ -98,4 +99,5 @@ def _drawn(model: Translator, source: Source, output: StepOutput, embedded: Tens
     alone = StepOutput(output.hidden[:, None], output.weights[:, None])
     readout = model.finish(alone, model.share(embedded[:, None]), source.memory)
     scores = model.log_probabilities(readout, source)[:, 0]
+    scores[:, NEVER] = -torch.inf  # as in a search
     return torch.multinomial(scores.float().exp(), 1)[:, 0]

@@ -18,7 +18,7 @@ from seqtool.models.trained import ModelFiles, TrainedModel, restored
 from seqtool.nn.quantized import require_exact_sums
 from seqtool.text.batching import prediction_batches
 from seqtool.text.parallel import SentencePair, parse_source
-from seqtool.translation.batches import UNKNOWN_RATIO, EncodedPair, SourceBatch, source_batch
+from seqtool.translation.batches import MOST_TIMES, UNKNOWN_RATIO, EncodedPair, SourceBatch, source_batch
 from seqtool.translation.model import Translator
 from seqtool.translation.scoring import Reading, read_pairs, word_alignment
 from seqtool.translation.search import SearchOptions, SearchTask, Tables, TranslatorStep, run_search
@@ -44,7 +44,9 @@ class TranslatorDescription(Description):
     vocabulary: VocabularySettings
     data: DataSettings
     decoding: DecodingSettings
-    length_ratio: float = Field(UNKNOWN_RATIO, gt=0)  # of the training data, which limits outputs
+    length_ratio: float = Field(
+        UNKNOWN_RATIO, gt=0, le=MOST_TIMES
+    )  # of the training data, which limits outputs
 
 
 @dataclass(frozen=True)

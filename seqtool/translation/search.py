@@ -30,9 +30,7 @@ from seqtool.translation.batches import LENGTH_SLACK, UNKNOWN_RATIO
 from seqtool.translation.decoders import StepOutput, by_sentence
 from seqtool.translation.model import Readout, Source, Translator
 from seqtool.translation.settings import DecodingSettings
-from seqtool.translation.vocabulary import END, PADDING, START, EncodedSource, Vocabularies
-
-NEVER = [PADDING, START]  # no output has them, though the softmax leaves them a little
+from seqtool.translation.vocabulary import END, NEVER, START, EncodedSource, Vocabularies
 
 
 @dataclass(frozen=True)

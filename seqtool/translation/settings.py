@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from seqtool.nn.cell_names import CELL_HELP, OF_THE_BATCH, CellName
-from seqtool.settings import Settings
+from seqtool.settings import MOST_COUNT, MOST_FACTOR, MOST_HYPOTHESES, MOST_LAYERS, MOST_UNITS, Settings
 from seqtool.text.data_files import LocalFolder
 from seqtool.text.hub import PairHubSettings
 from seqtool.training.network_settings import NetworkSettings, Probability, refuse_without_effect
@@ -77,11 +77,15 @@ class DataSettings(Settings):
         '{"translation": {"en": ..., "de": ...}}; without them source and target.',
     )
     max_length: int = Field(
-        100, ge=1, description="Training pairs with more symbols on a side are left out and counted."
+        100,
+        ge=1,
+        le=MOST_COUNT,
+        description="Training pairs with more symbols on a side are left out and counted.",
     )
     max_ratio: float = Field(
         0.0,
         ge=0,
+        le=MOST_FACTOR,
         description="Training pairs whose sides differ in length by a larger factor are left out; 0 = off.",
     )
     empty: Literal["error", "drop"] = Field("error", description="What to do with a pair with an empty side.")
@@ -116,7 +120,10 @@ class VocabularySettings(Settings):
         "sentencepiece", description="What text is split into."
     )
     size: int = Field(
-        8000, ge=0, description="Symbols: as many (sentencepiece), at most (word, character); 0 = no limit."
+        8000,
+        ge=0,
+        le=MOST_COUNT,
+        description="Symbols: as many (sentencepiece), at most (word, character); 0 = no limit.",
     )
     shared: bool = Field(True, description="One vocabulary for both sides.")
     model_type: Literal["unigram", "bpe"] = Field("unigram", description="Of sentencepiece.")
@@ -128,7 +135,9 @@ class VocabularySettings(Settings):
         description="sentencepiece in training: probability of each merge being skipped (bpe), or the "
         "smoothness of the segmentations drawn (unigram).",
     )
-    min_count: int = Field(1, ge=1, description="Words or characters seen less often are unknown.")
+    min_count: int = Field(
+        1, ge=1, le=MOST_COUNT, description="Words or characters seen less often are unknown."
+    )
     reserved: list[str] = Field([], description="Symbols that are never split, such as <2de>.")
     source_file: str | None = Field(None, description="A vocabulary that `vocab build` made, for the source.")
     target_file: str | None = Field(
@@ -155,10 +164,12 @@ class ModelSettings(NetworkSettings):
     decoder_cell: CellName | None = Field(
         None, description="Recurrent cell of the decoder, where it is another one than model.cell."
     )
-    embedding: int = Field(256, ge=1, description="Width of the embeddings.")
-    hidden: int = Field(256, ge=1, description="Width of the decoder and of each direction of the encoder.")
-    encoder_layers: int = Field(1, ge=1, description="Bidirectional layers of the encoder.")
-    decoder_layers: int = Field(1, ge=1, description="Layers of the decoder.")
+    embedding: int = Field(256, ge=1, le=MOST_UNITS, description="Width of the embeddings.")
+    hidden: int = Field(
+        256, ge=1, le=MOST_UNITS, description="Width of the decoder and of each direction of the encoder."
+    )
+    encoder_layers: int = Field(1, ge=1, le=MOST_LAYERS, description="Bidirectional layers of the encoder.")
+    decoder_layers: int = Field(1, ge=1, le=MOST_LAYERS, description="Layers of the decoder.")
     bridge: Literal["last", "mean", "learned"] = Field(
         "learned",
         description="Where the decoder starts: the sum of the encoder's last states (last), tanh of a linear "
@@ -173,7 +184,7 @@ class ModelSettings(NetworkSettings):
     attention: Literal["additive", "general", "dot", "none"] = Field(
         "additive", description="How source positions are scored (Bahdanau 2015; Luong 2015)."
     )
-    heads: int = Field(1, ge=1, description="Attention heads (additive).")
+    heads: int = Field(1, ge=1, le=MOST_UNITS, description="Attention heads (additive).")
     coverage: bool = Field(False, description="Feed the sum of past attention into the attention.")
     copy_source: bool = Field(False, alias="copy", description="Pointer-generator: words may be copied.")
     output: Literal["vocabulary", "positions"] = Field(
@@ -345,15 +356,17 @@ class TranslatorTraining(TrainingSettings):
 class DecodingSettings(Settings):
     """Search, unless the command line says otherwise."""
 
-    beam: int = Field(5, ge=1, description="Hypotheses a sentence; 1 = greedy.")
+    beam: int = Field(5, ge=1, le=MOST_HYPOTHESES, description="Hypotheses a sentence; 1 = greedy.")
     beam_penalty: Literal["wu", "average", "none"] = Field(
         "average", description="What scores are divided by: Wu 2016, the length to a power, nothing."
     )
-    length_penalty: float = Field(1.0, ge=0, description="Its exponent.")
+    length_penalty: float = Field(1.0, ge=0, le=MOST_FACTOR, description="Its exponent.")
     coverage_penalty: float = Field(
-        0.0, ge=0, description="Weight of Wu 2016's penalty for what is left out."
+        0.0, ge=0, le=MOST_FACTOR, description="Weight of Wu 2016's penalty for what is left out."
     )
-    no_repeat_ngram: int = Field(0, ge=0, description="No n-gram of words twice in an output; 0 = off.")
+    no_repeat_ngram: int = Field(
+        0, ge=0, le=MOST_COUNT, description="No n-gram of words twice in an output; 0 = off."
+    )
 
 
 class TranslatorSettings(RunSettings):

@@ -110,8 +110,15 @@ def _describe_search(settings: TranslatorSettings) -> tuple[str, ...]:
 
 
 def build_model(settings: TranslatorSettings, data: TranslationData, device: torch.device) -> TranslatorModel:
-    """A fresh model with vocabularies from the training part."""
+    """A fresh model with vocabularies from the training part.
+
+    Raises:
+        SettingsError: it copies, and its vocabulary does not keep the text as it is.
+        UsageError, ModelError: as `Vocabularies.build`.
+    """
     vocabularies = Vocabularies.build(data.train, settings.vocabulary)
+    if copies_of(settings.model) != "nothing":
+        vocabularies.require_exact_copies()
     network = Translator(len(vocabularies.source.symbols), len(vocabularies.target.symbols), settings.model)
     return TranslatorModel(
         network, vocabularies, _description(settings), device=device, precision=torch.float32

@@ -22,6 +22,7 @@ from seqtool.text.segmentation import SPACE
 from seqtool.translation.settings import ModelSettings, VocabularySettings
 
 PADDING, UNKNOWN, START, END = 0, 1, 2, 3
+NEVER = [PADDING, START]  # no output has them, though the softmax leaves them a little
 CONTROLS = ("<s>", "</s>")  # reserved first, so that they get the ids 2 and 3
 SHARED, SOURCE, TARGET = (
     "shared.vocabulary",
@@ -119,6 +120,21 @@ class Vocabularies:
         pieces = pieces_of(self.target, text, sampling, seed)
         ids = [numbers.get(piece.symbol, UNKNOWN) if piece.id == UNKNOWN else piece.id for piece in pieces]
         return [*ids, END]
+
+    def require_exact_copies(self) -> None:
+        """See to it that what is copied from a source can come back byte for byte.
+
+        SentencePiece normalises a line before it cuts it, so that a piece may cover half of a character.
+
+        Raises:
+            SettingsError: a vocabulary of SentencePiece that folds case or variants of characters.
+        """
+        if any(getattr(codec, "normalises", False) for codec in (self.source, self.target)):
+            raise SettingsError(
+                "model.copy and model.output = 'positions' give back the source's text as it is, and this "
+                "SentencePiece vocabulary folds case and variants of characters (vocabulary.lowercase): "
+                "--set vocabulary.lowercase=false, or --set vocabulary.kind=word"
+            )
 
     def unwritable(self, text: str, extra: Sequence[Piece]) -> str | None:
         """A word that has no symbols beside a source with these extra ones; None where all have."""

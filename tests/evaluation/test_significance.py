@@ -123,12 +123,20 @@ def test_paired_bootstrap_equals_enumeration_of_all_resamples():
     result = paired_bootstrap(first, second, seed=1, samples=20_000)
     observed = first.value - second.value
     wins = np.mean(exact > 1e-12) + np.mean(np.abs(exact) <= 1e-12) / 2
-    extreme = np.mean(np.abs(exact - exact.mean()) >= observed)
+    extreme = np.mean(np.abs(exact - observed) >= observed - 1e-12)
     assert result.first_better == pytest.approx(wins, abs=0.01)
     assert result.p_value == pytest.approx(extreme, abs=0.02)
     assert result.interval is not None
     low, high = np.quantile(exact, [0.025, 0.975])
     assert (result.interval.low, result.interval.high) == pytest.approx((low, high), abs=0.02)
+
+
+def test_paired_bootstrap_of_one_differing_sentence_does_not_depend_on_the_seed():
+    # Drawn n times from 100, the differing sentence leaves a difference of n: as far from 1 as 1 is from 0
+    # unless n = 1, which has a probability of .99 ** 99.
+    first, second = accuracies([6] + [5] * 99), accuracies([5] * 100)
+    values = [paired_bootstrap(first, second, seed=seed, samples=4000).p_value for seed in range(8)]
+    assert values == pytest.approx([1 - 0.99**99] * 8, abs=0.03)
 
 
 def test_pairing_finds_what_unpaired_intervals_hide():

@@ -97,10 +97,10 @@ def test_models_load_to_the_byte(golden, wing):
                 ["tag", "outputs/sentences.txt", "-m", f"{wing}/finished", *options],
                 objects,
             )
-            for wing in ("ner", "pos")
-            for name, options in (
-                ("confidence", ["--format", "jsonl", "--confidence"]),
-                ("kbest", ["--format", "jsonl", "--kbest", "3"]),
+            for wing, name, options in (
+                ("ner", "confidence", ["--format", "jsonl", "--confidence"]),
+                ("pos", "confidence", ["--format", "jsonl", "--confidence"]),
+                ("pos", "kbest", ["--format", "jsonl", "--kbest", "3"]),
             )
         ),
         (

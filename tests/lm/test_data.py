@@ -265,7 +265,25 @@ def test_a_hidden_folder_that_was_named_is_read(tmp_path: Path) -> None:
 def test_lines_end_in_a_line_feed_whatever_the_file_has(tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
     path.write_bytes("\ufeffone\r\ntwo\u2028still two\n\n  three".encode())
-    assert text_of(read_files([path], DataSettings())) == "one\ntwo\u2028still two\n\n  three\n"
+    assert text_of(read_files([path], DataSettings())) == "one\ntwo\u2028still two\n\n  three"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("name", ["a.txt", "a.txt.gz"])
+def test_a_text_without_a_line_end_gets_none(tmp_path: Path, kind: str, name: str) -> None:
+    """So that the digest of a part is that of its files, one after the other."""
+    digests = set()
+    for text in ("one\n\ntwo", "one\n\ntwo\n", "one\n\ntwo\n\n"):
+        raw = text.encode()
+        path = tmp_path / name
+        path.write_bytes(gzip.compress(raw) if name.endswith(".gz") else raw)
+        data = DataSettings(train=str(path), dev=str(path), documents=kind)
+        part = read_files([path, path], data)
+        assert text_of(part) == text + text
+        train = load_training_data(settings_of(**data.model_dump(exclude_defaults=True))).train
+        assert train.digest == hashlib.sha256(raw).hexdigest()
+        digests.add(train.digest)
+    assert len(digests) == 3
 
 
 @pytest.mark.parametrize(
@@ -292,7 +310,7 @@ def test_missing_files_and_empty_folders_are_usage_errors(tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("text", "data", "message"),
     [
-        ("a", {}, None),  # the line end is the held-out character, and it is blank
+        ("a\n", {}, None),  # the line end is the held-out character, and it is blank
         ("a\n", {"documents": "line"}, "too little text to hold out"),
         ("one line\n", {"split": "80-10-10"}, "too little text to hold out"),
         ("few\n", {"split": "interleaved"}, "4 characters do not fill 50 rows"),

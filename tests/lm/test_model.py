@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from seqtool.lm.batches import Window
 from seqtool.lm.model import EMBEDDING_SPREAD, LanguageNetwork, detached
@@ -26,6 +26,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "one-hot": {"embedding": 0},
     "adaptive": {"adaptive": True},
     "cutoffs": {"adaptive": True, "cutoffs": [2, 5]},
+    "a cluster of the impossible": {"adaptive": True, "cutoffs": [2, 4, 6]},
     "learned start": {"learned_start": True},
 }
 POSSIBLE = [1, *range(4, 9)]
@@ -68,15 +69,13 @@ def test_probabilities_of_all_strings_of_a_length_sum_to_one(name: str) -> None:
 
 @every
 def test_impossible_symbols_have_probability_0(name: str) -> None:
-    """With the adaptive softmax they can only be learned to be rare."""
     network = network_of(**VARIANTS[name])
     with torch.no_grad():
         probabilities = outputs_of(network, [[START, 4, 5, 1]]).exp()[0]
     assert torch.allclose(probabilities.sum(1), torch.ones(4).double(), atol=1e-12)
     assert (probabilities[:, POSSIBLE] > 0).all()
-    if network.adaptive is None:
-        assert probabilities[:, [0, 2, 3]].count_nonzero() == 0
-        assert list(network.state_dict()) == [key for key in network.state_dict() if "impossible" not in key]
+    assert probabilities[:, [0, 2, 3]].count_nonzero() == 0
+    assert not [key for key in network.state_dict() if "impossible" in key or "mask" in key]
 
 
 @every
@@ -176,7 +175,15 @@ def test_the_gradient_of_the_loss_agrees_with_finite_differences(name: str) -> N
 def test_every_weight_that_can_be_trained_gets_a_gradient(name: str) -> None:
     network = network_of(**VARIANTS[name])
     loss_of(network, [[4, 5, 6, 7, 8, 1], [8, 7, 6, 5, 4, 1]]).backward()
+    ends = [] if network.adaptive is None else network.adaptive.cutoffs
+    clusters = [len(set(POSSIBLE).intersection(range(*edges))) for edges in itertools.pairwise(ends)]
+    # In a cluster with one possible symbol, or none, there is nothing to learn.
+    settled = tuple(f"adaptive.tail.{number}." for number, size in enumerate(clusters) if size < 2)
+    if ends and len(set(POSSIBLE).intersection(range(ends[0]))) + sum(map(bool, clusters)) < 2:
+        settled += ("adaptive.head.",)
     for key, value in network.named_parameters():
+        if key.startswith(settled):
+            continue
         if value.requires_grad:
             assert value.grad is not None, key
             assert value.grad.any(), key
@@ -226,6 +233,31 @@ def test_clusters_are_where_they_were_asked_for() -> None:
     assert network_of(symbols=5, adaptive=True).adaptive is not None
     with pytest.raises(ValueError, match="cutoffs"):
         network_of(symbols=9, adaptive=True, cutoffs=[9])
+
+
+@pytest.mark.parametrize("cutoffs", [[2, 5], [2, 4, 6], [1, 2, 3, 4], [5]], ids=str)
+def test_an_adaptive_softmax_without_the_impossible_is_renormalised_in_each_of_its_softmaxes(
+    cutoffs: list[int],
+) -> None:
+    """By hand: of the shortlist with its clusters, and of each cluster, over what is possible there."""
+    network = network_of(adaptive=True, cutoffs=cutoffs)
+    adaptive, impossible = network.adaptive, {0, 2, 3}
+    assert adaptive is not None
+    plain = nn.AdaptiveLogSoftmaxWithLoss(adaptive.in_features, 9, cutoffs, adaptive.div_value).double()
+    plain.load_state_dict(adaptive.state_dict())  # the names of the weights are those of the library
+    features = torch.randn(4, adaptive.in_features, dtype=torch.float64)
+    head, ends = plain.head(features).exp(), [*cutoffs, 9]
+    expected = torch.zeros(4, 9, dtype=torch.float64)
+    clusters = [[n for n in range(*edges) if n not in impossible] for edges in itertools.pairwise(ends)]
+    shortlist = [n for n in range(ends[0]) if n not in impossible]
+    open_ones = [cutoffs[0] + number for number, cluster in enumerate(clusters) if cluster]
+    head = head / head[:, shortlist + open_ones].sum(1, keepdim=True)
+    expected[:, shortlist] = head[:, shortlist]
+    for number, cluster in enumerate(clusters):
+        within = plain.tail[number](features).exp()[:, [n - ends[number] for n in cluster]]
+        expected[:, cluster] = head[:, [cutoffs[0] + number]] * within / within.sum(1, keepdim=True)
+    with torch.no_grad():
+        assert_equal(network.log_probabilities(features).exp(), expected)
 
 
 def test_a_learned_start_is_the_state_before_the_first_symbol_of_every_row() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import struct
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -170,3 +171,48 @@ def test_components_of_a_new_embedding_have_variance_one_over_width():
 def test_only_the_padding_vector_is_zero():
     weight = uniform_embedding(5, 3, padding=2).weight
     assert (weight == 0).all(1).tolist() == [False, False, True, False, False]
+
+
+@pytest.mark.parametrize(
+    ("header", "reason"),
+    [
+        (f"3 {10**18 - 1}", "width 999999999999999999, expected 1 to 100000"),
+        ("3 100001", "width 100001, expected 1 to 100000"),
+        (f"3 {'9' * 5000}", "expected word2vec's header"),
+        (f"{'9' * 5000} 3", "expected word2vec's header"),
+        (f"{10**17} 0", "width 0, expected"),  # nothing to read, for a very long time
+        (f"{10**17} 3", "ends in the middle of word 4 of"),
+    ],
+)
+@pytest.mark.parametrize("compressed", [False, True])
+def test_a_header_that_claims_too_much_is_refused_before_memory_is_taken(
+    tmp_path: Path, header: str, reason: str, compressed: bool
+):
+    content = header.encode() + as_binary()[3:]
+    path = write(tmp_path, gzip.compress(content) if compressed else content, "v.bin" + ".gz" * compressed)
+    tracemalloc.start()
+    try:
+        with pytest.raises(DataError, match=reason):
+            pretrained_rows(path, WANTED)
+        assert tracemalloc.get_traced_memory()[1] < 2_000_000
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_binary_file_without_a_line_end_is_not_read_to_its_end(tmp_path: Path):
+    path = tmp_path / "zeros.bin"
+    with path.open("wb") as file:
+        file.truncate(1_000_000_000)  # a hole
+    tracemalloc.start()
+    try:
+        with pytest.raises(DataError, match="expected word2vec's header"):
+            pretrained_rows(path, WANTED)
+        assert tracemalloc.get_traced_memory()[1] < 2_000_000
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("header", [f"3 {10**18 - 1}", f"3 {'9' * 5000}"])
+def test_a_text_header_that_claims_too_much_is_refused(tmp_path: Path, header: str):
+    with pytest.raises(DataError, match=r"vectors.txt:\d: expected a word and"):
+        pretrained_rows(write(tmp_path, f"{header}\n" + as_text().decode()), WANTED)

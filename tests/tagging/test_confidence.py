@@ -13,10 +13,12 @@ from seqtool.tagging.batches import encode
 from seqtool.tagging.prediction import TaggerModel
 from seqtool.text import tag_scheme
 from seqtool.text.columns import TaggedSentence
+from seqtool.text.tag_scheme import Scheme
 from tests.tagging.tiny_tagger import (
     SENTENCES,
     as_parts_of_speech,
     double,
+    in_scheme,
     random_sentences,
     tiny_data,
     untrained,
@@ -42,7 +44,8 @@ def distribution(model: TaggerModel, sentence: TaggedSentence) -> dict[tuple[str
     return {path: weight / total for path, weight in weights.items()}
 
 
-TWO_TYPES = tiny_data((SENTENCES[8], SENTENCES[9], SENTENCES[2]))
+TWO = (SENTENCES[8], SENTENCES[9], SENTENCES[2])
+TWO_TYPES = tiny_data(TWO)
 SHORT = random_sentences(12, longest=4)
 OUTPUTS = pytest.mark.parametrize("output", ["crf", "softmax"])
 
@@ -115,20 +118,57 @@ def test_a_sentence_of_one_token_has_no_more_alternatives_than_tags() -> None:
     assert sum(value for _, value in found.alternatives) == pytest.approx(1.0, abs=1e-6)
 
 
+@OUTPUTS
+def test_a_bias_ranks_the_k_best_as_it_ranks_the_tags_and_leaves_their_probabilities(output: str) -> None:
+    model = double(untrained(TWO_TYPES, model={"output": output}))
+    biased = with_bias(model, 3.0)
+    differs = 0
+    for sentence, found in zip(SHORT, biased.predict(SHORT, kbest=6), strict=True):
+        exact = distribution(model, sentence)
+        favoured = {
+            path: weight * math.exp(3.0 * len(tag_scheme.spans(path, "iobes")))
+            for path, weight in exact.items()
+        }
+        ranked = sorted(favoured, key=lambda path: -favoured[path])[:6]
+        assert found.alternatives is not None
+        expected = [tuple(tag_scheme.convert(path, "iobes", "iob2")) for path in ranked]
+        assert [tuple(tags) for tags, _ in found.alternatives] == expected
+        assert [p for _, p in found.alternatives] == pytest.approx([exact[path] for path in ranked], abs=1e-9)
+        assert found.alternatives[0][0] == found.tags
+        differs += ranked[0] != max(exact, key=lambda path: exact[path])
+    assert differs
+
+
+@pytest.mark.parametrize("scheme", ["iob1", "iob2", "iobes"])
+@pytest.mark.parametrize("bias", [0.0, 2.0])
+def test_where_a_span_was_taken_back_the_confidence_is_that_of_the_tag_given(
+    scheme: Scheme, bias: float
+) -> None:
+    model = with_bias(double(untrained(tiny_data(in_scheme(scheme, TWO), scheme))), bias)
+    taken_back = 0
+    before = model.predict(SHORT)
+    for sentence, found, whole in zip(SHORT, model.predict(SHORT, min_confidence=0.5), before, strict=True):
+        exact = distribution(model, sentence)
+        own = tag_scheme.from_spans(found.spans, len(found.tags), "iobes")
+        assert found.token_confidence == pytest.approx(
+            [sum(w for path, w in exact.items() if path[t] == tag) for t, tag in enumerate(own)], abs=1e-9
+        )
+        taken_back += len(whole.spans) - len(found.spans)
+    assert taken_back > 3
+
+
 def test_confidences_do_not_depend_on_the_bias() -> None:
     """Token confidences are of the tags that were given, under the unbiased distribution."""
     model = double(untrained(TWO_TYPES))
     biased = with_bias(model, 3.0)
     different = 0
-    for sentence, found in zip(SHORT, biased.predict(SHORT, confidence=True, kbest=1), strict=True):
+    for sentence, found in zip(SHORT, biased.predict(SHORT, confidence=True), strict=True):
         exact = distribution(model, sentence)
         for span, value in zip(found.spans, found.span_confidence or [], strict=True):
             expected = sum(w for path, w in exact.items() if span in tag_scheme.spans(path, "iobes"))
             assert value == pytest.approx(expected, abs=1e-9)
         best = max(exact, key=lambda path: exact[path])
-        assert found.alternatives is not None
-        assert found.alternatives[0][0] == tag_scheme.convert(best, "iobes", "iob2")
-        different += found.alternatives[0][0] != found.tags
+        different += tag_scheme.convert(best, "iobes", "iob2") != found.tags
     assert different
 
 

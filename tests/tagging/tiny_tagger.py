@@ -84,10 +84,10 @@ def write_columns(path: Path, sentences: Sequence[Sequence[Sequence[str]]] = SEN
     return path
 
 
-def in_scheme(scheme: Scheme) -> list[list[Row]]:
-    """The ten sentences with their tags in another scheme."""
+def in_scheme(scheme: Scheme, sentences: Sequence[Sequence[Row]] = SENTENCES) -> list[list[Row]]:
+    """The sentences, else all ten, with their tags in another scheme."""
     result = []
-    for rows in SENTENCES:
+    for rows in sentences:
         tags = tag_scheme.convert([tag for _, tag in rows], "iob2", scheme)
         result.append([(token, tag) for (token, _), tag in zip(rows, tags, strict=True)])
     return result

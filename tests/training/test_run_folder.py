@@ -64,6 +64,34 @@ def test_resume_and_overwrite_open_it_unchanged(tmp_path: Path, option: str):
     assert run.model.is_dir()
 
 
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from seqtool.training.run_folder import RunFolder
+run = RunFolder.create(Path(sys.argv[1]), task="ner", name="x", resume=True)
+run.recipe_text = "task = 'pos'"
+os.replace = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+run.write_recipe() if sys.argv[2] == "recipe" else run.write_manifest({})
+"""
+
+
+@pytest.mark.parametrize(("option", "written"), [("resume", "recipe"), ("overwrite", "manifest")])
+def test_what_a_kill_left_of_a_write_is_removed_by_who_opens_the_run_next(
+    tmp_path: Path, option: str, written: str
+):
+    run = fill(create(tmp_path / "run"))
+    mine = run.path / ".recipe.toml.mine.tmp"
+    mine.touch()
+    subprocess.run([sys.executable, "-c", KILLED, run.path, written], check=False)
+    assert len(list(run.path.glob(".*.tmp"))) == 2
+    with pytest.raises(UsageError):
+        create(run.path)  # refused: nothing is touched
+    assert len(list(run.path.glob(".*.tmp"))) == 2
+    with create(run.path, **{option: True}):
+        assert list(run.path.glob(".*.tmp")) == [mine]
+        assert run.recipe.read_text() == "task = 'ner'"
+
+
 def test_clearing_keeps_model_recipe_and_what_is_not_ours(tmp_path: Path):
     run = fill(create(tmp_path / "run"))
     run.plots.mkdir()

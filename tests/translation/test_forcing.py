@@ -19,7 +19,7 @@ from seqtool.translation.batches import Batch
 from seqtool.translation.forcing import forced_reading, reference_ratio, unroll
 from seqtool.translation.model import Readout, Translator, coverage_overlap
 from seqtool.translation.settings import TeacherForcing
-from seqtool.translation.vocabulary import START
+from seqtool.translation.vocabulary import NEVER, START
 from tests.translation.tiny_translator import (
     DECODERS,
     FORMS,
@@ -188,10 +188,13 @@ def test_what_is_drawn_follows_the_distribution_of_the_step(
     torch.manual_seed(0)
     source = model.encode(batch.source, batch.symbols)
     unroll(model, source, batch.inputs, 0.0)
-    table = model.log_probabilities(model.read(source, batch.inputs), source)[0, 0].exp()
+    table = model.log_probabilities(model.read(source, batch.inputs), source)[0, 0].exp().detach()
     counts = torch.bincount(fed.table[:, 1], minlength=len(table)).double()
-    expected = rows * table.detach()
-    assert float(((counts - expected) ** 2 / expected).sum()) < 40  # 10 degrees of freedom: 1 in 50,000
+    assert counts[NEVER].sum() == 0
+    possible = [number for number in range(len(table)) if number not in NEVER]
+    counts_of_possible, expected = counts[possible], rows * table[possible] / table[possible].sum()
+    distance = (counts_of_possible - expected) ** 2 / expected
+    assert float(distance.sum()) < 36  # 8 degrees of freedom: 1 in 50,000
     assert counts[SYMBOLS] > 0  # copied symbols too
 
 
@@ -234,3 +237,26 @@ def test_a_seed_repeats() -> None:
         torch.manual_seed(seed)
         losses.append(float(forced_loss(model, batch, ratio=0.5).total.detach()))
     assert losses[0] == losses[1] != losses[2]
+
+
+@pytest.mark.parametrize("form", [name for name in STEPPED if not name.endswith("positions")])
+def test_what_no_output_has_is_never_fed_back(form: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Padding and start are excluded from the draws as they are from a search."""
+    model = tiny(**FORMS[form])
+    with torch.no_grad():
+        assert model.bias is not None
+        model.bias[NEVER] = 5.0  # all but certain to be drawn
+    batch, fed = batch_for(model), list[Tensor]()
+    embedder = model.embedder
+
+    def recording(sentences: int) -> Callable[[Tensor], Tensor]:
+        embed = embedder(sentences)
+        return lambda ids: (fed.append(ids), embed(ids))[1]
+
+    monkeypatch.setattr(model, "embedder", recording)
+    source = model.encode(batch.source, batch.symbols)
+    for _ in range(5):
+        unroll(model, source, batch.inputs, ratio=0.0)
+    later = torch.cat([ids for ids in fed if not (ids == START).all()])
+    assert len(later) > 10
+    assert not torch.isin(later, torch.tensor(NEVER)).any()

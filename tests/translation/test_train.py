@@ -415,3 +415,18 @@ def test_features_are_learned_from(tmp_path: Path) -> None:
     assert model.translate(lines) == [row.split("\t")[2] for row in rows]
     loaded = api.load_translator(tmp_path / "run")
     assert loaded.parse(lines[0]) == SentencePair("gehen", None, ("V", "PST"), file="line", line=0)
+
+
+@pytest.mark.parametrize("model", [{"copy": True}, {"output": "positions"}], ids=str)
+def test_copying_from_a_vocabulary_that_folds_characters_is_refused_before_anything_is_trained(
+    tmp_path: Path, model: dict[str, Any]
+) -> None:
+    """A ligature would come back as half of its letters."""
+    vocabulary = {"kind": "sentencepiece", "size": 40, "lowercase": True}
+    with pytest.raises(
+        SettingsError, match=r"--set vocabulary\.lowercase=false, or --set vocabulary\.kind=word"
+    ):
+        train_tiny(tmp_path, model=model, vocabulary=vocabulary)
+    assert not any(tmp_path.rglob("*.safetensors"))
+    for fine in ({**vocabulary, "lowercase": False}, {"kind": "word", "lowercase": True}):
+        train_tiny(tmp_path / fine["kind"], model={"copy": True}, vocabulary=fine, training={"max_steps": 1})
