@@ -14,11 +14,11 @@ import torch
 from torch import Tensor
 
 from seqtool.decoding.constraints import Constraint, Live, restricted
-from seqtool.decoding.expansion import Ways, best_ways, hamming, without_ends
+from seqtool.decoding.expansion import Candidates, best_candidates, hamming, without_ends
 from seqtool.decoding.found import Findings, hypotheses
 from seqtool.decoding.greedy import greedy_search
 from seqtool.decoding.hypothesis import Hypothesis
-from seqtool.decoding.lexical import Phrase, Progress, Way, choose
+from seqtool.decoding.lexical import Candidate, Phrase, Progress, choose
 from seqtool.decoding.penalties import LengthPenalty, Penalties
 from seqtool.decoding.step import State, Step, StepResult, rows_of, select, sum_type
 from seqtool.decoding.trace import Ending, Trace
@@ -174,37 +174,39 @@ class BeamSearch:
         if self.constraints:
             live = Live(self.sentences, self.prefixes, self.end)
             result = result._replace(scores=restricted(result.scores, live, self.constraints))
-        groups: list[Ways] = []
+        groups: list[Candidates] = []
         for _ in range(self.options.groups):
             groups.append(self._expand(result, groups))
-        self._go_on(groups, result.state)
+        self._extend(groups, result.state)
         self._release()
 
-    def _expand(self, result: StepResult, earlier: Sequence[Ways]) -> Ways:
-        """The next group: what ends is noted; the ways that are gone on with."""
+    def _expand(self, result: StepResult, earlier: Sequence[Candidates]) -> Candidates:
+        """The next group: what ends is noted; the candidates that are gone on with."""
         share = self.options.beam // self.options.groups
-        ways = best_ways(
+        candidates = best_candidates(
             result,
             self.live,
             group=min(len(earlier), self.live.shape[1] - 1),
             share=share,
             against=hamming(earlier, self.options.diversity, result.scores.shape[1]),
         )
-        going = without_ends(ways, self.end, share)
-        ends = ways.symbols[:, :share] == self.end
-        ends &= ways.log_p[:, :share].isfinite()
+        continuing = without_ends(candidates, self.end, share)
+        ends = candidates.symbols[:, :share] == self.end
+        ends &= candidates.log_p[:, :share].isfinite()
         if any(self.phrases):
             for position, sentence in enumerate(self.sentences.tolist()):
                 if self.phrases[sentence]:
                     ends[position] = False
-                    self._choose(position, sentence, ways, going, result)
+                    self._choose(position, sentence, candidates, continuing, result)
         if ends.any():
             found_in = ends.nonzero()[:, 0]
-            self._note(self.found, found_in, ways.log_p[:, :share][ends], ways.rows[:, :share][ends])
-        return going
+            self._note(
+                self.found, found_in, candidates.log_p[:, :share][ends], candidates.rows[:, :share][ends]
+            )
+        return continuing
 
-    def _go_on(self, groups: Sequence[Ways], state: State) -> None:
-        """The ways chosen become the live hypotheses."""
+    def _extend(self, groups: Sequence[Candidates], state: State) -> None:
+        """The candidates chosen become the live hypotheses."""
         live, rows, symbols = (torch.stack(parts, 1) for parts in zip(*groups, strict=True))
         parents = rows.flatten()
         self.live = live
@@ -271,32 +273,34 @@ class BeamSearch:
             if value > -torch.inf and new:
                 findings.add(sentence, ending)
 
-    def _choose(self, position: int, sentence: int, ways: Ways, going: Ways, result: StepResult) -> None:
-        """The same for a sentence with phrases; `going` is changed in place."""
+    def _choose(
+        self, position: int, sentence: int, candidates: Candidates, continuing: Candidates, result: StepResult
+    ) -> None:
+        """The same for a sentence with phrases; `continuing` is changed in place."""
         slots, phrases = self.live.shape[2], self.phrases[sentence]
         first = position * slots
-        known = zip(*(each[position].tolist() for each in ways), strict=True)
+        known = zip(*(each[position].tolist() for each in candidates), strict=True)
         choice = choose(
             phrases,
             self.prefixes[first : first + slots].tolist(),
-            [Way(log_p, row - first, symbol) for log_p, row, symbol in known if log_p > -torch.inf],
+            [Candidate(log_p, row - first, symbol) for log_p, row, symbol in known if log_p > -torch.inf],
             lambda slot, symbol: float(
                 result.scores[first + slot, symbol].to(self.live.dtype)
                 - result.log_normaliser[first + slot].to(self.live.dtype)
                 + self.live[position, 0, slot]
             ),
-            beam=going.log_p.shape[1],
+            beam=continuing.log_p.shape[1],
             end=self.end,
         )
-        going.log_p[position] = -torch.inf
-        for place, way in enumerate(choice.going):
-            going.log_p[position, place] = way.log_p
-            going.rows[position, place] = first + way.slot
-            going.symbols[position, place] = way.symbol
+        continuing.log_p[position] = -torch.inf
+        for place, candidate in enumerate(choice.continuing):
+            continuing.log_p[position, place] = candidate.log_p
+            continuing.rows[position, place] = first + candidate.slot
+            continuing.symbols[position, place] = candidate.symbol
         for findings, endings in ((self.found, choice.endings), (self.spare, choice.incomplete)):
             if endings:
-                positions = ways.rows.new_full((len(endings),), position)
-                log_p = self.live.new_tensor([way.log_p for way in endings])
+                positions = candidates.rows.new_full((len(endings),), position)
+                log_p = self.live.new_tensor([candidate.log_p for candidate in endings])
                 self._note(
                     findings, positions, log_p, positions.new_tensor([first + w.slot for w in endings])
                 )

@@ -1,4 +1,4 @@
-"""From the scores of a step to the best ways on of each sentence."""
+"""From the scores of a step to the best candidates on of each sentence."""
 
 from __future__ import annotations
 
@@ -12,16 +12,18 @@ from seqtool.decoding.ranking import first_of_sorted, top_per_row
 from seqtool.decoding.step import StepResult
 
 
-class Ways(NamedTuple):
-    """Ways on of each sentence, best first."""
+class Candidates(NamedTuple):
+    """Candidates on of each sentence, best first."""
 
     log_p: Tensor  # [B, W], with the symbol; -inf = none
     rows: Tensor  # [B, W], rows of the step's input
     symbols: Tensor  # [B, W]
 
 
-def best_ways(result: StepResult, live: Tensor, *, group: int, share: int, against: Tensor | None) -> Ways:
-    """The best ways on of one group of hypotheses, all that can be among the first 2K and more.
+def best_candidates(
+    result: StepResult, live: Tensor, *, group: int, share: int, against: Tensor | None
+) -> Candidates:
+    """The best candidates on of one group of hypotheses, all that can be among the first 2K and more.
 
     Rows are looked through for their K + 1 best symbols, which is K that go on and the end, and
     only these are normalised.
@@ -50,23 +52,23 @@ def best_ways(result: StepResult, live: Tensor, *, group: int, share: int, again
     if against is not None:
         true = scores.gather(1, symbols.reshape(len(scores), -1))
         order = _totals(true, normaliser, live[:, group]).gather(1, places)
-    return Ways(order, first[:, None] + places // wide, symbols.gather(1, places))
+    return Candidates(order, first[:, None] + places // wide, symbols.gather(1, places))
 
 
-def without_ends(ways: Ways, end: int, count: int) -> Ways:
-    """The first ways that go on; -inf where there are too few."""
-    ends = ways.symbols == end
+def without_ends(candidates: Candidates, end: int, count: int) -> Candidates:
+    """The first candidates that go on; -inf where there are too few."""
+    ends = candidates.symbols == end
     places = ends.to(torch.uint8).sort(dim=1, stable=True).indices[:, :count]
-    log_p = ways.log_p.masked_fill(ends, -torch.inf)
-    return Ways(*(each.gather(1, places) for each in (log_p, ways.rows, ways.symbols)))
+    log_p = candidates.log_p.masked_fill(ends, -torch.inf)
+    return Candidates(*(each.gather(1, places) for each in (log_p, candidates.rows, candidates.symbols)))
 
 
-def hamming(earlier: Sequence[Ways], diversity: float, width: int) -> Tensor | None:
+def hamming(earlier: Sequence[Candidates], diversity: float, width: int) -> Tensor | None:
     """What symbols lose for having been taken by earlier groups at this step, [B, V]."""
     if not earlier or not diversity:
         return None
-    taken = torch.cat([ways.symbols for ways in earlier], 1)
-    alive = torch.cat([ways.log_p for ways in earlier], 1).isfinite()
+    taken = torch.cat([candidates.symbols for candidates in earlier], 1)
+    alive = torch.cat([candidates.log_p for candidates in earlier], 1).isfinite()
     counts = torch.zeros(len(taken), width, device=taken.device)
     return counts.scatter_add_(1, taken, diversity * alive.to(counts.dtype))
 

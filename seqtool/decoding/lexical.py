@@ -13,7 +13,7 @@ from typing import NamedTuple
 Phrase = tuple[int, ...]
 
 
-class Way(NamedTuple):
+class Candidate(NamedTuple):
     """A symbol that a live hypothesis may go on with."""
 
     log_p: float  # with it
@@ -22,11 +22,11 @@ class Way(NamedTuple):
 
 
 class Choice(NamedTuple):
-    """What becomes of the ways of a sentence."""
+    """What becomes of the candidates of a sentence."""
 
-    going: list[Way]  # best first
-    endings: list[Way]  # with all phrases
-    incomplete: list[Way]  # that would end without some phrase
+    continuing: list[Candidate]  # best first
+    endings: list[Candidate]  # with all phrases
+    incomplete: list[Candidate]  # that would end without some phrase
 
 
 class Progress(NamedTuple):
@@ -70,7 +70,7 @@ class Progress(NamedTuple):
 def choose(
     phrases: Sequence[Phrase],
     prefixes: Sequence[Sequence[int]],
-    ways: Sequence[Way],
+    candidates: Sequence[Candidate],
     log_p_of: Callable[[int, int], float],
     *,
     beam: int,
@@ -83,42 +83,50 @@ def choose(
     Args:
         phrases: That must occur, each of at least one symbol.
         prefixes: The live hypotheses.
-        ways: The best ways on, best first; none impossible.
+        candidates: The best candidates on, best first; none impossible.
         log_p_of: Log p of a hypothesis (slot) with a symbol; -inf = impossible.
         beam: Hypotheses that may go on.
         end: The symbol that ends a sequence.
     """
     states = [Progress.of(phrases, prefix) for prefix in prefixes]
-    known = {(way.slot, way.symbol) for way in ways}
+    known = {(candidate.slot, candidate.symbol) for candidate in candidates}
     asked = [(slot, symbol) for slot, state in enumerate(states) for symbol in state.wanted]
-    extra = [Way(log_p_of(*place), *place) for place in asked if place not in known]
+    extra = [Candidate(log_p_of(*place), *place) for place in asked if place not in known]
     everything = sorted(
-        [*ways, *(way for way in extra if way.log_p > -float("inf"))],
-        key=lambda way: (-way.log_p, way.slot, way.symbol),
+        [*candidates, *(candidate for candidate in extra if candidate.log_p > -float("inf"))],
+        key=lambda candidate: (-candidate.log_p, candidate.slot, candidate.symbol),
     )
-    banks: dict[int, deque[Way]] = {}
-    for way in everything:
-        state = states[way.slot]
-        if way.symbol != end:
-            banks.setdefault(state.after(way.symbol).met, deque()).append(way)
+    banks: dict[int, deque[Candidate]] = {}
+    for candidate in everything:
+        state = states[candidate.slot]
+        if candidate.symbol != end:
+            banks.setdefault(state.after(candidate.symbol).met, deque()).append(candidate)
         elif state.complete:
-            banks.setdefault(state.met, deque()).append(way)
-    going, endings = _in_turns(banks, beam, end)
-    incomplete = [way for way in ways[:beam] if way.symbol == end and not states[way.slot].complete]
-    return Choice(going, endings, incomplete)
+            banks.setdefault(state.met, deque()).append(candidate)
+    continuing, endings = _in_turns(banks, beam, end)
+    incomplete = [
+        candidate
+        for candidate in candidates[:beam]
+        if candidate.symbol == end and not states[candidate.slot].complete
+    ]
+    return Choice(continuing, endings, incomplete)
 
 
-def _in_turns(banks: dict[int, deque[Way]], beam: int, end: int) -> tuple[list[Way], list[Way]]:
-    going: list[Way] = []
-    endings: list[Way] = []
-    while len(going) < beam and any(banks.values()):
+def _in_turns(
+    banks: dict[int, deque[Candidate]], beam: int, end: int
+) -> tuple[list[Candidate], list[Candidate]]:
+    continuing: list[Candidate] = []
+    endings: list[Candidate] = []
+    while len(continuing) < beam and any(banks.values()):
         for met in sorted(banks, reverse=True):
             bank = banks[met]
             while bank and bank[0].symbol == end:  # needs no slot
                 endings.append(bank.popleft())
-            if bank and len(going) < beam:
-                going.append(bank.popleft())
-    return sorted(going, key=lambda way: (-way.log_p, way.slot, way.symbol)), endings
+            if bank and len(continuing) < beam:
+                continuing.append(bank.popleft())
+    return sorted(
+        continuing, key=lambda candidate: (-candidate.log_p, candidate.slot, candidate.symbol)
+    ), endings
 
 
 def _after(phrase: Phrase, count: int, token: int) -> int:

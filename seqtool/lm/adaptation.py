@@ -20,7 +20,7 @@ from seqtool.lm.ngram import interpolate
 from seqtool.lm.scoring import LogProbabilities, Reader, Reading
 from seqtool.lm.settings import AdaptationSettings
 from seqtool.lm.vocabulary import Ids
-from seqtool.nn.cell_names import OF_THE_BATCH
+from seqtool.nn.cell_names import BATCH_NORMALISED
 from seqtool.nn.cells import Cell
 from seqtool.nn.deferred import at_least_float32
 
@@ -263,5 +263,5 @@ def adaptable(network: LanguageNetwork) -> LanguageNetwork:
     for module in adapted.modules():
         if isinstance(module, Cell):
             module.options = replace(module.options, weight_drop=0.0, recurrent_dropout=0.0)
-            module.train(network.settings.cell not in OF_THE_BATCH and not module.goes_by_steps)
+            module.train(network.settings.cell not in BATCH_NORMALISED and not module.runs_step_by_step)
     return adapted

@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from seqtool.lm.settings import ModelSettings
 from seqtool.lm.vocabulary import LINE_END, PADDING, UNKNOWN
-from seqtool.nn.cell_names import OF_THE_BATCH
+from seqtool.nn.cell_names import BATCH_NORMALISED
 from seqtool.nn.cells import State
 from seqtool.nn.deferred import at_least_float32
 from seqtool.nn.embeddings import empty_embedding
@@ -134,7 +134,7 @@ class LanguageNetwork(nn.Module):
         if self.training and settings.type_dropout:
             vectors = drop_types(vectors, seen, self.symbols, settings.type_dropout)
         vectors = self.noise(self.embedding_dropout(vectors))
-        if settings.cell in OF_THE_BATCH:  # to them, a position of zeros is padding
+        if settings.cell in BATCH_NORMALISED:  # to them, a position of zeros is padding
             vectors = vectors.masked_fill((inputs == PADDING)[:, :, None], 0.0)
         return vectors
 

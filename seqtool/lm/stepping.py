@@ -61,7 +61,9 @@ def steps_in_place(network: LanguageNetwork) -> bool:
     options = network.stack.options
     plain = network.adaptive is None and not options.residual and not options.highway
     on_cpu = network.embedding.weight.device.type == "cpu"
-    return plain and on_cpu and all(isinstance(cell, LSTMCell) and not cell.goes_by_steps for cell in cells)
+    return (
+        plain and on_cpu and all(isinstance(cell, LSTMCell) and not cell.runs_step_by_step for cell in cells)
+    )
 
 
 class HoistedStepper:

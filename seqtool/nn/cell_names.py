@@ -37,5 +37,5 @@ CELL_NAMES: tuple[str, ...] = get_args(CellName)
 CELL_HELP = "Recurrent cell; `seqtool inspect cells` says what each is."
 
 # They normalise over the rows of a batch in training.
-OF_THE_BATCH = frozenset({"batchnorm_lstm", "light_gru"})
+BATCH_NORMALISED = frozenset({"batchnorm_lstm", "light_gru"})
 FEWEST_ROWS = 4  # that statistics are taken of

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Literal, get_args
 
-from seqtool.nn.cell_names import CELL_NAMES, OF_THE_BATCH
+from seqtool.nn.cell_names import BATCH_NORMALISED, CELL_NAMES
 
 InputInitializer = Literal["default", "xavier", "kaiming", "orthogonal"]
 RecurrentInitializer = Literal["default", "orthogonal", "identity", "xavier", "kaiming"]
@@ -119,7 +119,7 @@ WITHOUT: dict[str, dict[str, str]] = {
         name: "learns its recurrent weights" for name in CELL_NAMES if name not in ("echo_state", *SCANNED)
     }
     | NO_MATRIX,
-    "dilation": dict.fromkeys(sorted(OF_THE_BATCH), "takes statistics of all rows at one step"),
+    "dilation": dict.fromkeys(sorted(BATCH_NORMALISED), "takes statistics of all rows at one step"),
     "learned_start": {"echo_state": "lets no gradient through"},
 }
 

@@ -72,7 +72,7 @@ def forward_backward(scores: Tensor, chain: Chain, mask: Tensor) -> ForwardBackw
     return _log_space(scores.detach().double(), chain.to(torch.float64), mask)
 
 
-def turn_round(values: Tensor, lengths: Tensor) -> Tensor:
+def reverse_within_lengths(values: Tensor, lengths: Tensor) -> Tensor:
     """Each sentence reversed within its own length; padding stays where it is.
 
     Args:
@@ -212,13 +212,13 @@ def _log_space(scores: Tensor, chain: Chain, mask: Tensor) -> _Logarithms:
     transitions, start, end = chain
     lengths = mask.sum(1)
     rows = torch.arange(len(scores), device=scores.device)
-    turned = turn_round(scores, lengths)
+    turned = reverse_within_lengths(scores, lengths)
     alpha, gamma = [start + scores[:, 0]], [end + turned[:, 0]]
     for t in range(1, scores.shape[1]):
         alpha.append(torch.logsumexp(alpha[-1][:, :, None] + transitions, 1) + scores[:, t])
         gamma.append(torch.logsumexp(gamma[-1][:, None, :] + transitions, 2) + turned[:, t])
     prefix = torch.stack(alpha, 1)
-    suffix = turn_round(torch.stack(gamma, 1), lengths)
+    suffix = reverse_within_lengths(torch.stack(gamma, 1), lengths)
     after = torch.empty_like(suffix)
     after[:, :-1] = torch.logsumexp(suffix[:, 1:, None, :] + transitions, 3)
     after[rows, lengths - 1] = end

@@ -172,8 +172,8 @@ class _ProjectedCrossEntropy(Function):
                 for first in range(0, len(scores), CHUNK):
                     inner = slice(first, first + CHUNK)
                     outer = slice(start + first, start + first + len(scores[inner]))
-                    ways = Copying(gate[outer], log_copy[outer], writable[outer])
-                    chunk = _chunk_loss(scores[inner], targets[outer], mean[outer], smoothing, ways)
+                    copying = Copying(gate[outer], log_copy[outer], writable[outer])
+                    chunk = _chunk_loss(scores[inner], targets[outer], mean[outer], smoothing, copying)
                     total += chunk.loss
                     d_gate[outer], d_copy[outer] = chunk.gate, chunk.log_copy
                     d_bias += chunk.scale @ chunk.unscaled
@@ -214,7 +214,9 @@ class _ChunkLoss(NamedTuple):
     log_copy: Tensor  # [M], gradient
 
 
-def _chunk_loss(scores: Tensor, targets: Tensor, mean: Tensor, smoothing: float, ways: Copying) -> _ChunkLoss:
+def _chunk_loss(
+    scores: Tensor, targets: Tensor, mean: Tensor, smoothing: float, copying: Copying
+) -> _ChunkLoss:
     """Some rows, in as few passes over the scores as can be.
 
     Args:
@@ -222,7 +224,7 @@ def _chunk_loss(scores: Tensor, targets: Tensor, mean: Tensor, smoothing: float,
         targets: [M].
         mean: Of each row, [M].
         smoothing: Share spread evenly; its even part is not in the gradient of the scores.
-        ways: Of these rows.
+        copying: Of these rows.
     """
     rows = torch.arange(len(scores), device=scores.device)
     probabilities = scores.softmax(1, dtype=torch.promote_types(scores.dtype, torch.float32))
@@ -233,7 +235,7 @@ def _chunk_loss(scores: Tensor, targets: Tensor, mean: Tensor, smoothing: float,
     if lost.any():
         exact = scores[lost].to(at_target.dtype).log_softmax(1)
         log_softmax[lost] = exact[rows[: len(exact)], targets[lost]]
-    log_target, written, d_gate, d_copy = _both_ways(log_softmax, ways, 1.0 - smoothing)
+    log_target, written, d_gate, d_copy = _mixture(log_softmax, copying, 1.0 - smoothing)
     normaliser = target_scores - log_softmax
     loss = -((1.0 - smoothing) * log_target + smoothing * (mean - normaliser))
     # d loss / d scores = (h + e) softmax - h onehot - e / V; h = (1 - e) times the share that is written.
@@ -244,13 +246,13 @@ def _chunk_loss(scores: Tensor, targets: Tensor, mean: Tensor, smoothing: float,
     return _ChunkLoss(loss.double().sum(), probabilities, scale, d_gate, d_copy)
 
 
-def _both_ways(log_written: Tensor, ways: Copying, scale: float) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def _mixture(log_written: Tensor, copying: Copying, scale: float) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Log probability of the targets, the projection's share in it, gradients of gate and log_copy."""
-    if not len(ways.gate):
-        return log_written, torch.ones_like(log_written), ways.gate, ways.log_copy
-    log_use, log_leave = functional.logsigmoid(ways.gate), functional.logsigmoid(-ways.gate)
-    log_written = torch.where(ways.writable, log_written, -torch.inf) + log_use
-    log_copied = log_leave + ways.log_copy
+    if not len(copying.gate):
+        return log_written, torch.ones_like(log_written), copying.gate, copying.log_copy
+    log_use, log_leave = functional.logsigmoid(copying.gate), functional.logsigmoid(-copying.gate)
+    log_written = torch.where(copying.writable, log_written, -torch.inf) + log_use
+    log_copied = log_leave + copying.log_copy
     log_target = torch.logaddexp(log_written, log_copied)
     # The share of each way in hindsight; the gate moves by how far it was from it beforehand.
     written, copied = (log_written - log_target).exp(), (log_copied - log_target).exp()

@@ -14,11 +14,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from seqtool.nn.cell_names import OF_THE_BATCH
+from seqtool.nn.cell_names import BATCH_NORMALISED
 from seqtool.nn.cell_options import LayerOptions
 from seqtool.nn.cells import Cell, State, build_cell
 from seqtool.nn.cells.running import run_cell
-from seqtool.nn.forward_backward import turn_round
+from seqtool.nn.forward_backward import reverse_within_lengths
 from seqtool.nn.regularization import SequenceDropout
 
 
@@ -142,7 +142,7 @@ class Stack(nn.Module):
         Cells with statistics of the batch take zeros for padding: it stays so from layer to layer.
         """
         values, after = inputs, []
-        of_the_batch = self.options.cell in OF_THE_BATCH and self.training
+        of_the_batch = self.options.cell in BATCH_NORMALISED and self.training
         padding = (inputs == 0).all(2, keepdim=True) if of_the_batch else None
         for number, (cell, state) in enumerate(zip(self.layers, states, strict=True)):
             below = self.dropout(values) if number else values
@@ -177,7 +177,7 @@ class Bidirectional(nn.Module):
     def forward(self, inputs: Tensor, lengths: Tensor) -> Tensor:
         """[B, T, I] and lengths [B] to [B, T, 2H]; what stands at padding is undefined."""
         ahead, back = self._both(inputs, lengths)
-        return torch.cat([ahead, turn_round(back, lengths)], 2)
+        return torch.cat([ahead, reverse_within_lengths(back, lengths)], 2)
 
     def final(self, inputs: Tensor, lengths: Tensor) -> Tensor:
         """The last output of each direction, at the true ends, [B, 2H]."""
@@ -187,7 +187,7 @@ class Bidirectional(nn.Module):
 
     def _both(self, inputs: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """Outputs of both directions, the second from the true ends on, [B, T, H] each."""
-        values, found = (inputs, turn_round(inputs, lengths)), []
+        values, found = (inputs, reverse_within_lengths(inputs, lengths)), []
         for number, (cell, each) in enumerate(zip((self.ahead, self.back), values, strict=True)):
             found.append(run_cell(cell, each, self.initial(number, each))[0])
         return found[0], found[1]

@@ -8,7 +8,7 @@ from typing import Annotated
 
 from pydantic import Field, model_validator
 
-from seqtool.nn.cell_names import CELL_HELP, OF_THE_BATCH, CellName
+from seqtool.nn.cell_names import BATCH_NORMALISED, CELL_HELP, CellName
 from seqtool.nn.cell_options import (
     CellOptions,
     InputInitializer,
@@ -183,7 +183,7 @@ class NetworkSettings(Settings):
         reason = refusal(self.cells, self._options, dilated=dilated, learned_start=self.learned_start)
         if reason is not None:
             raise ValueError(reason)
-        if self.type_dropout and self.cell in OF_THE_BATCH:
+        if self.type_dropout and self.cell in BATCH_NORMALISED:
             raise ValueError(
                 f"type_dropout does not go with cell = {self.cell!r}, to which a position of zeros is "
                 "padding; leave it out"

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from seqtool.nn.cell_names import CELL_HELP, OF_THE_BATCH, CellName
+from seqtool.nn.cell_names import BATCH_NORMALISED, CELL_HELP, CellName
 from seqtool.settings import MOST_COUNT, MOST_FACTOR, MOST_HYPOTHESES, MOST_LAYERS, MOST_UNITS, Settings
 from seqtool.text.data_files import LocalFolder
 from seqtool.text.hub import PairHubSettings
@@ -226,7 +226,7 @@ class ModelSettings(NetworkSettings):
 
     @model_validator(mode="after")
     def _decoder_has_a_cell(self) -> ModelSettings:
-        if self.cells[1] in OF_THE_BATCH:
+        if self.cells[1] in BATCH_NORMALISED:
             name = "decoder_cell" if self.decoder_cell else "cell"
             raise ValueError(
                 f"{name} = {self.cells[1]!r} normalises over all rows of a batch, and a decoder goes step by "

@@ -32,7 +32,7 @@ print("{LISTED}" + " ".join(sys.modules), file=sys.stderr)
 BUILDING = f"""
 import sys, torch
 from seqtool.lm import model as lm, settings as lm_settings
-from seqtool.nn.cell_names import OF_THE_BATCH
+from seqtool.nn.cell_names import BATCH_NORMALISED
 from seqtool.nn.cell_options import CellOptions
 from seqtool.nn.cells import CELLS, build_cell
 from seqtool.translation import model, settings
@@ -52,7 +52,7 @@ with torch.device("meta"):
                     pass  # an option that the cell has nothing for
     for form in FORMS.values():
         model.Translator(9, 9, settings.ModelSettings(hidden=4, embedding=6, **form))
-    for cell in set(CELLS) - OF_THE_BATCH:
+    for cell in set(CELLS) - BATCH_NORMALISED:
         for decoder in DECODERS:
             for embedding in (4, 6):
                 options = dict(cell=cell, decoder=decoder, decoder_layers=2, embedding=embedding)

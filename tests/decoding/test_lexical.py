@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from seqtool.decoding.beam import BeamOptions, beam_search
 from seqtool.decoding.hypothesis import Hypothesis
-from seqtool.decoding.lexical import Progress, Way, choose
+from seqtool.decoding.lexical import Candidate, Progress, choose
 from tests.decoding.toy import END, START, Sentence, ToyStep, every_walk, random_sentence
 
 patient = settings(deadline=None, max_examples=30)
@@ -123,12 +123,18 @@ def test_a_phrase_that_overlaps_itself_is_followed():
 
 def test_banks_take_turns_and_ends_need_no_turn():
     phrases = [(7,)]
-    ways = [Way(-1.0, 0, 3), Way(-2.0, 0, 4), Way(-3.0, 1, END), Way(-3.5, 0, END), Way(-4.0, 1, 3)]
+    candidates = [
+        Candidate(-1.0, 0, 3),
+        Candidate(-2.0, 0, 4),
+        Candidate(-3.0, 1, END),
+        Candidate(-3.5, 0, END),
+        Candidate(-4.0, 1, 3),
+    ]
     choice = choose(
-        phrases, [[5], [7]], ways, lambda slot, symbol: -9.0 if slot == 0 else -50.0, beam=3, end=END
+        phrases, [[5], [7]], candidates, lambda slot, symbol: -9.0 if slot == 0 else -50.0, beam=3, end=END
     )
     # Bank 1: the end of slot 1, its way with 3, and 7 after slot 0. Bank 0: 3 and 4 after slot 0.
-    assert choice.endings == [Way(-3.0, 1, END)]
-    assert choice.going == [Way(-1.0, 0, 3), Way(-4.0, 1, 3), Way(-9.0, 0, 7)]
+    assert choice.endings == [Candidate(-3.0, 1, END)]
+    assert choice.continuing == [Candidate(-1.0, 0, 3), Candidate(-4.0, 1, 3), Candidate(-9.0, 0, 7)]
     assert choice.incomplete == []
-    assert choose(phrases, [[5]], [Way(-0.1, 0, END)], lambda *_: -1.0, beam=1, end=END).incomplete
+    assert choose(phrases, [[5]], [Candidate(-0.1, 0, END)], lambda *_: -1.0, beam=1, end=END).incomplete

@@ -13,7 +13,7 @@ from seqtool.lm.model import LanguageNetwork, detached
 from seqtool.lm.scoring import LogProbabilities, Reader
 from seqtool.lm.settings import AdaptationSettings, ModelSettings
 from seqtool.lm.vocabulary import START, Ids
-from seqtool.nn.cell_names import OF_THE_BATCH
+from seqtool.nn.cell_names import BATCH_NORMALISED
 from seqtool.nn.cell_options import WITHOUT
 
 CPU = torch.device("cpu")
@@ -209,7 +209,7 @@ def test_an_adaptable_copy_has_its_cells_and_nothing_else_in_training_mode_and_d
     assert not any(module.training for module in (copied, copied.dropout, copied.stack.dropout))
 
 
-@pytest.mark.parametrize("cell", sorted(OF_THE_BATCH))
+@pytest.mark.parametrize("cell", sorted(BATCH_NORMALISED))
 def test_an_adaptable_copy_takes_no_statistics_of_what_it_reads(cell: str) -> None:
     net, ids = network(cell=cell), torch.from_numpy(text(20)).long()[None]
     copied = adaptable(net)

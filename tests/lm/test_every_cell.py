@@ -10,7 +10,7 @@ import torch
 from seqtool.lm.prediction import LanguageModel
 from seqtool.lm.stepping import HoistedStepper
 from seqtool.lm.vocabulary import PADDING
-from seqtool.nn.cell_names import OF_THE_BATCH
+from seqtool.nn.cell_names import BATCH_NORMALISED
 from seqtool.nn.cell_options import WITHOUT
 from seqtool.nn.cells import CELLS
 from tests.lm.tiny_text import network_of, random_ids, train_tiny
@@ -54,7 +54,7 @@ def test_the_start_can_be_learned(cell: str) -> None:
     assert all(part.grad is not None and part.grad.any() for part in starts)
 
 
-@pytest.mark.parametrize("cell", sorted(OF_THE_BATCH))
+@pytest.mark.parametrize("cell", sorted(BATCH_NORMALISED))
 def test_padding_of_documents_takes_no_part_in_statistics(cell: str) -> None:
     results = []
     for steps in (6, 9):

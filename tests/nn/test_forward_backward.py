@@ -17,7 +17,7 @@ from seqtool.nn.forward_backward import (
     Chain,
     ForwardBackward,
     forward_backward,
-    turn_round,
+    reverse_within_lengths,
 )
 from tests.nn.enumeration import MINUS_INFINITY, Case, cases, edges_of, patient, random_case, unary_of
 
@@ -226,7 +226,7 @@ def test_a_tag_that_leads_nowhere_does_not_spoil_longer_neighbours():
 def test_each_sentence_turns_within_its_own_length():
     values = torch.tensor([[1, 2, 3, 0], [4, 5, 6, 7], [8, 9, 0, 0]])
     lengths = torch.tensor([3, 4, 1])
-    turned = turn_round(values, lengths)
+    turned = reverse_within_lengths(values, lengths)
     assert turned.tolist() == [[3, 2, 1, 0], [7, 6, 5, 4], [8, 9, 0, 0]]
-    assert turn_round(turned, lengths).equal(values)
-    assert turn_round(values[:, :, None], lengths)[:, :, 0].equal(turned)
+    assert reverse_within_lengths(turned, lengths).equal(values)
+    assert reverse_within_lengths(values[:, :, None], lengths)[:, :, 0].equal(turned)

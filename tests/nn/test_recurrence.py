@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from seqtool.nn.cell_names import OF_THE_BATCH
+from seqtool.nn.cell_names import BATCH_NORMALISED
 from seqtool.nn.cell_options import LayerOptions
 from seqtool.nn.cells import CELLS, State
 from seqtool.nn.cells.running import run_cell_plainly
@@ -26,7 +26,7 @@ def make_stack(cell: str, *, layers: int = 3, residual: bool, dropout: float = 0
     stack = BidirectionalStack(
         LayerOptions(cell, residual=residual), inputs=INPUTS, hidden=HIDDEN, layers=layers, dropout=dropout
     )
-    return stack.double().train(cell not in OF_THE_BATCH)  # rows know of each other in their training
+    return stack.double().train(cell not in BATCH_NORMALISED)  # rows know of each other in their training
 
 
 def ragged(padding: float = 0.0, steps: int = 5) -> tuple[Tensor, Tensor]:
@@ -133,7 +133,7 @@ def make_forward(
     with torch.no_grad():
         for parameter in stack.parameters():
             parameter.normal_()
-    return stack.train(training and cell not in OF_THE_BATCH)
+    return stack.train(training and cell not in BATCH_NORMALISED)
 
 
 def some_steps(batch: int = 2, steps: int = 6) -> Tensor:

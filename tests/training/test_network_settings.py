@@ -8,7 +8,7 @@ import pytest
 
 from seqtool.errors import SettingsError
 from seqtool.lm import settings as lm
-from seqtool.nn.cell_names import CELL_NAMES, OF_THE_BATCH
+from seqtool.nn.cell_names import BATCH_NORMALISED, CELL_NAMES
 from seqtool.nn.cell_options import WITHOUT, CellOptions, LayerOptions
 from seqtool.settings import validate
 from seqtool.tagging import settings as tagging
@@ -52,7 +52,7 @@ def test_everything_reaches_the_layers(task: str):
 def test_what_has_no_effect_on_a_cell_is_refused_with_the_reason(task: str, option: str):
     value = {**VALUES, **LAYERS, "chrono": 9}[option]
     for cell in CELL_NAMES:
-        if task == "translation" and cell in OF_THE_BATCH:
+        if task == "translation" and cell in BATCH_NORMALISED:
             continue  # refused altogether
         reason = WITHOUT[option].get(cell)
         if reason is None:
@@ -94,7 +94,7 @@ def test_dilation_is_of_the_side_that_has_layers_to_dilate():
         settings_of("translation", cell="light_gru", decoder_cell="gru", encoder_layers=2, dilation=2)
 
 
-@pytest.mark.parametrize("cell", sorted(OF_THE_BATCH))
+@pytest.mark.parametrize("cell", sorted(BATCH_NORMALISED))
 def test_types_are_not_dropped_where_zeros_are_padding(cell: str):
     for task in ("lm", "tagging"):
         with pytest.raises(SettingsError) as caught:

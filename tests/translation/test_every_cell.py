@@ -9,14 +9,14 @@ import pytest
 import torch
 
 from seqtool.errors import SettingsError
-from seqtool.nn.cell_names import OF_THE_BATCH
+from seqtool.nn.cell_names import BATCH_NORMALISED
 from seqtool.nn.cells import CELLS
 from seqtool.translation.prediction import TranslatorModel
 from tests.nn.cells.making import TRAINED
 from tests.translation.tiny_pairs import sources_of, tiny_settings, train_tiny
 from tests.translation.tiny_translator import DECODERS, batch_for, tiny
 
-every_cell = pytest.mark.parametrize("cell", [name for name in CELLS if name not in OF_THE_BATCH])
+every_cell = pytest.mark.parametrize("cell", [name for name in CELLS if name not in BATCH_NORMALISED])
 
 
 @every_cell
@@ -69,7 +69,7 @@ def test_the_source_reaches_the_loss_and_gradients_are_finite(decoder: str, cell
 
 @pytest.mark.parametrize("cell", TRAINED)
 def test_a_few_passes_lower_the_loss_and_what_is_saved_is_what_was_trained(cell: str, tmp_path: Path) -> None:
-    model = {"cell": cell, "decoder_cell": "gru" if cell in OF_THE_BATCH else None}
+    model = {"cell": cell, "decoder_cell": "gru" if cell in BATCH_NORMALISED else None}
     training = {"epochs": 8, "evaluate_every": 1000, "learning_rate": 0.02, "select": "loss"}
     run = train_tiny(tmp_path, model=model, training=training)
     assert run.result.metrics["loss"] < 3.0  # 3.5 of symbols that are equally likely
@@ -79,7 +79,7 @@ def test_a_few_passes_lower_the_loss_and_what_is_saved_is_what_was_trained(cell:
     assert loaded.translate(sources_of()) == run.model.translate(sources_of())
 
 
-@pytest.mark.parametrize("cell", sorted(OF_THE_BATCH))
+@pytest.mark.parametrize("cell", sorted(BATCH_NORMALISED))
 def test_cells_that_normalise_over_the_batch_are_for_encoders(cell: str) -> None:
     message = (
         f"model: cell = '{cell}' normalises over all rows of a batch, and a decoder goes step by step with "

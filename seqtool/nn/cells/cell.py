@@ -74,7 +74,7 @@ class Cell(nn.Module, ABC):
         return self.hidden
 
     @property
-    def goes_by_steps(self) -> bool:
+    def runs_step_by_step(self) -> bool:
         """Whether something is drawn or mixed at each step that no kernel and no scan knows of."""
         options = self.options
         mixed = options.zoneout > 0.0 or options.zoneout_hidden > 0.0
@@ -122,7 +122,7 @@ class Cell(nn.Module, ABC):
 
     def step(self, projected: Tensor, state: State) -> State:
         """One step: [B, P] and a state to the next state, whose first part is the output [B, H]."""
-        return self.zoned(self.transition(plain_linear))(projected, state)
+        return self.with_zoneout(self.transition(plain_linear))(projected, state)
 
     def stepper(self, linear: Linears = DeferredLinear) -> Stepper:
         """`step` for one pass over time, with whatever a pass can prepare or postpone.
@@ -131,9 +131,9 @@ class Cell(nn.Module, ABC):
             linear: Makes the products with recurrent weights; their gradients wait for the end of the
                 pass with the one given here.
         """
-        return self.zoned(self.transition(lambda weight: linear(self.dropped(weight))))
+        return self.with_zoneout(self.transition(lambda weight: linear(self.dropped(weight))))
 
-    def zoned(self, advance: Stepper) -> Stepper:
+    def with_zoneout(self, advance: Stepper) -> Stepper:
         """A transition after which zoneout keeps some of what was."""
         options = self.options
         rates = ((options.zoneout, self.memory), (options.zoneout_hidden, (0,)))

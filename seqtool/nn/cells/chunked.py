@@ -100,7 +100,7 @@ def plain_chunk(through: Pass, projected: Tensor, state: State) -> tuple[Tensor,
     Weights are converted here, so that the gradients of chunks are summed in full precision.
     """
     remaining = iter([weight.to(through.products) for weight in through.weights])
-    step = through.cell.zoned(through.cell.transition(lambda _: product_in_type_of(next(remaining))))
+    step = through.cell.with_zoneout(through.cell.transition(lambda _: product_in_type_of(next(remaining))))
     outputs = []
     for each in projected.unbind(0):
         state = step(each, state)

@@ -41,7 +41,7 @@ class DilatedCell(Cell):
         return tuple(1 + part for part in self.cell.start_parts)
 
     @property
-    def goes_by_steps(self) -> bool:
+    def runs_step_by_step(self) -> bool:
         """`fused` sees to it itself."""
         return False
 

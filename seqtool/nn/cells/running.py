@@ -25,7 +25,7 @@ def run_cell(cell: Cell, inputs: Tensor, state: State | None = None) -> tuple[Te
     """
     if state is None:
         state = cell.initial(len(inputs), inputs)
-    if cell.goes_by_steps:
+    if cell.runs_step_by_step:
         return _looped(cell, inputs, state)
     fused = cell.fused()
     if fused is not None:

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from seqtool.nn.cell_names import OF_THE_BATCH
+from seqtool.nn.cell_names import BATCH_NORMALISED
 from seqtool.nn.cell_options import CellOptions
 from seqtool.nn.cells import CELLS, Cell, State, build_cell
 from seqtool.nn.cells.running import run_cell_plainly
@@ -36,7 +36,7 @@ def make_cell(
         for key, buffer in cell.named_buffers():
             if "running" in key:  # statistics; variances are positive
                 buffer.uniform_(0.5, 1.5)
-    return cell.train(name not in OF_THE_BATCH)
+    return cell.train(name not in BATCH_NORMALISED)
 
 
 def some_inputs(batch: int = 3, steps: int = 5, width: int = INPUTS) -> Tensor:

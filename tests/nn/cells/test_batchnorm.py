@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from seqtool.nn.cell_names import FEWEST_ROWS, OF_THE_BATCH
+from seqtool.nn.cell_names import BATCH_NORMALISED, FEWEST_ROWS
 from seqtool.nn.cell_options import LayerOptions
 from seqtool.nn.cells import build_cell
 from seqtool.nn.cells.batchnorm import STEPS, BatchNorm
@@ -14,7 +14,7 @@ from seqtool.nn.cells.running import run_cell
 from seqtool.nn.recurrence import BidirectionalStack, Stack
 from tests.nn.cells.making import HIDDEN, INPUTS, make_cell, some_inputs
 
-each_cell = pytest.mark.parametrize("name", sorted(OF_THE_BATCH))
+each_cell = pytest.mark.parametrize("name", sorted(BATCH_NORMALISED))
 
 
 def some_values(rows: int = 6, width: int = 3) -> Tensor:

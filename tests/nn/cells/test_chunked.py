@@ -26,7 +26,7 @@ pytestmark = pytest.mark.filterwarnings(
 )
 
 KERNELS = {
-    name for name in CELLS if not make_cell(name).goes_by_steps and make_cell(name).fused() is not None
+    name for name in CELLS if not make_cell(name).runs_step_by_step and make_cell(name).fused() is not None
 }
 SCANS = [name for name, cell in CELLS.items() if issubclass(cell, ScanCell)]
 COMPILED = [
