@@ -1,1 +1,1 @@
-"""Layers: tensors in, tensors out; no file, no task, no batch kept."""
+"""Layers and losses: tensors in, tensors out. Nothing here knows of tasks, or keeps a batch."""

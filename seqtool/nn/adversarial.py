@@ -1,8 +1,9 @@
-"""Small changes of embedded inputs that make a loss larger, for a network to learn to withstand.
+"""Adversarial training: small perturbations of the embedded inputs that raise the loss most.
 
 Reference: Miyato et al. 2017, "Adversarial training methods for semi-supervised text classification",
-section 3, equations 4 and 5. There embeddings are normalised so that a network cannot escape by making
-them large; here the size of the change is a share of the input's own, which comes to the same.
+section 3, equations 4 and 5. The paper normalises embeddings, so that a network cannot evade the
+perturbation by making them large; here the norm of the perturbation is a fraction of the input's own norm,
+which has the same effect.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from seqtool.nn.regularization import InputNoise
 
 @contextmanager
 def recorded_inputs(network: nn.Module) -> Iterator[list[Tensor]]:
-    """The embedded inputs of the passes that are made inside, in their order."""
+    """Record the embedded inputs, [B, T, E] each, of the forward passes made inside, in order."""
     values: list[Tensor] = []
 
     def record(module: nn.Module, given: object, output: Tensor) -> Tensor:
@@ -31,7 +32,7 @@ def recorded_inputs(network: nn.Module) -> Iterator[list[Tensor]]:
 
 @contextmanager
 def shifted_inputs(network: nn.Module, offsets: Sequence[Tensor]) -> Iterator[None]:
-    """Inside, a pass adds these to its embedded inputs, in their order."""
+    """Add the offsets, in order, to the embedded inputs of the forward passes made inside."""
     left = iter(offsets)
 
     def shift(module: nn.Module, given: object, output: Tensor) -> Tensor:
@@ -53,23 +54,26 @@ def _hooked(network: nn.Module, hook: object) -> Iterator[None]:
 
 
 def worst_offsets(loss: Tensor, inputs: Sequence[Tensor], share: float) -> list[Tensor]:
-    """Of all changes of a sentence's inputs of this size, those that raise the loss most, to first order.
+    """The perturbations of a given norm that raise the loss most, to first order.
 
     Args:
-        loss: Scalar.
-        inputs: [B, T, E] each, on which it depends.
-        share: Of the norm of a sentence's inputs that its change has.
+        loss: Loss, scalar.
+        inputs: Embedded inputs that the loss depends on, [B, T, E] each.
+        share: Norm of a sentence's perturbation, as a fraction of the norm of its inputs.
 
     Returns:
-        share ||x|| g / ||g|| for each, [B, T, E], without a gradient; g is that of the loss by x.
+        share ||x|| g / ||g|| for each of the inputs x, [B, T, E], detached; g is the gradient of the loss
+        with respect to x, and norms are taken over a whole sentence.
     """
     gradients = torch.autograd.grad(loss, inputs, retain_graph=True, allow_unused=True)
     result = []
     for values, found in zip(inputs, gradients, strict=True):
         gradient = torch.zeros_like(values).float() if found is None else found.float()
-        read = values.detach().float() * gradient.ne(0).any(2, keepdim=True)  # padding is no input
-        size = share * read.norm(dim=(1, 2), keepdim=True)
-        smallest = torch.finfo(gradient.dtype).tiny  # squares of small numbers underflow
+        # Padding, whose gradient is 0, does not count towards the norm of a sentence.
+        read = values.detach().float() * gradient.ne(0).any(2, keepdim=True)
+        size = share * read.norm(dim=(1, 2), keepdim=True)  # [B, 1, 1]
+        # The squares of small gradients underflow: divide by the largest first.
+        smallest = torch.finfo(gradient.dtype).tiny
         direction = gradient / gradient.abs().amax((1, 2), keepdim=True).clamp_min(smallest)
         length = direction.norm(dim=(1, 2), keepdim=True).clamp_min(smallest)
         result.append((size * direction / length).to(values.dtype))

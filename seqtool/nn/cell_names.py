@@ -1,6 +1,6 @@
-"""The names of the recurrent cells, for settings: they are read before PyTorch is imported.
+"""The names of the recurrent cells, for settings, which are read before PyTorch is imported.
 
-`seqtool.nn.cells.CELLS` has the cells themselves; a test holds the two together.
+`seqtool.nn.cells.CELLS` maps them to the cells; a test checks that the two lists agree.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ CellName = Literal[
     "echo_state",
 ]
 CELL_NAMES: tuple[str, ...] = get_args(CellName)
-CELL_HELP = "Recurrent cell; `seqtool inspect cells` says what each is."
+CELL_HELP = "Recurrent cell; `seqtool inspect cells` describes each."
 
-# They normalise over the rows of a batch in training.
+# Cells that normalise over the rows of a batch in training.
 BATCH_NORMALISED = frozenset({"batchnorm_lstm", "light_gru"})
-FEWEST_ROWS = 4  # that statistics are taken of
+FEWEST_ROWS = 4  # fewest rows of a batch whose statistics are used

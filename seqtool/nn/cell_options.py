@@ -1,6 +1,6 @@
-"""What can be said of any recurrent cell beside its name: how it starts and how it is regularised.
+"""Options of recurrent cells and layers: initialisation, regularisation and connections between layers.
 
-Settings are read before PyTorch is imported, so nothing here needs it.
+Settings are read before PyTorch is imported, so nothing here imports it.
 """
 
 from __future__ import annotations
@@ -13,34 +13,34 @@ from seqtool.nn.cell_names import BATCH_NORMALISED, CELL_NAMES
 
 InputInitializer = Literal["default", "xavier", "kaiming", "orthogonal"]
 RecurrentInitializer = Literal["default", "orthogonal", "identity", "xavier", "kaiming"]
-MIN_CHRONO = 3  # log(u) has one value only at 2
+MIN_CHRONO = 3  # at 2, log(u) has a single value
 PROBABILITIES = ("weight_drop", "recurrent_dropout", "zoneout", "zoneout_hidden")
 
 
 @dataclass(frozen=True)
 class CellOptions:
-    """Settings of a cell; `PLAIN` is the cell as its paper has it.
+    """Initialisation and regularisation of a cell; `PLAIN` is the cell as published.
 
     Args:
-        weight_drop: Probability of leaving out a recurrent weight in training, one choice for all steps
-            of a pass (Merity et al. 2018, section 2).
-        recurrent_dropout: Probability of leaving out a unit of what a step would write into the state, a
-            choice for each step: of the candidate, or where there is none of the state that is read
-            (Semeniuta et al. 2016, section 3).
-        zoneout: Probability that a unit of the memory stays as it was at a step; evaluation takes the
-            expectation. The memory is the cell state where there is one, else the hidden state (Krueger
-            et al. 2017, section 3).
-        zoneout_hidden: The same of the hidden state of cells with a cell state.
-        input_init: What weights of the input start with, block by block; default = the cell's own.
-        recurrent_init: The same of weights of the state.
-        forget_bias: Bias that the gate which keeps the state starts with; None = the cell's own.
-        chrono: Longest time T that the state is to keep something for: the gates that keep it start with
-            log(u), u uniform between 1 and T - 1, and input gates with the negative (Tallec and Ollivier
-            2018, equation 16); 0 = off.
-        spectral_radius: Largest size of an eigenvalue of fixed recurrent weights.
+        weight_drop: Probability of dropping a recurrent weight in training, in [0, 1); one mask for all
+            steps of a forward pass (Merity et al. 2018, section 2).
+        recurrent_dropout: Probability of dropping a unit of the candidate, in [0, 1), with a new mask at
+            each step; cells without a candidate drop units of the previous state instead (Semeniuta et
+            al. 2016, section 3).
+        zoneout: Probability that a unit of the memory keeps its value at a step, in [0, 1); evaluation
+            uses the expectation. The memory is the cell state where there is one, else the hidden state
+            (Krueger et al. 2017, section 3).
+        zoneout_hidden: The same probability for the hidden state of cells that have a cell state.
+        input_init: Initialiser of the input weights, block by block; default = the cell's own.
+        recurrent_init: Initialiser of the recurrent weights, block by block; default = the cell's own.
+        forget_bias: Initial bias of the gate that keeps the state; None = the cell's own.
+        chrono: Longest time span T, in steps, that the state is expected to bridge, at least 3: biases of
+            the gates that keep the state start at log(u), with u uniform in [1, T - 1], and those of
+            input gates at the negative (Tallec and Ollivier 2018, equation 16); 0 = off.
+        spectral_radius: Largest absolute value of an eigenvalue of fixed recurrent weights, above 0.
 
     Raises:
-        ValueError: a value outside its range; two settings of one bias.
+        ValueError: a value is out of range, or both `chrono` and `forget_bias` are given.
     """
 
     weight_drop: float = 0.0
@@ -63,7 +63,9 @@ class CellOptions:
         if self.chrono and self.chrono < MIN_CHRONO:
             raise ValueError(f"chrono {self.chrono} is less than {MIN_CHRONO}")
         if self.chrono and self.forget_bias is not None:
-            raise ValueError("chrono and forget_bias are two starts of one bias: choose one")
+            raise ValueError(
+                "chrono and forget_bias both set the bias of the gate that keeps the state: choose one"
+            )
         if not self.spectral_radius > 0.0:
             raise ValueError(f"spectral radius {self.spectral_radius} is not above 0")
 
@@ -73,16 +75,19 @@ PLAIN = CellOptions()
 
 @dataclass(frozen=True)
 class LayerOptions:
-    """What recurrent layers of any kind are made of.
+    """The cell of recurrent layers, and how the layers are connected.
 
     Args:
         cell: Name of the cell.
-        of_cells: Its options.
+        of_cells: Options of the cell.
         residual: Whether every layer but the first adds its input to its output.
-        highway: Whether a gate mixes them instead.
-        dilation: Layer n, from 0, reaches back so many steps to the power of n.
+        highway: Whether every layer but the first mixes its input and its output by a gate.
+        dilation: The recurrence of layer n, counted from 0, reaches back dilation ** n steps.
         learned_start: Whether the state before the first step is learned.
-        locked: Whether dropout around them leaves out a unit at every step of a sequence or at none.
+        locked: Whether dropout between layers uses one mask for all steps of a sequence.
+
+    Raises:
+        ValueError: both `residual` and `highway` are set.
     """
 
     cell: str
@@ -95,7 +100,7 @@ class LayerOptions:
 
     def __post_init__(self) -> None:
         if self.residual and self.highway:
-            raise ValueError("residual and highway are two ways past a layer: choose one")
+            raise ValueError("residual and highway are two kinds of connection past a layer: choose one")
 
 
 ONE_STATE = (
@@ -107,7 +112,7 @@ NO_GATE = ("rnn", "irnn", "lstm_no_forget", "echo_state")
 FIXED = {"echo_state": "has fixed random weights"}
 NO_MATRIX = dict.fromkeys(SCANNED, "has no recurrent weights")
 
-# What a setting has no effect on, and why: nothing is accepted and then ignored.
+# For each option the cells that it has no effect on, and why: it is refused there rather than ignored.
 WITHOUT: dict[str, dict[str, str]] = {
     "weight_drop": {**NO_MATRIX, "echo_state": "learns no recurrent weights"},
     "zoneout_hidden": dict.fromkeys(ONE_STATE, "has one state, to which zoneout applies"),
@@ -125,7 +130,7 @@ WITHOUT: dict[str, dict[str, str]] = {
 
 
 def suited(cell: str, options: CellOptions) -> CellOptions:
-    """The options without those that a cell has nothing for."""
+    """The options with those that have no effect on a cell reset to their defaults."""
     lacking = {
         name: getattr(PLAIN, name) for name in WITHOUT if cell in WITHOUT[name] and hasattr(PLAIN, name)
     }
@@ -139,9 +144,15 @@ def refusal(
     dilated: Sequence[str] = (),
     learned_start: bool = False,
 ) -> str | None:
-    """Why these settings do not go with the cells of a network, the encoder's first; None if they do.
+    """Why these options cannot be used with the cells of a network; None if they can.
 
-    An option is to suit one of them, dilation all that are dilated, and a learned start the first.
+    An option has to have an effect on one of the cells at least.
+
+    Args:
+        cells: Names of the network's cells, the encoder's first.
+        options: Options of the cells.
+        dilated: Names of the cells that are to be dilated; all of them must support it.
+        learned_start: Whether a start is to be learned, which the first cell must support.
     """
     given = [field.name for field in fields(options) if getattr(options, field.name) != field.default]
     readers = dict.fromkeys(given, cells)

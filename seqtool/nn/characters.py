@@ -1,4 +1,4 @@
-"""A vector for a word from its characters, for each distinct word of a batch once."""
+"""Word vectors from characters; each distinct word of a batch is encoded once."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from seqtool.nn.cell_options import LayerOptions
 from seqtool.nn.embeddings import uniform_embedding
 from seqtool.nn.recurrence import Bidirectional
 
-# Words of up to so many characters are encoded together: most words are short, a few (addresses)
-# are very long, and padding all to the longest would cost several times the work.
+# Largest lengths, in characters, of the groups of words that are encoded together. Most words are short
+# and a few (addresses) very long: padding all to the longest would multiply the work.
 GROUPS = (4, 7, 11, 17)
 
 
 def in_groups(encoder: Callable[[Tensor, Tensor], Tensor], characters: Tensor, lengths: Tensor) -> Tensor:
-    """Encode words in groups of similar length; the result is that of one call, up to rounding.
+    """Encode words in groups of similar length; the result equals that of one call, up to rounding.
 
     Args:
-        encoder: Character ids [W, L] and lengths [W] to vectors [W, D].
+        encoder: Maps character ids [W, L] and lengths [W] to vectors [W, D].
         characters: Character ids, right-padded with 0, [W, L].
-        lengths: Characters of each word, at least 1, [W].
+        lengths: Number of characters of each word, at least 1, [W].
 
     Returns:
         Word vectors, [W, D].
@@ -40,13 +40,13 @@ def in_groups(encoder: Callable[[Tensor, Tensor], Tensor], characters: Tensor, l
 
 
 class CharacterCNN(nn.Module):
-    """Convolutions of several widths over the characters, largest response of each filter.
+    """Convolutions of several widths over the characters, each filter's largest response.
 
     Args:
-        characters: Size of the character inventory; 0 is padding.
+        characters: Size of the character inventory; id 0 is padding.
         embedding: Width of a character embedding.
-        filters: Filters a width.
-        widths: How many characters a filter sees.
+        filters: Number of filters per width.
+        widths: Widths of the filters, in characters.
 
     Reference: dos Santos and Zadrozny 2014; Kim et al. 2016, section 2.2 (several widths).
     """
@@ -61,23 +61,23 @@ class CharacterCNN(nn.Module):
 
     def forward(self, characters: Tensor, lengths: Tensor) -> Tensor:
         """Character ids [W, L], right-padded with 0, and lengths [W] to word vectors [W, outputs]."""
-        embedded = self.embedding(characters).transpose(1, 2)
-        padding = torch.arange(characters.shape[1], device=lengths.device) >= lengths[:, None]
+        embedded = self.embedding(characters).transpose(1, 2)  # [W, E, L]
+        padding = torch.arange(characters.shape[1], device=lengths.device) >= lengths[:, None]  # [W, L]
         pooled = []
         for convolution in self.convolutions:
-            response = convolution(embedded)[:, :, : characters.shape[1]]
+            response = convolution(embedded)[:, :, : characters.shape[1]]  # [W, filters, L]
             pooled.append(response.masked_fill(padding[:, None, :], float("-inf")).amax(2))
         return torch.relu(torch.cat(pooled, 1))
 
 
 class CharacterRNN(nn.Module):
-    """The last states of a bidirectional recurrent network over the characters.
+    """The last outputs of a bidirectional recurrent network over the characters.
 
     Args:
-        options: What its layer is made of.
-        characters: Size of the character inventory; 0 is padding.
+        options: Cell and options of the layer.
+        characters: Size of the character inventory; id 0 is padding.
         embedding: Width of a character embedding.
-        hidden: Width of each direction.
+        hidden: Width H of each direction.
 
     Reference: Lample et al. 2016, "Neural architectures for named entity recognition", section 4.1.
     """

@@ -1,9 +1,8 @@
-"""Products inside a time loop whose shared factor gets its gradient in one product after the loop.
+"""Matrix products inside a time loop, with the gradient of the shared factor computed once after the loop.
 
-Autograd adds a full-sized gradient at every step. The gradient of a shared factor is the sum over
-steps of outer products, which is a single product of all steps' inputs and output gradients laid
-end to end; so the steps only note theirs, and the product is made once, when the last of them has
-been through the backward pass.
+Autograd would add a gradient of the full size of the weight at every step. That gradient is a sum of outer
+products over steps, which equals one product of the inputs and output gradients of all steps, concatenated.
+So each step only records its own, and the product is computed once, after the backward pass of all steps.
 """
 
 from __future__ import annotations
@@ -18,18 +17,18 @@ from torch.autograd import Function
 from torch.nn import functional
 
 Linear = Callable[[Tensor], Tensor]  # [..., I] -> [..., O]
-Linears = Callable[[Tensor], Linear]  # a weight [O, I] to its product, for one pass over time
-Noted = tuple[Tensor, Tensor]  # input and output gradient of a call
+Linears = Callable[[Tensor], Linear]  # a weight W [O, I] to `x -> x W^T`, for one pass over time
+Noted = tuple[Tensor, Tensor]  # input and output gradient of one call
 
 
 class _Deferred:
     """A product with a shared factor, for one forward pass.
 
     Args:
-        factor: Whose gradient is deferred.
-        used: What the steps compute with: the factor, detached, perhaps in another type.
-        anchor: Before all steps in the graph.
-        step: Of each call.
+        factor: Shared factor, whose gradient is deferred.
+        used: The factor as the steps use it: detached, perhaps in another number type.
+        anchor: Autograd function that precedes all steps in the graph.
+        step: Autograd function of one call.
     """
 
     def __init__(self, factor: Tensor, used: Tensor, anchor: type[Function], step: type[Function]) -> None:
@@ -41,7 +40,7 @@ class _Deferred:
             self._anchor = anchor.apply(factor, self._steps)  # type: ignore[no-untyped-call]
 
     def _noted(self, inputs: Tensor) -> Tensor:
-        """A call that notes what the factor's gradient will need."""
+        """A call that records what the gradient of the factor will need."""
         self._calls += 1
         result: Tensor = self._step.apply(  # type: ignore[no-untyped-call]
             inputs, self._anchor, self._used, self._steps, self._calls
@@ -50,13 +49,13 @@ class _Deferred:
 
 
 class DeferredLinear(_Deferred):
-    """`x -> x W^T` for one forward pass; make a new one for each.
+    """`x -> x W^T` for one forward pass; create a new one for each pass.
 
-    Under autocast the weight is converted once, here, and the result comes back in the type
-    of the input, so that what stands between two products keeps its precision.
+    Under autocast the weight is converted once, here, and the result has the number type of the input, so
+    that the operations between two products keep their precision.
 
     Args:
-        weight: [O, I].
+        weight: Weight W, [O, I].
     """
 
     def __init__(self, weight: Tensor) -> None:
@@ -71,10 +70,10 @@ class DeferredLinear(_Deferred):
 
 
 class DeferredMixture(_Deferred):
-    """`weights -> weights @ values` for each sentence, for one forward pass; make a new one for each.
+    """`weights -> weights @ values` per sentence, for one forward pass; create a new one for each pass.
 
     Args:
-        values: [B, S, P].
+        values: Vectors that are summed under the weights, [B, S, P].
     """
 
     def __init__(self, values: Tensor) -> None:
@@ -87,7 +86,7 @@ class DeferredMixture(_Deferred):
 
 
 class _MixtureAnchor(Function):
-    """As `_Anchor`, for `DeferredMixture`."""
+    """The same as `_Anchor`, for `DeferredMixture`."""
 
     @staticmethod
     def forward(ctx: Any, values: Tensor, steps: dict[int, Noted]) -> Tensor:
@@ -99,14 +98,14 @@ class _MixtureAnchor(Function):
         if not ctx.steps:
             return None, None
         noted = ctx.steps.values()
-        weights = torch.cat([each for each, _ in noted], 1)
-        gradients = torch.cat([each for _, each in noted], 1)
+        weights = torch.cat([each for each, _ in noted], 1)  # [B, K of all calls, S]
+        gradients = torch.cat([each for _, each in noted], 1)  # [B, K of all calls, P]
         ctx.steps.clear()
         return torch.bmm(weights.transpose(1, 2), gradients), None
 
 
 class _MixtureStep(Function):
-    """One product of each sentence; its backward pass notes what the gradient of the values needs."""
+    """One product per sentence, whose backward pass records what the gradient of the values needs."""
 
     @staticmethod
     def forward(
@@ -125,7 +124,7 @@ class _MixtureStep(Function):
 
 
 class _Anchor(Function):
-    """Stands before all steps in the graph, so its backward pass comes after all of theirs."""
+    """Precedes all steps in the graph, so that its backward pass runs after theirs."""
 
     @staticmethod
     def forward(ctx: Any, weight: Tensor, steps: dict[int, Noted]) -> Tensor:
@@ -137,14 +136,14 @@ class _Anchor(Function):
         if not ctx.steps:
             return None, None
         noted = ctx.steps.values()
-        inputs = torch.cat([each.flatten(0, -2) for each, _ in noted])
-        gradients = torch.cat([each.flatten(0, -2) for _, each in noted])
+        inputs = torch.cat([each.flatten(0, -2) for each, _ in noted])  # [rows of all calls, I]
+        gradients = torch.cat([each.flatten(0, -2) for _, each in noted])  # [rows of all calls, O]
         ctx.steps.clear()
         return (gradients.t() @ inputs).to(ctx.dtype), None
 
 
 class _Step(Function):
-    """One product; its backward pass notes what the weight gradient needs."""
+    """One product, whose backward pass records what the weight gradient needs."""
 
     @staticmethod
     def forward(
@@ -159,7 +158,7 @@ class _Step(Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         (inputs,) = ctx.saved_tensors
         converted = gradient.to(ctx.weight.dtype)
-        ctx.steps[ctx.number] = inputs, converted  # a second pass replaces what the first has noted
+        ctx.steps[ctx.number] = inputs, converted  # a second backward pass replaces the first one's record
         anchor = gradient.new_zeros(())
         return (converted @ ctx.weight).to(gradient.dtype), anchor, None, None, None
 
@@ -170,10 +169,10 @@ def _product(inputs: Tensor, weight: Tensor) -> Tensor:
 
 
 def at_least_float32(values: Tensor) -> Tensor:
-    """Values of a half precision as float32; others as they are."""
+    """Values in half precision converted to float32; others unchanged."""
     return values.to(torch.promote_types(values.dtype, torch.float32))
 
 
 def product_in_type_of(weight: Tensor) -> Linear:
-    """`x -> x W^T`, made in the type of the weight; the result has that of the input."""
+    """`x -> x W^T`, computed in the number type of the weight; the result has that of the input."""
     return partial(_product, weight=weight)

@@ -1,4 +1,4 @@
-"""How far two predictions of the same thing are apart, for a network that is to agree with itself."""
+"""Divergence between two predictions for the same input, for R-Drop and the like."""
 
 from __future__ import annotations
 
@@ -8,39 +8,39 @@ from torch import Tensor
 from seqtool.nn.crf import check_chain_input
 from seqtool.nn.forward_backward import Chain
 
-IMPOSSIBLE = -1e4  # nats: a finite score in place of -inf, whose derivatives are not numbers
+IMPOSSIBLE = -1e4  # nats: replaces -inf, whose derivatives would be NaN
 
 
 def symmetric_divergence(first: Tensor, second: Tensor) -> Tensor:
-    """KL(p || q) + KL(q || p) of distributions given by their logarithms, summed over rows.
+    """KL(p || q) + KL(q || p), summed over rows.
 
     Args:
-        first: log p, nats, [..., V]; -inf where both are 0.
-        second: log q, likewise.
+        first: log p, nats, [..., V]; -inf where the probability is 0 in both.
+        second: log q, nats, [..., V].
 
     Returns:
-        Scalar, nats.
+        Sum over all rows, scalar, nats.
     """
     possible = (first > -torch.inf) & (second > -torch.inf)
     log_p, log_q = first.masked_fill(~possible, 0.0), second.masked_fill(~possible, 0.0)
-    terms = (log_p.exp() - log_q.exp()) * (log_p - log_q)  # the terms of both directions together
+    terms = (log_p.exp() - log_q.exp()) * (log_p - log_q)  # both directions in one
     return terms.masked_fill(~possible, 0.0).double().sum().to(terms.dtype)
 
 
 def symmetric_path_divergence(first: Tensor, second: Tensor, chain: Chain, mask: Tensor) -> Tensor:
-    """KL(p || q) + KL(q || p) of the distributions over tag paths of two CRFs with one chain.
+    """KL(p || q) + KL(q || p) between the distributions over tag paths of two CRFs that share a chain.
 
-    Their log-partitions cancel, and so do the transitions: what is left is
-    sum_t sum_k (p(y_t = k) - q(y_t = k)) (s_tk - r_tk) with emissions s and r.
+    The log-partitions and the transition scores cancel; what remains is
+    sum_t sum_k (p(y_t = k) - q(y_t = k)) (s_tk - r_tk), with s and r the emission scores of p and q.
 
     Args:
         first: Emission scores of p, nats, [B, T, K].
-        second: Emission scores of q, likewise.
+        second: Emission scores of q, nats, [B, T, K].
         chain: Transition, start and end scores of both.
         mask: True at real tokens, right-padded, [B, T].
 
     Returns:
-        Scalar, nats, float64; summed over sentences.
+        Sum over sentences, scalar, nats, float64.
     """
     check_chain_input(first, chain, mask)
     marginals = [_unary_marginals(scores, chain, mask) for scores in (first, second)]
@@ -49,7 +49,7 @@ def symmetric_path_divergence(first: Tensor, second: Tensor, chain: Chain, mask:
 
 
 def _unary_marginals(scores: Tensor, chain: Chain, mask: Tensor) -> Tensor:
-    """p(y_t = k), [B, T, K], float64, which can be differentiated."""
+    """Differentiable marginals p(y_t = k), [B, T, K], float64: the gradient of the log-partition."""
     scores = scores.double().masked_fill(~mask[:, :, None], 0.0)
     scores = scores if scores.requires_grad else scores.requires_grad_()
     with torch.enable_grad():
@@ -59,9 +59,10 @@ def _unary_marginals(scores: Tensor, chain: Chain, mask: Tensor) -> Tensor:
 
 
 def _log_partition(scores: Tensor, chain: Chain, mask: Tensor) -> Tensor:
-    """The forward algorithm as autograd records it: slower than `nn.crf.log_partition`, any derivative."""
-    alpha = chain.start + scores[:, 0]
+    """The forward algorithm recorded by autograd: slower than `nn.crf.log_partition`, any derivative."""
+    alpha = chain.start + scores[:, 0]  # [B, K]
     for t in range(1, scores.shape[1]):
+        # [B, K from, K to], summed over the tag moved from
         following = torch.logsumexp(alpha[:, :, None] + chain.transitions, 1) + scores[:, t]
         alpha = torch.where(mask[:, t, None], following, alpha)
     return torch.logsumexp(alpha + chain.end, 1)

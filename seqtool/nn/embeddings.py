@@ -1,4 +1,4 @@
-"""Word vectors: learned ones, and pretrained ones read from the formats people have."""
+"""Word vectors: learned ones, and pretrained ones read from the common file formats."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ HEADER_LIMIT = 100  # bytes of the header line of a binary file, which may have 
 
 
 def uniform_embedding(rows: int, width: int, padding: int | None = None) -> nn.Embedding:
-    """An embedding uniform in +-sqrt(3 / width): each component has variance 1 / width.
+    """An embedding, uniform in +-sqrt(3 / width): each component has variance 1 / width.
 
     Args:
-        rows: Symbols.
-        width: Of a vector.
-        padding: The symbol whose vector is and stays 0.
+        rows: Number of symbols.
+        width: Width of a vector.
+        padding: Id of the symbol whose vector is and stays 0; None = no such symbol.
     """
     bound = (3 / width) ** 0.5
     embedding = empty_embedding(rows, width, padding)
@@ -51,19 +51,22 @@ def empty_embedding(rows: int, width: int, padding: int | None = None) -> nn.Emb
 
 
 def pretrained_rows(path: Path, wanted: Mapping[str, int]) -> tuple[Tensor, Tensor]:
-    """Vectors of the wanted words; the file is read once and only their rows are kept.
+    """Read the vectors of the wanted words; the file is read once and only their rows are kept.
 
     Args:
         path: GloVe or fastText text, word2vec text (with a header line) or word2vec binary
             (`.bin`), each also as `.gz`.
-        wanted: Word to row number. A word that is missing takes the vector of its lower-cased form.
+        wanted: Row number of each wanted word. A word that the file lacks takes the vector of its
+            lower-cased form.
 
     Returns:
-        The vectors [len(wanted), D], 0 where there is none, and which rows were found, bool.
+        The vectors, [len(wanted), D], 0 where none was found, and whether each row was found,
+        [len(wanted)], bool.
 
     Raises:
-        UsageError: no such file.
-        DataError: a row of another width, or not a number, with its line; damaged gzip data.
+        UsageError: there is no such file.
+        DataError: a line has another width or something that is not a number; the message names the
+            line. Or the gzip data are damaged.
     """
     if not path.is_file():
         raise UsageError(f"{path}: no such file of word vectors")
@@ -124,7 +127,7 @@ def _text_rows(file: BinaryIO, path: Path, first: bytes) -> Iterator[Row]:
         # A few words of published GloVe files contain spaces: the vector is the last `width` fields.
         word = b" ".join(parts[:-width]).decode("utf-8", "replace") if width else ""
         try:
-            with numpy.errstate(over="ignore"):  # what is too large is seen below
+            with numpy.errstate(over="ignore"):  # infinity is refused below
                 vector = numpy.array(parts[-width:], dtype=numpy.float32)
         except ValueError:
             vector = numpy.empty(0, dtype=numpy.float32)
@@ -154,4 +157,4 @@ def _binary_rows(file: BinaryIO, path: Path, count: int, width: int) -> Iterator
         if not numpy.isfinite(vector).all():
             raise DataError(f"{path}: word {number + 1} has a number that is not finite")
         yield word.decode("utf-8", "replace"), vector
-    file.read(2)  # a line feed at most, and the end, where gzip compares its checksum
+    file.read(2)  # at most a line feed remains; at the end of the file gzip compares its checksum

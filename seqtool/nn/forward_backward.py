@@ -1,15 +1,15 @@
 """The forward and the backward recursion of a chain, run together in scaled probabilities.
 
-Both directions have the same form, a row vector times a matrix times the emission
-potentials, so they run as one batched product a step: the forward one from the first
-column, the backward one from the last. One more tag, STOP, stands at all padding and only
-there, which makes sentences of any length look alike: the step into it is the end score.
+Both directions have the same form, a row vector times a matrix times the emission potentials, so they run
+as one batched product per step: the forward recursion from the first token on, the backward recursion from
+the last. An additional tag, STOP, occupies all padding and nothing else, which makes sentences of any
+length look alike: the move into STOP has the end score.
 
-Every few steps the vectors are divided by their sums (Rabiner 1989, section V.A). Two
-guards stand behind that. Scores that differ by more than `SAFE_RANGE` within one step are
-not tried in that precision. And nothing positive may come so close to underflow that the
-next step could lose it: then what is 0 is forbidden, and no path that may matter later is
-missing. Otherwise the batch is done again more carefully: float32, float64, log space.
+Every few steps the vectors are divided by their sums (Rabiner 1989, section V.A). Two checks guard against
+underflow. A batch whose scores differ by more than `SAFE_RANGE` within one step is not tried in that
+precision. And no positive value may come so close to underflow that the next step could lose it; then every
+0 is a forbidden path, and no path that may matter later is missing. A batch that fails a check is computed
+again, more carefully: float32, then float64, then log space.
 """
 
 from __future__ import annotations
@@ -23,26 +23,26 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-# nats between the largest and the smallest factor of a step: half of what lies above the underflow of
-# the number type (87 and 708), so that the other half is there for what comes together over several steps
+# Largest difference, in nats, between the largest and the smallest factor of a step: half the distance from 1
+# to the underflow of the number type (87 and 708 nats). The other half is left for several steps together.
 SAFE_RANGE = {torch.float32: 42.0, torch.float64: 350.0}
 
 
 class Chain(NamedTuple):
-    """What scores a tag path beside its emissions; -inf forbids."""
+    """The scores of a tag path other than emissions; -inf forbids."""
 
     transitions: Tensor  # nats, [K, K], from row to column
     start: Tensor  # nats, [K]
     end: Tensor  # nats, [K]
 
     def to(self, precision: torch.dtype) -> Chain:
-        """The same in another precision."""
+        """The same chain in another precision."""
         return Chain(*(part.to(precision) for part in self))
 
 
 @dataclass(frozen=True)
 class ForwardBackward(ABC):
-    """What follows from the forward and the backward vectors."""
+    """The results of both recursions."""
 
     log_partition: Tensor  # nats, [B], float64
     ends: Tensor  # index of the last token, [B]
@@ -56,13 +56,16 @@ class ForwardBackward(ABC):
         """Sum over sentences and steps of weight x p(y_{t-1} = i, y_t = j), [K, K].
 
         Args:
-            weights: One a sentence, [B].
+            weights: Weight of each sentence, [B].
         """
 
 
 @torch.no_grad()
 def forward_backward(scores: Tensor, chain: Chain, mask: Tensor) -> ForwardBackward:
-    """Run both recursions (arguments as in `seqtool.nn.crf.log_partition`): float32, float64, log space."""
+    """Run both recursions in float32, float64 or log space, the first that is safe.
+
+    The arguments are those of `seqtool.nn.crf.log_partition`.
+    """
     given = torch.float64 if scores.dtype == torch.float64 else torch.float32
     chain = Chain(*(part.detach() for part in chain))
     for precision in (given, torch.float64):
@@ -73,87 +76,97 @@ def forward_backward(scores: Tensor, chain: Chain, mask: Tensor) -> ForwardBackw
 
 
 def reverse_within_lengths(values: Tensor, lengths: Tensor) -> Tensor:
-    """Each sentence reversed within its own length; padding stays where it is.
+    """Reverse each sentence within its own length; padding stays where it is.
 
     Args:
-        values: [B, T, ...].
-        lengths: [B].
+        values: Values of each token, [B, T, ...].
+        lengths: Number of real tokens of each sentence, [B].
+
+    Returns:
+        The reversed values, [B, T, ...].
     """
-    position = torch.arange(values.shape[1], device=values.device)
-    index = lengths[:, None] - 1 - position
+    position = torch.arange(values.shape[1], device=values.device)  # [T]
+    index = lengths[:, None] - 1 - position  # [B, T], negative at padding
     rows = torch.arange(len(values), device=values.device)[:, None]
     return values[rows, torch.where(index >= 0, index, position)]
 
 
 @dataclass(frozen=True)
 class _Scaled(ForwardBackward):
-    """Vectors of probabilities, each known up to a factor. Time comes first, STOP is the last tag."""
+    """Scaled probabilities: each vector is known up to a factor. Time comes first; STOP is the last tag."""
 
-    prefix: Tensor  # weight of all paths up to token t with its emission, [T, B, K + 1]
-    suffix: Tensor  # weight of all paths from token t on with its emission, [T, B, K + 1]
-    joint: Tensor  # prefix times what comes after token t, [T, B, K + 1]
+    prefix: Tensor  # weight of all paths up to token t, its emission included, [T, B, K + 1]
+    suffix: Tensor  # weight of all paths from token t on, its emission included, [T, B, K + 1]
+    joint: Tensor  # prefix times the weight of all paths after token t, [T, B, K + 1]
     pairs: Tensor  # sum_ij prefix[t-1, i] matrix_ij suffix[t, j], [T - 1, B]
     matrix: Tensor  # [K + 1, K + 1]
 
     def unary(self) -> Tensor:
+        # [T, B, K + 1] without STOP to [B, T, K]
         return (self.joint / self.joint.sum(2, keepdim=True))[:, :, :-1].transpose(0, 1)
 
     def edges(self, weights: Tensor) -> Tensor:
-        before = self.prefix[:-1] * (weights / self.pairs)[:, :, None]
-        product = before.flatten(0, 1).t() @ self.suffix[1:].flatten(0, 1)
+        before = self.prefix[:-1] * (weights / self.pairs)[:, :, None]  # [T - 1, B, K + 1]
+        product = before.flatten(0, 1).t() @ self.suffix[1:].flatten(0, 1)  # [K + 1, K + 1]
         # A forbidden pair is 0 even where the product overflows.
         return torch.where(self.matrix > 0, self.matrix * product, 0.0)[:-1, :-1]
 
 
 def _scaled(scores: Tensor, chain: Chain, mask: Tensor) -> _Scaled | None:
-    """Both recursions in scaled probabilities; None where they might underflow."""
+    """Both recursions in scaled probabilities; None if they might underflow."""
     links, link_shift, link_width = _links(chain)
     scores, shift, width = _shifted(torch.where(mask[:, :, None], scores, 0.0), 2)
     width += link_width + math.log(len(links))
     safe = SAFE_RANGE[scores.dtype]
-    if not width <= safe:  # also where something is not a number
+    if not width <= safe:  # also true of NaN
         return None
 
     batch, steps, tags = scores.shape
-    matrix = functional.pad(links[:-1], (0, 0, 0, 1))  # the row of START gives way to that of STOP
+    matrix = functional.pad(links[:-1], (0, 0, 0, 1))  # [K + 1, K + 1]; STOP in place of the start scores
     matrix[-1, -1] = 1.0
-    vectors = scores.new_empty(steps, 2, batch, tags + 1)  # what a step starts from, then its result
+    # Emission potentials of both directions, [T, 2, B, K + 1]: STOP at padding, the tags at real tokens.
+    vectors = scores.new_empty(steps, 2, batch, tags + 1)
     torch.mul(scores.exp_().transpose(0, 1), mask.t()[:, :, None], out=vectors[:, 0, :, :-1])
     vectors[:, 0, :, -1] = ~mask.t()
     vectors[:, 1] = vectors[:, 0].flip(0)
+    # What is multiplied with the potentials at each step, [T, 2, B, K + 1]; first the start and end scores.
     reached = torch.empty_like(vectors)
     reached[0, 0] = links[-1]
     reached[0, 1] = matrix[:, -1]
-    # Two vectors are multiplied in the end: each may shrink by half of what is safe until it is divided.
-    norms = _recursion(vectors, reached, matrix, every=max(1, int(safe / width / 2)))
+    # Two vectors are multiplied below: between two divisions each may shrink by half the safe range.
+    norms = _recursion(vectors, reached, matrix, every=max(1, int(safe / width / 2)))  # [T, B]
 
-    prefix, suffix, after = vectors[:, 0], vectors[:, 1].flip(0), reached[:, 1].flip(0)
+    prefix, suffix, after = vectors[:, 0], vectors[:, 1].flip(0), reached[:, 1].flip(0)  # [T, B, K + 1] each
     joint = prefix * after
-    total = joint.sum(2)
-    pairs = total[1:] * norms[1:]
+    total = joint.sum(2)  # [T, B]
+    pairs = total[1:] * norms[1:]  # [T - 1, B]
     floor = torch.finfo(scores.dtype).tiny * math.exp(safe)
-    # 0 and what is well above the floor leave no fraction; several times faster than comparisons
+    # Only values between 0 and the floor leave a fraction; this is several times as fast as comparing.
     fraction = (vectors / floor).clamp_(max=1.0).frac_().amax()
     lowest = torch.cat([total, pairs]).amin()
     if not bool((fraction == 0) & (lowest >= floor)):  # also where a sentence has no possible path
         return None
-    log_partition = norms.log().sum(0, dtype=torch.float64) + total[-1].log()
+    log_partition = norms.log().sum(0, dtype=torch.float64) + total[-1].log()  # [B]
     lengths = mask.sum(1)
     log_partition += shift.sum((1, 2), dtype=torch.float64) + link_shift * (lengths + 1)
     return _Scaled(log_partition, lengths - 1, prefix, suffix, joint, pairs, matrix)
 
 
 def _recursion(vectors: Tensor, reached: Tensor, matrix: Tensor, every: int) -> Tensor:
-    """Run both directions in place and return what the forward vectors were divided by, [T, B].
+    """Run both directions in place.
 
     Args:
         vectors: Emission potentials, overwritten by their products with `reached`, [T, 2, B, K + 1].
-        reached: The first row is given, the others are filled: what the step before leads to.
-        matrix: [K + 1, K + 1].
-        every: Steps from one division to the next.
+        reached: Weights that the previous step passes on, [T, 2, B, K + 1]; the first step's are given, the
+            others are filled in.
+        matrix: Factors of the moves, STOP included, [K + 1, K + 1].
+        every: Number of steps from one division to the next.
+
+    Returns:
+        Divisors of the forward vectors, [T, B].
     """
-    matrices = torch.stack([matrix, matrix.t()])
-    norms = vectors.new_ones(*vectors.shape[:3], 1)
+    matrices = torch.stack([matrix, matrix.t()])  # [2, K + 1, K + 1]
+    norms = vectors.new_ones(*vectors.shape[:3], 1)  # [T, 2, B, 1]
     products, arrivals, divisors = vectors.unbind(0), reached.unbind(0), norms.unbind(0)
     for step, arrival in enumerate(arrivals):
         if step:
@@ -165,7 +178,11 @@ def _recursion(vectors: Tensor, reached: Tensor, matrix: Tensor, every: int) -> 
 
 
 def _links(chain: Chain) -> tuple[Tensor, Tensor, float]:
-    """exp of transitions, start (row K) and end (column K), shifted; the shift; the width, [K + 1, K + 1]."""
+    """exp of the chain's shifted scores, [K + 1, K + 1], with start in row K and end in column K.
+
+    Returns:
+        The factors; the shift, nats, scalar; the width of `_shifted`, nats.
+    """
     beyond = chain.start.new_full((1, 1), float("-inf"))
     end = torch.cat([chain.end[:, None], beyond])
     links, shift, width = _shifted(
@@ -175,7 +192,11 @@ def _links(chain: Chain) -> tuple[Tensor, Tensor, float]:
 
 
 def _shifted(scores: Tensor, dims: int | tuple[int, ...]) -> tuple[Tensor, Tensor, float]:
-    """Scores less the highest along `dims`; the highest, kept; how far a finite one lies below it at most."""
+    """Scores shifted so that the highest along `dims` is 0.
+
+    Returns:
+        The shifted scores; the highest, with `dims` kept; how far the lowest finite score lies below it.
+    """
     highest = scores.amax(dims, keepdim=True).nan_to_num(neginf=0.0)
     scores = scores - highest
     lowest = float(scores.amin())
@@ -186,7 +207,7 @@ def _shifted(scores: Tensor, dims: int | tuple[int, ...]) -> tuple[Tensor, Tenso
 
 @dataclass(frozen=True)
 class _Logarithms(ForwardBackward):
-    """The same vectors as logarithms, batch first, without STOP."""
+    """The same vectors as logarithms, nats, batch first, without STOP."""
 
     prefix: Tensor  # [B, T, K]
     suffix: Tensor  # [B, T, K]
@@ -200,7 +221,8 @@ class _Logarithms(ForwardBackward):
 
     def edges(self, weights: Tensor) -> Tensor:
         total = torch.zeros_like(self.transitions)
-        for t in range(1, self.mask.shape[1]):  # one step at a time: nothing of size [B, T, K, K]
+        for t in range(1, self.mask.shape[1]):  # step by step, so that no tensor is [B, T, K, K]
+            # [B, K from, K to]
             joint = self.prefix[:, t - 1, :, None] + self.transitions + self.suffix[:, t, None, :]
             share = torch.softmax(joint.flatten(1), 1).nan_to_num(0.0).view_as(joint)
             total += torch.einsum("b,bij->ij", weights * self.mask[:, t], share)
@@ -213,14 +235,15 @@ def _log_space(scores: Tensor, chain: Chain, mask: Tensor) -> _Logarithms:
     lengths = mask.sum(1)
     rows = torch.arange(len(scores), device=scores.device)
     turned = reverse_within_lengths(scores, lengths)
-    alpha, gamma = [start + scores[:, 0]], [end + turned[:, 0]]
+    alpha, gamma = [start + scores[:, 0]], [end + turned[:, 0]]  # [B, K] each
     for t in range(1, scores.shape[1]):
+        # [B, K from, K to], summed over `from` in the forward and over `to` in the backward recursion
         alpha.append(torch.logsumexp(alpha[-1][:, :, None] + transitions, 1) + scores[:, t])
         gamma.append(torch.logsumexp(gamma[-1][:, None, :] + transitions, 2) + turned[:, t])
-    prefix = torch.stack(alpha, 1)
-    suffix = reverse_within_lengths(torch.stack(gamma, 1), lengths)
+    prefix = torch.stack(alpha, 1)  # [B, T, K]
+    suffix = reverse_within_lengths(torch.stack(gamma, 1), lengths)  # [B, T, K]
     after = torch.empty_like(suffix)
-    after[:, :-1] = torch.logsumexp(suffix[:, 1:, None, :] + transitions, 3)
+    after[:, :-1] = torch.logsumexp(suffix[:, 1:, None, :] + transitions, 3)  # [B, T - 1, K]
     after[rows, lengths - 1] = end
-    log_partition = torch.logsumexp(prefix[rows, lengths - 1] + end, 1)
+    log_partition = torch.logsumexp(prefix[rows, lengths - 1] + end, 1)  # [B]
     return _Logarithms(log_partition, lengths - 1, prefix, suffix, after, transitions, mask)

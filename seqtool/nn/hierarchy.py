@@ -1,4 +1,4 @@
-"""A recurrence above another: words make a sentence's vector, sentences a document's state."""
+"""Hierarchical recurrence: words make a sentence's vector, sentences a document's state."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from seqtool.nn.recurrence import cells_of, starts_of
 
 
 class DocumentState(nn.Module):
-    """A cell that reads the vectors of a document's sentences; each sentence gets what came before it.
+    """A cell that reads the sentence vectors of a document, and gives each sentence the state before it.
 
     Args:
-        options: What the cell is made of.
-        inputs: Width I of a sentence's vector.
+        options: Cell and its options.
+        inputs: Width I of a sentence vector.
         hidden: Width H of the state.
 
     Reference: Serban et al. 2016, "Building end-to-end dialogue systems using generative hierarchical
@@ -31,31 +31,31 @@ class DocumentState(nn.Module):
         self.outputs = hidden
 
     def initial(self, documents: int, like: Tensor) -> State:
-        """Before the first sentence."""
+        """The state before the first sentence of each document, on the device and of the type of `like`."""
         state: State = self.start(self.cell.initial(documents, like))
         return state
 
     def forward(self, vectors: Tensor, state: State) -> tuple[Tensor, State]:
-        """Sentences in their order.
+        """Read sentences in their order.
 
         Args:
-            vectors: [D, S, I]; 0 at padding, which stands on the right.
-            state: Before the first of them.
+            vectors: Sentence vectors of D documents with S sentences each, [D, S, I], right-padded with 0.
+            state: State before the first of these sentences.
 
         Returns:
-            The state's output before each sentence, [D, S, H], and the state after the last.
+            The output before each sentence, [D, S, H], and the state after the last sentence.
         """
-        outputs, after = run_cell(self.cell, vectors, state)
-        before = torch.cat([state[0][:, None].to(outputs.dtype), outputs[:, :-1]], 1)
+        outputs, after = run_cell(self.cell, vectors, state)  # [D, S, H]
+        before = torch.cat([state[0][:, None].to(outputs.dtype), outputs[:, :-1]], 1)  # [D, S, H]
         return before, tuple(at_least_float32(part) for part in after)
 
 
 def sentence_vectors(states: Tensor, mask: Tensor) -> Tensor:
-    """What a bidirectional layer [B, T, 2H] has come to at the end of each direction, [B, 2H].
+    """The final outputs of both directions of a bidirectional layer, [B, 2H].
 
     Args:
-        states: The forward half first.
-        mask: Right-padded, at least one real token a row, [B, T].
+        states: Outputs of the layer, the forward half first, [B, T, 2H].
+        mask: True at real tokens, right-padded, at least one per sentence, [B, T].
     """
     ahead, back = states.chunk(2, 2)
     last = mask.sum(1) - 1

@@ -1,4 +1,7 @@
-"""Sums of losses with what they were summed over; only the training loop divides."""
+"""Summed losses with their counts; only the training loop divides.
+
+Shapes: M rows (positions of a batch, flattened), D width of the features, V vocabulary.
+"""
 
 from __future__ import annotations
 
@@ -11,24 +14,24 @@ from torch.nn import functional
 
 from seqtool.nn.deferred import at_least_float32
 
-CHUNK = 256  # rows of scores whose softmax is taken at a time: they stay in the processor's cache
-GROUP = 4 * CHUNK  # rows of a product: each adds to the whole weight gradient
+CHUNK = 256  # rows of scores per softmax, few enough to stay in the processor's cache
+GROUP = 4 * CHUNK  # rows per matrix product, many because each product adds to the whole weight gradient
 
 
 class LossSum(NamedTuple):
-    """A summed loss: uneven batches, accumulation and ranks all agree because nobody averages early."""
+    """A summed loss. Uneven batches, accumulation and ranks all agree, because nothing is averaged early."""
 
-    total: Tensor  # scalar, nats, summed
-    count: int  # type: ignore[assignment]  # what it was summed over (tuple.count is not missed)
+    total: Tensor  # sum of the losses, nats, scalar
+    count: int  # type: ignore[assignment]  # number of units summed over (it hides tuple.count)
     unit: Literal["token", "sentence", "character"]
 
 
 class Copying(NamedTuple):
-    """The second way to a target, beside the projection."""
+    """The copying part of a mixture of projection and copying (pointer-generator)."""
 
-    gate: Tensor  # [M], logit of the probability that the projection is used
-    log_copy: Tensor  # [M], log probability of the target by copying; -inf where the source lacks it
-    writable: Tensor  # [M], bool: whether the projection knows the target (unknown ones can only be copied)
+    gate: Tensor  # logit of the probability that the projection is used, [M]
+    log_copy: Tensor  # log probability of copying the target, nats, [M]; -inf where the source lacks it
+    writable: Tensor  # whether the projection has the target, [M], bool; if not, it can only be copied
 
 
 def projected_cross_entropy(
@@ -40,25 +43,26 @@ def projected_cross_entropy(
     smoothing: float = 0.0,
     copying: Copying | None = None,
 ) -> Tensor:
-    """Summed cross-entropy of softmax(features W^T + b), which is never there as a whole.
+    """Summed cross-entropy of softmax(features W^T + b), without holding all scores [M, V] at once.
 
-    Rows are dealt with in chunks, and a chunk's gradients are computed along with its loss, so
-    that each score is made once and forgotten.
+    Rows are processed in chunks, and the gradients of a chunk are computed along with its loss, so that
+    each score is computed once and then discarded.
 
-    With `copying` the probability of a target is g p_projection + (1 - g) p_copy, in log space
-    throughout (See et al. 2017, equation 9), and the smoothing applies to the projection.
+    With `copying` the probability of a target is g p_projection + (1 - g) p_copy, computed in log space
+    (See et al. 2017, equation 9); label smoothing then applies to the projection.
 
     Args:
-        features: [M, D].
-        weight: [V, D].
-        bias: [V].
-        targets: [M], ids in [0, V); where not writable, any.
-        smoothing: Share e of the target that is spread evenly over all V (Szegedy et al. 2016,
-            section 7), in [0, 1).
-        copying: See there; where neither way can give the target, the loss is infinite.
+        features: Inputs of the projection, [M, D].
+        weight: Weight W of the projection, [V, D].
+        bias: Bias b of the projection, [V].
+        targets: Target ids, [M], in [0, V); any of them where the target is not writable.
+        smoothing: Share e of label smoothing, in [0, 1): the part of the target distribution that is spread
+            evenly over all V symbols (Szegedy et al. 2016, section 7).
+        copying: Gate and probabilities of copying; None = no copying. Where neither the projection nor
+            copying can produce the target, the loss is infinite.
 
     Returns:
-        Scalar, nats. It can be differentiated once.
+        Summed loss, scalar, nats. It can be differentiated once.
     """
     if copying is None:
         gate = log_copy = features.new_empty(0)
@@ -80,20 +84,21 @@ def projected_log_probabilities(
     *,
     copying: Copying | None = None,
 ) -> Tensor:
-    """Log probability of each target, where `projected_cross_entropy` sums them (arguments as there).
+    """Log probability of each target, for losses in which the weight of a row depends on other rows.
 
-    For losses in which a row's weight depends on the others. No more than a chunk of scores is
-    there at a time: they are made once for the values and once more for the gradients.
+    Only one chunk of scores exists at a time: scores are computed once for the values and once more for the
+    gradients.
 
     Args:
-        features: [M, D].
-        weight: [V, D].
-        bias: [V].
-        targets: [M], ids in [0, V); where not writable, any.
-        copying: The other way to the targets; one of the two has to be possible.
+        features: Inputs of the projection, [M, D].
+        weight: Weight W of the projection, [V, D].
+        bias: Bias b of the projection, [V].
+        targets: Target ids, [M], in [0, V); any of them where the target is not writable.
+        copying: Gate and probabilities of copying; None = no copying. The projection or copying must be
+            able to produce each target.
 
     Returns:
-        [M], nats. It can be differentiated once.
+        Log probabilities, [M], nats. They can be differentiated once.
     """
     log_written: Tensor = _ProjectedLogProbabilities.apply(  # type: ignore[no-untyped-call]
         features, weight, bias, targets
@@ -106,6 +111,8 @@ def projected_log_probabilities(
 
 
 class _ProjectedLogProbabilities(Function):
+    """Features [M, D], weight [V, D], bias [V] and targets [M] to log probabilities [M]."""
+
     @staticmethod
     def forward(ctx: Any, features: Tensor, weight: Tensor, bias: Tensor, targets: Tensor) -> Tensor:
         device = features.device.type
@@ -115,8 +122,8 @@ class _ProjectedLogProbabilities(Function):
         with torch.autocast(device, enabled=False):
             for start in range(0, len(rows), CHUNK):
                 part = slice(start, start + CHUNK)
-                scores = at_least_float32(functional.linear(rows[part], matrix, offset))
-                normalisers.append(scores.logsumexp(1))
+                scores = at_least_float32(functional.linear(rows[part], matrix, offset))  # [CHUNK, V]
+                normalisers.append(scores.logsumexp(1))  # [CHUNK]
                 parts.append(scores.gather(1, targets[part, None])[:, 0] - normalisers[-1])
         empty = at_least_float32(features.new_empty(0))
         ctx.save_for_backward(rows, matrix, offset, targets, torch.cat([empty, *normalisers]))
@@ -132,8 +139,8 @@ class _ProjectedLogProbabilities(Function):
         d_bias = at_least_float32(torch.zeros_like(offset))
         for start in range(0, len(rows), CHUNK):
             part = slice(start, start + CHUNK)
-            scores = at_least_float32(functional.linear(rows[part], matrix, offset))
-            # d log p / d scores = onehot - softmax
+            scores = at_least_float32(functional.linear(rows[part], matrix, offset))  # [CHUNK, V]
+            # d log p / d scores = onehot - softmax, [CHUNK, V]
             d_scores = (scores - normaliser[part, None]).exp_().mul_(-gradient[part, None])
             d_scores[torch.arange(len(d_scores), device=d_scores.device), targets[part]] += gradient[part]
             d_bias += d_scores.sum(0)
@@ -144,6 +151,12 @@ class _ProjectedLogProbabilities(Function):
 
 
 class _ProjectedCrossEntropy(Function):
+    """The summed loss, with all gradients computed in the forward pass.
+
+    Features are [M, D], weight [V, D], bias [V], targets [M]; gate, log_copy and writable are [M], or empty
+    without copying.
+    """
+
     @staticmethod
     def forward(
         ctx: Any,
@@ -167,9 +180,10 @@ class _ProjectedCrossEntropy(Function):
             total = features.new_zeros((), dtype=torch.float64)
             for start in range(0, len(rows), GROUP):
                 part = slice(start, start + GROUP)
-                scores = functional.linear(rows[part], matrix, offset)
-                scale = torch.empty(len(scores), dtype=total.dtype, device=features.device)
+                scores = functional.linear(rows[part], matrix, offset)  # [GROUP, V]
+                scale = torch.empty(len(scores), dtype=total.dtype, device=features.device)  # [GROUP]
                 for first in range(0, len(scores), CHUNK):
+                    # rows of the chunk: within the group, and among all M
                     inner = slice(first, first + CHUNK)
                     outer = slice(start + first, start + first + len(scores[inner]))
                     copying = Copying(gate[outer], log_copy[outer], writable[outer])
@@ -178,11 +192,13 @@ class _ProjectedCrossEntropy(Function):
                     d_gate[outer], d_copy[outer] = chunk.gate, chunk.log_copy
                     d_bias += chunk.scale @ chunk.unscaled
                     scores[inner], scale[inner] = chunk.unscaled, chunk.scale
-                by_row = scale[:, None].to(reduced)
-                d_rows[part] = (scores @ matrix).mul_(by_row)
-                d_weight += scores.t() @ (rows[part] * by_row)
+                # `scores` now holds the unscaled gradients. Scaling the narrow factors instead of them
+                # saves a pass over [GROUP, V].
+                by_row = scale[:, None].to(reduced)  # [GROUP, 1]
+                d_rows[part] = (scores @ matrix).mul_(by_row)  # [GROUP, D]
+                d_weight += scores.t() @ (rows[part] * by_row)  # [V, D]
             d_features = d_rows.to(features.dtype)
-            if smoothing:  # every score of every row also has the gradient -e / V
+            if smoothing:  # the even part of the target adds -e / V to the gradient of every score
                 share = smoothing / len(weight)
                 d_features -= share * weight.sum(0)
                 d_weight -= share * features.sum(0)
@@ -193,67 +209,81 @@ class _ProjectedCrossEntropy(Function):
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         saved = ctx.saved_tensors
-        # The training loop starts from 1; then nothing large is read and written once more.
+        # The training loop starts backward with 1: then no large tensor is read and written again.
         scaled = saved if float(gradient) == 1.0 else tuple(gradient * each for each in saved)
         return (*scaled, None, None, None)
 
 
 def _mean_scores(features: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """Mean over the vocabulary of the scores of each row, [M], without the scores."""
+    """Mean of each row's scores over the vocabulary, [M], without computing the scores."""
     features, weight, bias = (at_least_float32(each) for each in (features, weight, bias))
     return features @ weight.mean(0) + bias.mean()
 
 
 class _ChunkLoss(NamedTuple):
-    """Of M rows; a row's gradient of the scores is `scale` times `unscaled`."""
+    """Loss and gradients of a chunk of M rows; the gradient of the scores is `scale` times `unscaled`."""
 
-    loss: Tensor  # scalar
+    loss: Tensor  # summed loss, nats, scalar
     unscaled: Tensor  # [M, V]
     scale: Tensor  # [M]
-    gate: Tensor  # [M], gradient
-    log_copy: Tensor  # [M], gradient
+    gate: Tensor  # gradient of the gate, [M]
+    log_copy: Tensor  # gradient of log_copy, [M]
 
 
 def _chunk_loss(
     scores: Tensor, targets: Tensor, mean: Tensor, smoothing: float, copying: Copying
 ) -> _ChunkLoss:
-    """Some rows, in as few passes over the scores as can be.
+    """Loss and gradients of a chunk of rows, in as few passes over the scores as possible.
 
     Args:
-        scores: [M, V].
-        targets: [M].
-        mean: Of each row, [M].
-        smoothing: Share spread evenly; its even part is not in the gradient of the scores.
-        copying: Of these rows.
+        scores: Scores, nats, [M, V].
+        targets: Target ids, [M].
+        mean: Mean score of each row, nats, [M]; read only with smoothing.
+        smoothing: Share e of label smoothing. Its even part, -e / V, is left out of the gradient of the
+            scores.
+        copying: Copying for these rows.
     """
     rows = torch.arange(len(scores), device=scores.device)
-    probabilities = scores.softmax(1, dtype=torch.promote_types(scores.dtype, torch.float32))
+    probabilities = scores.softmax(1, dtype=torch.promote_types(scores.dtype, torch.float32))  # [M, V]
+    # Of the targets, [M] each.
     at_target = probabilities[rows, targets]
     target_scores = scores[rows, targets].to(at_target.dtype)
     log_softmax = at_target.log()
-    lost = at_target < torch.finfo(at_target.dtype).tiny  # rounded away: the slower way gives it
+    # Where the probability underflows, the logarithm is computed by the slower log_softmax.
+    lost = at_target < torch.finfo(at_target.dtype).tiny
     if lost.any():
         exact = scores[lost].to(at_target.dtype).log_softmax(1)
         log_softmax[lost] = exact[rows[: len(exact)], targets[lost]]
     log_target, written, d_gate, d_copy = _mixture(log_softmax, copying, 1.0 - smoothing)
     normaliser = target_scores - log_softmax
     loss = -((1.0 - smoothing) * log_target + smoothing * (mean - normaliser))
-    # d loss / d scores = (h + e) softmax - h onehot - e / V; h = (1 - e) times the share that is written.
+    # d loss / d scores = (h + e) softmax - h onehot - e / V, with h = (1 - e) times the projection's share
+    # in the probability of the target; unscaled: softmax - h / (h + e) onehot.
     hard = (1.0 - smoothing) * written
-    scale = hard + smoothing
+    scale = hard + smoothing  # [M]
     share = torch.where(scale > 0, hard / scale, 0.0)
     probabilities[rows, targets] = at_target - share
     return _ChunkLoss(loss.double().sum(), probabilities, scale, d_gate, d_copy)
 
 
 def _mixture(log_written: Tensor, copying: Copying, scale: float) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Log probability of the targets, the projection's share in it, gradients of gate and log_copy."""
+    """The mixture of projection and copying at the targets.
+
+    Args:
+        log_written: Log probability of the targets under the projection, nats, [M].
+        copying: Copying for these rows; empty tensors = no copying.
+        scale: Factor of the gradients.
+
+    Returns:
+        Log probability of the targets, the projection's share in that probability, and the gradients of
+        gate and log_copy for a loss of -log probability, [M] each.
+    """
     if not len(copying.gate):
         return log_written, torch.ones_like(log_written), copying.gate, copying.log_copy
     log_use, log_leave = functional.logsigmoid(copying.gate), functional.logsigmoid(-copying.gate)
     log_written = torch.where(copying.writable, log_written, -torch.inf) + log_use
     log_copied = log_leave + copying.log_copy
     log_target = torch.logaddexp(log_written, log_copied)
-    # The share of each way in hindsight; the gate moves by how far it was from it beforehand.
+    # Posterior shares of projection and copying; the gradient of the gate is prior minus posterior.
     written, copied = (log_written - log_target).exp(), (log_copied - log_target).exp()
     return log_target, written, -scale * (written - log_use.exp()), -scale * copied

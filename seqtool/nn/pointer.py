@@ -1,8 +1,10 @@
 """Copying from the source: attention as a distribution over symbols.
 
-A source position stands for a symbol of the *extended* vocabulary: the target vocabulary, then
-the symbols of this one source that the vocabulary lacks. Such ids mean something in their own
-sentence only. Positions that cannot be copied (padding, the end) have `NOT_COPYABLE`.
+A source position stands for a symbol of the *extended* vocabulary: the target vocabulary, followed by those
+symbols of this source that the vocabulary lacks. The ids of the latter are valid for their own sentence
+only. Positions that cannot be copied (padding, the end) have the id `NOT_COPYABLE`.
+
+Shapes: B sentences, K hypotheses per sentence, T target steps, S source positions.
 
 Reference: See et al. 2017, section 2.2.
 """
@@ -18,88 +20,97 @@ NOT_COPYABLE = -1
 
 
 def log_copy_of(weights: Tensor, symbols: Tensor, targets: Tensor) -> Tensor:
-    """Log probability that copying gives each target.
+    """Log probability that copying produces each target.
 
-    The attention on all positions with that symbol adds up; what rests on positions that
-    cannot be copied is shared out among those that can.
+    It sums the attention on all positions that have the symbol. The attention on positions that cannot be
+    copied is distributed over those that can, in proportion to their own.
 
     Args:
-        weights: Attention [B, T, S], rows that sum to 1.
-        symbols: Extended id of each source position [B, S], or `NOT_COPYABLE`.
-        targets: Extended ids [B, T].
+        weights: Attention, [B, T, S]; each row sums to 1.
+        symbols: Extended id of each source position, or `NOT_COPYABLE`, [B, S].
+        targets: Extended ids, [B, T].
 
     Returns:
-        [B, T]; -inf where no position has the symbol. Its gradient is finite everywhere.
+        Log probabilities, nats, [B, T]; -inf where no position has the symbol. Their gradient is finite
+        everywhere.
     """
-    copyable = (symbols != NOT_COPYABLE)[:, None]
-    hits = (symbols[:, None] == targets[:, :, None]) & copyable
-    mass = (_shared_out(weights, copyable.to(weights.dtype)) * hits).sum(2)
-    possible = hits.any(2)
-    # A weight may underflow to 0 at a position that is there: then as small a number as can be divided by.
+    copyable = (symbols != NOT_COPYABLE)[:, None]  # [B, 1, S]
+    hits = (symbols[:, None] == targets[:, :, None]) & copyable  # [B, T, S]
+    mass = (_renormalised(weights, copyable.to(weights.dtype)) * hits).sum(2)  # [B, T]
+    possible = hits.any(2)  # [B, T]
+    # The weight of a position with the symbol may underflow to 0: the smallest normal number replaces it.
     safe = torch.where(possible, mass.clamp(min=torch.finfo(mass.dtype).tiny), 1.0)
     return torch.where(possible, safe.log(), -torch.inf)
 
 
-def _shared_out(weights: Tensor, copyable: Tensor) -> Tensor:
-    """Attention [B, K, S] as shares of what can be copied (0 or 1, [B, 1, S]).
+def _renormalised(weights: Tensor, copyable: Tensor) -> Tensor:
+    """Attention renormalised over the positions that can be copied.
 
-    Where all of it rests on what cannot be copied, down to the last digit, the shares are equal.
+    Where these have no attention at all in floating point, they get equal shares.
+
+    Args:
+        weights: Attention, [B, K, S].
+        copyable: 1 at positions that can be copied, else 0, [B, 1, S].
+
+    Returns:
+        Shares of the positions, [B, K, S]; 0 at positions that cannot be copied.
     """
     kept = weights * copyable
-    total = kept.sum(2, keepdim=True)
+    total = kept.sum(2, keepdim=True)  # [B, K, 1]
     nothing = total < torch.finfo(total.dtype).tiny
     even = copyable / copyable.sum(2, keepdim=True).clamp(min=1.0)
     return torch.where(nothing, even, kept / total.masked_fill(nothing, 1.0))
 
 
 class CopySlots(NamedTuple):
-    """Where the attention of a source goes among the symbols of the extended vocabulary; once a source."""
+    """How the attention on source positions maps to the extended vocabulary; computed once per source."""
 
-    places: Tensor  # [B, S] the id that each slot stands for; slots of the same id are alike
-    collects: Tensor  # [B, S, S] position s counts for slot j, 0 or 1
-    copyable: Tensor  # [B, 1, S] positions that can be copied, 0 or 1
+    places: Tensor  # id that each slot stands for, [B, S]; slots with one id hold the same mass
+    collects: Tensor  # 1 where position s (row) counts for slot j (column), else 0, [B, S, S]
+    copyable: Tensor  # 1 at positions that can be copied, else 0, [B, 1, S]
 
     def kept(self, sentences: Tensor) -> CopySlots:
-        """Of some of the sentences only."""
+        """The slots of the sentences at these positions, [B'], only."""
         return CopySlots(*(each[sentences] for each in self))
 
 
 def copy_slots(symbols: Tensor) -> CopySlots:
-    """Slots for sources with these extended ids [B, S].
+    """Slots for sources with the extended ids `symbols`, [B, S].
 
-    Slot j is for the symbol at position j, so a repeated symbol has several slots, all with the
-    whole of its mass: writing them all to the same place is writing one of them.
+    Slot j is for the symbol at position j, so a repeated symbol has several slots, each with the symbol's
+    whole mass: scattering all of them to one place has the effect of scattering one.
     """
-    copyable = symbols != NOT_COPYABLE
-    first = copyable.to(torch.uint8).argmax(1, keepdim=True)
+    copyable = symbols != NOT_COPYABLE  # [B, S]
+    # A position that cannot be copied duplicates the slot of the first one that can.
+    first = copyable.to(torch.uint8).argmax(1, keepdim=True)  # [B, 1]
     places = torch.where(copyable, symbols, symbols.gather(1, first)).clamp(min=0)
-    collects = (symbols[:, :, None] == places[:, None]) & copyable[:, :, None]
+    collects = (symbols[:, :, None] == places[:, None]) & copyable[:, :, None]  # [B, S, S]
     return CopySlots(places, collects.float(), copyable[:, None].float())
 
 
 def merge_copies(scores: Tensor, weights: Tensor, slots: CopySlots, log_leave: Tensor) -> Tensor:
-    """Scores of the extended vocabulary with the copied mass added; in place unless gradients are wanted.
+    """Add the copied mass to scores of the extended vocabulary; in place if no gradient is needed.
 
     Args:
-        scores: [B, K, size], log probabilities but for a summand a row.
-        weights: Attention [B, K, S].
-        slots: Of these sentences.
-        log_leave: What a copied mass of 1 scores: the log probability of copying plus the same
-            summand, [B, K].
+        scores: Log probabilities up to an additive constant per row, nats, [B, K, size].
+        weights: Attention, [B, K, S].
+        slots: Slots of these sentences.
+        log_leave: Score of a copied mass of 1: the log probability of copying plus the same additive
+            constant, nats, [B, K].
 
     Returns:
-        log (p_written + p_copied) but for that summand, [B, K, size].
+        log (p_written + p_copied) up to the same additive constant, nats, [B, K, size].
     """
-    shares = _shared_out(weights, slots.copyable.to(weights.dtype))
+    shares = _renormalised(weights, slots.copyable.to(weights.dtype))  # [B, K, S]
     with torch.autocast(weights.device.type, enabled=False):
-        masses = torch.bmm(shares, slots.collects.to(weights.dtype))
-    tiny = torch.finfo(masses.dtype).tiny  # where nothing is copied the logarithm has no derivative
+        masses = torch.bmm(shares, slots.collects.to(weights.dtype))  # of the slots, [B, K, S]
+    tiny = torch.finfo(masses.dtype).tiny  # at a mass of 0 the logarithm has no finite derivative
     logs = torch.where(masses > 0, masses.clamp(min=tiny).log(), -torch.inf)
-    log_masses = logs + log_leave[..., None]
-    places = slots.places[:, None].expand(-1, weights.shape[1], -1)
-    merged = torch.logaddexp(scores.gather(2, places), log_masses)
+    log_masses = logs + log_leave[..., None]  # [B, K, S]
+    places = slots.places[:, None].expand(-1, weights.shape[1], -1)  # [B, K, S]
+    merged = torch.logaddexp(scores.gather(2, places), log_masses)  # [B, K, S]
     if not scores.requires_grad:
         return scores.scatter_(2, places, merged)
-    # Slots of the same id write the same value to one place, so one of them alone gets the gradient of it.
-    again = (slots.places[:, :, None] == slots.places[:, None]).tril(-1).any(2)
+    # Slots with one id write the same value to one place, so only the first of them gets its gradient.
+    again = (slots.places[:, :, None] == slots.places[:, None]).tril(-1).any(2)  # [B, S]
     return scores.scatter(2, places, torch.where(again[:, None], merged.detach(), merged))

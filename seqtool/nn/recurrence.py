@@ -1,10 +1,9 @@
-"""Cells over time: one direction, both directions, stacked.
+"""Recurrent layers: cells over time in one or both directions, stacked.
 
-A batch is right-padded. The backward direction reads each sentence turned round within its
-own length, so it starts at the true end, and both directions are plain forward runs of the
-library's fused kernel. On a CPU that is up to twice as fast as packed sequences, whose
-kernel goes step by step; batches hold sentences of nearly equal length, so there is little
-padding to compute.
+A batch is right-padded. The backward direction reads each sentence reversed within its own length, so that
+it starts at the true end, and both directions are forward runs of the library's fused kernel. On a CPU this
+is up to twice as fast as packed sequences, whose kernel runs step by step; sentences of a batch have nearly
+equal lengths, so little is computed for padding.
 """
 
 from __future__ import annotations
@@ -23,12 +22,12 @@ from seqtool.nn.regularization import SequenceDropout
 
 
 class Highway(nn.Module):
-    """t * upper + (1 - t) * lower with t = sigmoid(W lower + b), between layers of one width.
+    """t * upper + (1 - t) * lower with t = sigmoid(W lower + b), between layers of equal width.
 
-    b starts at -1: a new layer lets most of what comes from below pass.
+    b starts at -1, so that a new layer mostly passes on its input.
 
     Args:
-        width: D of both.
+        width: Width D of both layers.
 
     Reference: Srivastava et al. 2015, "Highway networks", equation 3 and section 2.2.
     """
@@ -40,7 +39,7 @@ class Highway(nn.Module):
         nn.init.constant_(self.gate.bias, -1.0)
 
     def forward(self, lower: Tensor, upper: Tensor) -> Tensor:
-        """Both [..., D] to the same."""
+        """Input `lower` and output `upper` of a layer, [..., D] each, to their mixture [..., D]."""
         return lower + torch.sigmoid(self.gate(lower)) * (upper - lower)
 
 
@@ -48,33 +47,33 @@ class Sum(nn.Module):
     """A residual connection (He et al. 2016)."""
 
     def forward(self, lower: Tensor, upper: Tensor) -> Tensor:
-        """Both [..., D] to the same."""
+        """Input `lower` and output `upper` of a layer, [..., D] each, to their sum [..., D]."""
         return lower + upper
 
 
 class Upper(nn.Module):
-    """The upper of two layers alone."""
+    """No connection past a layer."""
 
     def forward(self, lower: Tensor, upper: Tensor) -> Tensor:
-        """The second."""
+        """The output `upper` of a layer, [..., D], alone."""
         return upper
 
 
 def joints(options: LayerOptions, width: int, count: int) -> nn.ModuleList:
-    """How each of so many layers takes in what lies below it: `(lower, upper) -> values`, [..., D] each."""
+    """The connections past `count` layers of a width D: `(lower, upper) -> values`, [..., D] each."""
     if options.highway:
         return nn.ModuleList(Highway(width) for _ in range(count))
     return nn.ModuleList(Sum() if options.residual else Upper() for _ in range(count))
 
 
 def cells_of(options: LayerOptions, inputs: Sequence[int], hidden: int, first: int = 0) -> list[Cell]:
-    """Cells for layers with these widths of input; layer n, from 0, reaches back dilation ** n steps.
+    """The cells of consecutive layers; the recurrence of layer n reaches back dilation ** n steps.
 
     Args:
-        options: Of all layers.
-        inputs: I of each.
-        hidden: H.
-        first: The number of the first of them.
+        options: Options of all layers.
+        inputs: Input width I of each layer.
+        hidden: Output width H of every layer.
+        first: Number n of the first of these layers, from 0.
     """
     return [
         build_cell(options.cell, width, hidden, options=options.of_cells, dilation=options.dilation**number)
@@ -83,10 +82,10 @@ def cells_of(options: LayerOptions, inputs: Sequence[int], hidden: int, first: i
 
 
 class LearnedStart(nn.Module):
-    """The state of a cell before its first step, learned; zeros to begin with.
+    """A learned state before the first step of a cell; it starts as zeros.
 
     Args:
-        cell: Whose `start_parts` are learned.
+        cell: Cell whose `start_parts` are learned.
     """
 
     def __init__(self, cell: Cell) -> None:
@@ -97,7 +96,7 @@ class LearnedStart(nn.Module):
         )
 
     def forward(self, zeros: State) -> State:
-        """`Cell.initial` with what has been learned put in, for every row the same."""
+        """Replace the learned parts of `Cell.initial`'s zeros, [B, width] each; all rows get the same."""
         state = list(zeros)
         for part, values in self.parts.items():
             like = state[int(part)]
@@ -106,19 +105,19 @@ class LearnedStart(nn.Module):
 
 
 def starts_of(options: LayerOptions, cells: Sequence[Cell]) -> nn.ModuleList:
-    """What goes over the zeros of each cell's first state; the zeros themselves where none is learned."""
+    """For each cell a module that maps its initial zeros to its state before the first step."""
     return nn.ModuleList(LearnedStart(cell) if options.learned_start else nn.Identity() for cell in cells)
 
 
 class Stack(nn.Module):
-    """A cell on top of the other, forward in time, with a state that can be carried from call to call.
+    """Cells stacked on top of each other, forward in time, with a state that is carried from call to call.
 
     Args:
-        options: What the layers are made of.
+        options: Cell and options of the layers.
         inputs: Width I of an input.
         hidden: Width H of every layer.
-        layers: How many, at least 1.
-        dropout: Probability of dropout between layers.
+        layers: Number of layers, at least 1.
+        dropout: Probability of dropout between layers, in [0, 1).
     """
 
     def __init__(
@@ -137,13 +136,20 @@ class Stack(nn.Module):
         return [start(cell.initial(batch, like)) for cell, start in cells]
 
     def forward(self, inputs: Tensor, states: Sequence[State]) -> tuple[Tensor, list[State]]:
-        """[B, T, I] and the states before to [B, T, H] and the states after, the lowest layer first.
+        """Run all layers over a batch.
 
-        Cells with statistics of the batch take zeros for padding: it stays so from layer to layer.
+        Batch-normalised cells take a position of zeros for padding, so padding is set to 0 after every layer.
+
+        Args:
+            inputs: Inputs, [B, T, I].
+            states: State of each layer before the first step, the lowest layer first.
+
+        Returns:
+            Outputs of the top layer, [B, T, H], and the state of each layer after the last step.
         """
         values, after = inputs, []
         of_the_batch = self.options.cell in BATCH_NORMALISED and self.training
-        padding = (inputs == 0).all(2, keepdim=True) if of_the_batch else None
+        padding = (inputs == 0).all(2, keepdim=True) if of_the_batch else None  # [B, T, 1]
         for number, (cell, state) in enumerate(zip(self.layers, states, strict=True)):
             below = self.dropout(values) if number else values
             outputs, state = run_cell(cell, below, tuple(each.to(below.dtype) for each in state))
@@ -160,13 +166,13 @@ class Stack(nn.Module):
 
 
 class Bidirectional(nn.Module):
-    """A cell in each direction, outputs side by side (Schuster and Paliwal 1997).
+    """A cell in each direction, with concatenated outputs (Schuster and Paliwal 1997).
 
     Args:
-        options: What the cells are made of.
+        options: Cell and options of the layer.
         inputs: Width I of an input.
         hidden: Width H of each direction.
-        number: Of the layer, from 0.
+        number: Number of the layer, from 0.
     """
 
     def __init__(self, options: LayerOptions, inputs: int, hidden: int, number: int = 0) -> None:
@@ -175,39 +181,39 @@ class Bidirectional(nn.Module):
         self.starts = starts_of(options, (self.ahead, self.back))
 
     def forward(self, inputs: Tensor, lengths: Tensor) -> Tensor:
-        """[B, T, I] and lengths [B] to [B, T, 2H]; what stands at padding is undefined."""
+        """Inputs [B, T, I] and lengths [B] to outputs [B, T, 2H], which are undefined at padding."""
         ahead, back = self._both(inputs, lengths)
         return torch.cat([ahead, reverse_within_lengths(back, lengths)], 2)
 
     def final(self, inputs: Tensor, lengths: Tensor) -> Tensor:
-        """The last output of each direction, at the true ends, [B, 2H]."""
+        """The final output of each direction, at the true ends of the sentences, [B, 2H]."""
         rows = torch.arange(len(inputs), device=inputs.device)
         ahead, back = self._both(inputs, lengths)
         return torch.cat([ahead[rows, lengths - 1], back[rows, lengths - 1]], 1)
 
     def _both(self, inputs: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        """Outputs of both directions, the second from the true ends on, [B, T, H] each."""
+        """Outputs of both directions, [B, T, H] each, those of the backward direction in reversed order."""
         values, found = (inputs, reverse_within_lengths(inputs, lengths)), []
         for number, (cell, each) in enumerate(zip((self.ahead, self.back), values, strict=True)):
             found.append(run_cell(cell, each, self.initial(number, each))[0])
         return found[0], found[1]
 
     def initial(self, direction: int, inputs: Tensor) -> State:
-        """The state before the first step through [B, T, I] of the cell ahead (0) or back (1)."""
+        """The state before the first step of the forward (0) or backward (1) cell, for inputs [B, T, I]."""
         cell = (self.ahead, self.back)[direction]
         state: State = self.starts[direction](cell.initial(len(inputs), inputs))
         return state
 
 
 class BidirectionalStack(nn.Module):
-    """Bidirectional layers on top of each other, with dropout between them.
+    """Bidirectional layers stacked on top of each other, with dropout between them.
 
     Args:
-        options: What the layers are made of.
+        options: Cell and options of the layers.
         inputs: Width I of an input.
         hidden: Width H of each direction.
-        layers: How many, at least 1.
-        dropout: Probability of dropout before each layer but the first.
+        layers: Number of layers, at least 1.
+        dropout: Probability of dropout before each layer but the first, in [0, 1).
     """
 
     def __init__(
@@ -223,15 +229,22 @@ class BidirectionalStack(nn.Module):
         self.outputs = 2 * hidden
 
     def forward(self, inputs: Tensor, mask: Tensor) -> Tensor:
-        """[B, T, I] and a right-padded mask [B, T] to [B, T, 2H], 0 at padding.
+        """Run all layers over a batch.
 
-        Whatever stands at padding, NaN included, changes neither outputs nor gradients.
+        Values at padding, NaN included, change neither outputs nor gradients.
+
+        Args:
+            inputs: Inputs, [B, T, I].
+            mask: True at real tokens, right-padded, [B, T].
+
+        Returns:
+            Outputs of the top layer, [B, T, 2H], 0 at padding.
         """
-        lengths = mask.sum(1)
-        padding = ~mask[:, :, None]
+        lengths = mask.sum(1)  # [B]
+        padding = ~mask[:, :, None]  # [B, T, 1]
         values = inputs.masked_fill(padding, 0.0)
         for number, layer in enumerate(self.layers):
-            outputs = layer(self.dropout(values) if number else values, lengths)
+            outputs = layer(self.dropout(values) if number else values, lengths)  # [B, T, 2H]
             joined = self.joints[number - 1](values, outputs) if number else outputs
             values = joined.masked_fill(padding, 0.0)
         return values

@@ -1,4 +1,4 @@
-"""Dropout that suits sequences, and noise."""
+"""Regularisers for sequences: dropout, word and type dropout, input noise, penalties on states."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from seqtool.nn.deferred import at_least_float32
 
 
 class SequenceDropout(nn.Module):
-    """Dropout of sequences: locked, with one mask a sequence, or with a mask for each step.
+    """Dropout of sequences: locked, with one mask per sequence, or with a new mask at each step.
 
     Args:
-        probability: Of dropping a unit, in [0, 1).
-        locked: Whether a unit is out at every step or at none.
+        probability: Probability of dropping a unit, in [0, 1).
+        locked: Whether a unit is dropped at every step of a sequence or at none.
 
     References: Gal and Ghahramani 2016, "A theoretically grounded application of dropout in
     recurrent neural networks" (locked: called variational there, locked in AWD-LSTM); Zaremba et al.
@@ -31,19 +31,19 @@ class SequenceDropout(nn.Module):
         self.locked = locked
 
     def forward(self, values: Tensor) -> Tensor:
-        """[B, T, D] to the same; kept units are scaled by 1 / (1 - p)."""
+        """Values [B, T, D] after dropout; kept units are scaled by 1 / (1 - p)."""
         if not self._drops:
             return values
         rows, steps, width = values.shape
         return values * self._mask(values, (rows, 1 if self.locked else steps, width))
 
     def by_steps(self, like: Tensor, sequences: int, width: int) -> Callable[[Tensor], Tensor]:
-        """The same for a loop over time: what the values of each step, [B, D], go through.
+        """Dropout in a loop over time: a function that is applied to the values [B, D] of each step.
 
         Args:
-            like: Of the type and on the device that the masks shall have.
-            sequences: B.
-            width: D.
+            like: A tensor with the number type and the device of the values.
+            sequences: Number B of sequences.
+            width: Width D of the values.
         """
         if not self._drops:
             return lambda values: values
@@ -63,24 +63,24 @@ class SequenceDropout(nn.Module):
 
 
 def drop_words(words: Tensor, probability: Tensor, unknown: int) -> Tensor:
-    """Word ids with some replaced by the unknown word, so that its embedding is trained.
+    """Replace some words by the unknown word, so that its embedding is trained.
 
     Args:
-        words: Ids, any shape.
-        probability: Of replacing each word, of the same shape, in [0, 1].
-        unknown: The id to put in.
+        words: Word ids, any shape.
+        probability: Probability of replacing each word, in [0, 1], of the shape of `words`.
+        unknown: Id of the unknown word.
     """
     return torch.where(torch.rand_like(probability) < probability, unknown, words)
 
 
 def drop_types(vectors: Tensor, symbols: Tensor, count: int, probability: float) -> Tensor:
-    """Embeddings of a batch in which some symbols are left out wherever they stand.
+    """Drop the embeddings of some symbols wherever they occur in a batch.
 
     Args:
-        vectors: [..., E].
-        symbols: Whose embeddings they are, ids in [0, count), [...].
-        count: How many symbols there are.
-        probability: Of leaving out a symbol, in [0, 1); the others are scaled by 1 / (1 - p).
+        vectors: Embeddings of the symbols, [..., E].
+        symbols: Symbol ids in [0, count), [...].
+        count: Number of symbols in the vocabulary.
+        probability: Probability p of dropping a symbol, in [0, 1); the others are scaled by 1 / (1 - p).
 
     Reference: Gal and Ghahramani 2016, section 4.2; Merity et al. 2018, section 4.3 (embedding dropout).
     """
@@ -88,15 +88,15 @@ def drop_types(vectors: Tensor, symbols: Tensor, count: int, probability: float)
 
 
 def kept_types(like: Tensor, count: int, probability: float) -> Tensor:
-    """What the embeddings of each symbol are multiplied by, [count]; arguments as of `drop_types`."""
+    """Factor of each symbol's embedding, 0 or 1 / (1 - p), [count]; arguments as in `drop_types`."""
     return like.new_empty(count).bernoulli_(1.0 - probability).div_(1.0 - probability)
 
 
 class InputNoise(nn.Module):
-    """Gaussian noise in training.
+    """Gaussian noise, added in training only.
 
     Args:
-        deviation: Its standard deviation; 0 = none.
+        deviation: Standard deviation of the noise; 0 = no noise.
     """
 
     def __init__(self, deviation: float) -> None:
@@ -104,43 +104,43 @@ class InputNoise(nn.Module):
         self.deviation = deviation
 
     def forward(self, values: Tensor) -> Tensor:
-        """Any shape to the same."""
+        """Values of any shape, with noise added in training."""
         if not self.training or not self.deviation:
             return values
         return values + self.deviation * torch.randn_like(values)
 
 
 class StatePenalties(NamedTuple):
-    """What is added to a loss for the states of recurrent layers; each a weight, 0 = nothing.
+    """Weights of the penalties on the states of recurrent layers that are added to a loss; 0 = no penalty.
 
     References: Merity et al. 2017, "Revisiting activation regularization for language RNNs", section 3
     (AR, TAR); Krueger and Memisevic 2016, "Regularizing RNNs by stabilizing activations", equation 1.
     """
 
-    activation: float  # AR: of the mean square of the states, dropout included
-    slowness: float  # TAR: of the mean square of how far a state moves in a step
-    norm: float  # of the square of how much the norm of a state changes in a step
+    activation: float  # AR: weight of the mean square of the states after dropout
+    slowness: float  # TAR: weight of the mean square of the change of a state in one step
+    norm: float  # weight of the square of the change of a state's norm in one step
 
     def __call__(self, states: Tensor, dropped: Tensor, mask: Tensor) -> Tensor:
-        """Summed over steps, as losses are; the first step has none before it.
+        """The penalties, summed over steps as losses are; changes are counted from the second step on.
 
         Args:
-            states: [B, T, H].
-            dropped: The same after dropout.
+            states: States, [B, T, H].
+            dropped: The states after dropout, [B, T, H].
             mask: True at real steps, right-padded, [B, T].
 
         Returns:
-            Scalar.
+            Weighted sum of the penalties, scalar.
         """
-        width, moves = states.shape[2], mask[:, 1:]
+        width, moves = states.shape[2], mask[:, 1:]  # moves: [B, T - 1]
         total = torch.zeros((), device=mask.device)
         if self.activation:
             total = total + self.activation * at_least_float32(dropped)[mask].square().sum() / width
         if self.slowness:
-            moved = at_least_float32(states).diff(dim=1)[moves]
+            moved = at_least_float32(states).diff(dim=1)[moves]  # [number of moves, H]
             total = total + self.slowness * moved.square().sum() / width
         if self.norm:
-            changed = at_least_float32(states).norm(dim=2).diff(dim=1)[moves]
+            changed = at_least_float32(states).norm(dim=2).diff(dim=1)[moves]  # [number of moves]
             total = total + self.norm * changed.square().sum()
         return total
 

@@ -56,7 +56,7 @@ def test_gates_of_an_lstm_are_those_of_its_equations():
 
 
 @pytest.mark.parametrize(
-    ("name", "gate"), [("gru", "update gate"), ("mgu", "what is kept"), ("light_gru", "update gate")]
+    ("name", "gate"), [("gru", "update gate"), ("mgu", "share kept (1 - f)"), ("light_gru", "update gate")]
 )
 def test_a_gate_that_keeps_the_state_is_the_one_that_its_name_says(name: str, gate: str):
     trace = trace_of(name)

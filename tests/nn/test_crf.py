@@ -336,7 +336,7 @@ def test_shapes_that_do_not_fit_are_named():
         (scores, Chain(chain.transitions, chain.start[:2], chain.end), mask, r"3 tags.* \(2,\)"),
         (scores, Chain(chain.transitions, chain.start, chain.end[:1]), mask, r"3 tags.* \(1,\)"),
         (scores, chain, holes, r"\(4, 4\) must be right-padded"),
-        (scores, chain, mask & (torch.arange(4) != 1)[:, None], r"at least one token a row"),
+        (scores, chain, mask & (torch.arange(4) != 1)[:, None], r"at least one token per row"),
     ]
     weights = torch.ones(3)
     for given_scores, given_chain, given_mask, message in wrong:

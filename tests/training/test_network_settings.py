@@ -119,8 +119,14 @@ def test_what_stands_between_layers_needs_two(task: str, option: str):
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"residual": True, "highway": True}, "residual and highway are two ways past a layer: choose one"),
-        ({"chrono": 9, "forget_bias": 1.0}, "chrono and forget_bias are two starts of one bias: choose one"),
+        (
+            {"residual": True, "highway": True},
+            "residual and highway are two kinds of connection past a layer: choose one",
+        ),
+        (
+            {"chrono": 9, "forget_bias": 1.0},
+            "chrono and forget_bias both set the bias of the gate that keeps the state: choose one",
+        ),
         ({"chrono": 2}, "chrono 2 is less than 3"),
         (
             {"dilation": 10_001},

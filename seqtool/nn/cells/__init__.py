@@ -50,17 +50,17 @@ CELLS: dict[str, type[TableCell]] = {
 def build_cell(
     name: str, inputs: int, hidden: int, *, options: CellOptions = PLAIN, dilation: int = 1
 ) -> Cell:
-    """A cell of the table, ready to be trained.
+    """A cell of the table, initialised for training.
 
     Args:
-        name: In `CELLS`.
+        name: Name of the cell in `CELLS`.
         inputs: Width I of an input.
         hidden: Width H of the output.
-        options: How it starts and is regularised.
-        dilation: Steps that its recurrence reaches back.
+        options: Initialisation and regularisation of the cell.
+        dilation: Number of steps that its recurrence reaches back, at least 1.
 
     Raises:
-        ValueError: an option that this cell has nothing for.
+        ValueError: an option has no effect on this cell.
     """
     reason = refusal([name], options, dilated=[name] if dilation > 1 else [])
     if reason is not None:

@@ -1,4 +1,7 @@
-"""What every recurrent cell can do: one time step, and the ways to do all of them at once."""
+"""The interface of recurrent cells: one time step, and faster forms of many steps.
+
+Shapes: B sentences, T steps, I input, H hidden, P width of a projected input (the sum of a cell's gates).
+"""
 
 from __future__ import annotations
 
@@ -14,35 +17,35 @@ from torch.nn import functional
 from seqtool.nn.cell_options import PLAIN, CellOptions
 from seqtool.nn.deferred import DeferredLinear, Linear, Linears, at_least_float32
 
-State = tuple[Tensor, ...]  # each [B, ...], float; the first is the output of the step, [B, H]
+State = tuple[Tensor, ...]  # float tensors [B, ...]; the first is the output of the step, [B, H]
 Fused = Callable[[Tensor, State], tuple[Tensor, State]]  # [B, T, I], State -> [B, T, H], State
 Stepper = Callable[[Tensor, State], State]  # [B, P], State -> State
 
-# Weights that are multiplied with a state, where a cell has them.
+# Names of the weights that are multiplied with a state; a cell has some of them.
 RECURRENT = ("recurrent_weight", "candidate_weight", "middle_weight", "output_weight")
 
 
 class KeepGate(NamedTuple):
-    """Which bias says for how long a state is kept."""
+    """The gate whose bias determines for how long a state is kept."""
 
-    block: int  # of the bias, in blocks of `Cell.gate_width`
-    writes: bool = False  # an open gate writes rather than keeps
-    input: int | None = None  # block of the gate that says how much is written, where it is another one
+    block: int  # its block of the bias; blocks are `Cell.gate_width` wide
+    writes: bool = False  # whether an open gate overwrites the state rather than keeping it
+    input: int | None = None  # block of the gate that determines what is written; None = the same gate
 
 
 class Cell(nn.Module, ABC):
-    """One time step of a recurrent cell; it holds parameters and remembers nothing itself.
+    """One time step of a recurrent cell; it holds parameters only, the state is passed in and returned.
 
     Args:
         inputs: Width I of an input.
         hidden: Width H of the output.
-        options: How it is regularised; `build_cell` sees to how it starts.
+        options: Regularisation of the cell. Its initialisation is applied by `build_cell`.
     """
 
-    memory: ClassVar[tuple[int, ...]] = (0,)  # parts of a state that zoneout keeps, all by one choice
+    memory: ClassVar[tuple[int, ...]] = (0,)  # parts of a state that zoneout keeps, with one mask for all
     keep_gate: ClassVar[KeepGate | None] = None
-    gates: ClassVar[tuple[tuple[str, ...], ...]] = ()  # what each sigmoid of a step opens, in their order
-    compiles: ClassVar[bool] = True  # False: a step has side effects, or learns nothing
+    gates: ClassVar[tuple[tuple[str, ...], ...]] = ()  # names of the gates of each sigmoid call, in order
+    compiles: ClassVar[bool] = True  # False where a step has side effects, or learns nothing
 
     def __init__(self, inputs: int, hidden: int, *, options: CellOptions = PLAIN) -> None:
         super().__init__()
@@ -52,7 +55,7 @@ class Cell(nn.Module, ABC):
 
     @property
     def state_widths(self) -> tuple[int, ...]:
-        """Of the parts of a state; the output alone here."""
+        """Widths of the parts of a state; by default the output alone."""
         return (self.hidden,)
 
     def initial(self, batch: int, like: Tensor) -> State:
@@ -60,34 +63,34 @@ class Cell(nn.Module, ABC):
         return tuple(like.new_zeros(batch, width) for width in self.state_widths)
 
     def started(self, start: Tensor) -> State:
-        """The state before the first step that remembers [B, H]."""
+        """The state before the first step, with the memory `start`, [B, H]."""
         return (start, *self.initial(len(start), start)[1:])
 
     @property
     def start_parts(self) -> tuple[int, ...]:
-        """Parts of a state whose start can be learned: those that a step reads, and that may be anything."""
+        """Parts of a state whose start can be learned: those that a step reads and that may be anything."""
         return tuple(range(len(self.state_widths)))
 
     @property
     def gate_width(self) -> int:
-        """Of a gate."""
+        """Width of a gate."""
         return self.hidden
 
     @property
     def runs_step_by_step(self) -> bool:
-        """Whether something is drawn or mixed at each step that no kernel and no scan knows of."""
+        """Whether zoneout or recurrent dropout is active, which kernels and scans do not support."""
         options = self.options
         mixed = options.zoneout > 0.0 or options.zoneout_hidden > 0.0
         return mixed or (self.training and options.recurrent_dropout > 0.0)
 
     def dropped(self, recurrent: Tensor) -> Tensor:
-        """A recurrent weight for one pass over time."""
+        """A recurrent weight after weight drop, for one pass over time."""
         if not self.training or not self.options.weight_drop:
             return recurrent
         return functional.dropout(recurrent, self.options.weight_drop)
 
     def noise(self, like: Tensor) -> Tensor | None:
-        """What the candidate of one step is multiplied by, of the shape of `like`; None = 1."""
+        """The mask of recurrent dropout for one step, of the shape of `like`; None = no dropout."""
         probability = self.options.recurrent_dropout
         if not self.training or not probability:
             return None
@@ -95,46 +98,53 @@ class Cell(nn.Module, ABC):
 
     @abstractmethod
     def project(self, inputs: Tensor) -> Tensor:
-        """Whatever does not depend on the state, all steps in one product: [..., I] -> [..., P].
+        """The part of a step that does not depend on the state, for all steps in one product.
 
-        It is M x + b with the M of `input_map`, so that a decoder can add the share of what it feeds.
+        It equals M x + b, with M from `input_map`, so that a decoder can add the contribution of what it
+        feeds back.
+
+        Args:
+            inputs: Inputs x, [..., I].
+
+        Returns:
+            Projected inputs, [..., P].
         """
 
     @abstractmethod
     def input_map(self) -> Tensor:
-        """M of `project`, [P, I]; the parameter itself where it is one."""
+        """The matrix M of `project`, [P, I]; the parameter itself where M is one."""
 
     @abstractmethod
     def input_blocks(self) -> Sequence[Tensor]:
-        """The learned weights of the input, gate by gate, [O, I] each: parts of parameters."""
+        """The learned input weights, gate by gate, [O, I] each, as views of the parameters."""
 
     @abstractmethod
     def recurrent_blocks(self) -> Sequence[Tensor]:
-        """The learned weights of the state, gate by gate, [O, H] each: parts of parameters."""
+        """The learned recurrent weights, gate by gate, [O, H] each, as views of the parameters."""
 
     def gate_biases(self) -> Sequence[Tensor]:
-        """The biases, gate by gate: parts of a parameter; `keep_gate` says what they do."""
+        """The biases, gate by gate, as views of a parameter; `keep_gate` refers to them by number."""
         return ()
 
     @abstractmethod
     def transition(self, linear: Linears) -> Stepper:
-        """`step`, with its products with recurrent weights made by `linear`, which is given parameters."""
+        """`step` without zoneout; `linear` makes the products with recurrent weights, which it is given."""
 
     def step(self, projected: Tensor, state: State) -> State:
-        """One step: [B, P] and a state to the next state, whose first part is the output [B, H]."""
+        """One step: a projected input [B, P] and a state to the next state, which begins with the output."""
         return self.with_zoneout(self.transition(plain_linear))(projected, state)
 
     def stepper(self, linear: Linears = DeferredLinear) -> Stepper:
-        """`step` for one pass over time, with whatever a pass can prepare or postpone.
+        """`step` for one pass over time: what is common to all steps is computed once.
 
         Args:
-            linear: Makes the products with recurrent weights; their gradients wait for the end of the
-                pass with the one given here.
+            linear: Makes the products with recurrent weights; the default computes the gradients of the
+                weights once, at the end of the backward pass.
         """
         return self.with_zoneout(self.transition(lambda weight: linear(self.dropped(weight))))
 
     def with_zoneout(self, advance: Stepper) -> Stepper:
-        """A transition after which zoneout keeps some of what was."""
+        """A transition followed by zoneout, which keeps some units of the previous state."""
         options = self.options
         rates = ((options.zoneout, self.memory), (options.zoneout_hidden, (0,)))
         active = [(probability, parts) for probability, parts in rates if probability]
@@ -151,32 +161,32 @@ class Cell(nn.Module, ABC):
         return step if active else advance
 
     def expected(self, before: Sequence[Tensor], after: Sequence[Tensor], kept: float) -> Sequence[Tensor]:
-        """The mean of parts of a state that stay as they were with a probability."""
+        """The expected parts of a state under zoneout with probability `kept`."""
         return [torch.lerp(moved, stayed, kept) for stayed, moved in zip(before, after, strict=True)]
 
     def fused(self) -> Fused | None:
-        """The library kernel (oneDNN, cuDNN) that runs all steps with the same parameters, or None."""
+        """The library kernel (oneDNN, cuDNN) that runs all steps with these parameters, or None."""
         return None
 
 
 class TableCell(Cell):
-    """A cell that stands in the table by itself: its size is a formula."""
+    """A cell of the table `CELLS`, whose number of parameters is given by a formula."""
 
     @staticmethod
     @abstractmethod
     def parameter_count(inputs: int, hidden: int) -> int:
-        """How many numbers are learned."""
+        """Number of learned parameters."""
 
 
 class AffineCell(TableCell):
-    """A cell whose input goes through one weight W [P, I], perhaps with a bias.
+    """A cell with one input weight W [P, I], and a bias b for all or the first of its rows.
 
     Args:
         inputs: Width I of an input.
         hidden: Width H of the output.
-        rows: Heights of the blocks of W, a gate each; every block starts Glorot-uniform.
-        biased: The first so many rows of W have a bias, which starts at 0; None = all.
-        options: See `Cell`.
+        rows: Numbers of rows of W's blocks, one per gate; each block starts Glorot-uniform.
+        biased: Number of rows of W, from the first on, that have a bias, which starts at 0; None = all.
+        options: Regularisation, see `Cell`.
     """
 
     def __init__(
@@ -193,51 +203,64 @@ class AffineCell(TableCell):
         self.bias = nn.Parameter(torch.zeros(sum(rows) if biased is None else biased))
 
     def project(self, inputs: Tensor) -> Tensor:
-        """W x + b, [..., P]."""
+        """W x + b, [..., I] -> [..., P]."""
         unbiased = len(self.input_weight) - len(self.bias)
         return functional.linear(inputs, self.input_weight, functional.pad(self.bias, (0, unbiased)))
 
     def input_map(self) -> Tensor:
-        """W."""
+        """W, [P, I]."""
         return self.input_weight
 
     def input_blocks(self) -> Sequence[Tensor]:
-        """Of W."""
+        """The blocks of W."""
         return torch.split(self.input_weight, self.gate_width)
 
     def recurrent_blocks(self) -> Sequence[Tensor]:
-        """Of what the cell has of `RECURRENT`."""
+        """The blocks of the weights in `RECURRENT` that the cell has."""
         weights = [getattr(self, name) for name in RECURRENT if hasattr(self, name)]
         return [block for weight in weights for block in torch.split(weight, self.gate_width)]
 
     def gate_biases(self) -> Sequence[Tensor]:
-        """Of b."""
+        """The blocks of b."""
         return torch.split(self.bias, self.gate_width)
 
 
 class ScanCell(Cell):
-    """A cell whose recurrence goes unit by unit, without a matrix, so that all steps can be run at once."""
+    """A cell with an elementwise recurrence (no recurrent matrix), so that all steps can run as a scan."""
 
-    linear: ClassVar[bool] = True  # False: gates see the state, so even a GPU has to go step by step
+    linear: ClassVar[bool] = True  # False where gates read the state, so that even a GPU runs step by step
 
     def gathered(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:
-        """What `scan` reads of all inputs [B, T, I], and what of the last state is known without it."""
+        """The input of `scan`, and the parts of the last state that do not depend on the scan.
+
+        Args:
+            inputs: Inputs of all steps, [B, T, I].
+            state: State before the first step.
+        """
         return self.project(inputs), ()
 
     @abstractmethod
     def scan(self, gathered: Tensor, state: State) -> tuple[Tensor, State]:
-        """All steps: [B, T, ...] and a state to outputs [B, T, H] and the state after the last."""
+        """Run all steps.
+
+        Args:
+            gathered: What `gathered` returned for the inputs, [B, T, ...].
+            state: State before the first step.
+
+        Returns:
+            Outputs, [B, T, H], and the state after the last step, without the parts known beforehand.
+        """
 
     @abstractmethod
     def advance(self, projected: Tensor, state: State) -> State:
-        """The transition; there is no product to make."""
+        """One step: a projected input [B, P] and a state to the next state."""
 
     def recurrent_blocks(self) -> list[Tensor]:
-        """None."""
+        """No blocks: there is no recurrent matrix."""
         return []
 
     def transition(self, linear: Linears) -> Stepper:
-        """`advance`, in full precision; there is no product to make."""
+        """`advance` in full precision; `linear` is not needed."""
         return lambda projected, state: self.advance(at_least_float32(projected), state)
 
 
@@ -247,12 +270,12 @@ def plain_linear(weight: Tensor) -> Linear:
 
 
 def glorot(outputs: int, inputs: int) -> Tensor:
-    """Uniform with the variance of Glorot and Bengio 2010, [O, I]."""
+    """A weight [O, I], uniform with the variance of Glorot and Bengio 2010."""
     return nn.init.xavier_uniform_(torch.empty(outputs, inputs))
 
 
 def glorot_blocks(rows: Sequence[int], inputs: int) -> nn.Parameter:
-    """An input weight of blocks of these heights [O, I] each, every one as `glorot` makes it."""
+    """An input weight [sum of rows, I] of blocks with these numbers of rows, each like `glorot`."""
     weight = torch.empty(sum(rows), inputs)
     for block in torch.split(weight, list(rows)):
         nn.init.xavier_uniform_(block)
@@ -260,7 +283,7 @@ def glorot_blocks(rows: Sequence[int], inputs: int) -> nn.Parameter:
 
 
 def orthogonal(gates: int, outputs: int, inputs: int | None = None) -> nn.Parameter:
-    """A recurrent weight of so many blocks [O, I], each orthogonal (Saxe et al. 2014); I = O if not given."""
+    """A recurrent weight [gates x O, I] of orthogonal blocks (Saxe et al. 2014); by default I = O."""
     weight = torch.empty(gates * outputs, outputs if inputs is None else inputs)
     for block in torch.split(weight, outputs):
         nn.init.orthogonal_(block)
@@ -268,11 +291,11 @@ def orthogonal(gates: int, outputs: int, inputs: int | None = None) -> nn.Parame
 
 
 def noised(values: Tensor, noise: Tensor | None) -> Tensor:
-    """values * noise; None = 1."""
+    """values * noise, or values where the noise is None."""
     return values if noise is None else values * noise
 
 
 def _chosen(before: Sequence[Tensor], after: Sequence[Tensor], kept: float) -> Sequence[Tensor]:
-    """Each unit as it was with a probability; all parts by the same draw."""
+    """Zoneout in training: each unit keeps its value with probability `kept`, by one mask for all parts."""
     stays = torch.empty_like(after[0]).bernoulli_(kept).bool()
     return [torch.where(stays, stayed, moved) for stayed, moved in zip(before, after, strict=True)]

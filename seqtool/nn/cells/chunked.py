@@ -1,10 +1,10 @@
-"""Training steps on a GPU some at a time, each such chunk compiled to few kernels.
+"""Training on a GPU in chunks of steps, each chunk compiled to a few kernels.
 
-Where no library kernel knows a cell its steps are many small operations, and a GPU waits for their
-launch longer than it computes. torch.compile writes Triton kernels for a chunk of steps, forward and
-backward, from `Cell.transition`. A chunk has a fixed number of steps, so that sentences of all lengths
-share two compiled ones: of `CHUNK` steps, and of a single step for the rest. Compiling takes seconds,
-so that only training has it; TORCH_COMPILE_DISABLE=1 (torch's own) switches it off.
+The steps of a cell that no library kernel supports are many small operations, and a GPU spends more time on
+launching them than on computing. torch.compile generates Triton kernels for a chunk of steps, forward and
+backward, from `Cell.transition`. A chunk has a fixed number of steps, so that sentences of all lengths share
+two compiled functions: one of `CHUNK` steps, and one of a single step for the remainder. Compiling takes
+seconds, so it is done in training only; TORCH_COMPILE_DISABLE=1 (PyTorch's own variable) switches it off.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from torch import Tensor
 from seqtool.nn.cells.cell import Cell, State
 from seqtool.nn.deferred import product_in_type_of
 
-CHUNK = 8
-COMPILED = 256  # forms at most of the one function: of each cell, number of steps, dropout on or off, ...
+CHUNK = 8  # steps
+COMPILED = 256  # most variants of the function: per cell, number of steps, dropout on or off, ...
 PLAIN: ContextVar[bool] = ContextVar("plain", default=False)
 
 
@@ -32,15 +32,15 @@ class Pass(NamedTuple):
     """A cell prepared for one pass over time."""
 
     cell: Cell
-    weights: list[Tensor]  # recurrent, dropped once
-    products: torch.dtype  # the type in which they are multiplied
+    weights: list[Tensor]  # recurrent weights after weight drop
+    products: torch.dtype  # number type of the products with them
 
 
 Chunk = Callable[[Pass, Tensor, State], tuple[Tensor, State]]
 
 
 def worth_compiling(cell: Cell, inputs: Tensor) -> bool:
-    """Whether the steps of a pass are to be compiled: in training, on a GPU, where Triton is installed."""
+    """Whether to compile the steps of a pass: in training, on a GPU, if Triton is installed."""
     training = cell.training and cell.compiles and torch.is_grad_enabled() and not PLAIN.get()
     if not training or inputs.device.type != "cuda" or find_spec("triton") is None:
         return False
@@ -51,7 +51,7 @@ def worth_compiling(cell: Cell, inputs: Tensor) -> bool:
 
 @contextmanager
 def plain_steps() -> Iterator[None]:
-    """Nothing is compiled in here: of what is, gradients can be taken only once."""
+    """Compile nothing inside, since gradients of compiled steps can be taken only once."""
     before = PLAIN.set(True)
     try:
         yield
@@ -60,7 +60,7 @@ def plain_steps() -> Iterator[None]:
 
 
 def prepared(cell: Cell) -> Pass:
-    """The cell for one pass; under autocast its products are of the type that this asks for."""
+    """The cell for one pass; under autocast its products have autocast's number type."""
     weights: list[Tensor] = []
 
     def note(weight: Tensor) -> Callable[[Tensor], Tensor]:
@@ -68,7 +68,7 @@ def prepared(cell: Cell) -> Pass:
         return product_in_type_of(weights[-1])
 
     cell.transition(note)
-    kind = weights[0] if weights else next(cell.parameters())  # a scan cell makes no products
+    kind = weights[0] if weights else next(cell.parameters())  # a scan cell has no recurrent weights
     products = kind.dtype
     if torch.is_autocast_enabled(kind.device.type):
         products = torch.get_autocast_dtype(kind.device.type)
@@ -76,15 +76,15 @@ def prepared(cell: Cell) -> Pass:
 
 
 def run_in_chunks(through: Pass, projected: Tensor, state: State) -> tuple[list[Tensor], State]:
-    """All steps.
+    """Run all steps.
 
     Args:
-        through: `prepared`.
-        projected: [T, B, P], float32 or wider.
-        state: Before the first step.
+        through: The cell, from `prepared`.
+        projected: Projected inputs, [T, B, P], float32 or wider.
+        state: State before the first step.
 
     Returns:
-        Outputs, [B, H] each, and the state after the last step.
+        Output of each step, [B, H] each, and the state after the last step.
     """
     chunks, rest = divmod(len(projected), CHUNK)
     outputs: list[Tensor] = []
@@ -95,9 +95,18 @@ def run_in_chunks(through: Pass, projected: Tensor, state: State) -> tuple[list[
 
 
 def plain_chunk(through: Pass, projected: Tensor, state: State) -> tuple[Tensor, State]:
-    """Some steps: [K, B, P] and a state to outputs [K, B, H] and the state after them.
+    """Run a chunk of steps.
 
-    Weights are converted here, so that the gradients of chunks are summed in full precision.
+    Weights are converted to the type of the products here, so that gradients of chunks are summed in full
+    precision.
+
+    Args:
+        through: The cell, from `prepared`.
+        projected: Projected inputs of C steps, [C, B, P].
+        state: State before the first of them.
+
+    Returns:
+        Outputs, [C, B, H], and the state after the last of these steps.
     """
     remaining = iter([weight.to(through.products) for weight in through.weights])
     step = through.cell.with_zoneout(through.cell.transition(lambda _: product_in_type_of(next(remaining))))
@@ -110,7 +119,7 @@ def plain_chunk(through: Pass, projected: Tensor, state: State) -> tuple[Tensor,
 
 @cache
 def compiled_chunk(backend: str = "inductor") -> Chunk:
-    """`plain_chunk`, compiled at the first call with cells and shapes of a kind; plain where that fails."""
+    """`plain_chunk`, compiled at the first call with a kind of cell and shape; not compiled if that fails."""
     from torch._dynamo import config
     from torch._dynamo.exc import FailOnRecompileLimitHit, TorchDynamoException
     from torch._functorch import config as functional
@@ -121,9 +130,9 @@ def compiled_chunk(backend: str = "inductor") -> Chunk:
     def run(through: Pass, projected: Tensor, state: State) -> tuple[Tensor, State]:
         if broken:
             return plain_chunk(through, projected, state)
-        # Every time, since these settings are each thread's own. Cells of library kernels keep their
-        # weights in an RNN module, which is never called; and a backward pass that cannot be compiled
-        # is to show here.
+        # Set at each call, since these settings are per thread. `allow_rnn`: cells with a library kernel
+        # keep their weights in an RNN module, which is never called. The second setting makes a backward
+        # pass that cannot be compiled fail here, where the failure is handled.
         cells = config.patch(allow_rnn=True, recompile_limit=COMPILED)
         gradients = functional.patch(force_non_lazy_backward_lowering=True)
         try:
@@ -131,7 +140,7 @@ def compiled_chunk(backend: str = "inductor") -> Chunk:
                 return compiled(through, projected, state)
         except (TorchDynamoException, FailOnRecompileLimitHit) as error:
             broken.append(" ".join(str(error).split("\n\n")[0].split()))
-            warnings.warn(f"torch.compile failed, steps are not compiled: {broken[0]}", stacklevel=2)
+            warnings.warn(f"torch.compile failed, so steps are not compiled: {broken[0]}", stacklevel=2)
             return plain_chunk(through, projected, state)
 
     return run

@@ -1,4 +1,4 @@
-"""The echo state network: a random recurrence that is never learned."""
+"""The echo state network: a fixed random recurrence."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from seqtool.nn.meta_device import only_shapes
 
 
 class EchoStateCell(TableCell):
-    """h_t = tanh(W x_t + U h_{t-1}) with fixed random weights; only what reads the states is learned.
+    """h_t = tanh(W x_t + U h_{t-1}) with fixed random weights; only the layers that read h are learned.
 
-    W is uniform in [-1, 1], U normal, scaled so that its largest eigenvalue has the size that the options
-    say: below 1, what was seen fades. They are buffers, stored with a model. No gradient goes through: what
-    lies below stays as it is too.
+    W is uniform in [-1, 1]; U is normal, scaled to the spectral radius (largest absolute eigenvalue) in the
+    options; below 1, the influence of past inputs fades. Both are buffers, stored with a model. No gradient
+    passes through the cell, so the layers below it are not learned either.
 
     Reference: Jaeger 2001, "The echo state approach to analysing and training recurrent neural
     networks", without feedback from the outputs.
@@ -36,27 +36,27 @@ class EchoStateCell(TableCell):
 
     @staticmethod
     def parameter_count(inputs: int, hidden: int) -> int:
-        """None."""
+        """No parameter is learned."""
         return 0
 
     def project(self, inputs: Tensor) -> Tensor:
-        """W x, [..., H]."""
+        """W x, [..., I] -> [..., H]."""
         return functional.linear(inputs.detach(), self.input_weight)
 
     def input_map(self) -> Tensor:
-        """W."""
+        """W, [H, I]."""
         return self.input_weight
 
     def input_blocks(self) -> Sequence[Tensor]:
-        """None is learned."""
+        """No blocks: no input weight is learned."""
         return ()
 
     def recurrent_blocks(self) -> Sequence[Tensor]:
-        """None is learned."""
+        """No blocks: no recurrent weight is learned."""
         return ()
 
     def transition(self, linear: Linears) -> Stepper:
-        """[B, H], (h,) -> (h,)."""
+        """Projected input [B, H], (h,) -> (h,)."""
         recurrent = linear(self.recurrent_weight)
 
         def step(projected: Tensor, state: State) -> State:
@@ -66,7 +66,7 @@ class EchoStateCell(TableCell):
         return step
 
     def fused(self) -> Fused | None:
-        """torch's kernel of a plain recurrent network."""
+        """torch's kernel of a simple recurrent network with tanh."""
         weights = [self.input_weight, self.recurrent_weight]
 
         def run(inputs: Tensor, state: State) -> tuple[Tensor, State]:

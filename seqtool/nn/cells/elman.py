@@ -1,4 +1,4 @@
-"""Plain recurrent networks: one product with the state, one function."""
+"""Simple recurrent networks: one product with the state, one activation function."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from seqtool.nn.meta_device import only_shapes
 class RNNCell(KernelCell):
     """h_t = tanh(W x_t + U h_{t-1} + b) (Elman 1990).
 
-    b is the sum of two biases, as the library's kernel has them.
+    b is the sum of two biases, since the library's kernel has two.
     """
 
     rectified: ClassVar[bool] = False
@@ -34,12 +34,12 @@ class RNNCell(KernelCell):
         return hidden * (inputs + hidden + 2)
 
     def project(self, inputs: Tensor) -> Tensor:
-        """W x + b, [..., H]."""
+        """W x + b, [..., I] -> [..., H]."""
         weights = weights_of(self.kernel)
         return functional.linear(inputs, weights.inputs, weights.input_bias + weights.recurrent_bias)
 
     def transition(self, linear: Linears) -> Stepper:
-        """[B, H], (h,) -> (h,)."""
+        """Projected input [B, H], (h,) -> (h,)."""
         recurrent = linear(weights_of(self.kernel).recurrent)
 
         def step(projected: Tensor, state: State) -> State:
@@ -49,7 +49,7 @@ class RNNCell(KernelCell):
         return step
 
     def fused(self) -> Fused | None:
-        """torch's kernel."""
+        """torch's kernel of a simple recurrent network, with tanh or ReLU."""
         kernel = torch.rnn_relu if self.rectified else torch.rnn_tanh
         weights = weights_of(self.kernel)
         dropped = [*weights._replace(recurrent=self.dropped(weights.recurrent))]
@@ -66,8 +66,8 @@ class RNNCell(KernelCell):
 class IRNNCell(RNNCell):
     """h_t = max(0, W x_t + U h_{t-1} + b), where U starts as the identity (Le et al. 2015).
 
-    What has been seen is added up until training finds better. W starts normal with a standard deviation
-    of 0.001, biases at 0.
+    So at the start of training the state adds up the projected inputs. W starts normal with a standard
+    deviation of 0.001, biases start at 0.
     """
 
     rectified = True

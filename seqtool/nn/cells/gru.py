@@ -1,4 +1,4 @@
-"""Gated recurrent unit."""
+"""The gated recurrent unit (GRU)."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from torch.nn import functional
 from seqtool.nn.cell_options import PLAIN, CellOptions
 from seqtool.nn.cells.cell import Fused, KeepGate, State, Stepper
 from seqtool.nn.cells.kernel import KernelCell, weights_of
-from seqtool.nn.cells.transitions import reset_blended, tanh
+from seqtool.nn.cells.transitions import reset_blend, reset_blend_backward, reset_blended
 from seqtool.nn.deferred import Linears
 
 
 class GRUCell(KernelCell):
-    """GRU in the form of cuDNN, with the reset gate after the recurrent product.
+    """GRU in cuDNN's form, with the reset gate after the recurrent product.
 
     r, z, n = W x_t + b (reset gate, update gate, candidate); r', z', n' = U h_{t-1} + b'
     h_t = (1 - z) * tanh(n + r * n') + z * h_{t-1}, with r = sigmoid(r + r'), z = sigmoid(z + z')
 
-    Reference: Cho et al. 2014, section 2.3; the reset gate's place as in Keras' `reset_after`.
+    Reference: Cho et al. 2014, section 2.3, with the reset gate placed as by Keras' `reset_after`.
     """
 
     keep_gate = KeepGate(1)
@@ -37,18 +37,18 @@ class GRUCell(KernelCell):
         return 3 * hidden * (inputs + hidden + 2)
 
     def project(self, inputs: Tensor) -> Tensor:
-        """[B, T, I] -> the input half of the gates, [B, T, 3H]."""
+        """W x + b, the input half of the gates, [..., I] -> [..., 3H]."""
         weights = weights_of(self.kernel)
         return functional.linear(inputs, weights.inputs, weights.input_bias)
 
     def transition(self, linear: Linears) -> Stepper:
-        """[B, 3H], (h,) -> (h,)."""
+        """Projected input [B, 3H], (h,) -> (h,)."""
         weights = weights_of(self.kernel)
         recurrent = linear(weights.recurrent)
 
         def step(projected: Tensor, state: State) -> State:
             (hidden,) = state
-            recalled = recurrent(hidden) + weights.recurrent_bias
+            recalled = recurrent(hidden) + weights.recurrent_bias  # r', z', n', [B, 3H]
             return (gru_step(projected, recalled, hidden, self.noise(hidden)),)
 
         return step
@@ -68,11 +68,19 @@ class GRUCell(KernelCell):
 
 
 def gru_step(projected: Tensor, recurrent: Tensor, hidden: Tensor, noise: Tensor | None = None) -> Tensor:
-    """Input half and recurrent half of the gates, [B, 3H] each, and a state [B, H] to the next state.
+    """The step of a GRU after its products.
 
-    The candidate, after tanh, is multiplied by `noise`, [B, H]; None = 1.
+    Args:
+        projected: r, z, n, the input half of the gates, [B, 3H].
+        recurrent: r', z', n', the recurrent half, [B, 3H].
+        hidden: h_{t-1}, [B, H].
+        noise: Factor of the candidate after tanh, [B, H]; None = 1.
+
+    Returns:
+        h_t, [B, H].
     """
     if torch.compiler.is_compiling():
+        # gates [B, 2H] and candidates [B, H] of both halves
         parts = [2 * hidden.shape[1], hidden.shape[1]]
         (gates, candidate), (again, recalled) = (
             torch.split(each, parts, 1) for each in (projected, recurrent)
@@ -85,34 +93,28 @@ def gru_step(projected: Tensor, recurrent: Tensor, hidden: Tensor, noise: Tensor
 
 
 class _Transition(Function):
-    """What stands between two products of a step, in as few passes as can be in both directions."""
+    """`gru_step` in as few passes over memory as possible, forward and backward.
+
+    The formula is that of `reset_blended`, but both halves are single tensors [B, 3H], as the products give
+    them. Splitting them before `reset_blended` would make steps 1 to 5 % slower in training and 4 to 10 % in
+    decoding (64 to 256 units, one thread).
+    """
 
     @staticmethod
     def forward(
         ctx: Any, projected: Tensor, recurrent: Tensor, hidden: Tensor, noise: Tensor | None
     ) -> Tensor:
         both = 2 * hidden.shape[1]
-        gates = (projected[:, :both] + recurrent[:, :both]).sigmoid_()
-        reset, update = gates.chunk(2, 1)
-        candidate = tanh(torch.addcmul(projected[:, both:], reset, recurrent[:, both:]))
-        ctx.save_for_backward(gates, candidate, recurrent, hidden, noise)
-        return torch.lerp(candidate if noise is None else candidate * noise, hidden, update)
+        opened = (projected[:, :both] + recurrent[:, :both]).sigmoid_()  # r and z, [B, 2H]
+        return reset_blend(ctx, opened, projected[:, both:], recurrent[:, both:], hidden, noise)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
-        gates, candidate, recurrent, hidden, noise = ctx.saved_tensors
-        both = gates.shape[1]
-        reset, update = gates.chunk(2, 1)
-        d_hidden = gradient * update
-        d_written, written = gradient - d_hidden, candidate
-        if noise is not None:
-            d_written, written = d_written * noise, candidate * noise
-        d_candidate = torch.ops.aten.tanh_backward(d_written, candidate)
-        d_recurrent = torch.empty_like(recurrent)
-        d_gates, d_reset, d_update = d_recurrent[:, :both], *d_recurrent[:, :both].chunk(2, 1)
-        torch.mul(d_candidate, recurrent[:, both:], out=d_reset)
-        torch.mul(gradient, hidden - written, out=d_update)
-        torch.ops.aten.sigmoid_backward.grad_input(d_gates, gates, grad_input=d_gates)
-        d_projected = torch.cat([d_gates, d_candidate], 1)
-        torch.mul(d_candidate, reset, out=d_recurrent[:, both:])
-        return d_projected, d_recurrent, d_hidden, None
+        opened, width = ctx.saved_tensors[0], gradient.shape[1]
+        # The gradients of both halves, [B, 3H], are alike but for the candidate's part, where the recurrent
+        # half is behind the reset gate.
+        d_recurrent = opened.new_empty(len(opened), 3 * width)
+        d_gates, d_recalled = torch.split(d_recurrent, [2 * width, width], 1)
+        d_candidate, d_hidden = reset_blend_backward(ctx, gradient, d_gates)
+        torch.mul(d_candidate, opened[:, :width], out=d_recalled)
+        return torch.cat([d_gates, d_candidate], 1), d_recurrent, d_hidden, None

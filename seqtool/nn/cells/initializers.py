@@ -1,4 +1,4 @@
-"""What weights and gates start with where the settings say something else than the cell's own way."""
+"""Initialisers of weights and gates, for settings that differ from a cell's own initialisation."""
 
 from __future__ import annotations
 
@@ -26,7 +26,12 @@ INITIALIZERS: dict[str, Callable[[Tensor], Tensor]] = {
 
 @torch.no_grad()
 def initialise(cell: Cell, options: CellOptions) -> None:
-    """Give weights and the bias of the gate that keeps the state the start that is asked for."""
+    """Initialise the weights, and the bias of the gate that keeps the state, as the options say.
+
+    Args:
+        cell: Cell to be changed in place.
+        options: Initialisers; defaults leave the cell as it is.
+    """
     for kind, blocks in (
         (options.input_init, cell.input_blocks()),
         (options.recurrent_init, cell.recurrent_blocks()),

@@ -1,4 +1,4 @@
-"""Cells whose steps a kernel of the library (oneDNN, cuDNN) can run all at once."""
+"""Cells for which the library (oneDNN, cuDNN) has a kernel that runs all steps."""
 
 from __future__ import annotations
 
@@ -13,11 +13,13 @@ from torch.nn import functional
 from seqtool.nn.cell_options import PLAIN, CellOptions
 from seqtool.nn.cells.cell import TableCell
 
-ALIKE = 0.9  # cosine of two gradients; of right ones it is above 0.99, of wrong ones below 0.2
+ALIKE = (
+    0.9  # cosine of two gradients above which they agree: right ones exceed 0.99, wrong ones are below 0.2
+)
 
 
 class Weights(NamedTuple):
-    """Parameters of one layer of a library kernel, gate after gate."""
+    """Parameters of one layer of a library kernel; gates follow each other along the first dimension."""
 
     inputs: Tensor  # [gates x H, I]
     recurrent: Tensor  # [gates x H, H]
@@ -28,13 +30,13 @@ class Weights(NamedTuple):
 class KernelCell(TableCell):
     """A cell with the parameters of a library kernel.
 
-    Glorot-uniform input weights and orthogonal recurrent weights, a gate at a time; biases 0.
+    Each gate's input weights start Glorot-uniform and its recurrent weights orthogonal; biases start at 0.
 
     Args:
         inputs: Width I of an input.
         hidden: Width H of the output.
-        kernel: With one layer.
-        options: See `Cell`.
+        kernel: One-layer module of torch.nn that holds the parameters.
+        options: Regularisation, see `Cell`.
     """
 
     def __init__(self, inputs: int, hidden: int, kernel: nn.RNNBase, *, options: CellOptions = PLAIN) -> None:
@@ -49,28 +51,28 @@ class KernelCell(TableCell):
             nn.init.zeros_(bias)
 
     def input_map(self) -> Tensor:
-        """W."""
+        """W, [gates x H, I]."""
         return weights_of(self.kernel).inputs
 
     def input_blocks(self) -> Sequence[Tensor]:
-        """Of W."""
+        """The blocks of W."""
         return torch.split(weights_of(self.kernel).inputs, self.hidden)
 
     def recurrent_blocks(self) -> Sequence[Tensor]:
-        """Of U."""
+        """The blocks of U."""
         return torch.split(weights_of(self.kernel).recurrent, self.hidden)
 
     def gate_biases(self) -> Sequence[Tensor]:
-        """Of the input's half."""
+        """The blocks of the input bias."""
         return torch.split(weights_of(self.kernel).input_bias, self.hidden)
 
 
 @functools.cache
 def half_gradient_is_right(hidden: int) -> bool:
-    """Whether this processor's bfloat16 LSTM has the gradient of its float32 one, tried on one step.
+    """Whether this processor's bfloat16 LSTM has the gradient of its float32 LSTM, tested on one step.
 
-    oneDNN's has not where it uses AMX and H is a multiple of 32 from 1,024 on (torch 2.13): outputs are
-    right, and gradients have next to nothing in common with the true ones.
+    With oneDNN it does not where AMX is used and H is a multiple of 32 from 1,024 on (torch 2.13): outputs
+    are right, but gradients have almost nothing in common with the true ones.
     """
     source = torch.Generator().manual_seed(0)
 
@@ -89,5 +91,5 @@ def half_gradient_is_right(hidden: int) -> bool:
 
 
 def weights_of(kernel: nn.RNNBase) -> Weights:
-    """The parameters of a one-layer kernel, in the order in which torch keeps them."""
+    """The parameters of a one-layer kernel, in torch's order."""
     return Weights(*kernel.parameters())

@@ -1,7 +1,7 @@
-"""LSTM and GRU whose products are normalised over their units (Ba et al. 2016).
+"""LSTM and GRU with layer normalisation (Ba et al. 2016).
 
-LN(v) = gain * (v - mean) / sqrt(variance + epsilon) over the units of one row. Where two of them are
-added their biases would be one sum, so there is one bias.
+LN(v) = gain * (v - mean) / sqrt(variance + epsilon) over the units of one row. Where two LN are added, their
+biases would only occur as a sum, so there is one bias for both.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from seqtool.nn.deferred import Linears
 
 
 class LayerNormLSTMCell(AffineCell):
-    """LSTM with normalised products and memory.
+    """LSTM with layer-normalised products and memory.
 
-    i, f, g, o = LN(W x_t) + LN(U h_{t-1}) + b, each LN over all four
+    i, f, g, o = LN(W x_t) + LN(U h_{t-1}) + b, each LN over all four together
     c_t = sigmoid(f) * c_{t-1} + sigmoid(i) * tanh(g); h_t = sigmoid(o) * tanh(LN(c_t) + d)
 
     Reference: Ba et al. 2016, supplementary material, the equations of the LSTM.
@@ -41,27 +41,27 @@ class LayerNormLSTMCell(AffineCell):
 
     @staticmethod
     def parameter_count(inputs: int, hidden: int) -> int:
-        """Four gates with two gains each, gain and bias of the memory."""
+        """Four gates with a bias and two gains each, and gain and bias of the memory."""
         return 4 * hidden * (inputs + hidden + 3) + 2 * hidden
 
     @property
     def state_widths(self) -> tuple[int, ...]:
-        """Hidden and cell state."""
+        """Widths of hidden state and cell state."""
         return self.hidden, self.hidden
 
     def project(self, inputs: Tensor) -> Tensor:
-        """W x, [..., 4H]."""
+        """W x, [..., I] -> [..., 4H]."""
         return functional.linear(inputs, self.input_weight)
 
     def transition(self, linear: Linears) -> Stepper:
-        """[B, 4H], (h, c) -> (h, c)."""
+        """Projected input [B, 4H], (h, c) -> (h, c)."""
         recurrent, width = linear(self.recurrent_weight), self.hidden
 
         def step(projected: Tensor, state: State) -> State:
             hidden, memory = state
-            gates = normalised(projected, self.input_gain, self.bias)
+            gates = normalised(projected, self.input_gain, self.bias)  # [B, 4H]
             gates = gates + normalised(recurrent(hidden), self.recurrent_gain)
-            writing, output_gate = torch.split(gates, [3 * width, width], 1)
+            writing, output_gate = torch.split(gates, [3 * width, width], 1)  # i, f, g [B, 3H] and o [B, H]
             memory = remember(writing, memory, FORGET, self.noise(memory))
             shown = normalised(memory, self.memory_gain, self.memory_bias)
             return exposed(output_gate, shown), memory
@@ -70,9 +70,9 @@ class LayerNormLSTMCell(AffineCell):
 
 
 class LayerNormGRUCell(AffineCell):
-    """GRU with normalised products.
+    """GRU with layer-normalised products.
 
-    r, z = LN(W x_t) + LN(U h_{t-1}) + b, each LN over both
+    r, z = LN(W x_t) + LN(U h_{t-1}) + b, each LN over both together
     n = LN(W_n x_t) + b_n + sigmoid(r) * (LN(U_n h_{t-1}) + d)
     h_t = sigmoid(z) * h_{t-1} + (1 - sigmoid(z)) * tanh(n); the paper's z is the negative of this one
 
@@ -91,15 +91,15 @@ class LayerNormGRUCell(AffineCell):
 
     @staticmethod
     def parameter_count(inputs: int, hidden: int) -> int:
-        """Two gates and the candidate with two gains each, a second bias of the candidate."""
+        """Two gates and the candidate with a bias and two gains each, and a second bias of the candidate."""
         return 3 * hidden * (inputs + hidden + 3) + hidden
 
     def project(self, inputs: Tensor) -> Tensor:
-        """W x, [..., 3H]."""
+        """W x, [..., I] -> [..., 3H]."""
         return functional.linear(inputs, self.input_weight)
 
     def transition(self, linear: Linears) -> Stepper:
-        """[B, 3H], (h,) -> (h,)."""
+        """Projected input [B, 3H], (h,) -> (h,)."""
         recurrent, width = linear(self.recurrent_weight), self.hidden
         parts = [2 * width, width]
         gains, candidate_gain = torch.split(self.input_gain, parts)
@@ -108,6 +108,7 @@ class LayerNormGRUCell(AffineCell):
 
         def step(projected: Tensor, state: State) -> State:
             (hidden,) = state
+            # gates [B, 2H] and candidates [B, H] of the input half and the recurrent half
             gates, candidate = torch.split(projected, parts, 1)
             again, recalled = torch.split(recurrent(hidden), parts, 1)
             gates = normalised(gates, gains, bias) + normalised(again, recurrent_gains)
@@ -119,5 +120,5 @@ class LayerNormGRUCell(AffineCell):
 
 
 def normalised(values: Tensor, gain: Tensor, bias: Tensor | None = None) -> Tensor:
-    """LN, and a bias."""
+    """LN(values) + bias over the last dimension; None = no bias."""
     return functional.layer_norm(values, gain.shape, gain, bias)

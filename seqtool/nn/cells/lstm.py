@@ -1,4 +1,4 @@
-"""Long short-term memory."""
+"""The long short-term memory (LSTM)."""
 
 from __future__ import annotations
 
@@ -23,8 +23,7 @@ class LSTMCell(KernelCell):
     c_t = sigmoid(f) * c_{t-1} + sigmoid(i) * tanh(g)
     h_t = sigmoid(o) * tanh(c_t)
 
-    Orthogonal recurrent blocks, Glorot input weights; the forget gate starts with a bias of 1
-    (Jozefowicz et al. 2015, section 4).
+    The bias of the forget gate starts at 1 (Jozefowicz et al. 2015, section 4).
 
     Reference: Hochreiter and Schmidhuber 1997; Gers et al. 2000 (forget gate).
     """
@@ -44,17 +43,17 @@ class LSTMCell(KernelCell):
         return 4 * hidden * (inputs + hidden + 2)
 
     def project(self, inputs: Tensor) -> Tensor:
-        """[B, T, I] -> the input half of the four gates, [B, T, 4H]."""
+        """W x + b, the input half of the four gates, [..., I] -> [..., 4H]."""
         weights = weights_of(self.kernel)
         return functional.linear(inputs, weights.inputs, weights.input_bias + weights.recurrent_bias)
 
     @property
     def state_widths(self) -> tuple[int, ...]:
-        """Hidden and cell state."""
+        """Widths of hidden state and cell state."""
         return self.hidden, self.hidden
 
     def transition(self, linear: Linears) -> Stepper:
-        """[B, 4H], (h, c) -> (h, c)."""
+        """Projected input [B, 4H], (h, c) -> (h, c)."""
         recurrent = linear(weights_of(self.kernel).recurrent)
 
         def step(projected: Tensor, state: State) -> State:
@@ -63,7 +62,7 @@ class LSTMCell(KernelCell):
         return step
 
     def fused(self) -> Fused | None:
-        """torch's LSTM kernel, where its gradient is right."""
+        """torch's LSTM kernel, or None where its gradient is wrong (see `half_gradient_is_right`)."""
         weights = weights_of(self.kernel)
         half = torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu") == torch.bfloat16
         learning = half and torch.is_grad_enabled() and weights.inputs.device.type == "cpu"
@@ -82,11 +81,19 @@ class LSTMCell(KernelCell):
 
 
 def lstm_step(projected: Tensor, recurrent: Tensor, memory: Tensor, noise: Tensor | None = None) -> State:
-    """Both halves of i, f, g, o, [B, 4H] each, and cell state [B, H] to hidden and cell state.
+    """The step of an LSTM after its products.
 
-    The candidate, after tanh, is multiplied by `noise`, [B, H]; None = 1.
+    Args:
+        projected: Input half of i, f, g, o, [B, 4H].
+        recurrent: Recurrent half of i, f, g, o, [B, 4H].
+        memory: Cell state c_{t-1}, [B, H].
+        noise: Factor of the candidate after tanh, [B, H]; None = 1.
+
+    Returns:
+        Hidden state h_t and cell state c_t, [B, H] each.
     """
     if torch.compiler.is_compiling():
+        # i, f, g [B, 3H] and o [B, H]
         writing, output_gate = torch.split(projected + recurrent, [3 * memory.shape[1], memory.shape[1]], 1)
         memory = remember(writing, memory, FORGET, noise)
         return exposed(output_gate, memory), memory
@@ -95,18 +102,18 @@ def lstm_step(projected: Tensor, recurrent: Tensor, memory: Tensor, noise: Tenso
 
 
 class _Transition(Function):
-    """What stands between two products of a step, in as few passes as can be in both directions."""
+    """`lstm_step` in as few passes over memory as possible, forward and backward."""
 
     @staticmethod
     def forward(
         ctx: Any, projected: Tensor, recurrent: Tensor, memory: Tensor, noise: Tensor | None
     ) -> State:
         width = memory.shape[1]
-        gates = projected + recurrent
+        gates = projected + recurrent  # i, f, g, o, [B, 4H], to which the functions are applied in place
         gates[:, : 2 * width].sigmoid_()
         tanh(gates[:, 2 * width : 3 * width], out=gates[:, 2 * width : 3 * width])
         gates[:, 3 * width :].sigmoid_()
-        input_gate, forget_gate, candidate, output_gate = gates.chunk(4, 1)
+        input_gate, forget_gate, candidate, output_gate = gates.chunk(4, 1)  # [B, H] each
         written = candidate if noise is None else candidate * noise
         following = (forget_gate * memory).addcmul_(input_gate, written)
         squashed = tanh(following)
@@ -118,10 +125,12 @@ class _Transition(Function):
         gates, memory, squashed, noise = ctx.saved_tensors
         width = memory.shape[1]
         input_gate, forget_gate, candidate, output_gate = gates.chunk(4, 1)
-        d_gates = torch.empty_like(gates)
+        d_gates = torch.empty_like(gates)  # [B, 4H], filled through the views below
         for_input, for_forget, for_candidate, for_output = d_gates.chunk(4, 1)
+        # the gradient of c_t, through h_t and through the next step
         d_following = tanh_backward(d_hidden * output_gate, squashed).add_(d_memory)
         d_written = d_following if noise is None else d_following * noise
+        # the gradients of the gates after their functions, then before them
         torch.mul(d_written, candidate, out=for_input)
         torch.mul(d_following, memory, out=for_forget)
         torch.mul(d_written, input_gate, out=for_candidate)

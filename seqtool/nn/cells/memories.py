@@ -1,7 +1,7 @@
-"""Relatives of the LSTM that keep and write their memory by other rules, or look at it.
+"""LSTM variants with other rules for keeping and writing the memory, and the peephole LSTM.
 
-i, f, g, o are input gate, forget gate, candidate and output gate before their functions, each
-W x_t + U h_{t-1} + b with its own weights. Forget gates start with a bias of 1.
+i, f, g, o are input gate, forget gate, candidate and output gate before their activation functions, each
+W x_t + U h_{t-1} + b with its own weights. Biases of forget gates start at 1.
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ from seqtool.nn.deferred import Linears
 class MemoryCell(AffineCell):
     """c_t = keep * c_{t-1} + write * tanh(g); h_t = sigmoid(o) * tanh(c_t).
 
-    W and U hold the gates of the rule, the candidate and the output gate, in this order.
+    The rule computes `keep` and `write` from its gates. W and U hold the gates of the rule, the candidate and
+    the output gate, in this order.
     """
 
     memory = (1,)
@@ -44,16 +45,17 @@ class MemoryCell(AffineCell):
 
     @property
     def state_widths(self) -> tuple[int, ...]:
-        """Hidden and cell state."""
+        """Widths of hidden state and cell state."""
         return self.hidden, self.hidden
 
     def transition(self, linear: Linears) -> Stepper:
-        """[B, P], (h, c) -> (h, c)."""
+        """Projected input [B, P], (h, c) -> (h, c)."""
         recurrent, rule, width = linear(self.recurrent_weight), self.rule, self.hidden
 
         def step(projected: Tensor, state: State) -> State:
             hidden, memory = state
-            gates = projected + recurrent(hidden)
+            gates = projected + recurrent(hidden)  # [B, P]
+            # the rule's gates and the candidate, [B, P - H]; the output gate, [B, H]
             writing, output_gate = torch.split(gates, [gates.shape[1] - width, width], 1)
             memory = remember(writing, memory, rule, self.noise(memory))
             return exposed(output_gate, memory), memory
@@ -62,7 +64,7 @@ class MemoryCell(AffineCell):
 
 
 class NoForgetLSTMCell(MemoryCell):
-    """LSTM that forgets nothing: c_t = c_{t-1} + sigmoid(i) * tanh(g); h_t = sigmoid(o) * tanh(c_t).
+    """LSTM without forget gate: c_t = c_{t-1} + sigmoid(i) * tanh(g); h_t = sigmoid(o) * tanh(c_t).
 
     Reference: Hochreiter and Schmidhuber 1997, section 4, with tanh for the functions g and h there.
     """
@@ -78,9 +80,9 @@ class NoForgetLSTMCell(MemoryCell):
 
 
 class CoupledLSTMCell(MemoryCell):
-    """LSTM that writes what it forgets: c_t = f' * c_{t-1} + (1 - f') * tanh(g), with f' = sigmoid(f).
+    """LSTM with input gate 1 - f': c_t = f' * c_{t-1} + (1 - f') * tanh(g), with f' = sigmoid(f).
 
-    h_t = sigmoid(o) * tanh(c_t), as everywhere.
+    h_t = sigmoid(o) * tanh(c_t), as in the standard LSTM.
 
     Reference: Greff et al. 2017, "LSTM: a search space odyssey" (CIFG).
     """
@@ -96,14 +98,14 @@ class CoupledLSTMCell(MemoryCell):
 
 
 class CappedLSTMCell(MemoryCell):
-    """LSTM whose input gate is at most 1 - f, so that its memory never leaves [-1, 1].
+    """LSTM whose input gate is at most 1 - f', so that its memory never leaves [-1, 1].
 
     c_t = f' * c_{t-1} + min(1 - f', i') * tanh(g), with i' = sigmoid(i), f' = sigmoid(f);
-    h_t = sigmoid(o) * tanh(c_t). Between the standard form, which may write without forgetting, and the
-    coupled one, which must write what it forgets.
+    h_t = sigmoid(o) * tanh(c_t). It lies between the standard LSTM, which may write without forgetting, and
+    the coupled one, which has to write as much as it forgets.
 
     Reference: Melis et al. 2018, "On the state of the art of evaluation in neural language models", whose
-    models have this variant.
+    models use this variant.
     """
 
     rule = CappedRule()
@@ -115,7 +117,7 @@ class CappedLSTMCell(MemoryCell):
 
 
 class PeepholeLSTMCell(MemoryCell):
-    """LSTM whose gates see the memory: i + p * c_{t-1}, f + q * c_{t-1}, o + r * c_t in place of i, f, o.
+    """LSTM whose gates read the memory: i + p * c_{t-1}, f + q * c_{t-1}, o + r * c_t in place of i, f, o.
 
     Reference: Gers and Schmidhuber 2000, "Recurrent nets that time and count"; Gers et al. 2002,
     "Learning precise timing with LSTM recurrent networks".
@@ -129,19 +131,20 @@ class PeepholeLSTMCell(MemoryCell):
 
     @staticmethod
     def parameter_count(inputs: int, hidden: int) -> int:
-        """Four gates, three peepholes a unit."""
+        """Four gates, and three peepholes per unit."""
         return 4 * hidden * (inputs + hidden + 1) + 3 * hidden
 
     def transition(self, linear: Linears) -> Stepper:
-        """[B, 4H], (h, c) -> (h, c)."""
+        """Projected input [B, 4H], (h, c) -> (h, c)."""
         recurrent, width = linear(self.recurrent_weight), self.hidden
-        before, after = self.peepholes[:2].flatten(), self.peepholes[2]
+        before, after = self.peepholes[:2].flatten(), self.peepholes[2]  # [2H], [H]
 
         def step(projected: Tensor, state: State) -> State:
             hidden, memory = state
-            gates = projected + recurrent(hidden)
+            gates = projected + recurrent(hidden)  # [B, 4H]
+            # i and f [B, 2H], g [B, H], o [B, H]
             watching, candidate, output_gate = torch.split(gates, [2 * width, width, width], 1)
-            watching = torch.addcmul(watching, before, memory.repeat(1, 2))
+            watching = torch.addcmul(watching, before, memory.repeat(1, 2))  # [B, 2H]
             noise = self.noise(memory)
             memory = remember(torch.cat([watching, candidate], 1), memory, self.rule, noise)
             return exposed(torch.addcmul(output_gate, after, memory), memory), memory
@@ -150,7 +153,13 @@ class PeepholeLSTMCell(MemoryCell):
 
 
 def open_gate(bias: nn.Parameter, gate: KeepGate | None, width: int) -> None:
-    """Let a forget gate start open: its bias is 1 (Jozefowicz et al. 2015, section 4)."""
+    """Let the gate that keeps the state start open: set its bias to 1 (Jozefowicz et al. 2015, section 4).
+
+    Args:
+        bias: Bias of all gates, changed in place, [gates x width].
+        gate: The gate that keeps the state; None = there is none.
+        width: Width of a gate.
+    """
     if gate is not None:
         with torch.no_grad():
             bias[gate.block * width : (gate.block + 1) * width] = 1.0

@@ -1,8 +1,8 @@
-"""What stands between the products of a step, in few passes over memory in both directions.
+"""The elementwise parts of a step, in few passes over memory, with derivatives written by hand.
 
-A step of a recurrence is two or three small products; what autograd would record for the functions
-between them takes as long as they do. These have their derivatives written by hand; torch.compile,
-which finds its own, is given the equations.
+A step of a recurrence has two or three small matrix products, and the operations that autograd would record
+for the elementwise functions between them take as long as the products. So these functions have derivatives
+written by hand. torch.compile, which derives its own, is given the equations.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ MINUS_ONE = torch.tensor(-1.0)
 
 
 def tanh(values: Tensor, out: Tensor | None = None) -> Tensor:
-    """tanh; on a CPU as 2 sigmoid(2x) - 1, since some processors' sigmoid takes a sixth of the time.
+    """tanh, on a CPU as 2 sigmoid(2x) - 1, since on some processors sigmoid takes a sixth of the time.
 
-    That is right to 1e-7, which is what float32 has; float64 is for exactness, and has the library's own.
+    This is accurate to 1e-7, the resolution of float32; float64 uses the library's own tanh.
 
     Args:
-        values: Any shape.
-        out: Where to put it, which may be `values`; None = somewhere new.
+        values: Values of any shape.
+        out: Tensor for the result, which may be `values`; None = a new tensor.
     """
     if values.device.type != "cpu" or values.dtype == torch.float64:
         return torch.tanh(values, out=out)
@@ -39,17 +39,31 @@ def tanh(values: Tensor, out: Tensor | None = None) -> Tensor:
 
 
 class MemoryRule(ABC):
-    """How much of its memory an LSTM keeps and how much of the candidate it writes."""
+    """How much of its memory an LSTM keeps, and how much of the candidate it writes."""
 
-    gates: int  # how many sigmoid gates decide it
+    gates: int  # number of sigmoid gates of the rule
 
     @abstractmethod
     def weights(self, opened: Tensor) -> tuple[Tensor | None, Tensor]:
-        """Gates after the sigmoid, [B, gates x H], to what keeps (None = all) and what writes, [B, H]."""
+        """The weights of keeping and writing.
+
+        Args:
+            opened: Gates after the sigmoid, [B, gates x H].
+
+        Returns:
+            keep, [B, H], None = 1 everywhere; write, [B, H].
+        """
 
     @abstractmethod
     def backward(self, d_keep: Tensor, d_write: Tensor, opened: Tensor, d_opened: Tensor) -> None:
-        """Put the gradient of the gates after the sigmoid into `d_opened`, from those of the weights."""
+        """The derivative of `weights`.
+
+        Args:
+            d_keep: Gradient of keep, [B, H].
+            d_write: Gradient of write, [B, H].
+            opened: Gates after the sigmoid, [B, gates x H].
+            d_opened: Filled with the gradient of `opened`, [B, gates x H].
+        """
 
 
 class ForgetRule(MemoryRule):
@@ -58,57 +72,57 @@ class ForgetRule(MemoryRule):
     gates = 2
 
     def weights(self, opened: Tensor) -> tuple[Tensor | None, Tensor]:
-        """f, i."""
+        """keep = f, write = i."""
         write, keep = opened.chunk(2, 1)
         return keep, write
 
     def backward(self, d_keep: Tensor, d_write: Tensor, opened: Tensor, d_opened: Tensor) -> None:
-        """Side by side."""
+        """The gradients of i and f, concatenated."""
         torch.cat([d_write, d_keep], 1, out=d_opened)
 
 
 class KeepAllRule(MemoryRule):
-    """An input gate, and nothing is forgotten (Hochreiter and Schmidhuber 1997)."""
+    """An input gate only; nothing is forgotten (Hochreiter and Schmidhuber 1997)."""
 
     gates = 1
 
     def weights(self, opened: Tensor) -> tuple[Tensor | None, Tensor]:
-        """1, i."""
+        """keep = 1, write = i."""
         return None, opened
 
     def backward(self, d_keep: Tensor, d_write: Tensor, opened: Tensor, d_opened: Tensor) -> None:
-        """That of the input gate."""
+        """The gradient of i."""
         d_opened.copy_(d_write)
 
 
 class CoupledRule(MemoryRule):
-    """What is forgotten makes room for what is written (Greff et al. 2017)."""
+    """One gate: as much is written as is forgotten (Greff et al. 2017)."""
 
     gates = 1
 
     def weights(self, opened: Tensor) -> tuple[Tensor | None, Tensor]:
-        """f, 1 - f."""
+        """keep = f, write = 1 - f."""
         return opened, 1 - opened
 
     def backward(self, d_keep: Tensor, d_write: Tensor, opened: Tensor, d_opened: Tensor) -> None:
-        """The difference."""
+        """The gradient of f: that of keep minus that of write."""
         torch.sub(d_keep, d_write, out=d_opened)
 
 
 class CappedRule(MemoryRule):
-    """Two gates, and no more is written than has been forgotten."""
+    """Two gates; at most as much is written as is forgotten."""
 
     gates = 2
 
     def weights(self, opened: Tensor) -> tuple[Tensor | None, Tensor]:
-        """f, min(1 - f, i)."""
+        """keep = f, write = min(1 - f, i)."""
         write, keep = opened.chunk(2, 1)
         return keep, torch.minimum(1 - keep, write)
 
     def backward(self, d_keep: Tensor, d_write: Tensor, opened: Tensor, d_opened: Tensor) -> None:
-        """That of the minimum goes to the smaller."""
+        """The gradients of i and f; that of the minimum goes to the smaller of its two arguments."""
         write, keep = opened.chunk(2, 1)
-        free = d_write.masked_fill(write > 1 - keep, 0.0)
+        free = d_write.masked_fill(write > 1 - keep, 0.0)  # gradient of i: 0 where the cap is in force
         torch.cat([free, d_keep - (d_write - free)], 1, out=d_opened)
 
 
@@ -116,13 +130,16 @@ FORGET = ForgetRule()
 
 
 def remember(gates: Tensor, memory: Tensor, rule: MemoryRule, noise: Tensor | None = None) -> Tensor:
-    """c_t = keep * c_{t-1} + write * d * tanh(g), with keep and write as the rule has them.
+    """c_t = keep * c_{t-1} + write * d * tanh(g), with keep and write from the rule.
 
     Args:
-        gates: Before their functions: those of the rule, then the candidate g, [B, (gates + 1) x H].
+        gates: The rule's gates before the sigmoid, then the candidate g before tanh, [B, (gates + 1) x H].
         memory: c_{t-1}, [B, H].
-        rule: What the gates mean.
-        noise: d, [B, H]; None = 1.
+        rule: Rule that computes keep and write from the gates.
+        noise: Factor d of the candidate, [B, H]; None = 1.
+
+    Returns:
+        c_t, [B, H].
     """
     if torch.compiler.is_compiling():
         split = rule.gates * memory.shape[1]
@@ -149,8 +166,8 @@ class _Remember(Function):
         opened, candidate, memory, noise = ctx.saved_tensors
         keep, write = ctx.rule.weights(opened)
         split = opened.shape[1]
-        d_gates = opened.new_empty(len(opened), split + memory.shape[1])
-        d_opened, d_candidate = d_gates[:, :split], d_gates[:, split:]
+        d_gates = opened.new_empty(len(opened), split + memory.shape[1])  # [B, (gates + 1) x H]
+        d_opened, d_candidate = d_gates[:, :split], d_gates[:, split:]  # views, [B, gates x H] and [B, H]
         of_written = noised(gradient, noise)
         ctx.rule.backward(gradient * memory, of_written * candidate, opened, d_opened)
         sigmoid_backward.grad_input(d_opened, opened, grad_input=d_opened)
@@ -181,7 +198,7 @@ class _Gated(Function):
 
 
 def exposed(gate: Tensor, memory: Tensor) -> Tensor:
-    """sigmoid(gate) * tanh(memory), [B, H] each: what an LSTM shows of its memory."""
+    """sigmoid(gate) * tanh(memory), [B, H] each: the output of an LSTM."""
     if torch.compiler.is_compiling():
         return gate.sigmoid() * memory.tanh()
     result: Tensor = _Exposed.apply(gate, memory)  # type: ignore[no-untyped-call]
@@ -208,11 +225,14 @@ def blended(
     """h_t = z * h_{t-1} + (1 - z) * d * f(n), with z = sigmoid(update).
 
     Args:
-        update: Before the sigmoid, [B, H].
+        update: Update gate before the sigmoid, [B, H].
         candidate: n, [B, H].
         hidden: h_{t-1}, [B, H].
-        noise: d, [B, H]; None = 1.
-        rectified: f is max(0, n) rather than tanh.
+        noise: Factor d of the candidate, [B, H]; None = 1.
+        rectified: Whether f is ReLU rather than tanh.
+
+    Returns:
+        h_t, [B, H].
     """
     if torch.compiler.is_compiling():
         written = noised(candidate.relu() if rectified else candidate.tanh(), noise)
@@ -253,11 +273,14 @@ def reset_blended(
     """h_t = z * h_{t-1} + (1 - z) * d * tanh(n + r * n'), with r, z = sigmoid(gates).
 
     Args:
-        gates: Before the sigmoid, reset gate and update gate, [B, 2H].
-        candidate: n, [B, H].
-        recalled: n', [B, H].
+        gates: Reset gate and update gate before the sigmoid, [B, 2H].
+        candidate: n, the input half of the candidate, [B, H].
+        recalled: n', the recurrent half of the candidate, [B, H].
         hidden: h_{t-1}, [B, H].
-        noise: d, [B, H]; None = 1.
+        noise: Factor d of the candidate, [B, H]; None = 1.
+
+    Returns:
+        h_t, [B, H].
     """
     if torch.compiler.is_compiling():
         reset, update = gates.chunk(2, 1)
@@ -273,21 +296,57 @@ class _ResetBlended(Function):
     def forward(
         ctx: Any, gates: Tensor, candidate: Tensor, recalled: Tensor, hidden: Tensor, noise: Tensor | None
     ) -> Tensor:
-        opened = gates.sigmoid()
-        reset, update = opened.chunk(2, 1)
-        activated = tanh(torch.addcmul(candidate, reset, recalled))
-        ctx.save_for_backward(opened, activated, recalled, hidden, noise)
-        return torch.lerp(noised(activated, noise), hidden, update)
+        return reset_blend(ctx, gates.sigmoid(), candidate, recalled, hidden, noise)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, None]:
-        opened, activated, recalled, hidden, noise = ctx.saved_tensors
-        reset, update = opened.chunk(2, 1)
-        d_hidden = gradient * update
-        d_candidate = tanh_backward(noised(gradient - d_hidden, noise), activated)
+        opened = ctx.saved_tensors[0]
         d_gates = torch.empty_like(opened)
-        d_reset, d_update = d_gates.chunk(2, 1)
-        torch.mul(d_candidate, recalled, out=d_reset)
-        torch.mul(gradient, hidden - noised(activated, noise), out=d_update)
-        sigmoid_backward.grad_input(d_gates, opened, grad_input=d_gates)
-        return d_gates, d_candidate, d_candidate * reset, d_hidden, None
+        d_candidate, d_hidden = reset_blend_backward(ctx, gradient, d_gates)
+        return d_gates, d_candidate, d_candidate * opened[:, : d_hidden.shape[1]], d_hidden, None
+
+
+def reset_blend(
+    ctx: Any, opened: Tensor, candidate: Tensor, recalled: Tensor, hidden: Tensor, noise: Tensor | None
+) -> Tensor:
+    """The forward pass of `reset_blended`, from the gates after the sigmoid.
+
+    The layer-normalised GRU has gates and candidate in separate tensors, the standard GRU has them in one.
+    Each has an autograd function of its own; the formula and its derivative are shared.
+
+    Args:
+        ctx: Context that saves the tensors for `reset_blend_backward`.
+        opened: Reset gate and update gate after the sigmoid, [B, 2H].
+        candidate: n, [B, H].
+        recalled: n', [B, H].
+        hidden: h_{t-1}, [B, H].
+        noise: Factor d of the candidate, [B, H]; None = 1.
+
+    Returns:
+        h_t, [B, H].
+    """
+    reset, update = opened.chunk(2, 1)
+    activated = tanh(torch.addcmul(candidate, reset, recalled))
+    ctx.save_for_backward(opened, activated, recalled, hidden, noise)
+    return torch.lerp(noised(activated, noise), hidden, update)
+
+
+def reset_blend_backward(ctx: Any, gradient: Tensor, d_gates: Tensor) -> tuple[Tensor, Tensor]:
+    """The backward pass of `reset_blend`.
+
+    Args:
+        ctx: Context of the forward pass.
+        gradient: Gradient of h_t, [B, H].
+        d_gates: Filled with the gradient of the gates before the sigmoid, [B, 2H].
+
+    Returns:
+        Gradients of the candidate n and of h_{t-1}, [B, H] each; that of n' is r times the first.
+    """
+    opened, activated, recalled, hidden, noise = ctx.saved_tensors
+    d_reset, d_update = d_gates.chunk(2, 1)  # views, [B, H] each
+    d_hidden = gradient * opened[:, hidden.shape[1] :]
+    d_candidate = tanh_backward(noised(gradient - d_hidden, noise), activated)
+    torch.mul(d_candidate, recalled, out=d_reset)
+    torch.mul(gradient, hidden - noised(activated, noise), out=d_update)
+    sigmoid_backward.grad_input(d_gates, opened, grad_input=d_gates)
+    return d_candidate, d_hidden

@@ -171,7 +171,7 @@ def test_rows_at_different_steps_are_refused_in_training():
     cell, inputs = make_cell("batchnorm_lstm").train(), some_inputs(batch=2, steps=1)
     state = tuple(part.clone() for part in cell.initial(2, inputs))
     state[2][1] = 7.0
-    message = r"^batch normalisation in training needs all rows of a batch at the same step$"
+    message = r"^in training, batch normalisation needs all rows of a batch at the same step$"
     with pytest.raises(ValueError, match=message):
         run_cell(cell, inputs, state)
 

@@ -138,7 +138,7 @@ def test_where_compiling_fails_steps_are_made_plainly(monkeypatch: pytest.Monkey
     run = compiled_chunk(broken)  # type: ignore[arg-type]
     monkeypatch.setattr(running, "worth_compiling", lambda cell, inputs: True)
     monkeypatch.setattr("seqtool.nn.cells.chunked.compiled_chunk", lambda: run)
-    with pytest.warns(UserWarning, match="torch.compile failed, steps are not compiled: .*no compiler"):
+    with pytest.warns(UserWarning, match="torch.compile failed, so steps are not compiled: .*no compiler"):
         found = everything(cell)
     for one, other in zip(found, expected, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-10)

@@ -134,7 +134,10 @@ def test_the_spectral_radius_is_what_was_asked_for(radius: float):
             "recurrent_init 'x' is none of default, orthogonal, .*",
         ),
         ({"chrono": 2}, "chrono 2 is less than 3"),
-        ({"chrono": 9, "forget_bias": 1.0}, "chrono and forget_bias are two starts of one bias: choose one"),
+        (
+            {"chrono": 9, "forget_bias": 1.0},
+            "chrono and forget_bias both set the bias of the gate that keeps the state: choose one",
+        ),
         ({"spectral_radius": 0.0}, "spectral radius 0.0 is not above 0"),
     ],
 )
