@@ -1,1 +1,4 @@
-"""Search: from a model's next-symbol scores to whole sequences. It knows a `Step`, never a model."""
+"""Search and sampling: from next-symbol scores to whole sequences. They know a `Step`, never a model.
+
+Shapes: B sentences, K beam (hypotheses per sentence), N = B x K rows, T steps, S source positions, V symbols.
+"""

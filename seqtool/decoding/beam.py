@@ -1,8 +1,11 @@
 """Beam search over any `Step`.
 
-Hypotheses are rows [B, K] that never move except by a gather; what they consist of is kept as
-back-pointers. A finished hypothesis takes no slot, and a sentence leaves as soon as nothing that
-is alive can come before what it has found. With one hypothesis it is greedy search.
+Live hypotheses are rows [B, K], reordered by gathers only; their symbols are stored as back-pointers. A
+finished hypothesis occupies no slot of the beam, and a sentence leaves the batch as soon as no live
+hypothesis can rank before those that it has found. With a beam of one this is greedy search.
+
+Shapes: B sentences still searched, G groups, K beam, N = B x K rows (N = B at the first step), V symbols,
+S source positions.
 """
 
 from __future__ import annotations
@@ -27,21 +30,21 @@ from seqtool.errors import UsageError
 
 @dataclass(frozen=True)
 class BeamOptions:
-    """How to search.
+    """Options of beam search.
 
     Args:
-        beam: K, live hypotheses a sentence; 1 is greedy search.
-        nbest: How many to return, at most `beam`.
-        length_penalty: What scores are divided by.
-        alpha: Its exponent.
-        coverage_penalty: beta, weight of what is left out of the source.
-        groups: G, a divisor of `beam`; more than 1 is diverse beam search.
-        diversity: What a group's hypotheses lose, nats, for each hypothesis of an earlier group
-            with the same symbol at the same step (Vijayakumar et al. 2016, section 4, Hamming
-            diversity). It steers the search and is no part of any score.
+        beam: Number K of live hypotheses per sentence, at least 1; 1 is greedy search.
+        nbest: Number of hypotheses to return per sentence, 1 to `beam`.
+        length_penalty: Kind of length penalty, see `length_divisor`.
+        alpha: Exponent of the length penalty, at least 0.
+        coverage_penalty: Weight beta of the coverage penalty, at least 0.
+        groups: Number G of groups, a divisor of `beam`; more than 1 is diverse beam search.
+        diversity: Penalty in nats, at least 0, for each hypothesis of an earlier group that has the same
+            symbol at the same step (Vijayakumar et al. 2016, section 4, Hamming diversity). It affects the
+            selection of candidates, not their scores.
 
     Raises:
-        UsageError: something is out of its range.
+        UsageError: an option is out of range.
     """
 
     beam: int = 5
@@ -54,18 +57,18 @@ class BeamOptions:
 
     def __post_init__(self) -> None:
         if self.beam < 1:
-            raise UsageError(f"beam {self.beam}: 1 or more is allowed")
+            raise UsageError(f"beam {self.beam}: must be 1 or more")
         if not 1 <= self.nbest <= self.beam:
-            raise UsageError(f"nbest {self.nbest}: 1 to the beam, {self.beam}, is allowed")
+            raise UsageError(f"nbest {self.nbest}: must be between 1 and the beam, {self.beam}")
         if self.groups < 1 or self.beam % self.groups:
-            raise UsageError(f"groups {self.groups}: a divisor of the beam, {self.beam}, is allowed")
+            raise UsageError(f"groups {self.groups}: must be a divisor of the beam, {self.beam}")
         if not 0 <= self.diversity < float("inf"):
-            raise UsageError(f"diversity {self.diversity}: 0 or more is allowed")
+            raise UsageError(f"diversity {self.diversity}: must be 0 or more")
         self.penalties  # noqa: B018 (checks the rest)
 
     @property
     def penalties(self) -> Penalties:
-        """What scores are made of."""
+        """The length and coverage penalties."""
         return Penalties(self.length_penalty, self.alpha, self.coverage_penalty)
 
 
@@ -82,28 +85,28 @@ def beam_search(
     phrases: Sequence[Sequence[Sequence[int]]] | None = None,
     keep_attention: bool = False,
 ) -> list[list[Hypothesis]]:
-    """The n best sequences of each sentence, best first, no two alike.
+    """The n best sequences of each sentence, best first, all different.
+
+    Equal scores are ordered by parent, then by symbol, so that results do not depend on the other sentences
+    of the batch.
 
     Args:
-        step: Of B sentences.
-        state: Before the first step, one row a sentence.
-        start: The first input.
-        end: The symbol that ends a sequence.
-        max_lengths: Symbols of a sequence at most, its end included, [B], at least 1.
+        step: Model step for B sentences.
+        state: State before the first step, one row per sentence.
+        start: Symbol that is the first input.
+        end: Symbol that ends a sequence.
+        max_lengths: Largest number of symbols of a sequence, its end included, at least 1, [B].
         options: Beam and penalties.
-        source_mask: Real source positions [B, S], right-padded; None = all are. Read only with a
-            coverage penalty and for attention, which is cut to them.
-        constraints: What outputs must be like.
-        phrases: Of each sentence, what must occur in its output (not with groups). Where it was
-            not found, what was found without it is returned, `unmet`.
-        keep_attention: Whether hypotheses shall have their attention.
+        source_mask: True at real source positions, right-padded, [B, S]; None = all are. It is read for a
+            coverage penalty, and for attention, which is cut to these positions.
+        constraints: Constraints on the outputs.
+        phrases: For each sentence the phrases that its output must contain; not together with groups. A
+            sentence for which none is found gets hypotheses without all of its phrases, marked `unmet`.
+        keep_attention: Whether hypotheses include their attention.
 
     Returns:
-        A list a sentence, never empty. Where fewer than asked for came to their end in time, those
-        alive then follow, not finished. Where constraints left nothing, one `exhausted` hypothesis.
-
-    Scores that are equal are ordered by parent, then by symbol, so that results are the same
-    whatever else is in the batch.
+        A list of hypotheses per sentence, never empty. If fewer than asked for ended in time, unfinished ones
+        follow. If constraints left nothing, it is a single `exhausted` hypothesis.
     """
     if options.beam == 1 and phrases is None:
         found = greedy_search(
@@ -118,7 +121,7 @@ def beam_search(
             keep_attention=keep_attention,
         )
         return [[each] for each in found]
-    assert phrases is None or options.groups == 1, "phrases and groups do not go together"
+    assert phrases is None or options.groups == 1, "phrases cannot be combined with groups"
     search = BeamSearch(step, state, start, end, max_lengths, options)
     search.source_mask = source_mask
     search.constraints, search.keep_attention = constraints, keep_attention
@@ -128,7 +131,7 @@ def beam_search(
 
 
 class BeamSearch:
-    """The live part of a search, and what it has found (arguments as of `beam_search`)."""
+    """The state of a search: its live hypotheses, and those found (arguments as in `beam_search`)."""
 
     def __init__(
         self, step: Step, state: State, start: int, end: int, max_lengths: Tensor, options: BeamOptions
@@ -140,30 +143,31 @@ class BeamSearch:
         self.constraints: Sequence[Constraint] = ()
         self.phrases: list[list[Phrase]] = [[] for _ in range(count)]
         self.keep_attention = False
-        self.sentences = torch.arange(count, device=device)  # that are still searched [B]
-        self.limits = max_lengths
-        self.last = torch.full((count,), start, device=device)  # [N]
-        # Log p of hypotheses [B, G, K / G]; -inf = none. Before the first step all groups share a row.
+        self.sentences = torch.arange(count, device=device)  # numbers of the sentences still searched, [B]
+        self.limits = max_lengths  # [B]
+        self.last = torch.full((count,), start, device=device)  # last symbols, [N]
+        # Log probabilities of live hypotheses, nats, [B, G, K / G]; -inf = none. Before the first step all
+        # groups share one row: [B, 1, 1].
         self.live = torch.zeros(count, 1, 1, device=device, dtype=sum_type(device))
-        self.covered: Tensor | None = None  # attention summed over steps [N, S]
-        self.prefixes = self.last.new_empty(count, 0)  # [N, t], kept up where constraints need them
-        self.length = 0  # symbols of the live hypotheses
+        self.covered: Tensor | None = None  # attention summed over steps, [N, S]
+        self.prefixes = self.last.new_empty(count, 0)  # symbols so far, [N, t]; updated only if needed
+        self.length = 0  # number of symbols of the live hypotheses
         self.trace = Trace()
         self.found = Findings(count, options.nbest)
-        self.spare = Findings(count, options.nbest)  # without all phrases
-        # Of all sentences: the score that a new hypothesis has to beat.
+        self.spare = Findings(count, options.nbest)  # hypotheses without all phrases
+        # The score that a new hypothesis of each sentence has to beat, [sentences at the start].
         self.floor = torch.full((count,), -torch.inf, device=device, dtype=self.live.dtype)
 
     def run(self) -> list[list[Hypothesis]]:
-        """Search all sentences to their ends."""
+        """Search until every sentence is done."""
         self.keep_prefixes = bool(self.constraints) or any(self.phrases)
         while len(self.sentences):
             self._advance()
         return hypotheses(self.trace, self.found, self.spare, self.source_mask)
 
     def _advance(self) -> None:
-        """One symbol more."""
-        result = self.step(self.last, self.state)
+        """Extend all live hypotheses by one symbol."""
+        result = self.step(self.last, self.state)  # scores [N, V]
         self.length += 1
         if self.keep_attention:
             assert result.attention is not None, "this step has no attention"
@@ -181,8 +185,17 @@ class BeamSearch:
         self._release()
 
     def _expand(self, result: StepResult, earlier: Sequence[Candidates]) -> Candidates:
-        """The next group: what ends is noted; the candidates that are gone on with."""
+        """Choose the next group's hypotheses, and record those that end.
+
+        Args:
+            result: Result of the step, N rows.
+            earlier: Candidates chosen for the groups before this one.
+
+        Returns:
+            The candidates that continue, [B, K / G].
+        """
         share = self.options.beam // self.options.groups
+        # [B, W], best first: enough that K / G are left without those that end
         candidates = best_candidates(
             result,
             self.live,
@@ -190,27 +203,29 @@ class BeamSearch:
             share=share,
             against=hamming(earlier, self.options.diversity, result.scores.shape[1]),
         )
-        continuing = without_ends(candidates, self.end, share)
-        ends = candidates.symbols[:, :share] == self.end
+        continuing = without_ends(candidates, self.end, share)  # [B, K / G]
+        # Only hypotheses that end among the best K / G are recorded.
+        ends = candidates.symbols[:, :share] == self.end  # [B, K / G]
         ends &= candidates.log_p[:, :share].isfinite()
-        if any(self.phrases):
+        if any(self.phrases):  # sentences with phrases choose in their own way
             for position, sentence in enumerate(self.sentences.tolist()):
                 if self.phrases[sentence]:
                     ends[position] = False
                     self._choose(position, sentence, candidates, continuing, result)
         if ends.any():
-            found_in = ends.nonzero()[:, 0]
+            found_in = ends.nonzero()[:, 0]  # positions of the sentences, one per ending
             self._note(
                 self.found, found_in, candidates.log_p[:, :share][ends], candidates.rows[:, :share][ends]
             )
         return continuing
 
     def _extend(self, groups: Sequence[Candidates], state: State) -> None:
-        """The candidates chosen become the live hypotheses."""
+        """Make the chosen candidates the live hypotheses."""
+        # G times [B, K / G] to [B, G, K / G] each
         live, rows, symbols = (torch.stack(parts, 1) for parts in zip(*groups, strict=True))
-        parents = rows.flatten()
+        parents = rows.flatten()  # [N]
         self.live = live
-        # A dead row runs along; what it is fed must be a symbol that there is.
+        # Rows without a hypothesis are computed as well, so they need an existing symbol as input.
         self.last = symbols.flatten().masked_fill(live.flatten().isinf(), self.start)
         self.trace.add(self.last, parents, live.flatten())
         self.state = select(state, parents)
@@ -220,20 +235,20 @@ class BeamSearch:
             self.prefixes = torch.cat([self.prefixes[parents], self.last[:, None]], 1)
 
     def _release(self) -> None:
-        """Sentences that are done leave."""
-        best = self.live.flatten(1).amax(1)
-        full = self.limits <= self.length
-        # Nothing alive can score more than its log p now, at the length that divides it most.
-        hope = self.penalties.score_at_most(best, self.limits)
-        done = full | best.isinf() | (hope <= self.floor[self.sentences])
+        """Remove the sentences that are done."""
+        best = self.live.flatten(1).amax(1)  # [B]
+        full = self.limits <= self.length  # [B]
+        # Upper bound of final scores: log p can only fall, and the divisor is largest at the limit.
+        bound = self.penalties.score_at_most(best, self.limits)  # [B]
+        done = full | best.isinf() | (bound <= self.floor[self.sentences])
         if self.options.beam == 1:
             done |= self.floor[self.sentences].isfinite()
         if not done.any():
             return
         for position in (full & best.isfinite()).nonzero().flatten().tolist():
             self._cut(position)
-        kept = (~done).nonzero().flatten()
-        rows = rows_of(kept, self.live[0].numel())
+        kept = (~done).nonzero().flatten()  # positions of the sentences that stay, [B']
+        rows = rows_of(kept, self.live[0].numel())  # [B' x K]
         self.trace.keep(rows)
         self.sentences, self.limits, self.live = self.sentences[kept], self.limits[kept], self.live[kept]
         if len(kept):
@@ -243,13 +258,21 @@ class BeamSearch:
             self.covered = None if self.covered is None else self.covered[rows]
 
     def _note(self, findings: Findings, positions: Tensor, log_p: Tensor, rows: Tensor) -> None:
-        """Hypotheses that end now: whose they are, log p with the end, rows of the step's input."""
+        """Record hypotheses that end at this step.
+
+        Args:
+            findings: Where to record them.
+            positions: Positions of their sentences among those still searched, [M].
+            log_p: Log probabilities, the end symbol included, nats, [M].
+            rows: Rows of the step's input, [M].
+        """
         sentences = self.sentences[positions]
         covered = None if self.covered is None else self.covered[rows]
         scores = self.penalties.score(log_p, self.length, covered, self._mask_of(sentences))
         facts = (sentences.tolist(), scores.tolist(), log_p.tolist(), rows.tolist())
         for sentence, score, value, row in zip(*facts, strict=True):
             ending = Ending(score, value, self.length - 1, row, finished=True)
+            # only the groups of diverse beam search can find a sequence twice
             if self.options.groups == 1 or self._is_new(findings.endings[sentence], ending):
                 findings.add(sentence, ending)
         if findings is self.found:
@@ -257,11 +280,11 @@ class BeamSearch:
             self.floor[sentences] = self.floor.new_tensor(to_beat)
 
     def _cut(self, position: int) -> None:
-        """At the largest length, what is alive follows those who have come to their end, if too few."""
+        """At a sentence's largest length, fill up its results with unfinished hypotheses if too few ended."""
         sentence = int(self.sentences[position])
         if self.found.full(sentence):
             return
-        log_p = self.live[position].flatten()
+        log_p = self.live[position].flatten()  # [K]
         rows = position * len(log_p) + torch.arange(len(log_p), device=log_p.device)
         covered = None if self.covered is None else self.covered[rows]
         mask = self._mask_of(self.sentences[position].expand(len(rows)))
@@ -276,7 +299,7 @@ class BeamSearch:
     def _choose(
         self, position: int, sentence: int, candidates: Candidates, continuing: Candidates, result: StepResult
     ) -> None:
-        """The same for a sentence with phrases; `continuing` is changed in place."""
+        """Choose for a sentence with phrases; its row of `continuing` is replaced in place."""
         slots, phrases = self.live.shape[2], self.phrases[sentence]
         first = position * slots
         known = zip(*(each[position].tolist() for each in candidates), strict=True)
@@ -310,7 +333,7 @@ class BeamSearch:
         return not phrases or Progress.of(phrases, self.prefixes[row].tolist()).complete
 
     def _is_new(self, endings: Sequence[Ending], ending: Ending) -> bool:
-        """Groups may come to the same sequence."""
+        """Whether no ending has the same symbols; different groups may find the same sequence."""
         symbols = self.trace.symbols_of(ending)
         return all(
             other.finished != ending.finished or self.trace.symbols_of(other) != symbols for other in endings

@@ -1,7 +1,7 @@
-"""What an output must not be: symbols that a search leaves out of its candidates.
+"""Constraints on outputs: symbols that a search excludes from its candidates.
 
-A constraint sees the live hypotheses of a step and sets the scores of what must not follow to
--inf. It holds for probabilities as they are: nothing is shared out anew.
+A constraint reads the live hypotheses of a step and sets the scores of forbidden symbols to -inf. The
+probabilities of the others are not renormalised.
 """
 
 from __future__ import annotations
@@ -17,22 +17,22 @@ SPACE = b" "
 
 
 class Live(NamedTuple):
-    """The hypotheses of a step, K rows a sentence."""
+    """The hypotheses of a step, K rows per sentence."""
 
-    sentences: Tensor  # [B], their numbers in the batch that the search began with
-    prefixes: Tensor  # [N, t], the symbols so far; anything in dead rows
-    end: int  # the symbol that ends a sequence
+    sentences: Tensor  # numbers of the sentences in the batch that the search began with, [B]
+    prefixes: Tensor  # symbols so far, [N, t]; arbitrary in rows without a hypothesis
+    end: int  # symbol that ends a sequence
 
 
 class Constraint(Protocol):
-    """Something that outputs must be like."""
+    """A constraint on outputs."""
 
     def restrict(self, scores: Tensor, live: Live) -> None:
-        """Set the scores [N, V] of what must not follow to -inf, in place."""
+        """Set the scores, [N, V], of symbols that must not follow to -inf, in place."""
 
 
 def restricted(scores: Tensor, live: Live, constraints: Sequence[Constraint]) -> Tensor:
-    """A copy of the scores [N, V] under all constraints."""
+    """A copy of the scores, [N, V], with all constraints applied."""
     scores = scores.clone()
     for constraint in constraints:
         constraint.restrict(scores, live)
@@ -40,7 +40,7 @@ def restricted(scores: Tensor, live: Live, constraints: Sequence[Constraint]) ->
 
 
 class MinimumLength:
-    """The end is forbidden before so many symbols (the end not counted)."""
+    """Outputs have at least `symbols` symbols, not counting the end."""
 
     def __init__(self, symbols: int) -> None:
         self.symbols = symbols
@@ -55,7 +55,7 @@ class ForcedPrefix:
     """Outputs begin with given symbols.
 
     Args:
-        prefixes: Of each sentence of the batch, without start and end; may be empty.
+        prefixes: First symbols of each sentence of the batch, without start and end; may be empty.
     """
 
     def __init__(self, prefixes: Sequence[Sequence[int]]) -> None:
@@ -71,18 +71,18 @@ class ForcedPrefix:
         for position, sentence in enumerate(live.sentences.tolist()):
             prefix = self.prefixes[sentence]
             if step < len(prefix):
-                rows = scores[position * slots : (position + 1) * slots]
+                rows = scores[position * slots : (position + 1) * slots]  # [K, V]
                 wanted = rows[:, prefix[step]].clone()
                 rows.fill_(-torch.inf)
                 rows[:, prefix[step]] = wanted
 
 
 class Spelling:
-    """What symbols add to the text: a space, where a word starts, and letters, in UTF-8.
+    """The text of symbols in UTF-8: letters, after a space if the symbol starts a word.
 
     Args:
-        common: Of the symbols that all sentences have, in the order of their ids.
-        own: Of each sentence of the batch, the symbols that follow those.
+        common: Texts of the symbols that all sentences share, by id.
+        own: For each sentence of the batch the texts of its own symbols, whose ids follow the shared ones.
     """
 
     def __init__(self, common: Sequence[bytes], own: Sequence[Sequence[bytes]] = ()) -> None:
@@ -92,9 +92,9 @@ class Spelling:
         self._starts: dict[int, Tensor] = {}
 
     def words(self, sentence: int, symbols: Sequence[int]) -> list[bytes]:
-        """What stands between spaces, as far as it is written; the last word may go on."""
+        """The words written so far; the last one may be unfinished."""
         size, own = len(self.common), self._own(sentence)
-        # A dead row may hold symbols of a wider sentence.
+        # A row without a hypothesis may hold symbols of another sentence, which has more.
         texts = [
             self.common[symbol] if symbol < size else b"".join(own[symbol - size : symbol - size + 1])
             for symbol in symbols
@@ -103,13 +103,13 @@ class Spelling:
         return text.removeprefix(SPACE).split(SPACE) if text else []
 
     def starts(self, sentence: int) -> Tensor:
-        """Which of its symbols start a word, bool [V + own]; asked at every step, so made once."""
+        """Whether each symbol of a sentence starts a word, [V + own], bool; cached, since each step asks."""
         if sentence not in self._starts:
             self._starts[sentence] = torch.cat([self._common_starts, _starting(self._own(sentence))])
         return self._starts[sentence]
 
     def whole(self, sentence: int, words: Iterable[bytes]) -> list[int]:
-        """The symbols that start a word and are all of it, for some words."""
+        """The symbols that spell one of the words completely, with the space before it."""
         own = _by_word(self._own(sentence), len(self.common))
         return [symbol for word in words for table in (self._by_word, own) for symbol in table.get(word, ())]
 
@@ -122,7 +122,7 @@ def _starting(texts: Sequence[bytes]) -> Tensor:
 
 
 def _by_word(texts: Sequence[bytes], first: int) -> dict[bytes, list[int]]:
-    """Symbols that start a word, by the text of it; `first` is the id of the first."""
+    """Ids of the symbols that start a word, by the text after the space; `first` is the first text's id."""
     result: dict[bytes, list[int]] = {}
     for symbol, text in enumerate(texts, first):
         if text.startswith(SPACE):
@@ -131,20 +131,19 @@ def _by_word(texts: Sequence[bytes], first: int) -> dict[bytes, list[int]]:
 
 
 class BlockedNgrams:
-    """No n-gram of words twice in an output.
+    """No n-gram of words occurs twice in an output.
 
-    Words, not symbols: a word is the text between two spaces, however it is split, and is complete
-    when the next one starts or the output ends. So where the last n words of a hypothesis, the one
-    that is being written included, are an n-gram that it has, no word may start and it may not end.
-    Where no symbol goes on with a word, that would be a dead end: there the symbol that leads to it
-    is forbidden.
+    A word is the text between two spaces, however it is split into symbols, and is complete when the next
+    word starts or the output ends. So where the last n words of a hypothesis, including the one being
+    written, repeat an earlier n-gram, no word may start and the output may not end. If no symbol can continue
+    a word, that would be a dead end; then the symbol that leads there is forbidden instead.
 
-    Stands before constraints that forbid more, as it takes a score of -inf for what the model
-    cannot write.
+    This constraint must precede those that forbid more, because it takes a score of -inf to mean that the
+    model cannot write the symbol.
 
     Args:
-        order: n, at least 1.
-        spelling: The text of the symbols.
+        order: Order n of the n-grams, at least 1.
+        spelling: Texts of the symbols.
     """
 
     def __init__(self, order: int, spelling: Spelling) -> None:
@@ -163,13 +162,13 @@ class BlockedNgrams:
                 scores[row].masked_fill_(self._starting(sentence, scores), -torch.inf)
                 scores[row, live.end] = -torch.inf
             elif known := self._following(words):
-                goes_on = scores[row].isfinite() & ~self._starting(sentence, scores)
-                goes_on[live.end] = False
-                if not goes_on.any():
+                continues = scores[row].isfinite() & ~self._starting(sentence, scores)  # [V]
+                continues[live.end] = False
+                if not continues.any():
                     scores[row, self.spelling.whole(sentence, known)] = -torch.inf
 
     def repeats(self, symbols: Tensor, live: Live) -> list[int]:
-        """The rows that the symbols [N] lead to where a word has to go on."""
+        """The rows whose last n words repeat an earlier n-gram after the symbols, [N], so far unfinished."""
         slots = len(symbols) // len(live.sentences)
         sentences = live.sentences.tolist()
         return [
@@ -180,19 +179,19 @@ class BlockedNgrams:
         ]
 
     def _repeats(self, words: Sequence[bytes]) -> bool:
-        """Whether the last n-gram has occurred."""
+        """Whether the last n words have occurred before as an n-gram."""
         last = words[len(words) - self.order :]
         starts = range(len(words) - self.order)
         return any(words[first : first + self.order] == last for first in starts)
 
     def _following(self, words: Sequence[bytes]) -> set[bytes]:
-        """The words that have followed the last n - 1 words."""
+        """The words that followed earlier occurrences of the last n - 1 words."""
         size = self.order - 1
         last = words[len(words) - size :]
         starts = range(len(words) - size)
         return {words[first + size] for first in starts if words[first : first + size] == last}
 
     def _starting(self, sentence: int, scores: Tensor) -> Tensor:
-        """Which columns of [N, V] start a word; a column that only wider sentences have does."""
+        """Whether each column of the scores, [N, V], starts a word, [V]; symbols of other sentences do."""
         starts = self.spelling.starts(sentence)[: scores.shape[1]].to(scores.device)
         return functional.pad(starts, (0, scores.shape[1] - len(starts)), value=True)

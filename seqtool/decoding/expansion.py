@@ -1,4 +1,4 @@
-"""From the scores of a step to the best candidates on of each sentence."""
+"""The best candidates of each sentence, from the scores of a step."""
 
 from __future__ import annotations
 
@@ -13,58 +13,73 @@ from seqtool.decoding.step import StepResult
 
 
 class Candidates(NamedTuple):
-    """Candidates on of each sentence, best first."""
+    """Pairs of a hypothesis and a next symbol, W per sentence, best first."""
 
-    log_p: Tensor  # [B, W], with the symbol; -inf = none
-    rows: Tensor  # [B, W], rows of the step's input
+    log_p: Tensor  # log probability, the symbol included, nats, [B, W]; -inf = no candidate
+    rows: Tensor  # the hypothesis, as a row of the step's input, [B, W]
     symbols: Tensor  # [B, W]
 
 
 def best_candidates(
     result: StepResult, live: Tensor, *, group: int, share: int, against: Tensor | None
 ) -> Candidates:
-    """The best candidates on of one group of hypotheses, all that can be among the first 2K and more.
+    """The best candidates of one group of hypotheses.
 
-    Rows are looked through for their K + 1 best symbols, which is K that go on and the end, and
-    only these are normalised.
+    Of each hypothesis the `share` + 1 best symbols are considered, which are enough for `share` symbols that
+    continue and the end symbol, and only these are normalised.
 
     Args:
-        result: Of the step, N = B x G x K rows.
-        live: Log p of the hypotheses [B, G, K]; -inf = none.
-        group: Which of the G.
-        share: How many hypotheses the group may have.
-        against: What each symbol loses in this group's ranking, nats, [B, V].
+        result: Result of the step, N = B x G x L rows, with L live hypotheses per group.
+        live: Log probabilities of the hypotheses, nats, [B, G, L]; -inf = no hypothesis.
+        group: Number of the group, from 0.
+        share: Number of hypotheses that the group may have.
+        against: Penalty of each symbol in this group's ranking, nats, [B, V]; None = no penalty.
+
+    Returns:
+        Candidates with their log probabilities, ordered by log probability minus penalty, [B, W].
     """
     sentences, groups, slots = live.shape
     scores, normaliser = result.scores, result.log_normaliser
-    first = (torch.arange(sentences, device=live.device) * groups + group) * slots
+    first = (torch.arange(sentences, device=live.device) * groups + group) * slots  # [B]
     if groups > 1:
+        # the rows of this group, [B x L]
         rows = (first[:, None] + torch.arange(slots, device=live.device)).flatten()
         scores, normaliser = scores[rows], normaliser[rows]
     ranked = scores
     if against is not None:
         ranked = (scores.reshape(sentences, slots, -1) - against[:, None]).flatten(0, 1)
-    best, symbols = top_per_row(ranked, share + 1)
-    wide = best.shape[1]
-    ranks = _totals(best, normaliser, live[:, group])
-    symbols = symbols.reshape(sentences, -1)
+    best, symbols = top_per_row(ranked, share + 1)  # [B x L, share + 1] each
+    wide = best.shape[1]  # less than share + 1 if there are fewer symbols
+    ranks = _totals(best, normaliser, live[:, group])  # [B, W] with W = L x wide
+    symbols = symbols.reshape(sentences, -1)  # [B, W]
     order, places = first_of_sorted(ranks, ranks.shape[1])
     if against is not None:
+        # The order is that of the penalised scores; the log probabilities are those without the penalty.
         true = scores.gather(1, symbols.reshape(len(scores), -1))
         order = _totals(true, normaliser, live[:, group]).gather(1, places)
     return Candidates(order, first[:, None] + places // wide, symbols.gather(1, places))
 
 
 def without_ends(candidates: Candidates, end: int, count: int) -> Candidates:
-    """The first candidates that go on; -inf where there are too few."""
-    ends = candidates.symbols == end
+    """The best `count` candidates that do not end, [B, count]; -inf where there are too few."""
+    ends = candidates.symbols == end  # [B, W]
+    # A stable sort puts those that end last, and keeps the order of the others.
     places = ends.to(torch.uint8).sort(dim=1, stable=True).indices[:, :count]
     log_p = candidates.log_p.masked_fill(ends, -torch.inf)
     return Candidates(*(each.gather(1, places) for each in (log_p, candidates.rows, candidates.symbols)))
 
 
 def hamming(earlier: Sequence[Candidates], diversity: float, width: int) -> Tensor | None:
-    """What symbols lose for having been taken by earlier groups at this step, [B, V]."""
+    """The penalty of each symbol for its uses by earlier groups at this step, nats, [B, V].
+
+    Args:
+        earlier: Candidates chosen for the groups before this one.
+        diversity: Penalty per use, nats.
+        width: Number V of symbols.
+
+    Returns:
+        The penalties; None where there are none.
+    """
     if not earlier or not diversity:
         return None
     taken = torch.cat([candidates.symbols for candidates in earlier], 1)
@@ -74,6 +89,15 @@ def hamming(earlier: Sequence[Candidates], diversity: float, width: int) -> Tens
 
 
 def _totals(scores: Tensor, normaliser: Tensor, live: Tensor) -> Tensor:
-    """Log p of all [B x K, W] with what came before, [B, K x W]."""
+    """Log probabilities of hypotheses with a symbol, nats.
+
+    Args:
+        scores: Raw scores of the symbols considered, [B x L, wide].
+        normaliser: Log-normaliser of each row, [B x L].
+        live: Log probabilities of the hypotheses, [B, L].
+
+    Returns:
+        [B, L x wide].
+    """
     steps = scores.to(live.dtype) - normaliser.to(live.dtype)[:, None]
     return (steps + live.reshape(-1, 1)).reshape(len(live), -1)

@@ -1,7 +1,7 @@
-"""Which symbols may be drawn: scores with -inf where a filter leaves a symbol out.
+"""Filters of sampling: the scores of symbols that must not be drawn become -inf.
 
-Filters come one after the other, in the order of the arguments, each over the distribution that
-the ones before have left. Of equally probable symbols the smaller id stays.
+Filters are applied in the order of the arguments, each to the distribution that the earlier ones have left.
+Of equally probable symbols, those with smaller ids are kept.
 """
 
 from __future__ import annotations
@@ -14,37 +14,40 @@ from seqtool.errors import UsageError
 
 
 def check_filters(*, top_k: int, top_p: float, min_p: float, typical: float) -> None:
-    """Refuse what is out of its range.
+    """Check the ranges of the filters' parameters.
 
     Raises:
-        UsageError: it is.
+        UsageError: a parameter is out of range.
     """
     if top_k < 0:
-        raise UsageError(f"top-k {top_k}: 0 (off) or more is allowed")
+        raise UsageError(f"top-k {top_k}: must be 0 (off) or more")
     for name, value in (("top-p", top_p), ("typical", typical)):
         if not 0 < value <= 1:
-            raise UsageError(f"{name} {value}: more than 0 and at most 1 (off) is allowed")
+            raise UsageError(f"{name} {value}: must be more than 0 and at most 1 (off)")
     if not 0 <= min_p <= 1:
-        raise UsageError(f"min-p {min_p}: 0 (off) to 1 is allowed")
+        raise UsageError(f"min-p {min_p}: must be between 0 (off) and 1")
 
 
 def filtered(
     scores: Tensor, *, top_k: int = 0, top_p: float = 1.0, min_p: float = 0.0, typical: float = 1.0
 ) -> Tensor:
-    """Scores with -inf for what must not be drawn; the most probable symbol, or the most typical, stays.
+    """Scores with -inf for symbols that must not be drawn; at least one symbol per row is kept.
 
     Args:
-        scores: Raw, [N, V]; in float64 where what a filter leaves has to be exact.
-        top_k: The k most probable symbols; 0 = all.
-        top_p: The fewest most probable symbols whose probabilities add up to p (Holtzman et al.
-            2020, section 3.1); 1 = all.
-        min_p: Symbols at least so probable as this share of the most probable one (Nguyen et al.
-            2024, section 3); 0 = all.
-        typical: The fewest symbols with a probability of so much together whose surprise is closest
-            to the entropy (Meister et al. 2023, section 4); 1 = all.
+        scores: Raw scores, [N, V]; float64 if the sets of symbols have to be exact.
+        top_k: Keep the k most probable symbols; 0 = all.
+        top_p: Keep the smallest set of most probable symbols whose probabilities sum to at least this value,
+            in (0, 1] (Holtzman et al. 2020, section 3.1); 1 = all.
+        min_p: Keep symbols whose probability is at least this fraction of the largest one, in [0, 1] (Nguyen
+            et al. 2024, section 3); 0 = all.
+        typical: Keep the smallest set of symbols whose surprisal is closest to the entropy and whose
+            probabilities sum to at least this value, in (0, 1] (Meister et al. 2023, section 4); 1 = all.
+
+    Returns:
+        Filtered scores, [N, V].
 
     Raises:
-        UsageError: a filter is out of its range.
+        UsageError: a parameter is out of range.
     """
     check_filters(top_k=top_k, top_p=top_p, min_p=min_p, typical=typical)
     if 0 < top_k < scores.shape[1]:
@@ -58,19 +61,19 @@ def filtered(
     if typical < 1:
         log_p = scores.log_softmax(1)
         surprise = -log_p
-        entropy = (log_p.exp() * surprise).nansum(1, keepdim=True)  # 0 x inf counts nothing
+        entropy = (log_p.exp() * surprise).nansum(1, keepdim=True)  # 0 x inf counts as 0
         scores = _fewest(scores, (surprise - entropy).abs(), typical)
     return scores
 
 
 def weights_of(scores: Tensor) -> Tensor:
-    """exp(score - the largest): probabilities but for a factor, the same whatever the padding."""
+    """exp(score - largest score): probabilities up to a factor, independent of the padding."""
     return (scores - scores.amax(1, keepdim=True)).exp()
 
 
 def _fewest(scores: Tensor, order: Tensor, mass: float) -> Tensor:
-    """The first symbols in rising `order` that have so much of the probability; at least one."""
-    places = order.sort(dim=1, stable=True).indices
+    """Keep the smallest set of symbols, in ascending `order`, with the probability `mass`; at least one."""
+    places = order.sort(dim=1, stable=True).indices  # [N, V]
     weights = weights_of(scores).gather(1, places)
     total = weights.cumsum(1)
     before = total - weights

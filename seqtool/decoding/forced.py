@@ -1,4 +1,4 @@
-"""Given sequences scored by a model, as a search would have scored them."""
+"""Forced decoding: given sequences scored as a search would score them."""
 
 from __future__ import annotations
 
@@ -25,21 +25,21 @@ def score_sequences(
     source_mask: Tensor | None = None,
     keep_attention: bool = False,
 ) -> list[Hypothesis]:
-    """What the model gives one sequence of each sentence.
+    """Score one given sequence per sentence.
 
     Args:
-        step: Of B sentences.
-        state: Before the first step, one row a sentence.
-        targets: B lists of ids without start and end; the end is scored, too.
-        start: The first input.
-        end: The symbol that ends a sequence.
-        penalties: What the score is made of; as given it is log p.
-        source_mask: Real source positions [B, S]; None = all are. Read only with a coverage
-            penalty and for attention, which is cut to them.
-        keep_attention: Whether hypotheses shall have their attention.
+        step: Model step for B sentences.
+        state: State before the first step, one row per sentence.
+        targets: Symbol ids of each of the B sequences, without start and end; the end is scored as well.
+        start: Symbol that is the first input.
+        end: Symbol that ends a sequence.
+        penalties: Length and coverage penalties; by default the score is the log probability.
+        source_mask: True at real source positions, [B, S]; None = all are. It is read for a coverage penalty,
+            and for attention, which is cut to these positions.
+        keep_attention: Whether hypotheses include their attention.
 
     Returns:
-        A finished hypothesis a sentence; -inf where the model cannot write the sequence.
+        A finished hypothesis per sentence; its score is -inf if the model cannot write the sequence.
     """
     device = state[0].device
     widest = max((len(target) for target in targets), default=0)

@@ -1,4 +1,4 @@
-"""What a search has found of each sentence, best first."""
+"""The results of a search for each sentence, best first."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ def _order(ending: Ending) -> tuple[bool, float]:
 
 
 class Findings:
-    """The best endings of each sentence: finished ones first, then by score; of equals, the earlier.
+    """The best endings of each sentence: finished ones first, then by score; of equal ones, the earlier.
 
     Args:
-        sentences: How many.
-        nbest: How many endings of each are wanted.
+        sentences: Number of sentences.
+        nbest: Number of endings to keep per sentence.
     """
 
     def __init__(self, sentences: int, nbest: int) -> None:
@@ -28,30 +28,33 @@ class Findings:
         self.endings: list[list[Ending]] = [[] for _ in range(sentences)]
 
     def add(self, sentence: int, ending: Ending) -> None:
-        """One more; what is not among the best is forgotten."""
+        """Add an ending; only the `nbest` best are kept."""
         endings = self.endings[sentence]
         bisect.insort_right(endings, ending, key=_order)
         del endings[self.nbest :]
 
     def full(self, sentence: int) -> bool:
-        """Whether there are as many as wanted."""
+        """Whether the sentence has `nbest` endings."""
         return len(self.endings[sentence]) >= self.nbest
 
     def to_beat(self, sentence: int) -> float:
-        """The score that a new ending has to beat; -inf while there are too few."""
+        """The score that a new ending has to beat; -inf while there are fewer than `nbest`."""
         return self.endings[sentence][-1].score if self.full(sentence) else -float("inf")
 
 
 def hypotheses(
     trace: Trace, found: Findings, spare: Findings, source_mask: Tensor | None
 ) -> list[list[Hypothesis]]:
-    """Endings as sequences.
+    """The hypotheses of all endings.
 
     Args:
-        trace: Where they lead back through.
-        found: What was searched for.
-        spare: What stands in, `unmet`, where nothing was found.
-        source_mask: Source positions that attention is cut to [B, S]; None = all.
+        trace: Back-pointers of the search.
+        found: Endings that meet all requirements.
+        spare: Endings that are used for a sentence without any in `found`; they are marked `unmet`.
+        source_mask: True at the source positions that attention is cut to, [B, S]; None = all.
+
+    Returns:
+        Hypotheses of each sentence, best first; an `exhausted` one where there is no ending.
     """
     chosen = [own or other for own, other in zip(found.endings, spare.endings, strict=True)]
     widths: list[int | None] = [None] * len(chosen)

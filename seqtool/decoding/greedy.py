@@ -1,4 +1,4 @@
-"""Greedy search: the best symbol at every step. Beam search with one hypothesis, and its fast path."""
+"""Greedy search, the best symbol at every step: the fast path of beam search with a beam of one."""
 
 from __future__ import annotations
 
@@ -27,18 +27,21 @@ def greedy_search(
     constraints: Sequence[Constraint] = (),
     keep_attention: bool = False,
 ) -> list[Hypothesis]:
-    """One sequence a sentence (arguments and results as of `beam_search`).
+    """One sequence per sentence, the one that `beam_search` finds with a beam of one.
 
     Args:
-        step: Of B sentences.
-        state: Before the first step, one row a sentence.
-        start: The first input.
-        end: The symbol that ends a sequence.
-        max_lengths: Symbols of a sequence at most, its end included, [B], at least 1.
-        penalties: What scores are made of; they do not steer a greedy search.
-        source_mask: Real source positions [B, S]; None = all are.
-        constraints: What outputs must be like.
-        keep_attention: Whether hypotheses shall have their attention.
+        step: Model step for B sentences.
+        state: State before the first step, one row per sentence.
+        start: Symbol that is the first input.
+        end: Symbol that ends a sequence.
+        max_lengths: Largest number of symbols of a sequence, its end included, at least 1, [B].
+        penalties: Length and coverage penalties of the scores; they do not affect a greedy search itself.
+        source_mask: True at real source positions, [B, S]; None = all are.
+        constraints: Constraints on the outputs.
+        keep_attention: Whether hypotheses include their attention.
+
+    Returns:
+        A hypothesis per sentence.
     """
 
     blocking = [each for each in constraints if isinstance(each, BlockedNgrams)]
@@ -68,28 +71,28 @@ def greedy_search(
 def _without_repeats(
     symbols: Tensor, scores: Tensor, step: Step, state: State, live: Live, blocked: BlockedNgrams
 ) -> Tensor:
-    """The best symbols but for those that end in a word which may not stand there.
+    """The best symbols, except those that would complete a blocked word.
 
-    A beam leaves a word that is blocked for a hypothesis beside it. One row has nothing beside it: it
-    looks a step ahead, and takes the next best symbol where the model would then end that word.
+    A beam drops a hypothesis with a blocked word in favour of another one. A single row has no other, so it
+    looks one step ahead, and takes the next best symbol if the model would then end the blocked word.
 
     Args:
-        symbols: The best ones [B].
-        scores: That they are the best of, [B, V].
-        step: Of the model; called where a symbol repeats an n-gram, and only there.
-        state: After the step that gave the scores.
-        live: Before the symbols.
+        symbols: Best symbols, [B].
+        scores: Scores of all symbols, [B, V].
+        step: Model step; it is called only if a symbol repeats an n-gram.
+        state: State after the step that gave the scores.
+        live: Hypotheses before the symbols.
         blocked: The constraint.
 
     Returns:
-        [B]; as given where nothing else is possible.
+        Symbols, [B]; those given where nothing else is possible.
     """
     first, left = symbols, scores.clone()
     while True:
-        possible = left.gather(1, symbols[:, None])[:, 0].isfinite()
+        possible = left.gather(1, symbols[:, None])[:, 0].isfinite()  # [B]
         rows = [row for row in blocked.repeats(symbols, live) if possible[row]]
         if rows:
-            following = step(symbols, state).scores
+            following = step(symbols, state).scores  # [B, V]
             wanted = argmax_per_row(following)
             ahead = live._replace(prefixes=torch.cat([live.prefixes, symbols[:, None]], 1))
             allowed = restricted(following, ahead, [blocked]).gather(1, wanted[:, None])[:, 0].isfinite()

@@ -1,4 +1,4 @@
-"""Phrases that must occur in an output: the beam is shared out over how much of them is there.
+"""Phrases that must occur in an output: the beam is divided among hypotheses with more and fewer of them.
 
 Reference: Post and Vilar 2018, "Fast lexically constrained decoding with dynamic beam allocation
 for neural machine translation", sections 3 and 4.
@@ -14,43 +14,43 @@ Phrase = tuple[int, ...]
 
 
 class Candidate(NamedTuple):
-    """A symbol that a live hypothesis may go on with."""
+    """A live hypothesis (slot) with a next symbol."""
 
-    log_p: float  # with it
+    log_p: float  # log probability, the symbol included, nats
     slot: int
     symbol: int
 
 
 class Choice(NamedTuple):
-    """What becomes of the candidates of a sentence."""
+    """The candidates chosen for a sentence."""
 
-    continuing: list[Candidate]  # best first
-    endings: list[Candidate]  # with all phrases
-    incomplete: list[Candidate]  # that would end without some phrase
+    continuing: list[Candidate]  # those that continue, best first
+    endings: list[Candidate]  # those that end with all phrases
+    incomplete: list[Candidate]  # those that would end without some phrase
 
 
 class Progress(NamedTuple):
-    """How much of each phrase a hypothesis has: all, once the phrase has occurred; else what it ends with."""
+    """How many symbols of each phrase a hypothesis has: all once it has occurred, else those it ends with."""
 
     phrases: tuple[Phrase, ...]
     symbols: tuple[int, ...]
 
     @classmethod
     def of(cls, phrases: Sequence[Phrase], tokens: Sequence[int]) -> Progress:
-        """Of a hypothesis."""
+        """The progress of a hypothesis with these symbols."""
         progress = cls(tuple(phrases), (0,) * len(phrases))
         for token in tokens:
             progress = progress.after(token)
         return progress
 
     def after(self, token: int) -> Progress:
-        """With one more symbol."""
+        """The progress after one more symbol."""
         pairs = zip(self.phrases, self.symbols, strict=True)
         return Progress(self.phrases, tuple(_after(phrase, count, token) for phrase, count in pairs))
 
     @property
     def met(self) -> int:
-        """Symbols of phrases that are there; of those begun, the longest piece counts."""
+        """Number of phrase symbols covered; of the phrases begun, only the longest part counts."""
         pairs = [(count, len(phrase)) for phrase, count in zip(self.phrases, self.symbols, strict=True)]
         whole = sum(size for count, size in pairs if count == size)
         return whole + max((count for count, size in pairs if count < size), default=0)
@@ -62,7 +62,7 @@ class Progress(NamedTuple):
 
     @property
     def wanted(self) -> list[int]:
-        """The symbols that bring a phrase on, rising."""
+        """The symbols that continue a phrase, in ascending order."""
         pairs = zip(self.phrases, self.symbols, strict=True)
         return sorted({phrase[count] for phrase, count in pairs if count < len(phrase)})
 
@@ -76,17 +76,20 @@ def choose(
     beam: int,
     end: int,
 ) -> Choice:
-    """Share the beam of one sentence out over hypotheses with more and with fewer symbols of the phrases.
+    """Divide the beam of one sentence among banks: candidates with the same number of phrase symbols.
 
-    Banks take turns, the one with the most first; one that has run out leaves its turns to the others.
+    Banks take turns, the one with most symbols first; a bank that is empty leaves its turns to the others.
 
     Args:
-        phrases: That must occur, each of at least one symbol.
-        prefixes: The live hypotheses.
-        candidates: The best candidates on, best first; none impossible.
-        log_p_of: Log p of a hypothesis (slot) with a symbol; -inf = impossible.
-        beam: Hypotheses that may go on.
-        end: The symbol that ends a sequence.
+        phrases: Phrases that must occur, each of at least one symbol.
+        prefixes: Symbols of the live hypotheses.
+        candidates: Best candidates, best first, all of them possible.
+        log_p_of: Log probability of a hypothesis (slot) with a symbol, nats; -inf = impossible.
+        beam: Number of hypotheses that may continue.
+        end: Symbol that ends a sequence.
+
+    Returns:
+        The candidates that continue or end.
     """
     states = [Progress.of(phrases, prefix) for prefix in prefixes]
     known = {(candidate.slot, candidate.symbol) for candidate in candidates}
@@ -120,7 +123,7 @@ def _in_turns(
     while len(continuing) < beam and any(banks.values()):
         for met in sorted(banks, reverse=True):
             bank = banks[met]
-            while bank and bank[0].symbol == end:  # needs no slot
+            while bank and bank[0].symbol == end:  # an ending needs no slot
                 endings.append(bank.popleft())
             if bank and len(continuing) < beam:
                 continuing.append(bank.popleft())
@@ -130,7 +133,7 @@ def _in_turns(
 
 
 def _after(phrase: Phrase, count: int, token: int) -> int:
-    """The longest piece of a phrase that a hypothesis ends with, one symbol later."""
+    """Length of the longest part of a phrase that a hypothesis ends with after one more symbol."""
     if count == len(phrase):
         return count
     ending = (*phrase[:count], token)

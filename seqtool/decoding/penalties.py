@@ -1,4 +1,4 @@
-"""What makes scores of hypotheses fair: to their length, and to what they leave out."""
+"""Length and coverage penalties, which turn log probabilities into scores of hypotheses."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ LengthPenalty = Literal["wu", "average", "none"]
 
 @dataclass(frozen=True)
 class Penalties:
-    """score = log p / divisor(|Y|) + coverage reward, |Y| with the end symbol.
+    """score = log p / divisor(|Y|) + coverage reward, where |Y| counts the end symbol.
 
     Args:
-        length: What log probabilities are divided by, see `length_divisor`.
-        alpha: Its exponent, at least 0.
-        coverage: beta of `coverage_reward`, at least 0; 0 = attention is not looked at.
+        length: Kind of length penalty, see `length_divisor`.
+        alpha: Exponent of the length penalty, at least 0.
+        coverage: Weight beta of `coverage_reward`, at least 0; 0 = attention is not needed.
 
     Raises:
-        UsageError: a weight is negative or not a number.
+        UsageError: alpha or coverage is negative or not finite.
     """
 
     length: LengthPenalty = "average"
@@ -33,18 +33,21 @@ class Penalties:
     def __post_init__(self) -> None:
         for name, value in (("length", self.alpha), ("coverage", self.coverage)):
             if not 0 <= value < float("inf"):
-                raise UsageError(f"{name} penalty {value}: 0 or more is allowed")
+                raise UsageError(f"{name} penalty {value}: must be 0 or more")
 
     def score(
         self, log_p: Tensor, length: int | Tensor, covered: Tensor | None = None, mask: Tensor | None = None
     ) -> Tensor:
-        """What hypotheses are ranked by.
+        """The scores that hypotheses are ranked by.
 
         Args:
-            log_p: Nats, [...].
-            length: |Y|; a tensor is as wide as log_p.
-            covered: Attention summed over steps, [..., S]; needed with a coverage penalty only.
-            mask: Real source positions, as wide as `covered`; None = all.
+            log_p: Log probabilities, nats, [...].
+            length: |Y|, one number or [...].
+            covered: Attention summed over steps, [..., S]; needed for a coverage penalty only.
+            mask: True at real source positions, [..., S]; None = all are.
+
+        Returns:
+            Scores, [...].
         """
         score = log_p / length_divisor(self.length, length, self.alpha)
         if self.coverage:
@@ -53,9 +56,14 @@ class Penalties:
         return score
 
     def score_at_most(self, log_p: Tensor, limits: Tensor) -> Tensor:
-        """What hypotheses with this log p now can score in the end, when they may have so many symbols.
+        """Upper bound of the final scores of live hypotheses.
 
-        Log p can only fall, and coverage costs at least nothing; the longest are divided by most.
+        A log probability can only fall, the coverage reward is at most 0, and the divisor is largest at the
+        largest length.
+
+        Args:
+            log_p: Log probabilities now, nats, [...].
+            limits: Largest lengths, [...].
         """
         return log_p / length_divisor(self.length, limits, self.alpha)
 
@@ -64,12 +72,12 @@ NO_PENALTIES = Penalties("none")
 
 
 def length_divisor(kind: LengthPenalty, length: int | Tensor, alpha: float) -> float | Tensor:
-    """What a log probability is divided by.
+    """The divisor of a log probability.
 
     Args:
         kind: wu = ((5 + |Y|) / 6)^alpha (Wu et al. 2016, equation 14), average = |Y|^alpha, none = 1.
-        length: |Y|, symbols with the end one, at least 1.
-        alpha: 0 = no normalisation.
+        length: |Y|, number of symbols with the end symbol, at least 1.
+        alpha: Exponent; 0 = no normalisation.
     """
     if kind == "none":
         return 1.0
@@ -83,12 +91,15 @@ def coverage_reward(covered: Tensor, mask: Tensor | None, beta: float) -> Tensor
 
     Args:
         covered: Attention summed over steps, [..., S].
-        mask: Real source positions, as wide; None = all are.
-        beta: Weight.
+        mask: True at real source positions, [..., S]; None = all are.
+        beta: Weight, at least 0.
+
+    Returns:
+        Rewards, nats, [...].
     """
-    tiny = torch.finfo(torch.float32).tiny  # what was never looked at costs 87 nats, not infinity
+    tiny = torch.finfo(torch.float32).tiny  # a position without attention costs 87 nats, not infinitely many
     logs = covered.clamp(min=tiny, max=1.0).log()
     if mask is not None:
         logs = logs.masked_fill(~mask, 0.0)
-    # One after the other: a plain sum adds up in an order that depends on the padding.
+    # Summed one after the other, since the order of additions in `sum` depends on the padding.
     return beta * logs.cumsum(-1)[..., -1]

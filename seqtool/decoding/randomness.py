@@ -1,7 +1,7 @@
-"""Random numbers that depend on what they are for, not on how many were drawn before.
+"""Counter-based random numbers: they depend on what they are used for, not on how many were drawn before.
 
-A generator with a state would give a sentence other numbers in another batch. Here a number is a
-hash of its place: seed, sentence, sample, step.
+A generator with a state would give a sentence different numbers in a different batch. Here a number is a hash
+of the seed and of counters such as sentence, sample and step.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ BITS = 64
 
 
 def _signed(value: int) -> int:
-    """The same 64 bits as a signed number, as tensors have them."""
+    """The same 64 bits as a signed integer, the type that tensors have."""
     value &= 2**BITS - 1
     return value - 2**BITS if value >= 2 ** (BITS - 1) else value
 
@@ -24,11 +24,11 @@ SECOND = _signed(0x94D049BB133111EB)
 
 
 def uniform(seed: int, *counters: Tensor) -> Tensor:
-    """Numbers in [0, 1), one for each row of the counters, 53 bits of them random.
+    """Uniform random numbers in [0, 1) with 53 random bits, one per element of the counters.
 
     Args:
-        seed: Any integer; what is above 64 bits is ignored.
-        counters: int64 [N] each, or of shapes that go together, what the number is for.
+        seed: Any integer; bits above the lowest 64 are ignored.
+        counters: Counters that identify each number, int64, [N] each or of shapes that broadcast.
 
     Reference: the output function of splitmix64 (Steele, Lea and Flood 2014, figure 16), once a counter.
     """
@@ -39,9 +39,10 @@ def uniform(seed: int, *counters: Tensor) -> Tensor:
 
 
 def gumbel(seed: int, *counters: Tensor) -> Tensor:
-    """Numbers of the standard Gumbel distribution (arguments as of `uniform`).
+    """Random numbers of the standard Gumbel distribution (arguments as in `uniform`).
 
-    Of log probabilities with such a number each, the largest is a draw (Maddison et al. 2014, section 2).
+    The argmax of log probabilities plus such numbers is a draw from their distribution (Maddison et al. 2014,
+    section 2).
     """
     inside = uniform(seed, *counters) + 2.0**-54  # never 0
     return -torch.log(-torch.log(inside))
@@ -55,6 +56,6 @@ def _mixed(state: Tensor) -> Tensor:
 
 
 def _shifted(state: Tensor, bits: int) -> Tensor:
-    """To the right, zeros coming in: the sign is a bit like any other."""
+    """Logical shift to the right: zeros are shifted in, whatever the sign bit."""
     shifted: Tensor = (state >> bits) & (2 ** (BITS - bits) - 1)
     return shifted

@@ -1,4 +1,4 @@
-"""Sequences drawn from the model's distribution, or from what filters leave of it."""
+"""Sampling: sequences drawn from the model's distribution, optionally filtered."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from seqtool.decoding.step import State, Step, StepResult, rows_of, select, sum_
 from seqtool.decoding.trace import Ending, Trace
 from seqtool.errors import UsageError
 
-BLOCK = 96  # symbols
+BLOCK = 96  # symbols per block of `draw`
 
 
 @dataclass(frozen=True)
 class SamplingOptions:
-    """How to draw.
+    """Options of sampling.
 
     Args:
-        temperature: Scores are divided by it; 0 = the most probable symbol, always.
-        top_k, top_p, min_p, typical: Of `filtered`, after the temperature.
-        seed: The same seed draws the same.
+        temperature: Sampling temperature, at least 0, by which scores are divided; 0 = greedy.
+        top_k, top_p, min_p, typical: Filters, see `filtered`; they are applied after the temperature.
+        seed: Random seed.
 
     Raises:
-        UsageError: something is out of its range.
+        UsageError: an option is out of range.
     """
 
     temperature: float = 1.0
@@ -43,7 +43,7 @@ class SamplingOptions:
 
     def __post_init__(self) -> None:
         if not 0 <= self.temperature < math.inf:
-            raise UsageError(f"temperature {self.temperature}: 0 (greedy) or more is allowed")
+            raise UsageError(f"temperature {self.temperature}: must be 0 (greedy) or more")
         check_filters(top_k=self.top_k, top_p=self.top_p, min_p=self.min_p, typical=self.typical)
 
 
@@ -61,24 +61,24 @@ def sample(
     source_mask: Tensor | None = None,
     keep_attention: bool = False,
 ) -> list[list[Hypothesis]]:
-    """Some independent samples of each sentence, in the order they were drawn.
+    """Independent samples of each sentence, in the order in which they were drawn.
 
     Args:
-        step: Of B sentences.
-        state: Before the first step, one row a sentence.
-        start: The first input.
-        end: The symbol that ends a sequence.
-        max_lengths: Symbols of a sequence at most, its end included, [B], at least 1.
-        sentence_ids: int64 [B]; a draw depends on these, the number of the sample and the step
-            only, not on the batch.
-        samples_each: M, rows of a sentence.
-        options: How to draw.
-        source_mask: Real source positions [B, S], that attention is cut to; None = all are.
-        keep_attention: Whether hypotheses shall have their attention.
+        step: Model step for B sentences.
+        state: State before the first step, one row per sentence.
+        start: Symbol that is the first input.
+        end: Symbol that ends a sequence.
+        max_lengths: Largest number of symbols of a sequence, its end included, at least 1, [B].
+        sentence_ids: Numbers that identify the sentences, int64, [B]. A draw depends on the seed, this
+            number, the number of the sample and the step, and not on the batch.
+        samples_each: Number M of samples per sentence, at least 1.
+        options: Temperature, filters and seed.
+        source_mask: True at the source positions that attention is cut to, [B, S]; None = all.
+        keep_attention: Whether hypotheses include their attention.
 
     Returns:
-        M hypotheses a sentence; score and log probability are the model's own, whatever was
-        filtered.
+        M hypotheses per sentence. Scores and log probabilities are the model's own, without temperature and
+        filters.
     """
     sampler = _Sampler(step, state, start, end, max_lengths, sentence_ids, samples_each, options)
     while len(sampler.sentences):
@@ -87,40 +87,46 @@ def sample(
 
 
 def draw(scores: Tensor, options: SamplingOptions, *counters: Tensor) -> Tensor:
-    """A symbol a row: first a block of symbols, then one of the block, by the largest noisy score.
+    """Draw a symbol per row: first a block of symbols, then a symbol of the block, by Gumbel noise.
 
-    What the last bits of a score are depends on how many rows its product had. A sum up to a drawn
-    threshold would turn that into another symbol wherever symbols lie densely, and did so for one
-    sentence of 200; here two noisy scores would have to be equal but for those bits. Blocks are
-    there for speed: noise for every symbol of a large vocabulary takes longer than the network.
+    The last bits of a score depend on the number of rows in its matrix product. Drawing by a cumulative sum
+    and a threshold would turn these bits into another symbol wherever symbols lie close together, and did so
+    for one sentence in 200; here two noisy scores would have to be equal up to those bits. Blocks are for
+    speed: noise for every symbol of a large vocabulary takes longer than the network.
 
     Args:
-        scores: Raw, [N, V], one finite at least in each row.
-        options: How to draw.
-        counters: int64 [N] each, what the draw is for.
+        scores: Raw scores, [N, V], at least one of them finite per row.
+        options: Temperature, filters and seed.
+        counters: Counters that identify the draw, int64, [N] each.
+
+    Returns:
+        Symbols, [N].
     """
     if options.temperature == 0:
         return argmax_per_row(scores)
     scores = scores.to(sum_type(scores.device))
-    # The largest score is 0 before the division, so that the smallest temperature gives no NaN.
+    # The largest score is made 0 before the division, so that a tiny temperature gives no NaN.
     scores = (scores - scores.amax(1, keepdim=True)) / options.temperature
     scores = filtered(
         scores, top_k=options.top_k, top_p=options.top_p, min_p=options.min_p, typical=options.typical
     )
     scores = functional.pad(scores, (0, -scores.shape[1] % BLOCK), value=-torch.inf)
-    blocks = scores.view(len(scores), -1, BLOCK)
-    places = [counter[:, None] for counter in counters]
-    numbers = torch.arange(blocks.shape[1], device=scores.device)[None]
+    blocks = scores.view(len(scores), -1, BLOCK)  # [N, blocks, BLOCK]
+    places = [counter[:, None] for counter in counters]  # [N, 1] each
+    numbers = torch.arange(blocks.shape[1], device=scores.device)[None]  # [1, blocks]
+    # Log probability of each block up to a constant, [N, blocks]; negative counters stand for blocks.
     totals = (blocks - blocks.amax((1, 2), keepdim=True)).exp().sum(2).log()
-    chosen = (totals + gumbel(options.seed, *places, ~numbers)).argmax(1, keepdim=True)
-    symbols = chosen * BLOCK + torch.arange(BLOCK, device=scores.device)
-    within = blocks[torch.arange(len(blocks), device=scores.device), chosen[:, 0]]
+    chosen = (totals + gumbel(options.seed, *places, ~numbers)).argmax(1, keepdim=True)  # [N, 1]
+    symbols = chosen * BLOCK + torch.arange(BLOCK, device=scores.device)  # of the block, [N, BLOCK]
+    within = blocks[torch.arange(len(blocks), device=scores.device), chosen[:, 0]]  # [N, BLOCK]
     place = (within + gumbel(options.seed, *places, symbols)).argmax(1, keepdim=True)
     drawn: Tensor = symbols.gather(1, place)
     return drawn[:, 0]
 
 
 class _Sampler:
+    """The state of sampling (arguments as in `sample`); N = B x M rows after the first step, B before it."""
+
     def __init__(
         self,
         step: Step,
@@ -146,7 +152,7 @@ class _Sampler:
         self.endings: list[list[Ending | None]] = [[None] * samples_each for _ in range(count)]
 
     def advance(self, keep_attention: bool) -> None:
-        """One symbol more."""
+        """Extend all samples by one symbol."""
         result = self.step(self.last, self.state)
         if keep_attention:
             assert result.attention is not None, "this step has no attention"
@@ -162,6 +168,7 @@ class _Sampler:
         self._release(parents)
 
     def _draw(self, result: StepResult, parents: Tensor) -> None:
+        """Draw the next symbol of each row [N] from the scores of its parent."""
         device = parents.device
         scores, normaliser = result.scores[parents], result.log_normaliser[parents]
         sentence = self.sentence_ids[self.sentences].repeat_interleave(self.samples)
@@ -172,7 +179,7 @@ class _Sampler:
         self.log_p = self.log_p + (chosen - normaliser.to(self.log_p.dtype))
 
     def _release(self, parents: Tensor) -> None:
-        """Samples that have ended are noted, sentences whose samples all have ended leave."""
+        """Record the samples that have ended, and remove the sentences whose samples all have."""
         ends = self.last == self.end
         full = (self.limits <= self.length).repeat_interleave(self.samples)
         new = (ends | full) & ~self.ended
@@ -198,6 +205,7 @@ class _Sampler:
             self.log_p, self.ended = self.log_p[rows], self.ended[rows]
 
     def results(self, source_mask: Tensor | None) -> list[list[Hypothesis]]:
+        """The samples of each sentence, in the order in which they were drawn."""
         found = Findings(len(self.endings), self.samples)
         found.endings = [[each for each in row if each is not None] for row in self.endings]
         return hypotheses(self.trace, found, Findings(len(self.endings), 1), source_mask)

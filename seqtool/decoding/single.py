@@ -1,4 +1,4 @@
-"""One hypothesis a sentence, whose next symbol some rule picks: what greedy search and scoring share."""
+"""One hypothesis per sentence, extended by a given rule: the common part of greedy search and scoring."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from seqtool.decoding.penalties import Penalties
 from seqtool.decoding.step import State, Step, StepResult, select, sum_type
 from seqtool.decoding.trace import Ending, Trace
 
-# What a step gave and the hypotheses to the scores in force [B, V] and the symbols picked [B].
+# From the result of a step and the hypotheses to the scores in force, [B, V], and the chosen symbols, [B].
 Pick = Callable[[StepResult, Live], tuple[Tensor, Tensor]]
 
 
 class SingleRows:
-    """Sentences on their way, one row each (arguments as of `greedy_search`)."""
+    """The state of a search with one row per sentence (arguments as in `greedy_search`)."""
 
     def __init__(
         self,
@@ -40,15 +40,19 @@ class SingleRows:
         self.last = torch.full((count,), start, device=device)
         self.log_p = torch.zeros(count, device=device, dtype=sum_type(device))
         self.prefixes = self.last.new_empty(count, 0)
-        self.covered: Tensor | None = None  # attention summed over steps [B, S]
+        self.covered: Tensor | None = None  # attention summed over steps, [B, S]
         self.trace, self.found = Trace(), Findings(count, 1)
 
     def run(self, pick: Pick, *, keep_impossible: bool) -> list[Hypothesis]:
-        """Go on to the end of every sentence.
+        """Extend all hypotheses until every sentence is done.
 
         Args:
-            pick: The next symbols.
-            keep_impossible: Whether what has a probability of 0 goes on; else it is `exhausted`.
+            pick: Rule that chooses the next symbols.
+            keep_impossible: Whether a hypothesis whose probability is 0 is continued; otherwise the
+                sentence's result is `exhausted`.
+
+        Returns:
+            A hypothesis per sentence.
         """
         while len(self.sentences):
             self._advance(pick)
@@ -57,6 +61,7 @@ class SingleRows:
         return [each[0] for each in hypotheses(self.trace, self.found, none, self.source_mask)]
 
     def _advance(self, pick: Pick) -> None:
+        """Extend all hypotheses by one symbol."""
         result = self.step(self.last, self.state)
         if self.keep_attention:
             assert result.attention is not None, "this step has no attention"
@@ -72,7 +77,7 @@ class SingleRows:
         self.prefixes = torch.cat([self.prefixes, self.last[:, None]], 1)
 
     def _release(self, keep_impossible: bool) -> None:
-        """Sentences that are done are noted and leave."""
+        """Record the sentences that are done, and remove them."""
         length = self.prefixes.shape[1]
         ended = self.last == self.end
         done = ended | (self.limits <= length)

@@ -1,4 +1,4 @@
-"""What a search sees of a model: a function from symbols and state to scores."""
+"""The interface between search and model: a function from symbols and a state to scores."""
 
 from __future__ import annotations
 
@@ -7,36 +7,36 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor
 
-State = tuple[Tensor, ...]  # every tensor has N = B x K rows, the hypotheses of a sentence side by side
+State = tuple[Tensor, ...]  # every tensor has N = B x K rows; hypotheses of one sentence are adjacent
 
 
 class StepResult(NamedTuple):
-    """Scores of the next symbols."""
+    """The result of one step: scores of the next symbols, and the next state."""
 
-    scores: Tensor  # [N, V], raw: log p = scores - log_normaliser; -inf where impossible
+    scores: Tensor  # raw scores, [N, V], with log p = scores - log_normaliser; -inf where impossible
     log_normaliser: Tensor  # [N]
     state: State
-    attention: Tensor | None  # [N, S], rows that sum to 1
+    attention: Tensor | None  # weights of the source positions, [N, S]; each row sums to 1
 
 
 class Step(Protocol):
-    """One step of a model for some sentences; what belongs to their sources is the step's own.
+    """One step of a model for a batch of sentences, whose source memory the step holds itself.
 
-    Every tensor of a state is reordered with the beam; the memory of the sources is not, and is
-    never tiled: row n belongs to sentence n // K, with K = N // B (1 at the first step). V may be
-    more than the model's vocabulary, for symbols copied from the source; after `keep` it may
-    shrink by columns at its right that are -inf for all who stay.
+    Every tensor of a state is reordered with the beam; the source memory is not, and is never tiled: row n
+    belongs to sentence n // K, with K = N // B (1 at the first step). V may exceed the model's vocabulary,
+    for symbols copied from the source; after `keep`, columns at the right may disappear if they are -inf for
+    all remaining sentences.
     """
 
     def __call__(self, last: Tensor, state: State) -> StepResult:
-        """Scores after the symbols `last`, [N] ids."""
+        """The scores of the symbols that follow `last`, ids [N]."""
 
     def keep(self, sentences: Tensor) -> None:
-        """Go on with these of the present sentences only: rising positions."""
+        """Continue with only the sentences at these positions, ascending, [B']."""
 
 
 def select(state: State, rows: Tensor) -> State:
-    """The rows of a state that hypotheses go on from."""
+    """The given rows, [N'], of every tensor of a state."""
     return tuple(each.index_select(0, rows) for each in state)
 
 
@@ -46,5 +46,5 @@ def rows_of(sentences: Tensor, slots: int) -> Tensor:
 
 
 def sum_type(device: torch.device) -> torch.dtype:
-    """What log probabilities are summed in: float64, where the device has it."""
+    """Number type in which log probabilities are summed: float64, if the device has it."""
     return torch.float32 if device.type == "mps" else torch.float64

@@ -1,4 +1,4 @@
-"""Back-pointers: which row went on from which, so that no prefix is ever copied."""
+"""Back-pointers from each row to the row that it extends, so that no prefix is ever copied."""
 
 from __future__ import annotations
 
@@ -12,54 +12,54 @@ from torch import Tensor
 
 
 class Ending(NamedTuple):
-    """A hypothesis by where it stopped."""
+    """The end of a hypothesis, from which the trace leads back."""
 
     score: float
-    log_p: float
+    log_p: float  # nats
     call: int  # number of the step's call that scored its last symbol, from 0
-    row: int  # finished: of that call's input; else among the rows that went on from it
+    row: int  # if finished a row of that call's input, otherwise one of the rows that continue after it
     finished: bool
 
 
 class Path(NamedTuple):
-    """What was found along a chain of back-pointers."""
+    """A sequence read along a chain of back-pointers."""
 
     tokens: list[int]
-    token_log_p: list[float]
+    token_log_p: list[float]  # nats
     attention: NDArray[numpy.float32] | None  # [T, S]
 
 
 @dataclass
 class Trace:
-    """Symbols, parents and log probabilities of all rows, a column a call.
+    """Symbols, parents and log probabilities of all rows, one column per call of the step.
 
-    A parent is a row of the call's input. Between two calls sentences may leave; `inputs` says
-    which of the rows that went on came to be the rows of the next input.
+    A parent is a row of the call's input. Between two calls sentences may leave; `inputs` says which of the
+    rows after a call are the rows of the next call's input (None = all).
     """
 
     tokens: list[Tensor] = field(default_factory=list)  # [N] each
     parents: list[Tensor] = field(default_factory=list)  # [N]
-    log_p: list[Tensor] = field(default_factory=list)  # [N], of all symbols so far
+    log_p: list[Tensor] = field(default_factory=list)  # of all symbols so far, nats, [N]
     attention: list[Tensor] = field(default_factory=list)  # [N of the input, S]
     inputs: list[Tensor | None] = field(default_factory=lambda: [None])  # one more than calls done
 
     def add(self, tokens: Tensor, parents: Tensor, log_p: Tensor) -> None:
-        """The rows [N] that go on from a call."""
+        """Add the rows, [N] each, that continue after a call."""
         self.tokens.append(tokens)
         self.parents.append(parents)
         self.log_p.append(log_p)
         self.inputs.append(None)
 
     def keep(self, rows: Tensor) -> None:
-        """Only these of the rows last added are in the next call's input."""
+        """Keep only the given ones of the rows last added in the next call's input."""
         self.inputs[-1] = rows
 
     def paths(self, endings: list[Ending], widths: list[int | None]) -> list[Path]:
-        """What the hypotheses consist of.
+        """The sequences that lead to the endings.
 
         Args:
-            endings: Where they stop.
-            widths: Source positions of each, for the attention; None = all.
+            endings: Ends of the hypotheses.
+            widths: Number of source positions that each one's attention is cut to; None = all.
         """
         columns = [_lists(each) for each in (self.tokens, self.parents, self.log_p)]
         inputs = [None if rows is None else rows.tolist() for rows in self.inputs]
@@ -70,7 +70,7 @@ class Trace:
         ]
 
     def symbols_of(self, ending: Ending) -> list[int]:
-        """The symbols of one hypothesis; slow, for where two must be compared."""
+        """The symbols of one hypothesis; slow, for comparing two of them."""
         found = []
         row = ending.row
         for column in range(ending.call - ending.finished, -1, -1):
@@ -82,7 +82,7 @@ class Trace:
 
 
 def _lists(columns: list[Tensor]) -> list[list[Any]]:
-    """All columns as Python numbers, fetched from the device in one piece."""
+    """All columns as Python numbers, transferred from the device at once."""
     if not columns:
         return []
     values, first, result = torch.cat(columns).tolist(), 0, []
@@ -117,7 +117,7 @@ def _path(
         looks += [attention[column][row, :width]] if attention else []
     rising = totals[::-1]
     steps = [
-        after - before if after > -numpy.inf else after  # nothing is known after the impossible
+        after - before if after > -numpy.inf else after  # symbols after an impossible one get -inf
         for before, after in zip([0.0, *rising], rising, strict=False)
     ]
     return Path(found[::-1], steps, numpy.stack(looks[::-1]) if looks else None)

@@ -341,12 +341,12 @@ def diverse_by_hand(
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"beam": 0}, "beam 0: 1 or more is allowed"),
-        ({"beam": 3, "nbest": 4}, "nbest 4: 1 to the beam, 3, is allowed"),
-        ({"groups": 2}, "groups 2: a divisor of the beam, 5, is allowed"),
-        ({"diversity": -1.0}, "diversity -1.0: 0 or more is allowed"),
-        ({"alpha": -1.0}, "length penalty -1.0: 0 or more is allowed"),
-        ({"coverage_penalty": math.nan}, "coverage penalty nan: 0 or more is allowed"),
+        ({"beam": 0}, "beam 0: must be 1 or more"),
+        ({"beam": 3, "nbest": 4}, "nbest 4: must be between 1 and the beam, 3"),
+        ({"groups": 2}, "groups 2: must be a divisor of the beam, 5"),
+        ({"diversity": -1.0}, "diversity -1.0: must be 0 or more"),
+        ({"alpha": -1.0}, "length penalty -1.0: must be 0 or more"),
+        ({"coverage_penalty": math.nan}, "coverage penalty nan: must be 0 or more"),
     ],
 )
 def test_options_out_of_range_are_refused(wrong: dict[str, Any], message: str):
