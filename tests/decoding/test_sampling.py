@@ -210,10 +210,10 @@ def test_samples_carry_the_scores_of_the_model_and_their_own_attention():
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"temperature": -0.1}, "temperature -0.1: 0"),
+        ({"temperature": -0.1}, "temperature -0.1: must be 0"),
         ({"temperature": math.nan}, "temperature nan"),
         ({"top_k": -1}, "top-k -1"),
-        ({"top_p": 0.0}, "top-p 0.0: more than 0 and at most 1"),
+        ({"top_p": 0.0}, "top-p 0.0: must be more than 0 and at most 1"),
         ({"top_p": 1.1}, "top-p 1.1"),
         ({"min_p": 2.0}, "min-p 2.0"),
         ({"typical": math.nan}, "typical nan"),
