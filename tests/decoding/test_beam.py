@@ -1,4 +1,4 @@
-"""Beam search against the list of all sequences of a table."""
+"""Beam search against enumeration of all sequences of a table model."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def search(
 
 
 def score_of(found: Walk, options: BeamOptions) -> float:
-    """The equation of Wu et al. 2016, as it stands there."""
+    """The equation of Wu et al. 2016, computed directly."""
     size, alpha = found.length, options.alpha
     divisor = {"wu": ((5 + size) / 6) ** alpha, "average": size**alpha, "none": 1.0}[options.length_penalty]
     covered = found.attention.double().sum(0).clamp(max=1.0).log().sum()
@@ -67,7 +67,7 @@ def score_of(found: Walk, options: BeamOptions) -> float:
 
 
 def facts(found: Sequence[Sequence[Hypothesis]]) -> list[Any]:
-    """All there is to a result, for exact comparison."""
+    """All fields of a result, for exact comparison."""
     return [
         [
             (
@@ -112,7 +112,7 @@ def test_a_beam_that_prunes_nothing_finds_what_enumeration_finds(seed: int, opti
 @patient
 @given(SEEDS, st.sampled_from(KINDS), st.sampled_from([0.0, 1.0, 3.0]))
 def test_stopping_early_loses_nothing(seed: int, kind: LengthPenalty, alpha: float):
-    """A search that goes on to the largest length, whatever it has found, finds nothing better."""
+    """A search that continues to the largest length, whatever it has found, finds nothing better."""
     sentences = [random_sentence(seed + i, symbols=5) for i in range(4)]
     options = BeamOptions(3, 2, kind, alpha)
     step = ToyStep(sentences)
@@ -122,7 +122,7 @@ def test_stopping_early_loses_nothing(seed: int, kind: LengthPenalty, alpha: flo
 
 
 class NeverSure(BeamOptions().penalties.__class__):  # type: ignore[misc]
-    """Penalties under which anything alive may still win."""
+    """Penalties under which any live hypothesis may still win."""
 
     def score_at_most(self, log_p: torch.Tensor, limits: torch.Tensor) -> torch.Tensor:
         return torch.full_like(log_p, torch.inf)
@@ -210,7 +210,7 @@ def test_scores_of_the_nbest_are_those_of_forced_scoring(
 @patient
 @given(SEEDS, st.integers(1, 6), st.integers(2, 6), st.sampled_from([0, 1]))
 def test_results_are_sorted_unique_and_possible(seed: int, beam: int, symbols: int, levels: int):
-    """Also with fewer symbols than the beam has slots, and when many scores are equal."""
+    """Also with fewer symbols than slots in the beam, and with many equal scores."""
     sentences = [random_sentence(seed + i, symbols=max(symbols, 3), levels=levels) for i in range(3)]
     for row in search(sentences, BeamOptions(beam, beam), [1, 3, 5]):
         assert len({(tuple(h.tokens), h.finished) for h in row}) == len(row) <= beam
@@ -223,7 +223,7 @@ def test_results_are_sorted_unique_and_possible(seed: int, beam: int, symbols: i
 def test_results_never_depend_on_the_rest_of_the_batch(
     seed: int, levels: int, groups: int, beam: int, constrained: bool
 ):
-    """Composition, order and padding of the batch change; everything found stays exactly the same."""
+    """Results do not change with the composition, order and padding of the batch."""
     chance = random.Random(seed)
     sentences = [
         random_sentence(seed + i, symbols=4 + i % 3, source=2 + i % 4, levels=levels) for i in range(7)
@@ -254,7 +254,7 @@ def test_hypotheses_cut_at_the_largest_length_are_unfinished_and_come_last():
     for found in row:
         again = walk(sentence, found.tokens, finished=found.finished)
         assert found.log_probability == pytest.approx(again.log_p, abs=1e-6)
-    # As many as are wanted came to their end: no others.
+    # As many as wanted have ended: there are no unfinished ones.
     (row,) = search([sentence], BeamOptions(5, 1), 3)
     assert [h.finished for h in row] == [True]
 
@@ -270,7 +270,7 @@ def test_a_cut_hypothesis_is_read_from_its_own_row_when_others_stay():
 
 
 def test_ends_take_no_live_slot():
-    """Of two hypotheses, the one behind an end and another goes on, and wins."""
+    """A hypothesis that ranks behind an ended one and another continues, and wins."""
     scores = torch.zeros(61, 4)
     scores[:, START] = -torch.inf
     first = int(following(0, START))
@@ -305,7 +305,7 @@ def test_groups_of_a_diverse_beam_avoid_the_symbols_of_earlier_groups():
     sentence.scores[:, END] = -9.0
     first = {h.tokens[0] for h in search([sentence], BeamOptions(3, 3, groups=3, diversity=100.0), 1)[0]}
     assert len(first) == 3
-    # Without a price every group is the same search, and its finds are there once.
+    # Without a penalty every group runs the same search, and its results are returned once.
     plain = [r for h in search([sentence], BeamOptions(1, 1), 4) for r in h]
     (row,) = search([sentence], BeamOptions(3, 3, groups=3, diversity=0.0), 4)
     assert [h.tokens for h in row] == [plain[0].tokens]

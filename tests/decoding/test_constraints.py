@@ -1,4 +1,4 @@
-"""What a search is told not to write, against all sequences that are like that."""
+"""Constraints of a search, against enumeration of all sequences that satisfy them."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def assert_best_of(
     allowed: Callable[[tuple[int, ...]], bool],
     limit: int = LIMIT,
 ) -> None:
-    """What has finished are the n best of the allowed sequences, at the model's scores."""
+    """The finished hypotheses are the n best allowed sequences, with the model's scores."""
 
     def score(each: Walk) -> float:
         return each.log_p / ((5 + each.length) / 6) ** 0.7
@@ -105,7 +105,7 @@ def repeats(tokens: Sequence[int], order: int) -> bool:
 @patient
 @given(SEEDS, st.integers(1, 2))
 def test_no_ngram_of_words_occurs_twice(seed: int, order: int):
-    """Pieces of words may: `2 4 2 5` has the symbol 2 twice, but no word; `3 2 4` has a word twice."""
+    """Parts of words may repeat: `2 4 2 5` has symbol 2 twice but no word; `3 2 4` has a word twice."""
     sentences = [random_sentence(seed, symbols=6), random_sentence(seed + 1, symbols=5)]
     blocked = BlockedNgrams(order, SPELLING)
     for sentence, row in zip(
@@ -115,7 +115,7 @@ def test_no_ngram_of_words_occurs_twice(seed: int, order: int):
 
 
 def falling(symbols: int, end: float = -9.0) -> Sentence:
-    """Symbols from 2 on, each less likely than the one before, whatever was before them."""
+    """Symbols from 2 on, each less likely than the previous one, whatever precedes them."""
     scores = torch.full((61, symbols), -torch.inf)
     scores[:, 2:] = torch.arange(symbols - 2, 0, -1.0)
     scores[:, END] = end
@@ -123,7 +123,7 @@ def falling(symbols: int, end: float = -9.0) -> Sentence:
 
 
 def test_symbols_of_a_source_have_the_text_that_they_have_there():
-    """Symbol 4 goes on with a word in sentence 0, and is a word in sentence 1."""
+    """Symbol 4 continues a word in sentence 0, and is a word in sentence 1."""
     blocked = BlockedNgrams(1, Spelling(TEXTS[:4], [[b"c"], [b" c"]]))
     first, second = search([falling(5)] * 2, [blocked], BeamOptions(2, 1), limit=6)
     assert blocked.spelling.words(0, [2, 4, 3, 4, 4]) == [b"ac", b"abcc"]
@@ -134,7 +134,7 @@ def test_symbols_of_a_source_have_the_text_that_they_have_there():
 
 @pytest.mark.parametrize("beam", [1, 2])
 def test_where_nothing_goes_on_with_a_word_one_that_is_blocked_is_not_begun(beam: int):
-    """`a` again would be a dead end, as would `ab`: what is left is the end."""
+    """A second `a` or `ab` would be a dead end, so only the end remains."""
     blocked = BlockedNgrams(1, Spelling(TEXTS[:4]))
     ((best, *_),) = search([falling(4)], [blocked], BeamOptions(beam, 1), limit=6)
     assert (best.tokens, best.finished, best.exhausted) == ([2, 3], True, False)
@@ -192,7 +192,7 @@ def test_greedy_search_keeps_to_constraints_as_a_beam_of_one(seed: int):
 
 @pytest.mark.parametrize("constraint", [MinimumLength(3), ForcedPrefix([[2]])])
 def test_scores_of_the_model_are_not_written_to(constraint: Constraint):
-    """A step may hand out what it keeps."""
+    """A step may return a tensor that it keeps, so scores must not be changed in place."""
     scores = random_sentence(2).scores[:1]
     before = scores.clone()
     live = Live(torch.tensor([0]), torch.zeros(1, 0, dtype=torch.int64), END)

@@ -1,4 +1,4 @@
-"""Several tables as one."""
+"""An ensemble of table models."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def members(count: int, symbols: int = 5) -> list[list[Sentence]]:
 
 
 def merged(sentences: list[Sentence]) -> Sentence:
-    """One table with the mean of the probabilities, and of the attention."""
+    """A table with the mean of the probabilities and of the attention."""
     return Sentence(
         torch.stack([each.log_p.exp() for each in sentences]).mean(0).log(),
         torch.stack([each.attention for each in sentences]).mean(0),

@@ -1,4 +1,4 @@
-"""What filters leave, against their definitions over all subsets in order."""
+"""Filters against their definitions, by trying all subsets in order of size."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Given sequences, looked up."""
+"""Scores of given sequences, against looking them up in the table."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Phrases that must occur, against all sequences that have them."""
+"""Phrases that must occur, against enumeration of all sequences that contain them."""
 
 from __future__ import annotations
 
@@ -133,7 +133,7 @@ def test_banks_take_turns_and_ends_need_no_turn():
     choice = choose(
         phrases, [[5], [7]], candidates, lambda slot, symbol: -9.0 if slot == 0 else -50.0, beam=3, end=END
     )
-    # Bank 1: the end of slot 1, its way with 3, and 7 after slot 0. Bank 0: 3 and 4 after slot 0.
+    # Bank 1: the end of slot 1, slot 1 with 3, and slot 0 with 7. Bank 0: slot 0 with 3 and with 4.
     assert choice.endings == [Candidate(-3.0, 1, END)]
     assert choice.continuing == [Candidate(-1.0, 0, 3), Candidate(-4.0, 1, 3), Candidate(-9.0, 0, 7)]
     assert choice.incomplete == []

@@ -1,4 +1,4 @@
-"""Length and coverage penalties against their equations, number by number."""
+"""Length and coverage penalties against their equations, value by value."""
 
 from __future__ import annotations
 

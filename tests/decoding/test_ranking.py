@@ -1,4 +1,4 @@
-"""The best of a row against a full sort."""
+"""Top-k and argmax against a full sort."""
 
 from __future__ import annotations
 

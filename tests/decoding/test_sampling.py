@@ -1,4 +1,4 @@
-"""Draws against the distribution they come from."""
+"""Samples against the distribution that they are drawn from."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def drawn(
 
 
 def chi_square(counts: Sequence[int], expected: Sequence[float]) -> float:
-    """Standard deviations that the statistic is above its mean (about normal for many cells)."""
+    """How many standard deviations the statistic is above its mean (about normal for many cells)."""
     statistic = sum((count - e) ** 2 / e for count, e in zip(counts, expected, strict=True))
     cells = len(counts) - 1
     return (statistic - cells) / math.sqrt(2 * cells)

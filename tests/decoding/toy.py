@@ -22,7 +22,7 @@ STATES = 61
 
 @dataclass(frozen=True)
 class Sentence:
-    """What the model knows of one source."""
+    """The tables of the model for one source."""
 
     scores: Tensor  # [STATES, V], raw
     attention: Tensor  # [STATES, S], rows that sum to 1
@@ -38,7 +38,7 @@ class Sentence:
 
 @dataclass(frozen=True)
 class Walk:
-    """A sequence as the oracle sees it."""
+    """A sequence of the oracle, with its scores."""
 
     tokens: tuple[int, ...]
     finished: bool
@@ -57,7 +57,7 @@ class Walk:
 def random_sentence(
     seed: int, *, symbols: int = 4, source: int = 3, spread: float = 1.5, levels: int = 0
 ) -> Sentence:
-    """A sentence from a seed; `start` is never scored. With `levels` many scores are equal."""
+    """A random sentence; `start` is never scored. With `levels`, many scores are equal."""
     generator = torch.Generator().manual_seed(seed)
     scores = torch.randn(STATES, symbols, generator=generator) * spread
     if levels:

@@ -1,4 +1,4 @@
-"""The oracle of the CRF tests: every tag path of a tiny sentence, one by one, and tiny sentences to try."""
+"""The oracle of the CRF tests: enumeration of every tag path of tiny sentences, and such sentences."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch import Tensor
 from seqtool.nn.crf import LinearChainCRF
 from seqtool.nn.forward_backward import Chain
 
-# How long an example takes says more about the machine's other work than about the code.
+# No deadline: the time of an example depends more on the load of the machine than on the code.
 patient = settings(deadline=None, max_examples=50)
 MINUS_INFINITY = float("-inf")
 SEEDS = st.integers(0, 2**32 - 1)
@@ -35,12 +35,12 @@ class Paths(NamedTuple):
         return torch.softmax(self.scores, 0)
 
     def mass(self, chosen: Tensor) -> Tensor:
-        """Summed probability of the paths chosen, bool, [P]."""
+        """Summed probability of the paths for which `chosen`, bool, [P], is true."""
         return self.probabilities[chosen].sum()
 
 
 class Case(NamedTuple):
-    """A right-padded batch; what stands at padding is not a number and must never matter."""
+    """A right-padded batch; values at padding are NaN and must have no effect."""
 
     scores: Tensor  # [B, T, K]
     chain: Chain
@@ -69,7 +69,7 @@ class Case(NamedTuple):
         return Case(self.scores.to(precision), self.chain.to(precision), self.mask)
 
     def requiring_gradients(self) -> Case:
-        """The same values as leaves of a graph."""
+        """The same values as leaves of the autograd graph."""
         chain = Chain(*(part.clone().requires_grad_() for part in self.chain))
         return Case(self.scores.clone().requires_grad_(), chain, self.mask)
 
@@ -77,7 +77,7 @@ class Case(NamedTuple):
 def random_case(
     seed: int, lengths: list[int], tags: int, *, forbidden: float = 0.0, spread: float = 2.0
 ) -> Case:
-    """A case whose numbers are fixed by `seed`, a share of the chain forbidden, no sentence impossible."""
+    """A random case with a share of the chain forbidden, in which every sentence has a possible path."""
     source = torch.Generator().manual_seed(seed)
 
     def normal(*shape: int) -> Tensor:
@@ -94,7 +94,7 @@ def random_case(
 
 
 def random_tags(case: Case, seed: int) -> Tensor:
-    """A possible path of each sentence, [B, T]; nonsense at padding."""
+    """A possible path of each sentence, [B, T]; arbitrary at padding."""
     source = torch.Generator().manual_seed(seed)
     tags = torch.full(case.mask.shape, -100)
     for row, paths in enumerate(case.all_paths()):
@@ -143,7 +143,7 @@ def edges_of(paths: Paths, tags: int) -> Tensor:
 
 
 def forbidding_crf() -> LinearChainCRF:
-    """Three tags: 2 never begins, 0 never ends, 0 -> 1 and 1 -> 1 are forbidden; the raw scores say yes."""
+    """Three tags: 2 may not begin, 0 may not end, 0 -> 1 and 1 -> 1 are forbidden, against the raw scores."""
     allowed = torch.tensor([[1, 0, 1], [1, 0, 1], [1, 1, 1]]).bool()
     crf = LinearChainCRF(allowed, torch.tensor([1, 1, 0]).bool(), torch.tensor([0, 1, 1]).bool()).double()
     with torch.no_grad():

@@ -1,4 +1,4 @@
-"""Changes of embedded inputs that make a loss larger."""
+"""Adversarial perturbations of embedded inputs."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from seqtool.nn.regularization import InputNoise
 
 
 class TwoInputs(nn.Module):
-    """As a translator has them."""
+    """A network with two embedded inputs, as in a translator."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -100,7 +100,7 @@ def test_a_sentence_that_the_loss_does_not_depend_on_is_left_as_it_is():
 
 
 def test_small_gradients_say_as_much_as_large_ones():
-    """The squares of 1e-25 are no float32."""
+    """The squares of 1e-25 underflow in float32."""
     inputs = (torch.arange(24.0).reshape(2, 3, 4) + 1).requires_grad_()
     (expected,) = worst_offsets(inputs.square().sum(), [inputs], 0.5)
     (found,) = worst_offsets(inputs.square().sum() * 1e-25, [inputs], 0.5)

@@ -54,7 +54,7 @@ MIXED = random_case(0, [4, 1, 3])
 
 
 def randomised(attention: Attention, seed: int = 7) -> Attention:
-    """In float64 with no weight at 0: one that starts there could be forgotten."""
+    """In float64 without zero weights, so that no weight can be left out unnoticed."""
     source = torch.Generator().manual_seed(seed)
     attention.double()
     with torch.no_grad():
@@ -232,7 +232,7 @@ def test_several_heads_are_as_many_attentions_side_by_side() -> None:
 
 @pytest.mark.parametrize("heads", [1, 2, 4])
 def test_a_map_of_the_context_is_the_weighted_sum_of_mapped_states(heads: int) -> None:
-    """W c, with c the contexts of all heads side by side, each of its own part of the states."""
+    """W c, where c is the concatenated contexts of all heads, each over its own part of the states."""
     weight = torch.randn(5, STATES, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
     scores = torch.randn(3, 2, heads, 4, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
     weights = scores.softmax(3)
@@ -264,7 +264,7 @@ def test_half_precision_weights_are_close(kind: str) -> None:
 
 
 def test_the_start_leaves_coverage_out() -> None:
-    """Its weights start from 0, so that what was attended to is nothing to begin with."""
+    """The weights of the coverage start at 0, so that it has no effect at first."""
     attention = AdditiveAttention(QUERIES, STATES, width=WIDTH, coverage=True)
     assert attention.coverage is not None and attention.coverage.count_nonzero() == 0
     assert attention.key.bias.count_nonzero() == 0

@@ -1,4 +1,4 @@
-"""Word vectors from characters: the same whatever the padding and the other words."""
+"""Word vectors from characters, independent of padding and of the other words."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_the_padding_symbol_stays_zero_in_training(name: str):
 
 
 def test_a_filter_answers_with_its_largest_response():
-    """By the definition: every window of the padded word, the largest product, never below 0."""
+    """By definition: the largest response over all windows of the padded word, at least 0."""
     encoder = CharacterCNN(characters=9, embedding=2, filters=3, widths=(3,)).double()
     word = [5, 2, 7, 1]
     symbols = encoder.embedding.weight[[0, *word, 0]]

@@ -133,7 +133,7 @@ def test_marginals_equal_the_gradient_of_the_log_partition(case: Case):
 @patient
 @given(cases())
 def test_gradients_of_the_chain_equal_enumerated_expectations(case: Case):
-    """With a weight a sentence, as an upstream gradient has; start and end agree with the edges."""
+    """With one weight per sentence, as in an upstream gradient; start and end agree with the edges."""
     case = case.requiring_gradients()
     weights = torch.arange(1.0, len(case.mask) + 1, dtype=torch.float64)
     (weights * log_partition(*case)).sum().backward()
@@ -145,7 +145,7 @@ def test_gradients_of_the_chain_equal_enumerated_expectations(case: Case):
 
 @pytest.mark.parametrize("forbidden", [0.0, 0.3])
 def test_gradients_agree_with_finite_differences(forbidden: float):
-    """Of every loss, by score and by chain; forbidden entries are constants, and padding is not a number."""
+    """For every loss, by scores and by chain; forbidden entries are constants, and padding is NaN."""
     case = random_case(5, MIXED, 3, forbidden=forbidden)
     tags = random_tags(case, 0)
     possible = torch.rand(case.scores.shape, generator=torch.Generator().manual_seed(0)) < 0.5
@@ -181,7 +181,7 @@ def test_the_loss_of_a_sentence_does_not_depend_on_its_neighbours():
 
 @pytest.mark.parametrize("with_tags", [False, True])
 def test_what_a_loss_keeps_for_its_gradient_is_freed_with_it(with_tags: bool):
-    """A circle would wait for the garbage collector, which does not see how large tensors are."""
+    """A reference cycle would wait for the garbage collector, which does not know the size of tensors."""
     case = random_case(14, MIXED, 3).requiring_gradients()
     gc.disable()
     try:

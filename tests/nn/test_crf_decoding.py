@@ -1,4 +1,4 @@
-"""What the CRF finds: best paths, several paths and how sure it is, against the enumeration of every path."""
+"""Decoding with the CRF: best paths, k best paths and confidence, against enumeration of every path."""
 
 from __future__ import annotations
 
@@ -66,13 +66,13 @@ def test_the_best_of_k_is_viterbis_path():
     assert (k_best(*case, 5)[0][:, 0] == viterbi(*case)[0]).all()
 
 
-# Confidence of a stretch
+# Confidence of a segment
 
 
 @patient
 @given(cases(), SEEDS)
 def test_segment_probability_equals_enumeration(case: Case, seed: int):
-    """Every stretch of a path with the event that it ends there: the next tag is among those that stop it."""
+    """Every segment of a path, with the event that it ends there: the next tag is one that stops it."""
     path = random_tags(case, seed).clamp(min=0)
     count = case.scores.shape[2]
     stop = torch.rand(count, count, generator=torch.Generator().manual_seed(seed)) < 0.6

@@ -32,7 +32,7 @@ def plain(weight: Tensor) -> Map:
 
 
 def looped(linear: Map, inputs: Tensor) -> Tensor:
-    """Steps that depend on each other, the last of another shape; every step counts in the result."""
+    """Steps that depend on each other, the last with another shape; every step enters the result."""
     total = inputs.new_zeros(())
     for step in range(STEPS):
         inputs = torch.tanh(linear(inputs) + 0.1 * step * inputs)

@@ -1,4 +1,4 @@
-"""How far two predictions are apart, against its definition."""
+"""Divergences of two predictions against their definition."""
 
 from __future__ import annotations
 

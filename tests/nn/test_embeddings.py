@@ -1,4 +1,4 @@
-"""Pretrained vectors from the formats people have, and what a damaged file says."""
+"""Pretrained vectors in the common file formats, and the errors for damaged files."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ EXPECTED = [[0.0, 0.0, 0.0], VECTORS["naïve"], VECTORS["the"], [0.0, 0.0, 0.0]]
 
 
 def as_text(*, header: bool = False, end: str = "") -> bytes:
-    """GloVe's form; with a header word2vec's; fastText's has a space at the end of a line as well."""
+    """GloVe's format; with a header word2vec's; fastText's also ends lines with a space."""
     rows = [f"{word} {' '.join(map(str, vector))}{end}\n" for word, vector in VECTORS.items()]
     return "".join([f"{len(VECTORS)} 3{end}\n"] * header + rows).encode()
 

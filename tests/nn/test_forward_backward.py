@@ -1,4 +1,4 @@
-"""The ladder float32, float64, log space: each rung is right, and each is left where it could be wrong."""
+"""Float32, float64, log space: each is right, and is given up for the next where it could be wrong."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ LADDER = ["float32", "float64", "log space"]
 
 
 def climbing_to(rung: str) -> AbstractContextManager[object]:
-    """Make everything too wide for the rungs before this one."""
+    """Make every range too wide for the precisions before this one."""
     refused = {torch.float32: ["float64", "log space"], torch.float64: ["log space"]}
     return mock.patch.dict(SAFE_RANGE, {p: -1.0 for p, rungs in refused.items() if rung in rungs})
 
@@ -43,7 +43,7 @@ def free_chain(tags: int) -> Chain:
     return Chain(torch.zeros(tags, tags), torch.zeros(tags), torch.zeros(tags))
 
 
-# Every rung is right
+# Every precision is right
 
 
 @patient
@@ -70,7 +70,7 @@ def test_every_rung_equals_enumeration(case: Case, rung: str):
 
 @pytest.mark.parametrize("rung", LADDER[:2])
 def test_long_sentences_do_not_underflow(rung: str):
-    """Six hundred tokens, each worth some nats: far beyond any number type without scaling."""
+    """Six hundred tokens of several nats each: beyond the range of any number type without scaling."""
     source = torch.Generator().manual_seed(0)
     scores = torch.randn(2, 600, 5, generator=source) * 3 - 20
     mask = torch.arange(600) < torch.tensor([600, 411])[:, None]
@@ -101,7 +101,7 @@ def test_scores_of_half_precision_are_added_up_in_float32(precision: torch.dtype
     assert {part.grad.dtype for part in (case.scores, *case.chain)} == {precision}
 
 
-# Each rung is left where it could be wrong
+# Each precision is given up where it could be wrong
 
 
 @pytest.mark.parametrize(
@@ -220,7 +220,7 @@ def test_a_tag_that_leads_nowhere_does_not_spoil_longer_neighbours():
     assert result.unary()[0].tolist() == [[0.5, 0.5], [0, 0], [0, 0], [0, 0]]
 
 
-# Turning
+# Reversal within lengths
 
 
 def test_each_sentence_turns_within_its_own_length():

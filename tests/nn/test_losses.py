@@ -1,4 +1,4 @@
-"""The fused cross-entropy against torch's own and against the mixture written out, in float64."""
+"""The fused cross-entropy against torch's own and against the explicit mixture, in float64."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ patient = settings(deadline=None, max_examples=40)
 
 
 class Case(NamedTuple):
-    """Rows before a projection, and the other way to their targets."""
+    """Inputs of a projection, and the copying part of the mixture."""
 
     features: Tensor  # [M, D]
     weight: Tensor  # [V, D]
@@ -48,7 +48,7 @@ def writable_but(*rows: int, count: int = ROWS) -> Tensor:
 
 
 def mixture(case: Case, targets: Tensor, writable: Tensor, smoothing: float) -> Tensor:
-    """-(1 - e) log (g p + (1 - g) q) - e mean log p, as it is written."""
+    """-(1 - e) log (g p + (1 - g) q) - e mean log p, computed directly."""
     table = (case.features @ case.weight.t() + case.bias).log_softmax(1)
     written = table.exp().gather(1, targets[:, None])[:, 0] * writable
     gate = torch.sigmoid(case.gate)
@@ -57,7 +57,7 @@ def mixture(case: Case, targets: Tensor, writable: Tensor, smoothing: float) -> 
 
 
 def found(case: Case, targets: Tensor, writable: Tensor | None = None, smoothing: float = 0.0) -> Tensor:
-    """By the function; without `writable` without copying."""
+    """The loss under test; without `writable`, without copying."""
     copying = None if writable is None else Copying(case.gate, case.log_copy, writable)
     parts = case[:3]
     return projected_cross_entropy(*parts, targets, smoothing=smoothing, copying=copying)
@@ -151,7 +151,7 @@ def test_what_comes_from_above_scales_the_gradients() -> None:
 def test_extreme_ways_have_finite_losses_and_gradients(
     dtype: torch.dtype, gate: float, log_copy: float
 ) -> None:
-    """The limits: one way only, each target as likely as that way has it."""
+    """The limits of the gate: each target has its probability under the projection or copying alone."""
     case, targets = random_case(7), random_targets(7)
     case = case._replace(gate=torch.full_like(case.gate, gate), log_copy=torch.full_like(case.gate, log_copy))
     leaves = Case(*(each.detach().to(dtype).requires_grad_() for each in case))
@@ -223,7 +223,7 @@ def rows_found(case: Case, targets: Tensor, writable: Tensor | None = None) -> T
 @patient
 @given(st.integers(0, 2**32 - 1), st.sampled_from([1, 2, 3, 300]), st.sets(st.integers(0, ROWS - 1)))
 def test_rows_one_by_one_are_those_of_the_sum(seed: int, chunk: int, unknown: set[int]) -> None:
-    """Under any weights; of one row alone it is the summed loss of that row."""
+    """Under any weights; for a single row it is the summed loss of that row."""
     case, targets, writable = Case(*random_case(seed).leaves), random_targets(seed), writable_but(*unknown)
     weights = torch.randn(ROWS, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
     with pytest.MonkeyPatch.context() as patch:

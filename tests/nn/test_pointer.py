@@ -60,7 +60,7 @@ def copied(case: Case) -> Tensor:
 
 
 def merged(case: Case, summand: Tensor | float = 0.0) -> Tensor:
-    """By `merge_copies`, with a summand a row on all scores, taken off again."""
+    """By `merge_copies`, with an additive constant per row that is subtracted again."""
     summand = torch.as_tensor(summand).expand(case.log_use.shape)[..., None]
     scores = case.written + case.log_use[..., None] + summand
     found = merge_copies(scores, case.weights, copy_slots(case.symbols), case.log_leave + summand[..., 0])
@@ -136,7 +136,7 @@ def test_where_nothing_can_be_copied_the_scores_stay() -> None:
 
 
 def test_a_target_is_never_matched_with_what_cannot_be_copied() -> None:
-    """Not even if it has the same number."""
+    """Not even if it has the same id."""
     weights, symbols = torch.full((1, 1, 2), 0.5).double(), torch.tensor([[NOT_COPYABLE, 3]])
     assert log_copy_of(weights, symbols, torch.tensor([[NOT_COPYABLE]])).tolist() == [[-torch.inf]]
 

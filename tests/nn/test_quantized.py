@@ -1,4 +1,4 @@
-"""8-bit products: exact where numbers are whole, close elsewhere, and each row on its own."""
+"""8-bit products: exact for integers, close otherwise, and independent for each row."""
 
 from __future__ import annotations
 

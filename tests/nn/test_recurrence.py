@@ -1,4 +1,4 @@
-"""Layers over ragged batches: padding and neighbours never matter, each direction starts at a true end."""
+"""Layers over padded batches: padding and other sentences have no effect, directions start at true ends."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def test_outputs_are_zero_at_padding(cell: str, residual: bool):
 
 @pytest.mark.parametrize("cell", CELLS)
 def test_the_backward_direction_starts_at_the_true_end(cell: str):
-    """There its output has seen one token only: that of a sentence of one token."""
+    """There its output has read one token only, as for a sentence of one token."""
     torch.manual_seed(2)
     layer = Bidirectional(LayerOptions(cell), INPUTS, HIDDEN).double().eval()
     inputs, mask = ragged(3.0)
@@ -120,7 +120,7 @@ def test_dropout_stands_between_the_layers_and_only_in_training():
     assert two(inputs, mask).equal(make_stack("lstm", layers=2, residual=False)(inputs, mask))
 
 
-# A stack whose state goes on from call to call
+# A stack whose state is carried from call to call
 
 
 def make_forward(
@@ -199,7 +199,7 @@ def test_rows_of_a_stack_do_not_see_each_other(cell: str):
 
 
 def test_dropout_of_a_stack_stands_between_its_layers_and_is_locked():
-    """The upper layer sees the same units of the lower one at every step."""
+    """The upper layer reads the same units of the lower one at every step."""
     stack = make_forward("gru", layers=2, dropout=0.5)
     inputs = some_steps(batch=1, steps=4)
     seen: list[Tensor] = []
@@ -218,7 +218,7 @@ def test_dropout_of_a_stack_stands_between_its_layers_and_is_locked():
 def test_kernels_are_given_states_in_one_piece(
     cell: str, options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ):
-    """Those of cuDNN take no others."""
+    """cuDNN's kernels require contiguous states."""
     seen: list[Tensor] = []
     kind, plain = CELLS[cell], CELLS[cell].fused
 

@@ -91,7 +91,7 @@ def test_noise_is_added_in_training_alone():
 
 
 def scalar_penalty(states, dropped, lengths, weights):
-    """Number by number."""
+    """Against the definitions, value by value."""
     total, width = 0.0, states.shape[2]
     for row, length in enumerate(lengths):
         for step in range(length):

@@ -1,4 +1,4 @@
-"""One step of every cell in numpy, from the papers: what the cells of the package are held against.
+"""One step of every cell in numpy, from the papers: the reference for the cells of the package.
 
 A step takes the stored numbers by name, an input [I] and the parts of a state, and gives the parts of
 the next state. Nothing here knows how the package computes it.
@@ -40,7 +40,7 @@ def kernel(p: Numbers, kind: str, values: Array) -> Array:
 
 
 def remembered(i: Array, f: Array, g: Array, o: Array, c: Array) -> list[Array]:
-    """The standard memory: h and c."""
+    """The memory rule and output of the standard LSTM: h and c."""
     c = sigmoid(f) * c + sigmoid(i) * np.tanh(g)
     return [sigmoid(o) * np.tanh(c), c]
 

@@ -1,4 +1,4 @@
-"""Cells with random weights in float64, inputs, states, and the ways to run them."""
+"""Cells with random weights in float64, inputs, states, and functions that run them."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ TRAINED = [
 def make_cell(
     name: str, seed: int = 0, *, inputs: int = INPUTS, hidden: int = HIDDEN, **options: Any
 ) -> Cell:
-    """With random parameters, biases too: those that start at 0 could be forgotten."""
+    """A cell with random parameters, biases included, so that none can be left out unnoticed."""
     torch.manual_seed(seed)
     cell = build_cell(name, inputs, hidden, options=CellOptions(**options)).double()
     with torch.no_grad():
@@ -45,7 +45,7 @@ def some_inputs(batch: int = 3, steps: int = 5, width: int = INPUTS) -> Tensor:
 
 
 def some_state(cell: Cell, batch: int = 3) -> State:
-    """A random one that the cell could have come to."""
+    """A random state that the cell could have reached."""
     source = torch.Generator().manual_seed(2)
     parts = cell.initial(batch, torch.zeros(()).double())
     random = [torch.randn(part.shape, generator=source).double() for part in parts]
@@ -67,7 +67,7 @@ def run_by_stepper(cell: Cell, inputs: Tensor, state: State) -> tuple[Tensor, St
 
 
 class Runner(torch.nn.Module):
-    """A way to run a cell as a module, so that its parameters can be arguments."""
+    """A cell and a function that runs it, as a module whose parameters can be passed as arguments."""
 
     def __init__(self, cell: Cell, run: Any = run_cell_plainly) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Cells that normalise over the rows of a batch: statistics in training, running ones in evaluation."""
+"""Batch-normalised cells: statistics of the batch in training, running statistics in evaluation."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def test_padding_and_its_length_change_nothing_in_training(name: str):
 
 @each_cell
 def test_padding_takes_no_part_in_the_statistics_of_training(name: str):
-    """As if at each step there were the rows alone that have not ended."""
+    """As if each step had only the rows that have not ended."""
     cell, inputs, lengths = make_cell(name).train(), some_inputs(batch=7), torch.tensor([5, 3, 1, 4, 4, 5, 3])
     real = torch.arange(5) < lengths[:, None]
     inputs[~real] = 0.0

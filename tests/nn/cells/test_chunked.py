@@ -38,7 +38,7 @@ COMPILED = [
 
 @pytest.fixture
 def chunks(monkeypatch: pytest.MonkeyPatch) -> Callable[[bool], None]:
-    """Says whether steps go in chunks from now on."""
+    """Sets whether steps run in chunks."""
     backend = compiled_chunk.__wrapped__("aot_eager")
 
     def switch(on: bool) -> None:

@@ -1,4 +1,4 @@
-"""A recurrence that reaches back several steps: so many sequences, each by itself."""
+"""A recurrence that reaches back d steps equals d separate sequences."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A step of every cell is what its paper says, number by number."""
+"""A step of every cell equals the equations of its paper, value by value."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every cell of the table promises, however it is run."""
+"""Properties of every cell of the table, however it is run."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_settings_know_which_cells_let_no_gradient_through_to_where_they_start()
         assert all(gradients[part].any() for part in cell.start_parts)
 
 
-# One cell, several ways to run it
+# One cell, run in several ways
 
 
 def results_of(run: Any, name: str, inputs: Tensor) -> list[Tensor | None]:
@@ -128,7 +128,7 @@ def test_stepping_needs_no_gradients(name: str):
 
 @every_cell
 def test_a_projected_input_is_an_affine_function_of_the_input(name: str):
-    """So a decoder can add the share of what it feeds to it."""
+    """So a decoder can add the contribution of what it feeds back."""
     for inputs in (INPUTS, HIDDEN):  # some cells add an input of their own width to the output
         cell = make_cell(name, inputs=inputs).eval()
         values = some_inputs(width=inputs)
@@ -136,7 +136,7 @@ def test_a_projected_input_is_an_affine_function_of_the_input(name: str):
         torch.testing.assert_close(cell.project(values), values @ cell.input_map().T + offset, **CLOSE)
 
 
-# What a state is
+# States
 
 
 @every_cell

@@ -1,4 +1,4 @@
-"""What cells start with when the settings say so."""
+"""Initialisers and initial biases that the settings choose."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_every_block_of_the_state_starts_as_asked(name: str, kind: str):
 
 @pytest.mark.parametrize("name", CELLS)
 def test_the_blocks_are_all_the_matrices_but_those_that_stand_between_input_and_state(name: str):
-    """So no weight is left out by mistake."""
+    """No weight is left out by mistake."""
     cell = built(name)
     counted = sum(block.numel() for block in (*cell.input_blocks(), *cell.recurrent_blocks()))
     between = {"mogrifier_lstm": ("rounds",)}.get(name, ())
@@ -68,7 +68,7 @@ def test_the_blocks_are_all_the_matrices_but_those_that_stand_between_input_and_
 
 
 def kept_after(cell: Cell, steps: int) -> float:
-    """Share of what stood in the memory that is still there after so many inputs of zeros."""
+    """Share of the memory that remains after a number of inputs of zeros."""
     inputs = torch.zeros(1, steps, cell.inputs)
     found = []
     for value in (0.0, 1.0):

@@ -1,4 +1,4 @@
-"""The library's kernels, where they are wrong."""
+"""Library kernels with wrong gradients."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def input_gradient(name: str, width: int, *, half: bool) -> Tensor:
 @pytest.mark.parametrize("name", ["lstm", "gru", "rnn"])
 @pytest.mark.parametrize("width", [512, 1000, 1024, 1280])
 def test_gradients_in_half_precision_are_those_in_full(name: str, width: int):
-    """oneDNN's LSTM with AMX has wrong ones at 1,024 and 1,280: this fails there without the detour."""
+    """oneDNN's LSTM with AMX has wrong ones at 1,024 and 1,280: without the workaround this fails there."""
     full, halved = (input_gradient(name, width, half=half) for half in (False, True))
     assert functional.cosine_similarity(full, halved, dim=0).item() > 0.99
 

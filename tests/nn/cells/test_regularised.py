@@ -110,7 +110,7 @@ WRITES_TO = {name: CELLS[name].memory[0] for name in CELLS if name not in ("rnn"
 
 
 def with_noise(name: str, noise: Tensor | None, monkeypatch: pytest.MonkeyPatch, **options: Any) -> Cell:
-    """A cell whose every step has this noise, as wide as it asks for."""
+    """A cell with this mask of recurrent dropout at every step, cut to the width asked for."""
 
     def given(self: Cell, like: Tensor) -> Tensor | None:
         return None if noise is None else noise[: like.shape[0], : like.shape[1]].to(like)
@@ -232,7 +232,7 @@ def test_nothing_is_asked_for_that_has_no_effect(name: str):
 
 
 def some_states32(cell: Cell) -> State:
-    """Not zero, where it may be; a count stays one."""
+    """A start that is not zero where it may be; a count of steps stays a count."""
     parts = some_state(cell)
     return tuple((0 * part if part.shape[1] == 1 else part).float() for part in parts)
 

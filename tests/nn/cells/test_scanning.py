@@ -1,4 +1,4 @@
-"""Scans whose steps are joined, as a GPU has them, give what step after step gives."""
+"""Scans in rounds, as on a GPU, give the same results as step by step."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What cells start from."""
+"""Initialisation of cells."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def test_an_sru_starts_uniform_with_the_variance_of_its_paper():
 
 @pytest.mark.parametrize("inputs", [8, 100])
 def test_input_weights_start_glorot_uniform(inputs: int):
-    """A block by itself: with fan-in I and fan-out H. Of a window of two, fan-in 2I."""
+    """Each block has fan-in I and fan-out H; with a window of two inputs, fan-in 2I."""
     for name in ("capped_lstm", "gru_original", "mingru", "projected_lstm", "qrnn"):
         width = 150 if name == "projected_lstm" else 100
         fan = 2 * inputs if name == "qrnn" else inputs

@@ -1,4 +1,4 @@
-"""Recurrent weights that are left out for a pass over time."""
+"""Weight drop: recurrent weights dropped for a whole pass over time."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ recurrent = pytest.mark.parametrize("name", [name for name in CELLS if name not 
 
 
 def weights_asked_for(cell: Cell) -> list[Tensor]:
-    """What the products of a pass are made with."""
+    """The weights that a pass makes its products with."""
     asked: list[Tensor] = []
 
     def noting(weight: Tensor) -> DeferredLinear:
@@ -33,7 +33,7 @@ def weights_asked_for(cell: Cell) -> list[Tensor]:
 
 @recurrent
 def test_products_are_with_parameters_and_made_ready_before_the_first_step(name: str):
-    """8-bit products are kept by parameter; and a pass has one choice for all its steps."""
+    """8-bit products are cached by parameter, and a pass has one mask for all its steps."""
     cell, asked = make_cell(name), []
 
     def noting(weight: Tensor) -> DeferredLinear:
@@ -51,7 +51,7 @@ def test_products_are_with_parameters_and_made_ready_before_the_first_step(name:
 @recurrent
 @pytest.mark.parametrize("run", [run_cell, run_by_stepper], ids=["all at once", "stepper"])
 def test_a_pass_with_dropped_weights_equals_plain_steps_with_those_weights(name: str, run: Any):
-    """The gradient reaches a weight through what was kept, scaled as it was."""
+    """The gradient reaches a weight through the kept values, with their scale."""
     cell, plain, inputs = make_cell(name, weight_drop=0.4).train(), make_cell(name).train(), some_inputs()
     torch.manual_seed(7)
     kept = weights_asked_for(cell)
