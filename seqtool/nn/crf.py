@@ -362,7 +362,7 @@ def check_chain_input(scores: Tensor, chain: Chain, mask: Tensor) -> None:
 
 def _check_tags(tags: Tensor, mask: Tensor) -> None:
     if tags.shape != mask.shape:
-        raise ValueError(f"expected tags of the mask's shape {tuple(mask.shape)}, got {tuple(tags.shape)}")
+        raise ValueError(f"expected tags [B, T] like the mask {tuple(mask.shape)}, got {tuple(tags.shape)}")
 
 
 def _log_suffix(scores: Tensor, chain: Chain, mask: Tensor) -> Tensor:
