@@ -41,7 +41,7 @@ def uniform_embedding(rows: int, width: int, padding: int | None = None) -> nn.E
 
 
 def empty_embedding(rows: int, width: int, padding: int | None = None) -> nn.Embedding:
-    """An embedding that its caller initializes; arguments as `uniform_embedding`."""
+    """An embedding that its caller initialises; arguments as in `uniform_embedding`."""
     if only_shapes():
         made: nn.Embedding = nn.Embedding.from_pretrained(  # type: ignore[no-untyped-call]
             torch.empty(rows, width), freeze=False, padding_idx=padding

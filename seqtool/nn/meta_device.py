@@ -1,4 +1,4 @@
-"""Networks that are built only for the shapes of their tensors, on torch's meta device."""
+"""Building networks without values, for the shapes of their tensors, on PyTorch's meta device."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import torch
 
 
 def only_shapes() -> bool:
-    """Whether what is built now has no values, as inside of `with torch.device("meta")`.
+    """Whether modules are being built without values, inside `with torch.device("meta")`.
 
-    Initializers that compute something ask, for three reasons: there is nothing to compute with, what goes
-    through torch's Python reference functions imports its compiler (a second), and what is restored from
-    a folder gets its values there.
+    Initialisers that compute something check this, for three reasons: there are no values to compute with;
+    operations that go through PyTorch's Python reference functions import its compiler, which takes a second;
+    and a model that is restored from a folder gets its values from there.
     """
     return torch.get_default_device().type == "meta"

@@ -357,7 +357,7 @@ def test_shapes_that_do_not_fit_are_named():
         weighted_negative_log_likelihood(scores, chain, tags[:, :1], mask, weights)
     with pytest.raises(ValueError, match=r"class weights are \(1,\)"):
         weighted_negative_log_likelihood(scores, chain, tags, mask, weights[:1])
-    with pytest.raises(ValueError, match=r"possible is \(4, 4, 1\)"):
+    with pytest.raises(ValueError, match=r"possible tags are \(4, 4, 1\)"):
         partial_negative_log_likelihood(scores, chain, torch.ones(4, 4, 1).bool(), mask)
     with pytest.raises(ValueError, match="k is 0"):
         k_best(scores, chain, mask, 0)
