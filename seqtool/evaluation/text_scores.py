@@ -27,15 +27,6 @@ Reference = str | Sequence[str]  # one text, or several that are right
 ORDERS = 4  # of BLEU's n-grams, words
 CHARACTER_ORDERS = 6  # of chrF's n-grams, characters
 BETA = 2  # chrF2: recall counts twice as much as precision
-LENGTH_BOUNDS = (10, 20, 30, 40, 50)
-
-
-class LengthRow(NamedTuple):
-    """The score of the sentences of one range of lengths."""
-
-    label: str  # "1-10", "11-20", ..., "51+"
-    sentences: int
-    value: float  # in the unit of the score
 
 
 class CopyScores(NamedTuple):
@@ -193,38 +184,6 @@ def copy_scores(
         ratio_score("copy_precision", matched, copied, signature=signature),
         ratio_score("copy_recall", matched, expected, signature=signature),
     )
-
-
-def score_by_length(
-    score: Score, lengths: Sequence[int], bounds: Sequence[int] = LENGTH_BOUNDS
-) -> list[LengthRow]:
-    """A corpus score of each range of lengths, for instance BLEU by the words of the source.
-
-    Args:
-        score: Any score of B sentences.
-        lengths: Of what each sentence is sorted by, at least 0, [B].
-        bounds: Longest of each range but the last, rising, at least 1.
-
-    Returns:
-        Rows in rising order, ranges without sentences left out; 0 counts to the first.
-
-    Raises:
-        DataError: there are not as many lengths as sentences.
-    """
-    assert list(bounds) == sorted(set(bounds)) and min(bounds, default=1) >= 1, bounds
-    if len(lengths) != score.sentences:
-        raise DataError(
-            f"{score.name}: {len(lengths)} lengths, {score.sentences} sentences; expected as many"
-        )
-    places = np.searchsorted(bounds, lengths, side="left")
-    starts = [1, *(bound + 1 for bound in bounds)]
-    labels = [*(f"{a}-{b}" for a, b in zip(starts, bounds, strict=False)), f"{starts[-1]}+"]
-    rows = []
-    for place, label in enumerate(labels):
-        chosen = score.statistics[places == place]
-        if len(chosen):
-            rows.append(LengthRow(label, len(chosen), float(score.formula(chosen.sum(axis=0)))))
-    return rows
 
 
 def sentence_bleu(hypothesis: str, reference: Reference) -> float:

@@ -19,7 +19,6 @@ from seqtool.evaluation.text_scores import (
     copy_scores,
     exact_match,
     minimum_bayes_risk,
-    score_by_length,
     sentence_bleu,
     sentence_chrf,
     ter,
@@ -171,28 +170,6 @@ def test_minimum_bayes_risk_weighs_what_is_drawn_often_and_takes_the_first_of_eq
     assert minimum_bayes_risk(["abcdef", "uvwxyz", "abcdef"]) == 0
     assert minimum_bayes_risk(["x", "y"]) == 0
     assert minimum_bayes_risk(["", ""]) == 0
-
-
-@given(CORPORA.filter(lambda corpus: len(corpus) > 1))
-@settings(max_examples=30, deadline=None)
-def test_rows_by_length_hold_every_sentence_once_with_the_score_of_the_range(corpus):
-    hypotheses, references = zip(*corpus, strict=True)
-    lengths = [len(row[0].split()) for row in references]
-    rows = score_by_length(bleu(hypotheses, references), lengths, bounds=(3, 6))
-    limits = {"1-3": range(4), "4-6": range(4, 7), "7+": range(7, 100)}
-    assert [row.label for row in rows] == [
-        label for label, limit in limits.items() if set(limit) & set(lengths)
-    ]
-    for row in rows:
-        chosen = [i for i, length in enumerate(lengths) if length in limits[row.label]]
-        texts = [hypotheses[i] for i in chosen], [references[i] for i in chosen]
-        assert row.sentences == len(chosen)
-        assert row.value == pytest.approx(expected(BLEU(), *texts)[0], abs=1e-9)
-
-
-def test_lengths_of_another_corpus_are_refused():
-    with pytest.raises(DataError, match=r"bleu: 1 lengths, 2 sentences; expected as many$"):
-        score_by_length(bleu(["a", "b"], ["a", "b"]), [1])
 
 
 @pytest.mark.parametrize(
