@@ -211,7 +211,8 @@ def _one_run(settings: Any, options: RunOptions, number: int) -> Any:
         settings = settings.model_copy(update={"seed": seed, "name": name})
         output = None if output is None else output / f"seed{seed}"
         console.say(f"run {number + 1} of {options.seeds}, seed {seed}")
-    reporter = training_reporter(api.shown_metric(settings))
+    metric = api.shown_metric(settings)
+    reporter = training_reporter(metric)
     try:
         run = api.train(
             settings,
@@ -224,18 +225,18 @@ def _one_run(settings: Any, options: RunOptions, number: int) -> Any:
         )
     finally:
         getattr(reporter, "close", lambda: None)()
-    _draw_curves(run)
+    _draw_curves(run, metric)
     return run
 
 
-def _draw_curves(run: Any) -> None:
-    from seqtool.inspection.figures import training_curves
+def _draw_curves(run: Any, metric: str) -> None:
+    from seqtool.inspection.learning_curves import training_curves
     from seqtool.training.run_folder import RunFolder
 
     folder = RunFolder(run.path)
     events = [json.loads(line) for line in folder.metrics.read_text(encoding="utf-8").splitlines()]
     folder.plots.mkdir(exist_ok=True)
-    training_curves(events, folder.plots / "curves.png")
+    training_curves(events, folder.plots / "curves.png", metric)
 
 
 def _dry_run(settings: Any, options: RunOptions) -> None:
