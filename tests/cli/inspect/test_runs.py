@@ -53,7 +53,7 @@ def test_runs_on_different_data_are_shown_with_a_warning(inside: Inside, lm: Tin
 def test_what_cannot_be_compared_is_refused(inside: Inside, lm: TinyModel, tiny: Tiny):
     command = ("inspect", "curves")
     refused(inside(*command, "absent"), 2, "inspect curves", "absent: not a run folder")
-    refused(inside(*command, lm.run, "--metric", "f1"), 2, "inspect curves", "no metric f1")
+    refused(inside(*command, lm.run, "--metric", "f1"), 2, "inspect curves", "--metric f1: no metric")
     message = "runs of lm and ner: scores of different tasks cannot be compared"
     refused(inside(*command, lm.run, tiny.run), 2, "inspect curves", message)
     refused(
