@@ -19,7 +19,7 @@ from seqtool.inspection.canvas import COLOURS, GREY, picture, printable
 from seqtool.inspection.traces import separator_of
 
 LABELLED = 60  # points with a label beside them at most, and half the symbols written below a heatmap
-CONTEXT = 10  # characters of the text before a symbol that its label shows, at least
+CONTEXT = 10  # characters that a label shows at most of a symbol and the text before it
 LONGEST_LABEL = 16  # characters
 LABEL_SIZE = 6.5  # points
 OTHERS = "others"

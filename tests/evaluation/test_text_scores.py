@@ -121,7 +121,7 @@ def test_no_sentence_scores_zero_and_can_still_be_signed(name):
 
 @pytest.mark.parametrize("name", SCORES)
 def test_unequal_sides_and_a_sentence_without_reference_are_refused(name):
-    with pytest.raises(DataError, match=r"2 outputs, 1 references; expected as many of both$"):
+    with pytest.raises(DataError, match=r"2 outputs, 1 references; expected equally many$"):
         SCORES[name](["a", "b"], ["a"])
     with pytest.raises(DataError, match=r"sentence 2 has no reference, expected at least 1$"):
         SCORES[name](["a", "b"], ["a", []])
@@ -199,7 +199,7 @@ def test_copied_words_are_summed_over_sentences_before_dividing():
 
 
 def test_sources_of_another_corpus_are_refused():
-    with pytest.raises(DataError, match=r"copy: 1 outputs, 2 sources; expected as many of both$"):
+    with pytest.raises(DataError, match=r"copy: 1 outputs, 2 sources; expected equally many$"):
         copy_scores(["a", "b"], ["a"], ["a"])
 
 
