@@ -15,7 +15,7 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Score:
-    """A corpus score: `formula` is applied once, to statistics summed over sentences; no averages of averages.
+    """A corpus score: `formula` applied once to statistics summed over sentences; no averages of averages.
 
     Args:
         name: Name that is printed and that `--min NAME=X` refers to.

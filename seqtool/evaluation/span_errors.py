@@ -24,10 +24,11 @@ def match_spans(gold: Sequence[Interval], predicted: Sequence[Interval]) -> list
     Pairs are formed in rounds, each over the spans that are left: same boundaries and same type
     (`correct`); same boundaries, other type (`type`); overlapping, same type (`boundary`);
     overlapping, other type (`both`). Within a round, the pair that shares most tokens comes first,
-    then the leftmost. A span without a partner is `missed` (gold) or `spurious` (predicted). So correct + type + boundary +
-    both + missed is the number of gold spans, and with spurious instead of missed it is the
-    number of predicted ones. One gold span predicted in two halves is a boundary error and a
-    spurious span.
+    then the leftmost. A span without a partner is `missed` (gold) or `spurious` (predicted).
+
+    So correct + type + boundary + both + missed is the number of gold spans, and with spurious
+    instead of missed it is the number of predicted ones. A gold span that is predicted in two halves
+    is one boundary error and one spurious span.
 
     Args:
         gold: Gold spans of the sentence, which do not overlap each other.
