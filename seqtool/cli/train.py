@@ -187,7 +187,7 @@ def train_task(
     if not distributed.is_first():
         return
     for run in runs:
-        _draw_curves(run)
+        _draw_curves(run, api.shown_metric(settings))
     if options.json_output:
         console.write_result(json.dumps(_summary(runs), ensure_ascii=False) + "\n")
     else:
@@ -219,7 +219,8 @@ def _one_run(settings: Any, options: RunOptions, number: int) -> Any:
         settings = settings.model_copy(update={"seed": seed, "name": name})
         output = None if output is None else output / f"seed{seed}"
         console.say(f"run {number + 1} of {options.seeds}, seed {seed}")
-    reporter = training_reporter(api.shown_metric(settings))
+    metric = api.shown_metric(settings)
+    reporter = training_reporter(metric)
     try:
         run = api.train(
             settings,
@@ -235,14 +236,14 @@ def _one_run(settings: Any, options: RunOptions, number: int) -> Any:
     return run
 
 
-def _draw_curves(run: Any) -> None:
-    from seqtool.inspection.figures import training_curves
+def _draw_curves(run: Any, metric: str) -> None:
+    from seqtool.inspection.learning_curves import training_curves
     from seqtool.training.run_folder import RunFolder
 
     folder = RunFolder(run.path)
     events = [json.loads(line) for line in folder.metrics.read_text(encoding="utf-8").splitlines()]
     folder.plots.mkdir(exist_ok=True)
-    training_curves(events, folder.plots / "curves.png")
+    training_curves(events, folder.plots / "curves.png", metric)
 
 
 def _dry_run(settings: Any, options: RunOptions) -> None:

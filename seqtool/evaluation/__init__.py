@@ -1,1 +1,1 @@
-"""Scores with signature and statistics, their uncertainty, the kinds of error, the worth of confidences."""
+"""Scores with signatures and statistics, their uncertainty, kinds of errors, calibration of confidences."""

@@ -1,4 +1,4 @@
-"""How far confidences can be trusted: reliability bins, expected calibration error, thresholds."""
+"""Calibration of confidences: reliability bins, expected calibration error, thresholds."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from numpy.typing import NDArray
 from seqtool.errors import UsageError
 from seqtool.evaluation.score import Array, divide
 
-TOLERANCE = 1e-4  # how far rounding in float32 may carry a probability outside [0, 1]
+TOLERANCE = 1e-4  # by which rounding in float32 may take a probability outside [0, 1]
 
 
 @dataclass(frozen=True, slots=True)
 class ReliabilityBin:
-    """Predictions with a confidence in [low, high), the last bin with 1; both means are 0.0 if empty."""
+    """Predictions with a confidence in [low, high), in the last bin [low, 1]; both means are 0.0 if empty."""
 
     low: float
     high: float
-    count: int
-    confidence: float  # mean, fraction
-    accuracy: float  # share that is correct
+    count: int  # of predictions
+    confidence: float  # mean confidence, 0-1
+    accuracy: float  # share of correct predictions, 0-1
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,24 +36,24 @@ class Calibration:
 
 @dataclass(frozen=True, slots=True)
 class Threshold:
-    """What keeping only predictions of at least this confidence gives."""
+    """Precision and recall when only predictions with at least this confidence are kept."""
 
     threshold: float
     precision: float
     recall: float
-    kept: int
+    kept: int  # number of predictions kept
 
 
 def calibration(confidences: Sequence[float], correct: Sequence[bool], bins: int = 10) -> Calibration:
-    """Compare stated confidence with the share that is correct, in bins of equal width.
+    """Compare confidence with the share of correct predictions, in bins of equal width.
 
     Args:
-        confidences: Probability that the model gives each prediction, in [0, 1].
-        correct: Whether it was right, as long as `confidences`.
-        bins: How many.
+        confidences: Probability that the model gives each prediction, in [0, 1], [N].
+        correct: Whether each prediction is correct, [N].
+        bins: Number of bins.
 
     Returns:
-        Bins and sum over bins of count / total * |accuracy - confidence|; 0.0 without predictions.
+        The bins, and the sum over bins of count / total * |accuracy - confidence|; 0.0 without predictions.
 
     >>> calibration([0.95, 0.85], [True, False]).expected_error
     0.45
@@ -79,9 +79,9 @@ def threshold_curve(
     Predictions of equal confidence are kept or dropped together.
 
     Args:
-        confidences: One a prediction, in [0, 1].
-        correct: Whether each was right.
-        gold_count: How many items were to be found, the denominator of recall.
+        confidences: Confidence of each prediction, in [0, 1], [N].
+        correct: Whether each prediction is correct, [N].
+        gold_count: Number of gold items, the denominator of recall.
     """
     values, right = _arrays(confidences, correct)
     order = np.argsort(-values, kind="stable")
@@ -99,16 +99,16 @@ def threshold_curve(
 def best_threshold(
     confidences: Sequence[float], correct: Sequence[bool], gold_count: int, precision: float
 ) -> Threshold | None:
-    """The lowest confidence threshold (so the highest recall) that still reaches `precision`.
+    """The lowest confidence threshold, and so the highest recall, that still reaches `precision`.
 
     Args:
-        confidences: One a prediction, in [0, 1].
-        correct: Whether each was right.
-        gold_count: How many items were to be found.
-        precision: Wanted, in (0, 1].
+        confidences: Confidence of each prediction, in [0, 1], [N].
+        correct: Whether each prediction is correct, [N].
+        gold_count: Number of gold items.
+        precision: Precision to reach, in (0, 1].
 
     Returns:
-        The threshold with the precision and recall it gave here, or None if none reaches it.
+        The threshold with its precision and recall on these predictions, or None if none reaches it.
 
     Raises:
         UsageError: `precision` is not in (0, 1].

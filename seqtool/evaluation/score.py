@@ -1,4 +1,4 @@
-"""A number with its unit, its signature and its statistics per sentence, so that resampling is free."""
+"""A score with its unit, signature and statistics per sentence, so that it can be resampled cheaply."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Score:
-    """A corpus score: sums of statistics over sentences go through `formula` once; nothing is averaged twice.
+    """A corpus score: `formula` applied once to statistics summed over sentences; no averages of averages.
 
     Args:
-        name: What is printed and what `--min NAME=X` asks for.
-        unit: How to read the number.
-        signature: Everything that another program needs to repeat it (library, version, mode).
-        statistics: What is summed over sentences, [sentences, n].
+        name: Name that is printed and that `--min NAME=X` refers to.
+        unit: Unit of the score.
+        signature: What another program needs to reproduce the score (library, version, mode).
+        statistics: Numbers that are summed over sentences, [sentences, n].
         formula: Summed statistics [..., n] to scores [...]; vectorised over leading dimensions.
     """
 
@@ -42,12 +42,12 @@ class Score:
 
     @property
     def sentences(self) -> int:
-        """How many sentences the statistics describe."""
+        """Number of sentences."""
         return len(self.statistics)
 
 
 def divide(numerator: ArrayLike, denominator: ArrayLike) -> Array:
-    """Elementwise quotient where x/0 is 0.0, as in seqeval and conlleval: nothing to find, nothing scored.
+    """Elementwise quotient where x / 0 is 0.0, as in seqeval and conlleval.
 
     >>> divide([1.0, 0.0], [2.0, 0.0])
     array([0.5, 0. ])
@@ -67,15 +67,15 @@ def ratio_score(
     unit: Unit = "fraction",
     scale: float = 1.0,
 ) -> Score:
-    """Sum over sum, times `scale`: accuracy, exact match, nats or bits a character.
+    """Sum over sum, times `scale`: accuracy, exact match, nats or bits per character.
 
     Args:
-        name: The score's name.
-        numerators: One number a sentence, [sentences].
-        denominators: What they were summed over, [sentences].
-        signature: How to repeat the number.
-        unit: Of the scaled quotient.
-        scale: For instance 100 for points, 1 / ln 2 for bits from nats.
+        name: Name of the score.
+        numerators: One number per sentence, [sentences].
+        denominators: Number of units in each sentence, for instance tokens, [sentences].
+        signature: What is needed to reproduce the score.
+        unit: Unit of the scaled quotient.
+        scale: Factor, for instance 100 for points or 1 / ln 2 for bits from nats.
 
     Returns:
         The score; 0.0 where the denominators sum to zero.
@@ -88,26 +88,26 @@ def ratio_score(
 
 
 def precision_score(correct: ArrayLike, predicted: ArrayLike, gold: ArrayLike, *, signature: str) -> Score:
-    """Micro precision, correct / predicted, from counts a sentence; 0.0 when nothing is predicted."""
+    """Micro precision, correct / predicted, from counts per sentence; 0.0 when nothing is predicted."""
     return Score("precision", "fraction", signature, _columns(correct, predicted, gold), _precision)
 
 
 def recall_score(correct: ArrayLike, predicted: ArrayLike, gold: ArrayLike, *, signature: str) -> Score:
-    """Micro recall, correct / gold, from counts a sentence; 0.0 when there is nothing to find."""
+    """Micro recall, correct / gold, from counts per sentence; 0.0 when there are no gold items."""
     return Score("recall", "fraction", signature, _columns(correct, predicted, gold), _recall)
 
 
 def f1_score(correct: ArrayLike, predicted: ArrayLike, gold: ArrayLike, *, signature: str) -> Score:
-    """Micro F1 from counts a sentence: the harmonic mean of precision and recall of the *summed* counts.
+    """Micro F1 from counts per sentence: the harmonic mean of precision and recall of the *summed* counts.
 
     Args:
-        correct: Predictions that equal a gold item, [sentences].
-        predicted: Predictions, [sentences].
-        gold: Items to be found, [sentences].
-        signature: How to repeat the number.
+        correct: Number of predictions that equal a gold item, [sentences].
+        predicted: Number of predictions, [sentences].
+        gold: Number of gold items, [sentences].
+        signature: What is needed to reproduce the score.
 
     Returns:
-        2 correct / (predicted + gold), a fraction; 0.0 when nothing is predicted and nothing is to be found.
+        2 correct / (predicted + gold), a fraction; 0.0 when there are neither predictions nor gold items.
     """
     return Score("f1", "fraction", signature, _columns(correct, predicted, gold), _f1)
 

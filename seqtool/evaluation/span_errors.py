@@ -1,4 +1,4 @@
-"""Which kind of error each span is: every gold span and every predicted span falls in exactly one class."""
+"""Kinds of span errors: every gold span and every predicted span falls into exactly one class."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ Interval = tuple[int, int, str]  # start, end (exclusive), type
 
 
 class SpanMatch(NamedTuple):
-    """A gold span with the prediction that it is held against, or one of them alone."""
+    """A gold span with the prediction that it is paired with, or one of them alone."""
 
     kind: Kind
     gold: Interval | None
@@ -19,22 +19,23 @@ class SpanMatch(NamedTuple):
 
 
 def match_spans(gold: Sequence[Interval], predicted: Sequence[Interval]) -> list[SpanMatch]:
-    """Pair the spans of one sentence one to one, and name what separates each pair.
+    """Pair the gold and predicted spans of one sentence, and name the kind of error of each pair.
 
-    Rounds, each over what the earlier ones left: same place and same type (`correct`); same
-    place, other type (`type`); overlapping, same type (`boundary`); overlapping, other type
-    (`both`). In a round the pair that shares most tokens comes first, then the leftmost. What
-    stays alone is `missed` (gold) or `spurious` (predicted). So correct + type + boundary +
-    both + missed is the number of gold spans, and with spurious instead of missed it is the
-    number of predicted ones. One gold span predicted in two halves is a boundary error and a
-    spurious span.
+    Pairs are formed in rounds, each over the spans that are left: same boundaries and same type
+    (`correct`); same boundaries, other type (`type`); overlapping, same type (`boundary`);
+    overlapping, other type (`both`). Within a round, the pair that shares most tokens comes first,
+    then the leftmost. A span without a partner is `missed` (gold) or `spurious` (predicted).
+
+    So correct + type + boundary + both + missed is the number of gold spans, and with spurious
+    instead of missed it is the number of predicted ones. A gold span that is predicted in two halves
+    is one boundary error and one spurious span.
 
     Args:
-        gold: Spans of one sentence that do not overlap each other.
-        predicted: Likewise.
+        gold: Gold spans of the sentence, which do not overlap each other.
+        predicted: Predicted spans, likewise.
 
     Returns:
-        Matches, from left to right.
+        All pairs and single spans, from left to right.
     """
     free_gold, free_predicted = list(gold), list(predicted)
     matches: list[SpanMatch] = []
@@ -51,7 +52,7 @@ def match_spans(gold: Sequence[Interval], predicted: Sequence[Interval]) -> list
 
 
 def count_kinds(matches: Iterable[SpanMatch]) -> dict[Kind, int]:
-    """How many matches there are of each kind, all six named."""
+    """Number of matches of each kind, with 0 for the kinds that do not occur."""
     counts = dict.fromkeys(KINDS, 0)
     for match in matches:
         counts[match.kind] += 1
@@ -59,12 +60,12 @@ def count_kinds(matches: Iterable[SpanMatch]) -> dict[Kind, int]:
 
 
 def _overlap(first: Interval, second: Interval) -> int:
-    """Tokens that both spans cover; 0 or less if none."""
+    """Number of tokens that both spans cover; 0 or less if none."""
     return min(first[1], second[1]) - max(first[0], second[0])
 
 
 def _kind(gold: Interval, predicted: Interval) -> Kind | None:
-    """What separates two spans that share a token; None if they share none."""
+    """The kind of two spans that share a token; None if they share none."""
     if _overlap(gold, predicted) <= 0:
         return None
     same_place, same_type = gold[:2] == predicted[:2], gold[2] == predicted[2]

@@ -1,8 +1,7 @@
-"""Scores of texts against references: BLEU, chrF and TER as sacrebleu has them, exact match, copied words.
+"""Scores of texts against references: BLEU, chrF and TER as in sacrebleu, exact match, copied words.
 
-Every corpus score keeps sacrebleu's own statistics of each sentence, and its formula in a form that
-takes many sums at once; so the bootstrap costs one product of matrices, and each resample is a
-corpus score of sacrebleu's.
+Every corpus score keeps sacrebleu's own statistics of each sentence, and computes sacrebleu's formula for
+many sums at once: the bootstrap costs one matrix product, and each resample is a true corpus score.
 """
 
 from __future__ import annotations
@@ -22,24 +21,15 @@ from sacrebleu.tokenizers.tokenizer_13a import Tokenizer13a
 from seqtool.errors import DataError
 from seqtool.evaluation.score import Array, Score, divide, ratio_score
 
-Reference = str | Sequence[str]  # one text, or several that are right
+Reference = str | Sequence[str]  # one reference text, or several
 
 ORDERS = 4  # of BLEU's n-grams, words
 CHARACTER_ORDERS = 6  # of chrF's n-grams, characters
 BETA = 2  # chrF2: recall counts twice as much as precision
-LENGTH_BOUNDS = (10, 20, 30, 40, 50)
-
-
-class LengthRow(NamedTuple):
-    """The score of the sentences of one range of lengths."""
-
-    label: str  # "1-10", "11-20", ..., "51+"
-    sentences: int
-    value: float  # in the unit of the score
 
 
 class CopyScores(NamedTuple):
-    """What became of words that the source has already; see `copy_scores`."""
+    """How well words of the source were copied; see `copy_scores`."""
 
     precision: Score
     recall: Score
@@ -56,9 +46,9 @@ def text_scores(
 
     Args:
         hypotheses: Outputs, [B].
-        references: What each should have been, one text or several, [B].
-        names: Keys of `SCORES`, in the order wanted; `ter` is slow.
-        tokenize: BLEU's tokenisation; `none` for texts with spaces between all words and marks.
+        references: One reference text per output, or several, [B].
+        names: Keys of `SCORES`, in the order of the result; `ter` is slow.
+        tokenize: BLEU's tokenisation; `none` for texts that are tokenised already.
 
     Raises:
         DataError: the numbers of outputs and references differ, or a sentence has no reference.
@@ -84,7 +74,7 @@ def bleu(
 
     Args:
         hypotheses: Outputs, detokenised, [B].
-        references: One text or several each, [B].
+        references: One reference text per output, or several, [B].
         lowercase: Fold case on both sides; the score is then called `bleu_lowercase`.
         tokenize: A tokeniser of sacrebleu; `none` splits at spaces only.
 
@@ -104,10 +94,10 @@ def chrf(hypotheses: Sequence[str], references: Sequence[Reference]) -> Score:
 
     Args:
         hypotheses: Outputs, [B].
-        references: One text or several each, [B].
+        references: One reference text per output, or several, [B].
 
     Returns:
-        Points, 0-100. Statistics: n-grams of the output, of the reference, in both, an order, [B, 18].
+        Points, 0-100. Statistics: n-grams of the output, of the reference, and of both, per order, [B, 18].
 
     Raises:
         DataError: the numbers of outputs and references differ, or a sentence has no reference.
@@ -119,14 +109,14 @@ def chrf(hypotheses: Sequence[str], references: Sequence[Reference]) -> Score:
 def ter(hypotheses: Sequence[str], references: Sequence[Reference]) -> Score:
     """Translation edit rate of sacrebleu: lower is better, and it may pass 100 (Snover et al. 2006).
 
-    Slow: it looks for the cheapest moves of phrases, sentence by sentence.
+    Slow, since it searches for the cheapest phrase movements in every sentence.
 
     Args:
         hypotheses: Outputs, [B].
-        references: One text or several each, [B].
+        references: One reference text per output, or several, [B].
 
     Returns:
-        Edits for each hundred words of reference. Statistics: edits, mean length of the references, [B, 2].
+        Edits per 100 words of the reference. Statistics: edits, mean length of the references, [B, 2].
 
     Raises:
         DataError: the numbers of outputs and references differ, or a sentence has no reference.
@@ -139,7 +129,7 @@ def exact_match(hypotheses: Sequence[str], references: Sequence[Reference]) -> S
 
     Args:
         hypotheses: Outputs, [B].
-        references: One text or several each, [B].
+        references: One reference text per output, or several, [B].
 
     Returns:
         A fraction, 0-1.
@@ -195,38 +185,6 @@ def copy_scores(
     )
 
 
-def score_by_length(
-    score: Score, lengths: Sequence[int], bounds: Sequence[int] = LENGTH_BOUNDS
-) -> list[LengthRow]:
-    """A corpus score of each range of lengths, for instance BLEU by the words of the source.
-
-    Args:
-        score: Any score of B sentences.
-        lengths: Of what each sentence is sorted by, at least 0, [B].
-        bounds: Longest of each range but the last, rising, at least 1.
-
-    Returns:
-        Rows in rising order, ranges without sentences left out; 0 counts to the first.
-
-    Raises:
-        DataError: there are not as many lengths as sentences.
-    """
-    assert list(bounds) == sorted(set(bounds)) and min(bounds, default=1) >= 1, bounds
-    if len(lengths) != score.sentences:
-        raise DataError(
-            f"{score.name}: {len(lengths)} lengths, {score.sentences} sentences; expected as many"
-        )
-    places = np.searchsorted(bounds, lengths, side="left")
-    starts = [1, *(bound + 1 for bound in bounds)]
-    labels = [*(f"{a}-{b}" for a, b in zip(starts, bounds, strict=False)), f"{starts[-1]}+"]
-    rows = []
-    for place, label in enumerate(labels):
-        chosen = score.statistics[places == place]
-        if len(chosen):
-            rows.append(LengthRow(label, len(chosen), float(score.formula(chosen.sum(axis=0)))))
-    return rows
-
-
 def sentence_bleu(hypothesis: str, reference: Reference) -> float:
     """BLEU of one sentence, as a reward: sacrebleu's, points, 0-100.
 
@@ -242,14 +200,14 @@ def sentence_chrf(hypothesis: str, reference: Reference) -> float:
 
 
 def chrf_matrix(hypotheses: Sequence[str]) -> Array:
-    """chrF2 of every text (row) against every other as its reference (column), each text read once.
+    """chrF2 of every text (row) with every other as its reference (column).
 
     Args:
-        hypotheses: Texts, [n]; equal ones cost nothing.
+        hypotheses: Texts, [n]; repeated ones cost nothing.
 
     Returns:
         Points, 0-100, [n, n]: `sentence_chrf(hypotheses[row], hypotheses[column])`. Not symmetric, since
-        recall counts more; 100 on the diagonal, 0 for a text without a character.
+        recall counts more; 100 on the diagonal, 0 for an empty text.
     """
     texts = {text: place for place, text in enumerate(dict.fromkeys(hypotheses))}
     squeezed = ["".join(text.split()) for text in texts]
@@ -266,16 +224,16 @@ def chrf_matrix(hypotheses: Sequence[str]) -> Array:
 
 
 def minimum_bayes_risk(hypotheses: Sequence[str]) -> int:
-    """Which of the samples has the highest mean chrF against all of them (Eikema and Aziz 2020).
+    """The sample with the highest mean chrF against all samples (Eikema and Aziz 2020).
 
     Args:
         hypotheses: Samples of a model's translations of one sentence, repetitions included, at least one.
 
     Returns:
-        Its index; the first of equals.
+        Its index; the first one of equally good samples.
     """
     assert hypotheses, "no sample to choose from"
-    # Sums of the same numbers in another order may differ in the last digit: equals have to be equal.
+    # Rounded, since sums of the same numbers in another order may differ in the last digit.
     return int(np.argmax(np.round(chrf_matrix(hypotheses).mean(axis=1), 9)))
 
 
@@ -287,7 +245,7 @@ def _score(
     width: int,
     formula: Callable[[Array], Array],
 ) -> Score:
-    """A metric's statistics a sentence, [B, width], and its signature, which it knows only afterwards."""
+    """The score of a sacrebleu metric, with its statistics per sentence, [B, width], and its signature."""
     texts = _check(name, hypotheses, references)
     metric.num_refs = 1
     rows: list[list[float]] = []
@@ -324,7 +282,7 @@ def _chrf(sums: Array) -> Array:
 
 
 def _ter(sums: Array) -> Array:
-    """Edits for each word; all wrong where there should be nothing and there is something."""
+    """Edits per word, in points; 100 where the reference is empty and the output is not."""
     edits, words = sums[..., 0], sums[..., 1]
     return 100.0 * np.where(words > 0, divide(edits, words), edits > 0)
 
@@ -361,7 +319,7 @@ def _require_equal(
     name: str, outputs: Sequence[str], others: Sequence[object], kind: str = "references"
 ) -> None:
     if len(outputs) != len(others):
-        raise DataError(f"{name}: {len(outputs)} outputs, {len(others)} {kind}; expected as many of both")
+        raise DataError(f"{name}: {len(outputs)} outputs, {len(others)} {kind}; expected equally many")
 
 
 def _texts(reference: Reference) -> list[str]:
@@ -369,7 +327,7 @@ def _texts(reference: Reference) -> list[str]:
 
 
 def _countable(text: str, ignore: Collection[str]) -> Counter[str]:
-    """Words with a letter or a digit in them, each with its count."""
+    """Words with at least one letter or digit, each with its count."""
     words = _tokenizer()(text.rstrip()).split()
     return Counter(word for word in words if word not in ignore and _has_letter_or_digit(word))
 

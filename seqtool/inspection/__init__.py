@@ -1,4 +1,4 @@
-"""Pictures of what a model does: training curves, confusion, calibration, errors.
+"""Pictures of what a model does: learning curves, attention, states, gates, gradients, errors.
 
-Import the figures where they are drawn, not at the top of a module: matplotlib takes its time.
+Import drawing functions where they are used, not at the top of a module: loading matplotlib takes time.
 """

@@ -1,23 +1,25 @@
-"""One look for every picture, and safe ways to put any text on it and any picture on disk."""
+"""The style that all pictures share, text that any font can show, and durable saving."""
 
 from __future__ import annotations
 
 import contextlib
 import functools
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 import matplotlib.style
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.font_manager import findfont, get_font
+from matplotlib.ticker import MaxNLocator
 
 from seqtool.errors import UsageError
 from seqtool.files import write_durably
 
-# Okabe and Ito (2008): told apart with every common kind of colour blindness.
+# Okabe and Ito (2008): distinguishable with every common kind of colour blindness.
 BLUE, ORANGE, GREEN, RED, PURPLE, SKY, GREY = (
     "#0072B2",
     "#E69F00",
@@ -27,8 +29,20 @@ BLUE, ORANGE, GREEN, RED, PURPLE, SKY, GREY = (
     "#56B4E9",
     "#777777",
 )
+COLOURS = (
+    BLUE,
+    ORANGE,
+    GREEN,
+    RED,
+    PURPLE,
+    SKY,
+    GREY,
+)  # in this order where things have no colour of their own
+LINES = ("-", "--", ":", "-.")  # once all colours are used
+NAMES_PER_COLUMN = 18  # of a legend
+LONGEST_NAME = 40  # characters in a legend
 FORMATS = ("png", "svg")
-FONT = "DejaVu Sans"  # travels with matplotlib
+FONT = "DejaVu Sans"  # comes with matplotlib
 STYLE = {
     "axes.axisbelow": True,
     "axes.edgecolor": "#444444",
@@ -48,26 +62,26 @@ STYLE = {
     "legend.frameon": False,
     "lines.linewidth": 1.8,
     "savefig.dpi": 150,
-    "svg.hashsalt": "seqtool",  # the same picture is the same file
-    "text.parse_math": False,  # a tag such as $( is text
+    "svg.hashsalt": "seqtool",  # the same picture gives the same bytes
+    "text.parse_math": False,  # a tag such as $( is no formula
 }
 
 
 @contextlib.contextmanager
 def picture(path: Path, width: float, height: float) -> Iterator[Figure]:
-    """A blank figure in the house style; what was drawn on it is saved durably at the end.
+    """Open a blank figure in the common style, and save it durably at the end of the `with` block.
 
     Args:
-        path: Ends in `.png` or `.svg`.
-        width: Inches.
-        height: Inches.
+        path: Where to save, .png or .svg.
+        width: Width in inches.
+        height: Height in inches.
 
     Raises:
         UsageError: another suffix.
         StorageError: the file cannot be written.
     """
     kind = format_of(path)
-    # A Figure made without pyplot belongs to nobody else: no global list, no window, no back end.
+    # A Figure made without pyplot needs no window system and stays out of pyplot's global list.
     # The default style comes first, so that a user's matplotlibrc cannot spoil the layout.
     with matplotlib.style.context(["default", STYLE]):
         figure = Figure(figsize=(width, height))
@@ -78,19 +92,20 @@ def picture(path: Path, width: float, height: float) -> Iterator[Figure]:
 
 
 def format_of(path: Path) -> str:
-    """`png` or `svg`, by the suffix.
+    """`png` or `svg`, by the suffix of a path.
 
     Raises:
-        UsageError: another one.
+        UsageError: another suffix.
     """
     kind = path.suffix.lower().removeprefix(".")
     if kind not in FORMATS:
-        raise UsageError(f"{path}: a picture in {path.suffix or 'no format'}, expected .png or .svg")
+        given = f"a picture cannot be saved as {path.suffix}" if path.suffix else "a picture needs a suffix"
+        raise UsageError(f"{path}: {given}; name a file that ends in .png or .svg")
     return kind
 
 
 def printable(text: str, longest: int = 28) -> str:
-    """`text` as the font can show it: what it lacks becomes `\\u4eba`, what is too long ends in an ellipsis.
+    """`text` as the font shows it: missing characters are written `\\u4eba`, long texts end in an ellipsis.
 
     >>> printable("PER")
     'PER'
@@ -102,7 +117,7 @@ def printable(text: str, longest: int = 28) -> str:
 
 
 def plain_axes(axes: Axes) -> None:
-    """No grid, no frame, no ticks: for matrices and notes."""
+    """Remove grid, frame and tick marks, for matrices and messages."""
     axes.grid(False)
     axes.tick_params(length=0)
     for spine in axes.spines.values():
@@ -110,13 +125,55 @@ def plain_axes(axes: Axes) -> None:
 
 
 def say_empty(axes: Axes, message: str) -> None:
-    """Say in the middle of `axes` why there is nothing to see."""
+    """Write in the middle of `axes` why nothing is drawn."""
     axes.text(0.5, 0.5, message, ha="center", va="center", color=GREY, transform=axes.transAxes)
     axes.set_xticks([])
     axes.set_yticks([])
 
 
+def line_style(number: int, *, dashed: bool = False) -> dict[str, Any]:
+    """Colour and dashes of the line with this number, from 0: 28 that can be told apart.
+
+    >>> line_style(0), line_style(8)
+    ({'color': '#0072B2', 'linestyle': '-'}, {'color': '#E69F00', 'linestyle': '--'})
+    """
+    dashes = "--" if dashed else LINES[number // len(COLOURS) % len(LINES)]
+    return {"color": COLOURS[number % len(COLOURS)], "linestyle": dashes}
+
+
+def whole_numbers(most: int = 9) -> MaxNLocator:
+    """Places ticks of a scale at round whole numbers, in at most `most` intervals."""
+    return MaxNLocator(nbins=most, steps=[1, 2, 5, 10], integer=True)
+
+
+def add_legend(axes: Axes, names: int, title: str | None = None) -> None:
+    """A legend to the right of `axes`, where it hides nothing, in as many columns as its names need."""
+    columns = 1 + names // NAMES_PER_COLUMN
+    axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), ncols=columns, fontsize=8, title=title)
+
+
+def short_names(names: Sequence[str]) -> dict[str, str]:
+    """For each path the shortest end that no other path shares, as a legend can show it.
+
+    A last folder `model` says nothing about a run and is left out.
+
+    >>> short_names(["runs/ner/a", "runs/lm/a/model", "gru"])
+    {'runs/ner/a': 'ner/a', 'runs/lm/a/model': 'lm/a', 'gru': 'gru'}
+    """
+    parts = {}
+    for name in names:
+        path = Path(name)
+        parts[name] = (path.parent if path.name == "model" and path.parent.name else path).parts or (name,)
+    found = {}
+    for name, own in parts.items():
+        others = [other for key, other in parts.items() if key != name]
+        lengths = range(1, len(own))
+        length = next((n for n in lengths if all(other[-n:] != own[-n:] for other in others)), len(own))
+        found[name] = printable("/".join(own[-length:]), LONGEST_NAME)
+    return found
+
+
 @functools.cache
 def _characters() -> frozenset[int]:
-    """Code points that the font has."""
+    """Code points for which the font has a glyph."""
     return frozenset(get_font(findfont(FONT)).get_charmap())

@@ -1,16 +1,16 @@
-"""Pictures of training and of errors, each one function: data in, a PNG or SVG file out."""
+"""Pictures of an evaluation, one function per picture: numbers in, a PNG or SVG file out."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import PowerNorm
-from matplotlib.ticker import MaxNLocator, PercentFormatter
+from matplotlib.ticker import PercentFormatter, StrMethodFormatter
+from numpy.typing import NDArray
 
 from seqtool.evaluation.calibration import ReliabilityBin, Threshold
 from seqtool.evaluation.span_errors import KINDS
@@ -26,11 +26,9 @@ from seqtool.inspection.canvas import (
     plain_axes,
     printable,
     say_empty,
+    whole_numbers,
 )
 
-LOWER_IS_BETTER = ("bits_per_character", "nats_per_character", "perplexity", "loss")
-MAIN_METRICS = ("f1", "bleu", "exact_match", "chrf", "bits_per_character", "perplexity", "accuracy")
-METRIC_NAMES = {"f1": "F1", "bleu": "BLEU", "chrf": "chrF"}
 KIND_COLOURS = {
     "correct": GREEN,
     "type": ORANGE,
@@ -41,74 +39,47 @@ KIND_COLOURS = {
 }
 KIND_NAMES = {
     "correct": "correct",
-    "type": "wrong type, right place",
+    "type": "right boundary, wrong type",
     "boundary": "right type, wrong boundary",
     "both": "wrong type and boundary",
-    "missed": "missed",
-    "spurious": "spurious",
+    "missed": "missed (gold only)",
+    "spurious": "spurious (predicted only)",
 }
-ANNOTATED = 20  # the largest matrix in which a number in each cell can be read
+ANNOTATED = 20  # labels of the largest matrix in which a number in each cell can be read
+PIECES = 60  # of a text above which a running mean is drawn over them
+
+
+Floats = NDArray[np.float64]
 
 
 class TypeFigures(Protocol):
-    """What `scores_by_type` shows of a type."""
+    """What `scores_by_type` shows for each type."""
 
     @property
     def precision(self) -> float:
-        """Fraction."""
+        """A fraction, 0-1."""
 
     @property
     def recall(self) -> float:
-        """Fraction."""
+        """A fraction, 0-1."""
 
     @property
     def f1(self) -> float:
-        """Fraction."""
+        """A fraction, 0-1."""
 
     @property
     def support(self) -> int:
         """Number of gold items."""
 
 
-def training_curves(events: Iterable[Mapping[str, Any]], path: Path, metric: str | None = None) -> None:
-    """Training loss above, the dev metric below, both against the step.
-
-    Args:
-        events: Objects of metrics.jsonl: `{"event": "train", "step", "loss"}` and
-            `{"event": "evaluation", "step", "metrics": {name: number}}`; others are skipped.
-            Of a step that appears twice (a resumed run) the later event counts.
-        path: Where to save, .png or .svg.
-        metric: Name of the dev metric; by default the task's main one.
-    """
-    train: dict[int, float] = {}
-    dev: dict[int, Mapping[str, float]] = {}
-    for event in events:
-        if event.get("event") == "train":
-            train[int(event["step"])] = event["loss"]
-        elif event.get("event") == "evaluation":
-            dev[int(event["step"])] = event["metrics"]
-    name = metric or _main_metric(dev.values())
-    with picture(path, 7.0, 5.4) as figure:
-        upper, lower = figure.subplots(2, 1, sharex=True)
-        upper.set_title("Training loss")
-        upper.set_ylabel("loss")
-        _draw_loss(upper, _series(train), _series({s: m["loss"] for s, m in dev.items() if "loss" in m}))
-        title = METRIC_NAMES.get(name, printable(name.replace("_", " ")))
-        lower.set_title(f"Dev {title}")
-        lower.set_ylabel(title)
-        lower.set_xlabel("step")
-        lower.xaxis.set_major_locator(MaxNLocator(integer=True))
-        _draw_metric(lower, _series({s: m[name] for s, m in dev.items() if name in m}), name)
-
-
 def confusion_matrix(labels: Sequence[str], counts: Sequence[Sequence[int]], path: Path) -> None:
-    """Which label (column) the tokens of each gold label (row) were given, as shares of the row.
+    """Draw which label (column) the tokens of each gold label (row) were given, as shares of the row.
 
-    Up to 20 labels each cell that is not empty has its count written in it.
+    With up to 20 labels, the count is written into each cell that is not empty.
 
     Args:
         labels: Names of rows and columns, [K].
-        counts: Tokens, [K, K].
+        counts: Number of tokens, gold label by predicted label, [K, K].
         path: Where to save, .png or .svg.
     """
     table = np.asarray(counts, dtype=np.float64).reshape(len(labels), len(labels))
@@ -118,36 +89,37 @@ def confusion_matrix(labels: Sequence[str], counts: Sequence[Sequence[int]], pat
         figure.set_layout_engine("compressed")  # the matrix stays square
         axes = figure.subplots()
         plain_axes(axes)
-        axes.set_title("Confusion of tokens")
+        written = len(labels) <= ANNOTATED
+        axes.set_title("Confusion matrix (numbers = tokens)" if written else "Confusion matrix of tokens")
         if not labels:
             say_empty(axes, "no tokens")
             return
-        # By the square root: an error of two in a hundred has to be seen beside a full diagonal.
+        # Shaded by the square root, so that 2 errors in 100 are seen beside a full diagonal.
         image = axes.imshow(shares, cmap="Blues", norm=PowerNorm(0.5, vmin=0, vmax=1))
         bar = figure.colorbar(image, ax=axes, fraction=0.04, pad=0.02, format=PercentFormatter(1, decimals=0))
         bar.outline.set_visible(False)
-        bar.set_label("share of the gold label")
+        bar.set_label("share of the gold label's tokens: dark = more")
         names = [printable(label) for label in labels]
         steep = max(map(len, names)) > 4 or len(names) > ANNOTATED
         axes.set_xticks(range(len(names)), names, rotation=90 if steep else 0)
         axes.set_yticks(range(len(names)), names)
-        axes.set_xlabel("predicted")
-        axes.set_ylabel("gold")
+        axes.set_xlabel("predicted label")
+        axes.set_ylabel("gold label")
         # White lines between the cells, so that rows and columns can be followed by eye.
         axes.set_xticks(np.arange(len(names) + 1) - 0.5, minor=True)
         axes.set_yticks(np.arange(len(names) + 1) - 0.5, minor=True)
-        axes.grid(which="minor", color="white" if len(names) <= ANNOTATED else "#EEEEEE", linewidth=0.8)
+        axes.grid(which="minor", color="white" if written else "#EEEEEE", linewidth=0.8)
         axes.tick_params(which="minor", length=0)
-        if len(labels) <= ANNOTATED:
+        if written:
             _write_counts(axes, table, shares)
 
 
 def reliability_diagram(bins: Sequence[ReliabilityBin], expected_error: float, path: Path) -> None:
-    """Share that is correct against stated confidence; bars on the diagonal are honest.
+    """Draw the share of correct predictions against their confidence; calibrated bars end on the diagonal.
 
     Args:
-        bins: From `calibration`.
-        expected_error: Expected calibration error, fraction.
+        bins: Bins of `calibration`.
+        expected_error: Expected calibration error, a fraction.
         path: Where to save, .png or .svg.
     """
     full = [row for row in bins if row.count]
@@ -155,7 +127,7 @@ def reliability_diagram(bins: Sequence[ReliabilityBin], expected_error: float, p
     widths = [0.92 * (row.high - row.low) for row in full]
     with picture(path, 5.4, 6.0) as figure:
         upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1])
-        upper.set_title(f"Calibration: expected error {expected_error:.3f}")
+        upper.set_title(f"Reliability (expected calibration error {expected_error:.3f})")
         upper.bar(middles, [row.accuracy for row in full], widths, color=SKY, label="share correct")
         upper.plot([0, 1], [0, 1], color=GREY, linestyle="--", linewidth=1.2, label="perfectly calibrated")
         upper.plot(
@@ -164,50 +136,52 @@ def reliability_diagram(bins: Sequence[ReliabilityBin], expected_error: float, p
             "o",
             color=RED,
             markersize=5,
+            clip_on=False,
             label="mean confidence of the bin",
         )
-        upper.set(xlim=(0, 1), ylim=(0, 1.02), ylabel="share correct")
-        upper.legend(loc="upper left")
+        upper.set(xlim=(0, 1), ylim=(0, 1.02), ylabel="share of correct predictions")
+        figure.legend(loc="outside lower center", ncols=3, fontsize=8)
         lower.bar(middles, [row.count for row in full], widths, color=GREY)
-        lower.set_xlabel("confidence")
+        lower.set_xlabel("confidence of the prediction")
         lower.set_ylabel("predictions")
-        lower.yaxis.set_major_locator(MaxNLocator(nbins=4, integer=True))
+        lower.yaxis.set_major_locator(whole_numbers(4))
 
 
 def confidence_threshold_curve(curve: Sequence[Threshold], path: Path) -> None:
-    """Precision and recall of what is left when less confident predictions are dropped.
+    """Draw precision and recall when predictions below a confidence threshold are dropped.
 
     Args:
-        curve: From `threshold_curve`.
+        curve: Rows of `threshold_curve`, from the highest threshold to the lowest.
         path: Where to save, .png or .svg.
     """
     with picture(path, 6.2, 4.2) as figure:
         axes = figure.subplots()
-        axes.set_title("What a confidence threshold keeps")
-        axes.set(xlim=(0, 1), ylim=(0, 1.02), xlabel="least confidence kept", ylabel="fraction")
+        axes.set_title("Precision and recall by confidence threshold")
+        label = "confidence threshold (predictions below it are dropped)"
+        axes.set(xlim=(0, 1), ylim=(0, 1.02), xlabel=label, ylabel="precision, recall (fraction)")
         if not curve:
             say_empty(axes, "no predictions")
             return
-        # A threshold holds down to the next lower confidence, hence steps.
+        # Between two confidences that occur nothing changes, hence steps.
         thresholds = [row.threshold for row in curve]
         for name, colour, style in (("precision", BLUE, "-"), ("recall", ORANGE, "--")):
             values = [getattr(row, name) for row in curve]
             axes.step(thresholds, values, where="post", color=colour, linestyle=style, label=name)
-        axes.legend(loc="lower left")
+        figure.legend(loc="outside lower center", ncols=2)
 
 
 def errors_by_kind(counts: Mapping[str, int], path: Path) -> None:
-    """How many spans fall in each class of `match_spans`, with its share.
+    """Draw how many spans fall into each class of `match_spans`, with their share.
 
     Args:
-        counts: From `count_kinds`.
+        counts: Result of `count_kinds`.
         path: Where to save, .png or .svg.
     """
     values = [counts[kind] for kind in KINDS]
     total = max(1, sum(values))
     with picture(path, 7.0, 3.2) as figure:
         axes = figure.subplots()
-        axes.set_title("Spans by kind of error")
+        axes.set_title("Correct spans and kinds of error")
         bars = axes.barh(
             [KIND_NAMES[kind] for kind in KINDS], values, color=[KIND_COLOURS[kind] for kind in KINDS]
         )
@@ -217,44 +191,56 @@ def errors_by_kind(counts: Mapping[str, int], path: Path) -> None:
         axes.grid(False, axis="y")
         axes.tick_params(axis="y", length=0)
         axes.set_xlim(left=0)
-        axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
-        axes.set_xlabel("spans")
+        axes.xaxis.set_major_locator(whole_numbers(6))
+        axes.set_xlabel("number of spans (share of all)")
 
 
 def scores_by_type(by_type: Mapping[str, TypeFigures], path: Path) -> None:
-    """F1 of each type as a bar, precision and recall as marks on it, most frequent type first.
+    """Draw F1 of each type as a bar, with precision and recall as marks on it, the most frequent type first.
+
+    Precision stands in the upper half of the bar and recall in the lower half: equal values hide neither.
 
     Args:
         by_type: `TaggingReport.by_type`.
         path: Where to save, .png or .svg.
     """
     rows = sorted(by_type.items(), key=lambda item: (-item[1].support, item[0]))
-    places = range(len(rows))
-    with picture(path, 7.0, 1.7 + 0.3 * max(2, len(rows))) as figure:
+    places = np.arange(len(rows))
+    with picture(path, 7.0, 1.7 + 0.36 * max(2, len(rows))) as figure:
         axes = figure.subplots()
         axes.set_title("Scores by type")
         if not rows:
             say_empty(axes, "no types")
             return
-        axes.barh(places, [row.f1 for _, row in rows], height=0.66, color=SKY, label="F1")
-        axes.plot(
-            [row.precision for _, row in rows], places, ">", color=BLUE, markersize=6, label="precision"
-        )
-        axes.plot([row.recall for _, row in rows], places, "D", color=RED, markersize=5, label="recall")
+        axes.barh(places, [row.f1 for _, row in rows], height=0.72, color=SKY, alpha=0.55, label="F1")
+        for name, above, marker, colour in (("precision", 0.18, "v", BLUE), ("recall", -0.18, "^", RED)):
+            values = [getattr(row, name) for _, row in rows]
+            axes.plot(
+                values,
+                places - above,
+                marker,
+                color=colour,
+                markersize=5,
+                label=name,
+                clip_on=False,
+                zorder=3,
+            )
         axes.set_yticks(places, [f"{printable(name)}  ({row.support:,})" for name, row in rows])
-        axes.set(xlim=(0, 1.02), ylim=(len(rows) - 0.4, -0.6), xlabel="fraction (in brackets: gold items)")
+        axes.set(
+            xlim=(0, 1), ylim=(len(rows) - 0.4, -0.6), xlabel="score (in brackets: number of gold items)"
+        )
         axes.grid(False, axis="y")
         axes.tick_params(axis="y", length=0)
         figure.legend(loc="outside lower center", ncols=3)
 
 
 def scores_by_length(rows: Sequence[tuple[str, float, int]], path: Path, name: str = "BLEU") -> None:
-    """A score for each range of lengths, with how many sentences each has.
+    """Draw a score for each range of lengths, with the number of sentences in each.
 
     Args:
-        rows: Label, score (0-100) and sentences, in rising order.
+        rows: Label, score (0-100) and number of sentences of each range, from short to long.
         path: Where to save, .png or .svg.
-        name: Of the score.
+        name: Name of the score.
     """
     with picture(path, 1.6 + 0.9 * max(len(rows), 4), 4.0) as figure:
         axes = figure.subplots()
@@ -267,97 +253,59 @@ def scores_by_length(rows: Sequence[tuple[str, float, int]], path: Path, name: s
             bars, [f"{score:.1f}\nn = {count:,}" for _, score, count in rows], padding=2, fontsize=8
         )
         axes.set_xticks(range(len(rows)), [label for label, _, _ in rows])
-        axes.set(xlabel="words", ylabel=name, ylim=(0, 1.25 * max(score for _, score, _ in rows) + 1))
+        axes.grid(False, axis="x")
+        axes.set(xlim=(-0.6, max(len(rows), 4) - 0.4), ylim=(0, 1.2 * max(score for _, score, _ in rows) + 1))
+        axes.set(xlabel="words in the source (n = number of sentences)", ylabel=f"{name} (0-100)")
 
 
 def cost_along_text(
     blocks: Sequence[tuple[float, float]], beside: Mapping[str, float], path: Path, title: str
 ) -> None:
-    """Bits a character of a language model from the beginning of a text to its end.
+    """Draw bits per character of a language model from the beginning of a text to its end.
 
     Args:
-        blocks: Characters and nats of pieces that follow one another.
-        beside: Nats a character of other models on the whole text, drawn as level lines.
+        blocks: Number of characters and nats of consecutive pieces of the text.
+        beside: Nats per character of baselines on the whole text, drawn as horizontal lines.
         path: Where to save, .png or .svg.
-        title: Which model, text and protocol.
+        title: Model, text and protocol.
     """
     with picture(path, 10.0, 4.0) as figure:
         axes = figure.subplots()
-        axes.set_title(title, fontsize=9)
+        axes.set_title(f"Bits per character along the text\n{printable(title, 110)}", fontsize=9.5)
+        axes.set(xlabel="characters read", ylabel="bits per character (lower is better)")
+        axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
         sizes = np.array([size for size, _ in blocks])
         if not sizes.sum():
             say_empty(axes, "no text")
             return
         bits = np.array([nats for _, nats in blocks]) / np.log(2)
-        middles = np.cumsum(sizes) - sizes / 2
-        many = len(bits) > 60
-        axes.step(
-            middles,
-            bits / sizes,
-            where="mid",
-            color=BLUE,
-            alpha=0.35 if many else 1.0,
-            linewidth=1.0,
-            label="pieces",
-        )
-        if many:
-            width = len(bits) // 20
-            mean = np.convolve(bits, np.ones(width), "valid") / np.convolve(sizes, np.ones(width), "valid")
-            begin = (width - 1) // 2
-            axes.plot(middles[begin : begin + len(mean)], mean, color=BLUE, label=f"mean of {width} pieces")
-        axes.axhline(bits.sum() / sizes.sum(), color=RED, linewidth=1.0, label="whole text")
+        _draw_pieces(axes, sizes, bits)
+        whole = bits.sum() / sizes.sum()
+        axes.axhline(whole, color=RED, linewidth=1.0, label=f"this model, whole text: {whole:.3f}")
         for (name, nats), colour in zip(beside.items(), (ORANGE, GREEN), strict=False):
-            axes.axhline(nats / np.log(2), color=colour, linestyle="--", linewidth=1.0, label=name)
-        axes.set(xlabel="characters read", ylabel="bits a character")
-        axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize=8)
+            label = f"{name}: {nats / np.log(2):.3f}"
+            axes.axhline(nats / np.log(2), color=colour, linestyle="--", linewidth=1.0, label=label)
+        axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), fontsize=8)
 
 
-def _main_metric(evaluations: Iterable[Mapping[str, float]]) -> str:
-    """The first of the main metrics that was recorded, else whatever else was, else `metric`."""
-    names = [name for metrics in evaluations for name in metrics]
-    return next((name for name in (*MAIN_METRICS, *names) if name in names), "metric")
-
-
-def _series(points: Mapping[int, float | None]) -> tuple[list[int], list[float]]:
-    """Steps in order with their finite values."""
-    pairs = [(s, float(v)) for s, v in sorted(points.items()) if v is not None and math.isfinite(v)]
-    return [step for step, _ in pairs], [value for _, value in pairs]
-
-
-def _draw_loss(axes: Axes, train: tuple[list[int], list[float]], dev: tuple[list[int], list[float]]) -> None:
-    steps, losses = train
-    if not steps and not dev[0]:
-        say_empty(axes, "no training step recorded yet")
+def _draw_pieces(axes: Axes, sizes: Floats, bits: Floats) -> None:
+    """Bits per character of each piece, and a running mean where there are many pieces."""
+    ends = np.cumsum(sizes)
+    many = len(bits) > PIECES
+    steps = axes.stairs(bits / sizes, [0, *ends], baseline=None, color=BLUE, label="this model, each piece")
+    steps.set(linewidth=1.0, alpha=0.35 if many else 1.0)
+    if not many:
         return
-    many = len(steps) > 60
-    if many:
-        width = len(steps) // 30
-        smooth = np.convolve(losses, np.ones(width) / width, mode="valid")
-        axes.plot(steps, losses, color=BLUE, alpha=0.25, linewidth=0.8)
-        middle = (width - 1) // 2
-        axes.plot(
-            steps[middle : middle + len(smooth)], smooth, color=BLUE, label=f"train, mean of {width} records"
-        )
-    else:
-        axes.plot(steps, losses, color=BLUE, label="train", marker="." if len(steps) < 30 else None)
-    if dev[0]:
-        axes.plot(*dev, color=ORANGE, marker="o", markersize=3.5, label="dev")
-    axes.legend(loc="upper right")
+    width = len(bits) // 20
+    mean = np.convolve(bits, np.ones(width), "valid") / np.convolve(sizes, np.ones(width), "valid")
+    first = (width - 1) // 2
+    label = f"this model, running mean of {width} pieces"
+    middles = ends - sizes / 2
+    axes.plot(middles[first : first + len(mean)], mean, color=BLUE, label=label)
 
 
-def _draw_metric(axes: Axes, series: tuple[list[int], list[float]], name: str) -> None:
-    steps, values = series
-    if not steps:
-        say_empty(axes, "no evaluation recorded yet")
-        return
-    axes.plot(steps, values, color=GREEN, marker="o", markersize=3.5)
-    best = int(np.argmin(values) if name in LOWER_IS_BETTER else np.argmax(values))
-    label = f"best: {values[best]:.4g} at step {steps[best]:,}"
-    axes.plot(steps[best], values[best], "o", color=RED, markersize=7, label=label)
-    axes.legend()
-
-
-def _write_counts(axes: Axes, table: np.ndarray[Any, Any], shares: np.ndarray[Any, Any]) -> None:
+def _write_counts(axes: Axes, table: Floats, shares: Floats) -> None:
+    """Numbers of tokens in the cells that are not empty, in a colour that is read on their shade."""
     for row, column in np.argwhere(table > 0):
         count = int(table[row, column])
         text = f"{count:,}" if count < 100_000 else f"{count / 1000:,.0f}k"

@@ -1,4 +1,4 @@
-"""How far gradients reach back through a recurrence.
+"""How far back gradients reach through a recurrent network.
 
 Reference: Bengio, Simard and Frasconi 1994, "Learning long-term dependencies with gradient descent is
 difficult".
@@ -14,28 +14,28 @@ from torch import Tensor
 from seqtool.nn.cells import State
 from seqtool.nn.recurrence import Stack
 
-Advance = Callable[[Tensor, Sequence[State]], tuple[Tensor, Sequence[State]]]  # a step of all layers
+Advance = Callable[[Tensor, Sequence[State]], tuple[Tensor, Sequence[State]]]  # one step of all layers
 
 
 def gradient_norms(advance: Advance, states: Sequence[State], inputs: Tensor, *, seed: int = 0) -> Tensor:
-    """Mean norm of dL/ds_k by the distance of step k from the last one, T.
+    """Mean norm of dL/ds_k by the distance of step k from the last step, T.
 
-    L is the hidden state of the uppermost layer after the last step, in a random direction of length 1,
-    and s_k all that the layers hand on to the step after k: of an LSTM the hidden and the cell state.
+    L is the projection of the topmost layer's hidden state after the last step on a random direction of
+    length 1; s_k is the whole state that the layers hand on after step k, of an LSTM hidden and cell state.
 
     Args:
-        advance: An input [B, I] and the states of all layers to an output [B, H] and the next states.
-        states: Before the first step.
-        inputs: [B, T, I].
-        seed: Of the directions.
+        advance: Takes an input [B, I] and the states of all layers to an output [B, H] and the next states.
+        states: States of all layers before the first step.
+        inputs: Inputs of the lowest layer, [B, T, I].
+        seed: Random seed of the directions.
 
     Returns:
-        [T], from distance 0 on; 0 where no gradient goes through.
+        Norms averaged over the batch, from distance 0 to T - 1, [T]; 0 where no gradient flows.
     """
     known: list[list[Tensor]] = []
     for each in inputs.unbind(1):
         _, after = advance(each, states)
-        # Copies, so that what a layer hands up within the step is no part of what it hands on.
+        # Clones, so that only the path to the next step counts, not the one to the layer above in this step.
         states = [tuple(_tracked(part.clone()) for part in state) for state in after]
         known.append([part for state in states for part in state])
     last = states[-1][0]
@@ -52,7 +52,7 @@ def gradient_norms(advance: Advance, states: Sequence[State], inputs: Tensor, *,
 
 
 def of_stack(stack: Stack) -> Advance:
-    """A step of all layers, the output being the first part of a state: what comes later depends on it."""
+    """One step of all layers of a stack; the output of a layer is the first part of its state."""
 
     def advance(values: Tensor, states: Sequence[State]) -> tuple[Tensor, Sequence[State]]:
         after: list[State] = []
@@ -65,5 +65,5 @@ def of_stack(stack: Stack) -> Advance:
 
 
 def _tracked(part: Tensor) -> Tensor:
-    """A part of a state that a gradient can be asked for, also where none goes through."""
+    """Make sure that a gradient with respect to this part of a state can be asked for."""
     return part if part.requires_grad else part.requires_grad_()

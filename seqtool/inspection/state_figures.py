@@ -1,34 +1,51 @@
-"""Pictures of the states and the gates of a layer along a text."""
+"""Pictures of what a layer does along a text: its states on a plane, its gates as heatmaps."""
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
+from matplotlib.patheffects import withStroke
+from matplotlib.transforms import Bbox
 from numpy.typing import NDArray
 
-from seqtool.inspection.canvas import BLUE, GREEN, GREY, ORANGE, PURPLE, RED, SKY, picture, printable
+from seqtool.inspection.canvas import COLOURS, GREY, picture, printable
+from seqtool.inspection.traces import separator_of
 
-COLOURS = (BLUE, ORANGE, GREEN, RED, PURPLE, SKY, GREY)
-LABELLED = 60  # points with a label beside them, symbols under a heatmap
+LABELLED = 60  # points with a label beside them at most, and half the symbols written below a heatmap
+CONTEXT = 10  # characters that a label shows at most of a symbol and the text before it
+LONGEST_LABEL = 16  # characters
+LABEL_SIZE = 6.5  # points
 OTHERS = "others"
-USUAL, FARTHEST = 0.98, 3.0  # so many times as far away as this share of the points: not in the picture
-MARGIN = 0.05  # around them, of their extent
+USUAL, FARTHEST = 0.98, 3.0  # points beyond 3 times the distance that 98 % stay within are left out of sight
+MARGIN = 0.05  # around the points in sight, as a share of their extent
 PERPLEXITY = 30.0  # of t-SNE, where there are enough points
+UNITS = 64  # rows of a heatmap; more would be thinner than a pixel needs to be
 
 Matrix = NDArray[np.float64]
 
 
-def projected(states: Matrix, method: Literal["pca", "tsne"], *, seed: int = 0) -> tuple[Matrix, str]:
-    """States [T, D] on a plane, [T, 2], and how.
+class Plane(NamedTuple):
+    """States projected to two dimensions."""
+
+    points: Matrix  # [T, 2]
+    axes: tuple[str, str]  # what the two directions are
+    method: str
+
+
+def projected(states: Matrix, method: Literal["pca", "tsne"], *, seed: int = 0) -> Plane:
+    """Project states to a plane.
 
     Args:
-        states: At least 3.
+        states: At least 3 of them, [T, D].
         method: Principal components (Hotelling 1933) or t-SNE (van der Maaten and Hinton 2008).
-        seed: Of t-SNE.
+        seed: Random seed of t-SNE.
     """
     from sklearn.decomposition import PCA  # type: ignore[import-untyped]
     from sklearn.manifold import TSNE  # type: ignore[import-untyped]
@@ -36,56 +53,112 @@ def projected(states: Matrix, method: Literal["pca", "tsne"], *, seed: int = 0) 
     if method == "pca":
         model = PCA(2)
         points = model.fit_transform(states)
-        shares = ", ".join(f"{share:.0%}" for share in model.explained_variance_ratio_)
-        return points, f"principal components ({shares} of the variance)"
+        shares = [f"{100 * share:.0f} % of the variance" for share in model.explained_variance_ratio_]
+        first, second = (f"principal component {number} ({share})" for number, share in enumerate(shares, 1))
+        return Plane(points, (first, second), "principal components")
     perplexity = min(PERPLEXITY, (len(states) - 1) / 3)
     model = TSNE(2, perplexity=perplexity, init="pca", random_state=seed)
-    return model.fit_transform(states), f"t-SNE, perplexity {perplexity:.3g}"
+    points = model.fit_transform(states)
+    return Plane(
+        points,
+        ("t-SNE dimension 1 (no unit)", "t-SNE dimension 2 (no unit)"),
+        f"t-SNE, perplexity {perplexity:.3g}",
+    )
 
 
 def state_figure(
-    points: Matrix, labels: Sequence[str], groups: Sequence[str], path: Path, *, title: str
+    plane: Plane,
+    labels: Sequence[str],
+    groups: Sequence[str],
+    path: Path,
+    *,
+    title: str,
+    grouped_by: str,
 ) -> None:
-    """States as points, coloured by group, a few with what was read there.
+    """Draw states as points, coloured by group, with the text before as many of them as there is room for.
 
     Args:
-        points: [T, 2].
-        labels: [T].
-        groups: [T].
+        plane: T points.
+        labels: Symbol read last before each state, [T].
+        groups: Group of each state, [T].
         path: Where to save, .png or .svg.
-        title: Stands above.
+        title: Title of the picture.
+        grouped_by: What the groups are; title of the legend.
     """
+    points = plane.points
     ranked = sorted(set(groups), key=lambda name: (-groups.count(name), name))
     shown = ranked if len(ranked) <= len(COLOURS) else ranked[: len(COLOURS) - 1]
     merged = [name if name in shown else OTHERS for name in groups]
-    with picture(path, 7.0, 5.5) as figure:
+    with picture(path, 7.8, 5.8) as figure:
         axes = figure.add_subplot()
         for name, colour in zip(dict.fromkeys([*shown, *merged]), COLOURS, strict=False):
             chosen = points[[group == name for group in merged]]
             label = printable(name)
-            axes.scatter(chosen[:, 0], chosen[:, 1], s=14, color=colour, label=label, linewidths=0)
-        for place in range(0, len(labels), -(-len(labels) // LABELLED)):
-            axes.annotate(
-                printable(visible(labels[place]), 12),
-                points[place],
-                xytext=(2, 2),
-                textcoords="offset points",
-                fontsize=6.5,
-                color="#444444",
-            )
-        axes.set_xticks([])
-        axes.set_yticks([])
+            axes.scatter(chosen[:, 0], chosen[:, 1], s=16, color=colour, label=label, linewidths=0)
+        axes.set_xlabel(plane.axes[0])
+        axes.set_ylabel(plane.axes[1])
+        axes.tick_params(labelsize=8)
         outside = _limit(axes, points)
-        axes.set_title(f"{title}, {outside} farther out" if outside else title)
-        axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), fontsize=8)
+        left_out = f"{outside} state{'s' * (outside != 1)} farther out not shown"
+        axes.set_title(f"{title}\n{left_out}" if outside else title)
+        note = "word at each state" if separator_of(labels) else "end of the text read up to each state"
+        figure.supxlabel(f"Labels: {note}", fontsize=8, color=GREY)
+        axes.legend(
+            loc="upper left", bbox_to_anchor=(1.0, 1.0), fontsize=8, title=grouped_by, title_fontsize=8
+        )
+        _label_points(figure, axes, points, in_context(labels))
+
+
+def in_context(labels: Sequence[str]) -> list[str]:
+    """Each symbol with the text read before it, cut at the left; words are long enough by themselves.
+
+    >>> in_context(list("the king"))[-1], in_context(["Ada", "met", "Bob"])[-1]
+    ('the␣king', 'Bob')
+    """
+    if separator_of(labels):
+        return [printable(visible(label), LONGEST_LABEL) for label in labels]
+    found = []
+    for place in range(len(labels)):
+        start, length = place, len(labels[place])
+        while start > 0 and length + len(labels[start - 1]) <= CONTEXT:
+            start -= 1
+            length += len(labels[start])
+        text = printable(visible("".join(labels[start : place + 1])), LONGEST_LABEL)
+        found.append(f"…{text}" if start else text)
+    return found
+
+
+def _label_points(figure: Figure, axes: Axes, points: Matrix, labels: Sequence[str]) -> None:
+    """Write labels beside points, leaving out those that would cover another one or leave the axes."""
+    figure.draw_without_rendering()  # only now it is known where the axes stand
+    inside, scale = axes.get_window_extent(), figure.dpi / 72
+    taken: list[Bbox] = []
+    # In a fixed random order, so that the labels come from the whole text.
+    for place in np.random.default_rng(0).permutation(len(labels)):
+        x, y = axes.transData.transform(points[place])
+        width, height = 0.62 * LABEL_SIZE * len(labels[place]) * scale, 1.2 * LABEL_SIZE * scale
+        box = Bbox.from_bounds(x + 2 * scale, y + 2 * scale, width, height)
+        within = inside.x0 <= x <= inside.x1 and inside.y0 <= y <= inside.y1 and box.x1 <= inside.x1
+        if len(taken) == LABELLED or not within or any(box.overlaps(other) for other in taken):
+            continue
+        taken.append(box)
+        axes.annotate(
+            labels[place],
+            points[place],
+            xytext=(2, 2),
+            textcoords="offset points",
+            fontsize=LABEL_SIZE,
+            color="#222222",
+            path_effects=[withStroke(linewidth=2, foreground="white", alpha=0.8)],
+        )
 
 
 def _limit(axes: Axes, points: Matrix) -> int:
-    """Leave out of sight the few points that would press the others together; how many there are."""
+    """Leave the few points out of sight that would press the others together; how many there are."""
     apart = np.abs(points - np.median(points, 0))
     near = (apart <= FARTHEST * np.quantile(apart, USUAL, 0)).all(1)
     low, high = points[near].min(0), points[near].max(0)
-    if near.all() or (low == high).any():  # those near may all be on one spot
+    if near.all() or (low == high).any():  # the near ones may all be at one place
         return 0
     margin = MARGIN * (high - low)
     axes.set_xlim(low[0] - margin[0], high[0] + margin[0])
@@ -94,45 +167,82 @@ def _limit(axes: Axes, points: Matrix) -> int:
 
 
 def gate_figure(gates: Mapping[str, Matrix], labels: Sequence[str], path: Path, *, title: str) -> None:
-    """A heatmap a gate: units down, from the most to the least open, the text across; dark is open.
+    """Draw a heatmap per gate: units from top to bottom, the text from left to right, dark where it is open.
+
+    Above each heatmap stands the mean of all units. A layer of more than 64 units is shown by the 64 that
+    vary most along the text.
 
     Args:
-        gates: By name, in [0, 1], [T, H] each.
-        labels: What was read, [T].
+        gates: Activations in [0, 1], [T, H] each, by the name of the gate.
+        labels: Symbol read at each step, [T].
         path: Where to save, .png or .svg.
-        title: Stands above.
+        title: Title of the picture.
     """
-    width = min(max(4.0, 0.14 * len(labels) + 1.5), 16.0)
-    with picture(path, width, 1.0 + 1.7 * len(gates)) as figure:
-        for number, (name, opened) in enumerate(gates.items(), 1):
-            axes = figure.add_subplot(len(gates), 1, number)
-            order = np.argsort(-opened.mean(0))
-            image = axes.imshow(
-                opened[:, order].T, aspect="auto", cmap="cividis_r", vmin=0, vmax=1, interpolation="nearest"
-            )
-            axes.grid(False)
-            axes.set_yticks([])
-            axes.set_ylabel(name)
-            _write_text(axes, labels)
-            if number == 1:
-                axes.set_title(title)
-        label = "open (a unit a line, the most open on top)"
-        figure.colorbar(image, ax=figure.axes, label=label, shrink=0.6)
+    width = min(max(5.0, 0.14 * len(labels) + 2.2), 16.0)
+    with picture(path, width, 1.6 + 2.0 * len(gates)) as figure:
+        heights = [1, 9] * len(gates)
+        grid = figure.subplots(len(heights), 1, sharex=True, height_ratios=heights)
+        for number, (name, opened) in enumerate(gates.items()):
+            above, below = grid[2 * number : 2 * number + 2]
+            _draw_gate(above, opened.mean(1, keepdims=True), len(labels))
+            above.set_ylabel("mean", fontsize=8, rotation=0, ha="right", va="center")
+            image = _draw_gate(below, opened[:, shown_units(opened)], len(labels))
+            below.set_ylabel(name)
+        grid[0].set_title(title)
+        _write_text(grid[-1], labels)
+        bar = figure.colorbar(image, ax=list(grid), shrink=0.7, aspect=30, ticks=[0, 0.25, 0.5, 0.75, 1])
+        bar.ax.set_yticklabels(["0 shut", "0.25", "0.5", "0.75", "1 open"])
+        bar.set_label("gate activation: dark = open")
+        note = textwrap.fill(_about_rows([opened.shape[1] for opened in gates.values()]), int(14.5 * width))
+        figure.supxlabel(note, fontsize=8, color=GREY)
 
 
-def _write_text(axes: Axes, labels: Sequence[str]) -> None:
-    if len(labels) > 2 * LABELLED:
-        axes.set_xlabel("steps")
-        return
-    upright = all(len(label) == 1 for label in labels)
-    axes.set_xticks(
-        range(len(labels)),
-        [printable(visible(label), 12) for label in labels],
-        rotation=0 if upright else 90,
-        fontsize=6.5,
+def shown_units(opened: Matrix) -> list[int]:
+    """The units drawn, from the most to the least open on average.
+
+    Args:
+        opened: Activations, [T, H].
+
+    Returns:
+        All units, or the 64 with the largest standard deviation along the text.
+    """
+    chosen = np.argsort(-opened.std(0), kind="stable")[:UNITS]
+    return [int(unit) for unit in chosen[np.argsort(-opened[:, chosen].mean(0), kind="stable")]]
+
+
+def _about_rows(widths: Sequence[int]) -> str:
+    """What the rows of the heatmaps are, of gates with so many units."""
+    most = max(widths)
+    order = "the most open at the top; the strip above is the mean of all units."
+    if most <= UNITS:
+        return f"Each row is a unit, {order}"
+    return f"Each row is a unit: the {UNITS} of {most:,} that vary most along the text, {order}"
+
+
+def _draw_gate(axes: Axes, opened: Matrix, steps: int) -> AxesImage:
+    """Shades of [T, H], units from top to bottom; many steps are averaged to what the pixels can show."""
+    interpolation = "nearest" if steps <= 8 * LABELLED else "antialiased"
+    axes.grid(False)
+    axes.set_yticks([])
+    axes.tick_params(bottom=False)
+    axes.spines[["top", "right"]].set_visible(True)
+    return axes.imshow(
+        opened.T, aspect="auto", cmap="Blues", vmin=0, vmax=1, interpolation=interpolation, rasterized=True
     )
 
 
+def _write_text(axes: Axes, labels: Sequence[str]) -> None:
+    """The text below the lowest heatmap, or only positions where it is too long."""
+    if len(labels) > 2 * LABELLED:
+        axes.tick_params(bottom=True)
+        axes.set_xlabel("position in the text (symbols)")
+        return
+    upright = all(len(label) == 1 for label in labels)
+    shown = [printable(visible(label), LONGEST_LABEL) for label in labels]
+    axes.set_xticks(range(len(labels)), shown, rotation=0 if upright else 90, fontsize=LABEL_SIZE)
+    axes.set_xlabel("text read, from left to right")
+
+
 def visible(symbol: str) -> str:
-    """Spaces and line ends as signs."""
+    """Replace spaces, line ends and tabs by signs that can be seen."""
     return symbol.replace(" ", "\u2423").replace("\n", "\u21b5").replace("\t", "\u2192")

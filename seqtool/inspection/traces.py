@@ -1,4 +1,4 @@
-"""What a layer of cells does along a text: its states and how far its gates are open."""
+"""What a recurrent layer does along a text: its states and how far its gates are open."""
 
 from __future__ import annotations
 
@@ -16,23 +16,25 @@ from seqtool.nn.cells import Cell, State
 from seqtool.nn.cells.dilated import DilatedCell
 from seqtool.nn.recurrence import Bidirectional
 
+WORD_START = "\u2581"  # how a subword piece that begins a word is written (SentencePiece)
 SIGMOIDS = (torch.ops.aten.sigmoid.default, torch.ops.aten.sigmoid_.default)
 
 
 class Trace(NamedTuple):
-    """One layer over one text."""
+    """One layer over one text of T symbols."""
 
-    labels: list[str]  # what was read at each step, [T]
-    groups: list[str]  # what to tell steps apart by, [T]
-    states: Tensor  # what the layer puts out, [T, D]
-    cell: Cell  # of the layer; of two directions, the one that reads ahead
-    inputs: Tensor  # of that cell, [1, T, I]
-    start: State  # before the first step
+    labels: list[str]  # symbol read at each step, [T]
+    groups: list[str]  # group by which each step is coloured, [T]
+    states: Tensor  # outputs of the layer, [T, D]
+    cell: Cell  # cell of the layer; the forward one of a bidirectional layer
+    inputs: Tensor  # inputs of that cell, [1, T, I]
+    start: State  # state before the first step
+    grouped_by: str = "kind of symbol"  # what the groups are
 
 
 @contextmanager
 def watched(layer: Bidirectional) -> Iterator[list[tuple[Tensor, Tensor]]]:
-    """Inputs and outputs, [B, T, ...] each, of the passes that are made inside."""
+    """Record the inputs and outputs, [B, T, ...] each, of every forward pass inside the `with` block."""
     found: list[tuple[Tensor, Tensor]] = []
 
     def note(module: object, given: tuple[Tensor, ...], output: Tensor) -> None:
@@ -47,10 +49,10 @@ def watched(layer: Bidirectional) -> Iterator[list[tuple[Tensor, Tensor]]]:
 
 @torch.no_grad()
 def gates_along(trace: Trace) -> dict[str, Tensor]:
-    """How far each gate is open, in [0, 1]: by its name, [T, H].
+    """Activations of each gate, in [0, 1], by the name of the gate, [T, H] each.
 
-    A step is made as it always is, and its sigmoids are looked at: no second copy of the equations. In
-    float64, where every sigmoid is a gate's.
+    The cell makes its ordinary steps while every sigmoid is recorded, so the equations are not written a
+    second time. It runs in float64, where each of its sigmoids is a gate.
     """
     rows: dict[str, list[Tensor]] = {}
     cell = copy.deepcopy(trace.cell).double()
@@ -66,7 +68,7 @@ def gates_along(trace: Trace) -> dict[str, Tensor]:
 
 
 class _Sigmoids(TorchDispatchMode):
-    """Notes what every sigmoid gives."""
+    """Records the result of every sigmoid."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -82,17 +84,20 @@ class _Sigmoids(TorchDispatchMode):
 
 
 def require_layer(layer: int, depth: int) -> None:
-    """Layers are counted from 1.
+    """Check the number of a layer, counted from 1.
 
     Raises:
-        UsageError: there is none of this number.
+        UsageError: the model has no such layer.
     """
     if layer > depth:
-        raise UsageError(f"layer {layer}: the model has {depth}")
+        layers = "1 layer" if depth == 1 else f"{depth} layers"
+        raise UsageError(
+            f"--layer {layer}: the model has {layers}; give --layer 1{f' to {depth}' * (depth > 1)}"
+        )
 
 
 def kind_of(symbol: str) -> str:
-    """What a symbol is, roughly, to tell states apart by.
+    """The kind of a symbol, by its first character.
 
     >>> [kind_of(each) for each in ("a", "The", "7", " ", "\\n", ",")]
     ['letter', 'letter', 'digit', 'space', 'line end', 'other']
@@ -103,3 +108,14 @@ def kind_of(symbol: str) -> str:
     if not first or first.isspace():
         return "space"
     return "letter" if first[0].isalpha() else "digit" if first[0].isdigit() else "other"
+
+
+def separator_of(labels: Sequence[str]) -> str:
+    """What stands between symbols in running text: a space between words, nothing between smaller ones.
+
+    >>> separator_of(["Ada", "met", "Bob"]), separator_of(["\u2581A", "da"]), separator_of(list("Ada"))
+    (' ', '', '')
+    """
+    characters = all(len(label) <= 1 for label in labels)
+    own_spaces = any(WORD_START in label or not label.strip() for label in labels)
+    return "" if characters or own_spaces else " "

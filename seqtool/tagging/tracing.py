@@ -1,4 +1,4 @@
-"""What a tagger's layers do along a sentence, for pictures."""
+"""Traces of a tagger's encoder along a sentence, for pictures."""
 
 from __future__ import annotations
 
@@ -14,11 +14,16 @@ from seqtool.text.tokenizer import tokenize
 
 
 def trace(model: TaggerModel, lines: Sequence[str], layer: int) -> Trace:
-    """A layer, counted from 1, of the encoder over the first line with text; groups are the tags it gets.
+    """Trace a layer of the encoder over the first line with text, grouped by predicted tag.
+
+    Args:
+        model: The tagger.
+        lines: Plain text, at least one line not blank.
+        layer: Number of the layer, from 1.
 
     Raises:
         UsageError: there is no such layer.
-        DataError: nothing but signs that are not seen.
+        DataError: the line holds only invisible characters.
     """
     require_layer(layer, len(model.network.encoder.layers))
     bidirectional = model.network.encoder.layers[layer - 1]
@@ -30,4 +35,5 @@ def trace(model: TaggerModel, lines: Sequence[str], layer: int) -> Trace:
         (tags,) = model.tag([tokens])
     inputs, outputs = passes[0]
     cell = bidirectional.ahead
-    return Trace(tokens, list(tags), outputs[0], cell, inputs, bidirectional.initial(0, inputs))
+    start = bidirectional.initial(0, inputs)
+    return Trace(tokens, list(tags), outputs[0], cell, inputs, start, grouped_by="predicted tag")

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from seqtool.evaluation.by_length import LengthRow, score_by_length
 from seqtool.evaluation.score import Score
 from seqtool.evaluation.significance import (
     Interval,
@@ -15,7 +16,7 @@ from seqtool.evaluation.significance import (
     paired_bootstrap,
     paired_randomisation,
 )
-from seqtool.evaluation.text_scores import LengthRow, copy_scores, score_by_length, text_scores
+from seqtool.evaluation.text_scores import copy_scores, text_scores
 from seqtool.text.parallel import SentencePair
 from seqtool.translation.data import TranslationData, read_files
 from seqtool.translation.prediction import TranslatorModel

@@ -82,7 +82,7 @@ def test_the_same_picture_is_the_same_file_and_other_formats_are_refused(tmp_pat
     for name in ("one.svg", "two.svg"):
         draw(["ein", "Mann"], ["a", "man"], tmp_path / name)
     assert (tmp_path / "one.svg").read_bytes() == (tmp_path / "two.svg").read_bytes()
-    with pytest.raises(UsageError, match=r"expected \.png or \.svg$"):
+    with pytest.raises(UsageError, match=r"name a file that ends in \.png or \.svg$"):
         draw(["a"], ["b"], tmp_path / "picture.pdf")
 
 
@@ -103,7 +103,7 @@ def test_source_goes_across_and_output_down_with_gate_and_coverage_on_the_same_p
 
 def test_without_gate_and_coverage_there_is_the_matrix_and_its_scale(drawn):
     figure, _ = drawn(["ein", "Ball"], ["a", "ball"], extras=False)
-    assert [axes.get_ylabel() for axes in figure.axes] == ["output", "attention"]
+    assert [axes.get_ylabel() for axes in figure.axes] == ["output symbols", "attention: dark = more"]
 
 
 @pytest.mark.parametrize("extras", [True, False])

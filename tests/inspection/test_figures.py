@@ -13,7 +13,8 @@ from seqtool.errors import StorageError, UsageError
 from seqtool.evaluation.calibration import calibration, threshold_curve
 from seqtool.evaluation.span_errors import KINDS
 from seqtool.inspection import figures
-from seqtool.inspection.canvas import picture, printable
+from seqtool.inspection.canvas import picture, printable, short_names
+from seqtool.inspection.learning_curves import training_curves
 from seqtool.tagging.scores import Counts
 
 STRANGE = [
@@ -30,14 +31,7 @@ STRANGE = [
     "\ud800",
     "",
 ]
-EVENTS = [
-    *({"event": "train", "step": s, "loss": 1 / s, "learning_rate": 1e-3} for s in range(1, 100)),
-    *(
-        {"event": "evaluation", "step": s, "metrics": {"f1": s / 100, "loss": 1 / s}}
-        for s in range(10, 100, 10)
-    ),
-    {"event": "finished", "step": 99},
-]
+EVENTS = [{"event": "train", "step": step, "loss": 1 / step, "unit": "token"} for step in range(1, 100)]
 JUDGED = ([0.95, 0.9, 0.4, 0.2], [True, True, False, True])
 
 
@@ -47,9 +41,9 @@ def matrix(path, size):
 
 
 DRAWINGS = {
-    "curves": lambda path: figures.training_curves(EVENTS, path),
-    "curves of nothing": lambda path: figures.training_curves([], path),
-    "curves without evaluation": lambda path: figures.training_curves(EVENTS[:1], path),
+    "curves": lambda path: training_curves(EVENTS, path),
+    "curves of nothing": lambda path: training_curves([], path),
+    "curves without evaluation": lambda path: training_curves(EVENTS[:1], path),
     "one label": lambda path: matrix(path, 1),
     "forty labels": lambda path: matrix(path, 40),
     "no labels": lambda path: matrix(path, 0),
@@ -64,6 +58,10 @@ DRAWINGS = {
     "no errors": lambda path: figures.errors_by_kind(dict.fromkeys(KINDS, 0), path),
     "types": lambda path: figures.scores_by_type({name: Counts(1, 2, 3) for name in STRANGE}, path),
     "no types": lambda path: figures.scores_by_type({}, path),
+    "lengths": lambda path: figures.scores_by_length([("1-4", 30.0, 12), ("5-9", 0.0, 3)], path),
+    "no lengths": lambda path: figures.scores_by_length([], path),
+    "text": lambda path: figures.cost_along_text([(100, 150.0)] * 90, {"xz": 1.2}, path, "$(m) on t"),
+    "no text": lambda path: figures.cost_along_text([], {}, path, "m on t"),
 }
 
 
@@ -88,8 +86,10 @@ def test_svg_by_suffix_and_the_same_picture_is_the_same_file(drawing, tmp_path):
 
 
 def test_another_suffix_is_refused_and_nothing_is_written(tmp_path):
-    for name, found in (("picture.bmp", ".bmp"), ("picture", "no format")):
-        with pytest.raises(UsageError, match=rf"{name}: a picture in {found}, expected \.png or \.svg$"):
+    for name, found in (("picture.bmp", r"cannot be saved as \.bmp"), ("picture", "needs a suffix")):
+        with pytest.raises(
+            UsageError, match=rf"{name}: a picture {found}; name a file that ends in \.png or \.svg$"
+        ):
             matrix(tmp_path / name, 2)
     assert not list(tmp_path.iterdir())
 
@@ -127,51 +127,21 @@ def drawn(monkeypatch, tmp_path, draw):
     return kept[0]
 
 
-def test_curves_show_every_step_in_order_and_the_later_of_a_repeated_one(monkeypatch, tmp_path):
-    events = [
-        {"event": "train", "step": 2, "loss": 9.0},
-        {"event": "train", "step": 1, "loss": 5.0},
-        {"event": "train", "step": 2, "loss": 3.0},
-        {"event": "train", "step": 3, "loss": float("nan")},
-        {"event": "evaluation", "step": 2, "metrics": {"accuracy": 0.9, "f1": 0.4}},
-        {"event": "evaluation", "step": 4, "metrics": {"accuracy": 0.8, "f1": 0.3}},
-    ]
-    upper, lower = drawn(monkeypatch, tmp_path, lambda path: figures.training_curves(events, path)).axes
-    assert upper.lines[0].get_xydata().tolist() == [[1, 5.0], [2, 3.0]]
-    assert lower.get_ylabel() == "F1"
-    assert lower.lines[0].get_xydata().tolist() == [[2, 0.4], [4, 0.3]]
-    assert lower.get_legend().get_texts()[0].get_text() == "best: 0.4 at step 2"
-
-
-def test_the_best_perplexity_is_the_lowest(monkeypatch, tmp_path):
-    events = [
-        {"event": "evaluation", "step": s, "metrics": {"perplexity": p}} for s, p in ((1, 9), (2, 4), (3, 5))
-    ]
-    _, lower = drawn(monkeypatch, tmp_path, lambda path: figures.training_curves(events, path)).axes
-    assert lower.get_legend().get_texts()[0].get_text() == "best: 4 at step 2"
-
-
-def test_a_named_metric_is_the_one_shown(monkeypatch, tmp_path):
-    draw = lambda path: figures.training_curves(EVENTS, path, metric="loss")
-    _, lower = drawn(monkeypatch, tmp_path, draw).axes
-    assert lower.get_ylabel() == "loss"
-
-
 def test_confusion_is_shown_as_shares_of_each_gold_row_with_counts_written(monkeypatch, tmp_path):
     counts = [[3, 1], [0, 0]]
     figure = drawn(monkeypatch, tmp_path, lambda path: figures.confusion_matrix(["A", "B"], counts, path))
     axes = figure.axes[0]
     assert axes.images[0].get_array().tolist() == [[0.75, 0.25], [0.0, 0.0]]
     assert {(t.get_position(), t.get_text()) for t in axes.texts} == {((0, 0), "3"), ((1, 0), "1")}
-    assert (axes.get_xlabel(), axes.get_ylabel()) == ("predicted", "gold")
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("predicted label", "gold label")
     assert [label.get_text() for label in axes.get_yticklabels()] == ["A", "B"]
 
 
 def test_reliability_bars_stand_on_bins_with_their_accuracy(monkeypatch, tmp_path):
     bins = calibration(*JUDGED).bins
-    upper, lower = drawn(
-        monkeypatch, tmp_path, lambda path: figures.reliability_diagram(bins, 0.1, path)
-    ).axes
+    figure = drawn(monkeypatch, tmp_path, lambda path: figures.reliability_diagram(bins, 0.1, path))
+    upper, lower = figure.axes
+    assert (upper.get_ylabel(), lower.get_ylabel()) == ("share of correct predictions", "predictions")
     heights = {round(bar.get_x() + bar.get_width() / 2, 2): bar.get_height() for bar in upper.patches}
     assert heights == {0.25: 1.0, 0.45: 0.0, 0.95: 1.0}
     assert [bar.get_height() for bar in lower.patches] == [1, 1, 2]
@@ -182,6 +152,45 @@ def test_types_stand_in_order_of_support(monkeypatch, tmp_path):
     axes = drawn(monkeypatch, tmp_path, lambda path: figures.scores_by_type(by_type, path)).axes[0]
     assert [label.get_text() for label in axes.get_yticklabels()] == ["common  (1,234)", "rare  (2)"]
     assert axes.get_ylim()[0] > axes.get_ylim()[1]  # the first row is on top
+
+
+def test_equal_precision_and_recall_hide_neither_mark(monkeypatch, tmp_path):
+    by_type = {f"type {number}": Counts(3, 4, 4) for number in range(40)}
+    figure = drawn(monkeypatch, tmp_path, lambda path: figures.scores_by_type(by_type, path))
+    axes = figure.axes[0]
+    precision, recall = axes.lines
+    ends = [axes.transData.transform(line.get_xydata()) for line in (precision, recall)]
+    apart = np.abs(ends[0] - ends[1])[:, 1]  # pixels
+    assert (apart > precision.get_markersize() * figure.dpi / 72).all()
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["precision", "recall", "F1"]
+
+
+def test_pieces_of_a_text_are_drawn_from_its_first_to_its_last_character(monkeypatch, tmp_path):
+    blocks = [(10, 10 * np.log(2)), (30, 60 * np.log(2))]
+    axes = drawn(
+        monkeypatch, tmp_path, lambda path: figures.cost_along_text(blocks, {"xz": np.log(2)}, path, "m on t")
+    ).axes[0]
+    values, edges, _ = axes.patches[0].get_data()
+    assert edges.tolist() == [0, 10, 40]
+    assert values.tolist() == pytest.approx([1, 2])
+    labels = [text.get_text() for text in axes.get_legend().get_texts()]
+    assert labels == ["this model, each piece", "this model, whole text: 1.750", "xz: 1.000"]
+    assert axes.get_ylabel() == "bits per character (lower is better)"
+
+
+@pytest.mark.parametrize(
+    ("paths", "shown"),
+    [
+        (["runs/lm/a", "runs/lm/b"], ["a", "b"]),
+        (["runs/lm/a/model", "/x/b/"], ["a", "b"]),
+        (["runs/lm/a", "old/lm/a", "gru"], ["runs/lm/a", "old/lm/a", "gru"]),
+        (["lm/a", "runs/lm/a"], ["lm/a", "runs/lm/a"]),
+        (["x" * 60], ["x" * 39 + "…"]),
+        (["gru, untrained", "model"], ["gru, untrained", "model"]),
+    ],
+)
+def test_names_in_a_legend_are_as_short_as_tells_them_apart(paths, shown):
+    assert list(short_names(paths).values()) == shown
 
 
 @pytest.mark.parametrize(

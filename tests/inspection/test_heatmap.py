@@ -29,7 +29,7 @@ def test_shades_stand_in_the_column_of_the_source_symbol_and_the_line_of_the_out
         "red │███ ▒▒▒▒│",
         "ball│░░░ ████│",
         "",
-        "attention from ░ 0.05 ▒ 0.2 ▓ 0.4 █ 0.7",
+        "attention: ░ 0.05+ ▒ 0.2+ ▓ 0.4+ █ 0.7+",
     ]
 
 

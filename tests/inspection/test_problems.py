@@ -61,7 +61,7 @@ def test_the_width_is_the_largest_that_fits(name: str):
     least = size_of(name, 10, 1, layers=2)
     assert width_for(name, 10, least, layers=2) == 1
     with pytest.raises(
-        UsageError, match=f"^{least - 1} parameters: {name} of width 1 with 10 inputs has {least} "
+        UsageError, match=f"^--parameters {least - 1}: {name} of width 1 with 10 inputs has {least} "
     ):
         width_for(name, 10, least - 1, layers=2)
 

@@ -69,15 +69,18 @@ def test_a_gate_that_keeps_the_state_is_the_one_that_its_name_says(name: str, ga
 def test_states_are_put_on_a_plane(tmp_path: Path):
     source = np.random.default_rng(1)
     along = np.concatenate([source.normal(size=(40, 1)) * [[3.0, 0, 0, 0]], np.zeros((1, 4))])
-    points, how = projected(along + 0.01 * source.normal(size=(41, 4)), "pca")
-    assert abs(np.corrcoef(points[:, 0], along[:, 0])[0, 1]) > 0.999
-    assert how.startswith("principal components (100%, 0% of the variance)")
-    first, how = projected(along, "tsne")
-    assert first.shape == (41, 2)
-    assert how == "t-SNE, perplexity 13.3"
-    np.testing.assert_array_equal(first, projected(along, "tsne")[0])
+    plane = projected(along + 0.01 * source.normal(size=(41, 4)), "pca")
+    assert abs(np.corrcoef(plane.points[:, 0], along[:, 0])[0, 1]) > 0.999
+    assert plane.axes == tuple(
+        f"principal component {number} ({share} % of the variance)" for number, share in ((1, 100), (2, 0))
+    )
+    first = projected(along, "tsne")
+    assert first.points.shape == (41, 2)
+    assert first.method == "t-SNE, perplexity 13.3"
+    np.testing.assert_array_equal(first.points, projected(along, "tsne").points)
     groups = [f"kind {number % 9}" for number in range(41)]
-    state_figure(points, ["<b>", "\n", " "] * 13 + ["x", "y"], groups, tmp_path / "s.svg", title="States")
+    labels = ["<b>", "\n", " "] * 13 + ["x", "y"]
+    state_figure(plane, labels, groups, tmp_path / "s.svg", title="States", grouped_by="kind")
     text = (tmp_path / "s.svg").read_text()
     assert "others" in text
     assert "kind 0" in text
@@ -90,7 +93,7 @@ def test_gates_are_drawn_with_the_text_where_there_is_room(tmp_path: Path, steps
     gate_figure(gates, ["Ada", "met", "\n"] * (steps // 3), tmp_path / "g.svg", title="Gates")
     text = (tmp_path / "g.svg").read_text()
     assert ("Ada" in text) == (steps == 3)
-    assert ("steps" in text) == (steps == 300)
+    assert ("position in the text (symbols)" in text) == (steps == 300)
 
 
 def test_gates_of_a_dilated_cell_are_those_of_the_cell_inside():

@@ -1,4 +1,4 @@
-"""`seqtool inspect`: pictures of what happens inside a model, one file a group of pictures."""
+"""`seqtool inspect`: pictures of what happens inside a model, one file per group of pictures."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import typer
 from seqtool.cli.inspect import attention, cells, layers, runs
 
 app = typer.Typer(
-    help="Pictures of what happens inside a model.",
+    help="Draw what happens inside a model: attention, states, gates, gradients, learning curves.",
     no_args_is_help=True,
     context_settings={"help_option_names": ["-h", "--help"]},
     rich_markup_mode=None,

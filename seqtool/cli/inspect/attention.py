@@ -25,25 +25,36 @@ PIPE_WIDTH = 100  # columns, where there is no terminal to ask
 
 def attention(
     source: Annotated[
-        str, typer.Argument(metavar="[INPUT]", help="File (also .gz); - is standard input.")
+        str,
+        typer.Argument(metavar="[INPUT]", help="Sentences, one per line; a file (also .gz) or - for stdin."),
     ] = "-",
     model: options.ModelOption = None,
     given: Annotated[
-        bool, typer.Option("--given", help="Lines are SOURCE TAB TARGET: show the model this target.")
+        bool,
+        typer.Option(
+            "--given", help="Each line is SOURCE TAB TARGET; score that target instead of searching."
+        ),
     ] = False,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Folder for a picture of each line.")
+        Path | None, typer.Option("--output", "-o", help="Folder for one picture per line, 1.png, 2.png, ...")
     ] = None,
-    picture: Annotated[Literal["png", "svg"], typer.Option("--picture", help="Kind of picture.")] = "png",
+    picture: Annotated[
+        Literal["png", "svg"], typer.Option("--picture", help="File format of the pictures.")
+    ] = "png",
     batch_tokens: options.BatchTokensOption = 4096,
     device: options.DeviceOption = "auto",
     precision: options.PrecisionOption = "auto",
     threads: options.ThreadsOption = 0,
 ) -> None:
-    """Where a translator looks: output symbols down, source symbols across, darker is more.
+    """Show which source symbols a translator attends to for each output symbol; darker is more.
 
-    With copying, how likely each symbol was written rather than copied; below, how much
-    attention each source symbol had in all.
+    With copying, p(gen) is the probability that a symbol was generated rather than copied. With
+    coverage, the last line is the attention that each source symbol received in total.
+
+    \b
+    Examples:
+      echo 'call Anna at nine' | seqtool inspect attention
+      seqtool inspect attention sentences.txt -m runs/translate/translate-tiny -o pictures
     """
     where = find_model(model, ("translate",))
     from seqtool import api
@@ -76,14 +87,15 @@ def attention(
 
 
 def _given(translator: TranslatorModel, line: str, number: int, name: str) -> SentencePair:
-    """A line of `--given`; features, if the model reads some, stand before the target."""
+    """Parse a line of `--given`: the source, with its features if the model has some, a tab, the target."""
     text, tab, target = line.rpartition("\t")
     if not tab:
-        raise DataError(f"{name}:{number}: no tab; with --given a line is SOURCE TAB TARGET")
+        raise DataError(f"{name}:{number}: no tab; with --given each line is SOURCE, a tab, TARGET")
     return replace(translator.parse(text, number, name), target=target)
 
 
 def _show(reading: Reading) -> None:
+    """Print the attention as shades of characters."""
     from seqtool.inspection.heatmap import attention_lines
 
     terminal = console.output().isatty()

@@ -1,4 +1,4 @@
-"""`seqtool inspect cells`, `gradients` and `memory`: the family of recurrent cells side by side."""
+"""`seqtool inspect cells`, `gradients` and `memory`: the recurrent cells compared."""
 
 from __future__ import annotations
 
@@ -20,37 +20,53 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from seqtool.inspection.cell_figures import Curve
-    from seqtool.inspection.problems import Course
+    from seqtool.inspection.problems import Problem, Trained
     from seqtool.nn.cells import Cell
     from seqtool.nn.recurrence import Stack
 
-CELLS_HELP = "Cells by name, as `seqtool inspect cells` lists them."
+CELLS_HELP = "Names of cells; `seqtool inspect cells` lists them all."
 CITATION = re.compile(r"([A-Z][a-z]+(?: et al\.| and [A-Z][a-z]+)?),? (\d{4})")
 USUAL = ["rnn", "gru", "lstm"]
-DISTANCES = (0, 1, 2, 5, 10, 20, 50, 100, 200, 500)  # shown in figures
-READ = 16  # rows of symbols that gradients are averaged over
+DISTANCES = (0, 1, 2, 5, 10, 20, 50, 100, 200, 500)  # in steps, the columns of the table
+READ = 16  # sequences that gradients are averaged over
 
 CellsArgument = Annotated[list[str] | None, typer.Argument(metavar="[CELL]...", help=CELLS_HELP)]
-LengthOption = Annotated[int, typer.Option("--length", min=2, help="Steps.")]
-SeedOption = Annotated[int, typer.Option("--seed", min=0, max=2**32 - 1, help="Of weights and sequences.")]
-PictureOption = Annotated[Path | None, typer.Option("--output", "-o", help="Picture to draw, .png or .svg.")]
-LayersOption = Annotated[int, typer.Option("--layers", min=1, help="Layers on top of each other.")]
-UpdatesOption = Annotated[int, typer.Option("--updates", min=1, help="Of training, each on new sequences.")]
+LengthOption = Annotated[int, typer.Option("--length", min=2, help="Length of the sequences, in steps.")]
+SeedOption = Annotated[
+    int, typer.Option("--seed", min=0, max=2**32 - 1, help="Random seed of weights and sequences.")
+]
+PictureOption = Annotated[
+    Path | None, typer.Option("--output", "-o", help="Save a picture as this file, .png or .svg.")
+]
+LayersOption = Annotated[int, typer.Option("--layers", min=1, help="Number of layers.")]
+UpdatesOption = Annotated[
+    int, typer.Option("--updates", min=1, help="Number of training updates, each on new sequences.")
+]
 
 
 def cells(
     names: CellsArgument = None,
     parameters: Annotated[
         int,
-        typer.Option("--parameters", min=0, help="Give each the width with about so many; 0 = --hidden."),
+        typer.Option(
+            "--parameters",
+            min=0,
+            help="Choose each cell's width so that it has at most this many parameters; 0 = use --hidden.",
+        ),
     ] = 0,
-    hidden: Annotated[int, typer.Option("--hidden", min=1, help="Width of all.")] = 256,
-    inputs: Annotated[int, typer.Option("--inputs", min=1, help="Width of an input.")] = 256,
+    hidden: Annotated[int, typer.Option("--hidden", min=1, help="Width of every cell.")] = 256,
+    inputs: Annotated[int, typer.Option("--inputs", min=1, help="Width of the input vectors.")] = 256,
     layers: LayersOption = 1,
 ) -> None:
-    """The recurrent cells: name, width, number of parameters (echo_state's are fixed), source, what each is.
+    """List the recurrent cells with their width, number of parameters, paper and a short description.
 
-    In a pipe: a line a cell, its columns separated by tabs.
+    The parameters of echo_state are fixed at random; all others are trained. In a pipe, one line per
+    cell with columns separated by tabs.
+
+    \b
+    Examples:
+      seqtool inspect cells
+      seqtool inspect cells lstm gru mingru --parameters 100000
     """
     chosen = _known(names or list(CELL_NAMES))
     from seqtool.inspection.problems import size_of, width_for
@@ -68,25 +84,32 @@ def gradients(
     names: CellsArgument = None,
     models: Annotated[
         list[Path] | None,
-        typer.Option("--model", "-m", help="Language models to draw too; they read what they write."),
+        typer.Option(
+            "--model", "-m", help="Language model to include, on text that it samples; may be repeated."
+        ),
     ] = None,
     length: LengthOption = 100,
     hidden: Annotated[int, typer.Option("--hidden", min=1, help="Width of the cells.")] = 128,
     layers: LayersOption = 1,
     problem: Annotated[
         Literal["none", "adding", "copying"],
-        typer.Option("--problem", help="Train the cells on it too, and draw them before and after."),
+        typer.Option("--problem", help="Also train the cells on this problem; show before and after."),
     ] = "none",
     updates: UpdatesOption = 1000,
     seed: SeedOption = 1,
     output: PictureOption = None,
     threads: options.ThreadsOption = 0,
 ) -> None:
-    """How far a gradient reaches back: its norm by the state at each distance from the loss.
+    """Show how far back gradients reach: their norm at each distance from the loss.
 
-    Cells as they start, on random inputs; with --problem also after training on it; and language
-    models. The state is all that a cell hands on, of an lstm hidden and cell state. Without CELL and
-    -m: rnn, gru, lstm.
+    The gradient is taken with respect to the whole state of the layers, of an lstm hidden and cell
+    state. Cells are freshly initialised and read random inputs; with --problem they are also shown
+    after training on it. Without CELL and --model: rnn, gru and lstm.
+
+    \b
+    Examples:
+      seqtool inspect gradients -o gradients.png
+      seqtool inspect gradients lstm --problem adding --length 50 --updates 500
     """
     chosen = _known(names if names or models else USUAL)
     where = [find_model(model, ("lm",)) for model in models or ()]
@@ -103,9 +126,9 @@ def gradients(
     shown = [distance for distance in DISTANCES if distance < length]
     for name, curve in curves.items():
         if not any(curve.norms[1:]):
-            console.say(f"{name}: no gradient goes from a step to the one before; its line has no length")
+            console.say(f"{name}: no gradient flows from a step to the one before; only distance 0 is drawn")
     rows = [[name, *(f"{curve.norms[each]:.1e}" for each in shown)] for name, curve in curves.items()]
-    print_rows(["norm of the gradient, steps back", *map(str, shown)], rows)
+    print_rows(["gradient norm at distance", *map(str, shown)], rows)
     if output is not None:
         gradient_figure(curves, output, title="How far gradients reach back")
         console.say(f"picture in {output}")
@@ -114,11 +137,14 @@ def gradients(
 def memory(
     names: CellsArgument = None,
     problem: Annotated[
-        Literal["adding", "copying"], typer.Option("--problem", help="What is to be learned.")
+        Literal["adding", "copying"], typer.Option("--problem", help="The problem to learn.")
     ] = "adding",
     length: LengthOption = 100,
     parameters: Annotated[
-        int, typer.Option("--parameters", min=10, help="Of the layers of each cell; their width follows.")
+        int,
+        typer.Option(
+            "--parameters", min=10, help="Most parameters of each cell's layers; sets the cell's width."
+        ),
     ] = 20_000,
     layers: LayersOption = 2,
     updates: UpdatesOption = 2000,
@@ -126,55 +152,71 @@ def memory(
     output: PictureOption = None,
     threads: options.ThreadsOption = 0,
 ) -> None:
-    """How well cells of one size learn to remember: the adding and the copying problem.
+    """Train cells of equal size on a problem that needs memory, and compare their losses.
 
-    adding: the sum of two marked numbers of a sequence, mean squared error, 0.1667 by guessing.
-    copying: ten symbols after a pause, nats a symbol, 2.079 by guessing. Updates to half of guessing:
-    when the loss was first found below half of that. Without CELL: rnn, gru, lstm.
+    adding: the sum of two marked numbers in a sequence; mean squared error, 0.1667 by guessing.
+    copying: ten symbols repeated after a pause; nats per symbol, 2.079 by guessing. The table says
+    at which update the loss first fell below half of guessing. Without CELL: rnn, gru and lstm.
+
+    \b
+    Examples:
+      seqtool inspect memory --length 20 --updates 500
+      seqtool inspect memory gru mingru --problem copying --length 20 -o memory.png
     """
     chosen = _known(names or USUAL)
     require_format(output)
     from seqtool.devices import configure
-    from seqtool.inspection.cell_figures import course_figure
-    from seqtool.inspection.problems import PROBLEMS, learn, size_of, width_for
+    from seqtool.inspection.cell_figures import problem_figure
+    from seqtool.inspection.problems import PROBLEMS, learn, width_for
 
     configure(threads)
-    asked = PROBLEMS[problem](length)
-    courses: dict[str, Course] = {}
-    rows = []
-    widths = {name: width_for(name, asked.inputs, parameters, layers) for name in chosen}
+    task = PROBLEMS[problem](length)
+    widths = {name: width_for(name, task.inputs, parameters, layers) for name in chosen}
+    trained: dict[str, Trained] = {}
     for name, width in widths.items():
-        course = learn(name, asked, hidden=width, layers=layers, updates=updates, seed=seed)
-        courses[name] = course
-        last = course.losses[-1][1]
-        console.say(f"{name}: width {width}, loss {last:.4f}, {course.seconds:.0f} s")
-        count = size_of(name, asked.inputs, width, layers)
-        half = next((step for step, loss in course.losses if loss < asked.guessing / 2), None)
-        found = [str(width), str(count), f"{last:.4f}", "-" if half is None else str(half)]
-        rows.append([name, *found, f"{course.seconds:.1f}"])
+        found = learn(name, task, hidden=width, layers=layers, updates=updates, seed=seed)
+        trained[name] = found
+        console.say(f"{name}: width {width}, loss {found.losses[-1][1]:.4f}, {found.seconds:.0f} s")
     headings = ["cell", "width", "parameters", "loss", "updates to half of guessing", "seconds"]
-    print_rows(headings, rows)
+    print_rows(headings, [_memory_row(name, widths[name], layers, task, trained[name]) for name in chosen])
     if output is not None:
-        course_figure(
-            {name: course.losses for name, course in courses.items()},
+        problem_figure(
+            {name: each.losses for name, each in trained.items()},
             output,
-            guessing=asked.guessing,
-            title=f"The {problem} problem over {length} steps, about {parameters:,} parameters each",
+            baseline=task.guessing,
+            loss_name=task.loss_name,
+            title=f"The {problem} problem over {length} steps, at most {parameters:,} parameters per cell",
         )
         console.say(f"picture in {output}")
 
 
+def _memory_row(name: str, width: int, layers: int, problem: Problem, trained: Trained) -> list[str]:
+    """What the table of `memory` says about one cell."""
+    from seqtool.inspection.problems import size_of
+
+    half = next((step for step, loss in trained.losses if loss < problem.guessing / 2), None)
+    return [
+        name,
+        str(width),
+        str(size_of(name, problem.inputs, width, layers)),
+        f"{trained.losses[-1][1]:.4f}",
+        "-" if half is None else str(half),
+        f"{trained.seconds:.1f}",
+    ]
+
+
 def _known(names: Sequence[str] | None) -> list[str]:
+    """The names without repetitions, if all are names of cells."""
     for name in names or ():
         if name not in CELL_NAMES:
             raise UsageError(
-                f"no cell {name!r}{nearest(name, CELL_NAMES)}; there are {', '.join(CELL_NAMES)}"
+                f"no cell {name!r}{nearest(name, CELL_NAMES)}; the cells are {', '.join(CELL_NAMES)}"
             )
     return list(dict.fromkeys(names or ()))
 
 
 def require_format(output: Path | None) -> None:
-    """Before anything is computed."""
+    """Refuse an impossible picture file before anything is computed."""
     if output is not None:
         from seqtool.inspection.canvas import format_of
 
@@ -183,22 +225,22 @@ def require_format(output: Path | None) -> None:
 
 
 def _described(kind: type[Cell]) -> tuple[str, str]:
-    """Authors and year of the paper that a cell's documentation names, and its first line."""
+    """Authors and year of the paper that a cell's docstring cites, and the docstring's first line."""
     words = inspect.cleandoc(kind.__doc__ or "")
     cited = CITATION.search(words, max(words.find("Reference:"), 0))
     return " ".join(cited.groups()) if cited else "", words.splitlines()[0]
 
 
 class Shape(NamedTuple):
-    """Of the networks whose gradients are compared."""
+    """Sizes of the networks whose gradients are compared."""
 
-    length: int  # T
+    length: int  # of the sequences, T
     hidden: int
     layers: int
 
 
 def _curves_of(name: str, problem: str, shape: Shape, updates: int, seed: int) -> dict[str, Curve]:
-    """Layers of a cell as they start, and after training."""
+    """Curves of a cell's layers as initialised and, if a problem is given, after training on it."""
     import torch
 
     from seqtool.inspection.cell_figures import Curve
@@ -209,33 +251,34 @@ def _curves_of(name: str, problem: str, shape: Shape, updates: int, seed: int) -
     torch.manual_seed(seed)
     source = torch.Generator().manual_seed(seed)
     length, hidden, layers = shape
-    asked = None if problem == "none" else PROBLEMS[problem](length)
-    width = hidden if asked is None else asked.inputs
+    task = None if problem == "none" else PROBLEMS[problem](length)
+    width = hidden if task is None else task.inputs
     random = torch.randn(READ, length, hidden, generator=source)
-    inputs = random if asked is None else asked.draw(READ, source)[0]
+    inputs = random if task is None else task.draw(READ, source)[0]
     fresh = Stack(LayerOptions(name), inputs=width, hidden=hidden, layers=layers)
     before = Curve(_norms(fresh, inputs, seed))
-    if asked is None:
+    if task is None:
         return {name: before}
-    course = learn(name, asked, hidden=hidden, layers=layers, updates=updates, seed=seed)
-    loss = f"{course.losses[-1][1]:.4f} after {updates} updates, {asked.guessing:.4f} by guessing"
+    trained = learn(name, task, hidden=hidden, layers=layers, updates=updates, seed=seed)
+    loss = f"{trained.losses[-1][1]:.4f} after {updates} updates, {task.guessing:.4f} by guessing"
     console.say(f"{name}: loss {loss}")
-    at_first = f"{name}, at first"
-    after = Curve(_norms(course.stack, inputs, seed), partner=at_first)
-    return {at_first: before, f"{name}, trained": after}
+    untrained = f"{name}, untrained"
+    after = Curve(_norms(trained.stack, inputs, seed), partner=untrained)
+    return {untrained: before, f"{name}, trained": after}
 
 
 def _norms(stack: Stack, inputs: Tensor, seed: int) -> list[float]:
+    """Gradient norms of a stack by distance, on inputs [B, T, I]."""
     from seqtool.inspection.gradients import gradient_norms, of_stack
 
-    stack, inputs = stack.eval().double(), inputs.double()  # small norms are numbers too
+    stack, inputs = stack.eval().double(), inputs.double()  # float32 would lose small norms
     start = stack.initial(len(inputs), inputs)
     found: list[float] = gradient_norms(of_stack(stack), start, inputs, seed=seed).tolist()
     return found
 
 
 def _curve_of_model(path: Path, length: int, seed: int) -> Curve:
-    """A language model on text of its own."""
+    """Gradient norms of a language model that reads text sampled from itself."""
     from seqtool import api
     from seqtool.inspection.cell_figures import Curve
     from seqtool.inspection.gradients import gradient_norms, of_stack
@@ -247,7 +290,7 @@ def _curve_of_model(path: Path, length: int, seed: int) -> Curve:
 
 
 def print_rows(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """A table, its first column text, the others figures."""
+    """Print a table of text in the first column and numbers in the others."""
     from rich.table import Table
 
     table = Table()

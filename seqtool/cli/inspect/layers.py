@@ -20,14 +20,16 @@ if TYPE_CHECKING:
     from seqtool.inspection.traces import Trace
 
 TASKS = ("lm", "ner", "pos", "translate")
-MOST_LINES = 100  # of a text that are read
+MOST_LINES = 100  # of a text that a language model reads
 LEAST_STATES = 3
-SATURATED = (0.1, 0.9)  # below the one a gate is shut, above the other open (Karpathy et al. 2016)
-SHADES = 5  # of each colour
-UNITS = 3  # shown unless they are named
+SATURATED = (0.1, 0.9)  # a gate is shut below the first and open above the second (Karpathy et al. 2016)
+SHADES = 5  # strengths of each colour
+UNITS = 3  # shown unless --unit names some
 
-LayerOption = Annotated[int, typer.Option("--layer", min=1, help="Which, from below.")]
-TextArgument = Annotated[str, typer.Argument(metavar="[INPUT]", help="File (also .gz); - is standard input.")]
+LayerOption = Annotated[int, typer.Option("--layer", min=1, help="Number of the layer, 1 = the lowest.")]
+TextArgument = Annotated[
+    str, typer.Argument(metavar="[INPUT]", help="Text to read; a file (also .gz) or - for standard input.")
+]
 
 
 def states(
@@ -36,25 +38,34 @@ def states(
     layer: LayerOption = 1,
     units: Annotated[
         list[int] | None,
-        typer.Option("--unit", min=0, help="Units to show, from 0; else those that vary most."),
+        typer.Option(
+            "--unit", min=0, help="Unit to show, from 0; may be repeated. Default: the 3 that vary most."
+        ),
     ] = None,
     method: Annotated[
-        Literal["pca", "tsne"], typer.Option("--method", help="How to draw the plane.")
+        Literal["pca", "tsne"],
+        typer.Option("--method", help="Projection of the picture: principal components or t-SNE."),
     ] = "pca",
     output: PictureOption = None,
     threads: options.ThreadsOption = 0,
 ) -> None:
-    """What the units of a layer do along a text, and all its states on a plane.
+    """Show the states of a layer along a text: single units in the terminal, all states in a picture.
 
-    On a terminal the text is coloured: red above 0, blue below. In a pipe: a line a symbol, the
-    units' values after it. A language model reads up to 100 lines; of a tagger or translator the
-    encoder is shown, over the first line.
+    On a terminal the text is coloured, red where the unit is above 0 and blue where it is below; in a
+    pipe there is one line per symbol with the values of the units. A language model reads up to 100
+    lines; for a tagger or translator, its encoder reads the first line. The picture projects all states
+    to a plane.
+
+    \b
+    Examples:
+      echo 'Ada met Bob in Paris.' | seqtool inspect states --unit 3 --unit 5
+      seqtool inspect states text.txt -m runs/lm/lm-tiny --method tsne -o states.png
     """
     where = find_model(model, TASKS)
     require_format(output)
     trace = _traced(where, source, layer, threads)
     if output is not None and len(trace.labels) < LEAST_STATES:
-        raise DataError(f"the text has {len(trace.labels)} symbols: a picture needs {LEAST_STATES} at least")
+        raise DataError(f"the text has {len(trace.labels)} symbols, and -o needs at least {LEAST_STATES}")
     chosen = _units(units, trace.states)
     if console.is_terminal():
         for unit in chosen:
@@ -63,7 +74,7 @@ def states(
     else:
         print_rows(["symbol", *(f"unit {unit}" for unit in chosen)], _rows(trace, chosen))
     if output is not None:
-        _draw_states(trace, method, output)
+        _draw_states(trace, method, layer, output)
         console.say(f"picture in {output}")
 
 
@@ -74,12 +85,17 @@ def gates(
     output: PictureOption = None,
     threads: options.ThreadsOption = 0,
 ) -> None:
-    """How far the gates of a layer are open along a text.
+    """Show how far the gates of a layer are open along a text.
 
-    The mean of each gate, and the shares of its units and steps below 0.1 and above 0.9. Of a
-    tagger or translator: the encoder's cell that reads ahead, over the first line. Of slstm the output
-    gate alone: the others are exponential, and have no end to be near to. A line or two of text make the
-    best picture: up to 120 symbols are named below it.
+    For each gate: its mean, and the share of its activations below 0.1 (shut) and above 0.9 (open).
+    For a tagger or translator, the forward cell of its encoder reads the first line. Of slstm only the
+    output gate is shown, since its other gates are exponential and have no upper end. In the picture
+    dark is open; up to 120 symbols are written below it, so a line or two of text are best.
+
+    \b
+    Examples:
+      echo 'Ada met Bob in Paris.' | seqtool inspect gates
+      seqtool inspect gates text.txt -m runs/lm/lm-tiny -o gates.png
     """
     where = find_model(model, TASKS)
     require_format(output)
@@ -88,7 +104,7 @@ def gates(
 
     found = gates_along(trace)
     if not found:
-        raise UsageError("this model's cells have no gates to show")
+        raise UsageError(f"{where}: the cells of this model have no gates; try seqtool inspect states")
     low, high = SATURATED
     rows = [
         [name, *(f"{float(each.double().mean()):.3f}" for each in (opened, opened < low, opened > high))]
@@ -99,12 +115,13 @@ def gates(
         from seqtool.inspection.state_figures import gate_figure
 
         matrices = {name: opened.double().numpy() for name, opened in found.items()}
-        gate_figure(matrices, trace.labels, output, title="How far gates are open")
+        title = f"Gates of layer {layer}: dark = open, light = shut"
+        gate_figure(matrices, trace.labels, output, title=title)
         console.say(f"picture in {output}")
 
 
 def _traced(where: Path, source: str, layer: int, threads: int) -> Trace:
-    """The layer over the text that is given."""
+    """Trace the layer over the text of a file or standard input."""
     from seqtool import api
     from seqtool.devices import configure
     from seqtool.tasks import TASKS as TABLE
@@ -114,16 +131,21 @@ def _traced(where: Path, source: str, layer: int, threads: int) -> Trace:
     model = api.load(where, device="cpu", precision="fp32")
     lines = list(itertools.islice(lines_of(source), MOST_LINES))
     if not any(line.strip() for line in lines):
-        raise DataError(f"{'standard input' if source == '-' else source}: no text")
+        raise DataError(
+            f"{'standard input' if source == '-' else source}: no text; give a line that is not empty"
+        )
     trace: Trace = TABLE[api.task_of(where)]().trace(model, lines, layer)
     return trace
 
 
 def _units(given: list[int] | None, states: Tensor) -> list[int]:
+    """The units to show, of states [T, D]."""
     width = states.shape[1]
     for unit in given or ():
         if unit >= width:
-            raise UsageError(f"--unit {unit}: the layer has {width} units, from 0")
+            raise UsageError(
+                f"--unit {unit}: the layer has {width} units; give a number from 0 to {width - 1}"
+            )
     if given:
         return given
     ranked = states.double().var(0, unbiased=False).argsort(descending=True)
@@ -131,6 +153,7 @@ def _units(given: list[int] | None, states: Tensor) -> list[int]:
 
 
 def _rows(trace: Trace, units: list[int]) -> list[list[str]]:
+    """One row per symbol with the values of the units."""
     return [
         [label, *(f"{float(state[unit]):.3f}" for unit in units)]
         for label, state in zip(trace.labels, trace.states, strict=True)
@@ -138,18 +161,20 @@ def _rows(trace: Trace, units: list[int]) -> list[list[str]]:
 
 
 def _heading(unit: int) -> Text:
+    """The line above a unit's text."""
     from rich.text import Text
 
     return Text(f"unit {unit}", style="bold")
 
 
 def _coloured(labels: list[str], values: list[float]) -> Text:
-    """Each symbol on red where the unit is above 0, on blue where it is below, the more the stronger."""
+    """The text on red where the unit is above 0 and on blue where it is below, by strength."""
     from rich.text import Text
 
+    from seqtool.inspection.traces import separator_of
+
     largest = max(max(map(abs, values)), 1e-6)
-    # Words are set apart; characters and pieces bring their own spaces.
-    apart = " " if all(label.strip() for label in labels) and any(len(label) > 1 for label in labels) else ""
+    apart = separator_of(labels)
     result = Text()
     for label, value in zip(labels, values, strict=True):
         strength = round(abs(value) / largest * SHADES)
@@ -161,8 +186,10 @@ def _coloured(labels: list[str], values: list[float]) -> Text:
     return result
 
 
-def _draw_states(trace: Trace, method: Literal["pca", "tsne"], output: Path) -> None:
+def _draw_states(trace: Trace, method: Literal["pca", "tsne"], layer: int, output: Path) -> None:
+    """Draw all states of the layer on a plane."""
     from seqtool.inspection.state_figures import projected, state_figure
 
-    points, how = projected(trace.states.double().numpy(), method)
-    state_figure(points, trace.labels, trace.groups, output, title=f"States: {how}")
+    plane = projected(trace.states.double().numpy(), method)
+    title = f"States of layer {layer} after each symbol ({plane.method})"
+    state_figure(plane, trace.labels, trace.groups, output, title=title, grouped_by=trace.grouped_by)

@@ -1,4 +1,4 @@
-"""`seqtool inspect curves`: trainings side by side."""
+"""`seqtool inspect curves`: learning curves of several runs."""
 
 from __future__ import annotations
 
@@ -9,45 +9,54 @@ import typer
 
 from seqtool.cli.inspect.cells import PictureOption, print_rows, require_format
 
+DIFFERENT = "evaluated on different dev data: scores cannot be compared"
+
 
 def curves(
-    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run folders.")],
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run folders, finished or running.")],
     metric: Annotated[
-        str | None, typer.Option("--metric", help="Of dev; else the main one that all have.")
+        str | None,
+        typer.Option(
+            "--metric",
+            help="Dev metric, for instance f1 or loss; default: the task's main one that all have.",
+        ),
     ] = None,
     against: Annotated[
-        Literal["steps", "minutes"], typer.Option("--against", help="What the metric is drawn against.")
+        Literal["steps", "minutes"], typer.Option("--against", help="Horizontal axis: updates or minutes.")
     ] = "steps",
     output: PictureOption = None,
 ) -> None:
-    """How trainings went on dev: the best of each, when it came, and their courses in one picture.
+    """Compare the learning curves of runs: best dev score, when it was reached, one picture of all.
 
-    Runs of one task, in the order of their best; in a pipe, columns are separated by tabs.
+    The runs must be of one task; the best comes first. Runs with different dev data are shown with a
+    warning, since their scores cannot be compared. In a pipe, columns are separated by tabs.
+
+    \b
+    Examples:
+      seqtool inspect curves runs/ner/ner-tiny
+      seqtool inspect curves runs/ner/ner-tiny runs/ner/ner-tiny-2 --metric f1 -o curves.png
     """
     require_format(output)
     from seqtool.cli import console
-    from seqtool.inspection.cell_figures import compared_courses
-    from seqtool.inspection.figures import LOWER_IS_BETTER, MAIN_METRICS
-    from seqtool.training.learning_curves import common_metric, course_of
+    from seqtool.inspection.learning_curves import LOWER_IS_BETTER, MAIN_METRICS, compared_runs
+    from seqtool.training.learning_curves import common_metric, learning_curve, same_dev_data
 
-    courses = {str(run): course_of(run) for run in runs}
-    name = common_metric(list(courses.values()), metric, ("nats_per_character", *MAIN_METRICS, "loss"))
+    found = {str(run): learning_curve(run) for run in runs}
+    name = common_metric(list(found.values()), metric, ("nats_per_character", *MAIN_METRICS, "loss"))
+    same = same_dev_data(list(found.values()))
+    if not same:
+        console.warn(f"these runs were {DIFFERENT}")
     lower = name in LOWER_IS_BETTER
-    rows, points = [], {}
-    for run, course in courses.items():
-        known = [number for number, metrics in enumerate(course.metrics) if name in metrics]
-        values = [course.metrics[number][name] for number in known]
-        best = min(values) if lower else max(values)
-        place = known[values.index(best)]
-        last, minutes = course.steps[-1], course.seconds[-1] / 60
-        rows.append(
-            (best, [run, console.figure(best), str(course.steps[place]), str(last), f"{minutes:.2f}"])
-        )
-        across = course.steps if against == "steps" else [seconds / 60 for seconds in course.seconds]
-        points[run] = [(across[number], value) for number, value in zip(known, values, strict=True)]
-    rows.sort(key=lambda row: row[0] if lower else -row[0])
-    print_rows(["run", f"best dev {name}", "at step", "steps", "minutes"], [row for _, row in rows])
+    best = {run: curve.best(name, lower=lower) for run, curve in found.items()}
+    ranked = sorted(found, key=lambda run: best[run][0] if lower else -best[run][0])
+    rows = []
+    for run in ranked:
+        value, step = best[run]
+        last, minutes = found[run].steps[-1], found[run].seconds[-1] / 60
+        rows.append([run, console.figure(value), str(step), str(last), f"{minutes:.2f}"])
+    print_rows(["run", f"best dev {name}", "at step", "steps", "minutes"], rows)
     if output is not None:
-        ordered = {row[0]: points[row[0]] for _, row in rows}
-        compared_courses(ordered, output, name=name, against=against)
+        points = {run: found[run].points(name, in_minutes=against == "minutes") for run in ranked}
+        across = "minutes of training" if against == "minutes" else "updates"
+        compared_runs(points, output, metric=name, against=across, note="" if same else DIFFERENT)
         console.say(f"picture in {output}")

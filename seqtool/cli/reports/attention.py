@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 def draw(reading: Reading, sentence: str, path: Path) -> None:
-    """The picture of one pair, the sentence above it as far as there is room."""
+    """Draw one pair, with as much of the source as fits in the title."""
     from seqtool.inspection.attention import attention_figure
 
     attention_figure(
@@ -20,5 +20,5 @@ def draw(reading: Reading, sentence: str, path: Path) -> None:
         path,
         p_gen=reading.writing,
         coverage=reading.coverage,
-        title=f"log probability {reading.score:.2f}: {sentence}",
+        title=f"Attention (log probability {reading.score:.2f}): {sentence}",
     )

@@ -42,7 +42,7 @@ def test_widths_for_one_size_are_listed(inside: Inside):
 def test_gradients_are_told_and_drawn(inside: Inside, tmp_path: Path):
     outcome = inside("inspect", "gradients", "irnn", "--length", 6, "--hidden", 8, "-o", "g.png")
     headings, row = table(outcome.out)
-    assert headings == ["norm of the gradient, steps back", "0", "1", "2", "5"]
+    assert headings == ["gradient norm at distance", "0", "1", "2", "5"]
     assert row[0] == "irnn"
     assert float(row[1]) == 1.0
     assert "picture in g.png" in outcome.err
@@ -52,7 +52,7 @@ def test_gradients_are_told_and_drawn(inside: Inside, tmp_path: Path):
 def test_gradients_before_and_after_training_on_a_problem(inside: Inside):
     words = ("gru", "--problem", "adding", "--length", 6, "--hidden", 8, "--updates", 3, "--layers", 2)
     outcome = inside("inspect", "gradients", *words)
-    assert [row[0] for row in table(outcome.out)[1:]] == ["gru, at first", "gru, trained"]
+    assert [row[0] for row in table(outcome.out)[1:]] == ["gru, untrained", "gru, trained"]
     assert "after 3 updates, 0.1667 by guessing" in outcome.err
 
 
@@ -81,6 +81,6 @@ def test_what_is_no_cell_is_refused_with_the_nearest_name(inside: Inside, comman
 
 def test_pictures_that_cannot_be_are_refused(inside: Inside, tiny: TinyModel):
     words = ("inspect", "gradients", "rnn", "--length", 3, "--hidden", 2)
-    refused(inside(*words, "-o", "g.gif"), 2, "inspect gradients", "g.gif: a picture in .gif")
+    refused(inside(*words, "-o", "g.gif"), 2, "inspect gradients", "g.gif: a picture cannot be saved as .gif")
     refused(inside(*words, "-m", "absent"), 2, "inspect gradients", "absent: no such model")
     refused(inside("inspect", "gradients", "-m", tiny.run), 4, "inspect gradients", "ner", "lm")

@@ -56,11 +56,21 @@ def test_states_of_a_tagger_and_of_a_translator_over_the_first_line(
 @pytest.mark.parametrize("command", ["states", "gates"])
 def test_what_cannot_be_shown_is_refused(inside: Inside, lm: TinyModel, tiny: Tiny, command: str):
     words = ("inspect", command, "-m", lm.run)
-    refused(inside(*words, "--layer", 9, stdin=b"the\n"), 2, f"inspect {command}", "layer 9: the model has 1")
+    refused(
+        inside(*words, "--layer", 9, stdin=b"the\n"),
+        2,
+        f"inspect {command}",
+        "--layer 9: the model has 1 layer; give --layer 1",
+    )
     zero_width = "\u200b\n".encode()
     refused(inside("inspect", command, "-m", tiny.run, stdin=zero_width), 3, f"inspect {command}", "no token")
     refused(inside(*words, stdin=b"\n"), 3, f"inspect {command}", "standard input: no text")
-    refused(inside(*words, "-o", "x.gif", stdin=b"the\n"), 2, f"inspect {command}", "expected .png or .svg")
+    refused(
+        inside(*words, "-o", "x.gif", stdin=b"the\n"),
+        2,
+        f"inspect {command}",
+        "name a file that ends in .png or .svg",
+    )
     no_folder = inside(*words, "-o", "absent/x.png", stdin=b"the\n")
     refused(no_folder, 5, f"inspect {command}", "absent/x.png: there is no folder absent")
     refused(inside(*words, "absent"), 2, f"inspect {command}", "absent: no such file")
@@ -68,7 +78,7 @@ def test_what_cannot_be_shown_is_refused(inside: Inside, lm: TinyModel, tiny: Ti
 
 def test_a_plane_of_two_states_is_refused_before_anything_is_shown(inside: Inside, lm: TinyModel):
     outcome = inside("inspect", "states", "-m", lm.run, "-o", "x.png", stdin=b"th\n")
-    refused(outcome, 3, "inspect states", "the text has 2 symbols: a picture needs 3 at least")
+    refused(outcome, 3, "inspect states", "the text has 2 symbols, and -o needs at least 3")
     assert not outcome.out
 
 
@@ -79,4 +89,4 @@ def test_characters_that_the_model_does_not_know_are_read(inside: Inside, lm: Ti
 
 def test_units_that_are_not_there_are_refused(inside: Inside, lm: TinyModel):
     outcome = inside("inspect", "states", "-m", lm.run, "--unit", 99, stdin=b"the\n")
-    refused(outcome, 2, "inspect states", "--unit 99: the layer has 32 units, from 0")
+    refused(outcome, 2, "inspect states", "--unit 99: the layer has 32 units; give a number from 0 to 31")

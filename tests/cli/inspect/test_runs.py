@@ -32,17 +32,31 @@ def test_trainings_stand_side_by_side_the_best_first(
     assert float(rows[1][1]) - float(rows[0][1]) == pytest.approx(1.0, abs=1e-3)
     assert "picture in c.svg" in outcome.err
     assert "dev nats per character" in (tmp_path / "c.svg").read_text()
+    assert "different dev data" not in outcome.err + (tmp_path / "c.svg").read_text()
     words = ("--metric", "f1", "--against", "minutes", "-o", "d.png")
     headings, row = table(inside("inspect", "curves", tiny.run, *words).out)
     assert headings[1] == "best dev f1"
     assert float(row[1]) == 1.0
 
 
+def test_runs_on_different_data_are_shown_with_a_warning(inside: Inside, lm: TinyModel, tmp_path: Path):
+    other = shutil.copytree(lm.run, tmp_path / "other")
+    facts = json.loads((other / "manifest.json").read_text())
+    facts["data"]["dev"]["sha256"] = "0" * 64
+    (other / "manifest.json").write_text(json.dumps(facts))
+    outcome = inside("inspect", "curves", lm.run, other, "-o", "c.svg")
+    assert outcome.code == 0
+    assert "warning: these runs were evaluated on different dev data" in outcome.err
+    assert "evaluated on different dev data: scores cannot be compared" in (tmp_path / "c.svg").read_text()
+
+
 def test_what_cannot_be_compared_is_refused(inside: Inside, lm: TinyModel, tiny: Tiny):
     command = ("inspect", "curves")
-    refused(inside(*command, "absent"), 2, "inspect curves", "absent: no run folder")
-    refused(inside(*command, lm.run, "--metric", "f1"), 2, "inspect curves", "no metric f1")
-    message = "runs of lm and ner: figures of different tasks cannot be compared"
+    refused(inside(*command, "absent"), 2, "inspect curves", "absent: not a run folder")
+    refused(inside(*command, lm.run, "--metric", "f1"), 2, "inspect curves", "--metric f1: no metric")
+    message = "runs of lm and ner: scores of different tasks cannot be compared"
     refused(inside(*command, lm.run, tiny.run), 2, "inspect curves", message)
-    refused(inside(*command, lm.run, "-o", "x.gif"), 2, "inspect curves", "expected .png or .svg")
+    refused(
+        inside(*command, lm.run, "-o", "x.gif"), 2, "inspect curves", "name a file that ends in .png or .svg"
+    )
     assert inside(*command).code == 2

@@ -40,7 +40,7 @@ def test_json_is_one_object_with_all_figures(inside: Inside, pairs: TinyTranslat
     assert value["metrics"]["exact_match"] == 1.0
     assert "tok:13a" in value["signatures"]["bleu"]
     assert value["intervals"]["exact_match"] == {"low": 1.0, "high": 1.0, "level": 0.95}
-    assert [(row["label"], row["sentences"]) for row in value["by_length"]] == [("1-10", 10)]
+    assert [(row["label"], row["sentences"]) for row in value["by_length"]] == [("1-6", 10)]
     assert value["search"] == "beam 2, length penalty average 1, fp32"
     assert figures(inside, "-m", pairs.run, "--bootstrap", 0)["intervals"] == {}
     more = figures(inside, "-m", pairs.run, "--ter", "--beam", 1)
@@ -56,7 +56,7 @@ def test_the_tables_say_the_same(inside: Inside, pairs: TinyTranslator) -> None:
     assert text.startswith(f"{pairs.poor} on {pairs.source} and {pairs.target}\nmetric\tvalue\t")
     for name, metric in value["metrics"].items():
         assert f"\n{name}\t{metric:.4f}\t" in text, text
-    assert "\n\nby length\nwords of the source\tsentences\tbleu\n1-10\t10\t" in text
+    assert "\n\nby length\nwords of the source\tsentences\tbleu\n1-6\t10\t" in text
     assert "outputs by beam 2, length penalty average 1, fp32\n" in text
     assert "\x1b" not in text
 
@@ -179,7 +179,9 @@ def test_a_given_target_is_shown_in_place_of_the_models_own(inside: Inside, pair
 def test_a_given_line_without_a_tab_has_no_target(inside: Inside, pairs: TinyTranslator) -> None:
     command = ("inspect", "attention", "-m", pairs.run, "--given")
     outcome = inside(*command, stdin=b"yes\tja\n\nyes\n")
-    assert_error(outcome, 3, "inspect attention", "standard input:3: no tab; ", "SOURCE TAB TARGET")
+    assert_error(
+        outcome, 3, "inspect attention", "standard input:3: no tab; ", "each line is SOURCE, a tab, TARGET"
+    )
     assert inside(*command, stdin=b"yes\t\n").code == 0
 
 
@@ -195,7 +197,7 @@ def test_a_picture_names_its_sentence(
     inside("inspect", "attention", "-m", pairs.run, "-o", "pictures", stdin=b"yes\n")
     inside("translate", "-m", pairs.run, "--attention", "pictures", stdin=b"the engine\n")
     assert [title.partition(": ")[2] for title in titles] == ["yes", "the engine"]
-    assert titles[0].startswith("log probability -")
+    assert titles[0].startswith("Attention (log probability -")
 
 
 def test_what_cannot_be_inspected_is_refused(
