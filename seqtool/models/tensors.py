@@ -79,7 +79,8 @@ def restore_weights(model: nn.Module, tensors: Mapping[str, Tensor], where: str)
         where: File or folder they come from; heads the message.
 
     Raises:
-        ModelError: a tensor is missing, unknown, of another shape, or has a value that is not finite.
+        ModelError: a tensor is missing, unknown, or of another shape. Values need not be finite: the
+            checkpoint of a run that is diverging says so itself when it is resumed.
     """
     wanted = model_tensors(model)
     _require_fit(wanted, tensors, where)
@@ -104,6 +105,7 @@ def materialise(model: nn.Module, tensors: Mapping[str, Tensor], where: str) -> 
     """
     wanted = model_tensors(model)
     _require_fit(wanted, tensors, where)
+    _require_finite(tensors, where)
     places = model.state_dict(keep_vars=True)
     made = {id(places[name]): _copied(tensors[name], places[name]) for name in wanted}
     model.load_state_dict({name: made[id(place)] for name, place in places.items()}, assign=True)
@@ -137,7 +139,12 @@ def _require_fit(wanted: Mapping[str, Tensor], tensors: Mapping[str, Tensor], wh
         found, expected = list(tensors[name].shape), list(wanted[name].shape)
         if found != expected:
             raise ModelError(f"{where}: the tensor {name!r} has shape {found}, expected {expected}")
-        if not _is_finite(tensors[name]):
+
+
+def _require_finite(tensors: Mapping[str, Tensor], where: str) -> None:
+    """Raise ModelError if a value is not finite: such a model answers with nonsense, and says nothing."""
+    for name, tensor in tensors.items():
+        if not _is_finite(tensor):
             raise ModelError(
                 f"{where}: the tensor {name!r} has values that are not finite: damaged or foreign"
             )
