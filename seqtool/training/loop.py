@@ -26,6 +26,7 @@ from seqtool.training.settings import TrainingSettings
 from seqtool.training.state import Carried, Position, RunFingerprint, RunState, best_weights
 from seqtool.training.update import SKIPPED_IN_A_ROW, Arithmetic, Batch, GradientNoise, Place, Update, update
 
+TIMED_EVALUATIONS = 8  # at least so many in a run with a time limit, unless they are set by updates
 HOPELESS = 10.0  # times the loss before training; so high it does not come back
 
 
@@ -213,9 +214,16 @@ class _Loop(Generic[Batch]):
             return False
         if self._reason_to_stop():
             return True
+        if self.at.step == 0:
+            return False
         if self.settings.evaluate_every:
-            return self.at.step > 0 and self.at.step % self.settings.evaluate_every == 0
-        return self.at.step > 0 and self.at.batches == 0
+            return self.at.step % self.settings.evaluate_every == 0
+        return self.at.batches == 0 or self._share_of_time_is_over()
+
+    def _share_of_time_is_over(self) -> bool:
+        """Whether a run with a time limit has used up a share of it; an epoch may take longer."""
+        share = self.settings.max_minutes * 60 / TIMED_EVALUATIONS
+        return 0 < share <= self.at.seconds - self.at.evaluated_seconds
 
     def _checkpoint_due(self) -> bool:
         every = self.settings.checkpoint_every
@@ -345,7 +353,7 @@ class _Loop(Generic[Batch]):
         self._require_progress(metrics)
         improved = self._compare(metrics)
         train_loss, seconds = at.total / max(at.count, 1), self._clock()
-        at.total, at.count, at.evaluated = 0.0, 0, at.step
+        at.total, at.count, at.evaluated, at.evaluated_seconds = 0.0, 0, at.step, seconds
         if averaging is not None and at.stale >= self.settings.average_patience:
             averaging.begin()
         epoch = self._epoch_of_last()

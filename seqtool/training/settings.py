@@ -128,7 +128,10 @@ class TrainingSettings(Settings):
     )
     patience: int = Field(0, ge=0, description="Stop after so many evaluations without improvement; 0 = off.")
     evaluate_every: int = Field(
-        0, ge=0, description="Updates between evaluations; 0 = at the end of each epoch."
+        0,
+        ge=0,
+        description="Updates between evaluations; 0 = at the end of each epoch, and with max_minutes "
+        "at least eight times in all.",
     )
     checkpoint_every: int = Field(
         0, ge=0, description="Updates between checkpoints; 0 = at each evaluation. The best is always kept."

@@ -31,6 +31,7 @@ class Position:
     epoch: int = 0  # epochs completed
     batches: int = 0  # batches of the present epoch already used
     evaluated: int = -1  # step of the last evaluation
+    evaluated_seconds: float = 0.0  # when it ended, since the first update
     best: float | None = None  # value of the selecting metric
     best_step: int | None = None
     best_metrics: dict[str, float | None] = dataclasses.field(default_factory=dict)

@@ -301,6 +301,20 @@ def test_max_minutes_includes_evaluations(tmp_path: Path, monkeypatch: pytest.Mo
     assert all(300 - 110 * 2 <= report.seconds + report.left <= 300 for report in listener.steps)
 
 
+def test_a_time_limit_within_an_epoch_is_evaluated_eight_times(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    clock = itertools.count()
+    monkeypatch.setattr(loop_module.time, "monotonic", lambda: float(next(clock)))
+    batches = tiny_batches([2] * 1000)
+    run = TinyRun(tmp_path / "run", quick(epochs=1, max_minutes=10), batches=lambda epoch: batches)
+    listener = Listener()
+    assert run.fit(reporter=listener).reason == "max_minutes"
+    assert len(listener.evaluations) == 8
+    times = [0.0, *(report.seconds for report in listener.evaluations)]
+    assert all(70 < later - earlier < 90 for earlier, later in itertools.pairwise(times[:-1]))
+
+
 def test_the_time_left_follows_the_pace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     clock = itertools.count(0, 5)
     monkeypatch.setattr(loop_module.time, "monotonic", lambda: float(next(clock)))

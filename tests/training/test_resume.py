@@ -20,6 +20,7 @@ from seqtool.training.progress import SilentReporter
 from seqtool.training.settings import TrainingSettings
 from seqtool.training.state import Position, RunFingerprint, RunState, check_fingerprint
 from seqtool.training.update import Arithmetic
+from tests.listeners import Listener
 from tests.training.tiny_run import CPU, TinyBatch, TinyRun, squared_error, tiny_model
 
 # 12 updates over two epochs; evaluations at 4, 8 and 12; warm-up until 2; the plateau cuts in between.
@@ -128,7 +129,12 @@ def _fresh(settings: TrainingSettings) -> tuple[dict[str, torch.Tensor], dict[st
 
 
 # Read only where the clock, float16 or a lowered limit rules; the tests below cover each.
-NOT_COMPARED = {"position/seconds", "position/skipped", "position/learning_rate"}
+NOT_COMPARED = {
+    "position/seconds",
+    "position/evaluated_seconds",
+    "position/skipped",
+    "position/learning_rate",
+}
 
 
 def test_every_item_of_the_saved_state_is_needed(tmp_path: Path):
@@ -205,6 +211,20 @@ def test_the_clock_continues(tmp_path: Path):
     run.checkpoints.save(5, saved.tensors, saved.values)
     again = TinyRun(tmp_path / "run", settings)
     assert 1000 < again.fit(resume=True).seconds < 1100
+
+
+@pytest.mark.parametrize(("evaluated", "count"), [(1000.0, 2), (100.0, 3)])
+def test_time_since_the_last_evaluation_continues(tmp_path: Path, evaluated: float, count: int):
+    """Of 4000 s an eighth has passed since the evaluation after 100 s, and not since that after 1000 s."""
+    settings = settings_of("step", evaluate_every=0).model_copy(update={"max_minutes": 4000 / 60})
+    run = interrupted(tmp_path / "run", settings, 5)
+    saved = run.checkpoints.load_newest()
+    assert saved is not None
+    saved.values["position"] |= {"seconds": 1000.0, "evaluated_seconds": evaluated}
+    run.checkpoints.save(5, saved.tensors, saved.values)
+    listener = Listener()
+    TinyRun(tmp_path / "run", settings).fit(resume=True, reporter=listener)
+    assert len(listener.evaluations) == count  # at the ends of both epochs, and at once if it is due
 
 
 def test_restoring_brings_back_every_counter():

@@ -110,7 +110,7 @@ class TinyRun:
         """Everything that a finished run leaves, bit for bit, all but times."""
         newest = self.checkpoints.load_newest()
         assert newest is not None
-        position = {key: value for key, value in newest.values["position"].items() if key != "seconds"}
+        position = {key: value for key, value in newest.values["position"].items() if "seconds" not in key}
         weights = {name: tensor.tolist() for name, tensor in self.model.state_dict().items()}
         tensors = {name: tensor.tolist() for name, tensor in newest.tensors.items()}
         return {
