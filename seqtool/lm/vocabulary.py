@@ -20,7 +20,7 @@ from seqtool.errors import DataError, ModelError
 from seqtool.lm.settings import VocabularySettings
 from seqtool.text.codec import Codec, SymbolCodec, build_sentencepiece, build_symbols, codec_of
 from seqtool.text.pieces import CONTROLS, ByteCodec
-from seqtool.text.segmentation import SPACE
+from seqtool.text.subwords import SentencePieceCodec
 from seqtool.text.vocabulary import PADDING as TEXT_PADDING
 from seqtool.text.vocabulary import UNKNOWN as TEXT_UNKNOWN
 from seqtool.text.vocabulary import Vocabulary
@@ -184,13 +184,14 @@ def _spelled(codec: Codec, number: int) -> bytes:
         return b""
     if number == LINE_END:
         return b"\n" if codec.kind in ("word", "sentencepiece") else b""
+    if isinstance(codec, SentencePieceCodec):
+        spelled = codec.spelled(number)
+        return spelled if isinstance(spelled, bytes) else spelled.encode()
     symbol = codec.symbols[number]
     byte = _BYTE.fullmatch(symbol)
     if byte and codec.kind != "word":
         return bytes([int(byte[1], 16)])
-    if codec.kind == "word":
-        return b" " + symbol.encode()
-    return (symbol.replace(SPACE, " ") if codec.kind == "sentencepiece" else symbol).encode()
+    return (b" " if codec.kind == "word" else b"") + symbol.encode()
 
 
 def _code_points(codec: Codec) -> Ids:

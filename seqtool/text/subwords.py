@@ -2,7 +2,9 @@
 
 The library's defaults change text (NFKC, runs of spaces joined) and look at a sample of long
 corpora; here text stays as it is and all of it is read, so the same text gives the same model.
-U+2581, which stands for the space inside the library, comes back as a space.
+Neither `<s>` and the like nor U+2581, which is the library's space, are lost from text: while it
+learns, its symbols have names with a line end in them, and a line end, which no line has, stands
+for U+2581 (models that end in `EXACT` only; older ones give a space in its place).
 
 Reference: Kudo and Richardson 2018; unigram: Kudo 2018; bpe: Sennrich et al. 2016; drawn
 segmentations: Kudo 2018, section 3.2, and BPE-dropout, Provilkov et al. 2020.
@@ -20,13 +22,23 @@ from typing import Any, Literal
 
 from seqtool.errors import DataError, UsageError
 from seqtool.text.lines import LINE_LIMIT
-from seqtool.text.pieces import Piece, surfaces_at_first_byte
+from seqtool.text.pieces import END, START, Piece, surfaces_at_first_byte
 from seqtool.text.segmentation import SPACE, SegmentationSampler
 from seqtool.text.vocabulary import PADDING, UNKNOWN
 
 DEFAULT_SIZE = 8000
 TRAINER_THREADS = 4  # a fixed number: sums of floats depend on how the work is cut
 COVERAGE = 0.9995  # of the characters of the text, where the rest can be spelled in bytes
+
+# A field that the library skips (number 200, reserved for others), at the end of a model file: the
+# model reads text as `_INSIDE` has it.
+EXACT = b"\xc2\x0c\x0dseqtool.exact"
+
+# U+2585 marks unknown text in the library's trainer, which skips lines that have it. Where no bytes
+# spell it, it changes places with a code point that is no character.
+UNKNOWN_MARK, NONCHARACTER = "\u2585", "\ufdd1"
+_INSIDE = {SPACE: "\n"}
+_EXCHANGED = {UNKNOWN_MARK: NONCHARACTER, NONCHARACTER: UNKNOWN_MARK}
 
 # What the library's trainer says, and what it means to the user.
 _TOO_LARGE = re.compile(r"too high \((\d+)\)\. Please set it to a value <= (\d+)")
@@ -66,10 +78,11 @@ def train_sentencepiece(
     import sentencepiece
 
     source = _Watched(lines)
+    table = None if lowercase else _inside(has_bytes=byte_fallback)  # folding changes text anyway
     model = io.BytesIO()
     try:
         sentencepiece.SentencePieceTrainer.train(
-            sentence_iterator=iter(source),
+            sentence_iterator=iter(source) if table is None else (line.translate(table) for line in source),
             model_writer=model,
             vocab_size=size or DEFAULT_SIZE,
             hard_vocab_limit=exact and size is not None,
@@ -84,8 +97,10 @@ def train_sentencepiece(
             unk_id=1,
             bos_id=2,
             eos_id=3,
-            pad_piece=PADDING,
-            unk_piece=UNKNOWN,
+            pad_piece=_hidden(PADDING),
+            unk_piece=_hidden(UNKNOWN),
+            bos_piece=_hidden(START),
+            eos_piece=_hidden(END),
             unk_surface=UNKNOWN,
             max_sentence_length=LINE_LIMIT,
             input_sentence_size=0,
@@ -99,7 +114,8 @@ def train_sentencepiece(
         raise _explained(str(error), size, byte_fallback, source) from error
     if not source.any_text:  # a model of nothing but spaces
         raise _no_text()
-    return model.getvalue()
+    proto = _with_special_names(model.getvalue())
+    return proto if table is None else proto + EXACT
 
 
 FOLDED = ("A", "\ufb01", "\uff41")  # a capital, a ligature, a full-width letter
@@ -132,6 +148,9 @@ class SentencePieceCodec:
             int(symbol[3:5], 16) if self._processor.is_byte(number) else None
             for number, symbol in enumerate(self.symbols)
         ]
+        has_bytes = any(byte is not None for byte in self._bytes)
+        self._inside = _inside(has_bytes=has_bytes) if proto.endswith(EXACT) else {}
+        self._outside = {ord(inside): chr(outside) for outside, inside in self._inside.items()}
 
     @property
     def normalises(self) -> bool:
@@ -140,13 +159,20 @@ class SentencePieceCodec:
 
     def encode(self, line: str) -> list[int]:
         """The ids of the likeliest pieces."""
-        ids: list[int] = self._processor.encode(line)
+        ids: list[int] = self._processor.encode(line.translate(self._inside))
         return ids
 
     def decode(self, ids: Sequence[int]) -> str:
         """The text of some ids; padding, start and end are left out."""
         text: str = self._processor.decode(list(ids))
-        return text
+        return text.translate(self._outside)
+
+    def spelled(self, number: int) -> str | bytes:
+        """What a piece adds to a text, the space before a word included; a byte piece adds a byte."""
+        byte = self._bytes[number]
+        if byte is None:
+            return self.symbols[number].replace(SPACE, " ").translate(self._outside)
+        return self._outside.get(byte, "").encode() or bytes([byte])
 
     def sample(self, line: str, alpha: float, seed: int) -> list[Piece]:
         """Pieces drawn at random, the same for the same arguments; what they cover is left empty.
@@ -162,7 +188,7 @@ class SentencePieceCodec:
         """
         assert 0 < alpha <= 1
         result: list[Piece] = []
-        for text in self._sampler(self._processor.normalize(line), alpha, seed):
+        for text in self._sampler(self._processor.normalize(line.translate(self._inside)), alpha, seed):
             number = self._numbers.get(text)
             if number is None and self._byte_numbers:
                 bytes_of_it = [self._byte_numbers[byte] for byte in text.encode()]
@@ -216,7 +242,8 @@ class SentencePieceCodec:
 
     def pieces(self, line: str) -> list[Piece]:
         """The likeliest pieces; one that begins a word covers the space before it too."""
-        found = self._processor.encode(line, return_type="offset_mapping")  # counts characters
+        # Offsets count characters, and `_inside` has one for each.
+        found = self._processor.encode(line.translate(self._inside), return_type="offset_mapping")
         ids: list[int] = found["ids"]
         # A piece covers all from the end of the one before, so that nothing that a model's own
         # rules leave out (a second space, say) is lost.
@@ -239,6 +266,31 @@ class SentencePieceCodec:
         # have a logarithm below that or minus their rank, which for the first merge is -0.
         score: float = self._processor.get_score(number)
         return self._bytes[number] is None and score == 0 and math.copysign(1, score) > 0
+
+
+# The tag of each name among the trainer's settings in a model file (`sentencepiece_model.proto`).
+_TAGS = {PADDING: b"\x82\x03", UNKNOWN: b"\xea\x02", START: b"\xf2\x02", END: b"\xfa\x02"}
+
+
+def _hidden(name: str) -> str:
+    """A name of the same length that no line contains: the trainer cuts symbols out of its text."""
+    return "\n" + name[1:]
+
+
+def _with_special_names(proto: bytes) -> bytes:
+    """A model file with the usual names of the first symbols, as pieces and among the settings."""
+    for name, tag in _TAGS.items():
+        for before in (b"\x0a", tag):  # the first field of a piece is its text
+            head = before + bytes([len(name)])
+            assert head + _hidden(name).encode() in proto
+            proto = proto.replace(head + _hidden(name).encode(), head + name.encode(), 1)
+    return proto
+
+
+def _inside(*, has_bytes: bool) -> dict[int, str]:
+    """What stands inside the library for the characters that it would not give back."""
+    table = _INSIDE if has_bytes else {**_INSIDE, **_EXCHANGED}
+    return {ord(outside): inside for outside, inside in table.items()}
 
 
 class _Watched:

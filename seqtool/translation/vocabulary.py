@@ -19,6 +19,7 @@ from seqtool.text.codec import Codec, build_sentencepiece, build_symbols, codec_
 from seqtool.text.parallel import SentencePair
 from seqtool.text.pieces import ByteCodec, Piece
 from seqtool.text.segmentation import SPACE
+from seqtool.text.subwords import SentencePieceCodec
 from seqtool.translation.settings import ModelSettings, VocabularySettings
 
 PADDING, UNKNOWN, START, END = 0, 1, 2, 3
@@ -268,23 +269,23 @@ def _build(lines: list[str], settings: VocabularySettings, features: Sequence[st
     ).codec
 
 
-def _spelled(codec: Codec, number: int) -> str | int:
-    """The text of an id; a byte as a number."""
+def _spelled(codec: Codec, number: int) -> str | bytes:
+    """The text of an id, or the byte that it stands for."""
+    if isinstance(codec, SentencePieceCodec):
+        return codec.spelled(number)
     symbol = codec.symbols[number]
-    if codec.kind not in ("sentencepiece", "byte"):
-        return symbol
-    byte = _BYTE.fullmatch(symbol)
-    return int(byte[1], 16) if byte else symbol.replace(SPACE, " ")
+    byte = _BYTE.fullmatch(symbol) if codec.kind == "byte" else None
+    return bytes([int(byte[1], 16)]) if byte else symbol
 
 
-def _text_of(codec: Codec, spelled: str | int) -> bytes:
+def _text_of(codec: Codec, spelled: str | bytes) -> bytes:
     """What a symbol adds to a text, the space between words included."""
-    if isinstance(spelled, int):
-        return bytes([spelled])
+    if isinstance(spelled, bytes):
+        return spelled
     return (" " * (codec.kind == "word") + spelled).encode()
 
 
-def _joined(parts: Sequence[str | int]) -> str:
+def _joined(parts: Sequence[str | bytes]) -> str:
     """Texts and bytes side by side; bytes that are not UTF-8 become U+FFFD."""
-    raw = b"".join(bytes([part]) if isinstance(part, int) else part.encode() for part in parts)
+    raw = b"".join(part if isinstance(part, bytes) else part.encode() for part in parts)
     return raw.decode("utf-8", errors="replace")

@@ -48,6 +48,16 @@ def test_what_is_encoded_is_decoded_again(folder, kind):
     assert (text.code, text.out) == (0, expected)
 
 
+@pytest.mark.parametrize("arguments", [[], ["--byte-fallback"], ["--model-type", "bpe"]])
+def test_sentencepiece_brings_back_symbols_that_stand_in_the_text(folder, arguments):
+    text = "<s> old price </s> new price\nkeep <unk> and <pad> here\nsplit \u2581 pack\u2581disk\n"
+    (folder / "text.txt").write_text(text * 8)
+    build(folder, "sentencepiece", *arguments)
+    ids = inside("vocab", "encode", "--vocabulary", "v", "text.txt", folder=folder)
+    assert (ids.code, ids.err) == (0, "")
+    assert inside("vocab", "decode", "--vocabulary", "v", folder=folder, stdin=ids.out).out == text * 8
+
+
 def test_words_come_by_frequency_after_the_special_symbols(folder):
     build(folder, "word", "--size", "5", "--symbols", "<2de>")
     (facts,) = shown(folder, "v")

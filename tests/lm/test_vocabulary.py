@@ -58,8 +58,6 @@ SYMBOLS = {name: built(name) for name in KINDS}
 
 def comes_back(name: str, text: str) -> str:
     """What a text is after encoding and decoding, by the rules of the docstrings."""
-    if name in ("unigram", "bpe"):
-        return text.replace(SPACE, " ")
     if SYMBOLS[name].codec.kind == "word":
         lines = (re.split("[ \t]+", line) for line in text.split("\n"))
         return "\n".join(" ".join(filter(None, words)) for words in lines)

@@ -10,7 +10,7 @@ import pytest
 
 from seqtool.errors import UsageError
 from seqtool.text.segmentation import WordSplitter, merge
-from seqtool.text.subwords import SentencePieceCodec, train_sentencepiece
+from seqtool.text.subwords import EXACT, SentencePieceCodec, train_sentencepiece
 
 WORDS = ["the", "cat", "cats", "sat", "hat", "that", "at", "he", "she", "shed"]
 LINES = [f"{left} {right} {left}{right}" for left in WORDS for right in WORDS]
@@ -136,3 +136,47 @@ def test_a_skipped_merge_is_skipped_for_good_and_the_next_best_is_tried():
     assert merge("abc", scores, frozenset([0])) == (("abc",), 3)  # b + c, then a + bc
     assert merge("abc", scores, frozenset([0, 2])) == (("a", "bc"), 3)
     assert merge("abc", scores, frozenset([1])) == (("ab", "c"), 2)
+
+
+# What stands in some people's text, and is a symbol or a mark inside the library.
+LITERAL = [
+    "<s> old price </s> new price",
+    "keep <unk> and <pad> here",
+    "\u2581x\u2581 \u2581",
+    "a\u2585b",
+    "x\ty <0x41>",
+    "split pack disk",
+]
+
+
+@pytest.mark.parametrize("model_type", ["unigram", "bpe"])
+@pytest.mark.parametrize("byte_fallback", [False, True])
+@pytest.mark.parametrize("line", LITERAL)
+def test_symbols_and_marks_of_the_library_come_back_as_text(model_type, byte_fallback, line):
+    model = train_sentencepiece(LITERAL * 8, model_type=model_type, byte_fallback=byte_fallback)
+    codec = SentencePieceCodec(model)
+    ids = codec.encode(line)
+    assert not {0, 1, 2, 3} & set(ids)
+    assert codec.decode(ids) == line
+    assert "".join(piece.surface for piece in codec.pieces(line)) == line
+    assert [piece.id for piece in codec.pieces(line)] == ids
+    spelled = [codec.spelled(number) for number in ids]
+    raw = b"".join(part if isinstance(part, bytes) else part.encode() for part in spelled)
+    assert raw.decode() == " " + line
+    assert all(codec.decode(drawn(codec, line, 0.5, seed)) == line for seed in range(20))
+
+
+def test_text_without_such_symbols_gives_the_pieces_that_it_always_gave():
+    model = train_sentencepiece(LINES, size=60, exact=False)
+    assert model.endswith(EXACT)
+    older = SentencePieceCodec(model.removesuffix(EXACT))
+    newer = SentencePieceCodec(model)
+    assert older.symbols == newer.symbols
+    assert newer.symbols[:4] == ("<pad>", "<unk>", "<s>", "</s>")
+    for line in [*LINES, LINE, "  that  cat "]:
+        assert older.encode(line) == newer.encode(line)
+
+
+def test_a_model_of_an_earlier_version_reads_the_mark_of_a_space_as_it_did():
+    older = SentencePieceCodec(train_sentencepiece(LINES, size=60, exact=False).removesuffix(EXACT))
+    assert older.decode(older.encode("the\u2581cat")) == "the cat"

@@ -358,3 +358,26 @@ def test_drawn_segmentations_repeat_with_their_seed_and_spell_the_same(kind: str
 def test_words_characters_and_bytes_have_one_segmentation(kind: str) -> None:
     codec = BOTH[kind, True].source
     assert pieces_of(codec, "the 日 cat", 0.5, 1) == codec.pieces("the 日 cat")
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_symbols_that_stand_in_the_text_come_back(shared: bool) -> None:
+    texts = ["<s> old price </s> new price", "keep <unk> and <pad> here", "split \u2581 pack\u2581disk"]
+    pairs = [SentencePair(text, text) for text in texts * 8]
+    vocabularies = Vocabularies.build(pairs, VocabularySettings(kind="sentencepiece", shared=shared))
+    for pair in pairs[:3]:
+        source = vocabularies.encode_source(pair)
+        target = vocabularies.encode_target(pair.source, source.extra)
+        assert UNKNOWN not in target
+        assert vocabularies.text(target[:-1], source.extra) == pair.source
+
+
+def test_copied_symbols_that_stand_in_the_text_come_back() -> None:
+    known = [SentencePair("split pack disk", "split pack disk")] * 8
+    vocabularies = Vocabularies.build(known, VocabularySettings(kind="sentencepiece"))
+    text = "split <s> \u2581 pack\u2581 <unk>"
+    source = vocabularies.encode_source(SentencePair(text))
+    assert source.extra
+    target = vocabularies.encode_target(text, source.extra)
+    assert UNKNOWN not in target
+    assert vocabularies.text(target[:-1], source.extra) == text
