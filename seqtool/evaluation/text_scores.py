@@ -185,6 +185,11 @@ def copy_scores(
     )
 
 
+def has_four_words(text: str) -> bool:
+    """Whether a text has an n-gram of every order that BLEU counts, after 13a tokenisation."""
+    return len(_tokenizer()(text.rstrip()).split()) >= ORDERS
+
+
 def sentence_bleu(hypothesis: str, reference: Reference) -> float:
     """BLEU of one sentence, as a reward: sacrebleu's, points, 0-100.
 

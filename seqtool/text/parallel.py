@@ -29,8 +29,8 @@ IGNORED = "-"  # name of a column that is not read
 class SentencePair:
     """A sentence and its translation, with the symbols that are read with the source.
 
-    `target` is None where only the source is known. `file` and `line` (from 1) say where the
-    pair stands; of two files that of the source.
+    `target` is None where only the source is known; `others` are further translations of it that are
+    right, too. `file` and `line` (from 1) say where the pair stands; of several files that of the source.
     """
 
     source: str
@@ -38,6 +38,12 @@ class SentencePair:
     features: tuple[str, ...] = ()
     file: str = ""
     line: int = 0
+    others: tuple[str, ...] = ()
+
+    @property
+    def references(self) -> tuple[str, ...]:
+        """The target and its alternatives; an unknown target counts as empty."""
+        return (self.target or "", *self.others)
 
     @property
     def place(self) -> str:

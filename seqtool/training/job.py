@@ -69,6 +69,7 @@ class Job(Generic[ModelType, Batch]):
         sample: What to show after each evaluation; None = nothing.
         scored: How the development part is scored, for the model card.
         carried: What `loss` remembers from batch to batch.
+        tiebreak: The metric that decides while `select` is 0, as `fit` takes it.
     """
 
     settings: RunSettings
@@ -84,6 +85,7 @@ class Job(Generic[ModelType, Batch]):
     sample: Callable[[], str] | None = None
     scored: str = "on the development part"
     carried: Carried | None = None
+    tiebreak: str | None = None
 
     @property
     def training(self) -> TrainingSettings:
@@ -160,6 +162,7 @@ def train(
         fingerprint=RunFingerprint.of(settings, job.data.fingerprint()),
         resume=resume,
         carried=job.carried,
+        tiebreak=job.tiebreak,
     )
     model.forget()
     if run.writes:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, Generic
@@ -45,6 +45,7 @@ def fit(
     fingerprint: RunFingerprint,
     resume: bool = False,
     carried: Carried | None = None,
+    tiebreak: str | None = None,
 ) -> FitResult:
     """Train `model` until a limit is reached; it holds the weights of its best evaluation then.
 
@@ -65,6 +66,7 @@ def fit(
         fingerprint: What must be equal for a run to be continued.
         resume: Continue from the newest checkpoint; start afresh if there is none.
         carried: What `loss` remembers from batch to batch; checkpoints hold it too.
+        tiebreak: The metric, more of which is better, that decides while `select` is 0.
 
     Returns:
         The best evaluation and why the run ended.
@@ -86,7 +88,7 @@ def fit(
     checkpoints = Checkpoints(run.state, warn=listener.message)
     epochs = _Epochs(batches, settings.accumulation * distributed.world_size())
     noise = GradientNoise(settings.gradient_noise, seed) if settings.gradient_noise else None
-    loop = _Loop(state, epochs, loss, evaluate, select, settings, run, listener, checkpoints, noise)
+    loop = _Loop(state, epochs, loss, evaluate, select, settings, run, listener, checkpoints, noise, tiebreak)
     loop.begin(seed, resume)
     return loop.train()
 
@@ -131,6 +133,7 @@ class _Loop(Generic[Batch]):
     reporter: Reporter
     checkpoints: Checkpoints
     noise: GradientNoise | None
+    tiebreak: str | None = None
     total_steps: int = 0  # if no clock and no patience ends the run earlier
     saved: tuple[int, int] | None = None  # step and last evaluation of the newest checkpoint
     latest: Update | None = None
@@ -393,13 +396,11 @@ class _Loop(Generic[Batch]):
         assert name in metrics, f"{name} selects the best weights, but evaluate() gives {sorted(metrics)}"
         value = metrics[name]
         if not math.isfinite(value):
-            raise DivergedError(
-                f"step {at.step}: {name} on the held-out data is {value}; nothing was saved after it; "
-                "lower training.learning_rate"
-            )
-        sign = -1.0 if self.select.startswith("-") else 1.0
-        rises = at.best is None or sign * value > sign * at.best
-        best = rises or (value == at.best and self._has_less_loss(metrics))
+            what = f"step {at.step}: {name} on the held-out data is {value}; nothing was saved after it"
+            raise DivergedError(f"{what}; lower training.learning_rate")
+        rank, highest = self._rank(metrics), self._rank(at.best_metrics)
+        rises = at.best is None or rank > highest
+        best = rises or (rank == highest and self._has_less_loss(metrics))
         if best:
             at.best, at.best_step, at.best_metrics = value, at.step, _finite(metrics)
         if rises:
@@ -410,6 +411,12 @@ class _Loop(Generic[Batch]):
         if at.cut_stale > self.settings.plateau_patience:
             at.cuts, at.cut_stale = at.cuts + 1, 0
         return best
+
+    def _rank(self, metrics: Mapping[str, float | None]) -> tuple[float, float]:
+        """What is compared, more being better: the selecting metric, then, while it is 0, the tiebreak."""
+        value = metrics.get(self.select.removeprefix("-")) or 0.0
+        second = None if value or self.tiebreak is None else metrics.get(self.tiebreak)
+        return -value if self.select.startswith("-") else value, second or 0.0
 
     def _has_less_loss(self, metrics: dict[str, float]) -> bool:
         """Whether the loss is less than that of the best evaluation; where there is none it is not.

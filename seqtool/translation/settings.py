@@ -302,7 +302,9 @@ class TranslatorTraining(TrainingSettings):
     coverage_loss: float = Field(0.0, ge=0, description="Weight of the coverage loss (See 2017).")
     teacher_forcing: TeacherForcing = TeacherForcing()
     select: Literal["bleu", "chrf", "exact_match", "loss"] = Field(
-        "bleu", description="Metric on dev (greedy search) that picks the best weights."
+        "bleu",
+        description="Metric on dev (greedy search) that picks the best weights. Where BLEU is 0, and where "
+        "(nearly) all references are shorter than four words, bleu gives way to chrf.",
     )
     learning_rate: float = Field(2e-3, gt=0, description="Highest learning rate of the schedule.")
     batch_tokens: int = Field(

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from seqtool.devices import resolve_device
 from seqtool.errors import SettingsError
-from seqtool.evaluation.text_scores import text_scores
+from seqtool.evaluation.text_scores import has_four_words, text_scores
 from seqtool.nn.losses import LossSum
 from seqtool.nn.regularization import StatePenalties
 from seqtool.text.batching import prediction_batches
@@ -28,6 +28,8 @@ from seqtool.translation.search import SearchOptions
 from seqtool.translation.sequence_loss import SequenceLoss
 from seqtool.translation.settings import TranslatorSettings
 from seqtool.translation.vocabulary import Vocabularies, copies_of
+
+LEAST_LONG = 0.1  # share of references with four words or more, below which BLEU says little
 
 
 class Evaluator:
@@ -55,7 +57,7 @@ class Evaluator:
         self._model.forget()
         found = self._model.search(self._pairs, self._greedy, batch_tokens=self._budget)
         texts = [translations[0].text if translations else "" for translations in found]
-        references = [pair.target or "" for pair in self._pairs]
+        references = [pair.references for pair in self._pairs]
         scores = text_scores(texts, references, ("bleu", "chrf", "exact_match"))
         return {"loss": self._loss(), **{name: score.value for name, score in scores.items()}}
 
@@ -88,6 +90,7 @@ def prepare(
     model = build_model(settings, data, device) if initial is None else adopted(initial, settings)
     batches = TrainingBatches(model.vocabularies, data, settings, device)
     model.description = model.description.model_copy(update={"length_ratio": batches.length_ratio})
+    select = selecting_metric(settings.training.select, data.dev)
     return Job(
         settings=settings,
         data=data,
@@ -95,10 +98,38 @@ def prepare(
         batches=batches,
         loss=loss_function(model, settings),
         evaluate=Evaluator(model, data.dev, settings),
-        select="-loss" if settings.training.select == "loss" else settings.training.select,
-        facts=(describe_vocabularies(model.vocabularies), *_describe_search(settings)),
+        select="-loss" if select == "loss" else select,
+        tiebreak="chrf" if select == "bleu" else None,
+        facts=(
+            describe_vocabularies(model.vocabularies),
+            *_describe_selection(settings, select),
+            *_describe_search(settings),
+        ),
         warnings=(*data.warnings, *batches.warnings),
         scored="on the development part, greedy search",
+    )
+
+
+def selecting_metric(asked: str, dev: Sequence[SentencePair]) -> str:
+    """The metric that picks the best weights: chrF where BLEU was asked for and cannot tell.
+
+    Corpus BLEU is a product over n-grams of up to four words: where (nearly) no reference has four, it is 0
+    for right outputs too, or depends on a sentence or two.
+
+    Args:
+        asked: `training.select`.
+        dev: The development part.
+    """
+    long = sum(any(has_four_words(text) for text in pair.references) for pair in dev)
+    return "chrf" if asked == "bleu" and long < LEAST_LONG * len(dev) else asked
+
+
+def _describe_selection(settings: TranslatorSettings, select: str) -> tuple[str, ...]:
+    if select == settings.training.select:
+        return ()
+    return (
+        "the best weights are picked by chrF, not by BLEU: BLEU counts sequences of four words, and (nearly) "
+        "all references of dev are shorter",
     )
 
 

@@ -278,3 +278,30 @@ def test_seeds_give_mean_and_spread(inside: Inside, pairs: TinyTranslator) -> No
     assert (
         set(summary["mean"]) == set(summary["standard_deviation"]) >= {"loss", "bleu", "chrf", "exact_match"}
     )
+
+
+SHORT = [
+    ("the green car", "la auto vert"),
+    ("the old tree", "la arbre vieux"),
+    ("the red dog", "la chien rouge"),
+]
+
+
+def test_dev_references_of_three_words_are_selected_by_chrf_and_not_by_bleu(
+    inside: Inside, tmp_path: Path
+) -> None:
+    for side, name in enumerate(("p.en", "p.fr")):
+        (tmp_path / name).write_text("".join(pair[side] + "\n" for pair in SHORT * 12))
+    files = [word for part in ("--train", "--dev") for word in (part, "p.en", "p.fr")]
+    words = ("train", "translate", *files, *translator_words("training.select=bleu"), "--lr", 0.03)
+    done = inside(
+        *words, "--epochs", 20, "--batch-tokens", 64, "--set", "training.evaluate_every=0", "-o", "run"
+    )
+    assert done.code == 0, done.err
+    assert "the best weights are picked by chrF, not by BLEU" in done.err
+    events = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    scores = [event["metrics"] for event in events if event["event"] == "evaluation"]
+    best = [event["metrics"] for event in events if event["event"] == "evaluation" and event["improved"]][-1]
+    assert best["chrf"] == max(score["chrf"] for score in scores) > 0
+    card = (tmp_path / "run" / "model" / "README.md").read_text()
+    assert f"{best['chrf']:.4f}" in card

@@ -184,6 +184,29 @@ def test_between_equals_the_smaller_loss_is_the_better(tmp_path: Path):
     assert improved == [True, True, True, False, False]
 
 
+def test_while_the_metric_is_0_the_tiebreak_decides_and_counts_as_progress(tmp_path: Path):
+    scores = iter([(0.0, 1.0, 5.0), (0.0, 3.0, 4.0), (0.0, 2.0, 3.0), (0.0, 4.0, 2.0), (0.0, 4.0, 1.0)])
+    run = TinyRun(
+        tmp_path / "run",
+        quick(epochs=5, patience=2),
+        evaluate=lambda: dict(zip(("score", "other", "loss"), next(scores), strict=True)),
+        tiebreak="other",
+    )
+    result = run.fit()
+    assert (result.reason, result.metrics["other"], result.metrics["loss"]) == ("epochs", 4.0, 1.0)
+
+
+def test_a_tiebreak_says_nothing_once_the_metric_is_above_0(tmp_path: Path):
+    scores = iter([(0.0, 9.0), (0.5, 1.0), (0.5, 5.0)])
+    run = TinyRun(
+        tmp_path / "run",
+        quick(epochs=3),
+        evaluate=lambda: dict(zip(("score", "other"), next(scores), strict=True)),
+        tiebreak="other",
+    )
+    assert run.fit().metrics == {"score": 0.5, "other": 1.0}
+
+
 def test_patience_goes_by_the_metric_and_not_by_the_loss(tmp_path: Path):
     losses = iter([5.0, 4.0, 3.0, 2.0])
     run = TinyRun(
