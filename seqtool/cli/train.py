@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
 from seqtool.cli import console
 from seqtool.cli.option_groups import with_options
@@ -38,10 +39,24 @@ def _two_files(context: typer.Context, parameter: typer.CallbackParam, files: An
     option = parameter.opts[0]
     if files is not None and str(files[1]).startswith("-"):
         raise UsageError(
-            f"{option} {files[0]} {files[1]}: expected two files, SRC TGT; one TSV or JSONL file is "
-            f"{option}-file, and a file whose name begins with - is ./{files[1]}"
+            f"{option} {files[0]} {files[1]}: expected two files, SRC TGT; one file of pairs is "
+            f"{option}-file {files[0]}, and a file whose name begins with - is ./{files[1]}"
         )
     return files
+
+
+class PairCommand(TyperCommand):
+    """A command with options that take two files each."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """As the parser does, but with the remedy where the last option has one file only."""
+        option, file = args[-2:] if len(args) > 1 else ("", "")
+        if option in ("--train", "--dev", "--test") and not file.startswith("-"):
+            raise UsageError(
+                f"{option} {file}: expected two files, SRC TGT; one file of pairs (.tsv, .csv, .jsonl, .tmx) "
+                f"is {option}-file {file}"
+            )
+        return super().parse_args(ctx, args)
 
 
 TrainPair = Annotated[
@@ -61,9 +76,15 @@ TestPair = Annotated[
     tuple[Path, Path] | None,
     typer.Option("--test", metavar="SRC TGT", help="Test files, for `evaluate`.", callback=_two_files),
 ]
-TrainPairFile = Annotated[Path | None, typer.Option("--train-file", help="One TSV or JSONL file instead.")]
-DevPairFile = Annotated[Path | None, typer.Option("--dev-file", help="One TSV or JSONL file instead.")]
-TestPairFile = Annotated[Path | None, typer.Option("--test-file", help="One TSV or JSONL file instead.")]
+TrainPairFile = Annotated[
+    Path | None, typer.Option("--train-file", help="One file of pairs instead: .tsv, .csv, .jsonl or .tmx.")
+]
+DevPairFile = Annotated[
+    Path | None, typer.Option("--dev-file", help="One file of pairs instead: .tsv, .csv, .jsonl or .tmx.")
+]
+TestPairFile = Annotated[
+    Path | None, typer.Option("--test-file", help="One file of pairs instead: .tsv, .csv, .jsonl or .tmx.")
+]
 TrainText = Annotated[
     Path | None, typer.Option("--train", help="Training text: a file (also .gz) or a folder of them.")
 ]
@@ -110,7 +131,7 @@ def pos(
     train_task("pos", recipe, {"train": train, "dev": dev, "test": test}, options)
 
 
-@app.command()
+@app.command(cls=PairCommand)
 @with_options
 def translate(
     recipe: RecipeArgument = None,

@@ -12,7 +12,8 @@ from statistics import median
 from typing import Any
 
 from seqtool.errors import DataError, UsageError
-from seqtool.text.parallel import SentencePair, read_aligned, read_pair_columns, read_pair_objects
+from seqtool.text.pair_files import KINDS, kind_of, read_pairs
+from seqtool.text.parallel import SentencePair
 
 UNEVEN = 3.0  # times the usual ratio of the lengths
 PLACES_SHOWN = 3  # of uneven pairs
@@ -68,9 +69,10 @@ def check_pairs(
 
     Args:
         paths: Parts, the training part first: each is two files, source and target line by line, or
-            one whose name ends in `.tsv` or `.jsonl` (also `.gz`). A single file is of columns.
-        columns: Of `parallel.read_pair_columns`.
-        languages: Of `parallel.read_pair_objects`.
+            one whose name ends in `.tsv`, `.csv`, `.jsonl` or `.tmx` (also `.gz`). A single file with
+            another name is of columns.
+        columns: Of `pair_files.read_pairs`.
+        languages: Of `pair_files.read_pairs`.
 
     Raises:
         UsageError: a file is missing, or has no partner.
@@ -80,7 +82,7 @@ def check_pairs(
     contents: list[Counter[Text]] = []
     for part in parts_of(paths):
         name = " and ".join(map(str, part))
-        pairs = _complete(_read(part, columns, languages), name)
+        pairs = _complete(read_pairs(part, columns, languages), name)
         contents.append(Counter(map(_text, pairs)))
         reports.append(_report(name, str(part[-1]), pairs, contents, [report.path for report in reports]))
     return PairsReport(tuple(reports))
@@ -101,28 +103,14 @@ def parts_of(paths: Sequence[str | Path]) -> list[tuple[str | Path, ...]]:
     left = list(paths)
     while left:
         first = left.pop(0)
-        if _kind(first) is not None:
+        if kind_of(first) is not None:
             result.append((first,))
-        elif left and _kind(left[0]) is None:
+        elif left and kind_of(left[0]) is None:
             result.append((first, left.pop(0)))
         else:
-            raise UsageError(f"{first}: no target beside it; expected SRC TGT, or a .tsv or .jsonl file")
+            known = ", ".join(f".{kind}" for kind in KINDS)
+            raise UsageError(f"{first}: no target beside it; expected SRC TGT, or a file in {known}")
     return result
-
-
-def _kind(path: str | Path) -> str | None:
-    name = str(path).removesuffix(".gz")
-    return next((kind for kind in ("tsv", "jsonl") if name.endswith(f".{kind}")), None)
-
-
-def _read(
-    part: Sequence[str | Path], columns: Sequence[str], languages: tuple[str, str] | None
-) -> Iterator[SentencePair]:
-    if len(part) == 2:
-        return read_aligned(*part)
-    if _kind(part[0]) == "jsonl":
-        return read_pair_objects(part[0], languages)
-    return read_pair_columns(part[0], columns)
 
 
 def _complete(pairs: Iterator[SentencePair], name: str) -> list[SentencePair]:

@@ -2,6 +2,7 @@
 
     Ada lives in Paris.      |  Ada lebt in Paris.                     two files, or two columns
     {"source": "gehen", "target": "ging", "features": ["V", "PST"]}
+    {"source": "Hello.", "target": ["Hallo.", "Guten Tag."]}            several references
     {"translation": {"en": "Ada lives.", "de": "Ada lebt."}}            where languages are given
 
 Text stays as it is, spaces around it included, and a side may be empty: what to do with such
@@ -12,7 +13,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
@@ -56,25 +57,30 @@ class SentencePair:
         return not self.source.strip(" \t") or (self.target is not None and not self.target.strip(" \t"))
 
 
-def read_aligned(source: str | Path, target: str | Path) -> Iterator[SentencePair]:
-    """The pairs of two files of which line n of one translates line n of the other.
+def read_aligned(source: str | Path, *targets: str | Path) -> Iterator[SentencePair]:
+    """The pairs of files of which line n of one translates line n of the other.
+
+    Args:
+        source: The sources.
+        targets: Their translations; of several files each has a reference of its own.
 
     Raises:
         UsageError, StorageError, DataError: as `lines_of`.
         DataError: at the end, if the files have different numbers of lines.
     """
-    with closing(lines_of(source)) as sources, closing(lines_of(target)) as targets:
-        lengths = [0, 0]
-        for left, right in zip_longest(sources, targets):
-            lengths[0] += left is not None
-            lengths[1] += right is not None
-            if left is not None and right is not None:
-                yield SentencePair(left, right, file=str(source), line=lengths[0])
-    if lengths[0] != lengths[1]:
-        raise DataError(
-            f"{source}: {lengths[0]} lines, but {target}: {lengths[1]}; expected as many, "
-            "line n of one for line n of the other"
-        )
+    with ExitStack() as stack:
+        streams = [stack.enter_context(closing(lines_of(path))) for path in (source, *targets)]
+        lengths = [0] * len(streams)
+        for lines in zip_longest(*streams):
+            lengths = [length + (line is not None) for length, line in zip(lengths, lines, strict=True)]
+            if None not in lines:
+                yield _with_targets(lines[0], lines[1:], file=str(source), line=lengths[0])
+    for target, length in zip(targets, lengths[1:], strict=True):
+        if length != lengths[0]:
+            raise DataError(
+                f"{source}: {lengths[0]} lines, but {target}: {length}; expected as many, "
+                "line n of one for line n of the other"
+            )
 
 
 def read_pair_columns(
@@ -82,9 +88,12 @@ def read_pair_columns(
 ) -> Iterator[SentencePair]:
     """The pairs of a file of columns between tabs; a blank line is a pair with two empty sides.
 
+    A first line that names the columns as `columns` does is no pair.
+
     Args:
         path: Also compressed, with a name in `.gz`.
-        columns: What each column is: source, target, features, or `-` for one that is not read.
+        columns: What each column is: source, target, features, or `-` for one that is not read. Several
+            targets are several references.
         feature_separator: What stands between two features.
 
     Raises:
@@ -93,7 +102,11 @@ def read_pair_columns(
     """
     with closing(lines_of(path)) as lines:
         for number, line in enumerate(lines, 1):
-            yield _from_cells(line, columns, feature_separator, str(path), number)
+            if number == 1:
+                _require_columns(line, columns, f"{path}:1")
+                if _is_heading(line, columns):
+                    continue
+            yield _from_columns(line, columns, feature_separator, str(path), number)
 
 
 def read_pair_objects(path: str | Path, languages: tuple[str, str] | None = None) -> Iterator[SentencePair]:
@@ -139,7 +152,23 @@ def parse_source(
     names = [name for name in columns if name in ("source", FEATURES)]
     if FEATURES not in names or "\t" not in line:
         return SentencePair(line, file=file, line=number)
-    return _from_cells(line, names, feature_separator, file, number)
+    return _from_columns(line, names, feature_separator, file, number)
+
+
+def pair_of_cells(
+    cells: Sequence[str], columns: Sequence[str], feature_separator: str, file: str, line: int
+) -> SentencePair:
+    """The pair of a row; as many cells as columns, which are those of `read_pair_columns`.
+
+    Raises:
+        DataError: an empty feature.
+    """
+    named: dict[str, list[str]] = {}
+    for name, cell in zip(columns, cells, strict=True):
+        named.setdefault(name, []).append(cell)
+    features = "".join(named.get(FEATURES, [])).strip(" ")
+    found = check_features(features.split(feature_separator) if features else [], FEATURES, f"{file}:{line}")
+    return _with_targets(named["source"][0], named.get("target", []), features=found, file=file, line=line)
 
 
 def check_text(value: Any, key: str, place: str) -> str:
@@ -171,25 +200,41 @@ def check_features(values: Any, key: str, place: str) -> tuple[str, ...]:
     return features
 
 
-def _from_cells(line: str, columns: Sequence[str], separator: str, file: str, number: int) -> SentencePair:
+def _with_targets(source: str, targets: Sequence[str], **more: Any) -> SentencePair:
+    """A pair with its further references, of which an empty one says nothing."""
+    others = tuple(text for text in targets[1:] if text.strip(" \t"))
+    return SentencePair(source, targets[0] if targets else None, others=others, **more)
+
+
+def _is_heading(line: str, columns: Sequence[str]) -> bool:
+    """Whether a line names the columns, rather than being one of them."""
+    cells = [cell.strip().lower() for cell in line.split("\t")]
+    return len(cells) == len(columns) and all(
+        name in (IGNORED, cell) for name, cell in zip(columns, cells, strict=True)
+    )
+
+
+def _from_columns(line: str, columns: Sequence[str], separator: str, file: str, number: int) -> SentencePair:
     if not line.strip(" \t"):
         return SentencePair("", "" if "target" in columns else None, file=file, line=number)
-    place = f"{file}:{number}"
     cells = line.split("\t")
     if len(cells) != len(columns):
         raise DataError(
-            f"{place}: {len(cells)} column{'s' * (len(cells) != 1)}, expected {len(columns)}; "
+            f"{file}:{number}: {len(cells)} column{'s' * (len(cells) != 1)}, expected {len(columns)}; "
             f"check that a tab stands between {', '.join(columns)}"
         )
-    named = {name: cell for name, cell in zip(columns, cells, strict=True) if name != IGNORED}
-    features = named.get(FEATURES, "").strip(" ")
-    return SentencePair(
-        named["source"],
-        named.get("target"),
-        check_features(features.split(separator) if features else [], FEATURES, place),
-        file=file,
-        line=number,
-    )
+    return pair_of_cells(cells, columns, separator, file, number)
+
+
+def _require_columns(line: str, columns: Sequence[str], place: str) -> None:
+    """Refuse a first line with more columns than were named: the others have them, too."""
+    found = line.count("\t") + 1
+    if found > len(columns):
+        example = ",".join(f'"{name}"' for name in [*columns, *[IGNORED] * (found - len(columns))])
+        raise DataError(
+            f"{place}: {found} columns, expected {len(columns)} ({', '.join(columns)}); say what they are, "
+            f"- for one that is not read: --set 'data.columns=[{example}]'"
+        )
 
 
 def _from_object(line: str, keys: tuple[str, str], file: str, number: int) -> SentencePair:
@@ -205,10 +250,11 @@ def _from_object(line: str, keys: tuple[str, str], file: str, number: int) -> Se
     if not isinstance(texts, dict) or source not in texts:
         found = texts if isinstance(texts, dict) else value
         raise DataError(f"{place}: no {source!r} among {', '.join(map(repr, found))}; expected a pair")
-    return SentencePair(
+    given = texts.get(target, [])
+    return _with_targets(
         check_text(texts[source], source, place),
-        check_text(texts[target], target, place) if target in texts else None,
-        check_features(value.get(FEATURES, []), FEATURES, place),
+        [check_text(text, target, place) for text in (given if isinstance(given, list) else [given])],
+        features=check_features(value.get(FEATURES, []), FEATURES, place),
         file=file,
         line=number,
     )

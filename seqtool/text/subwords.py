@@ -114,8 +114,7 @@ def train_sentencepiece(
         raise _explained(str(error), size, byte_fallback, source) from error
     if not source.any_text:  # a model of nothing but spaces
         raise _no_text()
-    proto = _with_special_names(model.getvalue())
-    return proto if table is None else proto + EXACT
+    return _with_special_names(model.getvalue()) + (b"" if table is None else EXACT)
 
 
 FOLDED = ("A", "\ufb01", "\uff41")  # a capital, a ligature, a full-width letter

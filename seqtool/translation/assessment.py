@@ -18,7 +18,7 @@ from seqtool.evaluation.significance import (
 )
 from seqtool.evaluation.text_scores import copy_scores, text_scores
 from seqtool.text.parallel import SentencePair
-from seqtool.translation.data import TranslationData, read_files
+from seqtool.translation.data import TranslationData, describe_dropped, read_files
 from seqtool.translation.prediction import TranslatorModel
 from seqtool.translation.search import SearchOptions
 
@@ -73,7 +73,8 @@ def load_evaluation_data(model: TranslatorModel, paths: Sequence[Path]) -> Trans
         UsageError: there is no such file.
         DataError: it is not what it should be, with its line.
     """
-    return TranslationData({"data": read_files(paths, model.description.data, "data")})
+    part = read_files(paths, model.description.data, "data", to_be_scored=True)
+    return TranslationData({"data": part}, describe_dropped(part))
 
 
 def assess(
@@ -133,9 +134,9 @@ def _scores(
 ) -> dict[str, Score]:
     found = model.search(pairs, options, batch_tokens=batch_tokens)
     outputs = [translations[0].text if translations else "" for translations in found]
-    references = [pair.target or "" for pair in pairs]
-    scores = text_scores(outputs, references, names)
-    copied = copy_scores([pair.source for pair in pairs], outputs, references)
+    scores = text_scores(outputs, [pair.references for pair in pairs], names)
+    # Of several references the first says what should have been copied.
+    copied = copy_scores([pair.source for pair in pairs], outputs, [pair.target or "" for pair in pairs])
     return {**scores, "copy_precision": copied.precision, "copy_recall": copied.recall}
 
 

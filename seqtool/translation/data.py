@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
-from seqtool.errors import DataError, UsageError
+from seqtool.errors import DataError
 from seqtool.files import digest
-from seqtool.text import data_files, hub, parallel
+from seqtool.text import data_files, hub
 from seqtool.text.data_files import PartName
+from seqtool.text.pair_files import read_pairs, require_files
 from seqtool.text.parallel import SentencePair
-from seqtool.translation.settings import DataSettings, Files, TranslatorSettings, is_json_lines
+from seqtool.translation.settings import DataSettings, Files, TranslatorSettings
 
 
 @dataclass(frozen=True)
@@ -62,18 +64,34 @@ def load_training_data(settings: TranslatorSettings) -> TranslationData:
         DataError: a file is not what it should be, with file and line.
     """
     parts, remarks = data_files.training_parts(settings.data, read_part, hold_out, "pairs")
-    dropped = [line for part in parts.values() for line in _dropped(part)]
-    return TranslationData(parts, (*dropped, *remarks))
+    dropped = [line for part in parts.values() for line in describe_dropped(part)]
+    train = replace(parts["train"], pairs=tuple(_one_target_each(parts["train"].pairs)))
+    return TranslationData({**parts, "train": train}, (*dropped, *remarks))
+
+
+def _one_target_each(pairs: Iterable[SentencePair]) -> Iterator[SentencePair]:
+    """Each target of a source as a pair of its own: training learns from all of them."""
+    for pair in pairs:
+        if not pair.others:
+            yield pair
+            continue
+        for target in pair.references:
+            yield replace(pair, target=target, others=())
 
 
 def load_part(settings: TranslatorSettings, name: PartName) -> TranslationData:
     """One part (test, say) of the recipe's data; errors as `load_training_data`."""
-    part = data_files.single_part(settings.data, name, read_part, hold_out)
-    return TranslationData({name: part}, _dropped(part))
+    part = data_files.single_part(settings.data, name, partial(read_part, to_be_scored=True), hold_out)
+    return TranslationData({name: part}, describe_dropped(part))
 
 
-def read_part(data: DataSettings, name: PartName) -> Part:
+def read_part(data: DataSettings, name: PartName, *, to_be_scored: bool = False) -> Part:
     """One part as it stands in its files or on the hub.
+
+    Args:
+        data: The run's data.
+        name: Name of the part.
+        to_be_scored: Of `read_files`.
 
     Raises:
         UsageError: the recipe names no such part, or a file of it is missing.
@@ -81,29 +99,32 @@ def read_part(data: DataSettings, name: PartName) -> Part:
     """
     files: Files | None = getattr(data, name)
     if files is not None:
-        return read_files([Path(file) for file in ([files] if isinstance(files, str) else files)], data, name)
+        paths = [Path(file) for file in ([files] if isinstance(files, str) else files)]
+        return read_files(paths, data, name, to_be_scored=to_be_scored)
     if data.hub is not None and data.train is None:
         source = f"hub {data.hub.id}"
-        pairs, dropped = _usable(hub.read_pair_hub(data.hub, name), data, source)
+        pairs, dropped = _usable(hub.read_pair_hub(data.hub, name), data.empty, source)
         return Part(name, pairs, source, f"revision {data.hub.revision}", dropped)
     raise data_files.missing_part(data, name)
 
 
-def read_files(paths: Sequence[Path], data: DataSettings, name: str) -> Part:
+def read_files(paths: Sequence[Path], data: DataSettings, name: str, *, to_be_scored: bool = False) -> Part:
     """Sentence pairs of some files as a part.
 
     Args:
-        paths: Source and target line by line, or one file: JSON lines where its name ends in
-            `.jsonl`, otherwise the columns of the settings. All also compressed, in `.gz`.
+        paths: Of `pair_files.read_pairs`.
         data: What the columns are, and what to do with empty sides.
-        name: Of the part.
+        name: Name of the part.
+        to_be_scored: Keep pairs with an empty side, unless the settings drop them: the translation of an
+            empty line is an empty line.
 
     Raises:
-        UsageError: a file is missing, or there are more than two.
+        UsageError: a file is missing, or holds both sides and does not stand alone.
         DataError: with file and line: not pairs, a pair without target, an empty side.
     """
     source = " and ".join(map(str, paths))
-    pairs, dropped = _usable(_read(paths, data), data, source, target_file=str(paths[-1]))
+    empty = "keep" if to_be_scored and data.empty == "error" else data.empty
+    pairs, dropped = _usable(_read(paths, data), empty, source, target_file=str(paths[-1]))
     return Part(name, pairs, source, " ".join(map(digest, paths)), dropped)
 
 
@@ -158,27 +179,23 @@ def filter_lengths(
 
 
 def _read(paths: Sequence[Path], data: DataSettings) -> Iterator[SentencePair]:
-    if len(paths) == 2:
-        return parallel.read_aligned(*paths)
-    if len(paths) != 1:
-        raise UsageError(f"{len(paths)} files of sentence pairs; expected source and target, or one of both")
-    if is_json_lines(paths[0].name):
-        source, target = data.languages or ("source", "target")
-        return parallel.read_pair_objects(paths[0], (source, target))
-    return parallel.read_pair_columns(paths[0], data.columns, data.feature_separator)
+    require_files(paths)
+    source, target = data.languages or (None, None)
+    languages = (source, target) if source and target else None
+    return read_pairs(paths, data.columns, languages, data.feature_separator)
 
 
 def _usable(
-    pairs: Iterable[SentencePair], data: DataSettings, source: str, target_file: str | None = None
+    pairs: Iterable[SentencePair], empty: str, source: str, target_file: str | None = None
 ) -> tuple[tuple[SentencePair, ...], int]:
-    """The pairs with text on both sides, and how many have an empty one, where that is allowed."""
+    """The pairs, and how many with an empty side were left out; `empty` is error, drop or keep."""
     kept, dropped = [], 0
     for pair in pairs:
         if pair.target is None:
             raise DataError(f"{pair.place}: no target; training and evaluation need one")
-        if not pair.has_empty_side:
+        if empty == "keep" or not pair.has_empty_side:
             kept.append(pair)
-        elif data.empty == "drop":
+        elif empty == "drop":
             dropped += 1
         else:
             _refuse(pair, target_file or pair.file)
@@ -191,12 +208,13 @@ def _refuse(pair: SentencePair, target_file: str) -> None:
     blank_source = not pair.source.strip(" \t")
     side, file = ("source", pair.file) if blank_source else ("target", target_file)
     raise DataError(
-        f"{file}:{pair.line}: an empty {side}; expected text on both sides (data.empty = 'drop' leaves "
-        "such pairs out)"
+        f"{file}:{pair.line}: an empty {side}; expected text on both sides; --set data.empty=drop leaves "
+        "such pairs out"
     )
 
 
-def _dropped(part: Part) -> tuple[str, ...]:
+def describe_dropped(part: Part) -> tuple[str, ...]:
+    """How many pairs with an empty side were left out; nothing where none were."""
     if not part.dropped:
         return ()
     return (f"{part.name}: {part.dropped} pairs with an empty side left out",)

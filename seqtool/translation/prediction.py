@@ -37,7 +37,8 @@ class TranslatorDescription(Description):
 
     KEPT: ClassVar[Mapping[str, Set[str]]] = {
         "vocabulary": VocabularySettings.model_fields.keys() - {"source_file", "target_file"},
-        "data": {"columns", "feature_separator", "languages"},  # how lines given to `translate` are read
+        # How lines given to `translate` and files given to `evaluate` are read.
+        "data": {"columns", "feature_separator", "languages", "empty"},
     }
 
     model: ModelSettings

@@ -11,11 +11,12 @@ from seqtool.nn.cell_names import BATCH_NORMALISED, CELL_HELP, CellName
 from seqtool.settings import MOST_COUNT, MOST_FACTOR, MOST_HYPOTHESES, MOST_LAYERS, MOST_UNITS, Settings
 from seqtool.text.data_files import LocalFolder
 from seqtool.text.hub import PairHubSettings
+from seqtool.text.pair_files import NAMED_SIDES, kind_of
 from seqtool.training.network_settings import NetworkSettings, Probability, refuse_without_effect
 from seqtool.training.settings import RunSettings, TrainingSettings, refuse_ignored
 
 Column = Literal["source", "target", "features", "-"]
-Files = str | Annotated[list[str], Field(min_length=2, max_length=2)]  # TSV or JSONL, or source and target
+Files = str | Annotated[list[str], Field(min_length=2)]  # one file of pairs, or a source and its targets
 
 
 # Settings that only some kinds of vocabulary read: an option is never accepted and then ignored.
@@ -44,11 +45,6 @@ OBJECTIVE_READERS: dict[str, tuple[str, tuple[str, ...]]] = {
 PARTS = ("train", "dev", "test")
 
 
-def is_json_lines(files: str | list[str]) -> bool:
-    """Whether pairs stand in one file of JSON objects, by its name."""
-    return isinstance(files, str) and files.removesuffix(".gz").endswith(".jsonl")
-
-
 class LocalSettings(LocalFolder):
     """The parts below $SEQTOOL_DATA."""
 
@@ -61,20 +57,25 @@ class DataSettings(Settings):
     """Where the sentence pairs are and which of them are used."""
 
     train: Files | None = Field(
-        None, description="Training pairs: [source, target] files, or one TSV or JSONL file; also .gz."
+        None,
+        description="Training pairs: [source, target] files, or one TSV, CSV, JSONL or TMX file; also .gz. "
+        "Further target files are further references: [source, target, target2].",
     )
     dev: Files | None = Field(None, description="Development pairs; without them 10 % of train are held out.")
     test: Files | None = Field(None, description="Test pairs, read only by evaluation.")
     local: LocalSettings | None = Field(None, description="Files below $SEQTOOL_DATA.")
     hub: PairHubSettings | None = Field(None, description="A data set of the Hugging Face hub.")
     columns: list[Column] = Field(
-        ["source", "target"], description="Columns of TSV files; features are symbols read with the source."
+        ["source", "target"],
+        description="Columns of TSV files, and of CSV files without headings: source, target (several are "
+        "several references), features (symbols read with the source), - (not read).",
     )
     feature_separator: str = Field(";", min_length=1, description="What stands between two features.")
     languages: Annotated[list[str], Field(min_length=2, max_length=2)] | None = Field(
         None,
-        description="JSONL files: names of source and target, also below `translation`, as in "
-        '{"translation": {"en": ..., "de": ...}}; without them source and target.',
+        description="Names of source and target: keys of JSONL, also below `translation`, as in "
+        '{"translation": {"en": ..., "de": ...}}; headings of CSV; languages of TMX. Without them '
+        "source and target.",
     )
     max_length: int = Field(
         100,
@@ -88,16 +89,20 @@ class DataSettings(Settings):
         le=MOST_FACTOR,
         description="Training pairs whose sides differ in length by a larger factor are left out; 0 = off.",
     )
-    empty: Literal["error", "drop"] = Field("error", description="What to do with a pair with an empty side.")
+    empty: Literal["error", "drop"] = Field(
+        "error",
+        description="What to do with a pair with an empty side. For scoring, error keeps it: an empty source "
+        "has an empty translation.",
+    )
 
     @model_validator(mode="after")
     def _makes_sense(self) -> DataSettings:
         if self.dev is not None and self.train is None:
             raise ValueError("dev without train")
-        sides: tuple[Column, ...] = ("source", "target")
-        for name in sides:
-            if self.columns.count(name) != 1:
-                raise ValueError(f"columns: expected {name!r} once, found {self.columns}")
+        if self.columns.count("source") != 1:
+            raise ValueError(f"columns: expected 'source' once, found {self.columns}")
+        if "target" not in self.columns:
+            raise ValueError(f"columns: expected 'target' at least once, found {self.columns}")
         if self.columns.count("features") > 1:
             raise ValueError("columns: 'features' stands there twice")
         if self.languages is not None:
@@ -109,8 +114,9 @@ class DataSettings(Settings):
             raise ValueError(f"languages: expected two names, found {languages[0]!r} twice")
         files = [getattr(part, name) for part in (self, self.local) if part for name in PARTS]
         named = [file for file in files if file is not None]
-        if (named or self.hub) and not any(is_json_lines(file) for file in named):
-            raise ValueError("languages is for JSONL files, and none is named")
+        alone = [file for file in named if isinstance(file, str)]
+        if (named or self.hub) and not any(kind_of(file) in NAMED_SIDES for file in alone):
+            raise ValueError("languages is for JSONL, CSV and TMX files, and none is named")
 
 
 class VocabularySettings(Settings):

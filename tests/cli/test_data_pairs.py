@@ -110,7 +110,11 @@ def test_columns_and_languages_are_those_of_a_recipe(folder: Path) -> None:
         (("half.jsonl",), 3, "half.jsonl:1: no target; a pair needs one"),
         (("binary", "binary"), 3, "binary:1: "),
         (("t.en", "absent"), 2, "absent: no such file"),
-        (("d.tsv", "t.en"), 2, "t.en: no target beside it; expected SRC TGT, or a .tsv or .jsonl file"),
+        (
+            ("d.tsv", "t.en"),
+            2,
+            "t.en: no target beside it; expected SRC TGT, or a file in .tsv, .csv, .jsonl, .tmx",
+        ),
         (("d.tsv", "--columns", "source"), 2, "--columns source: expected source and target once each"),
         (("d.tsv", "--columns", "source,target,x"), 2, "--columns source,target,x: expected"),
         (("d.tsv", "--languages", "en"), 2, "--languages en: expected two keys"),

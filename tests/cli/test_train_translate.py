@@ -42,7 +42,10 @@ def test_a_run_prints_its_path_and_tells_its_story_on_stderr(pairs: TinyTranslat
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("--train", "n.src", "-o", "run"), "--train n.src -o: expected two files, SRC TGT; one TSV"),
+        (
+            ("--train", "n.src", "-o", "run"),
+            "--train n.src -o: expected two files, SRC TGT; one file of pairs",
+        ),
         (("--train", "a", "b", "--dev", "n.src", "--epochs", 3), "--dev n.src --epochs: expected two files"),
         (("--train", "a", "b", "--test", "n.src", "--json", "x", "y"), "--test n.src --json: expected two"),
     ],
@@ -80,7 +83,7 @@ def test_every_layout_of_the_data_gives_the_same_model(
     [
         ("a\nb\nc\n", "a\nb\n", (), ("3", "2")),
         ("a\n", "a\nb\n", (), ("1", "2")),
-        ("a\n\n", "a\nb\n", (), ("s:2: an empty source", "data.empty = 'drop'")),
+        ("a\n\n", "a\nb\n", (), ("s:2: an empty source", "--set data.empty=drop")),
         ("a\nb\n", "\nb\n", (), ("t:1: an empty target",)),
         ("", "", (), ("no sentence pairs",)),
         ("\n\n", "\n\n", ("--set", "data.empty=drop"), ("no sentence pairs",)),
@@ -305,3 +308,35 @@ def test_dev_references_of_three_words_are_selected_by_chrf_and_not_by_bleu(
     assert best["chrf"] == max(score["chrf"] for score in scores) > 0
     card = (tmp_path / "run" / "model" / "README.md").read_text()
     assert f"{best['chrf']:.4f}" in card
+
+
+def test_one_file_after_train_names_the_option_for_one_file(inside: Inside) -> None:
+    done = inside("train", "translate", "--train", "pairs.tsv")
+    refused(done, 2, "train translate", "--train pairs.tsv: expected two files", "--train-file pairs.tsv")
+    done = inside("train", "translate", "--train", "pairs.tsv", "--epochs", 3)
+    refused(done, 2, "train translate", "expected two files", "--train-file pairs.tsv")
+
+
+def test_csv_and_tmx_train_as_the_same_pairs_in_two_files_do(pairs: TinyTranslator, inside: Inside) -> None:
+    csv = "".join(f'"{source}","{target}"\n' for source, target in TEXTS)
+    Path("p.csv").write_text("en,de\n" + csv)
+    units = "".join(
+        f'<tu><tuv xml:lang="en"><seg>{source}</seg></tuv><tuv xml:lang="de"><seg>{target}</seg></tuv></tu>\n'
+        for source, target in TEXTS
+    )
+    Path("p.tmx").write_text(f'<tmx version="1.4"><header srclang="en"/><body>{units}</body></tmx>')
+    assert train(inside, pairs, "-o", "two").code == 0
+    for name in ("p.csv", "p.tmx"):
+        words = ("--train-file", name, "--set", 'data.languages=["en","de"]')
+        done = inside("train", "translate", *words, *QUICK, "-o", name.replace(".", "-"))
+        assert done.code == 0, done.err
+        weights = Path(name.replace(".", "-"), "model", "model.safetensors").read_bytes()
+        assert weights == Path("two", "model", "model.safetensors").read_bytes()
+
+
+def test_three_columns_of_pairs_name_the_setting(inside: Inside) -> None:
+    Path("p.tsv").write_text("1\ta\tb\n2\tc\td\n")
+    done = inside("train", "translate", "--train-file", "p.tsv", *QUICK)
+    refused(done, 3, "train translate", "p.tsv:1: 3 columns, expected 2", "--set 'data.columns=[")
+    columns = ("--set", 'data.columns=["-","source","target"]')
+    assert inside("train", "translate", "--train-file", "p.tsv", *QUICK, *columns, "-o", "run").code == 0

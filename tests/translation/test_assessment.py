@@ -138,8 +138,8 @@ def test_bad_data_is_an_error_with_its_place(learned: TranslatorModel, tmp_path:
         load_evaluation_data(learned, [tmp_path / "s", tmp_path / "t"])
     with pytest.raises(UsageError, match="absent"):
         load_evaluation_data(learned, [tmp_path / "s", tmp_path / "absent"])
-    with pytest.raises(UsageError, match="3 files of sentence pairs"):
-        load_evaluation_data(learned, [tmp_path / "s"] * 3)
+    with pytest.raises(DataError, match=r"s: 2 lines, but .*t: 1"):
+        load_evaluation_data(learned, [tmp_path / "s", tmp_path / "s", tmp_path / "t"])
     with pytest.raises(DataError, match=r"s:1: 1 column, expected 2"):
         load_evaluation_data(learned, [tmp_path / "s"])
 

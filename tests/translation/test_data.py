@@ -76,8 +76,8 @@ def test_languages_are_keys_of_json_lines(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("train", "languages", "message"),
     [
-        (["a", "b"], ["en", "de"], "languages is for JSONL files, and none is named"),
-        ("t.tsv", ["en", "de"], "languages is for JSONL files"),
+        (["a", "b"], ["en", "de"], "languages is for JSONL, CSV and TMX files, and none is named"),
+        ("t.tsv", ["en", "de"], "languages is for JSONL, CSV and TMX files"),
         ("t.jsonl", ["en", "en"], "languages: expected two names, found 'en' twice"),
         ("t.jsonl", ["en"], "languages: expected at least 2 values"),
     ],
@@ -135,7 +135,9 @@ def test_an_empty_side_is_an_error_with_its_file_and_line(
     ):
         with pytest.raises(DataError) as caught:
             load_training_data(settings(train=train))
-        assert str(caught.value).startswith(f"{tmp_path}/{place}; expected text on both sides (data.empty = ")
+        assert str(caught.value).startswith(
+            f"{tmp_path}/{place}; expected text on both sides; --set data.empty=drop"
+        )
 
 
 def test_empty_sides_are_dropped_and_counted_part_by_part(tmp_path: Path) -> None:
@@ -171,8 +173,8 @@ def test_missing_files_and_parts_are_usage_errors(tmp_path: Path) -> None:
         load_part(settings(train=write_columns(tmp_path / "t.tsv")), "test")
     with pytest.raises(UsageError, match=r"set/ below \$SEQTOOL_DATA; set that variable"):
         read_part(DataSettings(local=LOCAL), "train")
-    with pytest.raises(UsageError, match="3 files of sentence pairs; expected source and target"):
-        read_files([tmp_path] * 3, DataSettings(), "test")
+    with pytest.raises(UsageError, match=r"b\.tmx: such a file holds both sides, and stands alone"):
+        read_files([tmp_path / "a.en", tmp_path / "b.tmx"], DataSettings(), "test")
 
 
 def test_equal_files_have_equal_fingerprints(tmp_path: Path) -> None:
@@ -259,3 +261,22 @@ def test_left_out_pairs_are_said_in_words() -> None:
         "1 training pairs with more than 3 symbols on a side left out",
         "2 training pairs with one side more than 2.5 times the other left out",
     )
+
+
+def test_training_learns_from_every_reference_and_dev_keeps_them_together(tmp_path: Path) -> None:
+    path = tmp_path / "t.tsv"
+    path.write_text("a\tx\tz\nb\ty\t\n")
+    recipe = settings(train=str(path), dev=str(path), columns=["source", "target", "target"])
+    data = load_training_data(recipe)
+    assert [(pair.source, pair.target) for pair in data.train] == [("a", "x"), ("a", "z"), ("b", "y")]
+    assert [pair.references for pair in data.dev] == [("x", "z"), ("y",)]
+
+
+def test_a_part_to_be_scored_keeps_empty_lines_unless_the_run_drops_them(tmp_path: Path) -> None:
+    source, target = write_aligned(tmp_path, [("", ""), *PAIRS])
+    kept = load_part(settings(train=write_columns(tmp_path / "t.tsv"), test=[source, target]), "test")
+    assert (len(kept.parts["test"].pairs), kept.warnings) == (len(PAIRS) + 1, ())
+    recipe = settings(train=write_columns(tmp_path / "t.tsv"), test=[source, target], empty="drop")
+    dropped = load_part(recipe, "test")
+    assert len(dropped.parts["test"].pairs) == len(PAIRS)
+    assert dropped.warnings == ("test: 1 pairs with an empty side left out",)
