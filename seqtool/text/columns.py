@@ -126,7 +126,18 @@ def detect_stream(
         UsageError: a column that the stream does not have.
         DataError: it has no sentences, or is not text.
     """
-    lines = read_lines(stream, name)
+    return detect_lines(read_lines(stream, name), name, token=token, tag=tag, features=features)
+
+
+def detect_lines(
+    lines: Iterator[str],
+    name: str,
+    *,
+    token: int | None = None,
+    tag: int | None = None,
+    features: tuple[int, ...] = (),
+) -> tuple[ColumnFormat, Iterator[TaggedSentence]]:
+    """`detect_stream` for lines that are read already; a sentence is yielded at its blank line."""
     prefix = list(_first_lines(lines, one_sentence=True))
     layout = _detect(prefix, name, token, tag, features)
     return layout, _sentences(chain(prefix, lines), name, layout)
@@ -358,22 +369,41 @@ def format_jsonl(
     return json.dumps({**value, **(extra or {})}, ensure_ascii=False, allow_nan=False) + "\n"
 
 
-def format_inline(tokens: Sequence[str], tags: Sequence[str], scheme: Scheme | None) -> str:
+def format_inline(
+    tokens: Sequence[str],
+    tags: Sequence[str],
+    scheme: Scheme | None,
+    confidence: Sequence[float] | None = None,
+) -> str:
     """A sentence as one line to read: spans in brackets, or `token/TAG` where tags have no scheme.
 
     Brackets, slashes (where they mark tags) and backslashes of the text get a backslash.
 
-    >>> format_inline(["Ada", "Lovelace", "lives"], ["B-PER", "I-PER", "O"], "iob2")
-    '[PER Ada Lovelace] lives\\n'
+    Args:
+        tokens: Words of the sentence.
+        tags: As many.
+        scheme: Of the tags; None = no spans.
+        confidence: Of each span, or of each token where there are none; it follows the type or the tag.
+
+    >>> format_inline(["Ada", "Lovelace", "lives"], ["B-PER", "I-PER", "O"], "iob2", [0.98])
+    '[PER:0.98 Ada Lovelace] lives\\n'
     """
     if scheme is None:
         escaped = [re.sub(r"([\\/])", r"\\\1", token) for token in tokens]
-        return " ".join(f"{token}/{tag}" for token, tag in zip(escaped, tags, strict=True)) + "\n"
+        marks = _marks(tags, confidence)
+        return " ".join(f"{token}/{mark}" for token, mark in zip(escaped, marks, strict=True)) + "\n"
     words = [re.sub(r"([\\\[\]])", r"\\\1", token) for token in tokens]
-    for span in spans(tags, scheme):
-        words[span.start] = f"[{span.type} {words[span.start]}"
+    found = spans(tags, scheme)
+    for span, mark in zip(found, _marks([span.type for span in found], confidence), strict=True):
+        words[span.start] = f"[{mark} {words[span.start]}"
         words[span.end - 1] += "]"
     return " ".join(words) + "\n"
+
+
+def _marks(names: Sequence[str], confidence: Sequence[float] | None) -> list[str]:
+    if confidence is None:
+        return list(names)
+    return [f"{name}:{value:.2f}" for name, value in zip(names, confidence, strict=True)]
 
 
 def _require_writable(cell: str, columns: int) -> None:

@@ -60,9 +60,16 @@ def test_the_three_output_formats_agree(inside: Inside, tiny: Tiny):
 
 
 def test_what_has_no_inline_form_is_refused(inside: Inside, tiny: Tiny) -> None:
-    for words in (("--confidence",), ("--kbest", 2)):
-        outcome = inside("tag", "-m", tiny.run, "--format", "inline", *words, stdin=b"Ada\n")
-        refused(outcome, 2, "tag", f"{words[0]} has no inline form")
+    outcome = inside("tag", "-m", tiny.run, "--format", "inline", "--kbest", 2, stdin=b"Ada\n")
+    refused(outcome, 2, "tag", "--kbest has no inline form")
+
+
+def test_the_inline_form_has_the_confidence_of_each_entity(inside: Inside, tiny: Tiny) -> None:
+    words = ("tag", "-m", tiny.run, "--confidence")
+    (value,) = objects(inside(*words, "--format", "jsonl", stdin=TEXT.encode()).out)
+    person, place = (f"{entity['confidence']:.2f}" for entity in value["entities"])
+    inline = inside(*words, "--format", "inline", stdin=TEXT.encode())
+    assert inline.out.decode() == f"[PER:{person} Ada] lives in [LOC:{place} New York] .\n"
 
 
 @pytest.mark.parametrize("input_format", ["text", "conll", "jsonl"])
@@ -263,7 +270,7 @@ def test_kbest_columns_are_as_many_in_every_sentence(inside: Inside, tiny: Tiny)
 
 def test_an_input_that_is_no_file_is_a_usage_error(inside: Inside, tiny: Tiny, tmp_path: Path):
     refused(inside("tag", "absent.txt", "-m", tiny.run), 2, "tag", "absent.txt: no such file")
-    refused(inside("tag", tmp_path, "-m", tiny.run), 2, "tag", "is a folder; expected a file")
+    refused(inside("tag", tmp_path, "-m", tiny.run), 2, "tag", "a folder without files; expected a file")
 
 
 @pytest.mark.parametrize(

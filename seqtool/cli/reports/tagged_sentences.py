@@ -1,0 +1,124 @@
+"""How `seqtool tag` writes a sentence: columns, JSON or a line to read."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from seqtool.errors import DataError
+from seqtool.text.columns import format_conll, format_inline
+from seqtool.text.tagging_input import is_word
+
+if TYPE_CHECKING:
+    from seqtool.tagging.prediction import Prediction, TaggerModel
+    from seqtool.text.tagging_input import TaggingInput
+
+UNIVERSAL_TAG, MISCELLANEOUS = 4, 10  # columns of CoNLL-U
+
+Writer = Callable[["TaggingInput", "Prediction"], str]
+
+
+def writer(form: str, tagger: TaggerModel, *, confidence: bool, kbest: int) -> Writer:
+    """What writes a sentence.
+
+    Args:
+        form: conll, jsonl or inline.
+        tagger: Whose predictions they are.
+        confidence: Whether probabilities are written.
+        kbest: How many taggings are written beside the best one.
+    """
+    has_spans = tagger.scheme is not None
+    if form == "inline":
+
+        def inline(item: TaggingInput, prediction: Prediction) -> str:
+            found = prediction.span_confidence if has_spans else prediction.token_confidence
+            return format_inline(item.sentence.tokens, prediction.tags, tagger.scheme, found)
+
+        return inline
+    if form == "jsonl":
+        return lambda item, prediction: json_line(item, prediction, has_spans, confidence)
+    # A tagger of spans has its tags among the miscellaneous facts, unless its training files had a column.
+    column = tagger.description.data.tag_column or (None if has_spans else UNIVERSAL_TAG)
+    return lambda item, prediction: column_lines(item, prediction, confidence, kbest, column)
+
+
+def column_lines(
+    item: TaggingInput, prediction: Prediction, confidence: bool, kbest: int, tag_column: int | None
+) -> str:
+    """Token, tag, then confidence and the k best taggings as further columns; a blank line after.
+
+    Comments stand before it. A sentence of CoNLL-U keeps its columns. A short sentence may have fewer
+    than k taggings: `_` fills the columns that are left.
+    """
+    sentence = item.sentence
+    columns: list[tuple[str, list[str]]] = []
+    if confidence:
+        columns.append(("confidence", [f"{value:.4f}" for value in prediction.token_confidence or ()]))
+    if kbest:
+        found = [tags for tags, _ in prediction.alternatives or ()]
+        found += [["_"] * len(sentence.tokens)] * (kbest - len(found))
+        columns += [(f"best{rank}", tags) for rank, tags in enumerate(found, 1)]
+    comments = "".join(f"{line}\n" for line in item.comments)
+    if item.rows:
+        return comments + _universal_lines(item, prediction.tags, columns, tag_column)
+    try:
+        return comments + format_conll(sentence.tokens, prediction.tags, *(cells for _, cells in columns))
+    except DataError as error:
+        raise DataError(f"{sentence.source}:{sentence.line}: {error}") from error
+
+
+def _universal_lines(
+    item: TaggingInput, tags: list[str], columns: list[tuple[str, list[str]]], tag_column: int | None
+) -> str:
+    """The lines of a sentence of CoNLL-U with the tags in their column, or as `ner=TAG` in the last."""
+    word = 0
+    lines = []
+    for row in item.rows:
+        cells = row.split("\t")
+        if is_word(row):
+            facts = [f"{name}={values[word]}" for name, values in columns]
+            if tag_column is None:
+                facts.insert(0, f"ner={tags[word]}")
+            else:
+                place = tag_column if tag_column < 0 else tag_column - 1
+                cells[place] = tags[word]
+            known = [] if cells[MISCELLANEOUS - 1] == "_" else [cells[MISCELLANEOUS - 1]]
+            cells[MISCELLANEOUS - 1] = "|".join([*known, *facts]) or "_"
+            word += 1
+        lines.append("\t".join(cells))
+    return "".join(f"{line}\n" for line in [*lines, ""])
+
+
+def json_line(item: TaggingInput, prediction: Prediction, spans: bool, confidence: bool) -> str:
+    """An object: what came in, then tokens, tags and what belongs to them."""
+    value: dict[str, object] = {} if item.text is None else {"text": item.text}
+    value = dict(item.keys) if item.keys is not None else value
+    if item.comments:
+        value["comments"] = list(item.comments)
+    if item.rows:
+        value["ids"] = item.ids
+    value |= {"tokens": list(item.sentence.tokens), "tags": prediction.tags}
+    if spans:
+        value["entities"] = [_entity(item, prediction, number) for number in range(len(prediction.spans))]
+    if confidence:
+        value["confidence"] = [round(x, 6) for x in prediction.token_confidence or ()]
+    if prediction.alternatives is not None:
+        value["alternatives"] = [
+            {"tags": tags, "probability": round(weight, 6)} for tags, weight in prediction.alternatives
+        ]
+    return json.dumps(value, ensure_ascii=False) + "\n"
+
+
+def _entity(item: TaggingInput, prediction: Prediction, number: int) -> dict[str, object]:
+    """A span; where the text is known with the exact characters that it covers."""
+    span = prediction.spans[number]
+    entity: dict[str, object] = {"type": span.type, "first_token": span.start, "after_token": span.end}
+    if item.text is None:
+        entity["text"] = " ".join(item.sentence.tokens[span.start : span.end])
+    else:
+        start, end = item.offsets[span.start][0], item.offsets[span.end - 1][1]
+        entity |= {"start": start, "end": end, "text": item.text[start:end]}
+    if prediction.span_confidence is not None:
+        entity["confidence"] = round(prediction.span_confidence[number], 6)
+    return entity

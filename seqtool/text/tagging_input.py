@@ -1,0 +1,171 @@
+"""Sentences that are to be tagged, with all of their file that comes back beside the tags."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, BinaryIO
+
+from seqtool.errors import DataError
+from seqtool.text.columns import ColumnFormat, NoSentencesError, TaggedSentence, detect_lines
+from seqtool.text.lines import read_lines
+from seqtool.text.tokenizer import tokenize
+
+# What an earlier tagger may have said of an object, and the next one says anew.
+OF_TAGGERS = ("tags", "entities", "confidence", "alternatives")
+
+
+@dataclass(frozen=True, slots=True)
+class TaggingInput:
+    """A sentence and where it comes from.
+
+    Attributes:
+        sentence: Its tokens.
+        text: The text that it was cut from, if it came as text.
+        offsets: Start and end of each token in that text, characters.
+        keys: Of an object: all keys but those that the answer has anew.
+        comments: Of columns: the comment lines before the sentence.
+        rows: Of CoNLL-U: its lines, words, ranges and empty nodes alike.
+    """
+
+    sentence: TaggedSentence
+    text: str | None = None
+    offsets: tuple[tuple[int, int], ...] = ()
+    keys: Mapping[str, Any] | None = None
+    comments: tuple[str, ...] = ()
+    rows: tuple[str, ...] = ()
+
+    @property
+    def ids(self) -> list[str]:
+        """CoNLL-U's number of each token; empty for all else."""
+        return [row.partition("\t")[0] for row in self.rows if is_word(row)]
+
+
+def is_word(row: str) -> bool:
+    """Whether a line of CoNLL-U is a word, and not a range (`1-2`) or an empty node (`1.1`)."""
+    return row.partition("\t")[0].isdecimal()
+
+
+def read_text(stream: BinaryIO, name: str) -> Iterator[TaggingInput]:
+    """Plain text, one sentence a line; a blank line, a sentence without tokens, ends a document.
+
+    Raises:
+        DataError, StorageError: as `read_lines`.
+    """
+    opens = True
+    for number, line in enumerate(read_lines(stream, name), 1):
+        found = tokenize(line)
+        sentence = TaggedSentence(tuple(token.text for token in found), None, (), name, number, opens)
+        opens = not found
+        yield TaggingInput(sentence, line, tuple((token.start, token.end) for token in found))
+
+
+def read_objects(stream: BinaryIO, name: str) -> Iterator[TaggingInput]:
+    """JSON objects, one a line, with `tokens`, or with `text`, which is split here; either may be empty.
+
+    Raises:
+        DataError: with file and line: not such an object; or as `read_lines`.
+    """
+    opens = True
+    for number, line in enumerate(read_lines(stream, name), 1):
+        if not line.strip(" \t"):
+            continue
+        value = load_object(line, f"{name}:{number}")
+        tokens, text, offsets = _of_object(value, f"{name}:{number}")
+        keys = {key: each for key, each in value.items() if key not in OF_TAGGERS}
+        yield TaggingInput(TaggedSentence(tokens, None, (), name, number, opens), text, offsets, keys)
+        opens = False
+
+
+def read_columns(
+    stream: BinaryIO, name: str, *, token: int | None, features: tuple[int, ...]
+) -> Iterator[TaggingInput]:
+    """Sentences of columns, each as soon as its blank line is there; tags in the file are not looked at.
+
+    Args:
+        stream: Bytes.
+        name: What the stream is called in messages.
+        token: Column of the tokens, as in `detect_format`.
+        features: Columns that the model reads beside the tokens.
+
+    Raises:
+        UsageError, DataError, StorageError: as `detect_stream`; no sentence at all is no error.
+    """
+    seen: list[tuple[int, str]] = []  # the lines since the last sentence
+
+    def noted(lines: Iterator[str]) -> Iterator[str]:
+        for number, line in enumerate(lines, 1):
+            if line.strip(" \t"):
+                seen.append((number, line))
+            yield line
+
+    layout = ColumnFormat("conll")
+    sentences: Iterator[TaggedSentence] = iter(())
+    with suppress(NoSentencesError):  # nothing in, nothing out
+        lines = noted(read_lines(stream, name))
+        layout, sentences = detect_lines(lines, name, token=token, tag=0, features=features)
+    for sentence in sentences:
+        comments = tuple(line for number, line in seen if number < sentence.line and line.startswith("#"))
+        rows = tuple(line for _, line in seen if not line.startswith("#"))
+        seen.clear()
+        yield TaggingInput(sentence, comments=comments, rows=rows if layout.kind == "conllu" else ())
+
+
+def load_object(line: str, place: str) -> dict[str, Any]:
+    """The JSON object on a line.
+
+    Raises:
+        DataError: there is none; `place` heads the message.
+    """
+    try:
+        value = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{place}: not JSON: {error}; expected one object a line") from error
+    if not isinstance(value, dict):
+        raise DataError(f"{place}: not a JSON object; expected one object a line")
+    return value
+
+
+def _of_object(
+    value: dict[str, Any], place: str
+) -> tuple[tuple[str, ...], str | None, tuple[tuple[int, int], ...]]:
+    """Tokens, text, and the place of each token in the text."""
+    text = value.get("text")
+    if "text" in value:
+        _require_text([text], "text", place)
+    if "tokens" not in value:
+        if text is None:
+            raise DataError(f'{place}: neither "tokens" nor "text"; expected one of them')
+        found = tokenize(text)
+        return tuple(token.text for token in found), text, tuple((each.start, each.end) for each in found)
+    tokens = value["tokens"]
+    if not isinstance(tokens, list):
+        raise DataError(f'{place}: "tokens" is not a list; expected a list of texts')
+    _require_text(tokens, "tokens", place)
+    for token in tokens:
+        if not token.strip(" "):
+            raise DataError(f'{place}: {token!r} in "tokens"; expected text that is not empty')
+    offsets = None if text is None else _places(tokens, text)
+    return tuple(tokens), None if offsets is None else text, offsets or ()
+
+
+def _require_text(values: Sequence[Any], key: str, place: str) -> None:
+    for value in values:
+        if not isinstance(value, str):
+            raise DataError(f'{place}: {value!r} in "{key}"; expected text')
+        if any("\ud800" <= character <= "\udfff" for character in value):
+            raise DataError(f'{place}: half of a surrogate pair in "{key}"; expected text')
+
+
+def _places(tokens: Sequence[str], text: str) -> tuple[tuple[int, int], ...] | None:
+    """Where the tokens stand in the text, in order; None where one does not."""
+    result, end = [], 0
+    for token in tokens:
+        start = text.find(token, end)
+        if start < 0:
+            return None
+        end = start + len(token)
+        result.append((start, end))
+    return tuple(result)
