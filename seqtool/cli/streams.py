@@ -23,7 +23,7 @@ WINDOW = 16  # batches of a file that are sorted by length together
 InputsArgument = Annotated[
     list[str] | None,
     typer.Argument(
-        metavar="[INPUT]...",
+        metavar="INPUT",
         help="Files (also .gz) or folders of files, one after the other; - is standard input.",
     ),
 ]

@@ -459,7 +459,12 @@ def test_an_input_that_is_no_file_is_a_usage_error(
     inside: Inside, pairs: TinyTranslator, tmp_path: Path
 ) -> None:
     refused(inside("translate", "absent.txt", "-m", pairs.run), 2, "translate", "absent.txt: no such file")
-    refused(inside("translate", tmp_path, "-m", pairs.run), 2, "translate", "is a folder; expected a file")
+    refused(
+        inside("translate", tmp_path, "-m", pairs.run),
+        2,
+        "translate",
+        "a folder without files; expected a file",
+    )
 
 
 def test_the_newest_run_is_found(inside: Inside, pairs: TinyTranslator) -> None:

@@ -1,0 +1,185 @@
+"""What `seqtool translate` reads and writes: lines, or objects with keys of the user's own."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+from seqtool.cli import console, streams
+from seqtool.errors import DataError
+
+if TYPE_CHECKING:
+    from seqtool.text.parallel import SentencePair
+    from seqtool.translation.prediction import Translation, TranslatorModel
+
+CHARACTERS = 4  # of text that weigh as much as one symbol when memory is counted
+LONG = 5_000  # characters of a line that is said to take long: models of sentences do badly on it, too
+LINE = str.maketrans({"\n": " "})
+FIELD = str.maketrans({"\n": " ", "\t": " "})
+# Keys of an object that hold what the answer has anew.
+OF_TRANSLATORS = ("source", "text", "score", "nbest", "alignment")
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """A line to be translated, with what stands beside it in other files.
+
+    Attributes:
+        number: Of the line among all inputs, from 1.
+        pair: The source.
+        prefix: What the output begins with, or is.
+        phrases: What it contains.
+        keys: Other keys of the object that it came in.
+    """
+
+    number: int
+    pair: SentencePair
+    prefix: str = ""
+    phrases: tuple[str, ...] = ()
+    keys: Mapping[str, Any] | None = None
+
+
+class Inputs:
+    """All lines of some files, in groups that are worked on together.
+
+    Args:
+        files: Of `streams.inputs_of`.
+        translator: Says how a line is read.
+        layout: text or jsonl.
+        beside: By field of `Item`, the files with a line for each line of all `files`; None = no such file.
+        batch_tokens: Symbols in a batch.
+
+    Raises:
+        DataError: while it is gone through: a file beside the input has more lines, or fewer.
+    """
+
+    def __init__(
+        self,
+        files: Sequence[str],
+        translator: TranslatorModel,
+        layout: str,
+        beside: Mapping[str, Path | None],
+        batch_tokens: int,
+    ) -> None:
+        from seqtool.text.lines import lines_of
+
+        self._files, self._translator, self._layout = files, translator, layout
+        self.batch_tokens = batch_tokens
+        self._beside = {key: path for key, path in beside.items() if path is not None}
+        self._others = {key: lines_of(path) for key, path in self._beside.items()}
+        self._number = 0
+        self._sources = 0
+
+    def __iter__(self) -> Iterator[list[Item]]:
+        return streams.groups_from(self._files, self._items, size=_size, budget=self.batch_tokens)
+
+    def _items(self, stream: BinaryIO, name: str) -> Iterator[Item]:
+        from seqtool.text.lines import read_lines
+
+        self._sources += 1
+        for number, line in enumerate(read_lines(stream, name), 1):
+            if self._layout == "jsonl" and not line.strip(" \t"):
+                continue
+            self._number += 1
+            item = self._item(line, number, name)
+            if len(item.pair.source) > LONG:
+                console.warn(
+                    f"line {number}: {len(item.pair.source):,} characters: this takes long, and a translator "
+                    "of sentences does badly on it; split it first"
+                )
+            for key, lines in self._others.items():
+                other = next(lines, None)
+                if other is None:
+                    found = f"{self._beside[key]}: {self._number - 1} lines"
+                    raise DataError(f"{found}, but {name} has more; expected as many")
+                value: Any = tuple(filter(None, other.split("\t"))) if key == "phrases" else other
+                item = replace(item, **{key: value})
+            yield item
+        for key, lines in self._others.items() if self._sources == len(self._files) else ():
+            if next(lines, None) is not None:
+                raise DataError(
+                    f"{self._beside[key]}: more than the {self._number} lines of {name}; expected as many"
+                )
+
+    def _item(self, line: str, number: int, name: str) -> Item:
+        if self._layout == "text":
+            return Item(self._number, self._translator.parse(line, number, name))
+        pair, keys = _of_object(line, self._translator.description.data.languages, name, number)
+        return Item(self._number, pair, keys=keys)
+
+
+def _of_object(
+    line: str, languages: Sequence[str] | None, name: str, number: int
+) -> tuple[SentencePair, Mapping[str, Any]]:
+    """The source of an object, below the model's own key for it, `source` or `text`; the other keys."""
+    from seqtool.text.parallel import FEATURES, SentencePair, check_features, check_text
+    from seqtool.text.tagging_input import load_object
+
+    place = f"{name}:{number}"
+    value = load_object(line, place)
+    texts = value.get("translation") if languages else None
+    texts = texts if isinstance(texts, dict) else value
+    known = (*(languages or ())[:1], "source", "text")
+    key = next((key for key in known if key in texts), None)
+    if key is None:
+        raise DataError(f"{place}: no {' or '.join(map(repr, known))} among {', '.join(map(repr, texts))}")
+    features = check_features(value.get(FEATURES, []), FEATURES, place)
+    pair = SentencePair(check_text(texts[key], key, place), features=features, file=name, line=number)
+    return pair, {key: each for key, each in value.items() if key not in OF_TRANSLATORS}
+
+
+def text_lines(
+    number: int, translations: list[Translation], alignment: str | None, nbest: int, *, scores: bool
+) -> str:
+    """What is written of a line; an empty line has empty translations of score 0.
+
+    Args:
+        number: Of the line.
+        translations: Best first; none of an empty line.
+        alignment: Of the best; None = not asked for.
+        nbest: Lines to write; more than one have number, rank and score.
+        scores: Whether a single one has its score.
+    """
+    tail = "" if alignment is None else f"\t{alignment}"
+    fields = nbest > 1 or scores or alignment is not None
+    rows = [(f"{each.hypothesis.score:.4f}", _one_line(each.text, fields)) for each in translations]
+    rows += [("0.0000", "")] * (nbest - len(rows))
+    if nbest > 1:
+        return "".join(
+            f"{number}\t{rank}\t{score}\t{text}{tail if rank == 1 else tail and chr(9)}\n"
+            for rank, (score, text) in enumerate(rows, 1)
+        )
+    score, text = rows[0]
+    return f"{score}\t{text}{tail}\n" if scores else f"{text}{tail}\n"
+
+
+def json_line(item: Item, translations: list[Translation], alignment: str | None, nbest: int) -> str:
+    """An object: the other keys of what came in, source, text, score, and what was asked for."""
+    rows: list[dict[str, object]] = [
+        {"text": each.text, "score": round(each.hypothesis.score, 6)} for each in translations
+    ]
+    rows = rows or [{"text": "", "score": 0.0}]
+    value: dict[str, object] = {**(item.keys or {}), "source": item.pair.source, **rows[0]}
+    if alignment is not None:
+        value["alignment"] = alignment
+    if nbest > 1:
+        value["nbest"] = rows
+    return json.dumps(value, ensure_ascii=False) + "\n"
+
+
+def scored_json(item: Item, score: float) -> str:
+    """An object of a given output: source, text, and its log probability in nats."""
+    value = {**(item.keys or {}), "source": item.pair.source, "text": item.prefix, "score": round(score, 6)}
+    return json.dumps(value, ensure_ascii=False) + "\n"
+
+
+def _one_line(text: str, fields: bool) -> str:
+    """An output is one line, whatever bytes or characters a model gives, and one of several fields."""
+    return text.translate(FIELD if fields else LINE)
+
+
+def _size(item: Item) -> int:
+    return len(item.pair.source) // CHARACTERS + 1
