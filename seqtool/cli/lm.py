@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from seqtool.cli import console, options, scored_lines
-from seqtool.cli.options import find_model
+from seqtool.cli.option_groups import flag, given, with_options
+from seqtool.cli.options import HardwareOptions, find_model
 from seqtool.errors import UsageError
 
 if TYPE_CHECKING:
@@ -32,109 +33,172 @@ app = typer.Typer(
 TASKS = ("lm",)
 
 
-CountOption = Annotated[
-    int,
-    typer.Option("-n", "--count", min=1, help="Texts, an empty line between unless a text is a line."),
-]
-StopOption = Annotated[
-    list[str] | None,
-    typer.Option("--stop", help="End a text with this; a model of lines or paragraphs ends with those."),
-]
-SeedOption = Annotated[
-    int | None,
-    typer.Option("--seed", min=0, help="The same seed writes the same; else the clock's."),
-]
-BeamOption = Annotated[
-    int | None,
-    typer.Option(
-        "--beam", min=1, help="Search for a probable text; nothing is drawn then, so it takes no seed."
-    ),
-]
-SaveOption = Annotated[
-    Path | None, typer.Option(metavar="F", help="Write where the text stands, to go on or to fork.")
-]
-LoadOption = Annotated[
-    Path | None,
-    typer.Option(
-        metavar="F",
-        help="Go on from there (with the same --seed as if it had not stopped); a prompt is read after it.",
-    ),
-]
-SamplePrecisionOption = Annotated[
-    str,
-    typer.Option(
-        "--precision",
-        help="auto, fp32, bf16 or int8; auto = int8 for LSTMs of some size where the processor has it. The "
-        "same seed writes the same text with the same precision.",
-    ),
-]
+@dataclass(frozen=True)
+class TextOptions:
+    """What is written: after which prompt, how much, how often."""
+
+    prompt: Annotated[str | None, typer.Option("--prompt", help="Text to go on from; it is written too.")] = (
+        None
+    )
+    prompt_file: Annotated[
+        str | None,
+        typer.Option(
+            "--prompt-file",
+            metavar="FILE",
+            help="The same from a file (also .gz), without its last line end; - is standard input.",
+        ),
+    ] = None
+    length: Annotated[int, typer.Option("--length", min=1, help="Symbols of the model to write.")] = 500
+    count: Annotated[
+        int,
+        typer.Option("-n", "--count", min=1, help="Texts, an empty line between unless a text is a line."),
+    ] = 1
+    stop: Annotated[
+        list[str] | None,
+        typer.Option("--stop", help="End a text with this; a model of lines or paragraphs ends with those."),
+    ] = None
+    beam: Annotated[
+        int | None,
+        typer.Option(
+            "--beam", min=1, help="Search for a probable text; nothing is drawn then, so it takes no seed."
+        ),
+    ] = None
+
+    def check(self) -> None:
+        """Refuse what contradicts itself or means nothing.
+
+        Raises:
+            UsageError: saying what to do instead.
+        """
+        if self.prompt is not None and self.prompt_file is not None:
+            raise UsageError("--prompt and --prompt-file both give the prompt: give one of them")
+        if "" in (self.stop or ()):
+            raise UsageError("--stop '': expected text to stop at; leave it out to write --length symbols")
+
+    def read_prompt(self) -> str:
+        """The prompt, from wherever it comes."""
+        if self.prompt_file is None:
+            return self.prompt or ""
+        from seqtool.text.lines import lines_of
+
+        return "\n".join(lines_of(self.prompt_file))
+
+    @property
+    def prompt_name(self) -> str:
+        """What messages call the prompt."""
+        return "--prompt" if self.prompt_file is None else f"--prompt-file {self.prompt_file}"
+
+
+@dataclass(frozen=True)
+class DrawingOptions:
+    """How symbols are drawn."""
+
+    temperature: Annotated[
+        float, typer.Option(min=0.0, help="Sampling temperature; 0 = always the most probable symbol.")
+    ] = 1.0
+    top_k: Annotated[int, typer.Option("--top-k", min=0, help="Draw from K symbols; 0 = all.")] = 0
+    top_p: Annotated[float, typer.Option("--top-p", help="Draw from the fewest with this mass.")] = 1.0
+    min_p: Annotated[
+        float, typer.Option("--min-p", help="Draw from those with this share of the most probable one's.")
+    ] = 0.0
+    typical: Annotated[
+        float, typer.Option(help="Draw from the most typical ones with this mass (Meister 2023).")
+    ] = 1.0
+    repetition_penalty: Annotated[
+        float, typer.Option(min=1.0, help="Log probabilities of symbols already written times this.")
+    ] = 1.0
+    seed: Annotated[
+        int | None,
+        typer.Option("--seed", min=0, help="The same seed writes the same text; else the clock's."),
+    ] = None
+
+    def with_seed(self, seed: int) -> Any:
+        """The same for the sampler."""
+        from seqtool.decoding.sampling import SamplingOptions
+
+        return SamplingOptions(
+            self.temperature, self.top_k, self.top_p, min_p=self.min_p, typical=self.typical, seed=seed
+        )
+
+
+@dataclass(frozen=True)
+class StateOptions:
+    """Where a text is continued, and how it can be later."""
+
+    save_state: Annotated[
+        Path | None, typer.Option(metavar="F", help="Write where the text stands, to continue or to fork it.")
+    ] = None
+    load_state: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="F",
+            help="Continue from there (with the same --seed as if it had not stopped); a prompt is read "
+            "after it.",
+        ),
+    ] = None
+
+
+@dataclass(frozen=True)
+class SampleHardware:
+    """Where and how symbols are computed."""
+
+    device: options.DeviceOption = "auto"
+    precision: Annotated[
+        str,
+        typer.Option(
+            "--precision",
+            help="auto, fp32, bf16 or int8; auto = int8 for LSTMs of some size where the processor has it. "
+            "The same seed writes the same text with the same precision.",
+        ),
+    ] = "auto"
+    threads: options.ThreadsOption = 0
 
 
 @app.command()
+@with_options
 def sample(
     model: options.ModelOption = None,
-    prompt: Annotated[str, typer.Option("--prompt", help="Text to go on from; it is written too.")] = "",
-    length: Annotated[int, typer.Option("--length", min=1, help="Symbols of the model to write.")] = 500,
-    temperature: Annotated[
-        float, typer.Option(min=0.0, help="Scores are divided by it; 0 = always the likeliest symbol.")
-    ] = 1.0,
-    top_k: Annotated[int, typer.Option("--top-k", min=0, help="Draw from K symbols; 0 = all.")] = 0,
-    top_p: Annotated[float, typer.Option("--top-p", help="Draw from the fewest with this mass.")] = 1.0,
-    min_p: Annotated[
-        float, typer.Option("--min-p", help="Draw from those with this share of the likeliest one's.")
-    ] = 0.0,
-    typical: Annotated[
-        float, typer.Option(help="Draw from the most typical ones with this mass (Meister 2023).")
-    ] = 1.0,
-    repetition_penalty: Annotated[
-        float, typer.Option(min=1.0, help="Log probabilities of symbols already written times this.")
-    ] = 1.0,
-    count: CountOption = 1,
-    stop: StopOption = None,
-    seed: SeedOption = None,
-    beam: BeamOption = None,
-    save_state: SaveOption = None,
-    load_state: LoadOption = None,
-    device: options.DeviceOption = "auto",
-    precision: SamplePrecisionOption = "auto",
-    threads: options.ThreadsOption = 0,
+    *,
+    text: TextOptions,
+    drawing: DrawingOptions,
+    state: StateOptions,
+    hardware: SampleHardware,
 ) -> None:
     """Write text, symbol by symbol, as it comes."""
-    typed = dict(locals())
-    if save_state is not None and count > 1:
+    text.check()
+    if state.save_state is not None and text.count > 1:
         raise UsageError("--save-state keeps one text; leave out -n")
-    if save_state is not None:
-        options.require_folder(save_state)
-    _refuse_beside_beam(typed)
+    if state.save_state is not None:
+        options.require_folder(state.save_state)
+    _refuse_beside_beam(text, drawing, state, hardware)
     where = find_model(model, TASKS)
     from seqtool import api
     from seqtool.devices import PRECISION_NAMES, configure, prepare_for_rows
-    from seqtool.lm.data import DOCUMENT_ENDS
     from seqtool.lm.sampling import Sampler, beginning, load_continuation, save_continuation, writes_in_int8
     from seqtool.models.folder import weights_digest
 
-    configure(threads)
-    prepare_for_rows(count)
-    states = "auto" if precision == "int8" else precision  # int8 is a matter of the products of a step
-    writer = api.load_language_model(where, device=device, precision=states)
-    int8 = writes_in_int8(writer, precision)
-    after = None if load_state is None else load_continuation(load_state, writer, weights_digest(where))
-    start = beginning(writer, prompt, after)
-    if beam is not None:
-        _write_likeliest(writer, start, prompt, length, beam)
+    configure(hardware.threads)
+    prepare_for_rows(text.count)
+    # int8 is a matter of the products of a step.
+    states = "auto" if hardware.precision == "int8" else hardware.precision
+    writer = api.load_language_model(where, device=hardware.device, precision=states)
+    int8 = writes_in_int8(writer, hardware.precision)
+    saved = state.load_state
+    after = None if saved is None else load_continuation(saved, writer, weights_digest(where))
+    prompt = text.read_prompt()
+    start = beginning(writer, prompt, after, what=text.prompt_name)
+    if text.beam is not None:
+        _write_likeliest(writer, start, prompt, text.length, text.beam)
         return
-    seed = _seed(seed)
-    drawing, streams = _drawing(typed, seed), start.repeated(count)
-    sampler = Sampler(writer, drawing, streams, repetition_penalty=repetition_penalty, int8=int8)
-    ends = stop or DOCUMENT_ENDS.get(writer.description.data.documents, [])
+    seed = time.time_ns() % 2**31 if drawing.seed is None else drawing.seed
+    penalty, rows = drawing.repetition_penalty, start.repeated(text.count)
+    sampler = Sampler(writer, drawing.with_seed(seed), rows, repetition_penalty=penalty, int8=int8)
     started = time.monotonic()
-    decoders = [start.decoder(writer) for _ in range(count)]
-    one_line = writer.description.data.documents == "line"
-    work = _Work(sampler, decoders, prompt, length, ends, one_line, unfinished=save_state is not None)
-    written = (_write_one if count == 1 else _write_all)(work)
+    work = _Work.of(writer, sampler, start, prompt, text, unfinished=state.save_state is not None)
+    written = (_write_one if text.count == 1 else _write_all)(work)
     seconds = time.monotonic() - started
-    if save_state is not None:
-        save_continuation(save_state, sampler.continuation(), weights_digest(where))
+    if state.save_state is not None:
+        save_continuation(state.save_state, sampler.continuation(), weights_digest(where))
     arithmetic = "int8" if int8 else PRECISION_NAMES[writer.precision]
     console.say(f"seed {seed}, {arithmetic}; {_pace(written, seconds)}")
 
@@ -143,41 +207,19 @@ def _pace(written: int, seconds: float) -> str:
     return f"{written:,} symbols, {seconds:.1f} s, {written / max(seconds, 1e-9):,.0f} symbols/s"
 
 
-def _seed(given: int | None) -> int:
-    return time.time_ns() % 2**31 if given is None else given
-
-
-def _drawing(typed: dict[str, Any], seed: int) -> Any:
-    from seqtool.decoding.sampling import SamplingOptions
-
-    names = ("temperature", "top_k", "top_p", "min_p", "typical")
-    return SamplingOptions(**{name: typed[name] for name in names}, seed=seed)
-
-
-DRAWING = {
-    "temperature": 1.0,
-    "top_k": 0,
-    "top_p": 1.0,
-    "min_p": 0.0,
-    "typical": 1.0,
-    "repetition_penalty": 1.0,
-    "count": 1,
-    "stop": None,
-    "seed": None,
-    "save_state": None,
-}
-
-
-def _refuse_beside_beam(typed: dict[str, Any]) -> None:
+def _refuse_beside_beam(
+    text: TextOptions, drawing: DrawingOptions, state: StateOptions, hardware: SampleHardware
+) -> None:
     """An option that is not read is not accepted."""
-    if typed["beam"] is None:
+    if text.beam is None:
         return
-    if typed["precision"] == "int8":
+    if hardware.precision == "int8":
         raise UsageError("--precision int8: not with --beam; use fp32 or bf16")
-    given = [name for name, default in DRAWING.items() if typed[name] != default]
-    if given:
-        names = ", ".join(f"--{name.replace('_', '-')}" for name in given)
-        raise UsageError(f"{names}: not with --beam, which draws nothing; leave it out")
+    unread = [flag(drawing, name) for name in given(drawing)]
+    unread += [flag(text, name) for name in given(text) if name in ("count", "stop")]
+    unread += [flag(state, name) for name in given(state) if name == "save_state"]
+    if unread:
+        raise UsageError(f"{', '.join(unread)}: not with --beam, which draws nothing; leave it out")
 
 
 def _write_likeliest(model: LanguageModel, start: Continuation, prompt: str, length: int, beam: int) -> None:
@@ -209,6 +251,25 @@ class _Work:
     ends: Sequence[str]
     one_line: bool
     unfinished: bool = False
+
+    @classmethod
+    def of(
+        cls,
+        model: LanguageModel,
+        sampler: Sampler,
+        start: Continuation,
+        prompt: str,
+        text: TextOptions,
+        *,
+        unfinished: bool,
+    ) -> _Work:
+        """What the options ask for."""
+        from seqtool.lm.data import DOCUMENT_ENDS
+
+        documents = model.description.data.documents
+        decoders = [start.decoder(model) for _ in range(text.count)]
+        ends = text.stop or DOCUMENT_ENDS.get(documents, [])
+        return cls(sampler, decoders, prompt, text.length, ends, documents == "line", unfinished)
 
 
 def _write_one(work: _Work) -> int:
@@ -261,6 +322,7 @@ def _texts_of(work: _Work) -> tuple[list[str], int]:
 
 
 @app.command()
+@with_options
 def score(
     source: Annotated[
         str, typer.Argument(metavar="[INPUT]", help="File (also .gz); - is standard input.")
@@ -284,9 +346,8 @@ def score(
         Literal["auto", "jsonl", "tsv", "colour"],
         typer.Option("--format", help="auto: coloured text in a terminal, else JSON lines."),
     ] = "auto",
-    device: options.DeviceOption = "auto",
-    precision: options.PrecisionOption = "auto",
-    threads: options.ThreadsOption = 0,
+    *,
+    hardware: HardwareOptions,
 ) -> None:
     """How probable each line of a text is.
 
@@ -302,8 +363,8 @@ def score(
     from seqtool import api
     from seqtool.devices import configure
 
-    configure(threads)
-    judge = api.load_language_model(where, device=device, precision=precision)
+    configure(hardware.threads)
+    judge = api.load_language_model(where, device=hardware.device, precision=hardware.precision)
     write = scored_lines.writer(form, per_token=per_token)
     totals = scored_lines.Totals()
     reader = judge.reader(adapt=adapt)

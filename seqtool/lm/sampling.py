@@ -203,18 +203,21 @@ def writes_in_int8(model: LanguageModel, precision: str) -> bool:
 
 
 @torch.inference_mode()
-def beginning(model: LanguageModel, prompt: str = "", after: Continuation | None = None) -> Continuation:
+def beginning(
+    model: LanguageModel, prompt: str = "", after: Continuation | None = None, *, what: str = "--prompt"
+) -> Continuation:
     """One stream that has read a prompt.
 
     Args:
         model: The reader.
         prompt: Any text.
         after: Where the stream stood before; None = at the beginning of a document.
+        what: What messages call the prompt.
 
     Raises:
         DataError: the prompt has something without a symbol.
     """
-    require_known(model.symbols, prompt, "--prompt")
+    require_known(model.symbols, prompt, what)
     ids = model.symbols.encode(prompt)
     if after is None:
         after = Continuation(model.network.initial(1), torch.tensor([[START]], device=model.device))

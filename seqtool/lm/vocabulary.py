@@ -255,9 +255,14 @@ def require_known(symbols: Symbols, text: str, what: str) -> None:
         DataError: naming the first such character or word.
     """
     missing = symbols.without_symbol(text)
-    if missing is not None:
-        kind = "word" if symbols.codec.kind == "word" else "character"
+    if missing is None:
+        return
+    if symbols.codec.kind == "word":
         raise DataError(
-            f"{what}: the model has no symbol for the {kind} {missing!r}; train with "
-            "vocabulary.byte_fallback = true or kind = 'byte' to read any text"
+            f"{what}: the model has no symbol for the word {missing!r}; use words of its training text, or "
+            "train a model that reads any text: --set vocabulary.kind=byte"
         )
+    raise DataError(
+        f"{what}: the model has no symbol for the character {missing!r}; train a model that reads any text: "
+        "--set vocabulary.byte_fallback=true, or --set vocabulary.kind=byte"
+    )

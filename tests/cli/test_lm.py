@@ -134,6 +134,10 @@ def test_beam_search_writes_a_probable_text_and_draws_nothing(inside: Inside, lm
         (("--typical", "0"), "typical 0"),
         (("--length", "0"), "length"),
         (("-n", "2", "--save-state", "x"), "--save-state keeps one text"),
+        (("--stop", ""), "--stop '': expected text to stop at; leave it out to write --length symbols"),
+        (("--stop", "a", "--stop", ""), "--stop ''"),
+        (("--prompt", "a", "--prompt-file", "f"), "--prompt and --prompt-file both give the prompt"),
+        (("--prompt-file", "absent"), "absent: no such file"),
     ],
 )
 def test_options_out_of_range_are_refused(
@@ -149,6 +153,37 @@ def test_a_prompt_with_an_unseen_character_is_bad_data(inside: Inside, lm: TinyM
         "lm sample",
         "no symbol for the character '猫'",
     )
+
+
+def test_a_prompt_comes_from_a_file_or_from_standard_input(
+    inside: Inside, lm: TinyModel, tmp_path: Path
+) -> None:
+    words = ("lm", "sample", "-m", lm.run, "--length", 20, "--temperature", 0)
+    expected = inside(*words, "--prompt", "the end.\nthe").out
+    (tmp_path / "prompt.txt").write_text("the end.\nthe\n")
+    (tmp_path / "prompt.gz").write_bytes(gzip.compress(b"the end.\nthe"))
+    assert inside(*words, "--prompt-file", "prompt.txt").out == expected
+    assert inside(*words, "--prompt-file", "prompt.gz").out == expected
+    assert inside(*words, "--prompt-file", "-", stdin=b"the end.\nthe\n").out == expected
+    (tmp_path / "prompt.txt").write_text("\n")
+    assert inside(*words, "--prompt-file", "prompt.txt").out == inside(*words).out
+    (tmp_path / "prompt.txt").write_text("the \u732b\n")
+    done = inside(*words, "--prompt-file", "prompt.txt")
+    refused(
+        done, 3, "lm sample", "--prompt-file prompt.txt: the model has no symbol for the character '\u732b'"
+    )
+
+
+def test_the_advice_about_an_unknown_word_can_be_followed(inside: Inside, tmp_path: Path) -> None:
+    (tmp_path / "text.txt").write_text("the company will buy shares\n<unk> said N\n" * 20)
+    files = ("train", "lm", "--train", "text.txt", "--dev", "text.txt", "--max-steps", 1)
+    assert inside(*files, *words("vocabulary.kind=word"), "-o", "words").code == 0
+    sample = ("lm", "sample", "--length", 5, "--seed", 1, "--prompt", "the zebra")
+    done = inside(*sample, "-m", "words")
+    line = refused(done, 3, "lm sample", "no symbol for the word 'zebra'; use words of its training text")
+    advice = line[line.index("--set ") :].split()
+    assert inside(*files, *words(), *advice, "-o", "bytes").code == 0
+    assert inside(*sample, "-m", "bytes").code == 0
 
 
 def test_models_of_other_tasks_are_refused(inside: Inside, lm: TinyModel) -> None:
