@@ -229,12 +229,15 @@ def test_what_has_no_symbol_is_named(name: str, text: str, missing: str) -> None
     assert UNKNOWN in symbols.encode(text)
     assert symbols.without_symbol(text) == missing
     kind = "word" if name == "word" else "character"
+    advice = (
+        "use words of its training text, or train a model that reads any text: --set vocabulary.kind=byte"
+        if name == "word"
+        else "train a model that reads any text: --set vocabulary.byte_fallback=true, or --set "
+        "vocabulary.kind=byte"
+    )
     with pytest.raises(DataError) as caught:
         require_known(symbols, text, "the prompt")
-    assert str(caught.value) == (
-        f"the prompt: the model has no symbol for the {kind} {missing!r}; train with "
-        "vocabulary.byte_fallback = true or kind = 'byte' to read any text"
-    )
+    assert str(caught.value) == (f"the prompt: the model has no symbol for the {kind} {missing!r}; {advice}")
     require_known(symbols, "the cat", "the prompt")
 
 
