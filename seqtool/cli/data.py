@@ -61,10 +61,16 @@ def check(
     repair: RepairOption = False,
     pair_columns: Annotated[
         str | None,
-        typer.Option("--columns", help="Of a .tsv of pairs, as in source,target,features; - is not read."),
+        typer.Option(
+            "--columns",
+            help="Columns of a .tsv or .csv of pairs, as in source,target,features; - is not read.",
+        ),
     ] = None,
     languages: Annotated[
-        str | None, typer.Option("--languages", help="Keys of a .jsonl of pairs, as in en,de.")
+        str | None,
+        typer.Option(
+            "--languages", help="Source and target in a .jsonl, .csv or .tmx of pairs, as in en,de."
+        ),
     ] = None,
     json_output: options.JsonOption = False,
 ) -> None:

@@ -115,7 +115,7 @@ def test_columns_and_languages_are_those_of_a_recipe(folder: Path) -> None:
             2,
             "t.en: no target beside it; expected SRC TGT, or a file in .tsv, .csv, .jsonl, .tmx",
         ),
-        (("d.tsv", "--columns", "source"), 2, "--columns source: expected source and target once each"),
+        (("d.tsv", "--columns", "source"), 2, "--columns source: expected source, one target or more"),
         (("d.tsv", "--columns", "source,target,x"), 2, "--columns source,target,x: expected"),
         (("d.tsv", "--languages", "en"), 2, "--languages en: expected two keys"),
         (("d.tsv", "--scheme", "iob2"), 2, "--scheme means nothing with --task translate"),
@@ -151,3 +151,12 @@ def test_all_sides_empty_have_no_ratio(folder: Path) -> None:
 def test_a_single_file_is_of_columns_whatever_its_name() -> None:
     assert parts_of(["pairs"]) == [("pairs",)]
     assert parts_of(["a", "b", "c.jsonl.gz", "d", "e"]) == [("a", "b"), ("c.jsonl.gz",), ("d", "e")]
+
+
+def test_csv_and_tmx_are_checked_as_training_reads_them(folder: Path) -> None:
+    (folder / "p.csv").write_text('de;en\n"Ada; lebt";Ada lives\nSie geht;She goes\n')
+    unit = "<tu><tuv xml:lang='en'><seg>Hello</seg></tuv><tuv xml:lang='de'><seg>Hallo</seg></tuv></tu>"
+    (folder / "p.tmx").write_text(f"<tmx><header srclang='en'/><body>{unit}</body></tmx>")
+    table, memory = reports(folder, "p.csv", "p.tmx", "--languages", "en,de")
+    assert (table["pairs"], table["source"]["words"], table["target"]["words"]) == (2, 4, 4)
+    assert (memory["pairs"], memory["source"]["longest_at"]) == (1, "p.tmx:1")

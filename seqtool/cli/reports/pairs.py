@@ -33,11 +33,11 @@ def check(files: Sequence[Path], columns: str | None, languages: str | None, *, 
 
 def _columns(text: str) -> list[str]:
     names = [name.strip() for name in text.split(",")]
-    once = all(names.count(name) == 1 for name in ("source", "target")) and names.count("features") <= 1
-    if not once or set(names) - set(COLUMNS):
+    once = names.count("source") == 1 and names.count("features") <= 1
+    if not once or "target" not in names or set(names) - set(COLUMNS):
         raise UsageError(
-            f"--columns {text}: expected source and target once each, perhaps features, and - for a column "
-            "that is not read"
+            f"--columns {text}: expected source, one target or more, perhaps features, and - for a column "
+            "that is not read, as in source,target,-"
         )
     return names
 
