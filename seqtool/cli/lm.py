@@ -235,8 +235,8 @@ class _Work:
     """What is to be written.
 
     Args:
-        sampler: Of all streams.
-        decoders: Of each stream, at where it begins.
+        sampler: Draws the symbols of all texts.
+        decoders: One for each text, at where it begins.
         prompt: What stands before each text.
         length: Symbols of a text at most.
         ends: Each ends a text.

@@ -31,7 +31,7 @@ ModelsOption = Annotated[
 class SearchGroup:
     """How to search; None = as the model's recipe says under [decoding]."""
 
-    beam: Annotated[int | None, typer.Option("--beam", min=1, help="Hypotheses; 1 = greedy.")] = None
+    beam: Annotated[int | None, typer.Option("--beam", min=1, help="Beam size; 1 = greedy search.")] = None
     beam_penalty: Annotated[
         Literal["wu", "average", "none"] | None, typer.Option(help="What scores are divided by.")
     ] = None
@@ -39,10 +39,15 @@ class SearchGroup:
         float | None, typer.Option("--length-penalty", min=0.0, help="Exponent of the length penalty.")
     ] = None
     coverage_penalty: Annotated[
-        float | None, typer.Option("--coverage-penalty", min=0.0, help="Weight of what is left out.")
+        float | None,
+        typer.Option(
+            "--coverage-penalty",
+            min=0.0,
+            help="Weight of the penalty for source words that are left out (Wu 2016).",
+        ),
     ] = None
     no_repeat_ngram: Annotated[
-        int | None, typer.Option("--no-repeat-ngram", min=0, help="No n-gram of words twice.")
+        int | None, typer.Option("--no-repeat-ngram", min=0, help="Write no n-gram of words twice; 0 = off.")
     ] = None
     diverse: Annotated[int | None, typer.Option(min=1, help="Groups of diverse beam search.")] = None
 
@@ -93,7 +98,7 @@ class FormGroup:
         int,
         typer.Option(
             min=1,
-            help="So many lines each, of blank ones too: index, rank, score (as of --scores), text; "
+            help="Write N lines for each line, blank ones too: index, rank, score (as of --scores), text; "
             "alignments and pictures are those of the first. With --sample they are independent draws, and "
             "the same text may come more than once.",
         ),

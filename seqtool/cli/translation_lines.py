@@ -28,7 +28,7 @@ class Item:
     """A line to be translated, with what stands beside it in other files.
 
     Attributes:
-        number: Of the line among all inputs, from 1.
+        number: Number of the line among all inputs, from 1.
         pair: The source.
         prefix: What the output begins with, or is.
         phrases: What it contains.
@@ -46,7 +46,7 @@ class Inputs:
     """All lines of some files, in groups that are worked on together.
 
     Args:
-        files: Of `streams.inputs_of`.
+        files: The files, as `streams.inputs_of` gives them.
         translator: Says how a line is read.
         layout: text or jsonl.
         beside: By field of `Item`, the files with a line for each line of all `files`; None = no such file.
@@ -137,9 +137,9 @@ def text_lines(
     """What is written of a line; an empty line has empty translations of score 0.
 
     Args:
-        number: Of the line.
+        number: Number of the line, from 1.
         translations: Best first; none of an empty line.
-        alignment: Of the best; None = not asked for.
+        alignment: Word alignment of the best translation; None = not asked for.
         nbest: Lines to write; more than one have number, rank and score.
         scores: Whether a single one has its score.
     """

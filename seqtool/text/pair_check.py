@@ -71,8 +71,8 @@ def check_pairs(
         paths: Parts, the training part first: each is two files, source and target line by line, or
             one whose name ends in `.tsv`, `.csv`, `.jsonl` or `.tmx` (also `.gz`). A single file with
             another name is of columns.
-        columns: Of `pair_files.read_pairs`.
-        languages: Of `pair_files.read_pairs`.
+        columns: What each column is, as in `pair_files.read_pairs`.
+        languages: Names of source and target, as in `pair_files.read_pairs`.
 
     Raises:
         UsageError: a file is missing, or has no partner.

@@ -72,9 +72,9 @@ def read_pairs(
     Args:
         paths: A source file and one or more target files, line by line; or one file, whose layout its name
             tells: `.csv`, `.jsonl`, `.tmx`, all others columns between tabs.
-        columns: Of `read_pair_columns`.
-        languages: Of `read_pair_objects`; also headings of CSV, and languages of TMX.
-        feature_separator: Of `read_pair_columns`.
+        columns: What each column is, as in `read_pair_columns`.
+        languages: Names of source and target: keys of JSON, headings of CSV, languages of TMX.
+        feature_separator: What stands between two features.
 
     Raises:
         UsageError, StorageError, DataError: as the reader of that layout.

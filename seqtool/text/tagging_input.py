@@ -25,9 +25,9 @@ class TaggingInput:
         sentence: Its tokens.
         text: The text that it was cut from, if it came as text.
         offsets: Start and end of each token in that text, characters.
-        keys: Of an object: all keys but those that the answer has anew.
-        comments: Of columns: the comment lines before the sentence.
-        rows: Of CoNLL-U: its lines, words, ranges and empty nodes alike.
+        keys: The keys of a JSON object, without those that the answer has anew.
+        comments: The comment lines before a sentence of columns.
+        rows: The lines of a CoNLL-U sentence: words, ranges and empty nodes.
     """
 
     sentence: TaggedSentence

@@ -91,7 +91,7 @@ def read_part(data: DataSettings, name: PartName, *, to_be_scored: bool = False)
     Args:
         data: The run's data.
         name: Name of the part.
-        to_be_scored: Of `read_files`.
+        to_be_scored: Keep pairs with an empty side, as in `read_files`.
 
     Raises:
         UsageError: the recipe names no such part, or a file of it is missing.
@@ -112,7 +112,7 @@ def read_files(paths: Sequence[Path], data: DataSettings, name: str, *, to_be_sc
     """Sentence pairs of some files as a part.
 
     Args:
-        paths: Of `pair_files.read_pairs`.
+        paths: The files of the part, as `pair_files.read_pairs` takes them.
         data: What the columns are, and what to do with empty sides.
         name: Name of the part.
         to_be_scored: Keep pairs with an empty side, unless the settings drop them: the translation of an

@@ -68,7 +68,7 @@ def test_the_module_and_the_script_are_one_program(inside: Inside, tmp_path: Pat
         (["tag", "--min-confidence", "1.5"], "tag", "expected at most 1 (given '1.5')"),
         (["tag", "--batch-tokens", "0"], "tag", "expected at least 1 (given '0')"),
         (["tag", "--threads", "-1"], "tag", "expected at least 0 (given '-1')"),
-        (["tag", "a", "b"], "tag", "unexpected extra argument"),
+        (["lm", "score", "a", "b"], "lm score", "unexpected extra argument"),
         (["tag", "--kbest", "2", "--format", "inline"], "tag", "--kbest has no inline form"),
         (
             ["train", "ner", "--epochs", "many"],

@@ -163,7 +163,7 @@ def test_nbest_has_index_rank_score_and_text(inside: Inside, pairs: TinyTranslat
 def test_the_help_says_what_holds_where_nothing_is_said(inside: Inside) -> None:
     text = " ".join(inside("translate", "-h").out.decode().split())
     assert "what the model's recipe says under [decoding], unless an option here says otherwise" in text
-    assert "So many lines each, of blank ones too" in text
+    assert "Write N lines for each line, blank ones too" in text
     assert "With --sample they are independent draws, and the same text may come more than once" in text
 
 
@@ -386,8 +386,8 @@ def test_the_models_that_do_not_go_together_are_named_as_typed(inside: Inside, p
         (("--beam", 0), "--beam"),
         (("--nbest", 0), "--nbest"),
         (("--nbest", 3), "--nbest 3 with a beam of 2; raise --beam"),
-        (("--beam", 3, "--nbest", 4), "nbest 4: 1 to the beam, 3"),
-        (("--beam", 4, "--diverse", 3), "3: a divisor of the beam, 4"),
+        (("--beam", 3, "--nbest", 4), "nbest 4: must be between 1 and the beam, 3"),
+        (("--beam", 4, "--diverse", 3), "3: must be a divisor of the beam, 4"),
         (("--sample", "--temperature", -1), "--temperature"),
         (("--temperature", "nan"), "temperature"),
         (("--top-p", 1.5), "--top-p means nothing without --sample"),
