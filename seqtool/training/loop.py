@@ -13,11 +13,12 @@ import torch
 from torch import nn
 
 from seqtool.devices import resolve_precision
-from seqtool.errors import DataError, DivergedError, InterruptedRunError
+from seqtool.errors import DivergedError, InterruptedRunError
 from seqtool.models.tensors import model_tensors, restore_weights
 from seqtool.nn.losses import LossSum
 from seqtool.training import distributed
 from seqtool.training.checkpoint import Checkpoints
+from seqtool.training.epochs import Epochs
 from seqtool.training.interruption import noted_signals
 from seqtool.training.optimization import AVERAGES, build_optimizer, learning_rate
 from seqtool.training.progress import EvaluationReport, FitResult, Reporter, SilentReporter, StepReport
@@ -86,37 +87,11 @@ def fit(
     state = RunState(model, optimizer, averaging, arithmetic, Position(), fingerprint, carried)
     listener = reporter if distributed.rank() == 0 else SilentReporter()
     checkpoints = Checkpoints(run.state, warn=listener.message)
-    epochs = _Epochs(batches, settings.accumulation * distributed.world_size())
+    epochs = Epochs(batches, settings.accumulation * distributed.world_size())
     noise = GradientNoise(settings.gradient_noise, seed) if settings.gradient_noise else None
     loop = _Loop(state, epochs, loss, evaluate, select, settings, run, listener, checkpoints, noise, tiebreak)
     loop.begin(seed, resume)
     return loop.train()
-
-
-class _Epochs(Generic[Batch]):
-    """The batches of the present epoch, in groups of one update."""
-
-    def __init__(self, batches: Callable[[int], Sequence[Batch]], group_size: int) -> None:
-        self._batches = batches
-        self._group_size = group_size
-        self._number = -1
-        self._present: Sequence[Batch] = ()
-
-    def of(self, number: int) -> Sequence[Batch]:
-        """All batches of an epoch, in order."""
-        if number != self._number:
-            self._present, self._number = self._batches(number), number
-            if not self._present:
-                raise DataError(f"epoch {number + 1} has no batch; the training data is empty")
-        return self._present
-
-    def updates(self, number: int) -> int:
-        """Updates in an epoch; the last may have fewer batches."""
-        return math.ceil(len(self.of(number)) / self._group_size)
-
-    def group(self, number: int, start: int) -> Sequence[Batch]:
-        """The batches of the update that begins at batch `start`, for all processes together."""
-        return self.of(number)[start : start + self._group_size]
 
 
 @dataclass
@@ -124,7 +99,7 @@ class _Loop(Generic[Batch]):
     """`fit`'s arguments and what it works with; each method is one part of it."""
 
     state: RunState
-    epochs: _Epochs[Batch]
+    epochs: Epochs[Batch]
     loss: Callable[[Batch], LossSum]
     evaluate: Callable[[], dict[str, float]]
     select: str
