@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Optional
 
@@ -31,6 +32,15 @@ BatchTokensOption = Annotated[
     int, typer.Option("--batch-tokens", min=1, help="Tokens of a batch, padding included.")
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")]
+
+
+@dataclass(frozen=True)
+class HardwareOptions:
+    """Where and how a trained model computes."""
+
+    device: DeviceOption = "auto"
+    precision: PrecisionOption = "auto"
+    threads: ThreadsOption = 0
 
 
 def require_folder(output: Path) -> None:

@@ -9,7 +9,8 @@ from typing import Annotated
 import typer
 
 from seqtool.cli import console, options, tables, train
-from seqtool.cli.run_options import RunOptions, with_run_options
+from seqtool.cli.option_groups import with_options
+from seqtool.cli.run_options import RunOptions
 from seqtool.errors import UsageError, nearest
 
 app = typer.Typer(
@@ -85,7 +86,7 @@ def copy(
 
 
 @app.command()
-@with_run_options
+@with_options
 def run(name: NameArgument, *, options: RunOptions) -> None:
     """Train a recipe: the same as `seqtool train TASK NAME`."""
     from seqtool import bundled

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import functools
-import inspect
-from collections.abc import Callable
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, get_type_hints
+from typing import Annotated, Any
 
 import typer
 
@@ -84,28 +81,3 @@ SETTINGS = {
     "threads": "threads",
     "deterministic": "deterministic",
 }
-
-
-def with_run_options(command: Callable[..., None]) -> Callable[..., None]:
-    """`command`, whose last parameter is `options: RunOptions`, with one option for each of its fields.
-
-    Typer reads a function's signature; it knows no way to spell a group of options once.
-    """
-    hints = get_type_hints(RunOptions, include_extras=True)
-    own = [p for p in inspect.signature(command, eval_str=True).parameters.values() if p.name != "options"]
-    shared = [
-        inspect.Parameter(
-            field.name, inspect.Parameter.KEYWORD_ONLY, default=field.default, annotation=hints[field.name]
-        )
-        for field in fields(RunOptions)
-    ]
-    assert all(field.default is not MISSING for field in fields(RunOptions))
-
-    @functools.wraps(command)
-    def spread(**values: Any) -> None:
-        named = {parameter.name: values.pop(parameter.name) for parameter in own}
-        command(**named, options=RunOptions(**values))
-
-    spread.__signature__ = inspect.Signature([*own, *shared])  # type: ignore[attr-defined]
-    spread.__annotations__ = {parameter.name: parameter.annotation for parameter in (*own, *shared)}
-    return spread

@@ -12,7 +12,8 @@ from typing import Annotated, Any
 import typer
 
 from seqtool.cli import console
-from seqtool.cli.run_options import RunOptions, with_run_options
+from seqtool.cli.option_groups import with_options
+from seqtool.cli.run_options import RunOptions
 from seqtool.errors import UsageError
 
 app = typer.Typer(
@@ -79,7 +80,7 @@ RepairOption = Annotated[
 
 
 @app.command()
-@with_run_options
+@with_options
 def ner(
     recipe: RecipeArgument = None,
     train: TrainFile = None,
@@ -96,7 +97,7 @@ def ner(
 
 
 @app.command()
-@with_run_options
+@with_options
 def pos(
     recipe: RecipeArgument = None,
     train: TrainFile = None,
@@ -110,7 +111,7 @@ def pos(
 
 
 @app.command()
-@with_run_options
+@with_options
 def translate(
     recipe: RecipeArgument = None,
     train: TrainPair = None,
@@ -132,7 +133,7 @@ def translate(
 
 
 @app.command()
-@with_run_options
+@with_options
 def lm(
     recipe: RecipeArgument = None,
     train: TrainText = None,
