@@ -45,7 +45,9 @@ def recipe(tmp_path: Path) -> dict[str, Any]:
 
 
 def test_the_public_names_are_these() -> None:
-    assert seqtool.__all__ == ["__version__", "load", "train"]
+    assert seqtool.__all__ == ["__version__", "evaluate", "load", "train"]
+    assert dir(seqtool) == seqtool.__all__
+    assert seqtool.evaluate is api.evaluate
     assert seqtool.load is api.load
     assert seqtool.train is api.train
     with pytest.raises(AttributeError, match="has no attribute 'trian'"):
@@ -266,9 +268,9 @@ def test_evaluation_uses_the_data_of_the_recipe_or_a_file(recipe: dict[str, Any]
     recipe["data"]["test"] = str(write_columns(tmp_path / "test.conll", SENTENCES[:3]))
     run = api.train(recipe, output="r")
     for model in ("r", "r/model"):
-        assert api.evaluate_tagger(model, bootstrap=0, device="cpu").report.sentences == 3
-    assert api.evaluate_tagger("r", part="dev", bootstrap=0, device="cpu").report.sentences == 10
-    found = api.evaluate_tagger("r", tmp_path / "train.conll", bootstrap=0, device="cpu", precision="fp32")
+        assert seqtool.evaluate(model, bootstrap=0, device="cpu").report.sentences == 3
+    assert seqtool.evaluate("r", part="dev", bootstrap=0, device="cpu").report.sentences == 10
+    found = seqtool.evaluate("r", tmp_path / "train.conll", bootstrap=0, device="cpu", precision="fp32")
     assert found.report.scores["f1"].value == pytest.approx(run.result.metrics["f1"])
 
 
@@ -276,12 +278,12 @@ def test_a_model_without_its_run_needs_data(recipe: dict[str, Any]) -> None:
     api.train(recipe, output="r")
     Path("r/model").rename("alone")
     with pytest.raises(UsageError, match="no recipe beside the model; name the data"):
-        api.evaluate_tagger("alone", device="cpu")
+        seqtool.evaluate("alone", device="cpu")
 
 
 def test_evaluation_against_another_model_compares(recipe: dict[str, Any]) -> None:
     api.train(recipe, output="r")
-    found = api.evaluate_tagger("r", part="dev", against="r/model", bootstrap=10, device="cpu")
+    found = seqtool.evaluate("r", part="dev", against="r/model", bootstrap=10, device="cpu")
     assert found.against == "r/model"
     assert [test.difference for _, test in found.comparisons] == [0.0, 0.0]
 

@@ -77,7 +77,7 @@ def scores_table(
 def comparison_lines(
     model: str, against: str | None, comparisons: Iterable[tuple[str, PairedTest]]
 ) -> list[str]:
-    """One line a paired test; a difference above 0 is in favour of the model where more is better."""
+    """One line per paired test; which sign of the difference is in favour of the model is the metric's."""
     return [
         f"{name} of {model} minus {name} of {against}: {test.difference:+.4f}, "
         f"p = {test.p_value:.4f} ({test.method})"

@@ -50,7 +50,6 @@ class Evaluation:
     """
 
     FEWEST: ClassVar[int] = 1  # items that an interval needs
-    COMPARED: ClassVar[tuple[str, ...]] = ()  # metrics that are tested against a rival, where there are such
 
     model: str
     data: str
@@ -69,6 +68,11 @@ class Evaluation:
         }
 
     @property
+    def compared(self) -> tuple[str, ...]:
+        """Metrics that are tested against the other model."""
+        raise NotImplementedError
+
+    @property
     def against(self) -> str | None:
         """Name of the other model."""
         return None if self.rival is None else self.rival.name
@@ -79,11 +83,10 @@ class Evaluation:
         if self.rival is None:
             return ()
         tests, samples = [], max(self.bootstrap, TEST_SAMPLES)
-        for name in self.COMPARED:
-            if name in self.scores:
-                own, other = self.scores[name], self.rival.scores[name]
-                tests.append(Comparison(name, paired_bootstrap(own, other, seed=SEED, samples=samples)))
-                tests.append(Comparison(name, paired_randomisation(own, other, seed=SEED)))
+        for name in self.compared:
+            own, other = self.scores[name], self.rival.scores[name]
+            tests.append(Comparison(name, paired_bootstrap(own, other, seed=SEED, samples=samples)))
+            tests.append(Comparison(name, paired_randomisation(own, other, seed=SEED)))
         return tuple(tests)
 
     def details(self) -> dict[str, Any]:
