@@ -23,7 +23,7 @@ from seqtool.resolution import (
     task_of_recipe,
 )
 from seqtool.tasks import ASSESSMENTS, MODELS, TASKS
-from seqtool.text.data_files import PartName
+from seqtool.text.data_files import PARTS, PartName
 from seqtool.training.run_folder import find_latest
 from seqtool.version import __version__
 
@@ -258,6 +258,8 @@ def evaluate(
         DataError: the data is not what it should be, with file and line.
         ModelError: no model, a damaged one, or one of another task.
     """
+    if part not in PARTS:
+        raise UsageError(f"part {part!r}: expected {', '.join(PARTS)}")
     where, task = Path(model), task_of(model)
     room = assessment_of(task, str(model))
     chosen = _options(room, options)
@@ -337,12 +339,7 @@ def shown_metric(settings: AnySettings) -> str:
 
 
 def _run_folder(
-    settings: AnySettings,
-    output: str | Path | None,
-    device: torch.device,
-    *,
-    resume: bool,
-    overwrite: bool,
+    settings: AnySettings, output: str | Path | None, device: torch.device, *, resume: bool, overwrite: bool
 ) -> RunFolder:
     from seqtool.training.run_folder import RunFolder
 
@@ -360,7 +357,7 @@ def _announce_resumption(run: RunFolder, listener: Reporter) -> None:
     """Say what there is to continue where that is not an unfinished run."""
     from seqtool.training.checkpoint import Checkpoints
 
-    if _is_finished(run):
+    if run.manifest.exists():
         listener.message(
             f"{run.path}: already finished; it goes on where a limit (epochs, steps, minutes) was raised"
         )
@@ -368,16 +365,8 @@ def _announce_resumption(run: RunFolder, listener: Reporter) -> None:
         listener.message(f"{run.path}: no run to continue here; a new one begins")
 
 
-def _is_finished(run: RunFolder) -> bool:
-    return run.manifest.exists()
-
-
 def _manifest(
-    settings: AnySettings,
-    data: Any,
-    device: torch.device,
-    result: TrainedRun[Any],
-    seconds: float,
+    settings: AnySettings, data: Any, device: torch.device, result: TrainedRun[Any], seconds: float
 ) -> dict[str, Any]:
     spec = TASKS[settings.task]()
     return {
