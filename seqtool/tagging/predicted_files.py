@@ -59,7 +59,7 @@ def _layout(path: Path, gold: Part) -> ColumnFormat | None:
     for spans in (True, False):
         if [word for word, _ in _inline_words(first, spans)] == list(gold.sentences[0].tokens):
             return None
-    layout = detect_format(path, tag=0)
+    layout = detect_format(path)
     if layout.kind == "jsonl":
         return layout
     if layout.columns < 2:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from seqtool.errors import DataError, UsageError
-from seqtool.tagging.assessment import EvaluationOptions, assess, load_evaluation_data
+from seqtool.tagging.assessment import EvaluationOptions, assess, load_evaluation_data, metric_names
 from seqtool.tagging.data import TaggingData
 from seqtool.tagging.prediction import TaggerModel
 from seqtool.text import tag_scheme
@@ -166,3 +166,47 @@ def test_a_precision_that_is_not_reached_is_none_in_json() -> None:
         "recall": None,
     }
     assert found.as_dict()["intervals"] == {}
+
+
+def test_the_metrics_are_those_that_are_promised() -> None:
+    options = EvaluationOptions()
+    assert metric_names("ner", options) == tuple(assess(untrained(), one_part(tiny_data()), name="m").scores)
+    corpus = tiny_data(as_parts_of_speech(), None)
+    found = assess(untrained(corpus, "pos"), one_part(corpus), name="m", bootstrap=0)
+    assert metric_names("pos", options) == tuple(found.scores)
+
+
+def test_wrong_entities_are_listed_with_the_confidence_of_the_prediction() -> None:
+    model, data = untrained(), one_part(tiny_data())
+    found = assess(model, data, name="m", bootstrap=0)
+    rows = list(found.errors())
+    predicted = [error for row in rows for error in row["errors"] if error["predicted"] is not None]
+    assert found.report.errors is not None
+    wrong = sum(found.report.errors.values()) - found.report.errors["correct"]
+    assert sum(len(row["errors"]) for row in rows) == wrong > 0
+    assert predicted and all(0 <= error["predicted"]["confidence"] <= 1 for error in predicted)
+    sentences = {sentence.tokens: sentence for sentence in data.parts["test"].sentences}
+    for row in rows:
+        (prediction,) = model.predict([sentences[tuple(row["tokens"])]], confidence=True)
+        assert row["predicted"] == prediction.tags
+        assert row["gold"] == tag_scheme.convert(sentences[tuple(row["tokens"])].tags or (), "iobes", "iob2")
+        for error in row["errors"]:
+            if error["predicted"] is not None:
+                place = [span.start for span in prediction.spans].index(error["predicted"]["first_token"])
+                assert prediction.span_confidence is not None
+                assert error["predicted"]["confidence"] == pytest.approx(
+                    prediction.span_confidence[place], abs=1e-5
+                )
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"scheme": "iob22"}, "scheme 'iob22'; did you mean"),
+        ({"target_precision": 0.0}, "--target-precision 0: expected more than 0, at most 1"),
+        ({"target_precision": 1.5}, "--target-precision 1.5: expected"),
+    ],
+)
+def test_options_out_of_range_are_refused(wrong: dict[str, object], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        EvaluationOptions(**wrong)  # type: ignore[arg-type]

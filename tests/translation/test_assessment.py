@@ -8,7 +8,14 @@ import pytest
 
 from seqtool.errors import DataError, UsageError
 from seqtool.evaluation.text_scores import copy_scores, text_scores
-from seqtool.translation.assessment import SCORES, EvaluationOptions, assess, load_evaluation_data
+from seqtool.translation.assessment import (
+    SCORES,
+    EvaluationOptions,
+    assess,
+    assess_predictions,
+    load_evaluation_data,
+    metric_names,
+)
 from seqtool.translation.data import TranslationData
 from seqtool.translation.prediction import TranslatorModel
 from seqtool.translation.search import SearchOptions
@@ -149,3 +156,55 @@ def test_columns_are_those_of_the_training_files(tmp_path: Path) -> None:
     (tmp_path / "t.tsv").write_text("1\tja\tyes\n")
     (pair,) = load_evaluation_data(model, [tmp_path / "t.tsv"]).parts["data"].pairs
     assert (pair.source, pair.target) == ("yes", "ja")
+
+
+# --- what is wrong, and predictions without a model ---
+
+
+def test_the_metrics_are_those_that_are_promised(learned: TranslatorModel) -> None:
+    for options in (EvaluationOptions(), EvaluationOptions(ter=True)):
+        found = assess(learned, one_part(), options, name="m", search=BEAM, bootstrap=0)
+        assert set(metric_names("translate", options)) == found.scores.keys()
+
+
+def test_wrong_outputs_are_listed_the_worst_first(learned: TranslatorModel) -> None:
+    assert list(assess(learned, one_part(), name="m", search=BEAM, bootstrap=0).errors()) == []
+    model = untrained()
+    rows = list(assess(model, one_part(), name="m", search=BEAM, bootstrap=0).errors())
+    outputs = dict(zip(sources_of(), model.translate(sources_of(), BEAM), strict=True))
+    assert {row["source"]: row["predicted"] for row in rows} == {
+        source: outputs[source] for source, target in TEXTS if outputs[source] != target
+    }
+    assert {row["source"]: row["gold"] for row in rows}.items() <= dict(TEXTS).items()
+    assert [row["chrf"] for row in rows] == sorted(row["chrf"] for row in rows)
+    assert all(row["log_probability"] < 0 for row in rows)
+
+
+def test_predictions_may_be_lines_or_an_n_best_list(tmp_path: Path) -> None:
+    files = [Path(path) for path in write_pairs(tmp_path)]
+    outputs = ["nein", *targets_of()[1:]]
+    lines, ranked = tmp_path / "lines", tmp_path / "ranked"
+    lines.write_text("".join(f"{text}\n" for text in outputs), encoding="utf-8")
+    rows = [f"{n}\t1\t-0.5000\t{t}\n{n}\t2\t-1.2500\tanders\n" for n, t in enumerate(outputs, 1)]
+    ranked.write_text("".join(rows), encoding="utf-8")
+    expected = text_scores(outputs, targets_of(), SCORES)
+    for path in (lines, ranked):
+        found = assess_predictions(path, files, task="translate", bootstrap=0)
+        assert {name: found.scores[name].value for name in SCORES} == {
+            name: score.value for name, score in expected.items()
+        }
+        assert (found.model, found.search) == (str(path), "the file of predictions")
+        (row,) = found.errors()
+        assert (row["line"], row["gold"], row["predicted"]) == (1, targets_of()[0], "nein")
+        assert "log_probability" not in row
+    other = assess_predictions(files[1], files, task="translate", bootstrap=0, against=lines)
+    assert [name for name, _ in other.comparisons] == COMPARED
+
+
+def test_predictions_that_do_not_belong_to_the_pairs_are_refused(tmp_path: Path) -> None:
+    files = [Path(path) for path in write_pairs(tmp_path)]
+    (tmp_path / "few").write_text("ja\n")
+    with pytest.raises(DataError, match=r"few: 1 translations, 10 lines in .*; expected one per line"):
+        assess_predictions(tmp_path / "few", files, task="translate")
+    with pytest.raises(UsageError, match="--beam needs a model"):
+        assess_predictions(files[1], files, EvaluationOptions(beam=2), task="translate")
