@@ -192,8 +192,9 @@ def evaluate(
     data: Annotated[
         list[Path] | None,
         typer.Argument(
+            metavar="DATA",
             help="Annotated file; source and target, or a file of pairs; or texts. Otherwise the test "
-            "part of the run's recipe."
+            "part of the run's recipe.",
         ),
     ] = None,
     *,

@@ -344,7 +344,13 @@ def test_a_table_is_shown_and_a_picture_drawn(inside: Inside, lm: TinyModel) -> 
     outcome = inside("evaluate", "-m", lm.run, "--plots", "plots", "--against", lm.run)
     text = outcome.out.decode()
     assert outcome.code == 0, outcome.err
-    for part in ("nats_per_character\t", "Kneser-Ney n-gram\t", "streaming, 1,740 characters", "p = 1.0000"):
+    for part in (
+        "nats_per_character\t",
+        "Kneser-Ney n-gram\t",
+        "streaming, 1,740 characters",
+        "p = 1.0000",
+        "lower is better",
+    ):
         assert part in text
     assert Path("plots", "along_text.png").read_bytes().startswith(b"\x89PNG")
 
