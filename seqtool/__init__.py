@@ -3,7 +3,8 @@
     import seqtool
     run = seqtool.train("ner-tiny")            # or a path, or a dictionary of settings
     tagger = seqtool.load(run.path)
-    tagger.tag([["Ada", "Lovelace", "was", "born", "in", "London"]])
+    tagger.entities(["Ada Lovelace was born in London."])
+    seqtool.evaluate(run.path, "test.conll").scores["f1"].value
 
 The names below are public; everything else may change.
 """
@@ -14,16 +15,20 @@ from typing import TYPE_CHECKING, Any
 
 from seqtool.version import __version__
 
-__all__ = ["__version__", "load", "train"]
+__all__ = ["__version__", "evaluate", "load", "train"]
 
 if TYPE_CHECKING:
-    from seqtool.api import load, train
+    from seqtool.api import evaluate, load, train
 
 
 def __getattr__(name: str) -> Any:
     # torch takes a second to import: only what needs it pays for it.
-    if name in ("load", "train"):
+    if name in ("evaluate", "load", "train"):
         from seqtool import api
 
         return getattr(api, name)
     raise AttributeError(f"module 'seqtool' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,4 +1,4 @@
-"""What the command line calls and a Python program may call: `train` and `load`."""
+"""What the command line calls and a Python program may call: `train`, `load`, `evaluate`."""
 
 from __future__ import annotations
 
@@ -12,21 +12,25 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import torch
 
 from seqtool import devices
-from seqtool.evaluations import evaluate_language_model, evaluate_tagger, evaluate_translator
-from seqtool.loading import latest_model, load, load_language_model, load_tagger, load_translator, task_of
+from seqtool.errors import ModelError, UsageError
+from seqtool.models.folder import load_model_folder, model_task
 from seqtool.resolution import (
     Files,
     recipe_text,
     require_files,
     resolve_settings,
+    settings_of_run,
     task_of_recipe,
 )
-from seqtool.tasks import TASKS
+from seqtool.tasks import ASSESSMENTS, MODELS, TASKS
+from seqtool.text.data_files import PARTS, PartName
+from seqtool.training.run_folder import find_latest
 from seqtool.version import __version__
 
 # A wing is imported when its task is asked for, and what trains when something is trained: a start of
 # `tag` should cost one wing and nothing of training.
 if TYPE_CHECKING:
+    from seqtool.evaluation.report import Evaluation
     from seqtool.lm.prediction import LanguageModel
     from seqtool.lm.settings import LanguageModelSettings
     from seqtool.tagging.prediction import TaggerModel
@@ -39,6 +43,25 @@ if TYPE_CHECKING:
 
     AnySettings: TypeAlias = TaggerSettings | TranslatorSettings | LanguageModelSettings
     AnyModel: TypeAlias = TaggerModel | TranslatorModel | LanguageModel
+
+__all__ = [
+    "TASKS",
+    "assessment_of",
+    "estimate",
+    "evaluate",
+    "evaluate_predictions",
+    "latest_model",
+    "load",
+    "load_language_model",
+    "load_tagger",
+    "load_translator",
+    "recipe_text",
+    "resolve_settings",
+    "shown_metric",
+    "starting_from",
+    "task_of",
+    "train",
+]
 
 
 def train(
@@ -146,24 +169,168 @@ def estimate(settings: AnySettings, base: AnyModel | None = None) -> Estimate:
     return job.estimate(spec.prepare(settings, spec.load_data(settings), base))
 
 
-__all__ = [
-    "TASKS",
-    "estimate",
-    "evaluate_language_model",
-    "evaluate_tagger",
-    "evaluate_translator",
-    "latest_model",
-    "load",
-    "load_language_model",
-    "load_tagger",
-    "load_translator",
-    "recipe_text",
-    "resolve_settings",
-    "shown_metric",
-    "starting_from",
-    "task_of",
-    "train",
-]
+def load(path: str | Path, *, device: str = "auto", precision: str = "auto") -> AnyModel:
+    """A trained model, ready to use: a tagger, a translator or a language model.
+
+        tagger = seqtool.load("runs/ner/ner-tiny")
+        tagger.entities(["Ada Lovelace was born in London."])
+
+    Args:
+        path: A run folder or its `model/` folder.
+        device: auto, cpu, cuda, cuda:N or mps.
+        precision: auto (the fast one: bf16 where the hardware has it, for translators int8), fp32,
+            bf16, or for translators int8.
+
+    Raises:
+        UsageError, ModelError: no such model or device; or damaged, foreign, or of a newer seqtool.
+    """
+    where = devices.resolve_device(device)
+    folder = load_model_folder(Path(path))
+    if folder.task not in MODELS:
+        raise ModelError(f"{path}: a model for {folder.task!r}, expected one for {' or '.join(MODELS)}")
+    reader = MODELS[folder.task]()
+    kind = reader.precision_for(precision, where)
+    model: AnyModel = reader.from_folder(folder, name=str(path), device=where, precision=kind)
+    return model
+
+
+def load_tagger(path: str | Path, *, device: str = "auto", precision: str = "auto") -> TaggerModel:
+    """`load`, and an error if it is not a tagger."""
+    found: TaggerModel = MODELS["ner"]().load(Path(path), device=device, precision=precision)
+    return found
+
+
+def load_translator(path: str | Path, *, device: str = "auto", precision: str = "auto") -> TranslatorModel:
+    """`load`, and an error if it is not a translator."""
+    found: TranslatorModel = MODELS["translate"]().load(Path(path), device=device, precision=precision)
+    return found
+
+
+def load_language_model(path: str | Path, *, device: str = "auto", precision: str = "auto") -> LanguageModel:
+    """`load`, and an error if it is not a language model."""
+    found: LanguageModel = MODELS["lm"]().load(Path(path), device=device, precision=precision)
+    return found
+
+
+def task_of(model: str | Path) -> str:
+    """The task of a model folder or of the model in a run folder (errors of `load`)."""
+    return model_task(Path(model))
+
+
+def latest_model(tasks: Iterable[str]) -> Path | None:
+    """The newest finished run of any of the tasks under `runs/`; None where there is none."""
+    runs = [run for run in map(find_latest, tasks) if run is not None]
+    return max(runs, key=lambda run: (run / "model").stat().st_mtime, default=None)
+
+
+def evaluate(
+    model: str | Path,
+    data: Files | None = None,
+    *,
+    part: PartName = "test",
+    against: str | Path | None = None,
+    bootstrap: int = 1000,
+    options: Any = None,
+    device: str = "auto",
+    precision: str = "auto",
+) -> Evaluation:
+    """Score a model on data that it has not seen: what `seqtool evaluate` does.
+
+        found = seqtool.evaluate("runs/ner/ner-tiny", "test.conll")
+        found.scores["f1"].value, found.intervals["f1"].low
+
+    Args:
+        model: A run folder or its `model/` folder.
+        data: An annotated file (taggers); source and target, or one file of pairs (translators); text files
+            or folders (language models). None = a part of the recipe in the run folder.
+        part: Which part that is: test, dev or train.
+        against: Another model, for paired tests on the same data.
+        bootstrap: Resamples for the 95 % intervals; 0 = no intervals.
+        options: The `EvaluationOptions` of the wing, such as `seqtool.tagging.assessment.EvaluationOptions`.
+        device: auto, cpu, cuda, cuda:N or mps.
+        precision: auto, fp32, bf16, or for translators int8.
+
+    Returns:
+        The wing's evaluation: `scores`, `intervals`, `comparisons`, `errors()`, `as_dict()` and more.
+
+    Raises:
+        UsageError: a file is missing, or the options are those of another task.
+        DataError: the data is not what it should be, with file and line.
+        ModelError: no model, a damaged one, or one of another task.
+    """
+    if part not in PARTS:
+        raise UsageError(f"part {part!r}: expected {', '.join(PARTS)}")
+    where, task = Path(model), task_of(model)
+    room = assessment_of(task, str(model))
+    chosen = _options(room, options)
+    reader = MODELS[task]()
+    own = reader.load(where, device=device, precision=precision)
+    other = None
+    if against is not None:
+        other = str(against), reader.load(Path(against), device=device, precision=precision)
+    text = room.evaluation_data(own, _paths(data), chosen, recipe=lambda: settings_of_run(where), part=part)
+    found: Evaluation = room.assess(own, text, chosen, name=str(model), bootstrap=bootstrap, against=other)
+    return found
+
+
+def evaluate_predictions(
+    predictions: str | Path,
+    data: Files,
+    *,
+    task: str,
+    against: str | Path | None = None,
+    bootstrap: int = 1000,
+    options: Any = None,
+) -> Evaluation:
+    """Score a file of predictions, whatever made them: `seqtool evaluate GOLD --predictions FILE`.
+
+    Args:
+        predictions: What `seqtool tag` or `seqtool translate` writes for the data.
+        data: The annotated file; or source and reference, or one file of pairs.
+        task: ner, pos or translate.
+        against: Other predictions for the same data, for paired tests.
+        bootstrap: Resamples for the 95 % intervals; 0 = no intervals.
+        options: The `EvaluationOptions` of the wing.
+
+    Raises:
+        UsageError, DataError: a file is missing, or not what it should be, or does not belong to the data.
+    """
+    room = assessment_of(task, "predictions")
+    if not hasattr(room, "assess_predictions"):
+        raise UsageError(f"a model for {task!r} gives probabilities, no predictions; leave out --predictions")
+    found: Evaluation = room.assess_predictions(
+        Path(predictions),
+        _paths(data),
+        _options(room, options),
+        task=task,
+        bootstrap=bootstrap,
+        against=None if against is None else Path(against),
+    )
+    return found
+
+
+def assessment_of(task: str, name: str) -> Any:
+    """The room `assessment` of a task's wing; `name` heads the message.
+
+    Raises:
+        ModelError: a task that there is not.
+    """
+    if task not in ASSESSMENTS:
+        raise ModelError(f"{name}: a model for {task!r}, expected one for {' or '.join(ASSESSMENTS)}")
+    return ASSESSMENTS[task]()
+
+
+def _options(room: Any, given: Any) -> Any:
+    """What the evaluation is told: `given`, or the defaults of the wing."""
+    if given is None or isinstance(given, room.EvaluationOptions):
+        return given or room.EvaluationOptions()
+    raise UsageError(f"options: a {type(given).__name__}; expected {room.__name__}.EvaluationOptions")
+
+
+def _paths(data: Files | None) -> list[Path]:
+    if data is None:
+        return []
+    return [Path(data)] if isinstance(data, str | Path) else [Path(each) for each in data]
 
 
 def shown_metric(settings: AnySettings) -> str:
@@ -172,12 +339,7 @@ def shown_metric(settings: AnySettings) -> str:
 
 
 def _run_folder(
-    settings: AnySettings,
-    output: str | Path | None,
-    device: torch.device,
-    *,
-    resume: bool,
-    overwrite: bool,
+    settings: AnySettings, output: str | Path | None, device: torch.device, *, resume: bool, overwrite: bool
 ) -> RunFolder:
     from seqtool.training.run_folder import RunFolder
 
@@ -195,7 +357,7 @@ def _announce_resumption(run: RunFolder, listener: Reporter) -> None:
     """Say what there is to continue where that is not an unfinished run."""
     from seqtool.training.checkpoint import Checkpoints
 
-    if _is_finished(run):
+    if run.manifest.exists():
         listener.message(
             f"{run.path}: already finished; it goes on where a limit (epochs, steps, minutes) was raised"
         )
@@ -203,16 +365,8 @@ def _announce_resumption(run: RunFolder, listener: Reporter) -> None:
         listener.message(f"{run.path}: no run to continue here; a new one begins")
 
 
-def _is_finished(run: RunFolder) -> bool:
-    return run.manifest.exists()
-
-
 def _manifest(
-    settings: AnySettings,
-    data: Any,
-    device: torch.device,
-    result: TrainedRun[Any],
-    seconds: float,
+    settings: AnySettings, data: Any, device: torch.device, result: TrainedRun[Any], seconds: float
 ) -> dict[str, Any]:
     spec = TASKS[settings.task]()
     return {

@@ -113,3 +113,31 @@ MODELS: dict[str, Callable[[], type[Any]]] = {
     "translate": _translator_model,
     "lm": _language_model_class,
 }
+
+
+def _tagging_assessment() -> Any:
+    from seqtool.tagging import assessment
+
+    return assessment
+
+
+def _translation_assessment() -> Any:
+    from seqtool.translation import assessment
+
+    return assessment
+
+
+def _lm_assessment() -> Any:
+    from seqtool.lm import assessment
+
+    return assessment
+
+
+# What evaluates the models of each task: the room `assessment` of its wing, which has
+# `EvaluationOptions`, `metric_names`, `evaluation_data` and `assess`.
+ASSESSMENTS: dict[str, Callable[[], Any]] = {
+    "ner": _tagging_assessment,
+    "pos": _tagging_assessment,
+    "translate": _translation_assessment,
+    "lm": _lm_assessment,
+}

@@ -17,7 +17,9 @@ from seqtool import api
 from seqtool.bundled import recipe_names, recipe_path
 from seqtool.errors import BusyError, DataError, SettingsError, UsageError
 from seqtool.files import Lock, read_json
+from seqtool.lm import assessment as lm_assessment
 from seqtool.models.tensors import read_tensors
+from seqtool.tagging import assessment as tagging_assessment
 from tests.listeners import Listener
 from tests.tagging.tiny_tagger import (
     SENTENCES,
@@ -45,7 +47,9 @@ def recipe(tmp_path: Path) -> dict[str, Any]:
 
 
 def test_the_public_names_are_these() -> None:
-    assert seqtool.__all__ == ["__version__", "load", "train"]
+    assert seqtool.__all__ == ["__version__", "evaluate", "load", "train"]
+    assert dir(seqtool) == seqtool.__all__
+    assert seqtool.evaluate is api.evaluate
     assert seqtool.load is api.load
     assert seqtool.train is api.train
     with pytest.raises(AttributeError, match="has no attribute 'trian'"):
@@ -266,9 +270,9 @@ def test_evaluation_uses_the_data_of_the_recipe_or_a_file(recipe: dict[str, Any]
     recipe["data"]["test"] = str(write_columns(tmp_path / "test.conll", SENTENCES[:3]))
     run = api.train(recipe, output="r")
     for model in ("r", "r/model"):
-        assert api.evaluate_tagger(model, bootstrap=0, device="cpu").report.sentences == 3
-    assert api.evaluate_tagger("r", part="dev", bootstrap=0, device="cpu").report.sentences == 10
-    found = api.evaluate_tagger("r", tmp_path / "train.conll", bootstrap=0, device="cpu", precision="fp32")
+        assert seqtool.evaluate(model, bootstrap=0, device="cpu").report.sentences == 3
+    assert seqtool.evaluate("r", part="dev", bootstrap=0, device="cpu").report.sentences == 10
+    found = seqtool.evaluate("r", tmp_path / "train.conll", bootstrap=0, device="cpu", precision="fp32")
     assert found.report.scores["f1"].value == pytest.approx(run.result.metrics["f1"])
 
 
@@ -276,14 +280,44 @@ def test_a_model_without_its_run_needs_data(recipe: dict[str, Any]) -> None:
     api.train(recipe, output="r")
     Path("r/model").rename("alone")
     with pytest.raises(UsageError, match="no recipe beside the model; name the data"):
-        api.evaluate_tagger("alone", device="cpu")
+        seqtool.evaluate("alone", device="cpu")
 
 
 def test_evaluation_against_another_model_compares(recipe: dict[str, Any]) -> None:
     api.train(recipe, output="r")
-    found = api.evaluate_tagger("r", part="dev", against="r/model", bootstrap=10, device="cpu")
+    found = seqtool.evaluate("r", part="dev", against="r/model", bootstrap=10, device="cpu")
     assert found.against == "r/model"
     assert [test.difference for _, test in found.comparisons] == [0.0, 0.0]
+
+
+def test_options_of_an_evaluation_are_those_of_the_task(recipe: dict[str, Any]) -> None:
+    api.train(recipe, output="r")
+    options = tagging_assessment.EvaluationOptions(target_precision=0.01)
+    found = seqtool.evaluate("r", part="dev", bootstrap=0, options=options, device="cpu")
+    assert found.as_dict()["target_precision"]["wanted"] == 0.01
+    wrong = "expected seqtool.tagging.assessment.EvaluationOptions"
+    with pytest.raises(UsageError, match=f"options: a EvaluationOptions; {wrong}"):
+        seqtool.evaluate("r", part="dev", options=lm_assessment.EvaluationOptions())
+    with pytest.raises(UsageError, match="part 'tset': expected train, dev, test"):
+        seqtool.evaluate("r", part="tset")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("wing", "files"),
+    [("ner", ["dev.conll"]), ("translate", ["dev.en", "dev.out"]), ("lm", ["dev.txt"])],
+)
+def test_every_task_is_evaluated_by_one_call(wing: str, files: list[str]) -> None:
+    golden = Path(__file__).parent / "golden"
+    stored = json.loads((golden / "outputs" / f"{wing}-evaluate.json").read_text())
+    data = [golden / "data" / name for name in files]
+    found = seqtool.evaluate(golden / wing / "finished", data, bootstrap=0, device="cpu", precision="fp32")
+    values = {name: score.value for name, score in found.scores.items()}
+    assert values == pytest.approx(stored["metrics"], rel=1e-5)
+
+
+def test_predictions_are_of_taggers_and_translators() -> None:
+    with pytest.raises(UsageError, match="a model for 'lm' gives probabilities, no predictions"):
+        api.evaluate_predictions("p", "d", task="lm")
 
 
 def test_an_estimate_writes_nothing(recipe: dict[str, Any]) -> None:

@@ -25,8 +25,6 @@ FLOORS: list[set[str]] = [
     {"tagging", "translation", "classification"},
     {"tasks"},
     {"resolution"},
-    {"loading"},
-    {"evaluations"},
     {"api"},
     {"__init__", "cli"},
     {"__main__"},

@@ -4,196 +4,340 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from types import ModuleType
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from seqtool.cli import console, options
-from seqtool.cli.options import find_model
+from seqtool.cli.option_groups import flag, given, with_options
+from seqtool.cli.options import find_model, require_folder
 from seqtool.cli.reports import lm, tagging, translation
-from seqtool.errors import ModelError, ThresholdError, UsageError, nearest
-from seqtool.files import storage_errors
+from seqtool.errors import ThresholdError, UsageError, nearest
+from seqtool.files import storage_errors, write_durably
 
-BATCH_TOKENS = 4096
-LESS_IS_BETTER = (
-    "ter",
-    "loss",
-    "nats_per_character",
-    "bits_per_character",
-    "bits_per_byte",
-    "perplexity",
-    "perplexity_per_word",
-)
+if TYPE_CHECKING:
+    from seqtool.evaluation.report import Evaluation
 
-ProtocolOption = Annotated[
-    Literal["streaming", "cold"],
-    typer.Option(help="A language model's state goes through the text, or starts anew every 256 symbols."),
-]
-AdaptOption = Annotated[
-    bool, typer.Option("--adapt", help="A language model learns from the text while reading it.")
-]
-CacheOption = Annotated[
-    bool, typer.Option("--cache", help="What followed similar states of a language model counts.")
-]
-InterpolateOption = Annotated[
-    bool,
-    typer.Option("--interpolate", help="A language model mixed with the n-gram, as is best on dev."),
-]
-YardsticksOption = Annotated[
-    bool, typer.Option(help="An n-gram and xz of the same training text beside a language model.")
-]
-TargetPrecisionOption = Annotated[
-    float | None,
-    typer.Option(min=0.0, max=1.0, help="Find the --min-confidence that reaches it on the data."),
-]
+REPORTS: dict[str, ModuleType] = {"ner": tagging, "pos": tagging, "translate": translation, "lm": lm}
 
 
-def evaluate(
-    data: Annotated[
-        list[Path] | None,
-        typer.Argument(
-            help="Annotated file, source and target, or texts, read as one; else the recipe's test part."
+@dataclass(frozen=True)
+class TaggerGroup:
+    """Options that only taggers read."""
+
+    target_precision: Annotated[
+        float | None,
+        typer.Option(
+            max=1.0,
+            help="Find the lowest --min-confidence with this precision on the data.",
+            rich_help_panel="Taggers",
         ),
-    ] = None,
+    ] = None
+    scheme: Annotated[
+        Literal["auto", "iob1", "iob2", "iobes", "bilou"],
+        typer.Option(help="Tag scheme of DATA.", rich_help_panel="Taggers"),
+    ] = "auto"
+    repair: Annotated[
+        bool,
+        typer.Option("--repair", help="Repair invalid tag sequences of DATA.", rich_help_panel="Taggers"),
+    ] = False
+
+
+@dataclass(frozen=True)
+class TranslatorGroup:
+    """Options that only translators read."""
+
+    beam: Annotated[
+        int | None,
+        typer.Option("--beam", min=1, help="Beam size; 1 = greedy.", rich_help_panel="Translators"),
+    ] = None
+    ter: Annotated[
+        bool,
+        typer.Option(
+            "--ter",
+            help="Compute the translation edit rate too, which is slow.",
+            rich_help_panel="Translators",
+        ),
+    ] = False
+
+
+@dataclass(frozen=True)
+class LanguageModelGroup:
+    """Options that only language models read."""
+
+    protocol: Annotated[
+        Literal["streaming", "cold"],
+        typer.Option(
+            help="The state goes through the text (streaming), or starts anew every 256 symbols (cold).",
+            rich_help_panel="Language models",
+        ),
+    ] = "streaming"
+    adapt: Annotated[
+        bool,
+        typer.Option(
+            "--adapt", help="Learn from the text while reading it.", rich_help_panel="Language models"
+        ),
+    ] = False
+    cache: Annotated[
+        bool,
+        typer.Option(
+            "--cache", help="Add a cache of what followed similar states.", rich_help_panel="Language models"
+        ),
+    ] = False
+    interpolate: Annotated[
+        bool,
+        typer.Option(
+            "--interpolate",
+            help="Mix with the n-gram, with the weight that is best on dev.",
+            rich_help_panel="Language models",
+        ),
+    ] = False
+    baselines: Annotated[
+        bool,
+        typer.Option(
+            "--baselines/--no-baselines",
+            "--yardsticks/--no-yardsticks",
+            help="Compare with an n-gram and xz of the same training text.",
+            rich_help_panel="Language models",
+        ),
+    ] = True
+
+
+@dataclass(frozen=True)
+class BatchGroup:
+    """What taggers and translators read."""
+
+    batch_tokens: options.BatchTokensOption = 4096
+
+
+Requirements = list[tuple[str, float]]  # metric and bound of each --min
+Groups = tuple[TaggerGroup, TranslatorGroup, LanguageModelGroup, BatchGroup]
+READERS: dict[type[Any], tuple[str, ...]] = {  # whose options a group holds
+    TaggerGroup: ("ner", "pos"),
+    TranslatorGroup: ("translate",),
+    LanguageModelGroup: ("lm",),
+    BatchGroup: ("ner", "pos", "translate"),
+}
+NAMES = {"ner": "tagger", "pos": "tagger", "translate": "translator", "lm": "language model"}
+
+
+@dataclass(frozen=True)
+class SubjectGroup:
+    """What is scored, and on what."""
+
     model: Annotated[
         Path | None,
-        typer.Option("--model", "-m", help="Run folder or its model/ folder; else $SEQTOOL_MODEL."),
-    ] = None,
+        typer.Option("--model", "-m", help="Run folder or its model/ folder; otherwise $SEQTOOL_MODEL."),
+    ] = None
+    predictions: Annotated[
+        Path | None,
+        typer.Option(
+            "--predictions",
+            help="Score this file, as `tag` or `translate` writes it, instead of a model; needs DATA.",
+        ),
+    ] = None
+    task: Annotated[
+        Literal["ner", "pos", "translate"] | None,
+        typer.Option("--task", help="Task of --predictions, where DATA does not show it."),
+    ] = None
+    part: Annotated[
+        Literal["test", "dev", "train"],
+        typer.Option(help="Part of the run's recipe, when no DATA is given."),
+    ] = "test"
+    against: Annotated[
+        Path | None,
+        typer.Option(
+            "--against", help="Another model (or file of predictions): paired tests on the same data."
+        ),
+    ] = None
+    bootstrap: Annotated[
+        int,
+        typer.Option(
+            "--bootstrap",
+            min=0,
+            help="Resamples for 95 % intervals; 0 = none. --against takes 1,000 at least.",
+        ),
+    ] = 1000
+
+
+@dataclass(frozen=True)
+class OutputGroup:
+    """What is done with the result."""
+
     minimum: Annotated[
         list[str] | None,
         typer.Option(
             "--min",
             metavar="METRIC=X",
-            help="Exit with 9 unless METRIC is at least X; at most, where less is better.",
+            help="Exit with 9 unless METRIC is at least X (at most X where lower is better). Repeatable.",
         ),
-    ] = None,
-    plots: Annotated[Path | None, typer.Option("--plots", help="Folder for pictures (PNG).")] = None,
-    bootstrap: Annotated[
-        int,
+    ] = None
+    errors: Annotated[
+        Path | None,
         typer.Option(
-            "--bootstrap", min=0, help="Resamples for 95 % intervals; 0 = none. --against has 1,000 at least."
+            "--errors",
+            help="Write the wrong examples to this file as JSON lines, gold beside predicted; of a language "
+            "model the 1,000 lines that cost most per character.",
         ),
-    ] = 1000,
-    against: Annotated[
-        Path | None, typer.Option("--against", help="Another model: paired tests on the same data.")
+    ] = None
+    plots: Annotated[Path | None, typer.Option("--plots", help="Folder for pictures (PNG).")] = None
+    json_output: options.JsonOption = False
+
+
+@with_options
+def evaluate(
+    data: Annotated[
+        list[Path] | None,
+        typer.Argument(
+            metavar="DATA",
+            help="Annotated file; source and target, or a file of pairs; or texts. Otherwise the test "
+            "part of the run's recipe.",
+        ),
     ] = None,
-    target_precision: TargetPrecisionOption = None,
-    part: Annotated[
-        Literal["test", "dev", "train"], typer.Option(help="Part of the run's recipe, when no DATA is given.")
-    ] = "test",
-    scheme: Annotated[
-        Literal["auto", "iob1", "iob2", "iobes", "bilou"], typer.Option(help="Tag scheme of DATA.")
-    ] = "auto",
-    repair: Annotated[bool, typer.Option(help="Repair invalid tag sequences of DATA.")] = False,
-    beam: Annotated[
-        int | None, typer.Option("--beam", min=1, help="Hypotheses of a translator; 1 = greedy.")
-    ] = None,
-    ter: Annotated[bool, typer.Option("--ter", help="Translation edit rate too, which is slow.")] = False,
-    protocol: ProtocolOption = "streaming",
-    adapt: AdaptOption = False,
-    cache: CacheOption = False,
-    interpolate: InterpolateOption = False,
-    yardsticks: YardsticksOption = True,
-    batch_tokens: options.BatchTokensOption = BATCH_TOKENS,
-    device: options.DeviceOption = "auto",
-    precision: options.PrecisionOption = "auto",
-    threads: options.ThreadsOption = 0,
-    json_output: options.JsonOption = False,
+    *,
+    subject: SubjectGroup,
+    output: OutputGroup,
+    of_taggers: TaggerGroup,
+    of_translators: TranslatorGroup,
+    of_language_models: LanguageModelGroup,
+    batches: BatchGroup,
+    hardware: options.HardwareOptions,
 ) -> None:
-    """Score a model on data that it has not seen."""
-    typed = dict(locals())
-    if target_precision == 0:
-        raise UsageError("--target-precision 0: expected more than 0, at most 1")
-    if data and part != "test":
-        raise UsageError(f"--part {part} is of the run's recipe, and DATA is given; leave one of them out")
-    required = [_requirement(text) for text in minimum or ()]
-    from seqtool import api
+    """Score a model, or a file of predictions, on data that the model has not seen."""
+    if data and subject.part != "test":
+        raise UsageError(
+            f"--part {subject.part} is of the run's recipe, and DATA is given; leave one of them out"
+        )
+    if output.errors is not None:
+        require_folder(output.errors)
+    required = [_requirement(text) for text in output.minimum or ()]
+    groups: Groups = (of_taggers, of_translators, of_language_models, batches)
     from seqtool.devices import configure
 
-    configure(threads)
-    where = find_model(model, tuple(EVALUATORS), newest=False)
+    configure(hardware.threads)
+    if subject.predictions is not None:
+        task, result = _predictions(data, subject, hardware, groups, required)
+    else:
+        task, result = _model(data, subject, hardware, groups, required)
+    _show(result, REPORTS[task], output)
+    _check(required, result)
+
+
+def _model(
+    data: list[Path] | None,
+    subject: SubjectGroup,
+    hardware: options.HardwareOptions,
+    groups: Groups,
+    required: Requirements,
+) -> tuple[str, Evaluation]:
+    """The task of a model, and its evaluation."""
+    from seqtool import api
+
+    if subject.task is not None:
+        raise UsageError("--task is for --predictions: a model knows its task; leave it out")
+    where = find_model(subject.model, tuple(REPORTS), newest=False)
     task = api.task_of(where)
-    if task not in EVALUATORS:
-        raise ModelError(f"{where}: a model for {task!r}, expected one for {' or '.join(EVALUATORS)}")
-    result, report = EVALUATORS[task](where, typed)
-    _finish(result, report, required, plots, json_output)
+    chosen = _chosen(api.assessment_of(task, str(where)), task, f"{where} is", groups, required)
+    return task, api.evaluate(
+        where,
+        data,
+        part=subject.part,
+        against=subject.against,
+        bootstrap=subject.bootstrap,
+        options=chosen,
+        device=hardware.device,
+        precision=hardware.precision,
+    )
 
 
-COMMON = ("part", "against", "bootstrap", "device", "precision")  # options of every task
-
-# Options that only one kind of model reads, with what they are when they were not given.
-OF_TAGGERS = {"target_precision": None, "scheme": "auto", "repair": False}
-OF_TRANSLATORS = {"beam": None, "ter": False}
-OF_LANGUAGE_MODELS = {
-    "protocol": "streaming",
-    "adapt": False,
-    "cache": False,
-    "interpolate": False,
-    "yardsticks": True,
-}
-
-
-def _tagger(where: Path, typed: dict[str, Any]) -> tuple[Any, Any]:
+def _predictions(
+    data: list[Path] | None,
+    subject: SubjectGroup,
+    hardware: options.HardwareOptions,
+    groups: Groups,
+    required: Requirements,
+) -> tuple[str, Evaluation]:
+    """The task of a file of predictions, and its evaluation."""
     from seqtool import api
 
-    data = typed["data"] or []
-    if len(data) > 1:
-        raise UsageError(f"a second data file is for translators only, and {where} is a tagger; leave it out")
-    _refuse(typed, OF_TRANSLATORS, where, "a tagger", "translators")
-    _refuse(typed, OF_LANGUAGE_MODELS, where, "a tagger", "language models")
-    own = {name: typed[name] for name in (*OF_TAGGERS, "batch_tokens", *COMMON)}
-    return api.evaluate_tagger(where, data[0] if data else None, **own), tagging
+    assert subject.predictions is not None
+    if not data:
+        raise UsageError(
+            "--predictions are scored against DATA; name it, as in `seqtool evaluate GOLD --predictions FILE`"
+        )
+    unread = ["-m"] * (subject.model is not None) + [flag(hardware, name) for name in given(hardware)]
+    if unread:
+        raise UsageError(f"{unread[0]}: with --predictions no model is run; leave one of them out")
+    task = subject.task or _task_of_data(data)
+    room = api.assessment_of(task, str(subject.predictions))
+    chosen = _chosen(room, task, f"{subject.predictions} is of", groups, required)
+    return task, api.evaluate_predictions(
+        subject.predictions,
+        data,
+        task=task,
+        against=subject.against,
+        bootstrap=subject.bootstrap,
+        options=chosen,
+    )
 
 
-def _translator(where: Path, typed: dict[str, Any]) -> tuple[Any, Any]:
-    from seqtool import api
+def _task_of_data(files: list[Path]) -> str:
+    """Tagging or translation, as far as the data shows it."""
+    from seqtool.text.annotation import Columns, has_span_tags, read_annotated
+    from seqtool.text.json_lines import is_sentence_object
+    from seqtool.text.lines import lines_of
 
-    _refuse(typed, OF_TAGGERS, where, "a translator", "taggers")
-    _refuse(typed, OF_LANGUAGE_MODELS, where, "a translator", "language models")
-    own = {name: typed[name] for name in (*OF_TRANSLATORS, "batch_tokens", *COMMON)}
-    return api.evaluate_translator(where, typed["data"], **own), translation
-
-
-def _language_model(where: Path, typed: dict[str, Any]) -> tuple[Any, Any]:
-    from seqtool import api
-
-    _refuse(typed, OF_TAGGERS, where, "a language model", "taggers")
-    _refuse(typed, OF_TRANSLATORS, where, "a language model", "translators")
-    _refuse(typed, {"batch_tokens": BATCH_TOKENS}, where, "a language model", "taggers and translators")
-    own = {name: typed[name] for name in (*OF_LANGUAGE_MODELS, *COMMON)}
-    return api.evaluate_language_model(where, typed["data"], **own), lm
+    if len(files) > 1 or ".tsv" in files[0].suffixes:
+        return "translate"
+    first = next((line for line in lines_of(files[0]) if line.strip()), "")
+    if first.lstrip().startswith("{") and not is_sentence_object(first):
+        return "translate"
+    tags = [sentence.tags for sentence in read_annotated(files[0], Columns()).sentences if sentence.tags]
+    return "ner" if has_span_tags(tags) else "pos"
 
 
-EVALUATORS = {"ner": _tagger, "pos": _tagger, "translate": _translator, "lm": _language_model}
+def _chosen(room: Any, task: str, what: str, groups: Groups, required: Requirements) -> Any:
+    """The options of the task's wing; the names of --min are checked before data is read."""
+    values: dict[str, Any] = {}
+    for group in groups:
+        readers = READERS[type(group)]
+        if task in readers:
+            values |= asdict(group)
+            continue
+        for name in given(group):
+            plural = " and ".join(dict.fromkeys(f"{NAMES[reader]}s" for reader in readers))
+            raise UsageError(
+                f"{flag(group, name)} is for {plural} only, and {what} a {NAMES[task]}; leave it out"
+            )
+    chosen = room.EvaluationOptions(**values)
+    known = room.metric_names(task, chosen)
+    for metric, _ in required:
+        if metric not in known:
+            hint = nearest(metric, known)
+            raise UsageError(f"--min {metric}: no such metric{hint}; there are {', '.join(known)}")
+    return chosen
 
 
-def _finish(
-    result: Any, report: Any, required: list[tuple[str, float]], plots: Path | None, json_output: bool
-) -> None:
-    """Say what was found, draw it, and hold it against what was required."""
+def _show(result: Evaluation, report: Any, output: OutputGroup) -> None:
+    """Say what was found, draw it, and write down where it is wrong."""
     for warning in result.warnings:
         console.warn(warning)
-    known = result.as_dict()["metrics"]
-    _require_known(required, known)
-    if plots is not None:
-        with storage_errors(plots):
-            plots.mkdir(parents=True, exist_ok=True)
-        report.draw(result, plots)
-        console.say(f"pictures in {plots}")
-    if json_output:
+    if output.plots is not None:
+        with storage_errors(output.plots):
+            output.plots.mkdir(parents=True, exist_ok=True)
+        report.draw(result, output.plots)
+        console.say(f"pictures in {output.plots}")
+    if output.errors is not None:
+        rows = [json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n" for row in result.errors()]
+        write_durably(output.errors, "".join(rows).encode())
+        console.say(f"errors: {len(rows):,} example{'s' * (len(rows) != 1)} in {output.errors}")
+    if output.json_output:
         console.write_result(json.dumps(result.as_dict(), ensure_ascii=False, allow_nan=False) + "\n")
     else:
         report.show(result)
-    _check(required, known)
-
-
-def _refuse(typed: dict[str, Any], options: dict[str, Any], where: Path, kind: str, readers: str) -> None:
-    """An option that says nothing about this kind of model is not accepted and ignored."""
-    for name, default in options.items():
-        if typed[name] != default:
-            option = name.replace("_", "-")
-            raise UsageError(f"--{option} is for {readers} only, and {where} is {kind}; leave it out")
 
 
 def _requirement(text: str) -> tuple[str, float]:
@@ -206,18 +350,12 @@ def _requirement(text: str) -> tuple[str, float]:
     raise UsageError(f"--min {text}: expected METRIC=X, as in --min f1=0.8")
 
 
-def _require_known(required: list[tuple[str, float]], metrics: dict[str, float]) -> None:
-    for metric, _ in required:
-        if metric not in metrics:
-            hint = nearest(metric, metrics)
-            raise UsageError(f"--min {metric}: no such metric{hint}; there are {', '.join(metrics)}")
-
-
-def _check(required: list[tuple[str, float]], metrics: dict[str, float]) -> None:
+def _check(required: Requirements, result: Evaluation) -> None:
     missed = []
     for metric, bound in required:
-        value, less = metrics[metric], metric in LESS_IS_BETTER
-        if not (value <= bound if less else value >= bound):
-            missed.append(f"{metric} = {value:.4f} {'>' if less else '<'} {bound}")
+        score = result.scores[metric]
+        value, higher = score.value, score.higher_is_better
+        if not (value >= bound if higher else value <= bound):
+            missed.append(f"{metric} = {value:.4f} {'<' if higher else '>'} {bound}")
     if missed:
         raise ThresholdError("not reached: " + "; ".join(missed))

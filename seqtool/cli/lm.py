@@ -295,30 +295,15 @@ def _write_one(work: _Work) -> int:
 
 def _write_all(work: _Work) -> int:
     """Several texts, one after the other when all are there; how many symbols were drawn."""
-    texts, written = _texts_of(work)
+    from seqtool.lm.sampling import texts_of
+
+    texts, written = texts_of(work.sampler, work.decoders, length=work.length, ends=work.ends)
     for number, text in enumerate(texts):
+        text = work.prompt + text
         between = "" if work.one_line or not number else "\n"
         console.write_result(between + text.removesuffix("\n") + "\n")
     console.output().flush()
     return written
-
-
-def _texts_of(work: _Work) -> tuple[list[str], int]:
-    """What all streams write, each up to its end, and of how many symbols that is."""
-    written, texts = 0, ["" for _ in work.decoders]
-    open_ones = set(range(len(texts)))
-    for _ in range(work.length):
-        symbols = work.sampler.step()
-        written += len(open_ones)
-        for number in sorted(open_ones):
-            texts[number] += work.decoders[number].push(symbols[number])
-            if any(end in texts[number] for end in work.ends):
-                open_ones.discard(number)
-        if not open_ones:
-            break
-    for number in open_ones:
-        texts[number] += work.decoders[number].finish()
-    return [work.prompt + text for text in texts], written
 
 
 @app.command()

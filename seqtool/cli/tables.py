@@ -77,9 +77,11 @@ def scores_table(
 def comparison_lines(
     model: str, against: str | None, comparisons: Iterable[tuple[str, PairedTest]]
 ) -> list[str]:
-    """One line a paired test; a difference above 0 is in favour of the model where more is better."""
+    """One line per paired test, with a remark where a difference below 0 is in favour of the model."""
+    from seqtool.evaluation.score import higher_is_better
+
     return [
         f"{name} of {model} minus {name} of {against}: {test.difference:+.4f}, "
-        f"p = {test.p_value:.4f} ({test.method})"
+        f"p = {test.p_value:.4f} ({test.method})" + ("" if higher_is_better(name) else "; lower is better")
         for name, test in comparisons
     ]

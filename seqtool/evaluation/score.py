@@ -11,6 +11,27 @@ from numpy.typing import ArrayLike, NDArray
 
 Unit = Literal["fraction", "points", "nats", "bits", "plain"]  # points: 0-100; plain: perplexity and the like
 Array = NDArray[np.float64]
+# Metrics that count what went wrong; of every other one more is better.
+LOWER_IS_BETTER = frozenset(
+    {
+        "ter",
+        "loss",
+        "nats_per_character",
+        "bits_per_character",
+        "bits_per_byte",
+        "perplexity",
+        "perplexity_per_word",
+    }
+)
+
+
+def higher_is_better(name: str) -> bool:
+    """Whether a higher value of the metric of that name is better; a learning curve has only its name.
+
+    >>> higher_is_better("f1"), higher_is_better("perplexity")
+    (True, False)
+    """
+    return name not in LOWER_IS_BETTER
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -39,6 +60,15 @@ class Score:
     def value(self) -> float:
         """The score of the whole corpus."""
         return float(self.formula(self.statistics.sum(axis=0)))
+
+    @property
+    def higher_is_better(self) -> bool:
+        """Whether a higher value is a better one."""
+        return higher_is_better(self.name)
+
+    def of_each(self) -> Array:
+        """The score of every sentence by itself, [sentences]."""
+        return self.formula(self.statistics)
 
     @property
     def sentences(self) -> int:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 
+from seqtool.evaluation.score import higher_is_better
 from seqtool.inspection.canvas import (
     BLUE,
     GREEN,
@@ -24,7 +25,6 @@ from seqtool.inspection.canvas import (
     whole_numbers,
 )
 
-LOWER_IS_BETTER = ("bits_per_character", "nats_per_character", "perplexity", "loss")
 MAIN_METRICS = ("f1", "bleu", "exact_match", "chrf", "bits_per_character", "perplexity", "accuracy")
 METRIC_NAMES = {"f1": "F1", "bleu": "BLEU", "chrf": "chrF"}
 MARKED = 30  # points of a line up to which each has a mark
@@ -151,7 +151,7 @@ def _draw_metric(axes: Axes, series: tuple[list[int], list[float]], name: str, k
         say_empty(axes, "no evaluation recorded yet")
         return
     axes.plot(steps, values, color=GREEN, marker="o", markersize=3.5)
-    best = int(np.argmin(values) if name in LOWER_IS_BETTER else np.argmax(values))
+    best = int(np.argmax(values) if higher_is_better(name) else np.argmin(values))
     marked = steps.index(kept) if kept in steps else best
     label = f"best checkpoint: {values[marked]:.4g} at step {steps[marked]:,}"
     axes.plot(steps[marked], values[marked], "o", color=RED, markersize=7, label=label)

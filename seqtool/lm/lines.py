@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from seqtool.lm.data import normalised
-from seqtool.lm.prediction import LanguageModel
+from seqtool.lm.loaded import LoadedLanguageModel
 from seqtool.lm.scoring import Reader
 from seqtool.lm.vocabulary import UNKNOWN
 
@@ -39,7 +39,7 @@ class ScoredLine:
 
 
 def score_lines(
-    model: LanguageModel, lines: Iterable[str], reader: Reader, *, cold: bool
+    model: LoadedLanguageModel, lines: Iterable[str], reader: Reader, *, cold: bool
 ) -> Iterator[ScoredLine]:
     """Each line as soon as it has come.
 

@@ -1,137 +1,78 @@
-"""A trained language model at work."""
+"""A trained language model at work: text that it writes, and how probable it finds a text."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Set
-from typing import ClassVar, Self
+import time
+from collections.abc import Sequence
 
-import torch
+from seqtool.decoding.sampling import SamplingOptions
+from seqtool.lm.data import DOCUMENT_ENDS
+from seqtool.lm.lines import ScoredLine, score_lines
+from seqtool.lm.loaded import TASK, Fingerprint, LanguageModelDescription, LoadedLanguageModel, Measured
+from seqtool.lm.sampling import Sampler, beginning, texts_of, writes_in_int8
+from seqtool.models.trained import require_several
 
-from seqtool.devices import resolve_precision
-from seqtool.errors import SettingsError
-from seqtool.lm.adaptation import AdaptingReader, CachingReader
-from seqtool.lm.model import LanguageNetwork
-from seqtool.lm.scoring import Reader
-from seqtool.lm.settings import AdaptationSettings, DataSettings, ModelSettings, VocabularySettings
-from seqtool.lm.vocabulary import Symbols
-from seqtool.models.description import Description
-from seqtool.models.folder import ModelFolder
-from seqtool.models.trained import ModelFiles, TrainedModel, restored
-from seqtool.settings import Settings
-
-TASK = "lm"
+__all__ = ["TASK", "Fingerprint", "LanguageModel", "LanguageModelDescription", "Measured"]
 
 
-class Fingerprint(Settings):
-    """What a figure was measured on; only figures with equal ones can be compared."""
+class LanguageModel(LoadedLanguageModel):
+    """A language model ready to use; see `LoadedLanguageModel`."""
 
-    digest: str  # SHA-256 of the text
-    characters: int
-    split: str  # how the text was cut out of its files
-    protocol: str  # how it was read
-
-    @property
-    def short(self) -> str:
-        """For people."""
-        return f"{self.protocol}, {self.characters:,} characters ({self.split}), sha256 {self.digest[:12]}"
-
-
-class Measured(Settings):
-    """Figures beside what they were measured on."""
-
-    fingerprint: Fingerprint
-    nats_per_character: dict[str, float]  # by what predicts: the network, and the baselines
-
-
-class LanguageModelDescription(Description):
-    """What a model folder says of a language model beside its weights and symbols."""
-
-    KEPT: ClassVar[Mapping[str, Set[str]]] = {
-        "data": {"documents", "normalization", "lowercase"}
-    }  # how texts given to the model are read
-
-    model: ModelSettings
-    vocabulary: VocabularySettings
-    data: DataSettings
-    adaptation: AdaptationSettings
-    measured: Measured | None  # on dev, when training ended
-
-
-class LanguageModel(TrainedModel):
-    """A language model ready to use.
-
-    Args:
-        network: With its weights.
-        symbols: Of the network.
-        description: The rest.
-        device: Where it runs.
-        precision: float32 or bfloat16, of the products.
-        place: Where it was read from, for messages.
-    """
-
-    TASKS = (TASK,)
-    USAGE = "seqtool lm sample -m {}"
-    network: LanguageNetwork
-    description: LanguageModelDescription
-
-    def __init__(
+    def sample(
         self,
-        network: LanguageNetwork,
-        symbols: Symbols,
-        description: LanguageModelDescription,
+        prompt: str = "",
         *,
-        device: torch.device,
-        precision: torch.dtype,
-        place: str = "",
-    ) -> None:
-        super().__init__(network, description, device=device, precision=precision, place=place)
-        self.symbols = symbols
+        length: int = 500,
+        count: int = 1,
+        temperature: float = 1.0,
+        top_k: int = 0,
+        top_p: float = 1.0,
+        stop: Sequence[str] | None = None,
+        seed: int | None = None,
+    ) -> list[str]:
+        """Texts that begin with a prompt: what `seqtool lm sample` writes.
 
-    @property
-    def kind(self) -> str:
-        """What the model is, for its card."""
-        return "language model"
-
-    def reader(self, *, adapt: bool = False, cache: bool = False) -> Reader:
-        """To score texts symbol by symbol.
+            seqtool.load("runs/lm/lm-tiny").sample("The ", length=100, seed=1)[0]
 
         Args:
-            adapt: Learn from what has been read (on a copy of the network).
-            cache: Mix in what followed similar states not long ago.
+            prompt: The text to go on from; it is part of the result.
+            length: Symbols of the model to write per text at most, at least 1.
+            count: Number of texts, at least 1.
+            temperature: Sampling temperature, at least 0; 0 = always the likeliest symbol.
+            top_k: Draw from the K likeliest symbols only; 0 = all.
+            top_p: Draw from the fewest symbols with this probability together, in (0, 1].
+            stop: Texts that end a text; None = the end of a document, where the model's documents have one.
+            seed: Random seed; the same seed gives the same texts. None = another one each time.
+
+        Raises:
+            UsageError: a number out of its range.
+            DataError: the prompt has something that the model has no symbol for.
         """
-        settings = self.description.adaptation
-        reader = (
-            AdaptingReader(self.network, self.device, settings)
-            if adapt
-            else Reader(self.network, self.device)
+        drawing = SamplingOptions(
+            temperature=temperature,
+            top_k=top_k,
+            top_p=top_p,
+            seed=time.time_ns() % 2**31 if seed is None else seed,
         )
-        return CachingReader(reader, settings) if cache else reader
+        start = beginning(self, prompt)
+        sampler = Sampler(self, drawing, start.repeated(count), int8=writes_in_int8(self, "auto"))
+        decoders = [start.decoder(self) for _ in range(count)]
+        ends = DOCUMENT_ENDS.get(self.description.data.documents, []) if stop is None else stop
+        texts, _ = texts_of(sampler, decoders, length=length, ends=ends)
+        return [prompt + text for text in texts]
 
-    def files(self) -> ModelFiles:
-        """Symbols."""
-        return ModelFiles(codecs=self.symbols.to_files())
+    def score(self, lines: Sequence[str], *, cold: bool = False) -> list[ScoredLine]:
+        """How probable each line is, its end included: what `seqtool lm score` says.
 
-    @classmethod
-    def precision_for(cls, name: str, device: torch.device) -> torch.dtype:
-        """The arithmetic that `--precision` means; auto = fp32: a probability should be exact."""
-        if name == "int8":
-            raise SettingsError(
-                "precision int8 is for translators at work (`translate`, `evaluate`) and for `lm sample`; "
-                "use fp32 or bf16"
-            )
-        return torch.float32 if name == "auto" else resolve_precision(name, device)
+            seqtool.load("runs/lm/lm-tiny").score(["The cat sat."])[0].bits_per_character
 
-    @classmethod
-    def from_folder(
-        cls, folder: ModelFolder, *, name: str, device: torch.device, precision: torch.dtype | None
-    ) -> Self:
-        """A language model from what a model folder holds (errors as `load`)."""
-        description = LanguageModelDescription.from_config(folder.config, name)
-        symbols = Symbols.from_files(folder.codecs, name)
+        Args:
+            lines: Without their ends.
+            cold: Whether each stands alone; otherwise it follows the line before, unless the model's
+                documents are lines.
 
-        def build() -> LanguageNetwork:
-            return LanguageNetwork(len(symbols), description.model, symbols.impossible)
-
-        network = restored(build, folder, description.model.layers, name)
-        kind = precision or torch.float32
-        return cls(network, symbols, description, device=device, precision=kind, place=name)
+        Raises:
+            UsageError: a single text instead of a list.
+        """
+        require_several(lines, 'model.score(["The cat sat."])')
+        return list(score_lines(self, lines, self.reader(), cold=cold))

@@ -16,7 +16,7 @@ from seqtool.decoding.sampling import BLOCK, SamplingOptions, draw
 from seqtool.decoding.step import sum_type
 from seqtool.devices import multiplies_int8
 from seqtool.errors import ModelError, SettingsError, UsageError
-from seqtool.lm.prediction import LanguageModel
+from seqtool.lm.loaded import LoadedLanguageModel
 from seqtool.lm.stepping import HoistedStepper, Stepper, stepper_of, steps_in_place
 from seqtool.lm.vocabulary import START, UNKNOWN, TextDecoder, require_known
 from seqtool.models.tensors import read_tensors, write_tensors
@@ -62,7 +62,7 @@ class Continuation:
             states, rows(self.recent), self.steps, None if self.seen is None else rows(self.seen)
         )
 
-    def decoder(self, model: LanguageModel, stream: int = 0) -> TextDecoder:
+    def decoder(self, model: LoadedLanguageModel, stream: int = 0) -> TextDecoder:
         """For what a stream writes next: it knows of the line that has begun, and of half a character."""
         recent = self.recent[stream].tolist()
         decoder = model.symbols.decoder(at_line_start=recent[0] == START)
@@ -130,7 +130,7 @@ class Sampler:
 
     def __init__(
         self,
-        model: LanguageModel,
+        model: LoadedLanguageModel,
         options: SamplingOptions,
         start: Continuation,
         *,
@@ -179,7 +179,7 @@ class Sampler:
         return Continuation(self._stepper.states(), torch.stack([*self._recent], 1), self._steps, seen)
 
 
-def writes_in_int8(model: LanguageModel, precision: str) -> bool:
+def writes_in_int8(model: LoadedLanguageModel, precision: str) -> bool:
     """Whether `--precision` means products in 8-bit integers for this writer.
 
     `auto` takes them where they are faster: LSTM layers of some size, on a processor that has
@@ -202,9 +202,40 @@ def writes_in_int8(model: LanguageModel, precision: str) -> bool:
     )
 
 
+def texts_of(
+    sampler: Sampler, decoders: Sequence[TextDecoder], *, length: int, ends: Sequence[str]
+) -> tuple[list[str], int]:
+    """What all streams write, each up to its end, and of how many symbols that is.
+
+    Args:
+        sampler: Of all streams.
+        decoders: Of each stream, at where it begins.
+        length: Symbols of a text at most.
+        ends: Each ends a text.
+    """
+    written, texts = 0, ["" for _ in decoders]
+    open_ones = set(range(len(texts)))
+    for _ in range(length):
+        symbols = sampler.step()
+        written += len(open_ones)
+        for number in sorted(open_ones):
+            texts[number] += decoders[number].push(symbols[number])
+            if any(end in texts[number] for end in ends):
+                open_ones.discard(number)
+        if not open_ones:
+            break
+    for number in open_ones:
+        texts[number] += decoders[number].finish()
+    return texts, written
+
+
 @torch.inference_mode()
 def beginning(
-    model: LanguageModel, prompt: str = "", after: Continuation | None = None, *, what: str = "--prompt"
+    model: LoadedLanguageModel,
+    prompt: str = "",
+    after: Continuation | None = None,
+    *,
+    what: str = "--prompt",
 ) -> Continuation:
     """One stream that has read a prompt.
 
@@ -251,7 +282,7 @@ def save_continuation(path: Path, continuation: Continuation, digest: str) -> No
     write_tensors(path, tensors | {"model": torch.tensor(list(bytes.fromhex(digest)), dtype=torch.uint8)})
 
 
-def load_continuation(path: Path, model: LanguageModel, digest: str) -> Continuation:
+def load_continuation(path: Path, model: LoadedLanguageModel, digest: str) -> Continuation:
     """The inverse of `save_continuation`.
 
     Raises:

@@ -18,10 +18,18 @@ from seqtool.lm.data import Part
 from seqtool.lm.ngram import best_weight, interpolate
 from seqtool.lm.prediction import Fingerprint, LanguageModel, Measured
 from seqtool.lm.scoring import LogProbabilities, cold_rows, score_rows
-from seqtool.lm.text_blocks import BLOCK, block_statistics
+from seqtool.lm.text_blocks import BLOCK, block_statistics, line_costs
 from seqtool.lm.vocabulary import START, UNKNOWN, Ids
 
 ENOUGH_DOCUMENTS = 30  # from so many on, whole documents are resampled; below it blocks of them
+METRICS = (
+    "nats_per_character",
+    "bits_per_character",
+    "bits_per_byte",
+    "perplexity",
+    "perplexity_per_word",
+    "loss",
+)
 NATS, SYMBOLS, CHARACTERS, BYTES, WORDS = range(5)  # columns of statistics
 
 
@@ -82,6 +90,7 @@ class TextScores:
             as characters and as words.
         blocks: The same of each block of 1,000 characters, none across a document's beginning, [N, 5].
         unknown: Symbols that the model does not have.
+        lines: Nats of each line of each document, [L].
         yardsticks: Nats a character, by name.
         mixture: With the n-gram, where that was asked for.
     """
@@ -91,6 +100,7 @@ class TextScores:
     documents: Array
     blocks: Array
     unknown: int = 0
+    lines: Sequence[Array] = ()
     yardsticks: dict[str, float] = field(default_factory=dict)
     mixture: Mixture | None = None
 
@@ -229,6 +239,7 @@ def evaluate_text(
         np.stack([each.sum(axis=0) for each in by_block]),
         np.concatenate(by_block),
         sum(int((ids == UNKNOWN).sum()) for ids in documents),
+        line_costs(model.symbols, part.documents, documents, found),
         {} if figures is None else figures.nats_per_character,
         mixture,
     )

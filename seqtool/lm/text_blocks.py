@@ -53,6 +53,33 @@ def block_statistics(
     return result
 
 
+def line_costs(
+    symbols: Symbols, texts: Sequence[str], ids: Sequence[Ids], found: Sequence[LogProbabilities]
+) -> list[Array]:
+    """Nats of each line of each document, its end included, [L]; a symbol belongs to the line it ends in.
+
+    Args:
+        symbols: Of the model.
+        texts: The documents.
+        ids: Their symbols.
+        found: Log probabilities of these.
+    """
+    result = []
+    for text, numbers, values in zip(texts, ids, found, strict=True):
+        ends = np.flatnonzero(_code_points(text) == ord("\n")) + 1.0
+        if text and not text.endswith("\n"):
+            ends = np.append(ends, len(text))
+        at = np.searchsorted(ends, symbol_ends(symbols, text, numbers))
+        costs = np.bincount(np.minimum(at, max(len(ends) - 1, 0)), -values, len(ends))
+        result.append(costs.astype(np.float64))
+    return result
+
+
+def split_lines(text: str) -> list[str]:
+    """The lines of a text with their ends; nothing but a line feed ends one."""
+    return re.findall(r"[^\n]*\n|[^\n]+", text)
+
+
 def symbol_ends(symbols: Symbols, text: str, ids: Ids) -> Places:
     """How many characters of a text have been read after each symbol, [n].
 

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from seqtool.devices import resolve_device
-from seqtool.errors import DataError, ModelError
+from seqtool.errors import DataError, ModelError, UsageError
 from seqtool.models.description import Description
 from seqtool.models.folder import ModelFolder, load_model_folder, save_model_folder
 from seqtool.models.tensors import materialise, model_tensors
@@ -133,6 +133,20 @@ class TrainedModel(ABC):
     def is_half(self) -> bool:
         """Whether products are made in 16 bits."""
         return self.precision in (torch.bfloat16, torch.float16)
+
+
+def require_several(texts: object, call: str) -> None:
+    """See to it that a list of texts is one: a single text would be read letter by letter.
+
+    Args:
+        texts: What was given.
+        call: The right call, for the message.
+
+    Raises:
+        UsageError: a single text.
+    """
+    if isinstance(texts, str | bytes):
+        raise UsageError(f"a single text is given, expected a list of texts; write {call}")
 
 
 def restored(build: Callable[[], NetworkType], folder: ModelFolder, layers: int, name: str) -> NetworkType:

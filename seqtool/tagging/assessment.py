@@ -1,54 +1,98 @@
-"""A trained tagger against annotated data: the whole report, with intervals, thresholds, comparisons."""
+"""A trained tagger against annotated data: scores, thresholds, comparisons, and where it errs."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from seqtool.errors import UsageError
+from seqtool.errors import UsageError, nearest
 from seqtool.evaluation.calibration import Threshold, threshold_curve
+from seqtool.evaluation.report import Evaluation, Rival
 from seqtool.evaluation.score import Score
-from seqtool.evaluation.significance import (
-    Interval,
-    PairedTest,
-    bootstrap_interval,
-    paired_bootstrap,
-    paired_randomisation,
-)
-from seqtool.tagging.data import TaggingData, harmonise, read_file, unseen_tags
-from seqtool.tagging.prediction import Prediction, TaggerModel
+from seqtool.tagging.data import PartName, TaggingData, harmonise, load_part, read_file, unseen_tags
+from seqtool.tagging.predicted_files import read_predictions
+from seqtool.tagging.prediction import TaggerModel
 from seqtool.tagging.scores import TaggingReport, accuracy, best_threshold, judge, report, span_scores
-from seqtool.tagging.settings import DataSettings
+from seqtool.tagging.settings import DataSettings, TaggerSettings
 from seqtool.text import tag_scheme
 from seqtool.text.columns import TaggedSentence
+from seqtool.text.tag_rules import SCHEMES
+from seqtool.text.tag_scheme import Scheme
 
-SEED = 1  # of the resampling, so that a figure can be had again
+METRICS = {"ner": ("precision", "recall", "f1", "accuracy"), "pos": ("accuracy",)}
 
 
 @dataclass(frozen=True)
-class TaggerEvaluation:
-    """All that `seqtool evaluate` says about a tagger."""
+class EvaluationOptions:
+    """What the evaluation of a tagger can be told.
 
-    model: str
-    data: str
-    report: TaggingReport
-    intervals: dict[str, Interval]
-    warnings: tuple[str, ...] = ()
-    thresholds: tuple[Threshold, ...] = ()  # precision and recall at every confidence
-    target: Threshold | None = None  # the least confidence with the precision that was asked for
+    Args:
+        scheme: Tag scheme of the data, or auto.
+        repair: Whether to repair invalid tag sequences of the data.
+        target_precision: Find the lowest confidence threshold with this precision, in (0, 1]; None = do not.
+        batch_tokens: Tokens per batch, padding included.
+
+    Raises:
+        UsageError: a scheme that there is not, or a precision out of range.
+    """
+
+    scheme: str = "auto"
+    repair: bool = False
     target_precision: float | None = None
-    against: str | None = None
-    comparisons: tuple[tuple[str, PairedTest], ...] = ()
+    batch_tokens: int = 4096
 
-    def as_dict(self) -> dict[str, Any]:
-        """JSON values."""
-        result = {"model": self.model, "data": self.data, **self.report.as_dict()}
-        result["intervals"] = {
-            name: {"low": interval.low, "high": interval.high, "level": interval.level}
-            for name, interval in self.intervals.items()
-        }
+    def __post_init__(self) -> None:
+        if self.scheme not in ("auto", *SCHEMES):
+            allowed = ", ".join(("auto", *SCHEMES))
+            raise UsageError(f"scheme {self.scheme!r}{nearest(self.scheme, SCHEMES)}; expected {allowed}")
+        if self.target_precision is not None and not 0 < self.target_precision <= 1:
+            raise UsageError(f"--target-precision {self.target_precision:g}: expected more than 0, at most 1")
+
+
+class Answers(NamedTuple):
+    """What a tagger, or a file of predictions, says of some sentences.
+
+    Args:
+        tags: Of each sentence, in the scheme of the gold tags.
+        confidences: Of each sentence one per span (without a scheme: per token), in [0, 1]; None = unknown.
+    """
+
+    tags: Sequence[Sequence[str]]
+    confidences: Sequence[Sequence[float]] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaggerEvaluation(Evaluation):
+    """All that `seqtool evaluate` says about a tagger.
+
+    Args:
+        report: Scores by type, confusion, kinds of errors, calibration.
+        sentences: What was tagged, with gold tags in the scheme of the report.
+        answers: What was predicted.
+        file_scheme: Tag scheme of the file that the gold tags came from.
+        thresholds: Precision and recall at every confidence.
+        target: The lowest confidence threshold with the precision that was asked for; None = there is none.
+        target_precision: That precision.
+    """
+
+    report: TaggingReport
+    sentences: Sequence[TaggedSentence]
+    answers: Answers
+    file_scheme: Scheme | None = None
+    thresholds: tuple[Threshold, ...] = ()
+    target: Threshold | None = None
+    target_precision: float | None = None
+
+    @property
+    def compared(self) -> tuple[str, ...]:
+        """F1, or accuracy where there are no spans."""
+        return ("f1",) if "f1" in self.scores else ("accuracy",)
+
+    def details(self) -> dict[str, Any]:
+        """The report, and the threshold that was asked for."""
+        result = self.report.as_dict()
         if self.target_precision is not None:
             found = self.target
             result["target_precision"] = {
@@ -57,135 +101,292 @@ class TaggerEvaluation:
                 "precision": None if found is None else found.precision,
                 "recall": None if found is None else found.recall,
             }
-        if self.against is not None:
-            result["against"] = {
-                "model": self.against,
-                "difference": f"{self.model} minus {self.against}",
-                "tests": [
-                    {"metric": name, "method": test.method, "difference": test.difference, "p": test.p_value}
-                    for name, test in self.comparisons
-                ],
-            }
         return result
+
+    def errors(self) -> Iterator[dict[str, Any]]:
+        """Every sentence with a wrong entity (without a scheme: a wrong tag), in the order of the data."""
+        find = self._token_errors if self.report.matches is None else self._span_errors
+        for number, sentence in enumerate(self.sentences):
+            wrong = find(number, sentence)
+            if wrong:
+                yield {
+                    "file": sentence.source,
+                    "line": sentence.line,
+                    "tokens": list(sentence.tokens),
+                    "gold": self._as_in_file(sentence.tags or ()),
+                    "predicted": self._as_in_file(self.answers.tags[number]),
+                    "errors": wrong,
+                }
+
+    def _span_errors(self, number: int, sentence: TaggedSentence) -> list[dict[str, Any]]:
+        assert self.report.matches is not None and self.report.scheme is not None
+        found = tag_scheme.spans(self.answers.tags[number], self.report.scheme)
+        confidences = None if self.answers.confidences is None else self.answers.confidences[number]
+        wrong = []
+        for match in self.report.matches[number]:
+            if match.kind == "correct":
+                continue
+            entry: dict[str, Any] = {"kind": match.kind}
+            for name, span in (("gold", match.gold), ("predicted", match.predicted)):
+                entry[name] = None if span is None else _entity(span, sentence)
+            if match.predicted is not None and confidences is not None:
+                place = found.index(tag_scheme.Span(*match.predicted))
+                entry["predicted"]["confidence"] = round(confidences[place], 6)
+            wrong.append(entry)
+        return wrong
+
+    def _token_errors(self, number: int, sentence: TaggedSentence) -> list[dict[str, Any]]:
+        wrong = []
+        pairs = zip(sentence.tokens, sentence.tags or (), self.answers.tags[number], strict=True)
+        for place, (token, gold, predicted) in enumerate(pairs):
+            if gold != predicted and not tag_scheme.is_partial(gold):
+                entry = {"token": place, "text": token, "gold": gold, "predicted": predicted}
+                if self.answers.confidences is not None:
+                    entry["confidence"] = round(self.answers.confidences[number][place], 6)
+                wrong.append(entry)
+        return wrong
+
+    def _as_in_file(self, tags: Sequence[str]) -> list[str]:
+        if self.report.scheme is None or self.file_scheme is None:
+            return list(tags)
+        return tag_scheme.convert(tags, self.report.scheme, self.file_scheme)
+
+
+def metric_names(task: str, options: EvaluationOptions) -> tuple[str, ...]:
+    """The metrics that an evaluation will have."""
+    return METRICS[task]
+
+
+def evaluation_data(
+    model: TaggerModel,
+    files: Sequence[Path],
+    options: EvaluationOptions,
+    *,
+    recipe: Callable[[], TaggerSettings],
+    part: PartName,
+) -> TaggingData:
+    """The annotated file, or without one a part of the recipe's data; tags in the scheme of the model.
+
+    Args:
+        model: The model whose training files say how columns are laid out.
+        files: One, or none.
+        options: What is said of the file.
+        recipe: Gives the settings of the model's run.
+        part: Part of the recipe's data.
+
+    Raises:
+        UsageError: there is no such file, no recipe, or more than one file.
+        DataError: the file is not what it should be, with its line.
+    """
+    if not files:
+        return load_part(recipe(), part)
+    return load_evaluation_data(model, _only_one(files), options)
 
 
 def load_evaluation_data(
-    model: TaggerModel, path: Path, *, scheme: str = "auto", repair: bool = False
+    model: TaggerModel, path: Path, options: EvaluationOptions | None = None
 ) -> TaggingData:
-    """An annotated file laid out as the training files were, tags in the scheme of the model.
+    """An annotated file laid out as the training files were (errors of `evaluation_data`)."""
+    chosen = options or EvaluationOptions()
+    columns = model.description.data.model_dump(include={"token_column", "tag_column", "feature_columns"})
+    return read_gold(path, columns, chosen, spans=model.scheme is not None)
 
-    Raises:
-        UsageError: there is no such file.
-        DataError: it is not what it should be, with its line.
+
+def read_gold(path: Path, columns: dict[str, Any], options: EvaluationOptions, *, spans: bool) -> TaggingData:
+    """An annotated file with the tags to be found (errors of `evaluation_data`).
+
+    Args:
+        path: Of the file.
+        columns: Where tokens, tags and features stand, as settings have it; empty = by the file itself.
+        options: Its scheme, and whether to repair it.
+        spans: Whether tags mark spans.
     """
-    settings = DataSettings.model_validate(
-        model.description.data.model_dump(include={"token_column", "tag_column", "feature_columns"})
-        | {"scheme": scheme, "repair": repair}
-    )
-    part = read_file(path, "data", settings)
-    return harmonise({"data": part}, spans=model.scheme is not None, scheme=scheme, repair=repair)
+    told = {"scheme": options.scheme, "repair": options.repair}
+    part = read_file(path, "data", DataSettings.model_validate({**columns, **told}))
+    return harmonise({"data": part}, spans=spans, scheme=options.scheme, repair=options.repair)
 
 
 def assess(
     model: TaggerModel,
     data: TaggingData,
+    options: EvaluationOptions | None = None,
     *,
     name: str,
     bootstrap: int = 1000,
-    target_precision: float | None = None,
     against: tuple[str, TaggerModel] | None = None,
-    batch_tokens: int = 4096,
 ) -> TaggerEvaluation:
     """Score a tagger in every way that applies.
 
     Args:
-        model: To be scored.
-        data: With one part, tags in the scheme of the model.
-        name: Of the model, for the report.
-        bootstrap: Resamples for the intervals and the paired tests; 0 = neither.
-        target_precision: Find the least span confidence that reaches it, in (0, 1].
+        model: The tagger to score.
+        data: One part, tags in the scheme of the model.
+        options: What is asked for.
+        name: Name of the model, for the report.
+        bootstrap: Resamples for the intervals and the paired tests; 0 = no intervals.
         against: Name and model to compare with, on the same sentences.
-        batch_tokens: Padded tokens a batch.
 
     Raises:
         UsageError: the two models have different kinds of tags.
     """
+    chosen = options or EvaluationOptions()
     (part,) = data.parts.values()
-    sentences = list(part.sentences)
-    gold = [list(sentence.tags or ()) for sentence in sentences]
     scheme = model.description.model_scheme
-    predictions, tags = _predict(model, sentences, batch_tokens)
-    confidences = [(p.span_confidence if scheme else p.token_confidence) or [] for p in predictions]
+    rival = None
+    if against is not None:
+        if against[1].description.model_scheme != scheme:
+            raise UsageError(f"--against {against[0]}: one model tags spans, the other single tokens")
+        rival = rival_scores(against[0], data, _answers(against[1], part.sentences, chosen), scheme)
+    return judged(
+        data,
+        _answers(model, part.sentences, chosen),
+        chosen,
+        name=name,
+        scheme=scheme,
+        bootstrap=bootstrap,
+        rival=rival,
+        training_entities=model.training_entities if scheme else None,
+        warnings=_unseen(data, model),
+    )
+
+
+def assess_predictions(
+    predictions: Path,
+    files: Sequence[Path],
+    options: EvaluationOptions | None = None,
+    *,
+    task: str,
+    bootstrap: int = 1000,
+    against: Path | None = None,
+) -> TaggerEvaluation:
+    """Score a file of predictions in every way that applies; there is no model.
+
+    Args:
+        predictions: A tagged file, as `seqtool tag` writes it.
+        files: The annotated file.
+        options: What is asked for.
+        task: ner or pos.
+        bootstrap: Resamples for the intervals and the paired tests; 0 = no intervals.
+        against: Other predictions for the same file.
+
+    Raises:
+        UsageError: a file is missing, or a threshold is asked for.
+        DataError: a file is not what it should be, or the predictions are of other sentences.
+    """
+    chosen, spans = options or EvaluationOptions(), task == "ner"
+    if chosen.target_precision is not None:
+        raise UsageError("--target-precision needs the confidences of a model; give one with -m")
+    data = read_gold(_only_one(files), {}, chosen, spans=spans)
+    (part,) = data.parts.values()
+    found = read_predictions(predictions, part, spans=spans)
+    warnings, rival = list(found.warnings), None
+    if against is not None:
+        other = read_predictions(against, part, spans=spans)
+        rival = rival_scores(str(against), data, Answers(other.tags), data.scheme)
+        warnings += other.warnings
+    return judged(
+        data,
+        Answers(found.tags),
+        chosen,
+        name=str(predictions),
+        scheme=data.scheme,
+        bootstrap=bootstrap,
+        rival=rival,
+        warnings=warnings,
+    )
+
+
+def judged(
+    data: TaggingData,
+    answers: Answers,
+    options: EvaluationOptions,
+    *,
+    name: str,
+    scheme: Scheme | None,
+    bootstrap: int,
+    rival: Rival | None,
+    training_entities: set[tuple[str, str]] | None = None,
+    warnings: Sequence[str] = (),
+) -> TaggerEvaluation:
+    """The evaluation of some answers, wherever they come from.
+
+    Args:
+        data: One part.
+        answers: To its sentences.
+        options: What is asked for.
+        name: Name of what answered.
+        scheme: Of the tags of both; None = no spans.
+        bootstrap: Resamples.
+        rival: What to compare with.
+        training_entities: (type, surface) of the entities seen in training; None = unknown.
+        warnings: Beside those of the data.
+    """
+    (part,) = data.parts.values()
+    gold = _gold(part.sentences)
+    tokens = [sentence.tokens for sentence in part.sentences]
     scored = report(
         gold,
-        tags,
+        answers.tags,
         scheme,
-        tokens=[sentence.tokens for sentence in sentences],
-        training_entities=model.training_entities if scheme else None,
-        confidences=confidences,
+        tokens=tokens,
+        training_entities=training_entities,
+        confidences=answers.confidences,
     )
-    judged = judge(gold, tags, scheme, confidences)
-    target = None if target_precision is None else best_threshold(*judged, target_precision)
-    comparisons: tuple[tuple[str, PairedTest], ...] = ()
-    if against is not None:
-        other = _other_scores(against, scheme, sentences, gold, batch_tokens)
-        comparisons = _compare(scored.scores, other, bootstrap)
+    thresholds: tuple[Threshold, ...] = ()
+    target = None
+    if answers.confidences is not None:
+        known = judge(gold, answers.tags, scheme, answers.confidences)
+        thresholds = tuple(threshold_curve(*known))
+        if options.target_precision is not None:
+            target = best_threshold(*known, options.target_precision)
     return TaggerEvaluation(
         model=name,
         data=part.source,
+        scores=scored.scores,
+        bootstrap=bootstrap,
+        rival=rival,
+        warnings=(*data.warnings, *warnings),
         report=scored,
-        intervals=_intervals(scored.scores, bootstrap),
-        warnings=(*data.warnings, *_unseen(data, model)),
-        thresholds=tuple(threshold_curve(*judged)),
+        sentences=part.sentences,
+        answers=answers,
+        file_scheme=data.file_scheme,
+        thresholds=thresholds,
         target=target,
-        target_precision=target_precision,
-        against=None if against is None else against[0],
-        comparisons=comparisons,
+        target_precision=options.target_precision,
     )
 
 
-def _predict(
-    model: TaggerModel, sentences: Sequence[TaggedSentence], batch_tokens: int
-) -> tuple[list[Prediction], list[list[str]]]:
-    """Predictions, and their tags in the scheme of the model."""
-    predictions = model.predict(sentences, confidence=True, batch_tokens=batch_tokens)
+def rival_scores(name: str, data: TaggingData, answers: Answers, scheme: Scheme | None) -> Rival:
+    """The scores of somebody else's answers to the same sentences (arguments of `judged`)."""
+    (part,) = data.parts.values()
+    gold = _gold(part.sentences)
+    found: dict[str, Score] = {"accuracy": accuracy(gold, answers.tags)}
+    return Rival(name, found if scheme is None else {**span_scores(gold, answers.tags, scheme), **found})
+
+
+def _answers(model: TaggerModel, sentences: Sequence[TaggedSentence], options: EvaluationOptions) -> Answers:
+    """Predictions in the scheme of the model."""
+    predictions = model.predict(sentences, confidence=True, batch_tokens=options.batch_tokens)
     scheme = model.description.model_scheme
     if scheme is None:
-        return predictions, [prediction.tags for prediction in predictions]
+        return Answers([p.tags for p in predictions], [p.token_confidence or [] for p in predictions])
     rows = [tag_scheme.from_spans(p.spans, len(p.tags), scheme) for p in predictions]
-    return predictions, rows
+    return Answers(rows, [p.span_confidence or [] for p in predictions])
 
 
-def _other_scores(
-    against: tuple[str, TaggerModel],
-    scheme: tag_scheme.Scheme | None,
-    sentences: Sequence[TaggedSentence],
-    gold: Sequence[list[str]],
-    batch_tokens: int,
-) -> dict[str, Score]:
-    name, model = against
-    if model.description.model_scheme != scheme:
-        raise UsageError(f"--against {name}: one model tags spans, the other single tokens")
-    _, tags = _predict(model, sentences, batch_tokens)
-    found = {"accuracy": accuracy(gold, tags)}
-    return found if scheme is None else {**span_scores(gold, tags, scheme), **found}
+def _gold(sentences: Sequence[TaggedSentence]) -> list[list[str]]:
+    return [list(sentence.tags or ()) for sentence in sentences]
 
 
-def _compare(
-    own: dict[str, Score], other: dict[str, Score], samples: int
-) -> tuple[tuple[str, PairedTest], ...]:
-    metric = "f1" if "f1" in own else "accuracy"
-    tests = (
-        paired_bootstrap(own[metric], other[metric], seed=SEED, samples=max(samples, 1000)),
-        paired_randomisation(own[metric], other[metric], seed=SEED),
-    )
-    return tuple((metric, test) for test in tests)
+def _only_one(files: Sequence[Path]) -> Path:
+    if len(files) > 1:
+        raise UsageError("a second data file is for translators only, and this is a tagger; leave it out")
+    return files[0]
 
 
-def _intervals(scores: dict[str, Score], samples: int) -> dict[str, Interval]:
-    if not samples:
-        return {}
-    return {name: bootstrap_interval(score, seed=SEED, samples=samples) for name, score in scores.items()}
+def _entity(span: tuple[int, int, str], sentence: TaggedSentence) -> dict[str, Any]:
+    start, end, kind = span
+    text = " ".join(sentence.tokens[start:end])
+    return {"type": kind, "first_token": start, "after_token": end, "text": text}
 
 
 def _unseen(data: TaggingData, model: TaggerModel) -> list[str]:

@@ -13,14 +13,15 @@ from pydantic import Field
 from torch import Tensor
 
 from seqtool.devices import resolve_precision
-from seqtool.errors import ModelError
+from seqtool.errors import ModelError, UsageError
 from seqtool.models.description import Description
 from seqtool.models.folder import ModelFolder
-from seqtool.models.trained import ModelFiles, TrainedModel, restored
+from seqtool.models.trained import ModelFiles, TrainedModel, require_several, restored
 from seqtool.nn.crf import k_best, marginals, segment_probability, viterbi
 from seqtool.nn.hierarchy import DocumentState, sentence_vectors
 from seqtool.tagging.batches import Corpus, encode
 from seqtool.tagging.documents import Reading, documents
+from seqtool.tagging.entities import Entity, entities_of, tokenised
 from seqtool.tagging.model import Sizes, Tagger
 from seqtool.tagging.settings import Bias, DataSettings, ModelSettings, VocabularySettings
 from seqtool.tagging.vocabulary import Vocabularies
@@ -113,13 +114,42 @@ class TaggerModel(TrainedModel):
         return self.description.scheme
 
     def tag(self, sentences: Iterable[Sequence[str]]) -> list[list[str]]:
-        """Tags of tokenised sentences, one a token; for a tagger of documents they are one document.
+        """Tags of tokenised sentences, one per token; for a tagger of documents they are one document.
+
+            seqtool.load("runs/ner/ner-tiny").tag([["Ada", "lives", "in", "London"]])
 
         Raises:
+            UsageError: text that is not tokenised.
             DataError: the model reads extra columns, which plain tokens do not have.
         """
-        plain = [TaggedSentence(tuple(tokens)) for tokens in sentences]
+        given = [sentences] if isinstance(sentences, str) else list(sentences)
+        if any(isinstance(sentence, str) for sentence in given):
+            plain_text = "" if self.scheme is None else '; for plain text write tagger.entities(["Ada has"])'
+            raise UsageError(f'tag reads tokenised sentences, as in tagger.tag([["Ada", "has"]]){plain_text}')
+        plain = [TaggedSentence(tuple(tokens)) for tokens in given]
         return [prediction.tags for prediction in self.predict(plain)]
+
+    def entities(self, texts: Sequence[str], *, min_confidence: float = 0.0) -> list[list[Entity]]:
+        """The entities of plain texts, tokenised as `seqtool tag` does it; each text is one sentence.
+
+            (found,) = seqtool.load("runs/ner/ner-tiny").entities(["Ada Lovelace lives in London."])
+            found[0].text, found[0].type, found[0].confidence
+
+        Args:
+            texts: One sentence each.
+            min_confidence: Leave out entities with a lower confidence, in [0, 1].
+
+        Raises:
+            UsageError: a single text instead of a list, or a tagger without entities.
+            DataError: the model reads extra columns, which plain text does not have.
+        """
+        require_several(texts, 'tagger.entities(["Ada lives in London."])')
+        if self.scheme is None:
+            raise UsageError("this model tags single tokens, not entities; write tagger.tag([[...tokens]])")
+        tokens, sentences = tokenised(texts)
+        found = self.predict(sentences, confidence=True, min_confidence=min_confidence)
+        rows = zip(texts, tokens, found, strict=True)
+        return [entities_of(text, row, p.spans, p.span_confidence or []) for text, row, p in rows]
 
     def predict(
         self,

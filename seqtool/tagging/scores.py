@@ -106,10 +106,8 @@ class TaggingReport:
         return self.conlleval != Counts(int(correct), int(predicted), int(support))
 
     def as_dict(self) -> dict[str, Any]:
-        """The report as JSON has it: numbers, text and lists only; keys that do not apply are absent."""
+        """All but the scores as JSON has it: numbers, text, lists; keys that do not apply are absent."""
         result: dict[str, Any] = {
-            "metrics": {name: score.value for name, score in self.scores.items()},
-            "signatures": {name: score.signature for name, score in self.scores.items()},
             "by_type": {name: counts.as_dict() for name, counts in self.by_type.items()},
             "scheme": self.scheme,
             "sentences": self.sentences,

@@ -14,7 +14,7 @@ from seqtool.devices import PRECISION_NAMES, multiplies_int8, resolve_precision
 from seqtool.errors import DataError, ModelError, SettingsError, UsageError
 from seqtool.models.description import Description
 from seqtool.models.folder import ModelFolder
-from seqtool.models.trained import ModelFiles, TrainedModel, restored
+from seqtool.models.trained import ModelFiles, TrainedModel, require_several, restored
 from seqtool.nn.quantized import require_exact_sums
 from seqtool.text.batching import prediction_batches
 from seqtool.text.parallel import SentencePair, parse_source
@@ -105,14 +105,18 @@ class TranslatorModel(TrainedModel):
     def translate(self, lines: Sequence[str], options: SearchOptions | None = None) -> list[str]:
         """The best translation of each line; an empty line gives an empty one.
 
+            seqtool.load("runs/translate/translate-tiny").translate(["the engine stops"])
+
         Args:
             lines: As `seqtool translate` reads them: for a model with features source and features
                 stand between tabs.
             options: Of the search; None = the model's own.
 
         Raises:
+            UsageError: a single line instead of a list.
             DataError: a line that is not what the model reads.
         """
+        require_several(lines, 'translator.translate(["the engine stops"])')
         pairs = [self.parse(line, number) for number, line in enumerate(lines, 1)]
         return [found[0].text if found else "" for found in self.search(pairs, options)]
 

@@ -206,3 +206,85 @@ def test_figures_do_not_depend_on_the_batches(inside: Inside, tiny: Tiny, tmp_pa
     )
     assert first["metrics"] == second["metrics"]
     assert first["by_type"] == second["by_type"]
+
+
+# --- a file of predictions, wrong examples ---
+
+
+@pytest.mark.parametrize("form", [("conll",), ("conll", "--confidence"), ("jsonl",), ("inline",)])
+def test_what_tag_writes_scores_as_its_model_does(
+    inside: Inside, tiny: Tiny, hard: str, tmp_path: Path, form: tuple[str, ...]
+):
+    tagged = inside("tag", hard, "--input-format", "conll", "-m", tiny.run, "--format", *form)
+    (tmp_path / "found").write_bytes(tagged.out)
+    value = figures(inside, hard, "--predictions", "found")
+    own = figures(inside, hard, "-m", tiny.run)
+    assert (value["model"], value["data"]) == ("found", hard)
+    for key in ("metrics", "intervals", "by_type", "errors", "confusion"):
+        assert value[key] == own[key]
+    text = inside("evaluate", hard, "--predictions", "found", "--against", hard).out.decode()
+    assert f"minus f1 of {hard}: -" in text
+
+
+def test_predictions_of_parts_of_speech_and_pairs_are_told_by_their_data(inside: Inside, tmp_path: Path):
+    (tmp_path / "pos").write_text("Ada\tPROPN\nlives\tVERB\n\n")
+    assert set(figures(inside, "pos", "--predictions", "pos")["metrics"]) == {"accuracy"}
+    (tmp_path / "ner").write_text(HARD)
+    assert set(figures(inside, "ner", "--predictions", "ner")["metrics"]) >= {"f1"}
+    assert set(figures(inside, "ner", "--predictions", "ner", "--task", "pos")["metrics"]) == {"accuracy"}
+    (tmp_path / "s").write_text("the engine\nyes\n")
+    (tmp_path / "t").write_text("die Maschine\nja\n")
+    (tmp_path / "p.tsv").write_text("the engine\tdie Maschine\nyes\tja\n")
+    (tmp_path / "o").write_text("die Maschine\nnein\n")
+    for files in (("s", "t"), ("p.tsv",)):
+        found = figures(inside, *files, "--predictions", "o", "--ter", "--errors", "e.jsonl")
+        assert (found["metrics"]["exact_match"], found["model"]) == (0.5, "o")
+        assert found["metrics"]["ter"] > 0
+        (row,) = map(json.loads, Path("e.jsonl").read_text().splitlines())
+        assert (row["source"], row["gold"], row["predicted"], row["line"]) == ("yes", "ja", "nein", 2)
+
+
+def test_contradictions_about_predictions_are_2(inside: Inside, tiny: Tiny, tmp_path: Path):
+    (tmp_path / "gold").write_text("Ada\tB-PER\n\n")
+    words = ("evaluate", "gold", "--predictions", "gold")
+    refused(inside(*words, "-m", tiny.run), 2, "evaluate", "-m: with --predictions no model is run")
+    refused(inside(*words, "--device", "cpu"), 2, "evaluate", "--device: with --predictions no model is run")
+    refused(inside(*words[:1], *words[2:]), 2, "evaluate", "`seqtool evaluate GOLD --predictions FILE`")
+    refused(inside(*words, "--ter"), 2, "evaluate", "--ter is for translators only, and gold is of a tagger")
+    refused(inside("evaluate", "-m", tiny.run, "--task", "ner"), 2, "evaluate", "--task is for --predictions")
+    refused(inside("evaluate", "gold", "--predictions", "absent"), 2, "evaluate", "absent: no such file")
+    (tmp_path / "other").write_text("Eve\tB-PER\n\n")
+    refused(
+        inside("evaluate", "gold", "--predictions", "other"),
+        3,
+        "evaluate",
+        "other:1: token 1 is 'Eve', and 'Ada' in gold:1; predict the very file",
+    )
+
+
+def test_wrong_examples_are_written_whole_beside_the_figures(
+    inside: Inside, tiny: Tiny, hard: str, tmp_path: Path
+):
+    outcome = inside("evaluate", hard, "-m", tiny.run, "--errors", "errors.jsonl")
+    assert outcome.code == 0
+    rows = [json.loads(line) for line in Path("errors.jsonl").read_text().splitlines()]
+    assert f"errors: {len(rows)} example" in outcome.err
+    kinds = figures(inside, hard, "-m", tiny.run)["errors"]
+    assert sum(len(row["errors"]) for row in rows) == sum(kinds.values()) - kinds["correct"]
+    assert {row["line"] for row in rows} <= {1, 7}
+    refused(
+        inside("evaluate", hard, "-m", tiny.run, "--errors", "no/e.jsonl"),
+        5,
+        "evaluate",
+        "no/e.jsonl: there is no folder no",
+    )
+
+
+def test_metrics_of_min_are_checked_before_the_data_is_read(inside: Inside, tiny: Tiny, tmp_path: Path):
+    (tmp_path / "broken").write_text("not annotated\n")
+    refused(
+        inside("evaluate", "broken", "-m", tiny.run, "--min", "bleu=3"),
+        2,
+        "evaluate",
+        "--min bleu: no such metric; there are precision, recall, f1, accuracy",
+    )

@@ -379,7 +379,13 @@ def test_a_table_is_shown_and_a_picture_drawn(inside: Inside, lm: TinyModel) -> 
     outcome = inside("evaluate", "-m", lm.run, "--plots", "plots", "--against", lm.run)
     text = outcome.out.decode()
     assert outcome.code == 0, outcome.err
-    for part in ("nats_per_character\t", "Kneser-Ney n-gram\t", "streaming, 1,740 characters", "p = 1.0000"):
+    for part in (
+        "nats_per_character\t",
+        "Kneser-Ney n-gram\t",
+        "streaming, 1,740 characters",
+        "p = 1.0000",
+        "lower is better",
+    ):
         assert part in text
     assert Path("plots", "along_text.png").read_bytes().startswith(b"\x89PNG")
 
@@ -406,6 +412,18 @@ def test_options_of_other_tasks_are_refused(
     inside: Inside, lm: TinyModel, words: tuple[object, ...], message: str
 ) -> None:
     refused(inside("evaluate", "-m", lm.run, *words), 2, "evaluate", message)
+
+
+def test_the_lines_that_cost_most_are_written_first(inside: Inside, lm: TinyModel) -> None:
+    words = ("evaluate", "-m", lm.run, "--bootstrap", 0, "--no-baselines", "--errors", "worst.jsonl")
+    assert inside(*words).code == 0
+    rows = [json.loads(line) for line in Path("worst.jsonl").read_text().splitlines()]
+    scored = [json.loads(line) for line in inside("lm", "score", lm.text, "-m", lm.run).lines]
+    assert {row["line"]: row["text"] for row in rows} == {row["line"]: row["text"] for row in scored}
+    nats = {row["line"]: row["nats"] for row in scored}
+    assert all(math.isclose(row["nats"], nats[row["line"]], abs_tol=1e-3) for row in rows)
+    costs = [row["nats_per_character"] for row in rows]
+    assert costs == sorted(costs, reverse=True)
 
 
 def test_a_highest_cost_can_be_asked_for(inside: Inside, lm: TinyModel) -> None:

@@ -274,3 +274,29 @@ def test_words_are_written_with_spaces_between_them_and_none_at_line_starts() ->
 def test_the_smallest_temperatures_take_the_likeliest(temperature: float) -> None:
     drawer = Drawer(SamplingOptions(temperature=temperature), 3, 1, CPU)
     assert drawer(torch.tensor([[10.0, 25.0, 20.0]]), 0).tolist() == [1]
+
+
+def test_a_model_writes_what_its_sampler_writes() -> None:
+    model = untrained()
+    first, second = model.sample("the ", length=40, count=2, seed=3)
+    assert first.startswith("the ") and second.startswith("the ") and first != second
+    assert model.sample("the ", length=40, count=2, seed=3) == [first, second]
+    sampler = Sampler(model, SamplingOptions(seed=3), beginning(model, "the ").repeated(2))
+    drawn = [sampler.step()[0] for _ in range(40)]
+    assert first == "the " + model.symbols.decode(drawn)
+    (stopped,) = model.sample("the ", length=40, seed=3, stop=[first[10:12]])
+    assert stopped == first[: first.index(first[10:12], 4) + 2]
+    assert len(set(model.sample(length=30, count=5, temperature=0.0))) == 1
+
+
+def test_a_model_scores_lines_as_its_reader_does() -> None:
+    model = untrained()
+    lines = ["the cat sat.", "", "the dog"]
+    cold = model.score(lines, cold=True)
+    for line, found in zip(lines, cold, strict=True):
+        expected = model.reader().read(model.symbols.encode(line + "\n"))
+        assert found.text == line and found.nats == pytest.approx(-expected.sum(), abs=1e-4)
+    whole = model.reader().read(model.symbols.encode("".join(f"{line}\n" for line in lines)))
+    assert sum(found.nats for found in model.score(lines)) == pytest.approx(-whole.sum(), abs=1e-3)
+    with pytest.raises(UsageError, match=r"a single text is given.*model\.score\(\["):
+        model.score("the cat")

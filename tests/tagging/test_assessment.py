@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from seqtool.errors import DataError, UsageError
-from seqtool.tagging.assessment import assess, load_evaluation_data
+from seqtool.tagging.assessment import EvaluationOptions, assess, load_evaluation_data, metric_names
 from seqtool.tagging.data import TaggingData
 from seqtool.tagging.prediction import TaggerModel
 from seqtool.text import tag_scheme
@@ -33,7 +33,9 @@ def one_part(data: TaggingData) -> TaggingData:
 
 
 def test_a_model_that_knows_its_data_is_perfect_in_every_figure(learned: TaggerModel) -> None:
-    found = assess(learned, one_part(tiny_data()), name="m", bootstrap=50, target_precision=1.0)
+    found = assess(
+        learned, one_part(tiny_data()), EvaluationOptions(target_precision=1.0), name="m", bootstrap=50
+    )
     assert {name: score.value for name, score in found.report.scores.items()} == dict.fromkeys(
         ("precision", "recall", "f1", "accuracy"), 1.0
     )
@@ -71,7 +73,7 @@ def test_the_target_precision_is_reached_by_taking_back_what_is_less_sure(learne
     data = one_part(tiny_data())
     curve = assess(model, data, name="m", bootstrap=0).thresholds
     best = max(point.precision for point in curve)
-    found = assess(model, data, name="m", bootstrap=0, target_precision=best).target
+    found = assess(model, data, EvaluationOptions(target_precision=best), name="m", bootstrap=0).target
     assert found is not None and found.precision == best
     kept = model.predict(data.parts["test"].sentences, min_confidence=found.threshold)
     gold = [set(tag_scheme.spans(list(s.tags or ()), "iobes")) for s in data.parts["test"].sentences]
@@ -126,8 +128,8 @@ def test_the_layout_is_that_of_the_training_files(tmp_path: Path) -> None:
 def test_invalid_sequences_are_errors_unless_repaired(learned: TaggerModel, tmp_path: Path) -> None:
     path = write_columns(tmp_path / "t.conll", [[("in", "O"), ("Paris", "I-LOC")]])
     with pytest.raises(DataError, match=r"t\.conll:2: invalid iob2"):
-        load_evaluation_data(learned, path, scheme="iob2")
-    data = load_evaluation_data(learned, path, scheme="iob2", repair=True)
+        load_evaluation_data(learned, path, EvaluationOptions(scheme="iob2"))
+    data = load_evaluation_data(learned, path, EvaluationOptions(scheme="iob2", repair=True))
     assert data.parts["data"].sentences[0].tags == ("O", "S-LOC")
     assert assess(learned, data, name="m", bootstrap=0).warnings == (
         "1 tags repaired to valid iob2 sequences",
@@ -138,9 +140,9 @@ def test_the_whole_report_is_json(learned: TaggerModel) -> None:
     found = assess(
         learned,
         one_part(tiny_data()),
+        EvaluationOptions(target_precision=0.5),
         name="m",
         bootstrap=20,
-        target_precision=0.5,
         against=("other", untrained()),
     )
     value = json.loads(json.dumps(found.as_dict(), allow_nan=False))
@@ -153,7 +155,9 @@ def test_the_whole_report_is_json(learned: TaggerModel) -> None:
 
 def test_a_precision_that_is_not_reached_is_none_in_json() -> None:
     model = untrained()
-    found = assess(model, one_part(tiny_data()), name="m", bootstrap=0, target_precision=1.0)
+    found = assess(
+        model, one_part(tiny_data()), EvaluationOptions(target_precision=1.0), name="m", bootstrap=0
+    )
     assert found.target is None
     assert found.as_dict()["target_precision"] == {
         "wanted": 1.0,
@@ -162,3 +166,47 @@ def test_a_precision_that_is_not_reached_is_none_in_json() -> None:
         "recall": None,
     }
     assert found.as_dict()["intervals"] == {}
+
+
+def test_the_metrics_are_those_that_are_promised() -> None:
+    options = EvaluationOptions()
+    assert metric_names("ner", options) == tuple(assess(untrained(), one_part(tiny_data()), name="m").scores)
+    corpus = tiny_data(as_parts_of_speech(), None)
+    found = assess(untrained(corpus, "pos"), one_part(corpus), name="m", bootstrap=0)
+    assert metric_names("pos", options) == tuple(found.scores)
+
+
+def test_wrong_entities_are_listed_with_the_confidence_of_the_prediction() -> None:
+    model, data = untrained(), one_part(tiny_data())
+    found = assess(model, data, name="m", bootstrap=0)
+    rows = list(found.errors())
+    predicted = [error for row in rows for error in row["errors"] if error["predicted"] is not None]
+    assert found.report.errors is not None
+    wrong = sum(found.report.errors.values()) - found.report.errors["correct"]
+    assert sum(len(row["errors"]) for row in rows) == wrong > 0
+    assert predicted and all(0 <= error["predicted"]["confidence"] <= 1 for error in predicted)
+    sentences = {sentence.tokens: sentence for sentence in data.parts["test"].sentences}
+    for row in rows:
+        (prediction,) = model.predict([sentences[tuple(row["tokens"])]], confidence=True)
+        assert row["predicted"] == prediction.tags
+        assert row["gold"] == tag_scheme.convert(sentences[tuple(row["tokens"])].tags or (), "iobes", "iob2")
+        for error in row["errors"]:
+            if error["predicted"] is not None:
+                place = [span.start for span in prediction.spans].index(error["predicted"]["first_token"])
+                assert prediction.span_confidence is not None
+                assert error["predicted"]["confidence"] == pytest.approx(
+                    prediction.span_confidence[place], abs=1e-5
+                )
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"scheme": "iob22"}, "scheme 'iob22'; did you mean"),
+        ({"target_precision": 0.0}, "--target-precision 0: expected more than 0, at most 1"),
+        ({"target_precision": 1.5}, "--target-precision 1.5: expected"),
+    ],
+)
+def test_options_out_of_range_are_refused(wrong: dict[str, object], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        EvaluationOptions(**wrong)  # type: ignore[arg-type]

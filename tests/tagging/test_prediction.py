@@ -7,14 +7,16 @@ from typing import Any
 import pytest
 import torch
 
-from seqtool.errors import DataError
+from seqtool.errors import DataError, UsageError
 from seqtool.tagging import prediction
 from seqtool.tagging.prediction import Prediction
 from seqtool.text import tag_scheme
 from seqtool.text.columns import TaggedSentence
 from seqtool.text.tag_scheme import Scheme
+from seqtool.text.tokenizer import tokenize
 from tests.tagging.tiny_tagger import (
     WORDS,
+    as_parts_of_speech,
     double,
     in_scheme,
     model_with_columns,
@@ -182,3 +184,32 @@ def test_extra_columns_are_required() -> None:
     model = model_with_columns()
     with pytest.raises(DataError, match=r"^sentence 1: 0 extra columns, but the model reads 2$"):
         model.tag([["Paris"]])
+
+
+def test_text_in_entities_out_with_their_characters_and_confidence() -> None:
+    model = untrained()
+    texts = ["Ada  met Grace in London.", "", "in Paris"]
+    found = model.entities(texts)
+    assert [len(row) for row in found][1] == 0 and any(found)
+    for text, row in zip(texts, found, strict=True):
+        words = tokenize(text)
+        (prediction,) = model.predict([TaggedSentence(tuple(word.text for word in words))], confidence=True)
+        assert [entity.type for entity in row] == [span.type for span in prediction.spans]
+        for entity, span, value in zip(row, prediction.spans, prediction.span_confidence or (), strict=True):
+            assert entity.text == text[entity.start : entity.end]
+            assert (entity.start, entity.end) == (words[span.start].start, words[span.end - 1].end)
+            assert entity.confidence == pytest.approx(value, abs=1e-6)
+    least = max(entity.confidence for row in found for entity in row)
+    assert sum(map(len, model.entities(texts, min_confidence=least - 1e-6))) == 1
+
+
+def test_text_where_tokens_are_expected_is_refused_with_the_right_call() -> None:
+    model = untrained()
+    for wrong in ("Ada has", ["Ada has"]):
+        with pytest.raises(UsageError, match=r'tagger\.tag\(\[\["Ada", "has"\]\]\); for plain text write'):
+            model.tag(wrong)
+    with pytest.raises(UsageError, match=r"a single text is given, .*tagger\.entities\(\["):
+        model.entities("Ada lives in London.")
+    parts_of_speech = untrained(tiny_data(as_parts_of_speech(), None), "pos")
+    with pytest.raises(UsageError, match="tags single tokens, not entities"):
+        parts_of_speech.entities(["Ada lives."])

@@ -141,8 +141,8 @@ def test_the_report_is_json_and_names_metrics_as_the_command_line_does():
         GOLD, PREDICTED, "iob2", tokens=TOKENS, training_entities=set(), confidences=[[0.9, 0.8], [0.5], []]
     )
     value = json.loads(json.dumps(result.as_dict(), allow_nan=False))
-    assert list(value["metrics"]) == ["precision", "recall", "f1", "accuracy"]
-    assert value["signatures"]["f1"] == f"seqeval {version('seqeval')} strict IOB2"
+    assert list(result.scores) == ["precision", "recall", "f1", "accuracy"]
+    assert result.scores["f1"].signature == f"seqeval {version('seqeval')} strict IOB2"
     assert value["by_type"]["PER"]["f1"] == 1.0
     assert value["conlleval"]["differs"] is True
     assert value["entities"]["unseen"]["support"] == 3
@@ -172,7 +172,6 @@ def test_parts_of_speech_have_accuracy_and_scores_by_tag_but_no_spans():
         None,
         False,
     )
-    assert json.loads(json.dumps(result.as_dict()))["metrics"] == {"accuracy": 0.75}
 
 
 def test_a_bare_prefix_and_a_hyphen_in_a_type_are_labels_of_tokens():
@@ -198,12 +197,13 @@ def test_a_sentence_with_partial_gold_is_left_out_of_spans_and_the_token_out_of_
 
 def test_nothing_but_partial_gold_scores_zero():
     result = report([["?"]], [["B-X"]], "iob2")
-    assert result.as_dict()["metrics"] == {"precision": 0.0, "recall": 0.0, "f1": 0.0, "accuracy": 0.0}
+    values = {name: score.value for name, score in result.scores.items()}
+    assert values == {"precision": 0.0, "recall": 0.0, "f1": 0.0, "accuracy": 0.0}
 
 
 def test_no_sentences_and_no_spans_score_zero_without_warnings():
     for gold, predicted in (([], []), ([["O"]], [["O"]]), ([["O"]], [["B-X"]]), ([["B-X"]], [["O"]])):
-        assert report(gold, predicted, "iob2").as_dict()["metrics"]["f1"] == 0.0
+        assert report(gold, predicted, "iob2").scores["f1"].value == 0.0
 
 
 @pytest.mark.parametrize(("gold", "predicted"), [([["O"]], [["O", "O"]]), ([["O"]], [])])

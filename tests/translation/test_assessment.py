@@ -8,7 +8,14 @@ import pytest
 
 from seqtool.errors import DataError, UsageError
 from seqtool.evaluation.text_scores import copy_scores, text_scores
-from seqtool.translation.assessment import SCORES, assess, load_evaluation_data
+from seqtool.translation.assessment import (
+    SCORES,
+    EvaluationOptions,
+    assess,
+    assess_predictions,
+    load_evaluation_data,
+    metric_names,
+)
 from seqtool.translation.data import TranslationData
 from seqtool.translation.prediction import TranslatorModel
 from seqtool.translation.search import SearchOptions
@@ -42,7 +49,7 @@ def one_part() -> TranslationData:
 
 
 def test_a_model_that_knows_its_data_is_perfect_in_every_figure(learned: TranslatorModel) -> None:
-    found = assess(learned, one_part(), name="m", options=BEAM, bootstrap=50, ter=True)
+    found = assess(learned, one_part(), EvaluationOptions(ter=True), name="m", search=BEAM, bootstrap=50)
     values = {name: score.value for name, score in found.scores.items()}
     perfect = {"bleu": 100.0, "bleu_lowercase": 100.0, "chrf": 100.0, "exact_match": 1.0, "ter": 0.0}
     assert values == pytest.approx({**perfect, "copy_precision": 1.0, "copy_recall": 1.0})
@@ -54,7 +61,7 @@ def test_a_model_that_knows_its_data_is_perfect_in_every_figure(learned: Transla
 
 def test_scores_are_those_of_what_the_search_gives() -> None:
     model = untrained(model={"copy": True})
-    found = assess(model, one_part(), name="m", options=BEAM, bootstrap=0)
+    found = assess(model, one_part(), name="m", search=BEAM, bootstrap=0)
     texts = model.translate(sources_of(), BEAM)
     expected = text_scores(texts, targets_of(), SCORES)
     copied = copy_scores(sources_of(), texts, targets_of())
@@ -64,7 +71,7 @@ def test_scores_are_those_of_what_the_search_gives() -> None:
     assert found.scores["copy_precision"].value == copied.precision.value
     assert found.scores["copy_recall"].value == copied.recall.value
     assert found.intervals == {}
-    other = assess(model, one_part(), name="m", options=BEAM, bootstrap=0, batch_tokens=1)
+    other = assess(model, one_part(), EvaluationOptions(batch_tokens=1), name="m", search=BEAM, bootstrap=0)
     assert {n: s.value for n, s in other.scores.items()} == {n: s.value for n, s in found.scores.items()}
 
 
@@ -72,26 +79,26 @@ def test_scores_by_length_are_of_all_pairs_by_the_words_of_their_source() -> Non
     pairs = [*pairs_of(), *pairs_of([("yes " * 15, "ja")] * 10)]
     part = tiny_data(pairs).parts["dev"]
     options = SearchOptions(beam=1, max_length=10)
-    found = assess(untrained(), TranslationData({"t": part}), name="m", options=options, bootstrap=0)
+    found = assess(untrained(), TranslationData({"t": part}), name="m", search=options, bootstrap=0)
     assert [row.sentences for row in found.by_length] == [10, 10]
     assert found.by_length[1].label == "15"
 
 
 def test_two_models_are_compared_on_the_same_pairs(learned: TranslatorModel) -> None:
     other = untrained()
-    found = assess(learned, one_part(), name="m", options=BEAM, bootstrap=100, against=("other", other))
+    found = assess(learned, one_part(), name="m", search=BEAM, bootstrap=100, against=("other", other))
     assert [name for name, _ in found.comparisons] == COMPARED
     for name, test in found.comparisons:
-        score = assess(other, one_part(), name="o", options=BEAM, bootstrap=0).scores[name]
+        score = assess(other, one_part(), name="o", search=BEAM, bootstrap=0).scores[name]
         assert test.difference == pytest.approx(found.scores[name].value - score.value)
         assert test.p_value < 0.05
-    same = assess(learned, one_part(), name="m", options=BEAM, bootstrap=100, against=("same", learned))
+    same = assess(learned, one_part(), name="m", search=BEAM, bootstrap=100, against=("same", learned))
     assert all(test.difference == 0 and test.p_value == 1.0 for _, test in same.comparisons)
 
 
 def test_the_whole_report_is_json(learned: TranslatorModel) -> None:
     other = ("other", untrained())
-    found = assess(learned, one_part(), name="m", options=BEAM, bootstrap=20, against=other)
+    found = assess(learned, one_part(), name="m", search=BEAM, bootstrap=20, against=other)
     value = json.loads(json.dumps(found.as_dict(), allow_nan=False))
     assert value["metrics"].keys() == value["signatures"].keys() == value["intervals"].keys() == NAMES
     assert "BLEU" in value["signatures"]["bleu"] or "tok:13a" in value["signatures"]["bleu"]
@@ -102,14 +109,14 @@ def test_the_whole_report_is_json(learned: TranslatorModel) -> None:
     assert value["by_length"][0].keys() == {"label", "sentences", "value"}
     assert value["against"]["model"] == "other"
     assert [test["metric"] for test in value["against"]["tests"]] == COMPARED
-    alone = assess(learned, one_part(), name="m", options=BEAM, bootstrap=0).as_dict()
+    alone = assess(learned, one_part(), name="m", search=BEAM, bootstrap=0).as_dict()
     assert "against" not in alone
     assert alone["intervals"] == {}
 
 
 def test_intervals_hold_their_score_and_repeat() -> None:
     model = untrained(model={"copy": True})
-    first, second = (assess(model, one_part(), name="m", options=BEAM, bootstrap=200) for _ in range(2))
+    first, second = (assess(model, one_part(), name="m", search=BEAM, bootstrap=200) for _ in range(2))
     assert first.intervals == second.intervals
     interval = first.intervals["chrf"]
     assert interval.low < first.scores["chrf"].value < interval.high
@@ -126,7 +133,7 @@ def test_data_may_be_two_files_or_one_also_compressed(learned: TranslatorModel, 
     lines.write_text("".join(json.dumps({"source": s, "target": t}) + "\n" for s, t in TEXTS))
     for files in (paths, [table], [lines]):
         data = load_evaluation_data(learned, files)
-        found = assess(learned, data, name="m", options=BEAM, bootstrap=0)
+        found = assess(learned, data, name="m", search=BEAM, bootstrap=0)
         assert found.scores["exact_match"].value == 1.0
         assert found.data == " and ".join(map(str, files))
 
@@ -149,3 +156,55 @@ def test_columns_are_those_of_the_training_files(tmp_path: Path) -> None:
     (tmp_path / "t.tsv").write_text("1\tja\tyes\n")
     (pair,) = load_evaluation_data(model, [tmp_path / "t.tsv"]).parts["data"].pairs
     assert (pair.source, pair.target) == ("yes", "ja")
+
+
+# --- what is wrong, and predictions without a model ---
+
+
+def test_the_metrics_are_those_that_are_promised(learned: TranslatorModel) -> None:
+    for options in (EvaluationOptions(), EvaluationOptions(ter=True)):
+        found = assess(learned, one_part(), options, name="m", search=BEAM, bootstrap=0)
+        assert set(metric_names("translate", options)) == found.scores.keys()
+
+
+def test_wrong_outputs_are_listed_the_worst_first(learned: TranslatorModel) -> None:
+    assert list(assess(learned, one_part(), name="m", search=BEAM, bootstrap=0).errors()) == []
+    model = untrained()
+    rows = list(assess(model, one_part(), name="m", search=BEAM, bootstrap=0).errors())
+    outputs = dict(zip(sources_of(), model.translate(sources_of(), BEAM), strict=True))
+    assert {row["source"]: row["predicted"] for row in rows} == {
+        source: outputs[source] for source, target in TEXTS if outputs[source] != target
+    }
+    assert {row["source"]: row["gold"] for row in rows}.items() <= dict(TEXTS).items()
+    assert [row["chrf"] for row in rows] == sorted(row["chrf"] for row in rows)
+    assert all(row["log_probability"] < 0 for row in rows)
+
+
+def test_predictions_may_be_lines_or_an_n_best_list(tmp_path: Path) -> None:
+    files = [Path(path) for path in write_pairs(tmp_path)]
+    outputs = ["nein", *targets_of()[1:]]
+    lines, ranked = tmp_path / "lines", tmp_path / "ranked"
+    lines.write_text("".join(f"{text}\n" for text in outputs), encoding="utf-8")
+    rows = [f"{n}\t1\t-0.5000\t{t}\n{n}\t2\t-1.2500\tanders\n" for n, t in enumerate(outputs, 1)]
+    ranked.write_text("".join(rows), encoding="utf-8")
+    expected = text_scores(outputs, targets_of(), SCORES)
+    for path in (lines, ranked):
+        found = assess_predictions(path, files, task="translate", bootstrap=0)
+        assert {name: found.scores[name].value for name in SCORES} == {
+            name: score.value for name, score in expected.items()
+        }
+        assert (found.model, found.search) == (str(path), "the file of predictions")
+        (row,) = found.errors()
+        assert (row["line"], row["gold"], row["predicted"]) == (1, targets_of()[0], "nein")
+        assert "log_probability" not in row
+    other = assess_predictions(files[1], files, task="translate", bootstrap=0, against=lines)
+    assert [name for name, _ in other.comparisons] == COMPARED
+
+
+def test_predictions_that_do_not_belong_to_the_pairs_are_refused(tmp_path: Path) -> None:
+    files = [Path(path) for path in write_pairs(tmp_path)]
+    (tmp_path / "few").write_text("ja\n")
+    with pytest.raises(DataError, match=r"few: 1 translations, 10 lines in .*; expected one per line"):
+        assess_predictions(tmp_path / "few", files, task="translate")
+    with pytest.raises(UsageError, match="--beam needs a model"):
+        assess_predictions(files[1], files, EvaluationOptions(beam=2), task="translate")

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from seqtool.errors import DataError, ModelError
+from seqtool.errors import DataError, ModelError, UsageError
 from seqtool.text.parallel import SentencePair
 from seqtool.translation.prediction import TranslatorModel
 from seqtool.translation.search import SearchOptions
@@ -377,3 +377,8 @@ def test_words_that_only_a_source_has_are_copied_by_a_model_that_learned_to(tmp_
     # Names that nobody has seen, in the places of names, in a script of their own.
     lines = ["Žižek left .", "κόσμος left .", "e\u0301 left ."]
     assert run.model.translate(lines) == ["Žižek ging .", "κόσμος ging .", "e\u0301 ging ."]
+
+
+def test_a_single_text_is_refused_with_the_right_call() -> None:
+    with pytest.raises(UsageError, match=r"a single text is given.*translator\.translate\(\[\"the engine"):
+        untrained().translate("yes")

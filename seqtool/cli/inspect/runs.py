@@ -38,7 +38,8 @@ def curves(
     """
     require_format(output)
     from seqtool.cli import console
-    from seqtool.inspection.learning_curves import LOWER_IS_BETTER, MAIN_METRICS, compared_runs
+    from seqtool.evaluation.score import higher_is_better
+    from seqtool.inspection.learning_curves import MAIN_METRICS, compared_runs
     from seqtool.training.learning_curves import common_metric, learning_curve, same_dev_data
 
     found = {str(run): learning_curve(run) for run in runs}
@@ -46,7 +47,7 @@ def curves(
     same = same_dev_data(list(found.values()))
     if not same:
         console.warn(f"these runs were {DIFFERENT}")
-    lower = name in LOWER_IS_BETTER
+    lower = not higher_is_better(name)
     best = {run: curve.best(name, lower=lower) for run, curve in found.items()}
     ranked = sorted(found, key=lambda run: best[run][0] if lower else -best[run][0])
     rows = []

@@ -1,0 +1,54 @@
+"""Text in, entities out: what a tagger finds in plain text, with the characters that each covers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+from seqtool.text.columns import TaggedSentence
+from seqtool.text.tokenizer import Token, tokenize
+
+if TYPE_CHECKING:
+    from seqtool.text.tag_scheme import Span
+
+
+class Entity(NamedTuple):
+    """An entity in a text.
+
+    Args:
+        text: The words, as they stand in the text.
+        type: Type of the entity, such as PER.
+        start: First character, from 0.
+        end: Character after the last one: `text == whole[start:end]`.
+        confidence: Probability that this very span has this type, in [0, 1].
+    """
+
+    text: str
+    type: str
+    start: int
+    end: int
+    confidence: float
+
+
+def tokenised(texts: Sequence[str]) -> tuple[list[list[Token]], list[TaggedSentence]]:
+    """The tokens of each text with their places, and the sentences that a tagger reads."""
+    tokens = [tokenize(text) for text in texts]
+    return tokens, [TaggedSentence(tuple(token.text for token in found)) for found in tokens]
+
+
+def entities_of(
+    text: str, tokens: Sequence[Token], spans: Sequence[Span], confidences: Sequence[float]
+) -> list[Entity]:
+    """The entities of a text, from left to right.
+
+    Args:
+        text: The whole text.
+        tokens: Of the text.
+        spans: Which tokens are entities.
+        confidences: Of each span.
+    """
+    found = []
+    for span, confidence in zip(spans, confidences, strict=True):
+        start, end = tokens[span.start].start, tokens[span.end - 1].end
+        found.append(Entity(text[start:end], span.type, start, end, confidence))
+    return found
