@@ -27,6 +27,7 @@ def evaluate_tagger(
     part: PartName = "test",
     scheme: str = "auto",
     repair: bool = False,
+    strict: bool = False,
     against: str | Path | None = None,
     bootstrap: int = 1000,
     target_precision: float | None = None,
@@ -41,7 +42,8 @@ def evaluate_tagger(
         data: An annotated file; None = a part of the recipe in the run folder.
         part: Which part that is: test, dev or train.
         scheme: Tag scheme of `data`, or auto.
-        repair: Whether to repair invalid tag sequences of `data`.
+        repair: Whether to repair any number of invalid tags of `data`.
+        strict: Whether to refuse all of them; else a few are read, and said.
         against: Another model, for paired tests.
         bootstrap: Resamples; 0 = no intervals.
         target_precision: Find the least confidence with this precision, in (0, 1].
@@ -60,7 +62,9 @@ def evaluate_tagger(
     if against is not None:
         other = (str(against), load_tagger(against, device=device, precision=precision))
     if data is not None:
-        sentences = assessment.load_evaluation_data(tagger, Path(data), scheme=scheme, repair=repair)
+        sentences = assessment.load_evaluation_data(
+            tagger, Path(data), scheme=scheme, repair=repair, strict=strict
+        )
     else:
         sentences = load_part(settings_of_run(Path(model)), part)
     return assessment.assess(

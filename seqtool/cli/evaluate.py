@@ -14,6 +14,7 @@ from seqtool.cli.options import find_model
 from seqtool.cli.reports import lm, tagging, translation
 from seqtool.errors import ModelError, ThresholdError, UsageError, nearest
 from seqtool.files import storage_errors
+from seqtool.text.tag_rules import SchemeChoice
 
 BATCH_TOKENS = 4096
 LESS_IS_BETTER = (
@@ -82,10 +83,14 @@ def evaluate(
     part: Annotated[
         Literal["test", "dev", "train"], typer.Option(help="Part of the run's recipe, when no DATA is given.")
     ] = "test",
-    scheme: Annotated[
-        Literal["auto", "iob1", "iob2", "iobes", "bilou"], typer.Option(help="Tag scheme of DATA.")
-    ] = "auto",
-    repair: Annotated[bool, typer.Option(help="Repair invalid tag sequences of DATA.")] = False,
+    scheme: Annotated[SchemeChoice, typer.Option(help="Tag scheme of DATA.")] = "auto",
+    repair: Annotated[
+        bool,
+        typer.Option("--repair", help="Repair any number of tags of DATA that are invalid in the scheme."),
+    ] = False,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Refuse every tag of DATA that is invalid; else a few are read.")
+    ] = False,
     beam: Annotated[
         int | None, typer.Option("--beam", min=1, help="Hypotheses of a translator; 1 = greedy.")
     ] = None,
@@ -123,7 +128,7 @@ def evaluate(
 COMMON = ("part", "against", "bootstrap", "device", "precision")  # options of every task
 
 # Options that only one kind of model reads, with what they are when they were not given.
-OF_TAGGERS = {"target_precision": None, "scheme": "auto", "repair": False}
+OF_TAGGERS = {"target_precision": None, "scheme": "auto", "repair": False, "strict": False}
 OF_TRANSLATORS = {"beam": None, "ter": False}
 OF_LANGUAGE_MODELS = {
     "protocol": "streaming",

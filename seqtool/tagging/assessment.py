@@ -17,8 +17,9 @@ from seqtool.evaluation.significance import (
     paired_bootstrap,
     paired_randomisation,
 )
-from seqtool.tagging.data import TaggingData, harmonise, read_file, unseen_tags
+from seqtool.tagging.data import TaggingData, harmonise, read_file
 from seqtool.tagging.prediction import Prediction, TaggerModel
+from seqtool.tagging.remarks import unseen_remark
 from seqtool.tagging.scores import TaggingReport, accuracy, best_threshold, judge, report, span_scores
 from seqtool.tagging.settings import DataSettings
 from seqtool.text import tag_scheme
@@ -70,7 +71,7 @@ class TaggerEvaluation:
 
 
 def load_evaluation_data(
-    model: TaggerModel, path: Path, *, scheme: str = "auto", repair: bool = False
+    model: TaggerModel, path: Path, *, scheme: str = "auto", repair: bool = False, strict: bool = False
 ) -> TaggingData:
     """An annotated file laid out as the training files were, tags in the scheme of the model.
 
@@ -79,11 +80,13 @@ def load_evaluation_data(
         DataError: it is not what it should be, with its line.
     """
     settings = DataSettings.model_validate(
-        model.description.data.model_dump(include={"token_column", "tag_column", "feature_columns"})
-        | {"scheme": scheme, "repair": repair}
+        model.description.data.model_dump(
+            include={"token_column", "tag_column", "feature_columns", "partial", "tag_names", "misaligned"}
+        )
+        | {"scheme": scheme, "repair": repair, "strict": strict}
     )
     part = read_file(path, "data", settings)
-    return harmonise({"data": part}, spans=model.scheme is not None, scheme=scheme, repair=repair)
+    return harmonise({"data": part}, settings, spans=model.scheme is not None)
 
 
 def assess(
@@ -123,12 +126,13 @@ def assess(
         tokens=[sentence.tokens for sentence in sentences],
         training_entities=model.training_entities if scheme else None,
         confidences=confidences,
+        partial_gold=data.partial,
     )
-    judged = judge(gold, tags, scheme, confidences)
+    judged = judge(gold, tags, scheme, confidences, partial_gold=data.partial)
     target = None if target_precision is None else best_threshold(*judged, target_precision)
     comparisons: tuple[tuple[str, PairedTest], ...] = ()
     if against is not None:
-        other = _other_scores(against, scheme, sentences, gold, batch_tokens)
+        other = _other_scores(against, scheme, sentences, gold, batch_tokens, data.partial)
         comparisons = _compare(scored.scores, other, bootstrap)
     return TaggerEvaluation(
         model=name,
@@ -162,12 +166,13 @@ def _other_scores(
     sentences: Sequence[TaggedSentence],
     gold: Sequence[list[str]],
     batch_tokens: int,
+    partial_gold: bool,
 ) -> dict[str, Score]:
     name, model = against
     if model.description.model_scheme != scheme:
         raise UsageError(f"--against {name}: one model tags spans, the other single tokens")
     _, tags = _predict(model, sentences, batch_tokens)
-    found = {"accuracy": accuracy(gold, tags)}
+    found = {"accuracy": accuracy(gold, tags, partial_gold=partial_gold)}
     return found if scheme is None else {**span_scores(gold, tags, scheme), **found}
 
 
@@ -189,10 +194,9 @@ def _intervals(scores: dict[str, Score], samples: int) -> dict[str, Interval]:
 
 
 def _unseen(data: TaggingData, model: TaggerModel) -> list[str]:
-    warnings = []
-    for part in data.parts.values():
-        unseen = unseen_tags(part, set(model.vocabularies.tags.symbols))
-        if unseen:
-            listed = ", ".join(f"{tag} ({count})" for tag, count in sorted(unseen.items()))
-            warnings.append(f"{part.source}: tags that the model cannot give, each an error: {listed}")
-    return warnings
+    known = set(model.vocabularies.tags.symbols)
+    lines = [
+        unseen_remark(part, data, known, f"{part.source}: tags that the model cannot give, each counted")
+        for part in data.parts.values()
+    ]
+    return [line for line in lines if line]

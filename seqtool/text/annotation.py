@@ -17,6 +17,7 @@ from seqtool.text.columns import (
     read_sentences,
     require_sentences,
 )
+from seqtool.text.exports import class_names
 from seqtool.text.json_lines import JsonReading, Remarks
 from seqtool.text.lines import open_input
 from seqtool.text.tag_rules import SCHEMES, WITHOUT_ENDS, Scheme, spelling_problem
@@ -32,13 +33,14 @@ class Columns:
     token: int | None = None
     tag: int | None = None
     features: tuple[int, ...] = ()
-    reading: JsonReading = JsonReading(annotated=True)  # how JSON is read, which has no columns
+    reading: JsonReading = field(default_factory=lambda: JsonReading(annotated=True))  # how JSON is read
 
     def detect(self, path: str | Path) -> ColumnFormat:
         """The layout of a file; errors as `columns.detect_format`."""
-        return detect_format(
-            path, token=self.token, tag=self.tag, features=self.features, reading=self.reading
-        )
+        reading = self.reading
+        if not reading.tag_names:
+            reading = replace(reading, tag_names=class_names(Path(path)))
+        return detect_format(path, token=self.token, tag=self.tag, features=self.features, reading=reading)
 
 
 @dataclass(frozen=True)
@@ -237,7 +239,7 @@ class TagReading:
         """What there is to say when all sentences are read; None if every tag was valid.
 
         Raises:
-            DataError: there are so many invalid tags that the file is something else; not if they are repaired.
+            DataError: there are so many invalid tags that the file is something else, and no repair.
         """
         if not self.invalid:
             return None
@@ -245,13 +247,14 @@ class TagReading:
             return f"{self.invalid} tags repaired to valid {self.scheme} sequences"
         if self.too_many():
             raise DataError(
-                f"{self.first}; {self.invalid:,} tags are invalid in {self.scheme}, more than 1 % of the "
+                f"{self.first}; {self.invalid:,} tags are invalid in {self.scheme}, and there are but "
                 f"{self.spans:,} spans; --scheme {self.scheme} --repair reads all of them as conlleval does, "
                 "--scheme NAME names another scheme"
             )
+        tags = "1 tag is" if self.invalid == 1 else f"{self.invalid} tags are"
         return (
-            f"{self.invalid} tag{'s' * (self.invalid > 1)} invalid in {self.scheme} and read as conlleval reads "
-            f"them, as the beginning or end of an entity; the first: {self.first}; --strict refuses such tags"
+            f"{tags} invalid in {self.scheme} and read as conlleval reads them, as the beginning or end of "
+            f"an entity; the first: {self.first}; --strict refuses such tags"
         )
 
 

@@ -24,13 +24,13 @@ from seqtool.text.json_lines import JsonReading, Remarks, is_sentence_object, lo
 from seqtool.text.layout import (
     CONLLU_ID,
     DOCUMENT_LINE,
-    ColumnFormat,
     cells_of,
     is_array,
     layout_of,
     no_sentences,
 )
 from seqtool.text.layout import DOCUMENT_START as DOCUMENT_START
+from seqtool.text.layout import ColumnFormat as ColumnFormat
 from seqtool.text.layout import NoSentencesError as NoSentencesError
 from seqtool.text.lines import LINE_LIMIT, lines_of, read_lines
 from seqtool.text.tag_scheme import Scheme, looks_like_spans, spans

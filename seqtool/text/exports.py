@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 from seqtool.errors import DataError
@@ -112,6 +113,22 @@ def span_of(item: Any) -> Span | None:
 
 def _first(item: dict[str, Any], keys: Sequence[str]) -> Any:
     return next((item[key] for key in keys if key in item), None)
+
+
+def class_names(path: Path) -> tuple[str, ...]:
+    """Names of the tags of a Hugging Face data set, from the `dataset_info.json` beside a file of it.
+
+    Returns:
+        Names from 0; none where there is no such file, or it does not say.
+    """
+    try:
+        info = json.loads((path.parent / "dataset_info.json").read_text(encoding="utf-8"))
+        features = info["features"]
+        names = next(features[key]["feature"]["names"] for key in TAG_KEYS if key in features)
+    except (OSError, ValueError, LookupError, TypeError, StopIteration, RecursionError):
+        return ()
+    known = isinstance(names, list) and all(isinstance(name, str) for name in names)
+    return tuple(names) if known else ()
 
 
 def annotation_like(value: dict[str, Any], tokens: int | None) -> Iterator[str]:

@@ -65,7 +65,8 @@ class Remarks:
             done = "widened to whole words" if misaligned == "align" else "left out"
             lines.append(
                 f"{name}: {self.misaligned:,} spans cut a word and are {done}, the first at "
-                f'{self.first_misaligned}; --set data.misaligned="error" refuses them, "drop" leaves them out'
+                f"{self.first_misaligned}; --misaligned drop leaves them out, error refuses them "
+                "(in `train`: --set data.misaligned=drop)"
             )
         if self.utf16:
             lines.append(f"{name}: offsets of {self.utf16:,} texts count UTF-16 units, and are read so")
@@ -158,8 +159,8 @@ def _named(tags: Any, key: str, place: str, reading: JsonReading) -> Any:
     names = reading.tag_names
     if not names and reading.annotated:
         raise DataError(
-            f'{place}: "{key}" holds numbers; give the names that they stand for, from 0: '
-            "--tag-names O,B-PER,I-PER"
+            f'{place}: "{key}" holds numbers; give the names that they stand for, from 0: --tag-names '
+            'O,B-PER,I-PER, or in `train` --set \'data.tag_names=["O", "B-PER", "I-PER"]\''
         )
     unknown = [tag for tag in tags if not 0 <= tag < len(names)]
     if names and unknown:
@@ -260,7 +261,8 @@ def _placed(
         if reading.misaligned == "error":
             raise DataError(
                 f"{where} ({first.type}) cut a word; "
-                '--set data.misaligned="align" widens such spans to whole words, "drop" leaves them out'
+                "--misaligned align widens such spans to whole words, drop leaves them out "
+                "(in `train`: --set data.misaligned=align)"
             )
         remarks.misaligned += len(placed.cut)
         remarks.first_misaligned = remarks.first_misaligned or where

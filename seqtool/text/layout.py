@@ -80,7 +80,7 @@ def is_array(path: str | Path) -> bool:
     """True for a regular file that begins as a JSON array does; it may be a single line of any length."""
     if not Path(path).is_file():
         return False
-    with open_input(path) as stream, storage_errors(path):
+    with open_input(path) as stream, storage_errors(Path(path)):
         try:
             start = stream.read(4096)
         except (EOFError, gzip.BadGzipFile, zlib.error):  # told where it is read
