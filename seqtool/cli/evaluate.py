@@ -44,6 +44,12 @@ InterpolateOption = Annotated[
 YardsticksOption = Annotated[
     bool, typer.Option(help="An n-gram and xz of the same training text beside a language model.")
 ]
+RepairOption = Annotated[
+    bool, typer.Option("--repair", help="Repair any number of tags of DATA that are invalid in the scheme.")
+]
+StrictOption = Annotated[
+    bool, typer.Option("--strict", help="Refuse every tag of DATA that is invalid; else a few are read.")
+]
 TargetPrecisionOption = Annotated[
     float | None,
     typer.Option(min=0.0, max=1.0, help="Find the --min-confidence that reaches it on the data."),
@@ -84,13 +90,8 @@ def evaluate(
         Literal["test", "dev", "train"], typer.Option(help="Part of the run's recipe, when no DATA is given.")
     ] = "test",
     scheme: Annotated[SchemeChoice, typer.Option(help="Tag scheme of DATA.")] = "auto",
-    repair: Annotated[
-        bool,
-        typer.Option("--repair", help="Repair any number of tags of DATA that are invalid in the scheme."),
-    ] = False,
-    strict: Annotated[
-        bool, typer.Option("--strict", help="Refuse every tag of DATA that is invalid; else a few are read.")
-    ] = False,
+    repair: RepairOption = False,
+    strict: StrictOption = False,
     beam: Annotated[
         int | None, typer.Option("--beam", min=1, help="Hypotheses of a translator; 1 = greedy.")
     ] = None,

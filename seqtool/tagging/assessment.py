@@ -196,7 +196,7 @@ def _intervals(scores: dict[str, Score], samples: int) -> dict[str, Interval]:
 def _unseen(data: TaggingData, model: TaggerModel) -> list[str]:
     known = set(model.vocabularies.tags.symbols)
     lines = [
-        unseen_remark(part, data, known, f"{part.source}: tags that the model cannot give, each counted")
+        unseen_remark(part, data, known, f"{part.source}: tags that the model cannot give, each an error")
         for part in data.parts.values()
     ]
     return [line for line in lines if line]

@@ -22,7 +22,9 @@ def remarks_on(data: TaggingData, tags: Collection[str]) -> tuple[str, ...]:
         tags: Those that the model can give.
     """
     found = [
-        unseen_remark(data.parts["dev"], data, tags, "dev has tags that training never shows; each counts")
+        unseen_remark(
+            data.parts["dev"], data, tags, "dev has tags that training never shows; each counts as an error"
+        )
     ]
     if data.scheme is not None and not entity_count(data.parts["train"], data.scheme):
         found.append(
@@ -39,7 +41,7 @@ def unseen_remark(part: Part, data: TaggingData, tags: Collection[str], what: st
     if not unseen:
         return None
     listed = ", ".join(f"{tag} ({count})" for tag, count in sorted(unseen.items()))
-    return f"{what} as an error: {listed}"
+    return f"{what}: {listed}"
 
 
 def entity_count(part: Part, scheme: Scheme) -> int:

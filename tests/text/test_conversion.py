@@ -36,7 +36,10 @@ def converted(source: Path, target: Path, **options) -> str:
     return text
 
 
-@given(sentences=st.lists(span_lists(), min_size=1, max_size=3), through=st.sampled_from([scheme for scheme in SCHEMES if scheme != "io"]))
+@given(
+    sentences=st.lists(span_lists(), min_size=1, max_size=3),
+    through=st.sampled_from([scheme for scheme in SCHEMES if scheme != "io"]),
+)
 @on_files
 def test_any_scheme_and_layout_and_back_is_the_same_file(tmp_path, sentences, through):
     text = "".join(
