@@ -64,8 +64,8 @@ class DataSettings(Settings):
     )
     partial: bool | None = Field(
         None,
-        description="Read ? (any tag) and A|B (one of these) as partial annotation; else they are part of the "
-        "tag. By default for ner, not for pos.",
+        description="Read ? (any tag) and A|B (one of these) as partial annotation; else they are part of "
+        "the tag. By default for ner, not for pos.",
     )
     tag_names: list[str] = Field([], description="Names of tags that JSON lines give as numbers, from 0.")
     misaligned: Literal["error", "align", "drop"] = Field(

@@ -26,8 +26,8 @@ def messages(path: Path, task: str = "ner", **sections: Any) -> tuple[str, ...]:
 def test_a_tiny_development_part_is_warned_of_with_its_interval(tmp_path: Path) -> None:
     said = messages(write_columns(tmp_path / "t.conll", PEOPLE * 6))
     assert (
-        "dev has only 12 entities: an F1 of 0.80 on it means 0.53 to 0.93 (95 % interval); --dev FILE gives more"
-        in said
+        "dev has only 12 entities: an F1 of 0.80 on it means 0.52 to 0.94 (95 % interval); "
+        "--dev FILE gives more" in said
     )
     large = messages(write_columns(tmp_path / "l.conll", PEOPLE * 100))
     assert not any("dev has only" in line for line in large)
@@ -77,7 +77,8 @@ def test_in_parts_of_speech_bars_and_question_marks_are_part_of_the_tag(tmp_path
     settings = tiny_settings(path, "pos")
     job = prepare(settings, load_training_data(settings))
     assert job.model.vocabularies.tags.symbols == ("?", "LID|bep|stan", "N|soort|ev")
-    (batch,) = job.batches(0)[:1] if isinstance(job.batches(0), list) else [next(iter(job.batches(0)))]
+    batch = next(iter(job.batches(0)))
+    assert batch.tags is not None
     assert batch.possible is None
     assert (batch.tags[batch.mask] >= 0).all()
 
@@ -91,7 +92,7 @@ def test_partial_annotation_of_parts_of_speech_is_a_setting(tmp_path: Path) -> N
 
 def test_partial_annotation_of_entities_can_be_refused(tmp_path: Path) -> None:
     path = write_columns(tmp_path / "t.conll", [[("a", "B-X"), ("b", "?")]])
-    assert load_data(path).train[0].tags == ("S-X|B-X", "?") or load_data(path).partial
+    assert load_data(path).train[0].tags == ("B-X|S-X", "?")
     with pytest.raises(DataError, match=r"t\.conll:2: '\?' is partial annotation, and data.partial = false"):
         load_data(path, data={"partial": False})
 
