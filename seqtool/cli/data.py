@@ -12,6 +12,7 @@ import typer
 from seqtool.cli import console, options, tables
 from seqtool.cli.reports import pairs
 from seqtool.errors import UsageError
+from seqtool.text.tag_rules import Scheme, SchemeChoice
 
 if TYPE_CHECKING:
     from seqtool.text.annotation import Columns
@@ -32,9 +33,23 @@ TagOption = Annotated[
 FeatureOption = Annotated[
     list[int] | None, typer.Option("--feature-columns", help="A further column; may be repeated.")
 ]
-SchemeName = Literal["iob1", "iob2", "iobes", "bilou"]
-DetectedScheme = Literal["auto", "iob1", "iob2", "iobes", "bilou"]
-RepairOption = Annotated[bool, typer.Option("--repair", help="Repair invalid tag sequences and count them.")]
+RepairOption = Annotated[
+    bool, typer.Option("--repair", help="Repair any number of tags that are invalid in the scheme.")
+]
+StrictOption = Annotated[
+    bool,
+    typer.Option("--strict", help="Refuse every tag that is invalid in the scheme; else a few are read."),
+]
+NamesOption = Annotated[
+    str | None,
+    typer.Option("--tag-names", help="Names of tags that JSON gives as numbers from 0, as in O,B-PER,I-PER."),
+]
+MisalignedOption = Annotated[
+    Literal["error", "align", "drop"],
+    typer.Option(
+        help="Spans of characters that cut a word are refused, widened to whole words, or left out."
+    ),
+]
 Share = Annotated[float, typer.Option(min=0.0, max=1.0, help="Share of the sentences; 0 = no such part.")]
 
 TAGS_SHOWN = 60
@@ -57,8 +72,11 @@ def check(
     token_column: TokenOption = None,
     tag_column: TagOption = None,
     feature_columns: FeatureOption = None,
-    scheme: Annotated[DetectedScheme, typer.Option(help="Tag scheme of the files.")] = "auto",
+    scheme: Annotated[SchemeChoice, typer.Option(help="Tag scheme of the files.")] = "auto",
     repair: RepairOption = False,
+    strict: StrictOption = False,
+    tag_names: NamesOption = None,
+    misaligned: MisalignedOption = "align",
     pair_columns: Annotated[
         str | None,
         typer.Option(
@@ -81,6 +99,9 @@ def check(
         "--feature-columns": feature_columns or None,
         "--scheme": None if scheme == "auto" else scheme,
         "--repair": repair or None,
+        "--strict": strict or None,
+        "--tag-names": tag_names,
+        "--misaligned": None if misaligned == "align" else misaligned,
     }
     if task == "translate":
         _refuse(of_taggers, "with --task translate")
@@ -89,8 +110,9 @@ def check(
     _refuse({"--columns": pair_columns, "--languages": languages}, "without --task translate")
     from seqtool.text.corpus_check import check_corpus
 
-    columns = _columns(token_column, tag_column, feature_columns)
-    report = check_corpus(files, columns, scheme=scheme, repair=repair)
+    _refuse_both(repair, strict)
+    columns = _columns(token_column, tag_column, feature_columns, tag_names, misaligned)
+    report = check_corpus(files, columns, scheme=scheme, repair=repair, strict=strict)
     for warning in _warnings(report):
         console.warn(warning)
     if json_output:
@@ -109,12 +131,16 @@ def convert(
         typer.Option("--to", help="Layout; else jsonl for a name in .jsonl, conll for others."),
     ] = None,
     scheme_to: Annotated[
-        SchemeName | None, typer.Option("--scheme-to", help="Tag scheme of OUTPUT; else that of INPUT.")
+        Scheme | None, typer.Option("--scheme-to", help="Tag scheme of OUTPUT; else that of INPUT.")
     ] = None,
     from_scheme: Annotated[
-        DetectedScheme, typer.Option("--from-scheme", help="Tag scheme of INPUT; a pipe's must be named.")
+        SchemeChoice,
+        typer.Option("--from-scheme", "--scheme", help="Tag scheme of INPUT; a pipe's must be named."),
     ] = "auto",
     repair: RepairOption = False,
+    strict: StrictOption = False,
+    tag_names: NamesOption = None,
+    misaligned: MisalignedOption = "align",
     token_column: TokenOption = None,
     tag_column: TagOption = None,
     feature_columns: FeatureOption = None,
@@ -124,13 +150,15 @@ def convert(
     from seqtool.text import output
     from seqtool.text.conversion import Conversion
 
+    _refuse_both(repair, strict)
     conversion = Conversion(
         source,
-        _columns(token_column, tag_column, feature_columns),
+        _columns(token_column, tag_column, feature_columns, tag_names, misaligned),
         to or ("jsonl" if target.endswith(".jsonl") else "conll"),
         scheme_to=scheme_to,
         from_scheme=from_scheme,
         repair=repair,
+        strict=strict,
     )
     if target == "-":
         for text in conversion.texts():
@@ -142,6 +170,8 @@ def convert(
         with output.open_durably(Path(target)) as file:
             for text in conversion.texts():
                 file.write(text.encode())
+    for warning in conversion.warnings:
+        console.warn(warning)
     repaired = f", {conversion.repaired:,} tags repaired" if conversion.repaired else ""
     console.say(f"{conversion.sentences:,} sentences{repaired}")
 
@@ -191,17 +221,32 @@ def _refuse(options: Mapping[str, object], where: str) -> None:
             raise UsageError(f"{name} means nothing {where}; leave it out")
 
 
-def _columns(token: int | None, tag: int | None, features: list[int] | None) -> Columns:
+def _refuse_both(repair: bool, strict: bool) -> None:
+    if repair and strict:
+        raise UsageError("--repair mends invalid tags and --strict refuses them: give one of them")
+
+
+def _columns(
+    token: int | None,
+    tag: int | None,
+    features: list[int] | None,
+    tag_names: str | None = None,
+    misaligned: Literal["error", "align", "drop"] = "align",
+) -> Columns:
     from seqtool.text.annotation import Columns
+    from seqtool.text.json_lines import JsonReading
 
     if token == 0:
         raise UsageError("--token-column 0: expected a column from 1, or from -1 backwards")
-    return Columns(token, tag, tuple(features or ()))
+    names = tuple(tag_names.split(",")) if tag_names else ()
+    return Columns(token, tag, tuple(features or ()), JsonReading(misaligned, names, annotated=True))
 
 
 def _warnings(report: CorpusReport) -> list[str]:
     """What should be seen to before training."""
-    lines = []
+    lines = [line for file in report.files for line in file.remarks]
+    if report.invalid is not None:
+        lines.append(report.invalid)
     for file in report.files:
         for other, count in file.shared.items():
             if count:
@@ -209,8 +254,6 @@ def _warnings(report: CorpusReport) -> list[str]:
         if file.unseen_tags:
             listed = ", ".join(f"{tag} ({count})" for tag, count in file.unseen_tags.items())
             lines.append(f"{file.path}: tags that {report.files[0].path} does not have: {listed}")
-        if file.repaired:
-            lines.append(f"{file.path}: {file.repaired:,} tags repaired to valid {report.scheme} sequences")
     return lines
 
 
@@ -233,7 +276,7 @@ def _rows(file: FileReport, report: CorpusReport) -> list[tuple[str, str]]:
     if file.partial:
         rows.append(("annotated in part", f"{file.partial:,} sentences; their entities are not counted"))
     if file.repaired:
-        rows.append(("repaired tags", f"{file.repaired:,}"))
+        rows.append(("tags invalid in the scheme", f"{file.repaired:,}"))
     return [*rows, ("repeated sentences", f"{file.repeated:,}"), *_comparison(file), *_oddities(file)]
 
 

@@ -17,6 +17,7 @@ from seqtool.cli.options import find_model, require_folder
 from seqtool.cli.reports import lm, tagging, translation
 from seqtool.errors import ThresholdError, UsageError, nearest
 from seqtool.files import storage_errors, write_durably
+from seqtool.text.tag_rules import SchemeChoice
 
 if TYPE_CHECKING:
     from seqtool.evaluation.report import Evaluation
@@ -37,12 +38,24 @@ class TaggerGroup:
         ),
     ] = None
     scheme: Annotated[
-        Literal["auto", "iob1", "iob2", "iobes", "bilou"],
+        SchemeChoice,
         typer.Option(help="Tag scheme of DATA.", rich_help_panel="Taggers"),
     ] = "auto"
     repair: Annotated[
         bool,
-        typer.Option("--repair", help="Repair invalid tag sequences of DATA.", rich_help_panel="Taggers"),
+        typer.Option(
+            "--repair",
+            help="Repair any number of tags of DATA that are invalid in the scheme.",
+            rich_help_panel="Taggers",
+        ),
+    ] = False
+    strict: Annotated[
+        bool,
+        typer.Option(
+            "--strict",
+            help="Refuse every tag of DATA that is invalid in the scheme; otherwise a few are read.",
+            rich_help_panel="Taggers",
+        ),
     ] = False
 
 

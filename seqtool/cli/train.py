@@ -93,10 +93,21 @@ DevText = Annotated[
 ]
 TestText = Annotated[Path | None, typer.Option("--test", help="Test text, for `evaluate`.")]
 SchemeOption = Annotated[
-    str | None, typer.Option("--scheme", help="Tag scheme: auto, iob1, iob2, iobes or bilou.")
+    str | None,
+    typer.Option("--scheme", help="Tag scheme: auto, iob1, iob2, iobes, bilou, bmes, or io for bare types."),
 ]
 RepairOption = Annotated[
-    bool | None, typer.Option("--repair", help="Repair invalid tag sequences and count them.")
+    bool | None, typer.Option("--repair", help="Repair any number of tags that are invalid in the scheme.")
+]
+StrictOption = Annotated[
+    bool | None,
+    typer.Option("--strict", help="Refuse every tag that is invalid in the scheme; else a few are read."),
+]
+TokenColumn = Annotated[
+    int | None, typer.Option("--token-column", help="Column of the token, from 1, or from -1 backwards.")
+]
+TagColumn = Annotated[
+    int | None, typer.Option("--tag-column", help="Column of the tag, from 1, or from -1 backwards.")
 ]
 
 
@@ -109,12 +120,16 @@ def ner(
     test: TestFile = None,
     scheme: SchemeOption = None,
     repair: RepairOption = None,
+    strict: StrictOption = None,
+    token_column: TokenColumn = None,
+    tag_column: TagColumn = None,
     *,
     options: RunOptions,
 ) -> None:
     """Named entities and other spans."""
     files = {"train": train, "dev": dev, "test": test}
-    train_task("ner", recipe, files, options, {"data.scheme": scheme, "data.repair": repair})
+    tags = {"data.scheme": scheme, "data.repair": repair, "data.strict": strict}
+    train_task("ner", recipe, files, options, {**tags, **_columns(token_column, tag_column)})
 
 
 @app.command()
@@ -124,11 +139,22 @@ def pos(
     train: TrainFile = None,
     dev: DevFile = None,
     test: TestFile = None,
+    token_column: TokenColumn = None,
+    tag_column: TagColumn = None,
     *,
     options: RunOptions,
 ) -> None:
-    """Parts of speech: one tag a token, scored by accuracy."""
-    train_task("pos", recipe, {"train": train, "dev": dev, "test": test}, options)
+    """Parts of speech: one tag per token, scored by accuracy."""
+    files = {"train": train, "dev": dev, "test": test}
+    train_task("pos", recipe, files, options, _columns(token_column, tag_column))
+
+
+def _columns(token: int | None, tag: int | None) -> dict[str, int | None]:
+    """Settings of where tokens and tags stand."""
+    for option, column in (("--token-column", token), ("--tag-column", tag)):
+        if column == 0:
+            raise UsageError(f"{option} 0: expected a column from 1, or from -1 backwards")
+    return {"data.token_column": token, "data.tag_column": tag}
 
 
 @app.command(cls=PairCommand)

@@ -11,9 +11,10 @@ from seqtool.errors import UsageError, nearest
 from seqtool.evaluation.calibration import Threshold, threshold_curve
 from seqtool.evaluation.report import Evaluation, Rival
 from seqtool.evaluation.score import Score
-from seqtool.tagging.data import PartName, TaggingData, harmonise, load_part, read_file, unseen_tags
+from seqtool.tagging.data import PartName, TaggingData, harmonise, load_part, read_file
 from seqtool.tagging.predicted_files import read_predictions
 from seqtool.tagging.prediction import TaggerModel
+from seqtool.tagging.remarks import unseen_remark
 from seqtool.tagging.scores import TaggingReport, accuracy, best_threshold, judge, report, span_scores
 from seqtool.tagging.settings import DataSettings, TaggerSettings
 from seqtool.text import tag_scheme
@@ -21,6 +22,8 @@ from seqtool.text.columns import TaggedSentence
 from seqtool.text.tag_rules import SCHEMES
 from seqtool.text.tag_scheme import Scheme
 
+# How files are read: as those of the training were.
+TAUGHT = {"token_column", "tag_column", "feature_columns", "partial", "tag_names", "misaligned"}
 METRICS = {"ner": ("precision", "recall", "f1", "accuracy"), "pos": ("accuracy",)}
 
 
@@ -30,7 +33,8 @@ class EvaluationOptions:
 
     Args:
         scheme: Tag scheme of the data, or auto.
-        repair: Whether to repair invalid tag sequences of the data.
+        repair: Whether to repair any number of tags that are invalid in the scheme.
+        strict: Whether to refuse every such tag; otherwise a few are read as the beginning of an entity.
         target_precision: Find the lowest confidence threshold with this precision, in (0, 1]; None = do not.
         batch_tokens: Tokens per batch, padding included.
 
@@ -40,6 +44,7 @@ class EvaluationOptions:
 
     scheme: str = "auto"
     repair: bool = False
+    strict: bool = False
     target_precision: float | None = None
     batch_tokens: int = 4096
 
@@ -188,7 +193,7 @@ def load_evaluation_data(
 ) -> TaggingData:
     """An annotated file laid out as the training files were (errors of `evaluation_data`)."""
     chosen = options or EvaluationOptions()
-    columns = model.description.data.model_dump(include={"token_column", "tag_column", "feature_columns"})
+    columns = model.description.data.model_dump(include=TAUGHT)
     return read_gold(path, columns, chosen, spans=model.scheme is not None)
 
 
@@ -201,9 +206,10 @@ def read_gold(path: Path, columns: dict[str, Any], options: EvaluationOptions, *
         options: Its scheme, and whether to repair it.
         spans: Whether tags mark spans.
     """
-    told = {"scheme": options.scheme, "repair": options.repair}
-    part = read_file(path, "data", DataSettings.model_validate({**columns, **told}))
-    return harmonise({"data": part}, spans=spans, scheme=options.scheme, repair=options.repair)
+    told = {"scheme": options.scheme, "repair": options.repair, "strict": options.strict}
+    settings = DataSettings.model_validate({**columns, **told})
+    part = read_file(path, "data", settings)
+    return harmonise({"data": part}, settings, spans=spans)
 
 
 def assess(
@@ -330,11 +336,12 @@ def judged(
         tokens=tokens,
         training_entities=training_entities,
         confidences=answers.confidences,
+        partial_gold=data.partial,
     )
     thresholds: tuple[Threshold, ...] = ()
     target = None
     if answers.confidences is not None:
-        known = judge(gold, answers.tags, scheme, answers.confidences)
+        known = judge(gold, answers.tags, scheme, answers.confidences, partial_gold=data.partial)
         thresholds = tuple(threshold_curve(*known))
         if options.target_precision is not None:
             target = best_threshold(*known, options.target_precision)
@@ -359,7 +366,7 @@ def rival_scores(name: str, data: TaggingData, answers: Answers, scheme: Scheme 
     """The scores of somebody else's answers to the same sentences (arguments of `judged`)."""
     (part,) = data.parts.values()
     gold = _gold(part.sentences)
-    found: dict[str, Score] = {"accuracy": accuracy(gold, answers.tags)}
+    found: dict[str, Score] = {"accuracy": accuracy(gold, answers.tags, partial_gold=data.partial)}
     return Rival(name, found if scheme is None else {**span_scores(gold, answers.tags, scheme), **found})
 
 
@@ -390,10 +397,9 @@ def _entity(span: tuple[int, int, str], sentence: TaggedSentence) -> dict[str, A
 
 
 def _unseen(data: TaggingData, model: TaggerModel) -> list[str]:
-    warnings = []
-    for part in data.parts.values():
-        unseen = unseen_tags(part, set(model.vocabularies.tags.symbols))
-        if unseen:
-            listed = ", ".join(f"{tag} ({count})" for tag, count in sorted(unseen.items()))
-            warnings.append(f"{part.source}: tags that the model cannot give, each an error: {listed}")
-    return warnings
+    known = set(model.vocabularies.tags.symbols)
+    lines = [
+        unseen_remark(part, data, known, f"{part.source}: tags that the model cannot give, each an error")
+        for part in data.parts.values()
+    ]
+    return [line for line in lines if line]

@@ -129,7 +129,7 @@ def encode(
         features.append([_ids(column, vocabulary) for column, vocabulary in columns])
         if with_tags and sentence.tags is not None:
             tags.append(_tag_ids(sentence.tags, vocabularies.tags))
-            if any(map(tag_scheme.is_partial, sentence.tags)):
+            if any(tag not in vocabularies.tags and tag_scheme.is_partial(tag) for tag in sentence.tags):
                 partial[number] = _possible_tags(sentence, vocabularies.tags)
     return Corpus(forms, features, tags if with_tags else None, partial, table)
 
@@ -220,9 +220,9 @@ def _tag_ids(tags: Sequence[str], vocabulary: Vocabulary) -> numpy.ndarray:
 def _possible_tags(sentence: TaggedSentence, vocabulary: Vocabulary) -> numpy.ndarray:
     possible = numpy.zeros((len(sentence.tokens), len(vocabulary)), dtype=bool)
     for row, tag in zip(possible, sentence.tags or (), strict=True):
-        if tag == tag_scheme.UNKNOWN:
+        if tag == tag_scheme.UNKNOWN and tag not in vocabulary:
             row[:] = True
-        for alternative in tag.split("|"):
+        for alternative in (tag,) if tag in vocabulary else tag.split("|"):
             if alternative in vocabulary:
                 row[vocabulary.id(alternative)] = True
     return possible

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -11,7 +11,8 @@ from seqtool.errors import DataError
 from seqtool.files import digest
 from seqtool.tagging.settings import DataSettings, TaggerSettings
 from seqtool.text import annotation, data_files, hub, tag_scheme
-from seqtool.text.columns import ColumnFormat, TaggedSentence, detect_format, read_sentences
+from seqtool.text.columns import ColumnFormat, TaggedSentence, read_sentences
+from seqtool.text.json_lines import JsonReading, Remarks
 from seqtool.text.tag_scheme import Scheme
 
 PartName = data_files.PartName
@@ -28,6 +29,7 @@ class Part:
     digest: str  # SHA-256 of the file; the pinned revision for a hub id
     layout: str  # how the file is laid out, for people
     columns: ColumnFormat = field(default=ColumnFormat("jsonl"))  # the same, for naming the places of tokens
+    remarks: tuple[str, ...] = ()  # what was met while reading, for people
 
     @property
     def size(self) -> int:
@@ -46,6 +48,7 @@ class TaggingData(data_files.DataSet[Part]):
 
     file_scheme: Scheme | None = None
     scheme: Scheme | None = MODEL_SCHEME
+    partial: bool = True  # whether ? and | in tags mark partial annotation; else they are part of the tag
 
     @property
     def train(self) -> tuple[TaggedSentence, ...]:
@@ -73,9 +76,7 @@ def load_training_data(settings: TaggerSettings) -> TaggingData:
     """
     parts, remarks = data_files.training_parts(settings.data, read_part, hold_out, "sentences")
     warnings = list(remarks)
-    data = harmonise(
-        parts, spans=settings.task == "ner", scheme=settings.data.scheme, repair=settings.data.repair
-    )
+    data = harmonise(parts, settings.data, spans=settings.task == "ner")
     train, dropped = _without_long(data.parts["train"], settings.data.max_length)
     if dropped:
         warnings.append(
@@ -90,7 +91,7 @@ def load_part(settings: TaggerSettings, name: PartName) -> TaggingData:
     """One part (test, say) of the recipe's data, checked and converted; errors as `load_training_data`."""
     data = settings.data
     part = data_files.single_part(data, name, read_part, hold_out)
-    return harmonise({name: part}, spans=settings.task == "ner", scheme=data.scheme, repair=data.repair)
+    return harmonise({name: part}, data, spans=settings.task == "ner")
 
 
 def read_part(data: DataSettings, name: PartName) -> Part:
@@ -111,39 +112,49 @@ def read_part(data: DataSettings, name: PartName) -> Part:
 
 def read_file(path: Path, name: str, data: DataSettings) -> Part:
     """An annotated file as a part; errors as `read_part`."""
-    layout = detect_format(
-        path, token=data.token_column, tag=data.tag_column, features=tuple(data.feature_columns)
-    )
-    sentences = tuple(read_sentences(path, layout))
+    reading = JsonReading(data.misaligned, tuple(data.tag_names), annotated=True)
+    columns = annotation.Columns(data.token_column, data.tag_column, tuple(data.feature_columns), reading)
+    layout, remarks = columns.detect(path), Remarks()
+    sentences = tuple(read_sentences(path, layout, remarks))
     if not sentences:
         raise DataError(f"{path}: no sentences in it")
+    if remarks.unannotated and any(sentence.tags is not None for sentence in sentences):
+        sentences = tuple(sentence for sentence in sentences if sentence.tags is not None)
     _require_tags(sentences, path, layout)
-    return Part(name, sentences, str(path), digest(path), layout.describe(), layout)
+    lines = tuple(remarks.lines(str(path), data.misaligned))
+    return Part(name, sentences, str(path), digest(path), layout.describe(), layout, lines)
 
 
-def harmonise(parts: dict[str, Part], *, spans: bool, scheme: str, repair: bool) -> TaggingData:
+def harmonise(parts: dict[str, Part], data: DataSettings, *, spans: bool) -> TaggingData:
     """Detect and check the tag scheme over all parts, repair on request, convert to the model's.
 
     Args:
         parts: As read.
+        data: Says which scheme the files have, and what becomes of tags that are invalid in it.
         spans: False for parts of speech, which stay as they are.
-        scheme: auto, or the scheme of the files.
-        repair: Whether to repair invalid sequences.
 
     Raises:
-        DataError: mixed schemes, or a sequence that is invalid in the scheme, with its line.
+        DataError: mixed schemes, or tags that are invalid in the scheme, with the line.
     """
+    remarks = tuple(dict.fromkeys(line for part in parts.values() for line in part.remarks))
+    partial = spans if data.partial is None else data.partial
     if not spans:
-        return TaggingData(parts, scheme=None)
-    found = _scheme_of(parts.values(), repair) if scheme == "auto" else annotation.scheme_named(scheme)
-    warnings, converted, repaired = [], {}, 0
+        return TaggingData(parts, remarks, scheme=None, partial=partial)
+    tagged = [(sentence, part.columns) for part in parts.values() for sentence in part.sentences]
+    if not partial:
+        _refuse_partial(tagged)
+    if data.scheme == "auto":
+        scheme = annotation.scheme_of(tagged, repair=data.repair, strict=data.strict)
+    else:
+        scheme = annotation.scheme_named(data.scheme)
+    reading = annotation.TagReading(scheme, data.repair, data.strict)
+    converted = {}
     for name, part in parts.items():
-        sentences, changed = _to_model_scheme(part, found, repair)
-        converted[name] = replace(part, sentences=sentences)
-        repaired += changed
-    if repaired:
-        warnings.append(f"{repaired} tags repaired to valid {found} sequences")
-    return TaggingData(converted, tuple(warnings), file_scheme=found)
+        sentences = (_in_model_scheme(reading(s, part.columns), scheme) for s in part.sentences)
+        converted[name] = replace(part, sentences=tuple(sentences))
+    said = reading.finish()
+    warnings = remarks if said is None else (*remarks, said)
+    return TaggingData(converted, warnings, file_scheme=scheme, partial=partial)
 
 
 def hold_out(train: Part) -> tuple[Part, Part]:
@@ -156,29 +167,45 @@ def hold_out(train: Part) -> tuple[Part, Part]:
     return replace(train, sentences=kept), replace(train, name="dev", sentences=held)
 
 
-def tag_inventory(sentences: Iterable[TaggedSentence], scheme: Scheme | None) -> list[str]:
-    """The tags that a model of these sentences can give: all of each entity type, or all that occur."""
-    alternatives = Counter(
-        part
-        for s in sentences
-        for tag in s.tags or ()
-        for part in tag.split("|")
-        if part != tag_scheme.UNKNOWN
-    )
+def tag_inventory(
+    sentences: Iterable[TaggedSentence], scheme: Scheme | None, *, partial: bool = True
+) -> list[str]:
+    """The tags that a model of these sentences can give: all of each entity type, or all that occur.
+
+    Args:
+        sentences: The training part.
+        scheme: That of the model; None for tags without spans.
+        partial: Whether `?` and `|` mark partial annotation; else they are part of a tag.
+    """
+    whole = {tag for s in sentences for tag in s.tags or ()}
+    if not partial:
+        return sorted(whole)
+    tags = {part for tag in whole for part in tag.split("|") if part != tag_scheme.UNKNOWN}
     if scheme is None:
-        return sorted(alternatives)
-    types = {tag.split("-", 1)[1] if "-" in tag else "" for tag in alternatives if tag != "O"}
+        return sorted(tags)
+    types = {tag.split("-", 1)[1] if "-" in tag else "" for tag in tags if tag != "O"}
     return tag_scheme.inventory(types, scheme)
 
 
-def unseen_tags(part: Part, known: set[str]) -> dict[str, int]:
-    """Tags of a part that training never showed, with their counts; partial tags aside."""
-    counts = Counter(
-        tag
-        for s in part.sentences
-        for tag in s.tags or ()
-        if tag not in known and not tag_scheme.is_partial(tag)
-    )
+def unseen_tags(part: Part, known: Collection[str], data: TaggingData) -> dict[str, int]:
+    """Tags of a part that training never showed, with their counts, as the file writes them.
+
+    Args:
+        part: In the scheme of the model.
+        known: The tags of the model.
+        data: That the part is of; partial tags do not count.
+    """
+    counts: Counter[str] = Counter()
+    for sentence in part.sentences:
+        tags = sentence.tags or ()
+        unseen = [
+            position
+            for position, tag in enumerate(tags)
+            if tag not in known and not (data.partial and tag_scheme.is_partial(tag))
+        ]
+        if unseen and data.scheme is not None and data.file_scheme is not None:
+            tags = _converted(tags, data.scheme, data.file_scheme)
+        counts.update(tags[position] for position in unseen)
     return dict(counts)
 
 
@@ -188,26 +215,23 @@ def _require_tags(sentences: Iterable[TaggedSentence], path: Path, layout: Colum
             raise DataError(f"{path}:{sentence.line}: no tags ({layout.describe()}); training needs them")
 
 
-def _to_model_scheme(part: Part, scheme: Scheme, repair: bool) -> tuple[tuple[TaggedSentence, ...], int]:
-    result, repaired = [], 0
-    for sentence in part.sentences:
-        checked, changed = annotation.checked_tags(sentence, part.columns, scheme, repair)
-        tags = list(checked.tags or ())
-        convert = tag_scheme.convert_partial if any(map(tag_scheme.is_partial, tags)) else tag_scheme.convert
-        result.append(replace(sentence, tags=tuple(convert(tags, scheme, MODEL_SCHEME))))
-        repaired += changed
-    return tuple(result), repaired
+def _refuse_partial(tagged: Iterable[annotation.Tagged]) -> None:
+    for sentence, layout in tagged:
+        for position, tag in enumerate(sentence.tags or ()):
+            if tag_scheme.is_partial(tag):
+                raise DataError(
+                    f"{annotation.place(sentence, layout, position)}: {tag!r} is partial annotation, and "
+                    "data.partial = false"
+                )
 
 
-def _scheme_of(parts: Iterable[Part], repair: bool) -> Scheme:
-    """The scheme of all parts together; where tags are to be repaired, the one with least to repair."""
-    tagged = [(sentence, part.columns) for part in parts for sentence in part.sentences if sentence.tags]
-    sequences = [sentence.tags or () for sentence, _ in tagged]
-    if repair:
-        return tag_scheme.closest_scheme(sequences)
-    return tag_scheme.detect_scheme(
-        sequences, lambda number, position: annotation.place(*tagged[number], position)
-    )
+def _in_model_scheme(sentence: TaggedSentence, scheme: Scheme) -> TaggedSentence:
+    return replace(sentence, tags=_converted(sentence.tags or (), scheme, MODEL_SCHEME))
+
+
+def _converted(tags: Sequence[str], source: Scheme, target: Scheme) -> tuple[str, ...]:
+    convert = tag_scheme.convert_partial if any(map(tag_scheme.is_partial, tags)) else tag_scheme.convert
+    return tuple(convert(tags, source, target))
 
 
 def _without_long(part: Part, limit: int) -> tuple[Part, int]:

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from seqtool.errors import DataError
 from seqtool.tagging.data import Part, harmonise
+from seqtool.tagging.settings import DataSettings
 from seqtool.text.columns import ColumnFormat, TaggedSentence, detect_format, read_sentences
 from seqtool.text.lines import lines_of
 
@@ -47,7 +48,7 @@ def read_predictions(path: Path, gold: Part, *, spans: bool) -> PredictedTags:
         _require_same(path, expected, predicted)
         sentences.append(predicted)
     part = Part("predictions", tuple(sentences), str(path), "", "", layout or ColumnFormat("jsonl"))
-    data = harmonise({"predictions": part}, spans=spans, scheme="auto", repair=True)
+    data = harmonise({"predictions": part}, DataSettings(repair=True), spans=spans)
     rows = [list(sentence.tags or ()) for sentence in data.parts["predictions"].sentences]
     return PredictedTags(rows, tuple(f"{path}: {warning}" for warning in data.warnings))
 

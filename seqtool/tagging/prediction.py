@@ -53,7 +53,9 @@ class Prediction:
 class TaggerDescription(Description):
     """What a model folder says of a tagger beside its weights and vocabularies."""
 
-    KEPT: ClassVar[Mapping[str, Set[str]]] = {"data": {"token_column", "tag_column", "feature_columns"}}
+    KEPT: ClassVar[Mapping[str, Set[str]]] = {
+        "data": {"token_column", "tag_column", "feature_columns", "partial"}
+    }
 
     task: str = Field(exclude=True)  # the folder says it itself
     model: ModelSettings
@@ -404,14 +406,15 @@ class TaggerModel(TrainedModel):
         return Prediction(tags, spans, values, tokens)
 
     def _tags_as_in_the_files(self) -> list[str] | None:
-        """Output tag of each id, where that needs no context (all schemes but IOB1)."""
+        """Output tag of each id, where another prefix is all that it takes (all schemes but IOB1 and io)."""
         own, target = self.description.model_scheme, self.scheme
-        if own != "iobes" or target is None or target == "iob1":
+        if own != "iobes" or target in (None, "iob1", "io"):
             return None
         letters = {
             "iob2": {"B": "B", "I": "I", "E": "I", "S": "B"},
             "iobes": {"B": "B", "I": "I", "E": "E", "S": "S"},
             "bilou": {"B": "B", "I": "I", "E": "L", "S": "U"},
+            "bmes": {"B": "B", "I": "M", "E": "E", "S": "S"},
         }[target]
         return ["O" if tag == "O" else letters[tag[0]] + tag[1:] for tag in self.vocabularies.tags.symbols]
 

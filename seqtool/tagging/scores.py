@@ -156,11 +156,11 @@ def span_scores(gold: Sequence[Tags], predicted: Sequence[Tags], scheme: Scheme)
     return {name: make(*columns, signature=signature) for name, make in kinds.items()}
 
 
-def accuracy(gold: Sequence[Tags], predicted: Sequence[Tags]) -> Score:
-    """Share of tokens whose tag is right; tokens with a partial gold tag are left out."""
+def accuracy(gold: Sequence[Tags], predicted: Sequence[Tags], *, partial_gold: bool = True) -> Score:
+    """Share of tokens whose tag is right; tokens with a partial gold tag are left out, if there are such."""
     right, total = [], []
     for row, answer in zip(gold, predicted, strict=True):
-        pairs = [(g, p) for g, p in zip(row, answer, strict=True) if not is_partial(g)]
+        pairs = [(g, p) for g, p in zip(row, answer, strict=True) if not (partial_gold and is_partial(g))]
         right.append(sum(g == p for g, p in pairs))
         total.append(len(pairs))
     return ratio_score("accuracy", right, total, signature="tokens micro")
@@ -174,6 +174,7 @@ def report(
     tokens: Sequence[Sequence[str]] | None = None,
     training_entities: Collection[Entity] | None = None,
     confidences: Sequence[Sequence[float]] | None = None,
+    partial_gold: bool = True,
 ) -> TaggingReport:
     """Score a tagger in every way that applies.
 
@@ -185,13 +186,14 @@ def report(
         training_entities: A set of (type, surface) found in training; see `entities`.
         confidences: In [0, 1], for each sentence one number a predicted span, in the order of
             `spans(predicted)`; without a scheme one number a token.
+        partial_gold: Whether `?` and `|` in gold tags mark partial annotation; else they are part of the tag.
 
     Returns:
         The report; its precision, recall and F1 have been held against seqeval itself.
     """
-    base = _token_report(gold, predicted, scheme)
+    base = _token_report(gold, predicted, scheme, partial_gold)
     if confidences is not None:
-        values, right, _ = judge(gold, predicted, scheme, confidences)
+        values, right, _ = judge(gold, predicted, scheme, confidences, partial_gold=partial_gold)
         base = replace(base, calibration=calibration(values, right))
     if scheme is None:
         return base
@@ -223,6 +225,8 @@ def judge(
     predicted: Sequence[Tags],
     scheme: Scheme | None,
     confidences: Sequence[Sequence[float]],
+    *,
+    partial_gold: bool = True,
 ) -> tuple[list[float], list[bool], int]:
     """Confidences with whether each prediction is right, and how much there was to find.
 
@@ -233,6 +237,7 @@ def judge(
         predicted: As many tags for each.
         scheme: Of both, or None.
         confidences: As for `report`.
+        partial_gold: Likewise.
 
     Returns:
         One confidence a predicted span (without a scheme: a token), what is left out by
@@ -242,7 +247,8 @@ def judge(
     right: list[bool] = []
     if scheme is None:
         for row, answer, given in zip(gold, predicted, confidences, strict=True):
-            scored = [t for t in zip(row, answer, given, strict=True) if not is_partial(t[0])]
+            triples = zip(row, answer, given, strict=True)
+            scored = [t for t in triples if not (partial_gold and is_partial(t[0]))]
             values += [value for _, _, value in scored]
             right += [g == p for g, p, _ in scored]
         return values, right, len(values)
@@ -257,9 +263,11 @@ def judge(
     return values, right, gold_count
 
 
-def _token_report(gold: Sequence[Tags], predicted: Sequence[Tags], scheme: Scheme | None) -> TaggingReport:
+def _token_report(
+    gold: Sequence[Tags], predicted: Sequence[Tags], scheme: Scheme | None, partial_gold: bool
+) -> TaggingReport:
     """What can be said token by token; `by_type` is by tag."""
-    confusion = _confusion(gold, predicted, scheme)
+    confusion = _confusion(gold, predicted, scheme, partial_gold)
     columns = [sum(column) for column in zip(*confusion.counts, strict=True)]
     by_tag = {
         label: Counts(row[i], columns[i], sum(row))
@@ -270,8 +278,8 @@ def _token_report(gold: Sequence[Tags], predicted: Sequence[Tags], scheme: Schem
         sentences=len(gold),
         tokens=sum(map(len, gold)),
         sentences_left_out=0,
-        tokens_left_out=sum(is_partial(tag) for tags in gold for tag in tags),
-        scores={"accuracy": accuracy(gold, predicted)},
+        tokens_left_out=sum(partial_gold and is_partial(tag) for tags in gold for tag in tags),
+        scores={"accuracy": accuracy(gold, predicted, partial_gold=partial_gold)},
         by_type=by_tag,
         confusion=confusion,
     )
@@ -326,11 +334,13 @@ def _hold_against_seqeval(
         assert abs(scores[name].value - figure) < 1e-9, (name, scores[name].value, figure)
 
 
-def _confusion(gold: Sequence[Tags], predicted: Sequence[Tags], scheme: Scheme | None) -> Confusion:
+def _confusion(
+    gold: Sequence[Tags], predicted: Sequence[Tags], scheme: Scheme | None, partial_gold: bool
+) -> Confusion:
     counts: Counter[tuple[str, str]] = Counter()
     for row, answer in zip(gold, predicted, strict=True):
         for tag, given in zip(row, answer, strict=True):
-            if not is_partial(tag):
+            if not (partial_gold and is_partial(tag)):
                 counts[_label(tag, scheme), _label(given, scheme)] += 1
     names = {label for pair in counts for label in pair}
     # Outside is last: it is not a type.

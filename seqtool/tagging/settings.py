@@ -16,6 +16,7 @@ from seqtool.settings import (
 )
 from seqtool.text.data_files import LocalFolder
 from seqtool.text.hub import HubSettings
+from seqtool.text.tag_rules import SchemeChoice
 from seqtool.training.network_settings import NetworkSettings, Probability, refuse_without_effect
 from seqtool.training.settings import RunSettings, TrainingSettings
 
@@ -55,10 +56,23 @@ class DataSettings(Settings):
     feature_columns: list[Annotated[int, Field(ge=-MOST_COUNT, le=MOST_COUNT)]] = Field(
         [], max_length=MOST_VALUES, description="Further columns that the model reads."
     )
-    scheme: Literal["auto", "iob1", "iob2", "iobes", "bilou"] = Field(
-        "auto", description="Tag scheme of the files."
+    scheme: SchemeChoice = Field("auto", description="Tag scheme of the files; io = bare types (PER O).")
+    repair: bool = Field(False, description="Repair any number of tags that are invalid in the scheme.")
+    strict: bool = Field(
+        False,
+        description="Refuse every tag that is invalid in the scheme; else a few are read.",
     )
-    repair: bool = Field(False, description="Repair sequences that are invalid in the scheme.")
+    partial: bool | None = Field(
+        None,
+        description="Read ? (any tag) and A|B (one of these) as partial annotation; else they are part of "
+        "the tag. By default for ner, not for pos.",
+    )
+    tag_names: list[str] = Field([], description="Names of tags that JSON lines give as numbers, from 0.")
+    misaligned: Literal["error", "align", "drop"] = Field(
+        "align",
+        description="Spans of characters that cut a word: align = widen them to whole words, drop = leave "
+        "them out, error = refuse them.",
+    )
     max_length: int = Field(
         500, ge=1, le=MOST_COUNT, description="Training sentences with more tokens are left out and counted."
     )
@@ -67,6 +81,8 @@ class DataSettings(Settings):
     def _has_a_source(self) -> DataSettings:
         if self.dev is not None and self.train is None:
             raise ValueError("dev without train")
+        if self.repair and self.strict:
+            raise ValueError("repair mends invalid tags and strict refuses them; leave one of them out")
         return self
 
 

@@ -17,9 +17,10 @@ from seqtool.nn.embeddings import pretrained_rows
 from seqtool.nn.losses import LossSum
 from seqtool.nn.regularization import StatePenalties
 from seqtool.tagging.batches import Batch, Corpus, TrainingBatches, encode
-from seqtool.tagging.data import Part, TaggingData, tag_inventory, unseen_tags
+from seqtool.tagging.data import Part, TaggingData, tag_inventory
 from seqtool.tagging.model import Sizes, Tagger, class_weights
 from seqtool.tagging.prediction import TaggerDescription, TaggerModel
+from seqtool.tagging.remarks import remarks_on
 from seqtool.tagging.scores import accuracy, entities, span_scores
 from seqtool.tagging.settings import ModelSettings, TaggerSettings
 from seqtool.tagging.vocabulary import Vocabularies
@@ -49,6 +50,7 @@ class Evaluator:
         model: Around the network that is being trained.
         sentences: The development part, tags in the scheme of the model.
         bias: A number, one by type, or "auto".
+        partial_gold: Whether `?` and `|` in gold tags mark partial annotation.
 
     Raises:
         SettingsError: a bias for a type that the model does not have.
@@ -59,8 +61,11 @@ class Evaluator:
         model: TaggerModel,
         sentences: Sequence[TaggedSentence],
         bias: float | Mapping[str, float] | Literal["auto"],
+        *,
+        partial_gold: bool = True,
     ) -> None:
         self._model = model
+        self._partial_gold = partial_gold
         self._sentences = list(sentences)
         self._gold = [list(sentence.tags or ()) for sentence in sentences]
         known = {tag: number for number, tag in enumerate(model.vocabularies.tags.symbols)}
@@ -122,7 +127,7 @@ class Evaluator:
             paths = viterbi(self._model.biased(scores, biases), chain, mask)[0].tolist()
             for position, path in zip(part, paths, strict=True):
                 predicted[position] = [names[i] for i in path[: len(self._gold[position])]]
-        correct = accuracy(self._gold, predicted).value
+        correct = accuracy(self._gold, predicted, partial_gold=self._partial_gold).value
         scheme = self._model.description.model_scheme
         if scheme is None:
             return {"accuracy": correct}
@@ -153,7 +158,11 @@ def prepare(
     """
     device = resolve_device(settings.device)
     torch.manual_seed(settings.seed)
-    model = build_model(settings, data, device) if initial is None else adopted(initial, settings, data)
+    if initial is None:
+        model = build_model(settings, data, device)
+        facts = load_pretrained(model, settings)
+    else:
+        model, facts = adopted(initial, settings, data), ()
     table = model.vocabularies.form_table(model.description.vocabulary)
     corpus = encode(data.train, model.vocabularies, table, with_tags=True)
     _require_known_tags(corpus, data.parts["train"])
@@ -163,9 +172,10 @@ def prepare(
         model=model,
         batches=TrainingBatches(model.vocabularies, data, corpus, settings, device),
         loss=loss_function(model, corpus, settings),
-        evaluate=Evaluator(model, data.dev, settings.decoding.entity_bias),
+        evaluate=Evaluator(model, data.dev, settings.decoding.entity_bias, partial_gold=data.partial),
         select="f1" if model.scheme else "accuracy",
-        warnings=(*data.warnings, *_unseen_tags(data, model)),
+        facts=facts,
+        warnings=(*data.warnings, *remarks_on(data, set(model.vocabularies.tags.symbols))),
         conclude=_keep_biases,
     )
 
@@ -206,12 +216,10 @@ def loss_function(model: TaggerModel, corpus: Corpus, settings: TaggerSettings) 
 
 def build_model(settings: TaggerSettings, data: TaggingData, device: torch.device) -> TaggerModel:
     """A fresh model with vocabularies from the training part."""
-    tags = tag_inventory(data.train, data.scheme)
+    tags = tag_inventory(data.train, data.scheme, partial=data.partial)
     vocabularies = Vocabularies.build(data.train, tags, settings.vocabulary)
     network = Tagger(Sizes.of(vocabularies), settings.model, tuple(tags), data.scheme)
     set_word_dropout(network, vocabularies, settings.model)
-    if settings.vocabulary.pretrained:
-        vocabularies = _load_pretrained(network, vocabularies, settings, data)
     return TaggerModel(
         network,
         vocabularies,
@@ -249,14 +257,6 @@ def _entities(data: TaggingData) -> set[tuple[str, str]]:
     return entities([tokens for tokens, _ in pairs], [tags for _, tags in pairs], data.scheme)
 
 
-def _unseen_tags(data: TaggingData, model: TaggerModel) -> tuple[str, ...]:
-    unseen = unseen_tags(data.parts["dev"], set(model.vocabularies.tags.symbols))
-    if not unseen:
-        return ()
-    listed = ", ".join(f"{tag} ({count})" for tag, count in sorted(unseen.items()))
-    return (f"dev has tags that training never shows; each counts as an error: {listed}",)
-
-
 def _require_known_tags(corpus: Corpus, part: Part) -> None:
     """Fine-tuning may meet a tag that the model does not have."""
     for number, tags in enumerate(corpus.tags or ()):
@@ -282,20 +282,30 @@ def _require_known_classes(settings: TaggerSettings, tags: Sequence[str], scheme
             )
 
 
-def _load_pretrained(
-    network: Tagger, vocabularies: Vocabularies, settings: TaggerSettings, data: TaggingData
-) -> Vocabularies:
-    assert settings.vocabulary.pretrained is not None
-    wanted = {word: row for row, word in enumerate(vocabularies.words.symbols)}
-    vectors, found = pretrained_rows(Path(settings.vocabulary.pretrained), wanted)
+def load_pretrained(model: TaggerModel, settings: TaggerSettings) -> tuple[str, ...]:
+    """Put pretrained vectors, if the settings name a file of them, in place of the words' own.
+
+    Returns:
+        How many words have one, for people.
+
+    Raises:
+        SettingsError: the vectors have another width than the embeddings.
+    """
+    path = settings.vocabulary.pretrained
+    if path is None:
+        return ()
+    words = model.vocabularies.words.symbols
+    vectors, found = pretrained_rows(Path(path), {word: row for row, word in enumerate(words)})
     width = settings.model.word_embedding
     if vectors.shape[1] != width:
         raise SettingsError(
-            f"model.word_embedding = {width}, but {settings.vocabulary.pretrained} has vectors of width "
+            f"model.word_embedding = {width}, but {path} has vectors of width "
             f"{vectors.shape[1]}; set model.word_embedding={vectors.shape[1]}"
         )
-    network.load_pretrained(vectors, found, freeze=settings.vocabulary.freeze_pretrained)
-    return vocabularies
+    model.network.load_pretrained(vectors, found, freeze=settings.vocabulary.freeze_pretrained)
+    count, total = int(found.sum()), len(words) - 1  # the unknown word is none
+    remark = "; is it the file of another language?" if 10 * count < total else ""
+    return (f"{count:,} of {total:,} words have a pretrained vector{remark}",)
 
 
 def fine_tuning_settings(settings: TaggerSettings, initial: TaggerModel | None) -> TaggerSettings:

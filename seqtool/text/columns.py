@@ -1,8 +1,9 @@
 """CoNLL columns, CoNLL-U and JSON lines to sentences with tags.
 
-Plain CoNLL is one token a line and a blank line (spaces and tabs count as blank) after each
-sentence. `-DOCSTART-` lines part documents and are skipped. A comment starts with `# `, stands
-at the start of a sentence, and has another number of columns than the file: `#` alone is a token.
+Plain CoNLL is one token per line and a blank line (spaces and tabs count as blank) after each
+sentence. `-DOCSTART-` lines part documents and are skipped. A comment stands at the start of a sentence,
+begins with `#` and a space or tab, and reads as one (`# key = value`, `# id ...`, an address) or has other
+cells than a row of the file: `#` can be a token. So can the names of the columns in the first row.
 In CoNLL-U, lines in `#` are comments; ranges (`1-2`) and empty nodes (`1.1`) are not words.
 """
 
@@ -10,38 +11,43 @@ from __future__ import annotations
 
 import json
 import re
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import BinaryIO, Literal, TypeVar
+from typing import Any, BinaryIO, TypeVar
 
-from seqtool.errors import DataError, UsageError
-from seqtool.text.json_lines import is_sentence_object, parse_sentence_object
-from seqtool.text.lines import lines_of, read_lines
-from seqtool.text.tag_scheme import Scheme, spans
+from seqtool.errors import DataError
+from seqtool.text.exports import items_of
+from seqtool.text.json_lines import JsonReading, Remarks, is_sentence_object, load, sentences_of
+from seqtool.text.layout import (
+    CONLLU_ID,
+    DOCUMENT_LINE,
+    cells_of,
+    is_array,
+    layout_of,
+    no_sentences,
+)
+from seqtool.text.layout import DOCUMENT_START as DOCUMENT_START
+from seqtool.text.layout import ColumnFormat as ColumnFormat
+from seqtool.text.layout import NoSentencesError as NoSentencesError
+from seqtool.text.lines import LINE_LIMIT, lines_of, read_lines
+from seqtool.text.tag_scheme import Scheme, looks_like_spans, spans
 
 Item = TypeVar("Item")
-
-
-class NoSentencesError(DataError):
-    """There is not one sentence: an error where data is needed, an empty answer where there may be none."""
 
 
 DETECTION_LINES = 1000  # how far `detect_format` looks
 DETECTION_CHARACTERS = 1_000_000
 SENTENCE_LIMIT = 100_000  # tokens; bounds memory where a file has no blank lines
 
-_CONLLU_COLUMNS = 10
-_CONLLU_ID = re.compile(r"[0-9]+([-.][0-9]+)?")
-_SPACES = re.compile(r"[ \t]+")
 # What may make columns read back otherwise: strange characters, empty cells, outer spaces.
 _SUSPICIOUS = re.compile(r"[\r\0]|^[ \t]|[ \t]$|\t[ \t]| \t|-DOCSTART-", re.MULTILINE)
-DOCUMENT_START = "-DOCSTART-"
-_DOCUMENT_START = re.compile(rf"{DOCUMENT_START}([ \t]|$)")
 _NEW_DOCUMENT = re.compile(r"# *newdoc\b")  # of CoNLL-U, a comment before a sentence
+# What is a comment whatever its cells: a key with its value, an identifier, where a text comes from.
+_COMMENT = re.compile(r"# +[\w.:-]+ *= *\S|# id[ \t]|#[ \t]+(https?://|www\.)")
+ARRAY_LIMIT = 500_000_000  # bytes of a JSON array, which is read as a whole
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,36 +68,13 @@ class TaggedSentence:
     opens: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class ColumnFormat:
-    """How a file of sentences is laid out; columns are counted from 1, and mean nothing for `jsonl`."""
-
-    kind: Literal["conll", "conllu", "jsonl"]
-    separator: Literal["tab", "whitespace"] = "tab"
-    columns: int = 0
-    token: int = 0
-    tag: int | None = None
-    features: tuple[int, ...] = ()
-
-    def describe(self) -> str:
-        """The layout in words, for reports.
-
-        >>> ColumnFormat("conll", "tab", 4, 1, 4).describe()
-        '4 columns, tab-separated: token = 1, tag = 4'
-        """
-        if self.kind == "jsonl":
-            return "JSON lines"
-        start = "CoNLL-U" if self.kind == "conllu" else f"{self.columns} column{'s' * (self.columns > 1)}"
-        parts = [f"token = {self.token}"]
-        if self.tag is not None:
-            parts.append(f"tag = {self.tag}")
-        if self.features:
-            parts.append(f"features = {', '.join(map(str, self.features))}")
-        return f"{start}, {self.separator}-separated: {', '.join(parts)}"
-
-
 def detect_format(
-    path: str | Path, *, token: int | None = None, tag: int | None = None, features: tuple[int, ...] = ()
+    path: str | Path,
+    *,
+    token: int | None = None,
+    tag: int | None = None,
+    features: tuple[int, ...] = (),
+    reading: JsonReading | None = None,
 ) -> ColumnFormat:
     """The layout of a file, from its first lines.
 
@@ -100,14 +83,17 @@ def detect_format(
         token: Column of the tokens, from 1, or from -1 at the end; the first by default (CoNLL-U: 2).
         tag: Column of the tags, likewise; the last by default (CoNLL-U: 4); 0 if there is none.
         features: Further columns.
+        reading: How JSON is read.
 
     Raises:
         UsageError: there is no such file, or a column that it does not have.
-        DataError: it has no sentences, or is not text.
+        DataError: it has no sentences, is not text, or is plainly in another format.
     """
+    if is_array(path):
+        return layout_of(["[{}]"], str(path), token, tag, features, reading)
     with closing(lines_of(path)) as lines:
         prefix = list(_first_lines(lines))
-    return _detect(prefix, str(path), token, tag, features)
+    return layout_of(prefix, str(path), token, tag, features, reading)
 
 
 def detect_stream(
@@ -117,6 +103,8 @@ def detect_stream(
     token: int | None = None,
     tag: int | None = None,
     features: tuple[int, ...] = (),
+    reading: JsonReading | None = None,
+    remarks: Remarks | None = None,
 ) -> tuple[ColumnFormat, Iterator[TaggedSentence]]:
     """The layout of a stream from its first sentence, and all its sentences; arguments as `detect_format`.
 
@@ -126,7 +114,10 @@ def detect_stream(
         UsageError: a column that the stream does not have.
         DataError: it has no sentences, or is not text.
     """
-    return detect_lines(read_lines(stream, name), name, token=token, tag=tag, features=features)
+    lines = read_lines(stream, name)
+    return detect_lines(
+        lines, name, token=token, tag=tag, features=features, reading=reading, remarks=remarks
+    )
 
 
 def detect_lines(
@@ -136,22 +127,27 @@ def detect_lines(
     token: int | None = None,
     tag: int | None = None,
     features: tuple[int, ...] = (),
+    reading: JsonReading | None = None,
+    remarks: Remarks | None = None,
 ) -> tuple[ColumnFormat, Iterator[TaggedSentence]]:
     """`detect_stream` for lines that are read already; a sentence is yielded at its blank line."""
     prefix = list(_first_lines(lines, one_sentence=True))
-    layout = _detect(prefix, name, token, tag, features)
-    return layout, _sentences(chain(prefix, lines), name, layout)
+    layout = layout_of(prefix, name, token, tag, features, reading)
+    return layout, _sentences(chain(prefix, lines), name, layout, remarks)
 
 
-def read_sentences(path: str | Path, layout: ColumnFormat) -> Iterator[TaggedSentence]:
-    """The sentences of a file (`-` is standard input), one at a time.
+def read_sentences(
+    path: str | Path, layout: ColumnFormat, remarks: Remarks | None = None
+) -> Iterator[TaggedSentence]:
+    """The sentences of a file (`-` is standard input), one at a time; `remarks` counts what JSON held.
 
     Raises:
         UsageError, StorageError: the file cannot be opened or read.
         DataError: with file and line: ragged columns, an empty token, bad JSON, not UTF-8.
     """
-    with closing(lines_of(path)) as lines:
-        yield from _sentences(lines, "standard input" if str(path) == "-" else str(path), layout)
+    limit = ARRAY_LIMIT if layout.kind == "json" else LINE_LIMIT
+    with closing(lines_of(path, limit)) as lines:
+        yield from _sentences(lines, "standard input" if str(path) == "-" else str(path), layout, remarks)
 
 
 def read_stream(stream: BinaryIO, name: str, layout: ColumnFormat) -> Iterator[TaggedSentence]:
@@ -170,11 +166,7 @@ def require_sentences(sentences: Iterable[Item], name: str) -> Iterator[Item]:
         empty = False
         yield sentence
     if empty:
-        raise _no_sentences(name)
-
-
-def _no_sentences(name: str) -> NoSentencesError:
-    return NoSentencesError(f"{name}: no sentences; expected at least one")
+        raise no_sentences(name)
 
 
 # Detection
@@ -193,76 +185,41 @@ def _first_lines(lines: Iterable[str], one_sentence: bool = False) -> Iterator[s
             return
 
 
-def _detect(
-    prefix: list[str], name: str, token: int | None, tag: int | None, features: tuple[int, ...]
-) -> ColumnFormat:
-    content = [line for line in prefix if line.strip(" \t")]
-    if not content:
-        raise _no_sentences(name)
-    suffixes = [suffix for suffix in Path(name).suffixes if suffix != ".gz"]
-    extension = suffixes[-1] if suffixes else ""
-    if extension == ".jsonl" or is_sentence_object(content[0]):
-        if token is not None or tag is not None or features:
-            raise UsageError(f"{name}: JSON lines have no columns; leave out the column numbers")
-        return ColumnFormat("jsonl")
-    if extension == ".conllu" or _looks_like_conllu(content):
-        count = _CONLLU_COLUMNS
-        numbers = _resolve(name, count, 2 if token is None else token, 4 if tag is None else tag, features)
-        return ColumnFormat("conllu", "tab", count, *numbers)
-    separator, count = _layout(content)
-    if tag is None:
-        tag = -1 if count > 1 else 0
-    return ColumnFormat(
-        "conll", separator, count, *_resolve(name, count, 1 if token is None else token, tag, features)
-    )
-
-
-def _looks_like_conllu(content: list[str]) -> bool:
-    rows = [line.split("\t") for line in content if not line.startswith("#")]
-    return bool(rows) and all(len(row) == _CONLLU_COLUMNS and _CONLLU_ID.fullmatch(row[0]) for row in rows)
-
-
-def _layout(content: list[str]) -> tuple[Literal["tab", "whitespace"], int]:
-    """Separator and the commonest number of columns; tabs if the lines have them."""
-    rows = [line for line in content if not line.startswith("# ") and not _DOCUMENT_START.match(line)]
-    rows = rows or content
-    with_tabs = Counter(len(_cells(line, "tab")) for line in rows).most_common(1)[0][0]
-    if with_tabs > 1:
-        return "tab", with_tabs
-    return "whitespace", Counter(len(_cells(line, "whitespace")) for line in rows).most_common(1)[0][0]
-
-
-def _resolve(
-    name: str, count: int, token: int, tag: int, features: tuple[int, ...]
-) -> tuple[int, int | None, tuple[int, ...]]:
-    """Columns from 1, from columns that may count from the end; tag 0 is none."""
-
-    def place(number: int, what: str) -> int:
-        if not 1 <= abs(number) <= count:
-            raise UsageError(f"{name}: there is no column {number} for the {what}; expected 1 to {count}")
-        return number if number > 0 else count + 1 + number
-
-    token_column = place(token, "token")
-    tag_column = place(tag, "tag") if tag else None
-    if token_column == tag_column:
-        raise UsageError(f"{name}: token and tag are both column {tag_column}; expected two columns")
-    return token_column, tag_column, tuple(place(number, "feature") for number in features)
-
-
 # Reading
 
 
-def _sentences(lines: Iterable[str], name: str, layout: ColumnFormat) -> Iterator[TaggedSentence]:
-    if layout.kind == "jsonl":
-        for number, line in enumerate(lines, 1):
-            if line.strip(" \t"):
-                tokens, tags = parse_sentence_object(line, f"{name}:{number}")
-                yield TaggedSentence(tokens, tags, source=name, line=number)
+def _json_sentences(
+    lines: Iterable[str], name: str, layout: ColumnFormat, remarks: Remarks
+) -> Iterator[TaggedSentence]:
+    """The sentences of JSON; a document may have several, and the text after it opens one too."""
+    examples: Iterator[tuple[int, str, Any]]
+    if layout.kind == "json":
+        items = items_of(load("\n".join(lines), name), name)
+        examples = ((number, f"{name}: item {number}", item) for number, item in enumerate(items, 1))
+    else:
+        filled = ((n, line.removeprefix("\ufeff")) for n, line in enumerate(lines, 1))
+        examples = ((n, f"{name}:{n}", load(line, f"{name}:{n}")) for n, line in filled if line.strip(" \t"))
+    after_document = False
+    for number, place, value in examples:
+        found = list(sentences_of(value, place, layout.reading, remarks))
+        for position, (tokens, tags, opens) in enumerate(found):
+            opens |= after_document and position == 0
+            yield TaggedSentence(tokens, tags, source=name, line=number, opens=opens)
+        after_document = len(found) > 1
+
+
+def _sentences(
+    lines: Iterable[str], name: str, layout: ColumnFormat, remarks: Remarks | None = None
+) -> Iterator[TaggedSentence]:
+    if layout.kind in ("jsonl", "json"):
+        yield from _json_sentences(lines, name, layout, Remarks() if remarks is None else remarks)
         return
+    header = layout.header
     rows: list[list[str]] = []
     first, opens = 0, False
     for number, line in enumerate(lines, 1):
-        if not line.strip(" \t") or _DOCUMENT_START.match(line):
+        line = line.removeprefix("\ufeff")  # where files were joined, each with its byte-order mark
+        if not line.strip(" \t") or DOCUMENT_LINE.match(line):
             if rows:
                 yield _sentence(rows, name, first, layout, opens)
                 opens = False
@@ -271,7 +228,8 @@ def _sentences(lines: Iterable[str], name: str, layout: ColumnFormat) -> Iterato
             continue
         opens |= not rows and bool(_NEW_DOCUMENT.match(line))
         row = _row(line, f"{name}:{number}", layout, at_start=not rows)
-        if row is None:
+        if row is None or header:
+            header = header and row is None
             continue
         if not rows:
             first = number
@@ -284,28 +242,21 @@ def _sentences(lines: Iterable[str], name: str, layout: ColumnFormat) -> Iterato
         yield _sentence(rows, name, first, layout, opens)
 
 
-def _cells(line: str, separator: Literal["tab", "whitespace"]) -> list[str]:
-    # Only spaces and tabs separate: a token may be a no-break space, which str.split() would drop.
-    if separator == "tab":
-        return [cell.strip(" ") for cell in line.split("\t")]
-    return _SPACES.split(line.strip(" \t"))
-
-
 def _row(line: str, place: str, layout: ColumnFormat, at_start: bool) -> list[str] | None:
     """The cells of a line, None if it holds no word."""
     if layout.kind == "conllu" and line.startswith("#"):
         return None
-    row = _cells(line, layout.separator)
+    row = cells_of(line, layout.separator)
+    if layout.kind == "conll" and at_start and line.startswith("#") and _is_comment(line, row, layout):
+        return None
     if len(row) != layout.columns:
-        if layout.kind == "conll" and at_start and line.startswith("# "):
-            return None
         advice = "is a tab" if layout.separator == "tab" else "is not a tab, and that no token holds a space"
         raise DataError(
             f"{place}: {len(row)} column{'s' * (len(row) != 1)}, expected {layout.columns}; "
             f"check that the separator {advice}"
         )
     if layout.kind == "conllu" and not row[0].isdecimal():
-        if not _CONLLU_ID.fullmatch(row[0]):
+        if not CONLLU_ID.fullmatch(row[0]):
             raise DataError(f"{place}: {row[0]!r} is not the number of a word; expected CoNLL-U")
         return None
     for column in (layout.token, layout.tag, *layout.features):
@@ -313,6 +264,20 @@ def _row(line: str, place: str, layout: ColumnFormat, at_start: bool) -> list[st
             what = "the token" if column == layout.token else f"column {column}"
             raise DataError(f"{place}: {what} is empty; expected text between the separators")
     return row
+
+
+def _is_comment(line: str, row: list[str], layout: ColumnFormat) -> bool:
+    """True if a line in `#` at the start of a sentence is no token."""
+    if _COMMENT.match(line) or (len(row) != layout.columns and line.startswith(("# ", "#\t"))):
+        return True
+    # A tag that is none, beside tags of spans: `# by` in a file of two columns.
+    return (
+        layout.span_tags
+        and layout.tag is not None
+        and len(row) == layout.columns
+        and line.startswith("# ")
+        and not looks_like_spans([row[layout.tag - 1]])
+    )
 
 
 def _sentence(
@@ -409,6 +374,6 @@ def _marks(names: Sequence[str], confidence: Sequence[float] | None) -> list[str
 def _require_writable(cell: str, columns: int) -> None:
     """See to it that a reader that splits at tabs (at spaces too where there is one column) gets it back."""
     forbidden = set("\t\n\r\0 " if columns == 1 else "\t\n\r\0")
-    if not cell or cell != cell.strip(" ") or forbidden & set(cell) or _DOCUMENT_START.match(cell):
+    if not cell or cell != cell.strip(" ") or forbidden & set(cell) or DOCUMENT_LINE.match(cell):
         what = "expected text without tabs, line ends or outer spaces"
         raise DataError(f"{cell!r} cannot stand in a column; {what}; write JSON lines instead")

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
-from itertools import islice
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -13,11 +12,11 @@ from seqtool.text import tag_scheme
 from seqtool.text.annotation import (
     AUTO,
     Columns,
-    checked_tags,
+    TagReading,
     has_span_tags,
     open_annotated,
-    place,
     scheme_named,
+    scheme_of,
 )
 from seqtool.text.columns import (
     DOCUMENT_START,
@@ -28,6 +27,7 @@ from seqtool.text.columns import (
     format_jsonl,
     read_sentences,
 )
+from seqtool.text.json_lines import Remarks
 from seqtool.text.tag_scheme import Scheme
 
 Target = Literal["conll", "jsonl", "inline"]
@@ -43,7 +43,8 @@ class Conversion:
         to: Layout of the output.
         scheme_to: Scheme of the output's tags; None leaves them as they are.
         from_scheme: Scheme of the input's tags; `auto` reads a file twice, and cannot read a pipe.
-        repair: Whether to repair (and count) tags that are invalid in the scheme of the input.
+        repair: Whether to repair (and count) any number of tags that are invalid in the scheme of the input.
+        strict: Whether to refuse all of them; else a handful is read, and said.
     """
 
     source: str
@@ -52,8 +53,11 @@ class Conversion:
     scheme_to: Scheme | None = None
     from_scheme: str = AUTO
     repair: bool = False
+    strict: bool = False
     sentences: int = 0
-    repaired: int = 0
+    joined: int = 0  # spans that io, which cannot write neighbours of one type, made one with another
+    warnings: list[str] = field(default_factory=list)  # complete when all texts are out
+    _reading: TagReading | None = None
 
     def texts(self) -> Iterator[str]:
         """The output, a sentence at a time.
@@ -62,14 +66,16 @@ class Conversion:
             UsageError: a missing file or column, or a scheme that must be named.
             DataError: with file and line: the input is not what it should be, or cannot be written so.
         """
+        remarks = Remarks()
         if Path(self.source).is_file():
             layout = self.columns.detect(self.source)
             scheme = self._scheme(layout)
-            sentences = read_sentences(self.source, layout)
+            sentences = read_sentences(self.source, layout, remarks)
         else:
             self._require_named_scheme()
-            layout, sentences = open_annotated(self.source, self.columns)
+            layout, sentences = open_annotated(self.source, self.columns, remarks)
             scheme = None if self.from_scheme == AUTO else scheme_named(self.from_scheme)
+        self._reading = None if scheme is None else TagReading(scheme, self.repair, self.strict)
         for sentence in sentences:
             self.sentences += 1
             try:
@@ -80,6 +86,22 @@ class Conversion:
                 raise DataError(f"{sentence.source}:{sentence.line}: {error}") from error
         if not self.sentences:
             raise DataError(f"{self.source}: no sentences; expected at least one")
+        self._conclude(remarks, layout)
+
+    def _conclude(self, remarks: Remarks, layout: ColumnFormat) -> None:
+        """Gather what there is to say; too many invalid tags are an error."""
+        self.warnings += remarks.lines(self.source, layout.reading.misaligned)
+        said = None if self._reading is None else self._reading.finish()
+        self.warnings += [] if said is None or self.repair else [said]
+        if self.joined:
+            self.warnings.append(
+                f"{self.joined:,} spans touch one of the same type, and are one with it in io"
+            )
+
+    @property
+    def repaired(self) -> int:
+        """Tags that were repaired on request."""
+        return self._reading.invalid if self._reading is not None and self.repair else 0
 
     @property
     def _needs_scheme(self) -> bool:
@@ -102,28 +124,26 @@ class Conversion:
                 raise DataError(f"{self.source}: its tags mark no spans; leave out --scheme-to and --repair")
             return None
 
-        def where(number: int, position: int) -> str:
-            sentence = next(islice(read_sentences(self.source, layout), number, None))
-            return place(sentence, layout, position)
-
-        sequences = (s.tags or () for s in read_sentences(self.source, layout))
-        if self.repair:
-            return tag_scheme.closest_scheme(sequences)
-        return tag_scheme.detect_scheme(sequences, where)
+        tagged = [(sentence, layout) for sentence in read_sentences(self.source, layout) if sentence.tags]
+        return scheme_of(tagged, repair=self.repair, strict=self.strict)
 
     def _converted(
         self, sentence: TaggedSentence, layout: ColumnFormat, scheme: Scheme | None
     ) -> TaggedSentence:
         if scheme is None or sentence.tags is None:
             return sentence
-        sentence, changed = checked_tags(sentence, layout, scheme, self.repair)
-        self.repaired += changed
+        assert self._reading is not None
+        sentence = self._reading(sentence, layout)
         if self.scheme_to is None:
             return sentence
         convert = tag_scheme.convert
         if any(map(tag_scheme.is_partial, sentence.tags or ())):
             convert = tag_scheme.convert_partial
-        return replace(sentence, tags=tuple(convert(sentence.tags or (), scheme, self.scheme_to)))
+        tags = tuple(convert(sentence.tags or (), scheme, self.scheme_to))
+        if self.scheme_to == "io" and convert is tag_scheme.convert:
+            before = tag_scheme.spans(sentence.tags or (), scheme)
+            self.joined += len(before) - len(tag_scheme.spans(tags, "io"))
+        return replace(sentence, tags=tags)
 
     def _format(self, sentence: TaggedSentence, scheme: Scheme | None) -> str:
         if self.to == "jsonl":

@@ -5,13 +5,13 @@ from __future__ import annotations
 import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from seqtool.text import tag_scheme
-from seqtool.text.annotation import AnnotatedFile, Columns, checked_tags, find_scheme, place, read_annotated
+from seqtool.text.annotation import AnnotatedFile, Columns, TagReading, find_scheme, place, read_annotated
 from seqtool.text.columns import TaggedSentence
 from seqtool.text.tag_scheme import Scheme
 
@@ -41,6 +41,7 @@ class FileReport:
     entities: dict[str, int]  # entities of each type; empty where tags have no spans
     partial: int  # sentences annotated in part; their entities are not counted
     repaired: int  # tags
+    remarks: tuple[str, ...]  # what was met while reading
     repeated: int  # sentences that stand earlier in the same file
     shared: dict[str, int]  # sentences that also stand in each file before this one
     unseen_words: float | None  # share of the tokens whose word is not in the first file
@@ -55,6 +56,7 @@ class CorpusReport:
 
     scheme: Scheme | None  # None: one tag a token without spans, or no tags
     files: tuple[FileReport, ...]
+    invalid: str | None = None  # what is said of tags that are invalid in the scheme
 
     def as_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
@@ -73,7 +75,12 @@ class _Contents:
 
 
 def check_corpus(
-    paths: Sequence[str | Path], columns: Columns, *, scheme: str = "auto", repair: bool = False
+    paths: Sequence[str | Path],
+    columns: Columns,
+    *,
+    scheme: str = "auto",
+    repair: bool = False,
+    strict: bool = False,
 ) -> CorpusReport:
     """Read files as a training run would and say what is in them.
 
@@ -81,29 +88,31 @@ def check_corpus(
         paths: The training file first: the others are compared with it.
         columns: Where tokens and tags stand.
         scheme: Of the tags, or `auto`.
-        repair: Whether to repair (and count) tags that are invalid in the scheme.
+        repair: Whether to repair (and count) any number of tags that are invalid in the scheme.
+        strict: Whether to refuse all of them; else a handful is read, and said.
 
     Raises:
         UsageError: a file is missing, or a column.
         DataError: with file and line: what is wrong.
     """
     files = [read_annotated(path, columns) for path in paths]
-    found = find_scheme(files, scheme, repair)
+    found = find_scheme(files, scheme, repair, strict)
+    reading = None if found is None else TagReading(found, repair, strict)
     reports: list[FileReport] = []
     contents: list[_Contents] = []
     for file in files:
-        file, repaired = _checked(file, found, repair)
+        before = 0 if reading is None else reading.invalid
+        file = _checked(file, reading)
+        repaired = 0 if reading is None else reading.invalid - before
         contents.append(_contents(file, found))
-        reports.append(_report(file, contents, [report.path for report in reports], repaired))
-    return CorpusReport(found, tuple(reports))
+        reports.append(_report(file, contents, [report.path for report in reports], repaired, found))
+    return CorpusReport(found, tuple(reports), None if reading is None else reading.finish())
 
 
-def _checked(file: AnnotatedFile, scheme: Scheme | None, repair: bool) -> tuple[AnnotatedFile, int]:
-    if scheme is None:
-        return file, 0
-    pairs = [checked_tags(sentence, file.layout, scheme, repair) for sentence in file.sentences]
-    sentences = tuple(sentence for sentence, _ in pairs)
-    return AnnotatedFile(file.path, file.layout, sentences), sum(changed for _, changed in pairs)
+def _checked(file: AnnotatedFile, reading: TagReading | None) -> AnnotatedFile:
+    if reading is None:
+        return file
+    return replace(file, sentences=tuple(reading(sentence, file.layout) for sentence in file.sentences))
 
 
 def _contents(file: AnnotatedFile, scheme: Scheme | None) -> _Contents:
@@ -129,7 +138,11 @@ def _entities(sentence: TaggedSentence, scheme: Scheme) -> Iterable[tuple[str, t
 
 
 def _report(
-    file: AnnotatedFile, contents: Sequence[_Contents], earlier: Sequence[str], repaired: int
+    file: AnnotatedFile,
+    contents: Sequence[_Contents],
+    earlier: Sequence[str],
+    repaired: int,
+    scheme: Scheme | None,
 ) -> FileReport:
     """The report of the last of `contents`, compared with those before it."""
     own, first = contents[-1], contents[0] if earlier else None
@@ -148,6 +161,7 @@ def _report(
         entities=_sorted(types),
         partial=own.partial,
         repaired=repaired,
+        remarks=tuple(file.remark_lines()),
         repeated=own.sentences.total() - len(own.sentences),
         shared={
             path: sum(count for tokens, count in own.sentences.items() if tokens in other.sentences)
@@ -155,7 +169,7 @@ def _report(
         },
         unseen_words=None if first is None else _share(_words(file), first.words.__contains__),
         unseen_entities=None if first is None else _share(own.entities, first.entities.__contains__),
-        unseen_tags=None if first is None else _sorted(_unseen_tags(own.tags, first.tags)),
+        unseen_tags=None if first is None else _sorted(_unseen_tags(own.tags, first.tags, scheme)),
         odd_tokens=_odd_tokens(file),
     )
 
@@ -170,8 +184,10 @@ def _share(counts: Counter[Any], known: Callable[[Any], bool]) -> float | None:
     return sum(count for item, count in counts.items() if not known(item)) / total if total else None
 
 
-def _unseen_tags(own: Counter[str], first: Counter[str]) -> Counter[str]:
-    return Counter({tag: n for tag, n in own.items() if tag not in first and not tag_scheme.is_partial(tag)})
+def _unseen_tags(own: Counter[str], first: Counter[str], scheme: Scheme | None) -> Counter[str]:
+    """Tags that the first file lacks; without spans `?` and `|` are part of a tag."""
+    partial = {tag for tag in own if scheme is not None and tag_scheme.is_partial(tag)}
+    return Counter({tag: n for tag, n in own.items() if tag not in first and tag not in partial})
 
 
 def _sorted(counts: Counter[str]) -> dict[str, int]:

@@ -1,68 +1,133 @@
-"""One sentence a line as a JSON object, with tags a token or with spans of characters.
+"""One sentence or text per line as a JSON object, with tags per token or with spans of characters.
 
     {"tokens": ["Ada", "lives"], "tags": ["B-PER", "O"]}            or "ner_tags", "labels"
     {"text": "Ada lives", "spans": [{"start": 0, "end": 3, "label": "PER"}]}     or "entities"
 
-Text is split by `seqtool.text.tokenizer`, and where a span starts or ends; its tags are IOB2.
+What annotation tools export is read too (`seqtool.text.exports`). Text is split by
+`seqtool.text.tokenizer`, and where a span starts or ends; its tags are IOB2. Where the annotation counts, a
+long text is a document, and is split into sentences.
 """
 
 from __future__ import annotations
 
 import json
-from itertools import pairwise
-from typing import Any
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 from seqtool.errors import DataError
+from seqtool.text.exports import SPAN_KEYS, TAG_KEYS, annotation_like, is_pair, span_of, standard
+from seqtool.text.offsets import Misaligned, from_utf16, place_spans, sentence_starts, split_at
 from seqtool.text.tag_scheme import Span, from_spans
 from seqtool.text.tokenizer import Token, tokenize
 
-_TAG_KEYS = ("tags", "ner_tags", "labels")
-_SPAN_KEYS = ("spans", "entities")
 
-Annotation = tuple[tuple[str, ...], tuple[str, ...] | None]  # tokens, tags
+class Annotation(NamedTuple):
+    """A sentence."""
+
+    tokens: tuple[str, ...]
+    tags: tuple[str, ...] | None
+    opens: bool = False  # whether a document begins here
+
+
+@dataclass(frozen=True)
+class JsonReading:
+    """How JSON is read.
+
+    Args:
+        misaligned: What becomes of spans that cut a word: widened to whole words, left out, or an error.
+        tag_names: Names of tags that are numbers, from 0.
+        annotated: Whether the annotation counts: then a document is split into sentences, and a key that
+            looks like annotation but is not known is an error.
+    """
+
+    misaligned: Misaligned = "align"
+    tag_names: tuple[str, ...] = ()
+    annotated: bool = False
+
+
+@dataclass
+class Remarks:
+    """What was met while reading JSON, counted."""
+
+    misaligned: int = 0  # spans that cut a word
+    first_misaligned: str = ""  # where, and which
+    utf16: int = 0  # texts whose offsets count UTF-16 units
+    rejected: int = 0  # examples that the annotator rejected
+    unannotated: int = 0  # texts without a key of spans
+    documents: int = 0  # texts that were split into sentences
+    sentences: int = 0  # of these
+
+    def lines(self, name: str, misaligned: Misaligned) -> list[str]:
+        """One line for each kind, for people."""
+        lines = []
+        if self.misaligned:
+            done = "widened to whole words" if misaligned == "align" else "left out"
+            lines.append(
+                f"{name}: {self.misaligned:,} spans cut a word and are {done}, the first at "
+                f"{self.first_misaligned}; --misaligned drop leaves them out, error refuses them "
+                "(in `train`: --set data.misaligned=drop)"
+            )
+        if self.utf16:
+            lines.append(f"{name}: offsets of {self.utf16:,} texts count UTF-16 units, and are read so")
+        if self.rejected:
+            lines.append(f"{name}: {self.rejected:,} rejected examples left out")
+        if self.unannotated:
+            lines.append(f"{name}: {self.unannotated:,} texts without annotation")
+        if self.documents:
+            lines.append(f"{name}: {self.documents:,} documents split into {self.sentences:,} sentences")
+        return lines
 
 
 def is_sentence_object(line: str) -> bool:
-    """True if a line is a JSON object with `tokens` or `text`."""
-    if not line.lstrip(" \t").startswith("{"):
+    """True if a line is a JSON object, or a pair of a text and an object."""
+    if not line.lstrip(" \t").startswith(("{", "[")):
         return False
     try:
         value = json.loads(line)
     except (ValueError, RecursionError):
         return False
-    return isinstance(value, dict) and ("tokens" in value or "text" in value)
+    return (isinstance(value, dict) and bool(value)) or is_pair(value)
 
 
-def parse_sentence_object(line: str, place: str) -> Annotation:
-    """Tokens and tags of one line; `place` (`file:line`) heads messages.
+def load(text: str, place: str) -> Any:
+    """The value of a JSON text.
 
     Raises:
-        DataError: not a JSON object of the form above, no tokens, or tags that do not fit them.
+        DataError: it is none.
     """
-    value = _load(line, place)
-    if "tokens" in value:
-        tokens = _texts(value["tokens"], "tokens", place)
-        tags = _tags(value, len(tokens), place)
-    elif "text" in value:
-        (text,) = _texts([value["text"]], "text", place)
-        tokens, tags = _from_text(text, value, place)
-    else:
-        raise DataError(f'{place}: neither "tokens" nor "text"; expected one of them')
-    if not tokens:
-        raise DataError(f"{place}: no tokens; expected at least one")
-    return tokens, tags
-
-
-def _load(line: str, place: str) -> dict[str, Any]:
     try:
-        value = json.loads(line)
+        return json.loads(text)
     except RecursionError as error:
         raise DataError(f"{place}: nested too deeply; expected one flat JSON object a line") from error
     except ValueError as error:
         raise DataError(f"{place}: not JSON: {error}; expected one object a line") from error
-    if not isinstance(value, dict):
-        raise DataError(f"{place}: not a JSON object; expected one object a line")
-    return value
+
+
+def sentences_of(loaded: Any, place: str, reading: JsonReading, remarks: Remarks) -> Iterator[Annotation]:
+    """Tokens and tags of one object; `place` (`file:line`) heads messages.
+
+    Raises:
+        DataError: not an object of a known form, no tokens, or tags or spans that do not fit them.
+    """
+    value = standard(loaded, place)
+    if value is None:
+        remarks.rejected += 1
+        return
+    if "tokens" in value and not _has_token_objects(value):
+        tokens = _texts(value["tokens"], "tokens", place)
+        found: list[Annotation] = [Annotation(tokens, _tags(value, len(tokens), place, reading))]
+    else:
+        found = list(_from_text(value, place, reading, remarks))
+    for sentence in found:
+        if not sentence.tokens:
+            raise DataError(f"{place}: no tokens; expected at least one")
+    yield from found
+
+
+def _has_token_objects(value: dict[str, Any]) -> bool:
+    tokens = value["tokens"]
+    return "text" in value and isinstance(tokens, list) and all(isinstance(token, dict) for token in tokens)
 
 
 def _texts(values: Any, key: str, place: str) -> tuple[str, ...]:
@@ -76,53 +141,148 @@ def _texts(values: Any, key: str, place: str) -> tuple[str, ...]:
     return tuple(values)
 
 
-def _tags(value: dict[str, Any], length: int, place: str) -> tuple[str, ...] | None:
-    for key in _TAG_KEYS:
+def _tags(value: dict[str, Any], length: int, place: str, reading: JsonReading) -> tuple[str, ...] | None:
+    for key in TAG_KEYS:
         if key in value:
-            tags = _texts(value[key], key, place)
+            tags = _texts(_named(value[key], key, place, reading), key, place)
             if len(tags) != length:
                 raise DataError(f"{place}: {len(tags)} tags for {length} tokens; expected one a token")
             return tags
+    _refuse_unknown(value, length, place, reading, TAG_KEYS)
     return None
 
 
-def _from_text(text: str, value: dict[str, Any], place: str) -> Annotation:
-    for key in _SPAN_KEYS:
-        if key in value:
-            if not isinstance(value[key], list):
-                raise DataError(f'{place}: "{key}" is not a list; expected a list of spans')
-            found = [_character_span(item, text, place) for item in value[key]]
-            break
-    else:
-        return tuple(token.text for token in tokenize(text)), None
-    tokens = _split(text, sorted({0, len(text), *(edge for span in found for edge in span[:2])}))
+def _named(tags: Any, key: str, place: str, reading: JsonReading) -> Any:
+    """Tags by name, where they are numbers."""
+    if not isinstance(tags, list) or not tags or not all(type(tag) is int for tag in tags):
+        return tags
+    names = reading.tag_names
+    if not names and reading.annotated:
+        raise DataError(
+            f'{place}: "{key}" holds numbers; give the names that they stand for, from 0: --tag-names '
+            'O,B-PER,I-PER, or in `train` --set \'data.tag_names=["O", "B-PER", "I-PER"]\''
+        )
+    unknown = [tag for tag in tags if not 0 <= tag < len(names)]
+    if names and unknown:
+        raise DataError(f'{place}: {unknown[0]} in "{key}"; there are names for 0 to {len(names) - 1}')
+    return [names[tag] for tag in tags] if names else tags
+
+
+def _refuse_unknown(
+    value: dict[str, Any], tokens: int | None, place: str, reading: JsonReading, known: tuple[str, ...]
+) -> None:
+    """Labels are never lost in silence."""
+    for key in annotation_like(value, tokens) if reading.annotated else ():
+        raise DataError(
+            f'{place}: "{key}" looks like annotation, but is not a key that is read; call it "{known[0]}"'
+        )
+
+
+def _from_text(
+    value: dict[str, Any], place: str, reading: JsonReading, remarks: Remarks
+) -> Iterator[Annotation]:
+    (text,) = _texts([value["text"]], "text", place)
+    given = _token_objects(value, text, place)
+    tokens = tokenize(text) if given is None else given
+    key = next((key for key in SPAN_KEYS if key in value), None)
+    if key is None:
+        _refuse_unknown(value, None, place, reading, SPAN_KEYS)
+        remarks.unannotated += 1
+        yield from _sentences(text, tokens, [], None, reading, remarks)
+        return
+    edges = frozenset(edge for token in tokens for edge in token[1:])
+    found = _placed(
+        _spans(value[key], key, text, place, edges, remarks), text, edges, place, reading, remarks
+    )
+    if given is None:
+        tokens = split_at(text, (edge for span in found for edge in span[:2]))
     spans = []
     for span in found:
-        inside = [i for i, token in enumerate(tokens) if span.start <= token.start and token.end <= span.end]
+        inside = [i for i, token in enumerate(tokens) if span.start < token.end and token.start < span.end]
         if not inside:
             raise DataError(f"{place}: no token in span {span.start} to {span.end}; expected text there")
         spans.append(Span(inside[0], inside[-1] + 1, span.type))
     try:
-        tags = from_spans(spans, len(tokens), "iob2")
+        tags = tuple(from_spans(spans, len(tokens), "iob2"))
     except DataError as error:
         raise DataError(f"{place}: {error}") from error
-    return tuple(token.text for token in tokens), tuple(tags)
+    yield from _sentences(text, tokens, spans, tags, reading, remarks)
 
 
-def _character_span(item: Any, text: str, place: str) -> Span:
-    if isinstance(item, dict):
-        start, end, label = item.get("start"), item.get("end"), item.get("label")
-        if type(start) is int and type(end) is int and 0 <= start < end <= len(text):
-            return Span(start, end, *_texts([label], "label", place))
-    raise DataError(
-        f"{place}: span {json.dumps(item)} in a text of {len(text)} characters; "
-        'expected {"start": ..., "end": ..., "label": ...} inside it'
-    )
-
-
-def _split(text: str, edges: list[int]) -> list[Token]:
-    """Tokens of the pieces between `edges`, with offsets in the whole text."""
+def _token_objects(value: dict[str, Any], text: str, place: str) -> list[Token] | None:
+    """The tokens that stand beside the text, as Prodigy and spaCy write them; None = there are none."""
+    if not value.get("tokens"):
+        return None
     tokens = []
-    for start, end in pairwise(edges):
-        tokens += [Token(t.text, t.start + start, t.end + start) for t in tokenize(text[start:end])]
+    for item in value["tokens"]:
+        start, end = item.get("start"), item.get("end")
+        if type(start) is not int or type(end) is not int or not 0 <= start < end <= len(text):
+            raise DataError(
+                f"{place}: token {json.dumps(item)} is not inside the text; expected start and end"
+            )
+        if text[start:end].strip():  # spaCy has tokens of spaces
+            tokens.append(Token(text[start:end], start, end))
     return tokens
+
+
+def _spans(
+    items: Any, key: str, text: str, place: str, edges: frozenset[int], remarks: Remarks
+) -> list[Span]:
+    """The spans of a text, in characters."""
+    if not isinstance(items, list):
+        raise DataError(f'{place}: "{key}" is not a list; expected a list of spans')
+    found = [span_of(item) for item in items]
+    spans = [span for span in found if span is not None]
+    if len(spans) == len(items):
+        converted = from_utf16(spans, text, edges)
+        if converted is not None:
+            remarks.utf16 += 1
+            spans = converted
+    for item, span in zip(items, spans if len(spans) == len(items) else found, strict=True):
+        if isinstance(item, str):
+            raise DataError(f'{place}: "{key}" labels the whole text; expected spans, as [0, 3, "PER"]')
+        if span is None or not 0 <= span.start < span.end <= len(text):
+            raise DataError(
+                f"{place}: span {json.dumps(item)} in a text of {len(text)} characters; "
+                'expected {"start": ..., "end": ..., "label": ...} inside it'
+            )
+        _texts([span.type], "label", place)
+    return spans
+
+
+def _placed(
+    spans: list[Span], text: str, edges: frozenset[int], place: str, reading: JsonReading, remarks: Remarks
+) -> list[Span]:
+    """The spans on whole words; those that cut one are counted, or refused."""
+    placed = place_spans(spans, text, edges, reading.misaligned)
+    if placed.cut:
+        first = placed.cut[0]
+        where = f"{place}: {text[first.start : first.end]!r}, characters {first.start} to {first.end}"
+        if reading.misaligned == "error":
+            raise DataError(
+                f"{where} ({first.type}) cut a word; "
+                "--misaligned align widens such spans to whole words, drop leaves them out "
+                "(in `train`: --set data.misaligned=align)"
+            )
+        remarks.misaligned += len(placed.cut)
+        remarks.first_misaligned = remarks.first_misaligned or where
+    return placed.spans
+
+
+def _sentences(
+    text: str,
+    tokens: list[Token],
+    spans: list[Span],
+    tags: tuple[str, ...] | None,
+    reading: JsonReading,
+    remarks: Remarks,
+) -> Iterator[Annotation]:
+    """The text as one sentence, or a document as its sentences."""
+    starts = sentence_starts(text, tokens, spans) if reading.annotated else [0]
+    if len(starts) > 1:
+        remarks.documents += 1
+        remarks.sentences += len(starts)
+    for start, end in zip(starts, [*starts[1:], len(tokens)], strict=True):
+        words = tuple(token.text for token in tokens[start:end])
+        opens = len(starts) > 1 and start == 0
+        yield Annotation(words, None if tags is None else tags[start:end], opens)

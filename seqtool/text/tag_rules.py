@@ -1,6 +1,7 @@
-"""The rules of the span schemes, one tag or two neighbours at a time; `tagscheme` builds on them.
+"""The rules of the span schemes, one tag or two neighbours at a time; `tag_scheme` builds on them.
 
-Rules are stated once, with the letters of IOBES; BILOU only spells two of them differently.
+Rules are stated once, with the letters of IOBES; BILOU and BMES spell some of them differently. In `io`
+a tag is the bare type of its token (`PER`), and neighbours of one type are one span.
 """
 
 from __future__ import annotations
@@ -8,16 +9,25 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Literal, NamedTuple
 
-Scheme = Literal["iob1", "iob2", "iobes", "bilou"]
+Scheme = Literal["iob1", "iob2", "iobes", "bilou", "bmes", "io"]
+SchemeChoice = Literal["auto", "iob1", "iob2", "iobes", "bilou", "bmes", "io"]
 
-SCHEMES: tuple[Scheme, ...] = ("iob2", "iob1", "iobes", "bilou")
+SCHEMES: tuple[Scheme, ...] = ("iob2", "iob1", "iobes", "bilou", "bmes", "io")
 
 # The prefixes of a scheme in the order in which an inventory lists them.
-PREFIXES: dict[Scheme, str] = {"iob1": "BI", "iob2": "BI", "iobes": "BIES", "bilou": "BILU"}
+PREFIXES: dict[Scheme, str] = {
+    "iob1": "BI",
+    "iob2": "BI",
+    "iobes": "BIES",
+    "bilou": "BILU",
+    "bmes": "BMES",
+    "io": "I",  # understood, not written
+}
+WITHOUT_ENDS: tuple[Scheme, ...] = ("iob1", "iob2", "io")  # nothing marks the last token of a span
 
-TO_IOBES = {"B": "B", "I": "I", "E": "E", "S": "S", "L": "E", "U": "S"}
+TO_IOBES = {"B": "B", "I": "I", "E": "E", "S": "S", "L": "E", "U": "S", "M": "I"}
 
-_TO_BILOU = {"B": "B", "I": "I", "E": "L", "S": "U"}
+_SPELLED: dict[Scheme, dict[str, str]] = {"bilou": {"E": "L", "S": "U"}, "bmes": {"I": "M"}}
 
 
 class Tag(NamedTuple):
@@ -31,40 +41,43 @@ OUTSIDE = Tag("O", "")
 
 
 @lru_cache(maxsize=4096)  # a corpus has few different tags and many of each
-def parse(tag: str) -> Tag | None:
-    """The parts of a complete tag, split at the first hyphen; None if it is of no scheme."""
+def parse(tag: str, scheme: Scheme | None = None) -> Tag | None:
+    """The parts of a complete tag, split at the first hyphen; None if it is of no scheme.
+
+    Bare types are tags of the scheme `io` alone, and there nothing but `O` and the prefix `I` is split off.
+    """
     if tag == "O":
         return OUTSIDE
     letter, hyphen, kind = tag.partition("-")
-    if letter not in TO_IOBES or bool(hyphen) != bool(kind):
-        return None
-    return Tag(TO_IOBES[letter], kind)
+    if letter in TO_IOBES and bool(hyphen) == bool(kind):
+        return None if scheme == "io" and tag != "I" else Tag(TO_IOBES[letter], kind)
+    return Tag("I", tag) if scheme == "io" and tag else None
 
 
 def spelling_problem(tag: str, scheme: Scheme | None) -> str | None:
     """Why `tag` is not a complete tag of `scheme` (None: of any scheme); None if it is."""
-    parsed = parse(tag)
+    parsed = parse(tag, scheme)
+    if parsed is None and scheme == "io":
+        return f"{tag!r} is not a tag of io; expected O or a type as in PER"
     if parsed is None:
         return f"{tag!r} is not a tag of a span; expected O, or a prefix and a type as in B-PER"
-    if scheme and parsed != OUTSIDE and tag[0] not in PREFIXES[scheme]:
+    if scheme and scheme != "io" and parsed != OUTSIDE and tag[0] not in PREFIXES[scheme]:
         return f"{tag!r} is not a tag of {scheme}; expected O or one of the prefixes {PREFIXES[scheme]}"
     return None
 
 
-def join(letter: str, kind: str) -> str:
-    """Prefix and type as one tag; an empty type leaves the bare prefix."""
-    return f"{letter}-{kind}" if kind else letter
-
-
 def spell(tag: Tag, scheme: Scheme) -> str:
-    """The tag as `scheme` writes it."""
+    """The tag as `scheme` writes it; an empty type leaves the bare prefix."""
     if tag == OUTSIDE:
         return "O"
-    return join(_TO_BILOU[tag.letter] if scheme == "bilou" else tag.letter, tag.type)
+    if scheme == "io":
+        return tag.type or "I"
+    letter = _SPELLED.get(scheme, {}).get(tag.letter, tag.letter)
+    return f"{letter}-{tag.type}" if tag.type else letter
 
 
 def letters(length: int, scheme: Scheme, touching: bool) -> str:
-    """The prefixes of one span of `length` tokens, in the letters of `scheme`.
+    """The prefixes of one span of `length` tokens, in the letters of IOBES (`spell` writes them).
 
     `touching`: the token before ends a span of the same type, which matters in IOB1.
     """
@@ -72,8 +85,9 @@ def letters(length: int, scheme: Scheme, touching: bool) -> str:
         return ("B" if touching else "I") + "I" * (length - 1)
     if scheme == "iob2":
         return "B" + "I" * (length - 1)
-    last, only = ("E", "S") if scheme == "iobes" else ("L", "U")
-    return only if length == 1 else "B" + "I" * (length - 2) + last
+    if scheme == "io":
+        return "I" * length
+    return "S" if length == 1 else "B" + "I" * (length - 2) + "E"
 
 
 def starts(previous: Tag, current: Tag) -> bool:
@@ -87,6 +101,8 @@ def may_follow(previous: Tag | None, current: Tag | None, scheme: Scheme) -> boo
     """True if `current` may stand after `previous`; None is the edge of the sentence."""
     before, after = previous or OUTSIDE, current or OUTSIDE
     continues = before.letter in "BI" and after.letter != "O" and before.type == after.type
+    if scheme == "io":
+        return True
     if scheme == "iob1":
         return continues or after.letter != "B"
     if scheme == "iob2":
@@ -103,7 +119,7 @@ def may_follow(previous: Tag | None, current: Tag | None, scheme: Scheme) -> boo
 
 def strict_start(previous: Tag, current: Tag, scheme: Scheme) -> bool:
     """True if a span begins at `current`, asked where none is under way."""
-    if scheme != "iob1":
+    if scheme not in ("iob1", "io"):
         return current.letter in "BS"
     same = previous.letter in "BI" and previous.type == current.type
     if current.letter == "B":  # only to part two neighbours of the same type
@@ -118,7 +134,7 @@ def strict_inside(previous: Tag, current: Tag) -> bool:
 
 def strict_end(last: Tag, following: Tag, scheme: Scheme) -> bool:
     """True if a span may stop between `last` and `following`."""
-    if scheme in ("iobes", "bilou"):
+    if scheme not in WITHOUT_ENDS:
         return last.letter in "ES"
     if scheme == "iob1" and last.letter == "B" and following.letter == "B":
         return last.type == following.type  # a B after another type is not valid in IOB1

@@ -1,4 +1,4 @@
-"""How spans are written as one tag a token: IOB1, IOB2, IOBES, BILOU, and partial annotation.
+"""How spans are written as one tag per token: IOB1, IOB2, IOBES, BILOU, BMES, bare types; partial annotation.
 
 A tag is `O` or a prefix and a type: `B-PER`; the type starts after the first hyphen and may
 hold more of them; a bare prefix (`B`) has the empty type. The prefixes:
@@ -9,6 +9,8 @@ hold more of them; a bare prefix (`B`) has the empty type. The prefixes:
     iob2     B                              I        I      B
     iobes    B                              I        E      S
     bilou    B                              I        L      U
+    bmes     B                              M        E      S
+    io       no prefix: every token has the bare type (`PER`), and neighbours of one type are one span
 
 A tag may be partial: `?` is any tag, `B-PER|B-ORG` is one of these.
 
@@ -18,6 +20,7 @@ Ratinov and Roth 2009 (BILOU).
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
@@ -27,7 +30,6 @@ from seqtool.text.tag_rules import (
     PREFIXES,
     TO_IOBES,
     Tag,
-    join,
     letters,
     may_follow,
     parse,
@@ -62,10 +64,26 @@ def looks_like_spans(tags: Iterable[str]) -> bool:
     return found
 
 
+def has_bare_types(counts: Counter[str]) -> bool:
+    """True if tags look like the scheme `io`: no prefixes, and O more frequent than any other tag.
+
+    Args:
+        counts: Tokens of each tag; `?` does not count.
+    """
+    others = [tag for tag in counts if tag not in ("O", UNKNOWN)]
+    return (
+        bool(others)
+        and all(spelling_problem(part, "io") is None for tag in others for part in tag.split("|"))
+        and all(counts["O"] > counts[tag] for tag in others)
+    )
+
+
 def detect_scheme(
     sequences: Iterable[Sequence[str]], where: Callable[[int, int], str] | None = None
 ) -> Scheme:
     """The one scheme in which every sequence is valid; IOB2 if all tags are O.
+
+    Bare types are taken for the scheme `io` only where most tokens are O: parts of speech are no spans.
 
     Args:
         sequences: Tags of each sentence, partial ones allowed.
@@ -76,20 +94,26 @@ def detect_scheme(
         DataError: there is none: a tag that belongs to no scheme, two schemes mixed, or an invalid sequence.
     """
     problems: dict[Scheme, tuple[int, int, str]] = {}
+    counts: Counter[str] = Counter()
     for sentence, tags in enumerate(sequences):
+        counts.update(tags)
         for scheme in SCHEMES:
             if scheme not in problems and (problem := first_problem(tags, scheme)):
                 problems[scheme] = (sentence, *problem)
     for scheme in SCHEMES:
-        if scheme not in problems:
+        if scheme not in problems and (scheme != "io" or has_bare_types(counts)):
             return scheme
     # The scheme that held out longest is the likeliest intention.
-    closest = max(SCHEMES, key=lambda scheme: problems[scheme][:2])
+    prefixed = [scheme for scheme in SCHEMES if scheme != "io"]
+    closest = max(prefixed, key=lambda scheme: problems[scheme][:2])
     sentence, position, reason = problems[closest]
     place = where(sentence, position) if where else f"sentence {sentence + 1}, token {position + 1}"
+    remedy = f"--scheme {closest} --repair reads all of them as conlleval does"
+    if not any(parse(tag) for tag in counts if tag != "O"):
+        remedy = "--scheme io reads bare types, and `train pos` one tag per token without spans"
     raise DataError(
         f"{place}: {reason}; the tags as a whole are valid in no scheme ({', '.join(SCHEMES)}), "
-        f"{closest} holds up to here; name the scheme, and repair if wanted"
+        f"{closest} holds up to here; {remedy}"
     )
 
 
@@ -111,7 +135,7 @@ def first_problem(tags: Sequence[str], scheme: Scheme) -> tuple[int, str] | None
         for part in tag.split("|"):
             if part != UNKNOWN and (reason := spelling_problem(part, scheme)):
                 return position, reason
-    types = _types(tags)
+    types = _types(tags, scheme)
     reachable: set[Tag | None] = {None}
     for position, tag in enumerate(tags):
         choices = _choices(tag, types, scheme)
@@ -135,7 +159,7 @@ def repair(tags: Sequence[str], scheme: Scheme) -> tuple[list[str], int]:
     """
     if any(is_partial(tag) for tag in tags):
         return list(tags), 0
-    repaired = from_spans(conlleval_spans(tags), len(tags), scheme)
+    repaired = from_spans(conlleval_spans(tags, scheme), len(tags), scheme)
     return repaired, sum(old != new for old, new in zip(tags, repaired, strict=True))
 
 
@@ -166,10 +190,11 @@ def spans(tags: Sequence[str], scheme: Scheme) -> list[Span]:
     return result
 
 
-def conlleval_spans(tags: Sequence[str]) -> list[Span]:
+def conlleval_spans(tags: Sequence[str], scheme: Scheme | None = None) -> list[Span]:
     """The spans that the script of the CoNLL shared tasks sees, whatever the scheme, in order.
 
-    A span starts at B or S, after O, E or S, and where the type changes. L and U count as E and S.
+    A span starts at B or S, after O, E or S, and where the type changes. L and U count as E and S, and M
+    as I. The scheme matters only where it is `io`, whose tags are bare types.
 
     Raises:
         DataError: a tag of no scheme, or partial.
@@ -180,7 +205,7 @@ def conlleval_spans(tags: Sequence[str]) -> list[Span]:
     result: list[Span] = []
     previous = OUTSIDE
     for position, tag in enumerate(tags):
-        current = _parse_complete(tag, None)
+        current = _parse_complete(tag, "io" if scheme == "io" else None)
         if starts(previous, current):
             result.append(Span(position, position + 1, current.type))
         elif current != OUTSIDE:
@@ -205,7 +230,7 @@ def from_spans(spans: Iterable[Span], length: int, scheme: Scheme) -> list[str]:
             )
         touching = (span.start, span.type) == (previous.end, previous.type) and previous.end > 0
         for position, letter in enumerate(letters(span.end - span.start, scheme, touching), span.start):
-            tags[position] = join(letter, span.type)
+            tags[position] = spell(Tag(letter, span.type), scheme)
         previous = span
     return tags
 
@@ -240,11 +265,13 @@ def convert_partial(tags: Sequence[str], source: Scheme, target: Scheme) -> list
     ['B-PER|S-PER', '?', 'B-PER', 'E-PER', 'O']
     """
     _require_valid(tags, source)
-    types = _types(tags)
+    types = _types(tags, source)
     columns = [
         [(old, new) for old in _choices(tag, types, source) for new in _readings(old, target)] for tag in tags
     ]
     kept = _on_some_path(columns, source, target)
+    if not all(kept):
+        raise DataError(f"token {kept.index([]) + 1}: spans of one type touch, which {target} cannot write")
     result = []
     for tag, pairs in zip(tags, kept, strict=True):
         new_tags = [spell(new, target) for _, new in pairs]
@@ -276,19 +303,20 @@ def inventory(types: Iterable[str], scheme: Scheme) -> list[str]:
     >>> inventory(["PER", "LOC"], "iob2")
     ['O', 'B-LOC', 'I-LOC', 'B-PER', 'I-PER']
     """
-    return ["O", *(join(letter, kind) for kind in sorted(set(types)) for letter in PREFIXES[scheme])]
+    tags = (Tag(TO_IOBES[letter], kind) for kind in sorted(set(types)) for letter in PREFIXES[scheme])
+    return ["O", *(spell(tag, scheme) for tag in tags)]
 
 
 def _parse_complete(tag: str, scheme: Scheme | None) -> Tag:
     if reason := spelling_problem(tag, scheme):
         raise DataError(reason)
-    parsed = parse(tag)
+    parsed = parse(tag, scheme)
     assert parsed is not None
     return parsed
 
 
-def _types(tags: Sequence[str]) -> list[str]:
-    parts = (parse(part) for tag in tags for part in tag.split("|") if part != UNKNOWN)
+def _types(tags: Sequence[str], scheme: Scheme) -> list[str]:
+    parts = (parse(part, scheme) for tag in tags for part in tag.split("|") if part != UNKNOWN)
     return sorted({part.type for part in parts if part and part != OUTSIDE})
 
 
@@ -301,7 +329,7 @@ def _choices(tag: str, types: Sequence[str], scheme: Scheme) -> list[Tag]:
     parts = tag.split("|")
     if UNKNOWN in parts:
         parts = inventory(types, scheme)
-    return list(dict.fromkeys(parsed for part in parts if (parsed := parse(part))))
+    return list(dict.fromkeys(parsed for part in parts if (parsed := parse(part, scheme))))
 
 
 def _readings(tag: Tag, target: Scheme) -> list[Tag]:

@@ -146,12 +146,12 @@ def test_check_says_what_is_wrong_and_where(folder, content, code, message):
         (("--scheme", "iob2", "mixed.conll"), "mixed.conll:2: invalid iob2 sequence"),
         (("typo.conll",), "typo.conll:3: 'BPER' is not a tag of a span"),
         (("lines.jsonl",), "lines.jsonl:2: token 2: "),
-        (("--scheme", "bilou", "train.conll"), "train.conll:3: invalid bilou sequence"),
+        (("--scheme", "bilou", "--strict", "train.conll"), "train.conll:3: invalid bilou sequence"),
     ],
 )
 def test_check_names_the_line_of_a_bad_tag(folder, arguments, place):
     (folder / "mixed.conll").write_text("in\tO\nAda\tS-PER\nParis\tB-LOC\nx\tI-LOC\ny\tO\n\n")
-    (folder / "typo.conll").write_text("in\tO\n\nAda\tBPER\nran\tO\n\n")
+    (folder / "typo.conll").write_text("in\tB-X\n\nAda\tBPER\nran\tO\n\n")
     rows = [{"tokens": ["a"], "tags": ["B-X"]}, {"tokens": ["a", "b"], "tags": ["O", "Q-X"]}]
     (folder / "lines.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     done = inside("data", "check", *arguments, folder=folder)
@@ -231,7 +231,11 @@ def test_convert_answers_a_slow_pipe_at_once(folder):
         (("-", "-", "--scheme-to", "bilou"), 2, "the tag scheme of a pipe cannot be detected"),
         (("train.conll", "dev.conll"), 2, "dev.conll: exists already; replace it with --overwrite"),
         (("train.conll", "no/such.conll"), 2, "no: no such folder"),
-        (("loose.conll", "new.conll", "--scheme-to", "bilou", "--from-scheme", "iob2"), 3, "loose.conll:4: "),
+        (
+            ("loose.conll", "new.conll", "--scheme-to", "bilou", "--scheme", "iob2", "--strict"),
+            3,
+            "loose.conll:4: ",
+        ),
         (("loose.conll", "new.conll", "--scheme-to", "bilou"), 3, "loose.conll:6: "),
         (("pos.conll", "new.conll", "--scheme-to", "bilou"), 3, "pos.conll: its tags mark no spans"),
         (("bare.conll", "new.txt", "--to", "inline"), 3, "bare.conll:1: no tags"),

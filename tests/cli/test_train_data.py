@@ -127,6 +127,7 @@ SCHEMES = {
     "iob2": "Ada\tB-PER\nlives\tO\n\nAda\tB-PER\nGrace\tB-PER\n\n",
     "iobes": "Ada\tS-PER\nlives\tO\n\nAda\tB-PER\nGrace\tE-PER\n\n",
     "bilou": "Ada\tU-PER\nlives\tO\n\nAda\tB-PER\nGrace\tL-PER\n\n",
+    "bmes": "Ada\tS-PER\nlives\tO\n\nAda\tB-PER\nM\tM-PER\nGrace\tE-PER\n\n",
 }
 
 
@@ -140,7 +141,13 @@ def test_the_tag_scheme_is_detected_and_kept_in_the_output(inside: Inside, schem
     prefixes = {line.partition("\t")[2].partition("-")[0] for line in out.splitlines() if line}
     assert (
         prefixes
-        <= {"iob1": set("OIB"), "iob2": set("OBI"), "iobes": set("OBIES"), "bilou": set("OBILU")}[scheme]
+        <= {
+            "iob1": set("OIB"),
+            "iob2": set("OBI"),
+            "iobes": set("OBIES"),
+            "bilou": set("OBILU"),
+            "bmes": set("OBMES"),
+        }[scheme]
     )
 
 
@@ -153,7 +160,11 @@ def test_a_scheme_that_the_tags_do_not_hold_to_is_3(inside: Inside, tmp_path: Pa
 
 @pytest.mark.parametrize(
     ("content", "line"),
-    [(GOOD + "Rome\tI-LOC\n\n", 6), (GOOD + "Rome\tS-LOC\n\n", 6), ("a\tB-X\n\nb\tU-X\n\nc\tS-X\n\n", 3)],
+    [
+        (GOOD * 11 + "Rome\tI-LOC\n\n" * 21, 56),
+        (GOOD + "Rome\tS-LOC\n\n", 6),
+        ("a\tB-X\n\nb\tU-X\n\nc\tS-X\n\n", 3),
+    ],
 )
 def test_tags_that_hold_to_no_scheme_are_3_with_their_line(inside: Inside, content: str, line: int):
     refused(train(inside, content), 3, "train ner", f"t.conll:{line}: ", "valid in no scheme")
@@ -162,14 +173,14 @@ def test_tags_that_hold_to_no_scheme_are_3_with_their_line(inside: Inside, conte
 def test_an_invalid_sequence_in_json_lines_is_named_by_its_line(inside: Inside):
     rows = [{"tokens": ["a"], "tags": ["O"]}, {"tokens": ["b", "c"], "tags": ["O", "I-X"]}]
     text = "".join(json.dumps(row) + "\n" for row in rows)
-    outcome = train(inside, text, "--scheme", "iob2", name="t.jsonl")
+    outcome = train(inside, text, "--scheme", "iob2", "--strict", name="t.jsonl")
     refused(outcome, 3, "train ner", "t.jsonl:2: ", "invalid iob2 sequence")
 
 
 def test_repair_fixes_and_counts(inside: Inside):
     broken = "Ada\tI-PER\nlives\tO\n\nTurin\tB-LOC\nof\tI-PER\n\n"
     refused(
-        train(inside, broken, "--scheme", "iob2"),
+        train(inside, broken, "--scheme", "iob2", "--strict"),
         3,
         "train ner",
         "t.conll:1: invalid iob2 sequence",
@@ -185,7 +196,7 @@ def test_an_unseen_dev_tag_is_a_warning(inside: Inside, tmp_path: Path):
     outcome = train(inside, GOOD, "--dev", "d.conll")
     assert outcome.code == 0
     assert "dev has tags that training never shows; each counts as an error: " in outcome.err
-    assert "S-ORG (1)" in outcome.err
+    assert "B-ORG (2), I-ORG (1)" in outcome.err
 
 
 def test_a_tenth_is_held_out_without_dev(inside: Inside, tmp_path: Path):
@@ -227,3 +238,37 @@ def test_parts_of_speech_are_scored_by_accuracy(inside: Inside, tmp_path: Path):
     refused(
         inside("tag", "--min-confidence", 0.5, stdin=b"Ada\n"), 2, "tag", "tags single tokens", "--confidence"
     )
+
+
+def test_columns_are_named_by_options(inside: Inside, tmp_path: Path):
+    (tmp_path / "t.tsv").write_text("B-PER x Ada\nO y lives\n\n" * 3)
+    words = ("--train", "t.tsv", "--dev", "t.tsv", "--token-column", 3, "--tag-column", 1)
+    outcome = inside("train", "ner", *words, *QUICK)
+    assert outcome.code == 0
+    assert "3 columns, whitespace-separated: token = 3, tag = 1" in outcome.err
+    outcome = inside("train", "pos", *words, *QUICK, "-o", "pos", "--dry-run")
+    assert outcome.code == 0 and "token = 3, tag = 1" in outcome.err
+    refused(
+        inside("train", "pos", "--train", "t.tsv", "--tag-column", 0),
+        2,
+        "train pos",
+        "--tag-column 0: expected",
+    )
+
+
+def test_tags_with_bars_are_whole_tags_and_every_token_counts(inside: Inside, tmp_path: Path):
+    row = "1\tDe\tde\tDET\tLID|bep\t_\t2\tdet\t_\t_\n2\tman\tman\tNOUN\tN|soort|ev\t_\t0\troot\t_\t_\n\n"
+    (tmp_path / "t.conllu").write_text(row * 4)
+    words = ("--train", "t.conllu", "--dev", "t.conllu", "--tag-column", 5)
+    assert inside("train", "pos", *words, *QUICK).code == 0
+    assert '"N|soort|ev"' in (tmp_path / "run/model/tags.txt").read_text()
+    out = inside("evaluate", "t.conllu", "-m", "run", "--bootstrap", 0).out.decode()
+    assert "accuracy counts 8 of 8 tokens\n" in out
+
+
+def test_a_dry_run_says_what_a_run_says_of_its_data(inside: Inside, tmp_path: Path):
+    outcome = train(inside, "Ada\tO\nlives\tO\n\n" * 3, "--dry-run")
+    assert outcome.code == 0
+    assert "t.conll: the training part has no entity" in outcome.err
+    outcome = train(inside, GOOD, "--dry-run")
+    assert "dev has only 2 entities: an F1 of 0.80 on it means " in outcome.err

@@ -103,7 +103,7 @@ def test_tags_that_the_model_lacks_are_a_warning_and_errors(learned: TaggerModel
     path = write_columns(tmp_path / "t.conll", [*SENTENCES, [("Mars", "B-PLANET")]])
     found = assess(learned, load_evaluation_data(learned, path), name="m", bootstrap=0)
     (warning,) = found.warnings
-    assert warning == f"{path}: tags that the model cannot give, each an error: S-PLANET (1)"
+    assert warning == f"{path}: tags that the model cannot give, each an error: B-PLANET (1)"
     assert found.report.scores["recall"].value < 1.0
 
 
@@ -128,7 +128,7 @@ def test_the_layout_is_that_of_the_training_files(tmp_path: Path) -> None:
 def test_invalid_sequences_are_errors_unless_repaired(learned: TaggerModel, tmp_path: Path) -> None:
     path = write_columns(tmp_path / "t.conll", [[("in", "O"), ("Paris", "I-LOC")]])
     with pytest.raises(DataError, match=r"t\.conll:2: invalid iob2"):
-        load_evaluation_data(learned, path, EvaluationOptions(scheme="iob2"))
+        load_evaluation_data(learned, path, EvaluationOptions(scheme="iob2", strict=True))
     data = load_evaluation_data(learned, path, EvaluationOptions(scheme="iob2", repair=True))
     assert data.parts["data"].sentences[0].tags == ("O", "S-LOC")
     assert assess(learned, data, name="m", bootstrap=0).warnings == (

@@ -7,6 +7,7 @@ import pytest
 from seqtool.errors import DataError, UsageError
 from seqtool.tagging.data import (
     Part,
+    TaggingData,
     hold_out,
     load_part,
     load_training_data,
@@ -58,8 +59,8 @@ def test_parts_of_different_schemes_are_an_error(tmp_path: Path) -> None:
 
 def test_a_sentence_that_is_invalid_in_the_named_scheme_is_an_error_with_its_line(tmp_path: Path) -> None:
     train = write_columns(tmp_path / "t.conll", [[("a", "O")], [("b", "O"), ("c", "I-X")]])
-    with pytest.raises(DataError, match=r"t\.conll:4: invalid iob2 sequence: .*--repair"):
-        load_data(train, data={"scheme": "iob2"})
+    with pytest.raises(DataError, match=r"t\.conll:4: invalid iob2 sequence: .*--scheme iob2 --repair"):
+        load_data(train, data={"scheme": "iob2", "strict": True})
 
 
 def test_repair_mends_and_counts(tmp_path: Path) -> None:
@@ -188,7 +189,9 @@ def test_a_type_may_contain_hyphens() -> None:
 
 def test_unseen_tags_are_counted_and_partial_ones_are_not() -> None:
     part = Part("dev", (TaggedSentence(tuple("abcd"), ("A", "B", "B", "?")),), "d", "0", "")
-    assert unseen_tags(part, {"A"}) == {"B": 2}
+    assert unseen_tags(part, {"A"}, TaggingData({"dev": part}, scheme=None)) == {"B": 2}
+    whole = TaggingData({"dev": part}, scheme=None, partial=False)
+    assert unseen_tags(part, {"A"}, whole) == {"B": 2, "?": 1}
 
 
 def test_named_files_go_before_local_ones_and_these_before_the_hub(

@@ -65,6 +65,9 @@ def _target(result: TaggerEvaluation) -> str:
 
 def _remarks(result: TaggerEvaluation) -> list[str]:
     report, lines = result.report, []
+    counted = report.tokens - report.tokens_left_out
+    left_out = f"; {report.tokens_left_out:,} are annotated in part" if report.tokens_left_out else ""
+    lines.append(f"accuracy counts {counted:,} of {report.tokens:,} tokens{left_out}")
     if report.conlleval is not None and report.conlleval_differs:
         lines.append(f"conlleval's lenient rules give f1 {report.conlleval.f1:.4f}")
     if report.seen is not None and report.unseen is not None:

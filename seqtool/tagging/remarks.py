@@ -1,0 +1,83 @@
+"""What a person should know about the data of a tagger before it is trained."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection
+
+from seqtool.tagging.data import Part, TaggingData, unseen_tags
+from seqtool.text import tag_scheme
+from seqtool.text.tag_scheme import Scheme
+
+FEW = 200  # entities (or tokens, for parts of speech); fewer say little about a model
+TYPICAL = {True: 0.8, False: 0.9}  # an F1 of spans, an accuracy of tokens: where the interval is shown
+NORMAL_95 = 1.96
+
+
+def remarks_on(data: TaggingData, tags: Collection[str]) -> tuple[str, ...]:
+    """Warnings about the training and the development part, a line each.
+
+    Args:
+        data: Both, in the scheme of the model.
+        tags: Those that the model can give.
+    """
+    found = [
+        unseen_remark(
+            data.parts["dev"], data, tags, "dev has tags that training never shows; each counts as an error"
+        )
+    ]
+    if data.scheme is not None and not entity_count(data.parts["train"], data.scheme):
+        found.append(
+            f"{data.parts['train'].source}: the training part has no entity, so the model will find none; "
+            "check --tag-column"
+        )
+    found.append(_small_dev(data))
+    return tuple(line for line in found if line)
+
+
+def unseen_remark(part: Part, data: TaggingData, tags: Collection[str], what: str) -> str | None:
+    """The tags of a part that a model does not have, as the file writes them; None = there are none."""
+    unseen = unseen_tags(part, tags, data)
+    if not unseen:
+        return None
+    listed = ", ".join(f"{tag} ({count})" for tag, count in sorted(unseen.items()))
+    return f"{what}: {listed}"
+
+
+def entity_count(part: Part, scheme: Scheme) -> int:
+    """Entities of the sentences that are annotated in full."""
+    rows = [sentence.tags or () for sentence in part.sentences]
+    whole = [tags for tags in rows if not any(map(tag_scheme.is_partial, tags))]
+    return sum(len(tag_scheme.spans(tags, scheme)) for tags in whole)
+
+
+def _small_dev(data: TaggingData) -> str | None:
+    """How far a score on so small a development part may be off."""
+    part, spans = data.parts["dev"], data.scheme is not None
+    count = entity_count(part, data.scheme) if data.scheme else sum(len(s.tokens) for s in part.sentences)
+    if not 0 < count < FEW:
+        return "dev has no entity; F1 will be 0 whatever the model does" if spans and not count else None
+    value = TYPICAL[spans]
+    low, high = wilson_interval(value, count)
+    unit, name = ("entities", "F1") if spans else ("tokens", "accuracy")
+    units = unit if count > 1 else {"entities": "entity", "tokens": "token"}[unit]
+    return (
+        f"dev has only {count} {units}: an {name} of {value:.2f} on it means {low:.2f} to {high:.2f} "
+        "(95 % interval); --dev FILE gives more"
+    )
+
+
+def wilson_interval(share: float, count: int) -> tuple[float, float]:
+    """95 % interval of a share of `count` things (Wilson 1927).
+
+    Args:
+        share: In [0, 1].
+        count: At least 1.
+
+    >>> [round(edge, 2) for edge in wilson_interval(0.8, 20)]
+    [0.58, 0.92]
+    """
+    square = NORMAL_95**2 / count
+    centre = (share + square / 2) / (1 + square)
+    half = NORMAL_95 / (1 + square) * math.sqrt(share * (1 - share) / count + square / (4 * count))
+    return max(0.0, centre - half), min(1.0, centre + half)

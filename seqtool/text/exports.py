@@ -1,0 +1,146 @@
+"""What annotation tools export, one object at a time, in the shape of our own JSON lines.
+
+doccano        {"text": ..., "label": [[0, 3, "PER"]]}, also "labels"; or "entities" with start_offset
+Prodigy        {"text": ..., "tokens": [{"text": ..., "start": 0, "end": 3}], "spans": [...], "answer": ...}
+spaCy          {"text": ..., "entities": [[0, 3, "PER"]]}, [text, {"entities": [...]}], or "ents"
+Label Studio   {"data": {"text": ...}, "annotations": [{"result": [{"value": {...}}]}]}, or JSON-MIN
+Hugging Face   {"tokens": [...], "ner_tags": [0, 1]}, numbers of names that are given beside it
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from seqtool.errors import DataError
+from seqtool.text.tag_scheme import Span
+
+TAG_KEYS = ("tags", "ner_tags", "labels", "label", "upos", "pos_tags")
+SPAN_KEYS = ("spans", "entities", "label", "labels", "ents")
+_STARTS, _ENDS, _LABELS = ("start", "start_offset"), ("end", "end_offset"), ("label", "labels", "type")
+_REJECTED = ("reject", "ignore")  # answers of Prodigy
+
+
+def is_pair(value: Any) -> bool:
+    """True for spaCy's old training data, `[text, {"entities": [...]}]`."""
+    return (
+        isinstance(value, list)
+        and len(value) == 2
+        and isinstance(value[0], str)
+        and isinstance(value[1], dict)
+    )
+
+
+def items_of(value: Any, name: str) -> list[Any]:
+    """The examples of a whole JSON file.
+
+    Raises:
+        DataError: it is neither an array, nor an object with an array of `annotations`.
+    """
+    if isinstance(value, list):
+        return value
+    if isinstance(value, dict) and isinstance(value.get("annotations"), list):
+        return [item for item in value["annotations"] if item is not None]
+    keys = ", ".join(map(repr, value)) if isinstance(value, dict) else json.dumps(value)[:40]
+    raise DataError(
+        f"{name}: a JSON file with {keys}; expected an array of examples, or JSON lines: one object per line"
+    )
+
+
+def standard(value: Any, place: str) -> dict[str, Any] | None:
+    """One example with `text` or `tokens` on top; None if the annotator rejected it.
+
+    Raises:
+        DataError: not an object, or one whose text cannot be told.
+    """
+    if is_pair(value):
+        return {"text": value[0], **value[1]}
+    if not isinstance(value, dict):
+        raise DataError(f"{place}: not a JSON object; expected one object a line")
+    if value.get("answer") in _REJECTED:
+        return None
+    if "text" in value or "tokens" in value:
+        if "answer" in value and "text" in value and not any(key in value for key in SPAN_KEYS):
+            return {**value, "spans": []}  # accepted as it is
+        return value
+    if isinstance(value.get("data"), str):
+        return {**value, "text": value["data"]}
+    if isinstance(value.get("data"), dict):
+        return _label_studio(value, place)
+    keys = ", ".join(f'"{key}"' for key in value)
+    raise DataError(
+        f'{place}: neither "tokens" nor "text"; expected one of them, and there is {keys or "nothing"}'
+    )
+
+
+def _label_studio(task: dict[str, Any], place: str) -> dict[str, Any] | None:
+    data = task["data"]
+    texts = [data["text"]] if "text" in data else [value for value in data.values() if isinstance(value, str)]
+    if len(texts) != 1:
+        keys = ", ".join(f'"{key}"' for key in data)
+        raise DataError(f'{place}: a Label Studio task with {keys}; expected its text in "text"')
+    answers = task.get("annotations", task.get("completions", []))
+    if not isinstance(answers, list) or not all(isinstance(answer, dict) for answer in answers):
+        raise DataError(
+            f'{place}: "annotations" is not a list of objects; expected an export of Label Studio'
+        )
+    if not answers:
+        return {"text": texts[0]}
+    kept = [answer for answer in answers if not (answer.get("was_cancelled") or answer.get("skipped"))]
+    if not kept:
+        return None
+    results = kept[0].get("result") or []
+    values = [item.get("value") for item in results if isinstance(item, dict)]
+    return {"text": texts[0], "spans": [v for v in values if isinstance(v, dict) and "start" in v]}
+
+
+def span_of(item: Any) -> Span | None:
+    """A span of characters in any of the forms above, not yet held against its text; None if it is none."""
+    if isinstance(item, list) and len(item) == 3:
+        start, end, label = item
+    elif isinstance(item, dict):
+        start, end, label = (_first(item, keys) for keys in (_STARTS, _ENDS, _LABELS))
+    else:
+        return None
+    if isinstance(label, list) and len(label) == 1:
+        label = label[0]
+    if type(start) is not int or type(end) is not int or not isinstance(label, str) or not label.strip(" "):
+        return None
+    return Span(start, end, label)
+
+
+def _first(item: dict[str, Any], keys: Sequence[str]) -> Any:
+    return next((item[key] for key in keys if key in item), None)
+
+
+def class_names(path: Path) -> tuple[str, ...]:
+    """Names of the tags of a Hugging Face data set, from the `dataset_info.json` beside a file of it.
+
+    Returns:
+        Names from 0; none where there is no such file, or it does not say.
+    """
+    try:
+        info = json.loads((path.parent / "dataset_info.json").read_text(encoding="utf-8"))
+        features = info["features"]
+        names = next(features[key]["feature"]["names"] for key in TAG_KEYS if key in features)
+    except (OSError, ValueError, LookupError, TypeError, StopIteration, RecursionError):
+        return ()
+    known = isinstance(names, list) and all(isinstance(name, str) for name in names)
+    return tuple(names) if known else ()
+
+
+def annotation_like(value: dict[str, Any], tokens: int | None) -> Iterator[str]:
+    """Keys that hold what looks like spans, or like one tag per token, whatever they are called.
+
+    Args:
+        value: An example without an annotation that is known by its key.
+        tokens: How many it has; None for plain text.
+    """
+    for key, content in value.items():
+        if key in ("text", "tokens", "meta") or not isinstance(content, list) or not content:
+            continue
+        tags = tokens == len(content) and all(type(item) in (str, int) for item in content)
+        if tags or all(span_of(item) is not None for item in content):
+            yield key

@@ -1,0 +1,56 @@
+"""Files that are plainly in another format, refused by its name before they are read as columns."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+
+from seqtool.errors import DataError
+
+_BRAT = re.compile(r"(T\d+\t\S+ \d+ \d+(;\d+ \d+)*(\t|$)|[REAMN*#]\d*\t\S+ \S)")
+_XML = re.compile(r"\s*<(\?xml|!DOCTYPE|html|TEI|corpus|document|GATE)\b", re.IGNORECASE)
+_WEBANNO = "#FORMAT=WebAnno"
+ROWS = "one token per line, columns parted by tabs, and a blank line after each sentence"
+
+
+def refuse_foreign(content: Sequence[str], name: str, extension: str) -> None:
+    """See to it that a file may be columns.
+
+    Args:
+        content: Its first lines, without the blank ones.
+        name: In messages.
+        extension: Of the name, as in `.csv`.
+
+    Raises:
+        DataError: it is brat's, XML, WebAnno's or comma-separated, with what to do.
+    """
+    found = _name(content, extension)
+    if found is not None:
+        raise DataError(f"{name}: this is {found}")
+
+
+def _name(content: Sequence[str], extension: str) -> str | None:
+    if extension == ".ann" or all(map(_BRAT.match, content)):
+        return (
+            "brat's standoff annotation; convert it together with its .txt file (brat's tools/anntoconll.py)"
+        )
+    if _XML.match(content[0]):
+        return f"XML or HTML; convert it to CoNLL columns: {ROWS}"
+    if content[0].startswith(_WEBANNO):
+        return "WebAnno TSV; export it from WebAnno or INCEpTION as CoNLL 2002"
+    if extension == ".csv" or _has_commas(content):
+        return f"comma-separated; save it as CoNLL columns: {ROWS}"
+    return None
+
+
+def _has_commas(content: Sequence[str]) -> bool:
+    """True if lines without tabs and spaces between cells nearly all have the same number of commas."""
+    if len(content) < 2 or any("\t" in line for line in content):
+        return False
+    counts = Counter(line.count(",") for line in content if line.strip() != ",")
+    if not counts:
+        return False
+    commas, lines = counts.most_common(1)[0]
+    words = sum(len(line.split()) for line in content) / len(content)
+    return commas > 0 and lines > 0.9 * len(content) and words < 2

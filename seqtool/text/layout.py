@@ -1,0 +1,205 @@
+"""How a file of sentences is laid out, found from its first lines."""
+
+from __future__ import annotations
+
+import gzip
+import re
+import zlib
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from seqtool.errors import DataError, UsageError
+from seqtool.files import storage_errors
+from seqtool.text.foreign import refuse_foreign
+from seqtool.text.json_lines import JsonReading, is_sentence_object
+from seqtool.text.lines import open_input
+from seqtool.text.tag_scheme import looks_like_spans
+
+Separator = Literal["tab", "whitespace"]
+
+
+class NoSentencesError(DataError):
+    """There is not one sentence: an error where data is needed, an empty answer where there may be none."""
+
+
+_CONLLU_COLUMNS = 10
+CONLLU_ID = re.compile(r"[0-9]+([-.][0-9]+)?")
+_SPACES = re.compile(r"[ \t]+")
+DOCUMENT_START = "-DOCSTART-"
+DOCUMENT_LINE = re.compile(rf"{DOCUMENT_START}([ \t]|$)")
+_ARRAY = re.compile(r"\ufeff?\s*\[\s*(\{\s*[\"}]|\[\s*\")")  # a JSON array of objects, or of pairs
+_OBJECT = re.compile(r"\{\s*\"[^\"]*\"\s*:")
+# First cell of a row that names the columns, in lower case.
+_HEADER_NAMES = frozenset({"token", "tokens", "word", "words", "form"})
+
+
+@dataclass(frozen=True, slots=True)
+class ColumnFormat:
+    """How a file of sentences is laid out; columns are counted from 1, and mean nothing for JSON.
+
+    `json` is one array of examples, `jsonl` has one example per line; `reading` says how these are read.
+    `span_tags` says whether tags with prefixes (`B-PER`) were seen, `header` whether the first row names
+    the columns.
+    """
+
+    kind: Literal["conll", "conllu", "jsonl", "json"]
+    separator: Separator = "tab"
+    columns: int = 0
+    token: int = 0
+    tag: int | None = None
+    features: tuple[int, ...] = ()
+    span_tags: bool = field(default=False, compare=False)
+    header: bool = field(default=False, compare=False)
+    reading: JsonReading = field(default=JsonReading(), compare=False)
+
+    def describe(self) -> str:
+        """The layout in words, for reports.
+
+        >>> ColumnFormat("conll", "tab", 4, 1, 4).describe()
+        '4 columns, tab-separated: token = 1, tag = 4'
+        """
+        if self.kind in ("jsonl", "json"):
+            return "JSON lines" if self.kind == "jsonl" else "JSON array"
+        start = "CoNLL-U" if self.kind == "conllu" else f"{self.columns} column{'s' * (self.columns > 1)}"
+        parts = [f"token = {self.token}"]
+        if self.tag is not None:
+            parts.append(f"tag = {self.tag}")
+        if self.features:
+            parts.append(f"features = {', '.join(map(str, self.features))}")
+        return f"{start}, {self.separator}-separated: {', '.join(parts)}"
+
+
+def no_sentences(name: str) -> NoSentencesError:
+    """What to raise for a file without a sentence."""
+    return NoSentencesError(f"{name}: no sentences; expected at least one")
+
+
+def is_array(path: str | Path) -> bool:
+    """True for a regular file that begins as a JSON array does; it may be a single line of any length."""
+    if not Path(path).is_file():
+        return False
+    with open_input(path) as stream, storage_errors(Path(path)):
+        try:
+            start = stream.read(4096)
+        except (EOFError, gzip.BadGzipFile, zlib.error):  # told where it is read
+            return False
+    return bool(_ARRAY.match(start.decode("utf-8", "replace")))
+
+
+def _refuse_columns(name: str, token: int | None, tag: int | None, features: tuple[int, ...]) -> None:
+    if token is not None or tag is not None or features:
+        raise UsageError(f"{name}: JSON lines have no columns; leave out the column numbers")
+
+
+def layout_of(
+    prefix: list[str],
+    name: str,
+    token: int | None,
+    tag: int | None,
+    features: tuple[int, ...],
+    reading: JsonReading | None,
+) -> ColumnFormat:
+    """The layout that the first lines of a file show; arguments and errors as `columns.detect_format`."""
+    reading = reading or JsonReading()
+    content = [line for line in prefix if line.strip(" \t")]
+    if not content:
+        raise no_sentences(name)
+    suffixes = [suffix for suffix in Path(name).suffixes if suffix != ".gz"]
+    extension = suffixes[-1] if suffixes else ""
+    content[0] = content[0].removeprefix("\ufeff")
+    whole = extension == ".json" and not is_sentence_object(content[0])
+    start = "\n".join(content[:2])
+    if whole or _ARRAY.match(start) or (_OBJECT.match(start) and not is_sentence_object(content[0])):
+        _refuse_columns(name, token, tag, features)
+        return ColumnFormat("json" if extension != ".jsonl" else "jsonl", reading=reading)
+    if extension == ".jsonl" or is_sentence_object(content[0]):
+        _refuse_columns(name, token, tag, features)
+        return ColumnFormat("jsonl", reading=reading)
+    refuse_foreign(content, name, extension)
+    if extension == ".conllu" or _looks_like_conllu(content):
+        count = _CONLLU_COLUMNS
+        numbers = _resolve(name, count, 2 if token is None else token, 4 if tag is None else tag, features)
+        return ColumnFormat("conllu", "tab", count, *numbers)
+    separator, count = _layout(content)
+    if tag is None:
+        tag = -1 if count > 1 else 0
+    if token is None:
+        token = 2 if count > 2 and _is_numbered(prefix, separator, count) else 1
+    numbers = _resolve(name, count, token, tag, features)
+    span_tags, header = _tags_and_header(content, separator, count, *numbers[:2])
+    return ColumnFormat("conll", separator, count, *numbers, span_tags=span_tags, header=header)
+
+
+def _is_numbered(prefix: list[str], separator: Separator, count: int) -> bool:
+    """True if the first column numbers the words of each sentence from 1, as in CoNLL-U or GermEval."""
+    expected, rows = 1, 0
+    for line in prefix:
+        cells = cells_of(line, separator)
+        if len(cells) != count or line.startswith("#"):
+            expected = 1
+            continue
+        if cells[0] != str(expected):
+            return False
+        expected += 1
+        rows += 1
+    return rows > 0
+
+
+def _tags_and_header(
+    content: list[str], separator: Separator, count: int, token: int, tag: int | None
+) -> tuple[bool, bool]:
+    """Whether the tags of the first lines have prefixes, and whether the first row names the columns."""
+    rows = [cells for line in content if len(cells := cells_of(line, separator)) == count]
+    if tag is None or not rows:
+        return False, False
+    header = rows[0][token - 1].lower() in _HEADER_NAMES and len(rows) > 1
+    rest = rows[1:] if header else rows
+    header = (
+        header
+        and not looks_like_spans([rows[0][tag - 1]])
+        and rows[0][tag - 1] not in {row[tag - 1] for row in rest}
+    )
+    words = [row[tag - 1] for row in rest if not row[0].startswith("#")]
+    return looks_like_spans(words), header
+
+
+def _looks_like_conllu(content: list[str]) -> bool:
+    rows = [line.split("\t") for line in content if not line.startswith("#")]
+    return bool(rows) and all(len(row) == _CONLLU_COLUMNS and CONLLU_ID.fullmatch(row[0]) for row in rows)
+
+
+def _layout(content: list[str]) -> tuple[Separator, int]:
+    """Separator and the commonest number of columns; tabs if the lines have them."""
+    rows = [line for line in content if not line.startswith("# ") and not DOCUMENT_LINE.match(line)]
+    rows = rows or content
+    with_tabs = Counter(len(cells_of(line, "tab")) for line in rows).most_common(1)[0][0]
+    if with_tabs > 1:
+        return "tab", with_tabs
+    return "whitespace", Counter(len(cells_of(line, "whitespace")) for line in rows).most_common(1)[0][0]
+
+
+def _resolve(
+    name: str, count: int, token: int, tag: int, features: tuple[int, ...]
+) -> tuple[int, int | None, tuple[int, ...]]:
+    """Columns from 1, from columns that may count from the end; tag 0 is none."""
+
+    def place(number: int, what: str) -> int:
+        if not 1 <= abs(number) <= count:
+            raise UsageError(f"{name}: there is no column {number} for the {what}; expected 1 to {count}")
+        return number if number > 0 else count + 1 + number
+
+    token_column = place(token, "token")
+    tag_column = place(tag, "tag") if tag else None
+    if token_column == tag_column:
+        raise UsageError(f"{name}: token and tag are both column {tag_column}; expected two columns")
+    return token_column, tag_column, tuple(place(number, "feature") for number in features)
+
+
+def cells_of(line: str, separator: Separator) -> list[str]:
+    """The cells of a line."""
+    # Only spaces and tabs separate: a token may be a no-break space, which str.split() would drop.
+    if separator == "tab":
+        return [cell.strip(" ") for cell in line.split("\t")]
+    return _SPACES.split(line.strip(" \t"))
