@@ -54,7 +54,7 @@ def test_the_table_says_the_same(inside: Inside, tiny: Tiny, hard: str):
         assert f"\n{name}\t{figure:.4f}\t" in text
     assert "\n\nby type\ntype\tprecision\t" in text
     assert "\x1b" not in text
-    warning = "warning: hard.conll: tags that the model cannot give, each an error: S-ORG (1)\n"
+    warning = "warning: hard.conll: tags that the model cannot give, each an error: B-ORG (1)\n"
     assert outcome.err == warning
     assert value["metrics"]["recall"] < 1
 
@@ -185,7 +185,7 @@ def test_other_schemes_of_the_data_give_the_same_figures(inside: Inside, tiny: T
     assert figures(inside, "d.conll", "-m", tiny.run)["metrics"] == expected
     assert figures(inside, "d.conll", "-m", tiny.run, "--scheme", "bilou")["metrics"] == expected
     (tmp_path / "f.conll").write_text("Ada\tI-PER\nlives\tO\n\n")
-    words = ("evaluate", "f.conll", "-m", tiny.run, "--scheme", "iob2")
+    words = ("evaluate", "f.conll", "-m", tiny.run, "--scheme", "iob2", "--strict")
     refused(inside(*words), 3, "evaluate", "f.conll:1: invalid iob2 sequence", "--repair")
     outcome = inside(*words, "--repair")
     assert outcome.code == 0

@@ -156,5 +156,10 @@ def test_no_model_is_a_usage_error(tmp_path: Path) -> None:
 def test_the_config_is_plain_json_with_the_layout_of_the_columns(tmp_path: Path) -> None:
     untrained(data={"feature_columns": [], "tag_column": 4}).save(tmp_path / "m", card="")
     config = load_model_folder(tmp_path / "m", task=("ner",)).config
-    assert config["columns"] == {"token_column": None, "tag_column": 4, "feature_columns": []}
+    assert config["columns"] == {
+        "token_column": None,
+        "tag_column": 4,
+        "feature_columns": [],
+        "partial": None,
+    }
     assert str(tmp_path) not in str(config)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from seqtool.errors import DataError, ModelError, UsageError
+from seqtool.errors import DataError, ModelError, SettingsError, UsageError
 from seqtool.text.parallel import SentencePair
 from seqtool.translation.prediction import TranslatorModel
 from seqtool.translation.search import SearchOptions
@@ -345,8 +345,18 @@ def test_a_model_that_copies_and_one_that_does_not_go_together(first: bool) -> N
 SPELLINGS = ("zoë", "Z\u0308o", "日本語", "👩‍👩‍👧", "\u202eabc", "x<unk>y", "<s>", "ß", "İ")
 
 
-@pytest.mark.parametrize("lowercase", [False, True])
-@pytest.mark.parametrize("kind", ["word", "sentencepiece", "character"])
+def test_copying_from_a_vocabulary_that_folds_characters_is_refused() -> None:
+    """SentencePiece folds before it cuts, so that a piece may cover half of a character of the source."""
+    with pytest.raises(
+        SettingsError, match=r"--set vocabulary\.lowercase=false, or --set vocabulary\.kind=word"
+    ):
+        untrained(vocabulary={"kind": "sentencepiece", "lowercase": True, "size": 60}, model={"copy": True})
+
+
+@pytest.mark.parametrize(
+    ("kind", "lowercase"),
+    [("word", False), ("word", True), ("character", False), ("character", True), ("sentencepiece", False)],
+)
 def test_what_is_copied_comes_out_byte_for_byte(kind: str, lowercase: bool) -> None:
     """A pointer network that is told where to look gives the source, whatever its words are."""
     model = untrained(
