@@ -86,7 +86,7 @@ def tag(
                 min_confidence=tagging.min_confidence,
                 kbest=tagging.kbest,
                 batch_tokens=batch_tokens,
-                reading=reading,
+                context=context,
             )
             put("".join(map(write, group, predictions)))
             sentences += len(group)

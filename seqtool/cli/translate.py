@@ -256,12 +256,12 @@ class _Work:
     def _read(self, group: list[Item], found: list[list[Translation]]) -> dict[int, Any]:
         """Readings of the best translations, by place in the group."""
         places = [i for i, translations in enumerate(found) if translations]
-        readings = self.model.read(
+        scored_pairs = self.model.read(
             [group[i].pair for i in places],
             [found[i][0].hypothesis.tokens for i in places],
             batch_tokens=self.batch_tokens,
         )
-        return dict(zip(places, readings, strict=True))
+        return dict(zip(places, scored_pairs, strict=True))
 
 
 def _options(

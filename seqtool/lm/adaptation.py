@@ -17,7 +17,7 @@ from torch import Tensor
 from seqtool.errors import DivergedError
 from seqtool.lm.model import LanguageNetwork, detached
 from seqtool.lm.ngram import interpolate
-from seqtool.lm.scoring import LogProbabilities, Reader, Reading
+from seqtool.lm.scoring import LogProbabilities, Reader, ScoredPiece
 from seqtool.lm.settings import AdaptationSettings
 from seqtool.lm.vocabulary import Ids
 from seqtool.nn.cell_names import BATCH_NORMALISED
@@ -94,7 +94,7 @@ class AdaptingReader(Reader):
         self.steps = 0
         self.reset()
 
-    def pieces(self, ids: Ids) -> Iterator[Reading]:
+    def pieces(self, ids: Ids) -> Iterator[ScoredPiece]:
         """As `Reader.pieces`; a piece ends where a window does."""
         start = 0
         while start < len(ids):
@@ -103,7 +103,7 @@ class AdaptingReader(Reader):
             start = stop
 
     @torch.inference_mode(False)
-    def _scored(self, ids: Ids) -> Reading:
+    def _scored(self, ids: Ids) -> ScoredPiece:
         """Some symbols of the current window; the last of them closes it.
 
         The step is made on the window read as a whole, so that the weights are the same to the last bit
@@ -112,15 +112,15 @@ class AdaptingReader(Reader):
         self._window = np.concatenate([self._window, ids])
         if len(self._window) < self.chunk:
             return self._read(ids)
-        reading = self._learn()
-        own = slice(len(reading.states) - len(ids), None)
-        return Reading(reading.log_probabilities[own], reading.states[own])
+        piece = self._learn()
+        own = slice(len(piece.states) - len(ids), None)
+        return ScoredPiece(piece.log_probabilities[own], piece.states[own])
 
     def _begin_window(self) -> None:
         self._window = self._window[:0]
         self._before, self._last_before = detached(self.states), self.last
 
-    def _learn(self) -> Reading:
+    def _learn(self) -> ScoredPiece:
         """Score the current window, make its step, begin the next."""
         inputs = np.concatenate([[self._last_before], self._window[:-1]]).astype(np.int64)
         with torch.enable_grad():
@@ -133,7 +133,7 @@ class AdaptingReader(Reader):
         self._step(gradients)
         self.states, self.last = detached(after), int(self._window[-1])
         self._begin_window()
-        return Reading(values.detach().double().cpu().numpy(), outputs.states[0].detach())
+        return ScoredPiece(values.detach().double().cpu().numpy(), outputs.states[0].detach())
 
     @torch.no_grad()
     def _step(self, found: Sequence[Tensor | None]) -> None:
@@ -200,17 +200,17 @@ class CachingReader(Reader):
         self._keys: Tensor | None = None  # [C, H], states
         self._values = np.zeros(0, np.int32)  # [C], the symbol that followed each
 
-    def pieces(self, ids: Ids) -> Iterator[Reading]:
+    def pieces(self, ids: Ids) -> Iterator[ScoredPiece]:
         """As `Reader.pieces`, of the reader inside."""
         start = 0
         for piece in self._reader.pieces(ids):
             stop = start + len(piece.states)
-            yield Reading(self._mixed(piece, ids[start:stop]), piece.states)
+            yield ScoredPiece(self._mixed(piece, ids[start:stop]), piece.states)
             self.states, self.last = self._reader.states, self._reader.last
             start = stop
 
     @torch.inference_mode()
-    def _mixed(self, piece: Reading, ids: Ids) -> LogProbabilities:
+    def _mixed(self, piece: ScoredPiece, ids: Ids) -> LogProbabilities:
         """Log probabilities of a piece's symbols, which join the cache."""
         new = at_least_float32(piece.states)
         keys = new if self._keys is None else torch.cat([self._keys, new])

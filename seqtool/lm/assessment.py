@@ -98,7 +98,7 @@ class LanguageModelEvaluation(Evaluation):
                 "words": text.words,
                 "unknown": text.unknown,
             },
-            "yardsticks": dict(text.yardsticks),
+            "yardsticks": dict(text.baselines),
         }
         if text.mixture is not None:
             result["mixture"] = dataclasses.asdict(text.mixture)

@@ -13,7 +13,7 @@ from seqtool.lm.vocabulary import Ids
 
 NGRAM, XZ = "kneser_ney", "xz"
 NAMES = {NGRAM: "a Kneser-Ney n-gram", XZ: "xz"}  # for people
-LIMIT = 20_000_000  # symbols (for xz bytes) that a yardstick learns from: minutes and 2 GB at the most
+LIMIT = 20_000_000  # symbols (for xz bytes) that a baseline learns from: minutes and 2 GB at the most
 ORDERS: dict[str, tuple[int, ...]] = {  # of a kind of symbol; the first is taken where there is no dev part
     "character": (7, 5, 6, 8),
     "byte": (7, 5, 6, 8),
@@ -23,16 +23,16 @@ ORDERS: dict[str, tuple[int, ...]] = {  # of a kind of symbol; the first is take
 
 
 @dataclass(frozen=True, eq=False)
-class YardstickFigures:
-    """What the yardsticks make of a text."""
+class BaselineScores:
+    """What the baselines make of a text."""
 
     nats_per_character: dict[str, float]  # by `NGRAM` and `XZ`
     log_probabilities: list[LogProbabilities]  # by the n-gram, of each document's symbols
 
 
 @dataclass(frozen=True, eq=False)
-class Yardsticks:
-    """The yardsticks of a data set.
+class Baselines:
+    """The baselines of a data set.
 
     Args:
         ngram: Over the symbols of a model.
@@ -58,7 +58,7 @@ class Yardsticks:
         texts: Sequence[str],
         dev: Sequence[Ids] = (),
         limit: int = LIMIT,
-    ) -> Yardsticks:
+    ) -> Baselines:
         """Learn from the training part; of a long one, from its end, which is next to what was held out.
 
         Args:
@@ -78,8 +78,8 @@ class Yardsticks:
         """By the n-gram, nats, of the symbols of each document; none sees another one."""
         return _log_probabilities(self.ngram, documents)
 
-    def measure(self, documents: Sequence[Ids], texts: Sequence[str]) -> YardstickFigures:
-        """Figures of a text, which none of the yardsticks may have seen.
+    def score(self, documents: Sequence[Ids], texts: Sequence[str]) -> BaselineScores:
+        """Figures of a text, which none of the baselines may have seen.
 
         Args:
             documents: Its symbols.
@@ -89,7 +89,7 @@ class Yardsticks:
         found = self.log_probabilities(documents)
         by_ngram = -sum(float(each.sum()) for each in found)
         by_xz = xz_bits(self.text, "".join(texts).encode()) * np.log(2)
-        return YardstickFigures({NGRAM: by_ngram / characters, XZ: float(by_xz) / characters}, found)
+        return BaselineScores({NGRAM: by_ngram / characters, XZ: float(by_xz) / characters}, found)
 
     def describe(self) -> str:
         """One line for people."""
@@ -99,19 +99,19 @@ class Yardsticks:
         )
 
 
-def verdict(network: float, yardsticks: Mapping[str, float]) -> str | None:
-    """A warning where the strongest yardstick predicts a text better than the network.
+def verdict(network: float, baselines: Mapping[str, float]) -> str | None:
+    """A warning where the strongest baseline predicts a text better than the network.
 
     Args:
         network: Nats a character.
-        yardsticks: The same, by name.
+        baselines: The same, by name.
     """
-    if not yardsticks or min(yardsticks.values()) >= network:
+    if not baselines or min(baselines.values()) >= network:
         return None
-    best = min(yardsticks, key=lambda name: yardsticks[name])
+    best = min(baselines, key=lambda name: baselines[name])
     return (
         f"the network needs {network:.4f} nats a character; on the same training text "
-        f"{NAMES.get(best, best)} needs only {yardsticks[best]:.4f}: train longer, or a larger network"
+        f"{NAMES.get(best, best)} needs only {baselines[best]:.4f}: train longer, or a larger network"
     )
 
 

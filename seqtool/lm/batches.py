@@ -4,7 +4,7 @@ A *group* is a number of rows side by side; its windows follow one another, and 
 each to the next. Of a stream there is one group: the text in equal pieces, one below the other. Of
 documents there is a group for every few of nearly equal length, and most have a single window.
 
-With accumulation or several processes, that many groups go on abreast: the loop takes one window of
+With accumulation or several processes, that many groups go on parallel_groups: the loop takes one window of
 each for an update, so a group always meets the process that has its state.
 """
 
@@ -33,7 +33,7 @@ class Window(NamedTuple):
     inputs: Tensor  # [B, T]
     targets: Tensor  # [B, T]; PADDING where there is none
     fresh: bool  # whether the state starts anew
-    group: int  # which of the groups abreast it belongs to
+    group: int  # which of the groups parallel_groups it belongs to
 
 
 class _Cut(NamedTuple):
@@ -53,7 +53,7 @@ class TrainingWindows:
         is_stream: Whether the state goes on from one epoch's row to its end, with no document between.
         settings: Of the training.
         seed: Of order, offsets and lengths.
-        abreast: Groups that go on side by side.
+        parallel_groups: Groups that go on side by side.
         device: Where the windows go.
 
     Raises:
@@ -67,14 +67,14 @@ class TrainingWindows:
         is_stream: bool,
         settings: LanguageModelTraining,
         seed: int,
-        abreast: int,
+        parallel_groups: int,
         device: torch.device,
     ) -> None:
         self._documents, self._is_stream = [ids for ids in documents if len(ids)], is_stream
         self._settings = settings
-        self._seed, self._abreast, self._device = seed, abreast, device
+        self._seed, self._parallel_groups, self._device = seed, parallel_groups, device
         self._total = sum(map(len, documents))
-        if self._total < 2 * abreast:
+        if self._total < 2 * parallel_groups:
             raise DataError(f"{self._total} symbols of training text; expected more")
         self._order = _by_difficulty(self._documents, settings.curriculum)
 
@@ -90,21 +90,21 @@ class TrainingWindows:
                 for number, group in enumerate(groups)
             ]
         else:
-            cuts = self._abreast_cuts(self._groups(epoch, random), random)
+            cuts = self._interleaved(self._groups(epoch, random), random)
         sizes = [len(cut.rows) * (cut.stop - cut.start) for cut in cuts]
         return LazyBatches(sizes, lambda number: _window(cuts[number], self._device))
 
     def _stream(self, random: np.random.Generator) -> list[tuple[Ids, ...]]:
         """The text from some place on, round to that place again, in equal rows."""
         (ids,) = self._documents
-        rows = max(self._settings.batch_tokens // self._settings.window, 1) * self._abreast
-        rows = max(min(rows, len(ids) // self._settings.window), self._abreast)
-        rows -= rows % self._abreast
+        rows = max(self._settings.batch_tokens // self._settings.window, 1) * self._parallel_groups
+        rows = max(min(rows, len(ids) // self._settings.window), self._parallel_groups)
+        rows -= rows % self._parallel_groups
         width = len(ids) // rows
         begin = int(random.integers(len(ids)))
         turned = np.concatenate([[ids[begin - 1] if begin else START], ids[begin:], ids[:begin]])
         pieces = [turned[row * width : (row + 1) * width + 1].astype(np.int32) for row in range(rows)]
-        each = rows // self._abreast
+        each = rows // self._parallel_groups
         return [tuple(pieces[first : first + each]) for first in range(0, rows, each)]
 
     def _ends(self, width: int, random: np.random.Generator) -> list[int]:
@@ -156,18 +156,20 @@ class TrainingWindows:
                     break
         return chosen
 
-    def _abreast_cuts(self, groups: Sequence[tuple[Ids, ...]], random: np.random.Generator) -> list[_Cut]:
+    def _interleaved(self, groups: Sequence[tuple[Ids, ...]], random: np.random.Generator) -> list[_Cut]:
         """Windows of groups in turn; a group that ends before its neighbours goes on empty."""
         window, cuts = self._settings.window, []
         nothing: tuple[Ids, ...] = (np.array([START, PADDING], np.int32),)
         groups = list(groups)
-        order = np.arange(0, len(groups), self._abreast)
-        if self._abreast > 1:  # neighbours with as many windows; the order of the batches stays random
-            groups += [nothing] * (-len(groups) % self._abreast)
+        order = np.arange(0, len(groups), self._parallel_groups)
+        if (
+            self._parallel_groups > 1
+        ):  # neighbours with as many windows; the order of the batches stays random
+            groups += [nothing] * (-len(groups) % self._parallel_groups)
             groups.sort(key=lambda group: (len(group[0]) - 2) // window)
             random.shuffle(order)
         for first in order.tolist():
-            side_by_side = groups[first : first + self._abreast]
+            side_by_side = groups[first : first + self._parallel_groups]
             steps = max(len(group[0]) - 1 for group in side_by_side)
             for start in range(0, steps, window):
                 for number, group in enumerate(side_by_side):

@@ -143,7 +143,7 @@ class Sampler:
         network = model.network
         self._autocast = model.autocast if model.is_half else nullcontext  # entering one takes time
         with torch.inference_mode(), self._autocast():
-            self._stepper: Stepper = (
+            self._stepper: SymbolStepper = (
                 stepper_of(network, start.states, (UNKNOWN,), int8=int8)
                 if fast and not model.is_half
                 else HoistedStepper(network, start.states, (UNKNOWN,))

@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 
 from seqtool.errors import UsageError
 from seqtool.evaluation.score import Array, Score, Unit, divide
-from seqtool.lm.baselines import Yardsticks, comparable, verdict
+from seqtool.lm.baselines import Baselines, comparable, verdict
 from seqtool.lm.data import Part
 from seqtool.lm.ngram import best_weight, interpolate
-from seqtool.lm.prediction import Fingerprint, LanguageModel, Measured
+from seqtool.lm.prediction import Fingerprint, LanguageModel
 from seqtool.lm.scoring import LogProbabilities, cold_rows, score_rows
 from seqtool.lm.text_blocks import BLOCK, block_statistics, line_costs
 from seqtool.lm.vocabulary import START, UNKNOWN, Ids
@@ -154,39 +154,8 @@ class TextScores:
 
     @property
     def nats_per_character(self) -> float:
-        """Comparable whatever a model's symbols are."""
+        """Nats per character, comparable between models whatever their symbols are."""
         return self.nats / self.characters
-
-    @property
-    def bits_per_character(self) -> float:
-        """The same in bits."""
-        return self.nats_per_character / math.log(2)
-
-    @property
-    def bits_per_byte(self) -> float:
-        """By bytes of UTF-8."""
-        return self.nats / math.log(2) / self.bytes
-
-    @property
-    def loss(self) -> float:
-        """Nats a symbol."""
-        return self.nats / self.symbols
-
-    @property
-    def perplexity(self) -> float:
-        """Of a symbol; only for models of the same symbols."""
-        return math.exp(min(self.loss, 700.0))
-
-    @property
-    def perplexity_per_word(self) -> float:
-        """Of a word or line end, whatever the symbols are; for a word model the same as `perplexity`."""
-        return math.exp(min(self.nats / self.words, 700.0)) if self.words else math.inf
-
-    @property
-    def measured(self) -> Measured:
-        """For the description of the model: the network's nats a character beside the yardsticks'."""
-        figures = {"network": self.nats_per_character, **self.yardsticks}
-        return Measured(fingerprint=self.fingerprint, nats_per_character=figures)
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -197,7 +166,7 @@ class TextScores:
                 f"{self.unknown:,} of {self.symbols:,} symbols are unknown to the model: what they stand for "
                 "was not predicted, so bits and nats a character are too low; do not compare them"
             )
-        worse = verdict(self.nats_per_character, comparable(self.yardsticks, self.unknown))
+        worse = verdict(self.nats_per_character, comparable(self.baselines, self.unknown))
         return (*found, *([worse] if worse else []))
 
     def _total(self, column: int) -> int:
@@ -209,7 +178,7 @@ def evaluate_text(
     part: Part,
     protocol: Protocol,
     *,
-    yardsticks: Yardsticks | None = None,
+    baselines: Baselines | None = None,
     interpolate_on: Part | None = None,
 ) -> TextScores:
     """Score a text.
@@ -218,16 +187,16 @@ def evaluate_text(
         model: Reads it.
         part: The text, in documents.
         protocol: How.
-        yardsticks: To stand beside it; of the model's symbols.
+        baselines: To stand beside it; of the model's symbols.
         interpolate_on: Held-out text (dev) on which to find the best weight of the network in a mixture
-            with the n-gram of `yardsticks`, which is then used on `part`.
+            with the n-gram of `baselines`, which is then used on `part`.
     """
     documents = [model.symbols.encode(document) for document in part.documents]
     found = score_documents(model, documents, protocol)
-    figures = None if yardsticks is None else yardsticks.measure(documents, part.documents)
+    figures = None if baselines is None else baselines.score(documents, part.documents)
     mixture = None
-    if yardsticks is not None and figures is not None and interpolate_on is not None:
-        weight = _weight(model, interpolate_on, protocol, yardsticks)
+    if baselines is not None and figures is not None and interpolate_on is not None:
+        weight = _weight(model, interpolate_on, protocol, baselines)
         mixed = interpolate(np.concatenate(found), np.concatenate(figures.log_probabilities), weight)
         mixture = Mixture(-float(mixed.sum()) / part.size, weight, interpolate_on.name)
     by_block = block_statistics(model.symbols, part.documents, documents, found)
@@ -264,11 +233,11 @@ def score_documents(
         return found
 
 
-def _weight(model: LanguageModel, part: Part, protocol: Protocol, yardsticks: Yardsticks) -> float:
+def _weight(model: LanguageModel, part: Part, protocol: Protocol, baselines: Baselines) -> float:
     """Of the network, in the mixture that finds the part most probable."""
     documents = [model.symbols.encode(document) for document in part.documents]
     own = score_documents(model, documents, protocol)
-    return best_weight(np.concatenate(own), np.concatenate(yardsticks.log_probabilities(documents)))
+    return best_weight(np.concatenate(own), np.concatenate(baselines.log_probabilities(documents)))
 
 
 def _ratio(name: str, unit: Unit, statistics: Array, below: int, signature: str, scale: float = 1.0) -> Score:

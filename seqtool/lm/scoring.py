@@ -26,7 +26,7 @@ BUDGET = 16_384  # symbols of all rows together
 LogProbabilities = NDArray[np.float64]  # nats, one a symbol
 
 
-class Reading(NamedTuple):
+class ScoredPiece(NamedTuple):
     """What a reader made of n symbols that follow one another."""
 
     log_probabilities: LogProbabilities  # of each, [n]
@@ -58,19 +58,19 @@ class Reader:
         """Log probability of each symbol given all before it in its document, [n] to [n]."""
         return np.concatenate([np.zeros(0), *(piece.log_probabilities for piece in self.pieces(ids))])
 
-    def pieces(self, ids: Ids) -> Iterator[Reading]:
+    def pieces(self, ids: Ids) -> Iterator[ScoredPiece]:
         """As `read`, with the states, in pieces of bounded length; the reader is where the last one ended."""
         for start in range(0, len(ids), self.chunk):
             yield self._read(ids[start : start + self.chunk])
 
     @torch.inference_mode()
-    def _read(self, ids: Ids) -> Reading:
+    def _read(self, ids: Ids) -> ScoredPiece:
         inputs = np.concatenate([[self.last], ids[:-1]]).astype(np.int64)
         outputs, self.states = self.network(torch.from_numpy(inputs).to(self.device)[None], self.states)
         targets = torch.from_numpy(ids.astype(np.int64)).to(self.device)
         self.last = int(ids[-1])
         values = self.network.log_probabilities_of(outputs.features[0], targets)
-        return Reading(values.double().cpu().numpy(), outputs.states[0])
+        return ScoredPiece(values.double().cpu().numpy(), outputs.states[0])
 
 
 @torch.inference_mode()

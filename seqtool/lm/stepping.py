@@ -25,7 +25,7 @@ from seqtool.nn.deferred import at_least_float32
 from seqtool.nn.quantized import LARGEST, rounded, scale_of
 
 
-class Stepper(Protocol):
+class SymbolStepper(Protocol):
     """Some rows of text that go on symbol by symbol."""
 
     def step(self, last: Tensor) -> Tensor:
@@ -41,7 +41,7 @@ def stepper_of(
     forbidden: Sequence[int] = (),
     *,
     int8: bool = False,
-) -> Stepper:
+) -> SymbolStepper:
     """The fastest stepper for a network.
 
     Args:

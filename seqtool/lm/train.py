@@ -13,11 +13,11 @@ from torch import Tensor
 from seqtool.decoding.sampling import SamplingOptions
 from seqtool.devices import resolve_device
 from seqtool.errors import SettingsError
-from seqtool.lm.baselines import NAMES, Yardsticks, comparable, verdict
+from seqtool.lm.baselines import NAMES, Baselines, comparable, verdict
 from seqtool.lm.batches import TrainingWindows, Window
 from seqtool.lm.data import Part, TextData, first_document
 from seqtool.lm.model import LanguageNetwork
-from seqtool.lm.prediction import Fingerprint, LanguageModel, LanguageModelDescription, Measured
+from seqtool.lm.prediction import Fingerprint, LanguageModel, LanguageModelDescription, RecordedScores
 from seqtool.lm.sampling import Sampler, beginning
 from seqtool.lm.scoring import score_rows, warmed_rows
 from seqtool.lm.settings import LanguageModelSettings, LanguageModelTraining
@@ -198,14 +198,14 @@ def _measured(
     documents: Sequence[Ids],
     result: FitResult,
     say: Callable[[str], None],
-) -> Measured:
+) -> RecordedScores:
     """The network's figure on dev, and beside it what an n-gram and xz make of the same text."""
     symbols, dev = model.symbols, data.dev
     held_out = [symbols.encode(each) for each in dev.documents]
-    yardsticks = Yardsticks.train(
+    baselines = Baselines.train(
         documents, kind=symbols.codec.kind, size=len(symbols), texts=data.train.documents, dev=held_out
     )
-    figures = yardsticks.measure(held_out, dev.documents)
+    figures = baselines.score(held_out, dev.documents)
     unknown, count = sum(int((ids == UNKNOWN).sum()) for ids in held_out), sum(map(len, held_out))
     if unknown:
         say(
@@ -220,7 +220,7 @@ def _measured(
         say(warning)
     is_stream = model.description.data.documents == "stream"
     protocol = f"streaming in {DEV_ROWS} pieces" if is_stream else "streaming"
-    return Measured(
+    return RecordedScores(
         fingerprint=Fingerprint(
             digest=dev.digest, characters=dev.size, split=dev.protocol, protocol=protocol
         ),
@@ -228,7 +228,7 @@ def _measured(
     )
 
 
-def _facts_of(measured: Measured) -> list[str]:
+def _facts_of(measured: RecordedScores) -> list[str]:
     figures = [f"{NAMES.get(name, name)} {value:.4f}" for name, value in measured.nats_per_character.items()]
     return [f"nats a character on dev ({measured.fingerprint.short}): {', '.join(figures)}"]
 
@@ -249,12 +249,12 @@ def training_windows(
         is_stream=settings.data.documents == "stream",
         settings=settings.training,
         seed=settings.seed,
-        abreast=abreast(settings),
+        parallel_groups=windows_per_update(settings),
         device=device,
     )
 
 
-def abreast(settings: LanguageModelSettings) -> int:
+def windows_per_update(settings: LanguageModelSettings) -> int:
     """Windows that one update sums, over all processes."""
     return settings.training.accumulation * distributed.world_size()
 

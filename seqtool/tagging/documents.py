@@ -12,7 +12,7 @@ from seqtool.nn.cells import State
 from seqtool.text.columns import TaggedSentence
 
 
-class Reading:
+class DocumentContext:
     """How far a tagger has come in the document that it reads, from call to call."""
 
     def __init__(self) -> None:

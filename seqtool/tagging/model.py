@@ -30,7 +30,7 @@ from seqtool.tagging.vocabulary import Vocabularies
 from seqtool.text.tag_scheme import Scheme, allowed_transitions
 
 
-class Sizes(NamedTuple):
+class VocabularySizes(NamedTuple):
     """How many symbols of each kind the network knows."""
 
     words: int
@@ -40,7 +40,7 @@ class Sizes(NamedTuple):
     tags: int
 
     @classmethod
-    def of(cls, vocabularies: Vocabularies) -> Sizes:
+    def of(cls, vocabularies: Vocabularies) -> VocabularySizes:
         """Those of some vocabularies."""
         return cls(
             len(vocabularies.words),
@@ -70,7 +70,7 @@ class Tagger(nn.Module):
     """
 
     def __init__(
-        self, sizes: Sizes, settings: ModelSettings, tags: tuple[str, ...], scheme: Scheme | None
+        self, sizes: VocabularySizes, settings: ModelSettings, tags: tuple[str, ...], scheme: Scheme | None
     ) -> None:
         super().__init__()
         self.forms = FormEncoder(sizes.words, sizes.characters, sizes.shapes, _form_options(settings))

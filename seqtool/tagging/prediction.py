@@ -161,7 +161,7 @@ class TaggerModel(TrainedModel):
         min_confidence: float = 0.0,
         kbest: int = 0,
         batch_tokens: int = BATCH_TOKENS,
-        reading: Reading | None = None,
+        context: DocumentContext | None = None,
     ) -> list[Prediction]:
         """Tag sentences.
 
@@ -172,14 +172,14 @@ class TaggerModel(TrainedModel):
             kbest: How many whole paths to give, in the order of the search, which counts the entity biases,
                 each with its posterior, which does not; 0 = none.
             batch_tokens: Padded tokens a batch; a longer sentence is a batch of its own.
-            reading: Where a tagger of documents stands; it is moved on. None = these are all there is.
+            context: Where a tagger of documents stands; it is moved on. None = these are all there is.
 
         Raises:
             DataError: a sentence lacks a column that the model reads.
         """
         result: list[Prediction] = [Prediction([], [], *(([], []) if confidence else ()))] * len(sentences)
         filled = [i for i, sentence in enumerate(sentences) if sentence.tokens]
-        for part, scores, mask in self.score_batches([sentences[i] for i in filled], batch_tokens, reading):
+        for part, scores, mask in self.score_batches([sentences[i] for i in filled], batch_tokens, context):
             found = self._predict_batch(scores, mask, confidence, min_confidence, kbest)
             for position, prediction in zip(part, found, strict=True):
                 result[filled[position]] = prediction
@@ -190,18 +190,18 @@ class TaggerModel(TrainedModel):
         self,
         sentences: Sequence[TaggedSentence],
         batch_tokens: int = BATCH_TOKENS,
-        reading: Reading | None = None,
+        context: DocumentContext | None = None,
     ) -> Iterator[Scored]:
-        """Emission scores of non-empty sentences, a batch at a time; `reading` as of `predict`."""
+        """Emission scores of non-empty sentences, a batch at a time; `context` as of `predict`."""
         if self.network.document is None:
             for part, dropped, mask in self._states(sentences, batch_tokens):
                 yield part, self.network.scores_after(dropped), mask
             return
-        reading = Reading() if reading is None else reading
+        context = DocumentContext() if context is None else context
         for start in range(0, len(sentences), READ_AT_ONCE):
             some = sentences[start : start + READ_AT_ONCE]
             found = list(self._states(some, batch_tokens))
-            before = self._read(self.network.document, some, found, reading)
+            before = self._read(self.network.document, some, found, context)
             for part, dropped, mask in found:
                 yield [start + i for i in part], self.network.scores_after(dropped, before[part]), mask
 
@@ -210,7 +210,7 @@ class TaggerModel(TrainedModel):
         document: DocumentState,
         sentences: Sequence[TaggedSentence],
         found: Sequence[Scored],
-        reading: Reading,
+        context: DocumentContext,
     ) -> Tensor:
         """The document's state before each sentence, [N, H]."""
         vectors = self._room(0).new_empty(len(sentences), self.network.encoder.outputs)
@@ -218,10 +218,10 @@ class TaggerModel(TrainedModel):
             vectors[part] = sentence_vectors(dropped, mask)
         before = []
         for span in documents(sentences):
-            if reading.state is None or sentences[span.start].opens:
-                reading.state = document.initial(1, vectors)
+            if context.state is None or sentences[span.start].opens:
+                context.state = document.initial(1, vectors)
             with self.autocast():
-                states, reading.state = document(vectors[None, span.start : span.stop], reading.state)
+                states, context.state = document(vectors[None, span.start : span.stop], context.state)
             before.append(states[0].to(vectors.dtype))
         return torch.cat(before)
 
@@ -259,7 +259,7 @@ class TaggerModel(TrainedModel):
 
         def build() -> Tagger:
             tags = vocabularies.tags.symbols
-            return Tagger(Sizes.of(vocabularies), description.model, tags, description.model_scheme)
+            return Tagger(VocabularySizes.of(vocabularies), description.model, tags, description.model_scheme)
 
         return cls(
             restored(build, folder, description.model.layers, name),

@@ -18,7 +18,7 @@ from seqtool.nn.losses import LossSum
 from seqtool.nn.regularization import StatePenalties
 from seqtool.tagging.batches import Batch, Corpus, TrainingBatches, encode
 from seqtool.tagging.data import Part, TaggingData, tag_inventory
-from seqtool.tagging.model import Sizes, Tagger, class_weights
+from seqtool.tagging.model import VocabularySizes, Tagger, class_weights
 from seqtool.tagging.prediction import TaggerDescription, TaggerModel
 from seqtool.tagging.remarks import remarks_on
 from seqtool.tagging.scores import accuracy, entities, span_scores
@@ -218,7 +218,7 @@ def build_model(settings: TaggerSettings, data: TaggingData, device: torch.devic
     """A fresh model with vocabularies from the training part."""
     tags = tag_inventory(data.train, data.scheme, partial=data.partial)
     vocabularies = Vocabularies.build(data.train, tags, settings.vocabulary)
-    network = Tagger(Sizes.of(vocabularies), settings.model, tuple(tags), data.scheme)
+    network = Tagger(VocabularySizes.of(vocabularies), settings.model, tuple(tags), data.scheme)
     set_word_dropout(network, vocabularies, settings.model)
     return TaggerModel(
         network,

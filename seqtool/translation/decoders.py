@@ -20,7 +20,7 @@ from seqtool.nn.attention import Attention, Scorer, context_values
 from seqtool.nn.cells.running import run_cell
 from seqtool.nn.deferred import DeferredLinear, DeferredMixture, Linears, at_least_float32
 from seqtool.nn.recurrence import cells_of
-from seqtool.translation.layers import Layers, Sizes, State, cast_like, gate_width, glorot
+from seqtool.translation.layers import DecoderOptions, DecoderState, Layers, cast_like, gate_width, glorot
 
 
 class Memory(NamedTuple):
@@ -44,7 +44,9 @@ class StepOutput(NamedTuple):
     weights: Tensor  # [N, G x S], attention
 
 
-Stepper = Callable[[Tensor, State], tuple[StepOutput, State]]  # [N, P] of `project`, State
+DecoderStep = Callable[
+    [Tensor, DecoderState], tuple[StepOutput, DecoderState]
+]  # [N, P] of `project`, DecoderState
 Function = Callable[[Tensor], Tensor]
 
 READOUTS: dict[str, tuple[int, Function]] = {  # how many inputs an output takes, and the function
@@ -67,7 +69,7 @@ class Decoder(nn.Module, ABC):
         attention: Asked by this decoder.
     """
 
-    def __init__(self, sizes: Sizes, attention: Attention) -> None:
+    def __init__(self, sizes: DecoderOptions, attention: Attention) -> None:
         super().__init__()
         self.sizes = sizes
         self.attention = attention
@@ -100,7 +102,7 @@ class Decoder(nn.Module, ABC):
     def context_maps(self) -> tuple[Tensor, Tensor]:
         """Weights [P, C] of the context's way into a step, and [D, C] into the readout after it."""
 
-    def initial(self, start: Tensor, positions: int) -> State:
+    def initial(self, start: Tensor, positions: int) -> DecoderState:
         """The state before the first step.
 
         Args:
@@ -111,7 +113,7 @@ class Decoder(nn.Module, ABC):
         layers = (*self.cell.started(start), *self.upper.initial(start))
         return (*layers, *self.fed_back(start), *self._coverage(start, positions))
 
-    def fed_back(self, start: Tensor) -> State:
+    def fed_back(self, start: Tensor) -> DecoderState:
         """Tensors of the state beside layers and coverage."""
         return ()
 
@@ -120,7 +122,7 @@ class Decoder(nn.Module, ABC):
         return self.cell.project(inputs)
 
     @abstractmethod
-    def stepper(self, memory: Memory, linear: Linears = DeferredLinear) -> Stepper:
+    def stepper(self, memory: Memory, linear: Linears = DeferredLinear) -> DecoderStep:
         """One step at a time over this memory, for one pass.
 
         Args:
@@ -148,7 +150,7 @@ class Decoder(nn.Module, ABC):
             [B, T, R].
         """
 
-    def run(self, inputs: Tensor, memory: Memory, state: State) -> StepOutput:
+    def run(self, inputs: Tensor, memory: Memory, state: DecoderState) -> StepOutput:
         """All steps of known inputs [B, T, E]; outputs [B, T, ...]."""
         return looped(self.stepper(memory), self.project(inputs.transpose(0, 1)), state)
 
@@ -161,7 +163,7 @@ class Decoder(nn.Module, ABC):
         """W s_t and the bias."""
         return linear(self.output.weight)(hidden) + self.output.bias
 
-    def _coverage(self, start: Tensor, positions: int) -> State:
+    def _coverage(self, start: Tensor, positions: int) -> DecoderState:
         """Nothing has been attended to before the first step."""
         covers = getattr(self.attention, "coverage", None) is not None
         return (start.new_zeros(len(start), positions),) if covers else ()
@@ -175,7 +177,7 @@ class InputFeedingDecoder(Decoder):
     Reference: Luong et al. 2015, sections 3.1 and 3.3.
     """
 
-    def __init__(self, sizes: Sizes, attention: Attention) -> None:
+    def __init__(self, sizes: DecoderOptions, attention: Attention) -> None:
         super().__init__(sizes, attention)
         self.feed = glorot(gate_width(self.cell), sizes.output)
 
@@ -183,11 +185,11 @@ class InputFeedingDecoder(Decoder):
         """Into the readout, which is part of the step."""
         return self.context, self.context[:0]
 
-    def fed_back(self, start: Tensor) -> State:
+    def fed_back(self, start: Tensor) -> DecoderState:
         """o_0 = 0."""
         return (start.new_zeros(len(start), self.sizes.output),)
 
-    def stepper(self, memory: Memory, linear: Linears = DeferredLinear) -> Stepper:
+    def stepper(self, memory: Memory, linear: Linears = DeferredLinear) -> DecoderStep:
         """See `Decoder.stepper`."""
         scorer = self.attention.scorer(memory.keys, memory.mask, linear)
         during = DeferredMixture(memory.during)
@@ -195,7 +197,7 @@ class InputFeedingDecoder(Decoder):
         lowest, above = self.cell.stepper(linear), self.upper.stepper(len(memory.mask), linear)
         split = self.layer_tensors
 
-        def advance(projected: Tensor, state: State) -> tuple[StepOutput, State]:
+        def advance(projected: Tensor, state: DecoderState) -> tuple[StepOutput, DecoderState]:
             layer, rest = state[:split], state[split:]
             upper, (fed, *coverage) = rest[: self.upper.tensors], rest[self.upper.tensors :]
             layer = lowest(projected + feed(fed), layer)
@@ -222,7 +224,7 @@ class BahdanauDecoder(Decoder):
     Reference: Bahdanau et al. 2015, section 3.1 and appendix A.2.2.
     """
 
-    def __init__(self, sizes: Sizes, attention: Attention) -> None:
+    def __init__(self, sizes: DecoderOptions, attention: Attention) -> None:
         super().__init__(sizes, attention)
         self.attended = glorot(gate_width(self.cell), sizes.memory)
         self.input = glorot(self.before, sizes.inputs)
@@ -231,12 +233,12 @@ class BahdanauDecoder(Decoder):
         """Into the gates, and into the readout."""
         return self.attended, self.context
 
-    def stepper(self, memory: Memory, linear: Linears = DeferredLinear) -> Stepper:
+    def stepper(self, memory: Memory, linear: Linears = DeferredLinear) -> DecoderStep:
         """See `Decoder.stepper`."""
         attentional, above = self.attentional(memory, linear), self.upper.stepper(len(memory.mask), linear)
         split = self.layer_tensors
 
-        def advance(projected: Tensor, state: State) -> tuple[StepOutput, State]:
+        def advance(projected: Tensor, state: DecoderState) -> tuple[StepOutput, DecoderState]:
             upper = state[split : split + self.upper.tensors]
             output, lower = attentional(projected, (*state[:split], *state[split + self.upper.tensors :]))
             hidden, upper = above(output.hidden, upper)
@@ -244,20 +246,20 @@ class BahdanauDecoder(Decoder):
 
         return advance
 
-    def attentional(self, memory: Memory, linear: Linears = DeferredLinear) -> Stepper:
+    def attentional(self, memory: Memory, linear: Linears = DeferredLinear) -> DecoderStep:
         """The lowest layer alone; its state is (its tensors, coverage)."""
         during = DeferredMixture(memory.during)
         scorer = self.attention.scorer(memory.keys, memory.mask, linear)
         step, split = self.cell.stepper(linear), self.layer_tensors
 
-        def advance(projected: Tensor, state: State) -> tuple[StepOutput, State]:
+        def advance(projected: Tensor, state: DecoderState) -> tuple[StepOutput, DecoderState]:
             weights, covered = attend(scorer, state[0], len(memory.mask), state[split:])
             layer = step(projected + mix(weights, during), state[:split])
             return StepOutput(layer[0], weights), (*layer, *covered)
 
         return advance
 
-    def run(self, inputs: Tensor, memory: Memory, state: State) -> StepOutput:
+    def run(self, inputs: Tensor, memory: Memory, state: DecoderState) -> StepOutput:
         """The loop over the lowest layer, then the upper ones by their fused kernels."""
         split, above = self.layer_tensors, self.layer_tensors + self.upper.tensors
         lower = (*state[:split], *state[above:])
@@ -281,7 +283,7 @@ class ConditionalDecoder(BahdanauDecoder):
     Reference: Sennrich et al. 2017, "Nematus", section 2.1.
     """
 
-    def __init__(self, sizes: Sizes, attention: Attention) -> None:
+    def __init__(self, sizes: DecoderOptions, attention: Attention) -> None:
         super().__init__(sizes, attention)
         self.second = cells_of(sizes.made_of, [sizes.memory], sizes.hidden)[0]
         # Its input is the context, so its own input weight is the context's way into the gates, and
@@ -298,14 +300,14 @@ class ConditionalDecoder(BahdanauDecoder):
         """Into the second transition, and into the readout."""
         return self.second.input_map(), self.context
 
-    def attentional(self, memory: Memory, linear: Linears = DeferredLinear) -> Stepper:
+    def attentional(self, memory: Memory, linear: Linears = DeferredLinear) -> DecoderStep:
         """Both transitions, the attention between them."""
         during = DeferredMixture(memory.during)
         scorer = self.attention.scorer(memory.keys, memory.mask, linear)
         first, second, split = self.cell.stepper(linear), self.second.stepper(linear), self.layer_tensors
         bias = self.second.project(memory.during.new_zeros(1, 1, self.second.inputs))[0, 0]
 
-        def advance(projected: Tensor, state: State) -> tuple[StepOutput, State]:
+        def advance(projected: Tensor, state: DecoderState) -> tuple[StepOutput, DecoderState]:
             middle = first(projected, state[:split])
             weights, covered = attend(scorer, middle[0], len(memory.mask), state[split:])
             layer = second(mix(weights, during) + bias, middle)
@@ -327,7 +329,7 @@ class ParallelDecoder(Decoder):
         """Only into the readout."""
         return self.context[:0], self.context
 
-    def stepper(self, memory: Memory, linear: Linears = DeferredLinear) -> Stepper:
+    def stepper(self, memory: Memory, linear: Linears = DeferredLinear) -> DecoderStep:
         """See `Decoder.stepper`."""
         scorer = self.attention.scorer(memory.keys, memory.mask, linear)
         lowest, above, split = (
@@ -336,7 +338,7 @@ class ParallelDecoder(Decoder):
             self.layer_tensors,
         )
 
-        def advance(projected: Tensor, state: State) -> tuple[StepOutput, State]:
+        def advance(projected: Tensor, state: DecoderState) -> tuple[StepOutput, DecoderState]:
             layer = lowest(projected, state[:split])
             hidden, upper = above(layer[0], state[split:])
             weights, _ = attend(scorer, hidden, len(memory.mask), ())
@@ -344,7 +346,7 @@ class ParallelDecoder(Decoder):
 
         return advance
 
-    def run(self, inputs: Tensor, memory: Memory, state: State) -> StepOutput:
+    def run(self, inputs: Tensor, memory: Memory, state: DecoderState) -> StepOutput:
         """All steps at once."""
         split = self.layer_tensors
         hidden, _ = run_cell(self.cell, inputs, cast_like(inputs, state[:split]))
@@ -368,7 +370,7 @@ DECODERS: dict[str, type[Decoder]] = {
 }
 
 
-def looped(advance: Stepper, projected: Tensor, state: State) -> StepOutput:
+def looped(advance: DecoderStep, projected: Tensor, state: DecoderState) -> StepOutput:
     """Step after step over [T, N, P]; outputs [N, T, ...]."""
     outputs = []
     # What is to run in half precision has been converted by now; the rest keeps its own.
@@ -382,7 +384,9 @@ def looped(advance: Stepper, projected: Tensor, state: State) -> StepOutput:
         )
 
 
-def attend(scorer: Scorer, query: Tensor, sentences: int, coverage: State) -> tuple[Tensor, State]:
+def attend(
+    scorer: Scorer, query: Tensor, sentences: int, coverage: DecoderState
+) -> tuple[Tensor, DecoderState]:
     """Weights [N, G x S] for queries [N, Q], and the coverage that includes them."""
     before = by_sentence(coverage[0], sentences) if coverage else None
     weights = scorer(by_sentence(query, sentences), before).flatten(0, 1)

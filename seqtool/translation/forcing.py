@@ -17,7 +17,7 @@ from torch import Tensor
 from seqtool.nn.deferred import at_least_float32
 from seqtool.translation.batches import Batch
 from seqtool.translation.decoders import StepOutput
-from seqtool.translation.model import Reading, Readout, Source, Translator
+from seqtool.translation.model import ForwardPass, Readout, Source, Translator
 from seqtool.translation.settings import TeacherForcing
 from seqtool.translation.vocabulary import NEVER
 
@@ -45,7 +45,7 @@ def reference_ratio(settings: TeacherForcing, step: int) -> float:
     return settings.end if share == 1.0 else settings.end + (settings.start - settings.end) * left
 
 
-def forced_reading(model: Translator, batch: Batch, ratio: float) -> Reading:
+def mixed_forcing_pass(model: Translator, batch: Batch, ratio: float) -> ForwardPass:
     """A pass over a batch in which each step is fed the reference with a probability.
 
     Args:
@@ -54,10 +54,10 @@ def forced_reading(model: Translator, batch: Batch, ratio: float) -> Reading:
         ratio: 1 = all steps at once, 0 = the reference is only what the outputs are compared with.
     """
     if ratio == 1.0:
-        return model.reading(batch)
+        return model.forward_pass(batch)
     encoded = model.encoded(batch.source)
     source = model.prepared(encoded, batch.symbols)
-    return Reading(encoded, source, unroll(model, source, batch.inputs, ratio))
+    return ForwardPass(encoded, source, unroll(model, source, batch.inputs, ratio))
 
 
 def unroll(model: Translator, source: Source, inputs: Tensor, ratio: float) -> Readout:

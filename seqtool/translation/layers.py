@@ -15,10 +15,10 @@ from seqtool.nn.deferred import DeferredLinear, Linears
 from seqtool.nn.recurrence import cells_of, joints
 from seqtool.nn.regularization import SequenceDropout
 
-State = tuple[Tensor, ...]  # each [N, ...]
+DecoderState = tuple[Tensor, ...]  # each [N, ...]
 
 
-class Sizes(NamedTuple):
+class DecoderOptions(NamedTuple):
     """Widths and kinds that all forms share."""
 
     made_of: LayerOptions
@@ -34,7 +34,7 @@ class Sizes(NamedTuple):
 class Layers(nn.Module):
     """The layers above the lowest, step by step or all steps at once."""
 
-    def __init__(self, sizes: Sizes) -> None:
+    def __init__(self, sizes: DecoderOptions) -> None:
         super().__init__()
         above = sizes.layers - 1
         self.cells = nn.ModuleList(cells_of(sizes.made_of, [sizes.hidden] * above, sizes.hidden, 1))
@@ -47,19 +47,19 @@ class Layers(nn.Module):
         """In their state."""
         return len(self.initial(torch.empty(1, self.width, device="meta")))
 
-    def initial(self, start: Tensor) -> State:
+    def initial(self, start: Tensor) -> DecoderState:
         """Every layer starts from [N, H]."""
         return tuple(tensor for cell in self._cells() for tensor in cell.started(start))
 
     def stepper(
         self, sentences: int, linear: Linears = DeferredLinear
-    ) -> Callable[[Tensor, State], tuple[Tensor, State]]:
+    ) -> Callable[[Tensor, DecoderState], tuple[Tensor, DecoderState]]:
         """A step through all layers: output of the lowest [N, H] and state to the top's output and state."""
         cells = self._cells()
         steps = [cell.stepper(linear) for cell in cells]
         drops = [self.dropout.by_steps(cell.input_map(), sentences, self.width) for cell in cells]
 
-        def advance(hidden: Tensor, state: State) -> tuple[Tensor, State]:
+        def advance(hidden: Tensor, state: DecoderState) -> tuple[Tensor, DecoderState]:
             following: list[Tensor] = []
             each = len(state) // max(len(cells), 1)
             for number, (cell, step, drop) in enumerate(zip(cells, steps, drops, strict=True)):
@@ -70,7 +70,7 @@ class Layers(nn.Module):
 
         return advance
 
-    def forward(self, hidden: Tensor, state: State) -> Tensor:
+    def forward(self, hidden: Tensor, state: DecoderState) -> Tensor:
         """Outputs of the lowest layer [B, T, H] to those of the top."""
         each = len(state) // max(len(self.cells), 1)
         for number, cell in enumerate(self._cells()):
@@ -94,6 +94,6 @@ def glorot(outputs: int, inputs: int) -> nn.Parameter:
     return nn.Parameter(nn.init.xavier_uniform_(torch.empty(outputs, inputs)))
 
 
-def cast_like(inputs: Tensor, state: State) -> State:
+def cast_like(inputs: Tensor, state: DecoderState) -> DecoderState:
     """A state in the type of the inputs, as the fused kernels want it."""
     return tuple(each.to(inputs.dtype) for each in state)

@@ -34,7 +34,7 @@ from seqtool.nn.regularization import (
 )
 from seqtool.translation.batches import Batch
 from seqtool.translation.decoders import DECODERS, Memory, StepOutput
-from seqtool.translation.layers import Sizes, glorot
+from seqtool.translation.layers import DecoderOptions, glorot
 from seqtool.translation.settings import ModelSettings
 from seqtool.translation.vocabulary import END, PADDING, UNKNOWN
 
@@ -69,7 +69,7 @@ class Encoded(NamedTuple):
     mask: Tensor  # [B, S]
 
 
-class Reading(NamedTuple):
+class ForwardPass(NamedTuple):
     """A pass over sources and known targets."""
 
     encoded: Encoded
@@ -150,17 +150,17 @@ class Translator(nn.Module):
             smoothing: Of the labels, in [0, 1).
             coverage_loss: Weight of sum_t sum_s min(a_ts, c_ts) (See et al. 2017, equation 12).
         """
-        return self.loss_of(self.reading(batch), batch, smoothing=smoothing, coverage_loss=coverage_loss)
+        return self.loss_of(self.forward_pass(batch), batch, smoothing=smoothing, coverage_loss=coverage_loss)
 
-    def reading(self, batch: Batch) -> Reading:
+    def forward_pass(self, batch: Batch) -> ForwardPass:
         """A pass over a batch with targets, all steps fed the reference."""
         encoded = self.encoded(batch.source)
         source = self.prepared(encoded, batch.symbols)
-        return Reading(encoded, source, self.read(source, batch.inputs))
+        return ForwardPass(encoded, source, self.read(source, batch.inputs))
 
     def loss_of(
         self,
-        reading: Reading,
+        forward: ForwardPass,
         batch: Batch,
         *,
         smoothing: float = 0.0,
@@ -168,7 +168,7 @@ class Translator(nn.Module):
         penalties: StatePenalties = NO_PENALTIES,
     ) -> LossSum:
         """`loss` of a pass that has been made, and penalties for the states of both sides."""
-        encoded, source, readout = reading
+        encoded, source, readout = forward
         total = self.cross_entropy(readout, source, batch, smoothing)
         if coverage_loss:
             total = total + coverage_loss * coverage_overlap(readout.weights, batch.target_mask)
@@ -176,7 +176,7 @@ class Translator(nn.Module):
         total = total + penalties(readout.hidden, readout.hidden, batch.target_mask)
         return LossSum(total, batch.tokens, "token")
 
-    def divergence(self, first: Reading, second: Reading, real: Tensor) -> Tensor:
+    def divergence(self, first: ForwardPass, second: ForwardPass, real: Tensor) -> Tensor:
         """KL(p || q) + KL(q || p) of the distributions of two passes at real steps [B, T], nats."""
         found = [self.log_probabilities(each.readout, each.source)[real] for each in (first, second)]
         return symmetric_divergence(found[0], found[1])
@@ -193,8 +193,8 @@ class Translator(nn.Module):
         share = self.decoder.share(embedded)
         if self.gate is None:
             return share
-        reading = self.gate.weight[:, -embedded.shape[-1] :]
-        return torch.cat([share, functional.linear(embedded, reading, self.gate.bias)], -1)
+        forward = self.gate.weight[:, -embedded.shape[-1] :]
+        return torch.cat([share, functional.linear(embedded, forward, self.gate.bias)], -1)
 
     def finish(
         self, output: StepOutput, share: Tensor, memory: Memory, linear: Linears = DeferredLinear
@@ -362,8 +362,8 @@ def hidden_of_output(settings: ModelSettings) -> int:
     return settings.embedding if settings.decoder == "input_feeding" else settings.hidden
 
 
-def _sizes(settings: ModelSettings, states: int) -> Sizes:
-    return Sizes(
+def _sizes(settings: ModelSettings, states: int) -> DecoderOptions:
+    return DecoderOptions(
         made_of=settings.layers_of(settings.cells[1]),
         inputs=settings.embedding,
         hidden=settings.hidden,

@@ -20,7 +20,7 @@ from seqtool.translation.model import Translator
 Array = NDArray[numpy.float64]
 
 
-class Reading(NamedTuple):
+class ScoredPair(NamedTuple):
     """A pair as the model sees it; the last target step is the end, as is the last source symbol."""
 
     log_probabilities: list[float]  # nats, one a target symbol [T]
@@ -42,14 +42,14 @@ class Reading(NamedTuple):
 
 
 @torch.inference_mode()
-def read_pairs(
+def score_pairs(
     network: Translator,
     pairs: Sequence[EncodedPair],
     *,
     device: torch.device,
     autocast: torch.autocast,
     batch_tokens: int,
-) -> list[Reading]:
+) -> list[ScoredPair]:
     """Readings of encoded pairs, in their order.
 
     Args:
@@ -59,7 +59,7 @@ def read_pairs(
         autocast: The arithmetic to use.
         batch_tokens: Padded symbols a batch.
     """
-    result: list[Reading | None] = [None] * len(pairs)
+    result: list[ScoredPair | None] = [None] * len(pairs)
     lengths = [max(len(pair.source.ids), len(pair.target)) for pair in pairs]
     for part in prediction_batches(lengths, budget=batch_tokens):
         batch = pair_batch([pairs[i] for i in part]).to(device)
@@ -73,12 +73,12 @@ def read_pairs(
         gates = None if network.gate is None else network.gate_of(readout, source).sigmoid().tolist()
         for row, position in enumerate(part):
             source_length, length = len(pairs[position].source.ids), len(pairs[position].target)
-            result[position] = Reading(
+            result[position] = ScoredPair(
                 chosen[row][:length],
                 weights[row, :length, :source_length],
                 None if gates is None else gates[row][:length],
             )
-    return [reading for reading in result if reading is not None]
+    return [scored for scored in result if scored is not None]
 
 
 def word_alignment(table: Array, sources: Sequence[int], targets: Sequence[int]) -> list[tuple[int, int]]:

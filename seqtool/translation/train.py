@@ -21,8 +21,8 @@ from seqtool.training.job import Job
 from seqtool.training.passes import Pass, loss_of_passes
 from seqtool.translation.batches import Batch, TrainingBatches, encode_pairs, longer_side, pair_batch
 from seqtool.translation.data import TranslationData
-from seqtool.translation.forcing import forced_reading, reference_ratio
-from seqtool.translation.model import Reading, Translator
+from seqtool.translation.forcing import mixed_forcing_pass, reference_ratio
+from seqtool.translation.model import ForwardPass, Translator
 from seqtool.translation.prediction import TranslatorDescription, TranslatorModel
 from seqtool.translation.search import SearchOptions
 from seqtool.translation.sequence_loss import SequenceLoss
@@ -194,18 +194,18 @@ def loss_function(model: TranslatorModel, settings: TranslatorSettings) -> Calla
 
     def once(batch: Batch) -> Pass:
         ratio = reference_ratio(training.teacher_forcing, batch.step)
-        reading = forced_reading(network, batch, ratio)
+        forward = mixed_forcing_pass(network, batch, ratio)
         loss = network.loss_of(
-            reading,
+            forward,
             batch,
             smoothing=training.label_smoothing,
             coverage_loss=training.coverage_loss,
             penalties=penalties,
         )
-        return Pass(loss, reading)
+        return Pass(loss, forward)
 
     def plain(batch: Batch) -> LossSum:
-        def divergence(first: Reading, second: Reading) -> Tensor:
+        def divergence(first: ForwardPass, second: ForwardPass) -> Tensor:
             return network.divergence(first, second, batch.target_mask)
 
         return loss_of_passes(network, partial(once, batch), divergence, training)
