@@ -146,7 +146,7 @@ def test_a_model_folder_that_lacks_a_vocabulary_is_refused(name: str) -> None:
 def test_a_model_folder_that_lacks_one_of_two_extra_columns_is_refused() -> None:
     texts = build().to_texts()
     texts["feature-2.txt"] = texts.pop("feature-1.txt")
-    with pytest.raises(ModelError, match="vocabulary of an extra column"):
+    with pytest.raises(ModelError, match="vocabulary of a feature column"):
         Vocabularies.from_texts(texts)
 
 

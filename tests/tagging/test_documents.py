@@ -12,7 +12,7 @@ from seqtool import api
 from seqtool.errors import SettingsError
 from seqtool.tagging.batches import TrainingBatches, encode
 from seqtool.tagging.data import load_training_data
-from seqtool.tagging.documents import DocumentContext, documents, laid_out, passages
+from seqtool.tagging.documents import DocumentContext, documents, passage_rows, passages
 from seqtool.tagging.prediction import TaggerModel
 from seqtool.tagging.train import fine_tuning_settings
 from seqtool.text.batching import training_batches
@@ -62,7 +62,7 @@ def test_documents_begin_at_marks_and_passages_end_with_them() -> None:
     assert documents(TWO) == [range(5), range(5, 8)]
     assert documents([]) == []
     assert passages(TWO, 3) == [[0, 1, 2], [3, 4], [5, 6, 7]]
-    assert laid_out([2, 3, 1]).tolist() == [[0, 1, -1], [2, 3, 4], [5, -1, -1]]
+    assert passage_rows([2, 3, 1]).tolist() == [[0, 1, -1], [2, 3, 4], [5, -1, -1]]
 
 
 def test_marks_are_read_from_files(tmp_path: Path) -> None:
@@ -121,7 +121,7 @@ def test_a_batch_of_passages_has_the_scores_of_their_text() -> None:
         TWO, model.vocabularies, model.vocabularies.form_table(model.description.vocabulary), with_tags=False
     )
     order = [5, 6, 7, 0, 1, 2, 3, 4]
-    batch = corpus.batch(order, laid_out([3, 5]))
+    batch = corpus.batch(order, passage_rows([3, 5]))
     scores = model.network.eval().scores(batch)
     expected = scores_of(model, TWO)
     assert_alike(

@@ -139,7 +139,9 @@ def test_the_dev_part_adds_nothing_to_the_vocabularies(tmp_path: Path) -> None:
     assert "ω" not in vocabularies.characters
     assert "S-GPE" not in vocabularies.tags
     assert "ada" in vocabularies.words
-    assert "dev has tags that training never shows; each counts as an error: S-GPE (1)" in listener.messages
+    assert (
+        "dev has tags that do not occur in training; each counts as an error: S-GPE (1)" in listener.messages
+    )
     assert run.result.metrics["f1"] == 0.0
 
 
