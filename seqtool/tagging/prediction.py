@@ -7,7 +7,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from typing import ClassVar, Self
 
-import numpy
 import torch
 from pydantic import Field
 from torch import Tensor
@@ -97,10 +96,7 @@ class TaggerModel(TrainedModel):
         super().__init__(network, description, device=device, precision=precision)
         self.vocabularies = vocabularies
         self.training_entities = training_entities
-        self._table = vocabularies.form_table(description.vocabulary)
-        # Vectors of the first `_cached` forms of the table, [room, D]; the other rows are not yet used.
-        self._vectors = self._room(0)
-        self._cached = 0
+        self._forms = FormCache(network, vocabularies.form_table(description.vocabulary))
         self._output_tags = self._tags_as_in_the_files()
         # The entity types, and which tags (columns) an entity of each type (row) can begin with, [types, K].
         self.types, begins = _begins(vocabularies.tags.symbols, description.model_scheme)
@@ -234,7 +230,7 @@ class TaggerModel(TrainedModel):
             context: State at the end of the sentences before.
         """
         # [N, 2H of the encoder]
-        vectors = self._room(0).new_empty(len(sentences), self.network.encoder.outputs)
+        vectors = self.network.output.weight.detach().new_empty(len(sentences), self.network.encoder.outputs)
         for part, dropped, mask in found:
             vectors[part] = sentence_vectors(dropped, mask)
         before = []
@@ -304,47 +300,27 @@ class TaggerModel(TrainedModel):
 
     def forget(self) -> None:
         """Empty the cache of form vectors; needed after the network's weights have changed."""
-        self._table.clear()
-        self._vectors = self._room(0)
-        self._cached = 0
+        self._forms.clear()
 
     def _encode(self, sentences: Sequence[TaggedSentence]) -> Corpus:
-        if len(self._table) > CACHED_FORMS:
+        if len(self._forms.table) > CACHED_FORMS:
             self.forget()
-        return encode(sentences, self.vocabularies, self._table, with_tags=False)
+        return encode(sentences, self.vocabularies, self._forms.table, with_tags=False)
 
     @torch.inference_mode()
     def _states(self, sentences: Sequence[TaggedSentence], batch_tokens: int) -> Iterator[BatchOutput]:
         """Encoder states of sentences, batch by batch: indices, states [B, T, 2H], mask [B, T]."""
         corpus = self._encode(sentences)
         for part in prediction_batches(corpus.lengths, budget=batch_tokens):
-            self._fill_cache()
+            with self.autocast():
+                self._forms.update()
             rows, features, mask = corpus.columns(part)
             columns = tuple(column.to(self.device) for column in features)
             mask = mask.to(self.device)
             # form vectors [B, T, D] to states [B, T, 2H]
             with self.autocast():
-                yield part, self.network.states(self._vectors[rows.to(self.device)], columns, mask)[1], mask
-
-    def _fill_cache(self) -> None:
-        """Compute the vectors of the forms that are new in the table."""
-        total = len(self._table)
-        if total > len(self._vectors):  # room for twice as many, so that growing takes constant time per form
-            # [room, D]
-            grown = self._room(2 * total)
-            grown[: self._cached] = self._vectors[: self._cached]
-            self._vectors = grown
-        for start in range(self._cached, total, 4096):
-            rows = numpy.arange(start, min(start + 4096, total))
-            with self.autocast():
-                self._vectors[rows[0] : rows[-1] + 1] = self.network.forms(
-                    self._table.rows(rows).to(self.device)
-                )
-        self._cached = total
-
-    def _room(self, forms: int) -> Tensor:
-        """Uninitialised memory for the vectors of forms, [forms, D]."""
-        return self.network.output.weight.detach().new_empty(forms, self.network.forms.outputs)
+                vectors = self._forms.vectors[rows.to(self.device)]
+                yield part, self.network.states(vectors, columns, mask)[1], mask
 
     @torch.inference_mode()
     def _predict_batch(

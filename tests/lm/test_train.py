@@ -286,7 +286,7 @@ def test_the_dev_part_adds_nothing_to_the_vocabulary(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "sections", "error", "message"),
     [
-        ("a\n", {}, DataError, "2 symbols of training text; expected more"),
+        ("a\n", {}, DataError, "2 symbols of training text; expected at least"),
         (
             TEXT,
             {"model": {"adaptive": True, "cutoffs": [500]}},

@@ -312,7 +312,7 @@ def test_a_partial_dev_part_is_scored_where_it_is_complete(tmp_path: Path) -> No
 
 
 def test_class_weights_with_partial_annotation_are_a_settings_error(tmp_path: Path) -> None:
-    with pytest.raises(SettingsError, match="class_weights: some training tags are partial"):
+    with pytest.raises(SettingsError, match="class_weights cannot be used with partial tags"):
         train_tiny(tmp_path, [*SENTENCES, [("x", "?")]], training={"class_weights": {"PER": 2.0}})
 
 
