@@ -76,8 +76,8 @@ class TrainingWindows:
         self._total = sum(map(len, documents))
         if self._total < 2 * parallel_groups:
             raise DataError(
-                f"{self._total} symbols of training text; expected at least {2 * parallel_groups}, two for each "
-                "batch of an update (training.accumulation x processes)"
+                f"{self._total} symbols of training text; expected at least {2 * parallel_groups}, two for "
+                "each batch of an update (training.accumulation x processes)"
             )
         self._order = _by_difficulty(self._documents, settings.curriculum)
 

@@ -202,7 +202,7 @@ def _adaptive(
         impossible: Symbols whose probability shall be 0.
     """
     ends = [*cutoffs] or sorted({max(symbols // share, 1) for share in ADAPTIVE_SHARES})
-    # Each cluster is narrower than the one before by this factor, which leaves the last a width of at least 1.
+    # Each cluster is narrower than the one before by this factor; the last is at least 1 wide.
     division = next(number for number in (4.0, 3.0, 2.0, 1.0) if number ** len(ends) <= features)
     softmax = nn.AdaptiveLogSoftmaxWithLoss(features, symbols, ends, div_value=division)
     never = [number for number in impossible if number < ends[0]]

@@ -138,7 +138,7 @@ def _in_parallel(
 
 
 def cold_rows(ids: Ids, window: int) -> list[Ids]:
-    """The rows of a document by the protocol "cold": windows of `window` symbols, each after its predecessor."""
+    """The rows of a document by the protocol "cold": windows, each after the symbol before it."""
     whole = np.concatenate([[START], ids]).astype(np.int32)
     return [whole[start : start + window + 1] for start in range(0, len(ids), window)]
 

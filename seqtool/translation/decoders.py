@@ -22,11 +22,20 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from seqtool.nn.attention import Attention, Scorer, context_values
+from seqtool.nn.attention import Attention, context_values
 from seqtool.nn.cells.running import run_cell
 from seqtool.nn.deferred import DeferredLinear, DeferredMixture, Linears, at_least_float32
 from seqtool.nn.recurrence import cells_of
-from seqtool.translation.layers import DecoderOptions, DecoderState, Layers, cast_like, gate_width, glorot
+from seqtool.translation.layers import (
+    DecoderOptions,
+    DecoderState,
+    Layers,
+    attend,
+    cast_like,
+    gate_width,
+    glorot,
+    mix,
+)
 
 
 class Memory(NamedTuple):
@@ -265,7 +274,7 @@ class BahdanauDecoder(Decoder):
         split = self.layer_tensors
 
         def advance(projected: Tensor, state: DecoderState) -> tuple[StepOutput, DecoderState]:
-            # A state is (lowest layer, upper layers, coverage); `attentional` takes it without the upper layers.
+            # A state is (lowest, upper, coverage); `attentional` takes it without the upper layers.
             upper = state[split : split + self.upper.tensors]
             output, lower = attentional(projected, (*state[:split], *state[split + self.upper.tensors :]))
             hidden, upper = above(output.hidden, upper)
@@ -428,34 +437,3 @@ def looped(advance: DecoderStep, projected: Tensor, state: DecoderState) -> Step
             torch.stack([output.hidden for output in outputs], 1),
             torch.stack([output.weights for output in outputs], 1),
         )
-
-
-def attend(
-    scorer: Scorer, query: Tensor, sentences: int, coverage: DecoderState
-) -> tuple[Tensor, DecoderState]:
-    """Attend to the sources once.
-
-    Args:
-        scorer: Computes attention weights from queries by sentence, [B, K, H].
-        query: Hidden states that attend, [N, H].
-        sentences: B, the number of sentences.
-        coverage: The coverage so far, [N, S]; empty where the attention does not read it.
-
-    Returns:
-        Attention weights, [N, G x S], and the coverage with them added.
-    """
-    # [N, S] to [B, K, S]
-    before = by_sentence(coverage[0], sentences) if coverage else None
-    # [B, K, G x S] to [N, G x S]
-    weights = scorer(by_sentence(query, sentences), before).flatten(0, 1)
-    return weights, tuple(each + weights for each in coverage)
-
-
-def mix(weights: Tensor, values: DeferredMixture) -> Tensor:
-    """The context: weights [N, G x S] times values [B, G x S, P], [N, P]."""
-    return values(by_sentence(weights, len(values.values))).flatten(0, 1)
-
-
-def by_sentence(rows: Tensor, sentences: int) -> Tensor:
-    """Rows [N, ...] grouped by sentence, [B, K, ...]."""
-    return rows.view(sentences, len(rows) // sentences, *rows.shape[1:])

@@ -8,10 +8,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from seqtool.nn.attention import Scorer
 from seqtool.nn.cell_options import LayerOptions
 from seqtool.nn.cells import Cell
 from seqtool.nn.cells.running import run_cell
-from seqtool.nn.deferred import DeferredLinear, Linears
+from seqtool.nn.deferred import DeferredLinear, DeferredMixture, Linears
 from seqtool.nn.recurrence import cells_of, joints
 from seqtool.nn.regularization import SequenceDropout
 
@@ -117,3 +118,34 @@ def glorot(outputs: int, inputs: int) -> nn.Parameter:
 def cast_like(inputs: Tensor, state: DecoderState) -> DecoderState:
     """A state in the data type of the inputs, which the fused kernels require."""
     return tuple(each.to(inputs.dtype) for each in state)
+
+
+def attend(
+    scorer: Scorer, query: Tensor, sentences: int, coverage: DecoderState
+) -> tuple[Tensor, DecoderState]:
+    """Attend to the sources once.
+
+    Args:
+        scorer: Computes attention weights from queries by sentence, [B, K, H].
+        query: Hidden states that attend, [N, H].
+        sentences: B, the number of sentences.
+        coverage: The coverage so far, [N, S]; empty where the attention does not read it.
+
+    Returns:
+        Attention weights, [N, G x S], and the coverage with them added.
+    """
+    # [N, S] to [B, K, S]
+    before = by_sentence(coverage[0], sentences) if coverage else None
+    # [B, K, G x S] to [N, G x S]
+    weights = scorer(by_sentence(query, sentences), before).flatten(0, 1)
+    return weights, tuple(each + weights for each in coverage)
+
+
+def mix(weights: Tensor, values: DeferredMixture) -> Tensor:
+    """The context: weights [N, G x S] times values [B, G x S, P], [N, P]."""
+    return values(by_sentence(weights, len(values.values))).flatten(0, 1)
+
+
+def by_sentence(rows: Tensor, sentences: int) -> Tensor:
+    """Rows [N, ...] grouped by sentence, [B, K, ...]."""
+    return rows.view(sentences, len(rows) // sentences, *rows.shape[1:])

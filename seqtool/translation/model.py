@@ -201,12 +201,7 @@ class Translator(nn.Module):
         return symmetric_divergence(found[0], found[1])
 
     def read(self, source: Source, inputs: Tensor) -> Readout:
-        """The readout at all steps of known inputs.
-
-        Args:
-            source: The encoded sources.
-            inputs: Target inputs, extended ids, [B, T].
-        """
+        """The readout at all steps of known inputs, extended ids [B, T]."""
         # [B, T, E]
         embedded = self._embedded(self.target, self.known(inputs))
         state = self.decoder.initial(source.start, source.memory.mask.shape[1])
@@ -342,11 +337,7 @@ class Translator(nn.Module):
         return ids.masked_fill(ids >= self.symbols, UNKNOWN)
 
     def embedder(self, sentences: int) -> Callable[[Tensor], Tensor]:
-        """A function that embeds the target inputs of one step, [B] to [B, E].
-
-        Args:
-            sentences: B; each sentence keeps its dropout mask from step to step.
-        """
+        """A function from the target inputs of a step [B] to embeddings [B, E], for B sentences."""
         drop = self.embedding_dropout.by_steps(self.target.weight, sentences, self.target.embedding_dim)
         kept = self._kept(self.target)
 
@@ -372,7 +363,7 @@ class Translator(nn.Module):
         return vectors
 
     def _kept(self, embedding: nn.Embedding) -> Tensor | None:
-        """Type dropout: the factor of each symbol's embedding in this pass, 0 if dropped; None = no dropout."""
+        """Type dropout: the factor of each symbol's embedding in this pass; None = no dropout."""
         probability = self.settings.type_dropout
         if not self.training or not probability:
             return None

@@ -98,7 +98,7 @@ class SequenceLoss:
         return LossSum(total, len(batch.pairs), "sentence")
 
     def _minimum_risk(self, batch: Batch, own: OwnOutputs) -> Tensor:
-        """Minimum risk; candidates are the reference and the distinct samples (Shen et al. 2016, algorithm 1)."""
+        """Minimum risk over the reference and the distinct samples (Shen et al. 2016, algorithm 1)."""
         candidates = [
             list(dict.fromkeys([tuple(pair.target), *drawn]))
             for pair, drawn in zip(batch.pairs, own.drawn, strict=True)

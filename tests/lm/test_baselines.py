@@ -105,7 +105,7 @@ def test_a_network_that_loses_to_a_baseline_is_told() -> None:
     figures = {NGRAM: 1.56, XZ: 1.76}
     message = verdict(1.61, figures)
     assert message is not None
-    assert "1.6100 nats a character; on the same training text a Kneser-Ney n-gram" in message
+    assert "1.6100 nats per character; a Kneser-Ney n-gram" in message
     assert message.count("\n") == 0 and "1.5600" in message
     assert verdict(1.5, figures) is None
     assert verdict(1.5, {}) is None
