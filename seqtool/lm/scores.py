@@ -84,15 +84,15 @@ class TextScores:
     """The scores of a text by a network.
 
     Args:
-        fingerprint: Text and protocol; figures with another one cannot be compared.
-        kind: What the network's symbols are.
-        documents: Sums of each document, [D, 5]: nats, symbols, characters, bytes, words. Line ends count
-            as characters and as words.
-        blocks: The same of each block of 1,000 characters, none across a document's beginning, [N, 5].
-        unknown: Symbols that the model does not have.
-        lines: Nats of each line of each document, [L].
-        yardsticks: Nats a character, by name.
-        mixture: With the n-gram, where that was asked for.
+        fingerprint: Text and protocol; only scores with the same fingerprint are comparable.
+        kind: Kind of the network's symbols.
+        documents: Sums over each document, [D, 5]: nats, symbols, characters, bytes, words. A line end
+            counts as a character and as a word.
+        blocks: The same sums over each block of 1,000 characters of a document, [N, 5].
+        unknown: Number of symbols of the text that are unknown to the model.
+        lines: For each document the nats of each of its L lines, [L].
+        baselines: Nats per character of each baseline.
+        mixture: Score of the mixture with the n-gram, if it was asked for.
     """
 
     fingerprint: Fingerprint
@@ -101,7 +101,7 @@ class TextScores:
     blocks: Array
     unknown: int = 0
     lines: Sequence[Array] = ()
-    yardsticks: dict[str, float] = field(default_factory=dict)
+    baselines: dict[str, float] = field(default_factory=dict)
     mixture: Mixture | None = None
 
     @property

@@ -19,7 +19,7 @@ from seqtool.models.trained import ModelFiles, TrainedModel, require_several, re
 from seqtool.nn.crf import k_best, marginals, segment_probability, viterbi
 from seqtool.nn.hierarchy import DocumentState, sentence_vectors
 from seqtool.tagging.batches import Corpus, encode
-from seqtool.tagging.documents import Reading, documents
+from seqtool.tagging.documents import DocumentContext, documents
 from seqtool.tagging.entities import Entity, entities_of, tokenised
 from seqtool.tagging.model import VocabularySizes, Tagger
 from seqtool.tagging.settings import Bias, DataSettings, ModelSettings, VocabularySettings

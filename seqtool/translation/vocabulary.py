@@ -301,13 +301,13 @@ def _spelled(codec: Codec, number: int) -> str | bytes:
 
 
 def _text_of(codec: Codec, spelled: str | bytes) -> bytes:
-    """What a symbol adds to a text, the space between words included."""
+    """The bytes that a symbol adds to a text, the space before a word included."""
     if isinstance(spelled, bytes):
         return spelled
     return (" " * (codec.kind == "word") + spelled).encode()
 
 
 def _joined(parts: Sequence[str | bytes]) -> str:
-    """Texts and bytes side by side; bytes that are not UTF-8 become U+FFFD."""
+    """The text of strings and bytes in a row; bytes that are not UTF-8 become U+FFFD."""
     raw = b"".join(part if isinstance(part, bytes) else part.encode() for part in parts)
     return raw.decode("utf-8", errors="replace")

@@ -274,7 +274,7 @@ def test_windows_can_be_taken_as_a_slice_and_from_the_end() -> None:
 @pytest.mark.parametrize("documents", [[stream_of(1)], [stream_of(0)], []], ids=["one", "none", "nothing"])
 def test_too_little_text_is_a_data_error(documents: list[Ids]) -> None:
     for is_stream in (True, False):
-        with pytest.raises(DataError, match=r"\d symbols of training text; expected more"):
+        with pytest.raises(DataError, match=r"\d symbols of training text; expected at least"):
             windows_of(documents, is_stream=is_stream)
     with pytest.raises(DataError, match="3 symbols"):
         windows_of([stream_of(3)], is_stream=True, parallel_groups=2)

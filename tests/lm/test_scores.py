@@ -151,7 +151,7 @@ def test_every_protocol_has_its_name(protocol: Protocol, name: str) -> None:
 
 def test_cold_reading_cannot_remember() -> None:
     for refused in ({"adapt": True}, {"cache": True}):
-        with pytest.raises(UsageError, match="protocol cold reads every window as if it were alone"):
+        with pytest.raises(UsageError, match="protocol cold reads every window by itself"):
             Protocol("cold", **refused)
     with pytest.raises(UsageError, match="windows of 0 symbols; expected at least 1"):
         Protocol("cold", 0)

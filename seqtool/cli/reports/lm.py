@@ -1,4 +1,4 @@
-"""What `seqtool evaluate` shows of a language model: figures, yardsticks, pictures."""
+"""What `seqtool evaluate` shows of a language model: scores, baselines, pictures."""
 
 from __future__ import annotations
 
