@@ -63,7 +63,7 @@ class Tagger(nn.Module):
     """BiLSTM-CRF (Huang et al. 2015; Lample et al. 2016; Ma and Hovy 2016) and its relatives.
 
     Args:
-        sizes: VocabularySizes of the vocabularies.
+        sizes: Sizes of the vocabularies.
         settings: The network's settings.
         tags: The K tag names in the order of their ids.
         scheme: Tag scheme; None for tags without spans, where every tag may follow every other.

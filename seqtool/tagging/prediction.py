@@ -23,7 +23,7 @@ from seqtool.tagging.documents import DocumentContext, documents
 from seqtool.tagging.entities import Entity, entities_of, tokenised
 from seqtool.tagging.model import VocabularySizes, Tagger
 from seqtool.tagging.settings import Bias, DataSettings, ModelSettings, VocabularySettings
-from seqtool.tagging.vocabulary import Vocabularies
+from seqtool.tagging.vocabulary import Vocabularies, entity_begins, output_tags
 from seqtool.text import tag_scheme
 from seqtool.text.batching import prediction_batches
 from seqtool.text.columns import TaggedSentence
@@ -97,9 +97,11 @@ class TaggerModel(TrainedModel):
         self.vocabularies = vocabularies
         self.training_entities = training_entities
         self._forms = FormCache(network, vocabularies.form_table(description.vocabulary))
-        self._output_tags = self._tags_as_in_the_files()
+        self._output_tags = output_tags(
+            vocabularies.tags.symbols, description.model_scheme, description.scheme
+        )
         # The entity types, and which tags (columns) an entity of each type (row) can begin with, [types, K].
-        self.types, begins = _begins(vocabularies.tags.symbols, description.model_scheme)
+        self.types, begins = entity_begins(vocabularies.tags.symbols, description.model_scheme)
         self._begins = begins.to(device)
 
     @property
@@ -119,7 +121,7 @@ class TaggerModel(TrainedModel):
 
         Raises:
             UsageError: text that is not tokenised.
-            DataError: the model reads extra columns, which plain tokens do not have.
+            DataError: the model reads feature columns, which plain tokens do not have.
         """
         given = [sentences] if isinstance(sentences, str) else list(sentences)
         if any(isinstance(sentence, str) for sentence in given):
@@ -140,7 +142,7 @@ class TaggerModel(TrainedModel):
 
         Raises:
             UsageError: a single text instead of a list, or a tagger without entities.
-            DataError: the model reads extra columns, which plain text does not have.
+            DataError: the model reads feature columns, which plain text does not have.
         """
         require_several(texts, 'tagger.entities(["Ada lives in London."])')
         if self.scheme is None:

@@ -341,7 +341,7 @@ def fine_tuning_settings(settings: TaggerSettings, initial: TaggerModel | None) 
     # Checked here, since only the model to fine-tune determines whether there is a document recurrence.
     given = settings.training.passage != type(settings.training).model_fields["passage"].default
     if given and not settings.model.document_hidden:
-        raise SettingsError("training.passage has no effect with model.document_hidden = 0; remove it")
+        raise SettingsError("training.passage has no effect with model.document_hidden = 0; leave it out")
     return settings
 
 

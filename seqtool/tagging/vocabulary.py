@@ -6,10 +6,14 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import torch
+from torch import Tensor
+
 from seqtool.errors import ModelError
 from seqtool.tagging.settings import VocabularySettings
 from seqtool.text.columns import TaggedSentence
 from seqtool.text.forms import FormTable, clipped, count_forms, normalise, shape
+from seqtool.text.tag_scheme import Scheme
 from seqtool.text.vocabulary import PADDING, UNKNOWN, Vocabulary
 
 RARE_SHAPE = 3  # word shapes seen less often become the unknown shape, so that it is trained as well
@@ -105,3 +109,33 @@ class Vocabularies:
 def _feature_vocabulary(sentences: Sequence[TaggedSentence], column: int) -> Vocabulary:
     counts = Counter(value for sentence in sentences for value in sentence.features[column])
     return Vocabulary.build(counts, reserved=(UNKNOWN,), min_count=1)
+
+
+def output_tags(tags: Sequence[str], own: Scheme | None, target: Scheme | None) -> list[str] | None:
+    """Each tag of a model in another scheme; None where that depends on the tags around it (IOB1).
+
+    Args:
+        tags: The K tag names of the model in the order of their ids.
+        own: Their scheme; None without spans.
+        target: The scheme of the output.
+    """
+    if own != "iobes" or target is None or target == "iob1":
+        return None
+    letters = {
+        "iob2": {"B": "B", "I": "I", "E": "I", "S": "B"},
+        "iobes": {"B": "B", "I": "I", "E": "E", "S": "S"},
+        "bilou": {"B": "B", "I": "I", "E": "L", "S": "U"},
+    }[target]
+    return ["O" if tag == "O" else letters[tag[0]] + tag[1:] for tag in tags]
+
+
+def entity_begins(tags: Sequence[str], scheme: Scheme | None) -> tuple[list[str], Tensor]:
+    """The entity types, and 1 at the tags that an entity of each can begin with, [types, K].
+
+    Args:
+        tags: The K tag names in the order of their ids.
+        scheme: Tag scheme; None without spans, when there are no types.
+    """
+    types = sorted({tag[2:] for tag in tags if tag != "O"}) if scheme is not None else []
+    rows = [[tag[0] in "BS" and tag[2:] == kind for tag in tags] for kind in types]
+    return types, torch.tensor(rows, dtype=torch.float32).view(len(types), len(tags))
