@@ -97,11 +97,10 @@ class TaggerModel(TrainedModel):
         self.vocabularies = vocabularies
         self.training_entities = training_entities
         self._forms = FormCache(network, vocabularies.form_table(description.vocabulary))
-        self._output_tags = output_tags(
-            vocabularies.tags.symbols, description.model_scheme, description.scheme
-        )
-        # The entity types, and which tags (columns) an entity of each type (row) can begin with, [types, K].
-        self.types, begins = entity_begins(vocabularies.tags.symbols, description.model_scheme)
+        tags, scheme = vocabularies.tags.symbols, description.model_scheme
+        self._output_tags = output_tags(tags, scheme, description.scheme)
+        # The entity types, and 1 at the tags (columns) that can begin each type (row), [types, K].
+        self.types, begins = entity_begins(tags, scheme)
         self._begins = begins.to(device)
 
     @property
