@@ -21,7 +21,8 @@ from seqtool.nn.hierarchy import DocumentState, sentence_vectors
 from seqtool.tagging.batches import Corpus, encode
 from seqtool.tagging.documents import DocumentContext, documents
 from seqtool.tagging.entities import Entity, entities_of, tokenised
-from seqtool.tagging.model import VocabularySizes, Tagger
+from seqtool.tagging.form_cache import FormCache
+from seqtool.tagging.model import Tagger, VocabularySizes
 from seqtool.tagging.settings import Bias, DataSettings, ModelSettings, VocabularySettings
 from seqtool.tagging.vocabulary import Vocabularies, entity_begins, output_tags
 from seqtool.text import tag_scheme
@@ -436,31 +437,6 @@ class TaggerModel(TrainedModel):
         by_token = zip(tags, prediction.token_confidence, outside, strict=False)
         tokens = [of_outside if tag == "O" else value for tag, value, of_outside in by_token]
         return Prediction(tags, spans, values, tokens)
-
-    def _tags_as_in_the_files(self) -> list[str] | None:
-        """Output tag of each id, where another prefix is all that it takes (all schemes but IOB1 and io)."""
-        own, target = self.description.model_scheme, self.scheme
-        if own != "iobes" or target in (None, "iob1", "io"):
-            return None
-        letters = {
-            "iob2": {"B": "B", "I": "I", "E": "I", "S": "B"},
-            "iobes": {"B": "B", "I": "I", "E": "E", "S": "S"},
-            "bilou": {"B": "B", "I": "I", "E": "L", "S": "U"},
-            "bmes": {"B": "B", "I": "M", "E": "E", "S": "S"},
-        }[target]
-        return ["O" if tag == "O" else letters[tag[0]] + tag[1:] for tag in self.vocabularies.tags.symbols]
-
-
-def _begins(tags: Sequence[str], scheme: Scheme | None) -> tuple[list[str], Tensor]:
-    """The entity types, and 1 at the tags that an entity of each can begin with, [types, K].
-
-    Args:
-        tags: The K tag names in the order of their ids.
-        scheme: Tag scheme; None without spans, when there are no types.
-    """
-    types = sorted({tag[2:] for tag in tags if tag != "O"}) if scheme is not None else []
-    rows = [[tag[0] in "BS" and tag[2:] == kind for tag in tags] for kind in types]
-    return types, torch.tensor(rows, dtype=torch.float32).view(len(types), len(tags))
 
 
 def _entities(folder: ModelFolder, name: str) -> set[tuple[str, str]]:

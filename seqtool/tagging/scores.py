@@ -277,7 +277,7 @@ def judge(
 def _token_report(
     gold: Sequence[Tags], predicted: Sequence[Tags], scheme: Scheme | None, partial_gold: bool
 ) -> TaggingReport:
-    """What can be said token by token; `by_type` is by tag."""
+    """The metrics of tokens alone; `by_type` counts each tag."""
     confusion = _confusion(gold, predicted, scheme, partial_gold)
     columns = [sum(column) for column in zip(*confusion.counts, strict=True)]
     by_tag = {

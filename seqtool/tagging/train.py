@@ -18,7 +18,7 @@ from seqtool.nn.losses import LossSum
 from seqtool.nn.regularization import StatePenalties
 from seqtool.tagging.batches import Batch, Corpus, TrainingBatches, encode
 from seqtool.tagging.data import Part, TaggingData, tag_inventory
-from seqtool.tagging.model import VocabularySizes, Tagger, class_weights
+from seqtool.tagging.model import Tagger, VocabularySizes, class_weights
 from seqtool.tagging.prediction import TaggerDescription, TaggerModel
 from seqtool.tagging.remarks import remarks_on
 from seqtool.tagging.scores import accuracy, entities, span_scores
@@ -230,7 +230,7 @@ def loss_function(model: TaggerModel, corpus: Corpus, settings: TaggerSettings) 
 
 
 def build_model(settings: TaggerSettings, data: TaggingData, device: torch.device) -> TaggerModel:
-    """A fresh model with vocabularies from the training part."""
+    """A new model with vocabularies from the training part."""
     tags = tag_inventory(data.train, data.scheme, partial=data.partial)
     vocabularies = Vocabularies.build(data.train, tags, settings.vocabulary)
     network = Tagger(VocabularySizes.of(vocabularies), settings.model, tuple(tags), data.scheme)
@@ -341,7 +341,7 @@ def fine_tuning_settings(settings: TaggerSettings, initial: TaggerModel | None) 
     # Checked here, since only the model to fine-tune determines whether there is a document recurrence.
     given = settings.training.passage != type(settings.training).model_fields["passage"].default
     if given and not settings.model.document_hidden:
-        raise SettingsError("training.passage has no effect with model.document_hidden = 0; leave it out")
+        raise SettingsError("training.passage has no effect with model.document_hidden = 0; remove it")
     return settings
 
 
