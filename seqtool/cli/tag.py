@@ -69,13 +69,13 @@ def tag(
     from seqtool import api
     from seqtool.cli.reports.tagged_sentences import writer
     from seqtool.devices import configure
-    from seqtool.tagging.documents import Reading
+    from seqtool.tagging.documents import DocumentContext
 
     configure(hardware.threads)
     tagger = api.load_tagger(where, device=hardware.device, precision=hardware.precision)
     _require_fit(tagger, where, tagging, input_format)
     write = writer(tagging.output_format, tagger, confidence=tagging.confidence, kbest=tagging.kbest)
-    reading = Reading()
+    context = DocumentContext()
     started, sentences, tokens = time.monotonic(), 0, 0
     read = partial(_items, input_format=input_format, tagger=tagger)
     with output.opened() as put:
@@ -86,7 +86,7 @@ def tag(
                 min_confidence=tagging.min_confidence,
                 kbest=tagging.kbest,
                 batch_tokens=batch_tokens,
-                reading=reading,
+                context=context,
             )
             put("".join(map(write, group, predictions)))
             sentences += len(group)

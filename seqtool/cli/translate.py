@@ -237,15 +237,15 @@ class _Work:
 
     def _written(self, group: list[Item], found: list[list[Translation]]) -> Iterator[str]:
         """The lines or objects of a group."""
-        readings = self._read(group, found) if self.form.alignments or self.form.attention else {}
+        scored_pairs = self._read(group, found) if self.form.alignments or self.form.attention else {}
         for position, (item, translations) in enumerate(zip(group, found, strict=True)):
-            reading, alignment = readings.get(position), None
+            scored, alignment = scored_pairs.get(position), None
             if self.form.alignments:
-                alignment = "" if reading is None else self.model.alignment(item.pair, reading)
-            if self.form.attention is not None and reading is not None:
+                alignment = "" if scored is None else self.model.alignment(item.pair, scored)
+            if self.form.attention is not None and scored is not None:
                 from seqtool.cli.reports.attention import draw
 
-                draw(reading, item.pair.source, self.form.attention / f"{item.number}.png")
+                draw(scored, item.pair.source, self.form.attention / f"{item.number}.png")
             if self.form.form == "jsonl":
                 yield translation_lines.json_line(item, translations, alignment, self.form.nbest)
             else:
@@ -256,12 +256,12 @@ class _Work:
     def _read(self, group: list[Item], found: list[list[Translation]]) -> dict[int, Any]:
         """Readings of the best translations, by place in the group."""
         places = [i for i, translations in enumerate(found) if translations]
-        readings = self.model.read(
+        scored_pairs = self.model.read(
             [group[i].pair for i in places],
             [found[i][0].hypothesis.tokens for i in places],
             batch_tokens=self.batch_tokens,
         )
-        return dict(zip(places, readings, strict=True))
+        return dict(zip(places, scored_pairs, strict=True))
 
 
 def _options(
@@ -329,9 +329,9 @@ def _score_given(
     """Log probabilities of outputs that are there already."""
     for group in inputs:
         pairs = [replace(item.pair, target=item.prefix) for item in group]
-        readings = translator.read(pairs, batch_tokens=inputs.batch_tokens)
-        for item, reading in zip(group, readings, strict=True):
-            score = reading.score if item.pair.source.strip() else 0.0
+        scored_pairs = translator.read(pairs, batch_tokens=inputs.batch_tokens)
+        for item, scored in zip(group, scored_pairs, strict=True):
+            score = scored.score if item.pair.source.strip() else 0.0
             if form.form == "jsonl":
                 put(translation_lines.scored_json(item, score))
             else:

@@ -1,1 +1,1 @@
-"""Language models of characters, bytes, subwords and words, and the yardsticks beside them."""
+"""Language models of characters, bytes, subwords and words, and the baselines that they are compared with."""

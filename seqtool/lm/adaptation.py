@@ -1,7 +1,7 @@
-"""Readers that learn from the text they read: dynamic evaluation, and a cache of past states.
+"""Readers that adapt to the text they read: dynamic evaluation, and the neural cache.
 
-Both predict each symbol from those before it only, so what they say are probabilities like any
-others; but figures with and without them are of different protocols.
+Both predict each symbol from the symbols before it only, so their probabilities are valid; but scores
+with and without them belong to different protocols and are not comparable.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from torch import Tensor
 from seqtool.errors import DivergedError
 from seqtool.lm.model import LanguageNetwork, detached
 from seqtool.lm.ngram import interpolate
-from seqtool.lm.scoring import LogProbabilities, Reader, Reading
+from seqtool.lm.scoring import LogProbabilities, Reader, ScoredPiece
 from seqtool.lm.settings import AdaptationSettings
 from seqtool.lm.vocabulary import Ids
 from seqtool.nn.cell_names import BATCH_NORMALISED
@@ -28,38 +28,39 @@ CLIP_NORM = 1.0  # largest norm of an adaptation gradient
 # Added to each root mean square by the rule "rms", as a share of their mean: without it a weight that gets
 # a gradient once in n windows (the embedding of a rare symbol) would move by rate * sqrt(n).
 FLOOR = 0.1
-TINY = 1e-30  # in the place of a mean of 0
+TINY = 1e-30  # lower bound of the mean, against division by 0
 
 
 class AdaptingReader(Reader):
-    """Dynamic evaluation: after each window of symbols the network takes one step to predict it better.
+    """Dynamic evaluation: after each window of symbols, one gradient step on that window.
 
-    A window is scored before its step, with
+    A window is scored before its step. The step is
 
         theta <- theta - rate * gradient + decay * (theta_0 - theta),
 
     where the gradient is that of the window's loss, summed over its symbols and divided by the length of
-    a full window. It goes no further back than the window: the state before it is given (so a learned
-    start is not adapted). Windows are counted from a document's first symbol, whatever the pieces in
-    which it is read; a document's last one may be shorter, and its step is made when the next document
-    begins.
+    a full window. Backpropagation stops at the beginning of the window, where the state is a constant (so
+    a learned initial state is not adapted). Windows are counted from a document's first symbol, however
+    the document is divided into pieces for reading; its last window may be shorter, and takes its step
+    when the next document begins.
 
-    With the rule "rms" each weight's gradient is divided by its root mean square and its way back
-    multiplied by it (relative to the mean over all weights). Krause et al. take the mean over the training
-    data. A model does not keep that, so the mean here is over the windows read so far, this one included:
-    a stand-in, whose first steps are all of about the size of `rate`. A tenth of the mean over all weights
-    is added to each root mean square (a fixed number in the paper), so rare symbols take no leaps.
+    With the rule "rms" the gradient of each weight is divided by its root mean square, and its decay is
+    multiplied by it (relative to the mean over all weights). Krause et al. average over the training data,
+    which a model does not keep, so here the average is over the windows read so far, the current one
+    included. The first steps are therefore all about as large as `rate`. A tenth of the mean over all
+    weights is added to each root mean square (the paper adds a constant), so that the weights of rare
+    symbols do not change abruptly.
 
     Args:
-        network: In evaluation mode; it is copied, not changed.
-        device: Where it is.
-        settings: Strength of the adaptation.
+        network: The network in evaluation mode; it is copied, not changed.
+        device: Device of the network.
+        settings: Rule, rate, decay and window of the adaptation.
 
     Reference: Krause, Kahembwe, Murray and Renals 2018, "Dynamic evaluation of neural sequence models"
     (SGD with decay towards the trained weights; RMS with decay scaled by the same statistics).
     """
 
-    # Gradients are needed whatever mode the caller is in, and of no tensor that was made for inference only.
+    # Leave inference mode if the caller is in it: tensors made there can never have gradients.
     @torch.inference_mode(False)
     def __init__(self, network: LanguageNetwork, device: torch.device, settings: AdaptationSettings) -> None:
         adapted = adaptable(network)
@@ -72,10 +73,10 @@ class AdaptingReader(Reader):
 
     @torch.inference_mode(False)
     def reset(self) -> None:
-        """A new document begins: the state is fresh, the weights stay adapted.
+        """Begin a new document with a fresh state and the adapted weights.
 
         What was learned (topic, spelling, layout) mostly holds for the next document of a collection too;
-        where it should not, `forget`.
+        call `forget` where it does not.
         """
         if len(self._window):
             self._learn()
@@ -84,7 +85,7 @@ class AdaptingReader(Reader):
 
     @torch.inference_mode(False)
     def forget(self) -> None:
-        """Go back to the trained weights and begin a new document."""
+        """Restore the trained weights and begin a new document."""
         self._window = self._window[:0]
         with torch.no_grad():
             for weight, trained in zip(self._weights, self._trained, strict=True):
@@ -94,8 +95,8 @@ class AdaptingReader(Reader):
         self.steps = 0
         self.reset()
 
-    def pieces(self, ids: Ids) -> Iterator[Reading]:
-        """As `Reader.pieces`; a piece ends where a window does."""
+    def pieces(self, ids: Ids) -> Iterator[ScoredPiece]:
+        """See `Reader.pieces`; a piece ends no later than the current window."""
         start = 0
         while start < len(ids):
             stop = min(start + self.chunk - len(self._window), len(ids))
@@ -103,40 +104,49 @@ class AdaptingReader(Reader):
             start = stop
 
     @torch.inference_mode(False)
-    def _scored(self, ids: Ids) -> Reading:
-        """Some symbols of the current window; the last of them closes it.
+    def _scored(self, ids: Ids) -> ScoredPiece:
+        """Score further symbols of the current window, and take its step if they complete it.
 
-        The step is made on the window read as a whole, so that the weights are the same to the last bit
-        however its symbols came.
+        The step reads the window as a whole, so that the weights are the same to the last bit however
+        the window was divided into pieces.
         """
         self._window = np.concatenate([self._window, ids])
         if len(self._window) < self.chunk:
             return self._read(ids)
-        reading = self._learn()
-        own = slice(len(reading.states) - len(ids), None)
-        return Reading(reading.log_probabilities[own], reading.states[own])
+        piece = self._learn()
+        own = slice(len(piece.states) - len(ids), None)
+        return ScoredPiece(piece.log_probabilities[own], piece.states[own])
 
     def _begin_window(self) -> None:
+        """Begin an empty window at the current state."""
         self._window = self._window[:0]
         self._before, self._last_before = detached(self.states), self.last
 
-    def _learn(self) -> Reading:
-        """Score the current window, make its step, begin the next."""
+    def _learn(self) -> ScoredPiece:
+        """Score the current window of T symbols, take its step, begin the next one."""
+        # [T], each symbol's predecessor
         inputs = np.concatenate([[self._last_before], self._window[:-1]]).astype(np.int64)
         with torch.enable_grad():
             symbols = torch.from_numpy(inputs).to(self.device)
             targets = torch.from_numpy(self._window.astype(np.int64)).to(self.device)
+            # features [1, T, D], states [1, T, H]
             outputs, after = self.network(symbols[None], self._before)
+            # [T], nats
             values = self.network.log_probabilities_of(outputs.features[0], targets)
             loss = -values.sum() / self.chunk
             gradients = torch.autograd.grad(loss, self._weights, allow_unused=True)
         self._step(gradients)
         self.states, self.last = detached(after), int(self._window[-1])
         self._begin_window()
-        return Reading(values.detach().double().cpu().numpy(), outputs.states[0].detach())
+        return ScoredPiece(values.detach().double().cpu().numpy(), outputs.states[0].detach())
 
     @torch.no_grad()
     def _step(self, found: Sequence[Tensor | None]) -> None:
+        """Update the weights with their gradients, clipped; None is a gradient of 0.
+
+        Raises:
+            DivergedError: the gradient is not finite.
+        """
         gradients = [
             torch.zeros_like(weight) if gradient is None else gradient
             for weight, gradient in zip(self._weights, found, strict=True)
@@ -145,7 +155,7 @@ class AdaptingReader(Reader):
         if not np.isfinite(norm):
             raise DivergedError(
                 f"the adapted network's gradient is {norm} after {self.steps} steps; "
-                f"lower adaptation.rate (now {self._settings.rate:g})"
+                f"train with a lower adaptation.rate (now {self._settings.rate:g})"
             )
         shrink = min(1.0, CLIP_NORM / norm) if norm else 1.0
         self.steps += 1
@@ -153,13 +163,13 @@ class AdaptingReader(Reader):
         move([gradient * shrink for gradient in gradients])
 
     def _move(self, gradients: Sequence[Tensor]) -> None:
-        """The rule "sgd"."""
+        """Update by the rule "sgd"."""
         for weight, gradient, trained in zip(self._weights, gradients, self._trained, strict=True):
             back = self._settings.decay * (trained - weight)
             weight.sub_(gradient, alpha=self._settings.rate).add_(back)
 
     def _move_by_rms(self, gradients: Sequence[Tensor]) -> None:
-        """The rule "rms"; no weight goes back further than to where it was."""
+        """Update by the rule "rms"; the decay takes no weight beyond its trained value."""
         for square, gradient in zip(self._squares, gradients, strict=True):
             square.lerp_(gradient.square(), 1.0 / self.steps)
         scales = [square.sqrt() for square in self._squares]
@@ -173,16 +183,16 @@ class AdaptingReader(Reader):
 
 
 class CachingReader(Reader):
-    """The neural cache: what followed the states most like the present one is likely to follow again.
+    """The neural cache: symbols that followed similar states in the document become more probable.
 
         p(w) = (1 - weight) p_net(w) + weight p_cache(w)
         p_cache(w) ~ sum over past positions i of [x_{i+1} = w] exp(flatness h_t . h_i)
 
-    The sum is over the last `cache_size` positions of the document, h is the uppermost state. While
-    there is none, at a document's first symbol, the network stands alone.
+    The sum is over the last `cache_size` positions of the document, and h is the state of the top layer.
+    At a document's first symbol the cache is empty and the network's probability is used alone.
 
     Args:
-        reader: Gives states and the network's probabilities; an adapting one will do.
+        reader: Reader that computes states and the network's probabilities; it may be an adapting one.
         settings: Size, flatness and weight of the cache.
 
     Reference: Grave, Joulin and Usunier 2017, "Improving neural language models with a continuous cache",
@@ -194,70 +204,76 @@ class CachingReader(Reader):
         super().__init__(reader.network, reader.device, reader.chunk)
 
     def reset(self) -> None:
-        """A new document begins, with an empty cache: it is part of the state."""
+        """Begin a new document with a fresh state and an empty cache."""
         self._reader.reset()
         self.states, self.last = self._reader.states, self._reader.last
-        self._keys: Tensor | None = None  # [C, H], states
-        self._values = np.zeros(0, np.int32)  # [C], the symbol that followed each
+        self._keys: Tensor | None = None  # the last C states, [C, H]
+        self._values = np.zeros(0, np.int32)  # the symbol that followed each, [C]
 
-    def pieces(self, ids: Ids) -> Iterator[Reading]:
-        """As `Reader.pieces`, of the reader inside."""
+    def pieces(self, ids: Ids) -> Iterator[ScoredPiece]:
+        """See `Reader.pieces`; the pieces are those of the inner reader."""
         start = 0
         for piece in self._reader.pieces(ids):
             stop = start + len(piece.states)
-            yield Reading(self._mixed(piece, ids[start:stop]), piece.states)
+            yield ScoredPiece(self._mixed(piece, ids[start:stop]), piece.states)
             self.states, self.last = self._reader.states, self._reader.last
             start = stop
 
     @torch.inference_mode()
-    def _mixed(self, piece: Reading, ids: Ids) -> LogProbabilities:
-        """Log probabilities of a piece's symbols, which join the cache."""
+    def _mixed(self, piece: ScoredPiece, ids: Ids) -> LogProbabilities:
+        """Log probabilities of the T symbols of a piece, nats, [T]; adds them to the cache."""
+        # [T, H]
         new = at_least_float32(piece.states)
+        # [C + T, H]
         keys = new if self._keys is None else torch.cat([self._keys, new])
         values = np.concatenate([self._values, ids])
         size = self._settings.cache_size
         followers = torch.from_numpy(values).to(new.device)
+        # [T]
         found = cache_log_probabilities(new, keys, followers, size, self._settings.cache_flatness)
         self._keys, self._values = keys[-size:].clone(), values[-size:]
         alone = piece.log_probabilities
         cached = found.double().cpu().numpy()
-        cached = np.where(np.isnan(cached), alone, cached)  # an empty cache leaves it to the network
+        cached = np.where(np.isnan(cached), alone, cached)  # NaN where the cache was empty
         return interpolate(cached, alone, self._settings.cache_weight)
 
 
 def cache_log_probabilities(
     queries: Tensor, keys: Tensor, values: Tensor, size: int, flatness: float
 ) -> Tensor:
-    """What the cache says of each of the last T symbols, from those before it.
+    """Log probability of each of the last T symbols by the cache of the symbols before it.
 
     Args:
         queries: States from which the last T symbols were predicted, [T, H].
-        keys: The same after all earlier ones that may still be in the cache, [C + T, H].
-        values: The symbols predicted from them, [C + T].
-        size: How many positions a cache holds.
-        flatness: Factor of the products of states.
+        keys: Those states, preceded by the C earlier ones that are still in the cache, [C + T, H].
+        values: The symbol predicted from each of `keys`, [C + T].
+        size: Number of positions that the cache holds, at least 1.
+        flatness: Factor of the inner products of states, at least 0.
 
     Returns:
-        Log p_cache of each symbol, nats, [T]; -inf where it is not in the cache; NaN where that is empty.
+        log p_cache of each symbol, nats, [T]; -inf if it is not in the cache, NaN if the cache is empty.
     """
     steps, total = len(queries), len(keys)
+    # positions of the queries, [T, 1], and of the keys, [C + T]
     now = torch.arange(total - steps, total, device=keys.device)[:, None]
     past = torch.arange(total, device=keys.device)
+    # [T, C + T], True at the positions in the cache of each query
     inside = (past < now) & (past >= now - size)
-    with torch.autocast(keys.device.type, enabled=False):  # products of half precision would be off by far
-        scores = flatness * (queries @ keys.T)  # row: now, column: past
+    with torch.autocast(keys.device.type, enabled=False):  # half precision is too coarse for an exponent
+        # [T, C + T]
+        scores = flatness * (queries @ keys.T)
     scores = scores.masked_fill(~inside, -torch.inf)
+    # [T, C + T], True where the symbol that followed then is the one to be predicted
     same = values[total - steps :, None] == values
     return scores.masked_fill(~same, -torch.inf).logsumexp(1) - scores.logsumexp(1)
 
 
 def adaptable(network: LanguageNetwork) -> LanguageNetwork:
-    """A copy that computes what the network does in evaluation, and of which gradients can be had.
+    """A copy of a network that computes the same as in evaluation mode and supports gradients.
 
-    The recurrent kernels of cuDNN keep what their gradient needs in training mode only. So the cells, and
-    they alone, are in that mode; what else it does to them, dropping weights, is switched off. Cells that
-    would take statistics there of what is read, or draw which units stay, have no such kernels, and stay
-    as they are.
+    The recurrent kernels of cuDNN support gradients in training mode only. So the cells alone are put into
+    training mode, with weight and recurrent dropout switched off. Cells that would use batch statistics or
+    sample zoneout in that mode do not use these kernels, and stay in evaluation mode.
     """
     adapted = copy.deepcopy(network).eval()
     for module in adapted.modules():

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 
 from seqtool.errors import UsageError
 from seqtool.evaluation.report import Evaluation, Rival
-from seqtool.lm.baselines import Yardsticks
+from seqtool.lm.baselines import Baselines
 from seqtool.lm.data import Part, TextData, load_part, load_training_data, read_files
 from seqtool.lm.prediction import LanguageModel, LanguageModelDescription
 from seqtool.lm.scores import METRICS, Protocol, TextScores, evaluate_text
@@ -98,7 +98,7 @@ class LanguageModelEvaluation(Evaluation):
                 "words": text.words,
                 "unknown": text.unknown,
             },
-            "yardsticks": dict(text.yardsticks),
+            "yardsticks": dict(text.baselines),
         }
         if text.mixture is not None:
             result["mixture"] = dataclasses.asdict(text.mixture)
@@ -203,7 +203,7 @@ def assess(
         model,
         data.part,
         protocol,
-        yardsticks=None if training is None else _baselines(model, training),
+        baselines=None if training is None else _baselines(model, training),
         interpolate_on=training.dev if training is not None and chosen.interpolate else None,
     )
     rival, warnings = None, text.warnings
@@ -234,10 +234,10 @@ def _require_same_reading(own: tuple[str, LanguageModel], other: tuple[str, Lang
             )
 
 
-def _baselines(model: LanguageModel, training: TextData) -> Yardsticks:
+def _baselines(model: LanguageModel, training: TextData) -> Baselines:
     """Those of the training part, over the symbols of the model."""
     symbols = model.symbols
-    return Yardsticks.train(
+    return Baselines.train(
         [symbols.encode(document) for document in training.train.documents],
         kind=symbols.codec.kind,
         size=len(symbols),

@@ -1,4 +1,4 @@
-"""What stands beside a network's figure: a Kneser-Ney n-gram and xz, trained on the same text."""
+"""Baselines that a network is compared with: a Kneser-Ney n-gram and xz, trained on the same text."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from seqtool.lm.scoring import LogProbabilities
 from seqtool.lm.vocabulary import Ids
 
 NGRAM, XZ = "kneser_ney", "xz"
-NAMES = {NGRAM: "a Kneser-Ney n-gram", XZ: "xz"}  # for people
-LIMIT = 20_000_000  # symbols (for xz bytes) that a yardstick learns from: minutes and 2 GB at the most
-ORDERS: dict[str, tuple[int, ...]] = {  # of a kind of symbol; the first is taken where there is no dev part
+NAMES = {NGRAM: "a Kneser-Ney n-gram", XZ: "xz"}  # names in tables and messages
+LIMIT = 20_000_000  # most symbols (bytes for xz) that a baseline learns from; takes minutes and 2 GB
+ORDERS: dict[str, tuple[int, ...]] = {  # n-gram orders to choose from on dev; the first without a dev part
     "character": (7, 5, 6, 8),
     "byte": (7, 5, 6, 8),
     "sentencepiece": (5, 3, 4),
@@ -23,23 +23,23 @@ ORDERS: dict[str, tuple[int, ...]] = {  # of a kind of symbol; the first is take
 
 
 @dataclass(frozen=True, eq=False)
-class YardstickFigures:
-    """What the yardsticks make of a text."""
+class BaselineScores:
+    """Scores of a text by the baselines."""
 
-    nats_per_character: dict[str, float]  # by `NGRAM` and `XZ`
-    log_probabilities: list[LogProbabilities]  # by the n-gram, of each document's symbols
+    nats_per_character: dict[str, float]  # of each baseline, with the keys `NGRAM` and `XZ`
+    log_probabilities: list[LogProbabilities]  # of each document's symbols by the n-gram
 
 
 @dataclass(frozen=True, eq=False)
-class Yardsticks:
-    """The yardsticks of a data set.
+class Baselines:
+    """The trained baselines of a data set.
 
     Args:
-        ngram: Over the symbols of a model.
-        kind: What these are.
-        symbols: How many of them the n-gram has seen.
-        available: How many there were.
-        text: What xz looks back on, UTF-8.
+        ngram: The n-gram model, over the symbols of the network that it is compared with.
+        kind: Kind of these symbols.
+        symbols: Number of symbols that the n-gram was trained on.
+        available: Number of symbols of the training part.
+        text: The text that xz has read beforehand, UTF-8.
     """
 
     ngram: KneserNey
@@ -58,70 +58,74 @@ class Yardsticks:
         texts: Sequence[str],
         dev: Sequence[Ids] = (),
         limit: int = LIMIT,
-    ) -> Yardsticks:
-        """Learn from the training part; of a long one, from its end, which is next to what was held out.
+    ) -> Baselines:
+        """Train the baselines on the training part, or on its last `limit` symbols, which precede dev.
 
         Args:
             documents: Symbols of each document.
-            kind: What they are: character, byte, sentencepiece or word.
-            size: How many different ones there are.
-            texts: The documents.
-            dev: Those of the development part, which choose the n-gram's order among a few; without
-                them it is the usual one of the kind.
-            limit: Most symbols (bytes) that are used.
+            kind: Kind of the symbols: character, byte, sentencepiece or word.
+            size: Number of different symbols, V.
+            texts: The same documents as text.
+            dev: Symbols of each document of the development part, on which the n-gram's order is
+                chosen; without them it is the first of `ORDERS`.
+            limit: Most symbols (bytes for xz) to train on, at least 1.
         """
         ids, starts = joined(documents)
         ngram = _best(ids[-limit:], starts[-limit:], size, ORDERS[kind], dev)
         return cls(ngram, kind, min(len(ids), limit), len(ids), "".join(texts).encode()[-limit:])
 
     def log_probabilities(self, documents: Sequence[Ids]) -> list[LogProbabilities]:
-        """By the n-gram, nats, of the symbols of each document; none sees another one."""
+        """Log probabilities of each document's symbols by the n-gram, nats; no context crosses documents."""
         return _log_probabilities(self.ngram, documents)
 
-    def measure(self, documents: Sequence[Ids], texts: Sequence[str]) -> YardstickFigures:
-        """Figures of a text, which none of the yardsticks may have seen.
+    def score(self, documents: Sequence[Ids], texts: Sequence[str]) -> BaselineScores:
+        """Score a text that is not part of the training text.
 
         Args:
-            documents: Its symbols.
-            texts: The same documents as they are.
+            documents: Symbols of each document.
+            texts: The same documents as text.
         """
         characters = sum(map(len, texts))
         found = self.log_probabilities(documents)
         by_ngram = -sum(float(each.sum()) for each in found)
         by_xz = xz_bits(self.text, "".join(texts).encode()) * np.log(2)
-        return YardstickFigures({NGRAM: by_ngram / characters, XZ: float(by_xz) / characters}, found)
+        return BaselineScores({NGRAM: by_ngram / characters, XZ: float(by_xz) / characters}, found)
 
     def describe(self) -> str:
-        """One line for people."""
+        """One line about the baselines: order of the n-gram, number of symbols, xz preset."""
         end = "" if self.symbols == self.available else f"the last of {self.available:,}, "
         return (
             f"modified Kneser-Ney {self.ngram.order}-gram ({end}{self.symbols:,} {self.kind} symbols); xz -9e"
         )
 
 
-def verdict(network: float, yardsticks: Mapping[str, float]) -> str | None:
-    """A warning where the strongest yardstick predicts a text better than the network.
+def verdict(network: float, baselines: Mapping[str, float]) -> str | None:
+    """A warning if the best baseline predicts a text better than the network, else None.
 
     Args:
-        network: Nats a character.
-        yardsticks: The same, by name.
+        network: Nats per character of the network.
+        baselines: Nats per character of each baseline.
     """
-    if not yardsticks or min(yardsticks.values()) >= network:
+    if not baselines or min(baselines.values()) >= network:
         return None
-    best = min(yardsticks, key=lambda name: yardsticks[name])
+    best = min(baselines, key=lambda name: baselines[name])
     return (
-        f"the network needs {network:.4f} nats a character; on the same training text "
-        f"{NAMES.get(best, best)} needs only {yardsticks[best]:.4f}: train longer, or a larger network"
+        f"the network needs {network:.4f} nats per character; {NAMES.get(best, best)} trained on the same "
+        f"text needs only {baselines[best]:.4f}: train longer (--epochs, --max-minutes) or a larger network "
+        "(--set model.hidden=N)"
     )
 
 
 def comparable(figures: Mapping[str, float], unknown: int) -> dict[str, float]:
-    """Those that a network's figure can be held against: with unknown symbols, of the same symbols only."""
+    """The baselines that can be compared with a network whose text has `unknown` unknown symbols.
+
+    With any, only the n-gram is comparable, since it predicts the same symbols.
+    """
     return {name: value for name, value in figures.items() if not unknown or name == NGRAM}
 
 
 def joined(documents: Sequence[Ids]) -> tuple[Ids, Flags]:
-    """Documents one after the other, [n], and where each begins, [n]."""
+    """All documents in one array, [n], and True at the first symbol of each, [n]."""
     ids = np.concatenate([np.zeros(0, np.int32), *documents])
     starts = np.zeros(len(ids), np.bool_)
     lengths = [len(document) for document in documents if len(document)]
@@ -130,7 +134,7 @@ def joined(documents: Sequence[Ids]) -> tuple[Ids, Flags]:
 
 
 def _best(ids: Ids, starts: Flags, size: int, orders: Sequence[int], dev: Sequence[Ids]) -> KneserNey:
-    """The n-gram of that order to which the development part is most probable; the first without one."""
+    """The n-gram whose order gives dev the highest probability; without dev, that of the first order."""
     best, highest = None, -np.inf
     for order in orders if any(map(len, dev)) else orders[:1]:
         ngram = KneserNey.train(ids, size=size, order=order, starts=starts)
@@ -142,6 +146,7 @@ def _best(ids: Ids, starts: Flags, size: int, orders: Sequence[int], dev: Sequen
 
 
 def _log_probabilities(ngram: KneserNey, documents: Sequence[Ids]) -> list[LogProbabilities]:
+    """Log probabilities of each document's symbols, nats."""
     ids, starts = joined(documents)
     ends = np.cumsum([len(document) for document in documents], dtype=np.int64)
     return np.split(ngram.log_probabilities(ids, starts=starts), ends[:-1]) if documents else []

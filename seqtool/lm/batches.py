@@ -1,11 +1,11 @@
-"""Text in windows for truncated back-propagation through time.
+"""Text in windows for truncated backpropagation through time.
 
-A *group* is a number of rows side by side; its windows follow one another, and the state goes from
-each to the next. Of a stream there is one group: the text in equal pieces, one below the other. Of
-documents there is a group for every few of nearly equal length, and most have a single window.
+A *group* is a number of rows that are read in parallel; its windows follow one another, and the state
+is carried from each to the next. A stream is one group: the text in pieces of equal length, one per
+row. Documents are grouped by length, and most groups have a single window.
 
-With accumulation or several processes, that many groups go on abreast: the loop takes one window of
-each for an update, so a group always meets the process that has its state.
+With gradient accumulation or several processes, as many groups are read in parallel: an update takes
+one window of each, in turn, so that a group always meets the process that has its state.
 """
 
 from __future__ import annotations
@@ -24,40 +24,40 @@ from seqtool.lm.vocabulary import PADDING, START, Ids
 from seqtool.text.batching import LazyBatches, training_batches
 
 LEAST_COMPETENCE = 0.1  # share of the documents that a curriculum begins with
-HALVED = 0.05  # share of the windows that jitter halves (Merity et al. 2018, section 4.1)
+HALVED = 0.05  # share of windows with half the mean length, if lengths vary (Merity et al. 2018, section 4.1)
 
 
 class Window(NamedTuple):
-    """Some steps of some rows."""
+    """T steps of B rows."""
 
-    inputs: Tensor  # [B, T]
-    targets: Tensor  # [B, T]; PADDING where there is none
-    fresh: bool  # whether the state starts anew
-    group: int  # which of the groups abreast it belongs to
+    inputs: Tensor  # symbols that are read, [B, T]
+    targets: Tensor  # symbols to be predicted, [B, T]; PADDING after the end of a row
+    fresh: bool  # whether the rows begin here, with a fresh state
+    group: int  # which of the parallel groups it belongs to
 
 
 class _Cut(NamedTuple):
-    """A window that is not made yet."""
+    """Where a window lies in the rows of its group, from step `start` to before step `stop`."""
 
-    rows: tuple[Ids, ...]  # each: the symbol before, then the row's own
+    rows: tuple[Ids, ...]  # each row: the symbol before it, then its own symbols
     start: int
     stop: int
     group: int
 
 
 class TrainingWindows:
-    """The windows of an epoch, a pure function of its number.
+    """Makes the windows of an epoch, as a pure function of its number.
 
     Args:
-        documents: Ids of each; one alone is a stream.
-        is_stream: Whether the state goes on from one epoch's row to its end, with no document between.
-        settings: Of the training.
-        seed: Of order, offsets and lengths.
-        abreast: Groups that go on side by side.
-        device: Where the windows go.
+        documents: Symbols of each document; a stream is a single one.
+        is_stream: Whether the text is one stream, rather than documents that each begin with a fresh state.
+        settings: The training settings.
+        seed: Random seed of order, offsets and window lengths.
+        parallel_groups: Number of groups that are read in parallel, at least 1.
+        device: Device that the windows are moved to.
 
     Raises:
-        DataError: too little text for one row.
+        DataError: the text is too short for the parallel groups.
     """
 
     def __init__(
@@ -67,19 +67,26 @@ class TrainingWindows:
         is_stream: bool,
         settings: LanguageModelTraining,
         seed: int,
-        abreast: int,
+        parallel_groups: int,
         device: torch.device,
     ) -> None:
         self._documents, self._is_stream = [ids for ids in documents if len(ids)], is_stream
         self._settings = settings
-        self._seed, self._abreast, self._device = seed, abreast, device
+        self._seed, self._parallel_groups, self._device = seed, parallel_groups, device
         self._total = sum(map(len, documents))
-        if self._total < 2 * abreast:
-            raise DataError(f"{self._total} symbols of training text; expected more")
+        if self._total < 2 * parallel_groups:
+            raise DataError(
+                f"{self._total} symbols of training text; expected at least {2 * parallel_groups}, two for "
+                "each batch of an update (training.accumulation x processes)"
+            )
         self._order = _by_difficulty(self._documents, settings.curriculum)
 
     def __call__(self, epoch: int) -> LazyBatches[Window]:
-        """The windows of epoch `epoch`, from 0."""
+        """The windows of one epoch, in the order of training.
+
+        Args:
+            epoch: Number of the epoch, from 0.
+        """
         random = np.random.default_rng((self._seed, epoch))
         if self._is_stream:
             groups = self._stream(random)
@@ -90,25 +97,25 @@ class TrainingWindows:
                 for number, group in enumerate(groups)
             ]
         else:
-            cuts = self._abreast_cuts(self._groups(epoch, random), random)
+            cuts = self._interleaved(self._groups(epoch, random), random)
         sizes = [len(cut.rows) * (cut.stop - cut.start) for cut in cuts]
         return LazyBatches(sizes, lambda number: _window(cuts[number], self._device))
 
     def _stream(self, random: np.random.Generator) -> list[tuple[Ids, ...]]:
-        """The text from some place on, round to that place again, in equal rows."""
+        """The groups of a stream: its text, rotated by a random offset, in rows of equal length."""
         (ids,) = self._documents
-        rows = max(self._settings.batch_tokens // self._settings.window, 1) * self._abreast
-        rows = max(min(rows, len(ids) // self._settings.window), self._abreast)
-        rows -= rows % self._abreast
+        rows = max(self._settings.batch_tokens // self._settings.window, 1) * self._parallel_groups
+        rows = max(min(rows, len(ids) // self._settings.window), self._parallel_groups)
+        rows -= rows % self._parallel_groups
         width = len(ids) // rows
         begin = int(random.integers(len(ids)))
         turned = np.concatenate([[ids[begin - 1] if begin else START], ids[begin:], ids[:begin]])
         pieces = [turned[row * width : (row + 1) * width + 1].astype(np.int32) for row in range(rows)]
-        each = rows // self._abreast
+        each = rows // self._parallel_groups
         return [tuple(pieces[first : first + each]) for first in range(0, rows, each)]
 
     def _ends(self, width: int, random: np.random.Generator) -> list[int]:
-        """Where the windows of a row end."""
+        """The steps at which the windows of a row of `width` symbols end."""
         window, jitter = self._settings.window, self._settings.window_jitter
         if not jitter:
             return [*range(window, width, window), width]
@@ -120,7 +127,7 @@ class TrainingWindows:
         return ends
 
     def _groups(self, epoch: int, random: np.random.Generator) -> list[tuple[Ids, ...]]:
-        """Documents of nearly equal length together, the longest first."""
+        """The groups of an epoch: documents of similar length, the longest of each group first."""
         chosen = self._allowed(epoch, random)
         lengths = [len(self._documents[i]) for i in chosen]
         window = self._settings.window
@@ -138,7 +145,11 @@ class TrainingWindows:
         return groups
 
     def _allowed(self, epoch: int, random: np.random.Generator) -> list[int]:
-        """The documents of an epoch: as many symbols as all have, of those that are easy enough."""
+        """Indices of the documents of an epoch.
+
+        With a curriculum only the easiest documents are used, a share that grows with the epoch
+        (Platanios et al. 2019); they repeat until they have as many symbols as all documents together.
+        """
         settings = self._settings
         if settings.curriculum == "none":
             return list(range(len(self._documents)))
@@ -156,18 +167,20 @@ class TrainingWindows:
                     break
         return chosen
 
-    def _abreast_cuts(self, groups: Sequence[tuple[Ids, ...]], random: np.random.Generator) -> list[_Cut]:
-        """Windows of groups in turn; a group that ends before its neighbours goes on empty."""
+    def _interleaved(self, groups: Sequence[tuple[Ids, ...]], random: np.random.Generator) -> list[_Cut]:
+        """One window of each parallel group in turn; empty ones after the end of a shorter group."""
         window, cuts = self._settings.window, []
         nothing: tuple[Ids, ...] = (np.array([START, PADDING], np.int32),)
         groups = list(groups)
-        order = np.arange(0, len(groups), self._abreast)
-        if self._abreast > 1:  # neighbours with as many windows; the order of the batches stays random
-            groups += [nothing] * (-len(groups) % self._abreast)
+        order = np.arange(0, len(groups), self._parallel_groups)
+        if (
+            self._parallel_groups > 1
+        ):  # neighbours with as many windows; the order of the batches stays random
+            groups += [nothing] * (-len(groups) % self._parallel_groups)
             groups.sort(key=lambda group: (len(group[0]) - 2) // window)
             random.shuffle(order)
         for first in order.tolist():
-            side_by_side = groups[first : first + self._abreast]
+            side_by_side = groups[first : first + self._parallel_groups]
             steps = max(len(group[0]) - 1 for group in side_by_side)
             for start in range(0, steps, window):
                 for number, group in enumerate(side_by_side):
@@ -181,6 +194,7 @@ class TrainingWindows:
 
 
 def _window(cut: _Cut, device: torch.device) -> Window:
+    """The tensors of a window."""
     rows, start, stop, group = cut
     inputs = np.full((len(rows), stop - start), PADDING, np.int64)
     targets = inputs.copy()
@@ -194,7 +208,7 @@ def _window(cut: _Cut, device: torch.device) -> Window:
 
 
 def _by_difficulty(documents: Sequence[Ids], curriculum: str) -> list[int]:
-    """The documents, easiest first: short ones, or those with little surprise in all.
+    """Indices of the documents, easiest first: by length, or by negative log unigram probability.
 
     Reference: Platanios et al. 2019, section 3.1 (sentence length, sentence rarity).
     """

@@ -23,38 +23,38 @@ TASK = "lm"
 
 
 class Fingerprint(Settings):
-    """What a figure was measured on; only figures with equal ones can be compared."""
+    """Text and protocol of a score; only scores with equal fingerprints are comparable."""
 
     digest: str  # SHA-256 of the text
-    characters: int
-    split: str  # how the text was cut out of its files
+    characters: int  # number of characters of the text
+    split: str  # how the text was split off its files
     protocol: str  # how it was read
 
     @property
     def short(self) -> str:
-        """For people."""
+        """The fingerprint in one line, with a shortened digest."""
         return f"{self.protocol}, {self.characters:,} characters ({self.split}), sha256 {self.digest[:12]}"
 
 
-class Measured(Settings):
-    """Figures beside what they were measured on."""
+class RecordedScores(Settings):
+    """Scores on dev that are recorded in the model folder, with their fingerprint."""
 
     fingerprint: Fingerprint
-    nats_per_character: dict[str, float]  # by what predicts: the network, and the baselines
+    nats_per_character: dict[str, float]  # of the network and of each baseline
 
 
 class LanguageModelDescription(Description):
-    """What a model folder says of a language model beside its weights and symbols."""
+    """The configuration of a language model in its model folder, beside weights and symbols."""
 
     KEPT: ClassVar[Mapping[str, Set[str]]] = {
         "data": {"documents", "normalization", "lowercase"}
-    }  # how texts given to the model are read
+    }  # how the model reads texts that it is given
 
     model: ModelSettings
     vocabulary: VocabularySettings
     data: DataSettings
     adaptation: AdaptationSettings
-    measured: Measured | None  # on dev, when training ended
+    measured: RecordedScores | None  # on dev, when training ended
 
 
 class LoadedLanguageModel(TrainedModel):
@@ -89,15 +89,15 @@ class LoadedLanguageModel(TrainedModel):
 
     @property
     def kind(self) -> str:
-        """What the model is, for its card."""
+        """What kind of model this is, for the model card."""
         return "language model"
 
     def reader(self, *, adapt: bool = False, cache: bool = False) -> Reader:
-        """To score texts symbol by symbol.
+        """A reader that scores texts symbol by symbol.
 
         Args:
-            adapt: Learn from what has been read (on a copy of the network).
-            cache: Mix in what followed similar states not long ago.
+            adapt: Whether a copy of the network adapts to the text that it reads (dynamic evaluation).
+            cache: Whether the neural cache is used.
         """
         settings = self.description.adaptation
         reader = (
@@ -108,12 +108,12 @@ class LoadedLanguageModel(TrainedModel):
         return CachingReader(reader, settings) if cache else reader
 
     def files(self) -> ModelFiles:
-        """Symbols."""
+        """The model's files: its symbols."""
         return ModelFiles(codecs=self.symbols.to_files())
 
     @classmethod
     def precision_for(cls, name: str, device: torch.device) -> torch.dtype:
-        """The arithmetic that `--precision` means; auto = fp32: a probability should be exact."""
+        """The arithmetic that `--precision` names; auto = fp32, so that probabilities are exact."""
         if name == "int8":
             raise SettingsError(
                 "precision int8 is for translators at work (`translate`, `evaluate`) and for `lm sample`; "
@@ -125,7 +125,17 @@ class LoadedLanguageModel(TrainedModel):
     def from_folder(
         cls, folder: ModelFolder, *, name: str, device: torch.device, precision: torch.dtype | None
     ) -> Self:
-        """A language model from what a model folder holds (errors as `load`)."""
+        """A language model from the contents of a model folder.
+
+        Args:
+            folder: The contents.
+            name: Name of the model in messages.
+            device: Device that the model shall run on.
+            precision: Arithmetic of matrix products; None = float32.
+
+        Raises:
+            ModelError: the contents are damaged or do not fit each other.
+        """
         description = LanguageModelDescription.from_config(folder.config, name)
         symbols = Symbols.from_files(folder.codecs, name)
 

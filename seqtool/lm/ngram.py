@@ -1,6 +1,6 @@
-"""What a neural language model has to beat: a Kneser-Ney n-gram and xz; and mixtures of two models.
+"""Baseline language models: a Kneser-Ney n-gram and the compressor xz; and mixtures of two models.
 
-The n-gram is the interpolated, modified one, with three discounts an order (Chen and Goodman 1999,
+The n-gram is interpolated modified Kneser-Ney, with three discounts per order (Chen and Goodman 1999,
 An empirical study of smoothing techniques for language modeling, section 3).
 """
 
@@ -20,9 +20,9 @@ Numbers = NDArray[np.int64]
 Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]
 
-ABSENT = -1  # in the place of an n-gram's number: it was not seen, or would reach over a document's beginning
-ABSOLUTE = 0.5  # the one discount of an order whose counts of counts say nothing
-HALVINGS = 50  # of the interval in which the best weight lies
+ABSENT = -1  # number of an n-gram that was not seen, or that would cross the beginning of a document
+ABSOLUTE = 0.5  # discount of an order for which the counts of counts determine none
+HALVINGS = 50  # times that the interval with the best weight is halved
 
 
 class Grams(NamedTuple):
@@ -38,13 +38,13 @@ class Grams(NamedTuple):
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Level:
-    """One order k of a model, whose contexts are the (k-1)-grams (one for k = 1: the empty one).
+    """Order k of a model, whose contexts are the (k-1)-grams (for k = 1, only the empty one).
 
     Args:
-        keys: The k-grams seen, [K_k]; see `Grams`.
-        share: What the order itself gives to the k-gram's last symbol, (count - D) / total, [K_k].
-        weight: What is left for the order below, 1 after a context that nothing followed, [K_(k-1)].
-        discounts: D1, D2 and D3+.
+        keys: Keys of the k-grams seen, [K_k]; see `Grams`.
+        share: Probability that this order gives to the last symbol of each, (count - D) / total, [K_k].
+        weight: Weight of the order below after each context, 1 if nothing followed it, [K_(k-1)].
+        discounts: Discounts D1, D2 and D3+, [3].
     """
 
     keys: Numbers
@@ -61,20 +61,19 @@ class KneserNey:
 
         p_k(w | h) = (c(h w) - D(c(h w))) / c(h .)  +  weight(h) p_(k-1)(w | h').
 
-    - The highest order counts occurrences; an order below counts the distinct symbols to the left of
-      an n-gram; that it begins a document, or many, counts as one symbol more. So whatever was seen
-      has a count of at least 1 in every order, even if it only ever begins documents.
-    - A document begins with its own first symbol: after j < order - 1 symbols the distribution is that
-      of order j + 1, from the counts of distinct symbols to the left.
-    - A context that was never followed by anything passes on to the next shorter one with weight 1.
+    - The highest order counts occurrences. A lower order counts the distinct symbols to the left of an
+      n-gram; the beginning of a document counts as one further symbol. So every n-gram seen has a count
+      of at least 1, even if it occurs only at the beginning of documents.
+    - There is no start symbol: after j < order - 1 symbols of a document the distribution is that of
+      order j + 1, from the counts of distinct symbols to the left.
+    - After a context that nothing followed, the next shorter context has the weight 1.
 
-    Every distribution sums to 1 and every symbol has a probability above 0. Memory: 24 bytes for each
-    distinct n-gram of each order (16 in the highest); while it trains, about 100 bytes a symbol besides,
-    and 60 while it scores.
+    Every distribution sums to 1, and every symbol has a probability above 0. Memory: 24 bytes per distinct
+    n-gram of each order (16 in the highest), plus about 100 bytes per symbol in training and 60 in scoring.
 
     Args:
-        size: How many symbols there are, V.
-        levels: Order 1 first.
+        size: V, number of symbols.
+        levels: The orders, from 1 upwards.
     """
 
     size: int
@@ -82,18 +81,18 @@ class KneserNey:
 
     @property
     def order(self) -> int:
-        """The longest n-gram, its last symbol included."""
+        """Length of the longest n-gram, its last symbol included."""
         return len(self.levels)
 
     @classmethod
     def train(cls, ids: Integers, *, size: int, order: int, starts: Flags | None = None) -> KneserNey:
-        """Count a stream of symbols.
+        """Train a model on a stream of symbols.
 
         Args:
-            ids: Symbols in 0..size-1, [n]; none at all gives the uniform distribution.
-            size: How many symbols there are, at least 1.
-            order: Symbols of the longest n-gram, at least 1.
-            starts: True where a document begins, [n]; no context reaches over it. None: one document.
+            ids: Symbols in 0..size-1, [n]; with n = 0 the model is the uniform distribution.
+            size: Number of symbols, at least 1.
+            order: Length of the longest n-gram, at least 1.
+            starts: True where a document begins, [n]; no context crosses it. None = one document.
 
         Raises:
             ValueError: A symbol, the size or the order is out of range, or shapes or types disagree.
@@ -111,14 +110,14 @@ class KneserNey:
         return cls(size, tuple(levels))
 
     def log_probabilities(self, ids: Integers, *, starts: Flags | None = None) -> Floats:
-        """Of every symbol of a stream, after the (at most order - 1) symbols of its document before it.
+        """Log probability of each symbol of a stream, given the order - 1 symbols before it in its document.
 
         Args:
-            ids: Symbols in 0..size-1, [n]; some of them may have been absent from training.
-            starts: True where a document begins, [n]; None: one document.
+            ids: Symbols in 0..size-1, [n]; they need not occur in training.
+            starts: True where a document begins, [n]; None = one document.
 
         Returns:
-            Natural logarithms, nats, finite, [n].
+            Log probabilities, nats, finite, [n].
 
         Raises:
             ValueError: A symbol is out of range, or shapes or types disagree.
@@ -137,13 +136,13 @@ class KneserNey:
         return np.asarray(np.log(probability))
 
     def distribution(self, context: Sequence[int]) -> Floats:
-        """Of the symbol that follows.
+        """Distribution of the next symbol.
 
         Args:
-            context: The document so far; only its last order - 1 symbols count.
+            context: The document so far, of which the last order - 1 symbols are used.
 
         Returns:
-            Probabilities, [V], positive, of sum 1.
+            Probability of each symbol, above 0, with sum 1, [V].
 
         Raises:
             ValueError: A symbol is out of range.
@@ -153,14 +152,14 @@ class KneserNey:
         for level, length in zip(self.levels, range(len(symbols) + 1), strict=False):
             number = self._number(symbols[len(symbols) - length :])
             if number == ABSENT:
-                break  # nor was anything longer that ends in it
+                break  # a longer context that ends in it was not seen either
             first, end = np.searchsorted(level.keys, [number * self.size, (number + 1) * self.size])
             probability *= level.weight[number]
             probability[level.keys[first:end] - number * self.size] += level.share[first:end]
         return probability
 
     def _number(self, symbols: list[int]) -> int:
-        """Of an n-gram, or ABSENT."""
+        """Number of an n-gram, or ABSENT."""
         number = 0
         for level, symbol in zip(self.levels, symbols, strict=False):
             number = int(_find(level.keys, np.array([number * self.size + symbol]))[0])
@@ -170,24 +169,24 @@ class KneserNey:
 
 
 def xz_bits(train: bytes, test: bytes) -> float:
-    """Bits that xz at its strongest preset needs for `test` when it has just seen `train`.
+    """Bits that xz at its strongest preset needs for `test` after having read `train`.
 
-    The size of both together less that of `train` alone. xz rounds sizes up to 4 bytes, and its
-    preset 9 looks back 64 MiB, no further.
+    This is the compressed size of both together minus that of `train` alone. xz rounds sizes up to
+    4 bytes, and its preset 9 has a dictionary of 64 MiB.
     """
     return 8.0 * (_xz_bytes(train + test) - _xz_bytes(train))
 
 
 def interpolate(first: Floats, second: Floats, weight: float) -> Floats:
-    """Log-probabilities of a mixture, log(w e^first + (1 - w) e^second), without leaving the logarithm.
+    """Log-probabilities of a mixture of two models, log(w e^first + (1 - w) e^second).
 
     Args:
-        first: Log-probabilities by one model, nats, any shape; -inf is a probability of 0.
-        second: By another one, of the same symbols, same shape.
-        weight: Of the first, in [0, 1]; both ends give back one of the two unchanged.
+        first: Log-probabilities by the first model, nats, any shape; -inf is a probability of 0.
+        second: Log-probabilities of the same symbols by the second model, nats, same shape.
+        weight: Weight w of the first model, in [0, 1]; 1 returns `first` and 0 returns `second`.
 
     Returns:
-        Nats, of the same shape.
+        Log-probabilities by the mixture, nats, same shape.
 
     Raises:
         ValueError: The weight is out of range, or shapes disagree.
@@ -200,18 +199,19 @@ def interpolate(first: Floats, second: Floats, weight: float) -> Floats:
 
 
 def best_weight(first: Floats, second: Floats) -> float:
-    """The weight of the first model under which a mixture finds held-out symbols most probable.
+    """The weight of the first model in the mixture that gives held-out symbols the highest probability.
 
-    The log-probability is concave in the weight, so a step of EM (Dempster, Laird and Rubin 1977) is
-    always towards its maximum. EM itself creeps where two models are much alike; only the direction of
-    its step is used here, to halve the interval.
+    The log-probability is concave in the weight, so a step of EM (Dempster, Laird and Rubin 1977) always
+    goes towards its maximum. EM itself converges slowly where two models are much alike, so only the
+    direction of its step is used, for a bisection.
 
     Args:
-        first: Log-probabilities of held-out symbols by one model, nats, [n], at least one.
-        second: By another one, of the same symbols, [n]; no symbol may have -inf from both.
+        first: Log-probabilities of held-out symbols by the first model, nats, [n], n at least 1.
+        second: Log-probabilities of the same symbols by the second model, nats, [n]; no symbol may have
+            -inf from both.
 
     Returns:
-        Strictly between 0 and 1; 0.5 where the models agree on every symbol.
+        The weight, strictly between 0 and 1; 0.5 if the models agree on every symbol.
 
     Raises:
         ValueError: No symbols, shapes disagree, or a symbol has no finite log-probability.
@@ -224,7 +224,8 @@ def best_weight(first: Floats, second: Floats) -> float:
             " expected at least one, and all"
         )
     difference = first - second
-    one, other = np.exp(np.minimum(difference, 0)), np.exp(np.minimum(-difference, 0))  # the larger is 1
+    # Both probabilities of each symbol, divided by the larger of the two, [n].
+    one, other = np.exp(np.minimum(difference, 0)), np.exp(np.minimum(-difference, 0))
     low, high = 0.0, 1.0
     for _ in range(HALVINGS):
         weight = (low + high) / 2
@@ -237,7 +238,7 @@ def best_weight(first: Floats, second: Floats) -> float:
 
 
 def _checked(ids: Integers, size: int) -> Numbers:
-    """The symbols as int64, [n]."""
+    """The symbols as int64, [n]; ValueError if shape, type or range are wrong."""
     if ids.ndim != 1 or ids.dtype.kind not in "iu":
         raise ValueError(f"symbols of shape {list(ids.shape)} and type {ids.dtype}: expected [n], integers")
     if len(ids) and not 0 <= int(ids.min()) <= int(ids.max()) < size:
@@ -246,7 +247,7 @@ def _checked(ids: Integers, size: int) -> Numbers:
 
 
 def _symbols_before(length: int, starts: Flags | None) -> Numbers:
-    """How many symbols of its document precede each one, [n]."""
+    """Number of symbols before each one in its document, [n]."""
     positions = np.arange(length)
     if starts is None:
         return positions
@@ -254,26 +255,26 @@ def _symbols_before(length: int, starts: Flags | None) -> Numbers:
         raise ValueError(
             f"starts of shape {list(starts.shape)} and type {starts.dtype}: expected [{length}], bool"
         )
-    # The first symbol begins a document whether it says so or not.
+    # The first symbol begins a document even where `starts` is False.
     return positions - np.maximum.accumulate(np.where(starts, positions, 0))
 
 
 def _context(number: Numbers, reaches: Flags) -> Numbers:
-    """Of each position, the number of the (k-1)-gram before it from those that end everywhere, [n].
+    """Number of the (k-1)-gram that precedes each position, [n]; ABSENT if there is none.
 
     Args:
-        number: Of the (k-1)-gram that ends at each position; 0 throughout for k = 1.
-        reaches: True where the document has k-1 symbols before the position.
+        number: Number of the (k-1)-gram that ends at each position, [n]; all 0 for k = 1.
+        reaches: True where the document has k-1 symbols before the position, [n].
     """
     context = np.full_like(number, ABSENT)
     context[1:] = number[:-1]
-    context[:1] = 0  # kept for k = 1 only
+    context[:1] = 0  # the empty context, for k = 1; the next line removes it for any other
     context[~reaches] = ABSENT
     return context
 
 
 def _grams(stream: Numbers, before: Numbers, size: int, order: int) -> Iterator[Grams]:
-    """The k-grams of a stream for k = 1..order."""
+    """The k-grams of a stream, for k from 1 to `order`."""
     number = np.zeros_like(stream)
     for k in range(1, order + 1):
         complete = before >= k - 1
@@ -285,20 +286,20 @@ def _grams(stream: Numbers, before: Numbers, size: int, order: int) -> Iterator[
 
 
 def _occurrences(grams: Grams) -> Numbers:
-    """How often each was seen, [K]."""
+    """Number of occurrences of each k-gram, [K]."""
     return np.bincount(grams.number[grams.number != ABSENT], minlength=len(grams.keys))
 
 
 def _continuations(grams: Grams, longer: Grams, opening: Flags) -> Numbers:
-    """How many distinct symbols were seen to the left of each, the beginning of documents being one, [K].
+    """Number of distinct symbols to the left of each k-gram; beginning a document counts as one, [K].
 
     Args:
         grams: The k-grams.
         longer: The (k+1)-grams of the same stream.
-        opening: True where the k-gram that ends there begins a document, [n].
+        opening: True where a k-gram ends that begins a document, [n].
     """
     inside = longer.number != ABSENT
-    ending = np.empty_like(longer.keys)  # the k-gram that each of the longer ones ends in
+    ending = np.empty_like(longer.keys)  # number of the k-gram that each (k+1)-gram ends with, [K_(k+1)]
     ending[longer.number[inside]] = grams.number[inside]
     counts = np.bincount(ending, minlength=len(grams.keys))
     counts[np.unique(grams.number[opening])] += 1
@@ -306,16 +307,18 @@ def _continuations(grams: Grams, longer: Grams, opening: Flags) -> Numbers:
 
 
 def _level(keys: Numbers, counts: Numbers, context: Numbers, contexts: int) -> Level:
-    """An order's shares and weights from its counts.
+    """Compute the shares and weights of an order from its counts.
 
     Args:
-        keys: The k-grams, [K].
-        counts: At least 1 each, [K].
-        context: The number of each one's first k-1 symbols, [K].
-        contexts: How many (k-1)-grams there are.
+        keys: Keys of the k-grams, [K].
+        counts: Count of each, at least 1, [K].
+        context: Number of the (k-1)-gram that each begins with, [K].
+        contexts: Number of (k-1)-grams.
     """
     discounts = _discounts(counts)
+    # discount of each k-gram, by its count, [K]
     taken = discounts[np.minimum(counts, 3) - 1]
+    # sum of the counts after each context, [contexts]
     total = np.bincount(context, counts, contexts)
     weight = np.ones(contexts)
     np.divide(np.bincount(context, taken, contexts), total, out=weight, where=total > 0)
@@ -323,10 +326,10 @@ def _level(keys: Numbers, counts: Numbers, context: Numbers, contexts: int) -> L
 
 
 def _discounts(counts: Numbers) -> Floats:
-    """D1, D2 and D3+ from how many n-grams have the counts 1 to 4 (Chen and Goodman 1999, section 3).
+    """Discounts D1, D2 and D3+ from the counts of counts 1 to 4 (Chen and Goodman 1999, section 3).
 
-    Where one of these is zero, or a discount comes out below or at zero (then nothing would be left
-    for the order below), the order has one discount, 0.5: absolute discounting (Ney et al. 1994).
+    If one of these is 0, or a discount would not be above 0 (which would leave nothing to the order
+    below), all three are 0.5: absolute discounting (Ney et al. 1994).
     """
     n1, n2, n3, n4 = (int(np.count_nonzero(counts == count)) for count in (1, 2, 3, 4))
     if n1 and n2 and n3 and n4:
@@ -338,7 +341,7 @@ def _discounts(counts: Numbers) -> Floats:
 
 
 def _find(keys: Numbers, wanted: Numbers) -> Numbers:
-    """The place of each wanted key among the ascending keys, or ABSENT, [n]."""
+    """Index of each wanted key in the ascending `keys`, or ABSENT, [n]."""
     if not len(keys):
         return np.full_like(wanted, ABSENT)
     place = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)

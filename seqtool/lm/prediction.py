@@ -8,11 +8,11 @@ from collections.abc import Sequence
 from seqtool.decoding.sampling import SamplingOptions
 from seqtool.lm.data import DOCUMENT_ENDS
 from seqtool.lm.lines import ScoredLine, score_lines
-from seqtool.lm.loaded import TASK, Fingerprint, LanguageModelDescription, LoadedLanguageModel, Measured
+from seqtool.lm.loaded import TASK, Fingerprint, LanguageModelDescription, LoadedLanguageModel, RecordedScores
 from seqtool.lm.sampling import Sampler, beginning, texts_of, writes_in_int8
 from seqtool.models.trained import require_several
 
-__all__ = ["TASK", "Fingerprint", "LanguageModel", "LanguageModelDescription", "Measured"]
+__all__ = ["TASK", "Fingerprint", "LanguageModel", "LanguageModelDescription", "RecordedScores"]
 
 
 class LanguageModel(LoadedLanguageModel):

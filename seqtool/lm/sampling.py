@@ -17,7 +17,7 @@ from seqtool.decoding.step import sum_type
 from seqtool.devices import multiplies_int8
 from seqtool.errors import ModelError, SettingsError, UsageError
 from seqtool.lm.loaded import LoadedLanguageModel
-from seqtool.lm.stepping import HoistedStepper, Stepper, stepper_of, steps_in_place
+from seqtool.lm.stepping import HoistedStepper, SymbolStepper, stepper_of, steps_in_place
 from seqtool.lm.vocabulary import START, UNKNOWN, TextDecoder, require_known
 from seqtool.models.tensors import read_tensors, write_tensors
 from seqtool.nn.cells import State
@@ -143,7 +143,7 @@ class Sampler:
         network = model.network
         self._autocast = model.autocast if model.is_half else nullcontext  # entering one takes time
         with torch.inference_mode(), self._autocast():
-            self._stepper: Stepper = (
+            self._stepper: SymbolStepper = (
                 stepper_of(network, start.states, (UNKNOWN,), int8=int8)
                 if fast and not model.is_half
                 else HoistedStepper(network, start.states, (UNKNOWN,))

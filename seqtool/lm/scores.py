@@ -1,4 +1,4 @@
-"""How well a language model predicts a text: exact sums over its symbols, by a named protocol."""
+"""The metrics of a language model on a text: exact sums over its symbols, by a named protocol."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 
 from seqtool.errors import UsageError
 from seqtool.evaluation.score import Array, Score, Unit, divide
-from seqtool.lm.baselines import Yardsticks, comparable, verdict
+from seqtool.lm.baselines import Baselines, comparable, verdict
 from seqtool.lm.data import Part
 from seqtool.lm.ngram import best_weight, interpolate
-from seqtool.lm.prediction import Fingerprint, LanguageModel, Measured
+from seqtool.lm.prediction import Fingerprint, LanguageModel
 from seqtool.lm.scoring import LogProbabilities, cold_rows, score_rows
 from seqtool.lm.text_blocks import BLOCK, block_statistics, line_costs
 from seqtool.lm.vocabulary import START, UNKNOWN, Ids
@@ -35,17 +35,17 @@ NATS, SYMBOLS, CHARACTERS, BYTES, WORDS = range(5)  # columns of statistics
 
 @dataclass(frozen=True)
 class Protocol:
-    """How a text is read.
+    """How a text is read when it is scored.
 
     Args:
-        name: "streaming": the state goes through each document; "cold": it starts anew every `window`
-            symbols, of which the first still follows the symbol before it.
-        window: Of cold reading, in symbols.
-        adapt: Whether the network learns from what it has read.
-        cache: Whether past states vote.
+        name: "streaming" = the state is carried through each document; "cold" = the state starts anew
+            every `window` symbols, and the first of them is predicted from the symbol before it.
+        window: Length of the windows of the protocol "cold", symbols, at least 1.
+        adapt: Whether the network adapts to the text that it reads (dynamic evaluation).
+        cache: Whether the neural cache is used.
 
     Raises:
-        UsageError: cold reading that adapts or has a cache.
+        UsageError: the protocol "cold" with adaptation or cache, or a window below 1.
     """
 
     name: Literal["streaming", "cold"] = "streaming"
@@ -56,14 +56,14 @@ class Protocol:
     def __post_init__(self) -> None:
         if self.name == "cold" and (self.adapt or self.cache):
             raise UsageError(
-                "protocol cold reads every window as if it were alone, and adaptation and cache remember: "
-                "use the streaming protocol with them"
+                "protocol cold reads every window by itself, but adaptation and cache carry information from "
+                "window to window: use --protocol streaming with --adapt and --cache"
             )
         if self.window < 1:
             raise UsageError(f"windows of {self.window} symbols; expected at least 1")
 
     def describe(self) -> str:
-        """Its name wherever a figure is shown."""
+        """The name of the protocol, shown with every score."""
         if self.name == "cold":
             return f"cold windows of {self.window}"
         more = [name for name, used in (("dynamic evaluation", self.adapt), ("cache", self.cache)) if used]
@@ -72,27 +72,27 @@ class Protocol:
 
 @dataclass(frozen=True)
 class Mixture:
-    """The network and the n-gram together."""
+    """The score of the network interpolated with the n-gram."""
 
     nats_per_character: float
-    weight: float  # of the network
-    found_on: str  # the text on which the weight is the best one
+    weight: float  # weight of the network, in (0, 1)
+    found_on: str  # name of the text on which the weight was optimised
 
 
 @dataclass(frozen=True, eq=False)
 class TextScores:
-    """What a text cost a network.
+    """The scores of a text by a network.
 
     Args:
-        fingerprint: Text and protocol; figures with another one cannot be compared.
-        kind: What the network's symbols are.
-        documents: Sums of each document, [D, 5]: nats, symbols, characters, bytes, words. Line ends count
-            as characters and as words.
-        blocks: The same of each block of 1,000 characters, none across a document's beginning, [N, 5].
-        unknown: Symbols that the model does not have.
-        lines: Nats of each line of each document, [L].
-        yardsticks: Nats a character, by name.
-        mixture: With the n-gram, where that was asked for.
+        fingerprint: Text and protocol; only scores with the same fingerprint are comparable.
+        kind: Kind of the network's symbols.
+        documents: Sums over each document, [D, 5]: nats, symbols, characters, bytes, words. A line end
+            counts as a character and as a word.
+        blocks: The same sums over each block of 1,000 characters of a document, [N, 5].
+        unknown: Number of symbols of the text that are unknown to the model.
+        lines: For each document the nats of each of its L lines, [L].
+        baselines: Nats per character of each baseline.
+        mixture: Score of the mixture with the n-gram, if it was asked for.
     """
 
     fingerprint: Fingerprint
@@ -101,41 +101,41 @@ class TextScores:
     blocks: Array
     unknown: int = 0
     lines: Sequence[Array] = ()
-    yardsticks: dict[str, float] = field(default_factory=dict)
+    baselines: dict[str, float] = field(default_factory=dict)
     mixture: Mixture | None = None
 
     @property
     def nats(self) -> float:
-        """Of the whole text."""
+        """Negative log probability of the whole text, nats."""
         return float(self.documents[:, NATS].sum())
 
     @property
     def symbols(self) -> int:
-        """How many were predicted."""
+        """Number of symbols predicted."""
         return self._total(SYMBOLS)
 
     @property
     def characters(self) -> int:
-        """Of the text, line ends included."""
+        """Number of characters of the text, line ends included."""
         return self._total(CHARACTERS)
 
     @property
     def bytes(self) -> int:
-        """Of its UTF-8."""
+        """Number of bytes of the text in UTF-8."""
         return self._total(BYTES)
 
     @property
     def words(self) -> int:
-        """What stands between white space, and line ends."""
+        """Number of words of the text, which white space separates, plus that of line ends."""
         return self._total(WORDS)
 
     @property
     def resampled(self) -> str:
-        """What intervals and tests take for independent."""
+        """The units that intervals and tests resample as independent."""
         return "documents" if len(self.documents) >= ENOUGH_DOCUMENTS else f"blocks of {BLOCK:,} characters"
 
     def scores(self) -> dict[str, Score]:
-        """The figures, with statistics of documents where there are enough of them, else of blocks."""
+        """The scores, with statistics by document if there are enough of them, else by block."""
         statistics = self.documents if len(self.documents) >= ENOUGH_DOCUMENTS else self.blocks
         signature = f"{self.fingerprint.protocol}, {self.kind} symbols"
         if self.unknown:
@@ -154,50 +154,19 @@ class TextScores:
 
     @property
     def nats_per_character(self) -> float:
-        """Comparable whatever a model's symbols are."""
+        """Nats per character, comparable between models whatever their symbols are."""
         return self.nats / self.characters
 
     @property
-    def bits_per_character(self) -> float:
-        """The same in bits."""
-        return self.nats_per_character / math.log(2)
-
-    @property
-    def bits_per_byte(self) -> float:
-        """By bytes of UTF-8."""
-        return self.nats / math.log(2) / self.bytes
-
-    @property
-    def loss(self) -> float:
-        """Nats a symbol."""
-        return self.nats / self.symbols
-
-    @property
-    def perplexity(self) -> float:
-        """Of a symbol; only for models of the same symbols."""
-        return math.exp(min(self.loss, 700.0))
-
-    @property
-    def perplexity_per_word(self) -> float:
-        """Of a word or line end, whatever the symbols are; for a word model the same as `perplexity`."""
-        return math.exp(min(self.nats / self.words, 700.0)) if self.words else math.inf
-
-    @property
-    def measured(self) -> Measured:
-        """For the description of the model: the network's nats a character beside the yardsticks'."""
-        figures = {"network": self.nats_per_character, **self.yardsticks}
-        return Measured(fingerprint=self.fingerprint, nats_per_character=figures)
-
-    @property
     def warnings(self) -> tuple[str, ...]:
-        """What a reader of the figures has to know."""
+        """What limits the validity of the scores: unknown symbols, a baseline that is better."""
         found = []
         if self.unknown:
             found.append(
-                f"{self.unknown:,} of {self.symbols:,} symbols are unknown to the model: what they stand for "
-                "was not predicted, so bits and nats a character are too low; do not compare them"
+                f"{self.unknown:,} of {self.symbols:,} symbols are unknown to the model: the characters that "
+                "they stand for were not predicted, so bits and nats per character are too low to compare"
             )
-        worse = verdict(self.nats_per_character, comparable(self.yardsticks, self.unknown))
+        worse = verdict(self.nats_per_character, comparable(self.baselines, self.unknown))
         return (*found, *([worse] if worse else []))
 
     def _total(self, column: int) -> int:
@@ -209,25 +178,25 @@ def evaluate_text(
     part: Part,
     protocol: Protocol,
     *,
-    yardsticks: Yardsticks | None = None,
+    baselines: Baselines | None = None,
     interpolate_on: Part | None = None,
 ) -> TextScores:
     """Score a text.
 
     Args:
-        model: Reads it.
+        model: The language model.
         part: The text, in documents.
-        protocol: How.
-        yardsticks: To stand beside it; of the model's symbols.
-        interpolate_on: Held-out text (dev) on which to find the best weight of the network in a mixture
-            with the n-gram of `yardsticks`, which is then used on `part`.
+        protocol: How the text is read.
+        baselines: Baselines over the model's symbols, to be scored on the same text.
+        interpolate_on: Held-out text (dev) on which the weight of the network in a mixture with the
+            n-gram of `baselines` is optimised; `part` is then scored with that weight.
     """
     documents = [model.symbols.encode(document) for document in part.documents]
     found = score_documents(model, documents, protocol)
-    figures = None if yardsticks is None else yardsticks.measure(documents, part.documents)
+    figures = None if baselines is None else baselines.score(documents, part.documents)
     mixture = None
-    if yardsticks is not None and figures is not None and interpolate_on is not None:
-        weight = _weight(model, interpolate_on, protocol, yardsticks)
+    if baselines is not None and figures is not None and interpolate_on is not None:
+        weight = _weight(model, interpolate_on, protocol, baselines)
         mixed = interpolate(np.concatenate(found), np.concatenate(figures.log_probabilities), weight)
         mixture = Mixture(-float(mixed.sum()) / part.size, weight, interpolate_on.name)
     by_block = block_statistics(model.symbols, part.documents, documents, found)
@@ -248,7 +217,13 @@ def evaluate_text(
 def score_documents(
     model: LanguageModel, documents: Sequence[Ids], protocol: Protocol
 ) -> list[LogProbabilities]:
-    """Log probabilities of the symbols of each document, nats; what is long is never in memory as a whole."""
+    """Log probabilities of each document's symbols, nats.
+
+    Args:
+        model: The language model.
+        documents: Symbols of each document; a long one is read in pieces, in bounded memory.
+        protocol: How they are read.
+    """
     with model.autocast():
         if protocol.name == "cold":
             rows = [cold_rows(ids, protocol.window) for ids in documents]
@@ -264,11 +239,11 @@ def score_documents(
         return found
 
 
-def _weight(model: LanguageModel, part: Part, protocol: Protocol, yardsticks: Yardsticks) -> float:
-    """Of the network, in the mixture that finds the part most probable."""
+def _weight(model: LanguageModel, part: Part, protocol: Protocol, baselines: Baselines) -> float:
+    """The weight of the network in the mixture that gives the part the highest probability."""
     documents = [model.symbols.encode(document) for document in part.documents]
     own = score_documents(model, documents, protocol)
-    return best_weight(np.concatenate(own), np.concatenate(yardsticks.log_probabilities(documents)))
+    return best_weight(np.concatenate(own), np.concatenate(baselines.log_probabilities(documents)))
 
 
 def _ratio(name: str, unit: Unit, statistics: Array, below: int, signature: str, scale: float = 1.0) -> Score:

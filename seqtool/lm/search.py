@@ -1,4 +1,4 @@
-"""The most probable continuation by beam search, where a draw is not wanted."""
+"""Beam search for a probable continuation, as an alternative to sampling."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from seqtool.lm.vocabulary import PADDING, UNKNOWN
 
 
 class LanguageStep:
-    """A language model as a search sees it (see `decoding.step.Step`).
+    """A language model as a `decoding.step.Step`.
 
     Args:
-        network: In evaluation mode.
+        network: The network in evaluation mode.
     """
 
     def __init__(self, network: LanguageNetwork) -> None:
@@ -25,17 +25,24 @@ class LanguageStep:
         self._parts = [len(layer) for layer in network.initial(1)]
 
     def __call__(self, last: Tensor, state: State) -> StepResult:
-        """Scores after the symbols `last` [N]; the state is those of all layers, one after the other."""
+        """Scores of the next symbols; see `Step.__call__`.
+
+        Args:
+            last: The last symbol of each hypothesis, [N].
+            state: The tensors of all layers' states in one tuple.
+        """
         parts = iter(state)
         layers = [tuple(next(parts) for _ in range(count)) for count in self._parts]
         outputs, after = self._network(last[:, None], layers)
+        # [N, V]
         scores = self._network.log_probabilities(outputs.features[:, 0])
+        # [N]; taken before the unknown symbol is excluded, so that scores remain those of the model
         normaliser = scores.logsumexp(1)
         scores[:, UNKNOWN] = -torch.inf
         return StepResult(scores, normaliser, tuple(part for layer in after for part in layer), None)
 
     def keep(self, sentences: Tensor) -> None:
-        """Nothing here belongs to a sentence."""
+        """Do nothing: the step holds no tensors of single sentences."""
 
 
 @torch.inference_mode()
@@ -43,10 +50,10 @@ def likeliest(model: LanguageModel, start: Continuation, *, length: int, beam: i
     """The symbols of a probable continuation.
 
     Args:
-        model: The writer.
-        start: One stream.
-        length: Symbols.
-        beam: Hypotheses kept; 1 = the most probable symbol each time.
+        model: The language model.
+        start: The text so far, one row.
+        length: Number of symbols to write, at least 1.
+        beam: Beam size, at least 1; 1 = greedy search.
     """
     step = LanguageStep(model.network)
     state = tuple(part for layer in start.states for part in layer)

@@ -1,7 +1,7 @@
-"""Which characters of a text each symbol stands for, so that models of different symbols can be compared.
+"""Scores by blocks of characters, so that models with different symbols can be compared by resampling.
 
-A figure over a whole text needs none of this. Resampling does: it takes a text in blocks, and two
-models' blocks must be the same characters, whatever their symbols are.
+The blocks of two models must consist of the same characters, whatever their symbols are, so it has to be
+known which characters each symbol stands for. A score over a whole text does not need this.
 """
 
 from __future__ import annotations
@@ -25,15 +25,18 @@ Places = NDArray[np.float64]
 def block_statistics(
     symbols: Symbols, texts: Sequence[str], ids: Sequence[Ids], found: Sequence[LogProbabilities]
 ) -> list[Array]:
-    """Sums of each block of each document: nats, symbols, characters, bytes, words (or line ends), [N, 5].
+    """Sums over each block: nats, symbols, characters, bytes, words and line ends.
 
     A symbol or a word belongs to the block in which it ends. An empty document has one empty block.
 
     Args:
-        symbols: Of the model.
+        symbols: The symbols of the model.
         texts: The documents.
-        ids: Their symbols.
-        found: Log probabilities of these.
+        ids: Symbols of each document.
+        found: Log probability of each of these symbols, nats.
+
+    Returns:
+        For each document the sums over its blocks, [blocks, 5].
     """
     result = []
     for text, numbers, values in zip(texts, ids, found, strict=True):
@@ -81,10 +84,11 @@ def split_lines(text: str) -> list[str]:
 
 
 def symbol_ends(symbols: Symbols, text: str, ids: Ids) -> Places:
-    """How many characters of a text have been read after each symbol, [n].
+    """Number of characters of a text that have been read after each of its n symbols, [n].
 
-    Exact for characters, bytes, and characters spelled in bytes, where one inside a character counts as
-    its end. Words and pieces know no runs of spaces: they end in proportion to the length of the line.
+    Exact for characters, bytes, and characters spelled in bytes, of which each counts as the end of its
+    character. Words and subwords do not keep runs of spaces, so the ends of those in a line are
+    interpolated in proportion to their lengths.
     """
     if len(ids) == len(text) and symbols.codec.kind == "character":
         return np.arange(1, len(ids) + 1, dtype=np.float64)
@@ -103,7 +107,7 @@ def symbol_ends(symbols: Symbols, text: str, ids: Ids) -> Places:
 
 
 def byte_sizes(text: str) -> NDArray[np.int64]:
-    """How many bytes of UTF-8 each character has, [n]."""
+    """Number of bytes of each character in UTF-8, [n]."""
     points = _code_points(text)
     return np.digitize(points, [0x80, 0x800, 0x10000]) + 1
 
@@ -113,5 +117,5 @@ def _code_points(text: str) -> NDArray[np.uint32]:
 
 
 def _blocks(ends: Places, count: int) -> NDArray[np.int64]:
-    """The block of what ends after so many characters."""
+    """Index of the block that contains each end, given as a number of characters from the beginning."""
     return np.clip(np.ceil(ends / BLOCK).astype(np.int64) - 1, 0, count - 1)

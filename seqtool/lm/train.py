@@ -1,4 +1,4 @@
-"""A language model's run from settings to a model folder."""
+"""Training a language model: its loss, its scores on the development part, and the job that the loop runs."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from torch import Tensor
 from seqtool.decoding.sampling import SamplingOptions
 from seqtool.devices import resolve_device
 from seqtool.errors import SettingsError
-from seqtool.lm.baselines import NAMES, Yardsticks, comparable, verdict
+from seqtool.lm.baselines import NAMES, Baselines, comparable, verdict
 from seqtool.lm.batches import TrainingWindows, Window
 from seqtool.lm.data import Part, TextData, first_document
 from seqtool.lm.model import LanguageNetwork
-from seqtool.lm.prediction import Fingerprint, LanguageModel, LanguageModelDescription, Measured
+from seqtool.lm.prediction import Fingerprint, LanguageModel, LanguageModelDescription, RecordedScores
 from seqtool.lm.sampling import Sampler, beginning
 from seqtool.lm.scoring import score_rows, warmed_rows
 from seqtool.lm.settings import LanguageModelSettings, LanguageModelTraining
@@ -33,17 +33,17 @@ from seqtool.training.job import Job
 from seqtool.training.passes import Pass, loss_of_passes
 from seqtool.training.progress import FitResult
 
-SHOWN_TEMPERATURE, SHOWN_CHARACTERS = 0.8, 200  # of the samples in the progress
-DEV_ROWS, DEV_WARMUP = 32, 256  # how a stream's dev part is read while the network is trained
+SHOWN_TEMPERATURE, SHOWN_CHARACTERS = 0.8, 200  # temperature and length of the samples shown in training
+DEV_ROWS, DEV_WARMUP = 32, 256  # pieces that the dev part of a stream is read in, and symbols before each
 
 
 class StreamLoss:
-    """The loss of a window, with the states that its group has come to.
+    """The loss of a window, which carries the states of each group from window to window.
 
     Args:
-        network: In training.
-        settings: With the penalties.
-        symbols: Of the network, to say what was counted.
+        network: The network that is being trained.
+        settings: The training settings.
+        symbols: The symbols of the network, which determine the unit of the loss.
     """
 
     def __init__(self, network: LanguageNetwork, settings: LanguageModelTraining, symbols: Symbols) -> None:
@@ -52,7 +52,7 @@ class StreamLoss:
         self._carried: dict[int, list[State]] = {}
 
     def __call__(self, window: Window) -> LossSum:
-        """Summed over the window's symbols, nats; the group's states are moved on."""
+        """The loss summed over a window's symbols, nats; moves the states of its group past the window."""
         rows = len(window.inputs)
         before = self._carried.get(window.group)
         if window.fresh or before is None:
@@ -66,13 +66,14 @@ class StreamLoss:
         return loss_of_passes(self._network, once, self._divergence, self._settings)
 
     def _pass(self, window: Window, states: Sequence[State], real: Tensor) -> Pass:
-        """The window read once; a further pass moves the group's states to where it has come."""
+        """Read the window once; the states of its group become those after the last pass."""
         outputs, after = self._network(window.inputs, states)
         self._carried[window.group] = [
             tuple(at_least_float32(part.detach()) for part in layer) for layer in after
         ]
         count = int(real.sum())
-        whole = count == real.numel()  # a stream has no padding to leave out
+        whole = count == real.numel()  # a stream has no padding, so nothing has to be selected
+        # [M, D], [M]
         features = outputs.features.flatten(0, 1) if whole else outputs.features[real]
         targets = window.targets.flatten() if whole else window.targets[real]
         total = self._network.cross_entropy(features, targets, smoothing=self._settings.label_smoothing)
@@ -80,11 +81,11 @@ class StreamLoss:
         return Pass(LossSum(total + penalty, count, self._unit), features)
 
     def _divergence(self, first: Tensor, second: Tensor) -> Tensor:
-        """Of the distributions that features [M, D] of two passes give."""
+        """Symmetric divergence, nats, of the distributions from the features [M, D] of two passes."""
         return symmetric_divergence(*(self._network.log_probabilities(each) for each in (first, second)))
 
     def tensors(self) -> dict[str, Tensor]:
-        """The states, for a checkpoint; each process counts its groups from 0: all have the same names."""
+        """The states by name, for a checkpoint; each process numbers its own groups from 0."""
         return {
             f"{number}.{layer}.{part}": tensor
             for number, group in enumerate(sorted(self._carried))
@@ -93,7 +94,7 @@ class StreamLoss:
         }
 
     def restore(self, tensors: Mapping[str, Tensor]) -> None:
-        """Undo `tensors`."""
+        """Restore the states from what `tensors` returned."""
         found: dict[int, dict[int, dict[int, Tensor]]] = {}
         for name, tensor in tensors.items():
             number, layer, part = map(int, name.split("."))
@@ -112,13 +113,13 @@ class StreamLoss:
 class Evaluator:
     """Scores the network on the development part, for the training loop.
 
-    A stream is read in `DEV_ROWS` pieces side by side, each after `DEV_WARMUP` symbols that only move
-    the state: an estimate of the streaming protocol that costs no more than a few windows.
+    A stream is read in `DEV_ROWS` pieces in parallel, each after `DEV_WARMUP` symbols that only bring
+    the state into use: a fast estimate of the score by the streaming protocol.
 
     Args:
-        model: Around the network that is being trained.
+        model: The model whose network is being trained.
         part: The development part.
-        is_stream: Whether it is one document, or each has a state of its own.
+        is_stream: Whether it is one stream, rather than documents that each begin with a fresh state.
     """
 
     def __init__(self, model: LanguageModel, part: Part, *, is_stream: bool) -> None:
@@ -131,7 +132,7 @@ class Evaluator:
             self._rows = [(np.concatenate([[START], ids]).astype(np.int32), 0) for ids in documents]
 
     def __call__(self) -> dict[str, float]:
-        """loss (nats a symbol), nats and bits a character, perplexity (of a symbol)."""
+        """Loss (nats per symbol), nats and bits per character, perplexity (per symbol)."""
         rows, skipped = zip(*self._rows, strict=True)
         found = score_rows(self._model.network, rows, self._model.device)
         values = np.concatenate([each[first:] for each, first in zip(found, skipped, strict=True)])
@@ -148,16 +149,16 @@ class Evaluator:
 def prepare(
     settings: LanguageModelSettings, data: TextData, initial: LanguageModel | None = None
 ) -> Job[LanguageModel, Window]:
-    """A language model's run, ready to train.
+    """The job of training a language model, with everything checked that can be checked before training.
 
     Args:
-        settings: Settings of the run.
+        settings: The run's settings.
         data: The training and development parts.
-        initial: The model to fine-tune, whose symbols and network stay; None = a new one.
+        initial: The model to fine-tune, whose symbols and network are kept; None = a new model.
 
     Raises:
-        DataError: too little text.
-        SettingsError: settings that do not fit the data or `initial`.
+        DataError: the training text is too short.
+        SettingsError: a setting does not fit the data or `initial`.
     """
     device = resolve_device(settings.device)
     torch.manual_seed(settings.seed)
@@ -187,7 +188,7 @@ def prepare(
 
 
 def _samples(model: LanguageModel, settings: LanguageModelSettings) -> Callable[[], str]:
-    """Makes the line that shows what the model writes, each time with another seed."""
+    """A function that returns a line with a text sampled from the model, each time with another seed."""
     seeds = itertools.count(settings.seed)
     return lambda: f"sample: {sample_of(model, settings.training.sample_length, next(seeds))}"
 
@@ -198,29 +199,30 @@ def _measured(
     documents: Sequence[Ids],
     result: FitResult,
     say: Callable[[str], None],
-) -> Measured:
-    """The network's figure on dev, and beside it what an n-gram and xz make of the same text."""
+) -> RecordedScores:
+    """The scores of the network and the baselines on dev, which are also reported by `say`."""
     symbols, dev = model.symbols, data.dev
     held_out = [symbols.encode(each) for each in dev.documents]
-    yardsticks = Yardsticks.train(
+    baselines = Baselines.train(
         documents, kind=symbols.codec.kind, size=len(symbols), texts=data.train.documents, dev=held_out
     )
-    figures = yardsticks.measure(held_out, dev.documents)
+    figures = baselines.score(held_out, dev.documents)
     unknown, count = sum(int((ids == UNKNOWN).sum()) for ids in held_out), sum(map(len, held_out))
     if unknown:
         say(
-            f"{unknown:,} of the {count:,} symbols of dev are unknown to the model: what they stand for is "
-            "not predicted, so figures by character, and xz, cannot be compared with it"
+            f"{unknown:,} of the {count:,} symbols of dev are unknown to the model: the characters that they "
+            "stand for are not predicted, so its scores per character cannot be compared with those of xz or "
+            "of other models"
         )
     network = float(result.metrics["nats_per_character"])
     beside = ", ".join(f"{NAMES[name]} {value:.4f}" for name, value in figures.nats_per_character.items())
-    say(f"nats a character on dev: this network {network:.4f}, {beside}")
+    say(f"nats per character on dev: this network {network:.4f}, {beside}")
     warning = verdict(network, comparable(figures.nats_per_character, unknown))
     if warning:
         say(warning)
     is_stream = model.description.data.documents == "stream"
     protocol = f"streaming in {DEV_ROWS} pieces" if is_stream else "streaming"
-    return Measured(
+    return RecordedScores(
         fingerprint=Fingerprint(
             digest=dev.digest, characters=dev.size, split=dev.protocol, protocol=protocol
         ),
@@ -228,13 +230,13 @@ def _measured(
     )
 
 
-def _facts_of(measured: Measured) -> list[str]:
+def _facts_of(measured: RecordedScores) -> list[str]:
     figures = [f"{NAMES.get(name, name)} {value:.4f}" for name, value in measured.nats_per_character.items()]
-    return [f"nats a character on dev ({measured.fingerprint.short}): {', '.join(figures)}"]
+    return [f"nats per character on dev ({measured.fingerprint.short}): {', '.join(figures)}"]
 
 
 def sample_of(model: LanguageModel, length: int, seed: int) -> str:
-    """What the model writes now, line ends made visible."""
+    """A text sampled from the model, with visible line ends; `length` is its number of symbols."""
     sampler = Sampler(model, SamplingOptions(temperature=SHOWN_TEMPERATURE, seed=seed), beginning(model))
     text = model.symbols.decode(sampler.step()[0] for _ in range(length))[:SHOWN_CHARACTERS]
     return first_document(text, model.description.data.documents).replace("\n", "\u23ce ")
@@ -243,38 +245,40 @@ def sample_of(model: LanguageModel, length: int, seed: int) -> str:
 def training_windows(
     documents: Sequence[Ids], settings: LanguageModelSettings, device: torch.device
 ) -> TrainingWindows:
-    """The training part in windows."""
+    """The windows of the training part."""
     return TrainingWindows(
         documents,
         is_stream=settings.data.documents == "stream",
         settings=settings.training,
         seed=settings.seed,
-        abreast=abreast(settings),
+        parallel_groups=windows_per_update(settings),
         device=device,
     )
 
 
-def abreast(settings: LanguageModelSettings) -> int:
-    """Windows that one update sums, over all processes."""
+def windows_per_update(settings: LanguageModelSettings) -> int:
+    """Number of windows that one update sums, over all processes."""
     return settings.training.accumulation * distributed.world_size()
 
 
 def build_model(settings: LanguageModelSettings, data: TextData, device: torch.device) -> LanguageModel:
-    """A fresh model with symbols from the training part.
+    """A new model with symbols from the training part.
 
     Raises:
-        SettingsError: a cutoff that the vocabulary does not reach.
+        SettingsError: a cutoff of the adaptive softmax is not below the number of symbols.
     """
     symbols = Symbols.build(data.train.documents, settings.vocabulary)
     cutoffs = settings.model.cutoffs
     if cutoffs and cutoffs[-1] >= len(symbols):
-        raise SettingsError(f"model.cutoffs = {cutoffs}: expected less than {len(symbols)}, all the symbols")
+        raise SettingsError(
+            f"model.cutoffs = {cutoffs}: expected less than {len(symbols)}, the number of symbols"
+        )
     network = LanguageNetwork(len(symbols), settings.model, symbols.impossible)
     return LanguageModel(network, symbols, _description(settings), device=device, precision=torch.float32)
 
 
 def adopted(initial: LanguageModel, settings: LanguageModelSettings) -> LanguageModel:
-    """The model to fine-tune as a model of this run."""
+    """The model to fine-tune, with the name and settings of this run."""
     base = initial.description
     description = _description(settings).model_copy(
         update={"model": base.model, "vocabulary": base.vocabulary}
@@ -287,7 +291,15 @@ def adopted(initial: LanguageModel, settings: LanguageModelSettings) -> Language
 def fine_tuning_settings(
     settings: LanguageModelSettings, initial: LanguageModel | None
 ) -> LanguageModelSettings:
-    """Settings of a run that goes on from a model (None = a fresh one); errors of `settings_of_base`."""
+    """Settings of a fine-tuning run, in which network and symbols are those of the model.
+
+    Args:
+        settings: The settings as given.
+        initial: The model to fine-tune; None = a new model, for which the settings stay as given.
+
+    Raises:
+        SettingsError: see `settings_of_base`.
+    """
     if initial is None:
         return settings
     base = initial.description
@@ -295,7 +307,7 @@ def fine_tuning_settings(
 
 
 def describe_symbols(model: LanguageModel) -> str:
-    """One line for people."""
+    """One line about the vocabulary: number and kind of its symbols."""
     symbols = model.symbols
     return f"vocabulary: {len(symbols)} symbols ({symbols.codec.kind})"
 

@@ -1,8 +1,8 @@
-"""Running text to symbols and back: line ends are symbols like any other.
+"""Running text to symbols and back, line ends included.
 
-Ids 0 to 3 are padding, unknown, start and line end. Characters and bytes cover a text whole, line
-ends included; words and SentencePiece know lines only, so for them each line is followed by the
-symbol of the line end. Of words, runs of spaces count as one.
+Ids 0 to 3 are padding, unknown, start and line end. Characters and bytes cover the whole text, line
+ends included. Words and SentencePiece encode single lines, so the symbol of the line end is put between
+lines. With words, a run of spaces counts as one space.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ from seqtool.text.vocabulary import UNKNOWN as TEXT_UNKNOWN
 from seqtool.text.vocabulary import Vocabulary
 
 PADDING, UNKNOWN, START, LINE_END = 0, 1, 2, 3
-FILE = "symbols.vocabulary"  # of a model folder
+FILE = "symbols.vocabulary"  # name of the file in a model folder
 BYTES = tuple(f"<0x{byte:02X}>" for byte in range(256))
-LONGEST_PIECE = 4096  # characters of a line that a subword vocabulary learns from in one go
+LONGEST_PIECE = 4096  # longest piece of a line, in characters, that SentencePiece is trained on
 
 Ids = NDArray[np.int32]
 
@@ -40,10 +40,10 @@ class Symbols:
     """The symbols of a language model.
 
     Args:
-        codec: Of lines; its symbols 2 and 3 are start and line end.
+        codec: Codec of single lines, whose symbols 2 and 3 are start and line end.
 
     Raises:
-        ModelError: they are not.
+        ModelError: the codec's symbols 2 and 3 are others.
     """
 
     def __init__(self, codec: Codec) -> None:
@@ -61,11 +61,11 @@ class Symbols:
 
     @classmethod
     def build(cls, texts: Iterable[str], settings: VocabularySettings) -> Symbols:
-        """From the training part.
+        """Build the symbols from the training part.
 
         Raises:
-            UsageError: a size that the text does not allow.
-            DataError: no text.
+            UsageError: the text does not allow the vocabulary size.
+            DataError: there is no text.
         """
         return cls(_build(texts, settings))
 
@@ -74,21 +74,21 @@ class Symbols:
 
     @property
     def unit(self) -> Literal["character", "token"]:
-        """What one symbol is."""
+        """The unit that a loss over these symbols counts."""
         return "character" if self.codec.kind == "character" else "token"
 
     @property
     def impossible(self) -> list[int]:
-        """Symbols that no text has."""
+        """Symbols that occur in no text."""
         return [PADDING, START] if self.by_lines else [PADDING, START, LINE_END]
 
     @property
     def byte_lengths(self) -> NDArray[np.int64]:
-        """How many bytes each symbol adds to a text, [V]."""
+        """Number of bytes that each symbol adds to a text, [V]."""
         return np.array([len(spelled) for spelled in self._spelled])
 
     def encode(self, text: str) -> Ids:
-        """The ids of a text; what has no symbol is `UNKNOWN`."""
+        """The symbols of a text, [n]; what has no symbol becomes `UNKNOWN`."""
         if self.codec.kind == "byte":
             return np.frombuffer(text.encode(), np.uint8).astype(np.int32) + len(ByteCodec.symbols) - 256
         if self._table is not None:
@@ -102,32 +102,32 @@ class Symbols:
         return np.array(ids, np.int32)
 
     def decode(self, ids: Iterable[int]) -> str:
-        """The text of some ids; bytes that are not UTF-8 become U+FFFD."""
+        """The text of symbols; bytes that are not UTF-8 become U+FFFD."""
         decoder = self.decoder()
         return "".join(decoder.push(number) for number in ids) + decoder.finish()
 
     def decoder(self, *, at_line_start: bool = True) -> TextDecoder:
-        """For symbols that come one by one."""
+        """A decoder for symbols that arrive one by one."""
         return TextDecoder(self._spelled, self.by_lines, at_line_start)
 
     def without_symbol(self, text: str) -> str | None:
-        """The first character or word of a text that has no symbol; None where all have."""
+        """The first character or word of a text without a symbol; None if there is none."""
         if UNKNOWN not in self.encode(text):
             return None
         parts = _WORD.findall(text) if self.codec.kind == "word" else text
         return next((part for part in dict.fromkeys(parts) if UNKNOWN in self.encode(part)), text)
 
     def show(self, number: int) -> str:
-        """A symbol for people and for JSON: its text, where that is one."""
+        """A symbol as text, for display and JSON; its name if it stands for no text."""
         return self._spelled[number].decode("utf-8", errors="replace") or self.codec.symbols[number]
 
     def to_files(self) -> dict[str, bytes]:
-        """Their file in a model folder."""
+        """The vocabulary file of a model folder, by file name."""
         return {FILE: self.codec.to_bytes()}
 
     @classmethod
     def from_files(cls, files: Mapping[str, bytes], where: str) -> Symbols:
-        """The inverse of `to_files`.
+        """Symbols from the files of a model folder; the inverse of `to_files`.
 
         Raises:
             ModelError: the file is missing or damaged.
@@ -152,12 +152,12 @@ class Symbols:
 
 
 class TextDecoder:
-    """Symbols to text as they come: a character is given out when its last byte is there.
+    """Decodes symbols one by one; a character is returned with its last byte.
 
     Args:
         spelled: The bytes of each symbol.
-        by_lines: Whether a space at the beginning of a line belongs to no word.
-        at_line_start: Whether the first symbol stands there.
+        by_lines: Whether to remove the space that a symbol at the beginning of a line starts with.
+        at_line_start: Whether the first symbol is at the beginning of a line.
     """
 
     def __init__(self, spelled: Sequence[bytes], by_lines: bool, at_line_start: bool) -> None:
@@ -165,7 +165,7 @@ class TextDecoder:
         self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
 
     def push(self, number: int) -> str:
-        """What the text is longer by."""
+        """The text that one more symbol completes, which may be empty."""
         raw = self._spelled[number]
         if self._by_lines and raw:
             if self._at_line_start:
@@ -174,12 +174,12 @@ class TextDecoder:
         return self._decoder.decode(raw)
 
     def finish(self) -> str:
-        """What is left of a character that was never completed: U+FFFD."""
+        """U+FFFD if the last character is incomplete, else nothing."""
         return self._decoder.decode(b"", final=True)
 
 
 def _spelled(codec: Codec, number: int) -> bytes:
-    """What a symbol adds to a text."""
+    """The bytes that a symbol adds to a text."""
     if number in (PADDING, START):
         return b""
     if number == LINE_END:
@@ -195,7 +195,7 @@ def _spelled(codec: Codec, number: int) -> bytes:
 
 
 def _code_points(codec: Codec) -> Ids:
-    """Id of each code point, and `UNKNOWN` after the last that has one."""
+    """Symbol of each code point, up to the last that has one, followed by `UNKNOWN`."""
     single = {ord(symbol): number for number, symbol in enumerate(codec.symbols) if len(symbol) == 1}
     table = np.full(max(single, default=0) + 2, UNKNOWN, np.int32)
     for point, number in single.items():
@@ -233,7 +233,7 @@ def _lines(texts: Iterable[str]) -> Iterator[str]:
 
 
 def _in_pieces(line: str) -> Iterator[str]:
-    """A line cut at spaces, so that the library, which leaves out what is very long, reads all of it."""
+    """A line split at spaces, since SentencePiece skips very long lines in training."""
     start = 0
     while len(line) - start > LONGEST_PIECE:
         space = line.rfind(" ", start + 1, start + LONGEST_PIECE)
@@ -244,15 +244,15 @@ def _in_pieces(line: str) -> Iterator[str]:
 
 
 def require_known(symbols: Symbols, text: str, what: str) -> None:
-    """Refuse a text that has something without a symbol.
+    """Refuse a text with a character or word that has no symbol.
 
     Args:
-        symbols: Of the model.
-        text: Whatever it shall read.
-        what: Heads the message.
+        symbols: The symbols of the model.
+        text: Text that the model shall read.
+        what: What the text is, at the head of the message.
 
     Raises:
-        DataError: naming the first such character or word.
+        DataError: a character or word has no symbol; the message names the first.
     """
     missing = symbols.without_symbol(text)
     if missing is None:

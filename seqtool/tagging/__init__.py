@@ -1,1 +1,1 @@
-"""Taggers: named entities, parts of speech, any one label a token."""
+"""Taggers: named entities, parts of speech, any one label per token."""

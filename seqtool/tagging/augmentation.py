@@ -1,4 +1,4 @@
-"""More training sentences than there are: other entities of the same type, no capitals."""
+"""Data augmentation for taggers: entities replaced by others of their type, and lower-cased sentences."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from seqtool.text import tag_scheme
 from seqtool.text.columns import TaggedSentence
 from seqtool.text.tag_scheme import Scheme, Span
 
-Pool = dict[str, list[tuple[str, ...]]]  # entity type to its distinct surfaces
+MentionPool = dict[str, list[tuple[str, ...]]]  # entity type to its distinct surface forms, as tokens
 
 
 class Augmentation:
-    """Changes some sentences in each epoch.
+    """Changes some of the training sentences, anew in each epoch.
 
-    Mention replacement puts other entities of the same type from training in the place of
-    a sentence's entities. Where the entities of tomorrow are not those of today, that
-    weakens the ties between a name and its sentence, and the model has to learn from
-    spelling and context. Lower-casing does the same for the habit of capitals.
+    Mention replacement puts other entities of the same type, drawn from the training part, in the
+    place of a sentence's entities. The model then cannot memorise which names occur in which
+    sentences, and has to learn from spelling and context, which helps where the entities of new
+    texts differ from those of training. Lower-casing keeps it from relying on capital letters alone.
 
     Args:
-        sentences: The training part, tags in `scheme`.
-        scheme: Of the tags; None for tags without spans, whose sentences are only lower-cased.
+        sentences: Sentences of the training part, with tags in `scheme`.
+        scheme: Tag scheme; None for tags without spans, whose sentences are only lower-cased.
         mention_replacement: Probability of replacing all entities of a sentence, in [0, 1).
         lowercase: Probability of lower-casing a sentence, in [0, 1).
-        seed: Of the run.
+        seed: Random seed of the run.
 
     Reference: Dai and Adel 2020, "An analysis of simple data augmentation for named entity
     recognition", section 3 (mention replacement; here every distinct entity is equally likely).
@@ -51,7 +51,7 @@ class Augmentation:
         self._pool = self._collect()
 
     def epoch(self, number: int) -> list[TaggedSentence]:
-        """The sentences of an epoch, a pure function of its number."""
+        """All sentences as epoch `number` (from 0) reads them; a pure function of that number."""
         generator = numpy.random.default_rng([self._seed, number, 1])
         result = []
         for sentence, spans in zip(self._sentences, self._spans, strict=True):
@@ -64,13 +64,14 @@ class Augmentation:
         return result
 
     def _spans_of(self, sentence: TaggedSentence) -> list[Span]:
-        """Entities that can be replaced: none where the annotation is partial or has further columns."""
+        """The entities that can be replaced: none in sentences with partial tags or feature columns."""
         tags = list(sentence.tags or ())
         if self._scheme is None or sentence.features or any(map(tag_scheme.is_partial, tags)):
             return []
         return tag_scheme.spans(tags, self._scheme)
 
-    def _collect(self) -> Pool:
+    def _collect(self) -> MentionPool:
+        """The distinct surface forms of each type in the training part, sorted."""
         found: dict[str, set[tuple[str, ...]]] = {}
         for sentence, spans in zip(self._sentences, self._spans, strict=True):
             for span in spans:
@@ -80,10 +81,11 @@ class Augmentation:
     def _replaced(
         self, sentence: TaggedSentence, spans: Sequence[Span], generator: numpy.random.Generator
     ) -> TaggedSentence:
+        """The sentence with each of its entities replaced by a random one of the same type."""
         tokens: list[str] = []
-        moved = []
+        moved = []  # spans of the new entities in the new sentence
         assert self._scheme is not None, "only spans are replaced"
-        copied = 0  # tokens of the sentence that are already dealt with
+        copied = 0  # number of tokens of the original sentence that have been processed
         for span in spans:
             tokens += sentence.tokens[copied : span.start]
             surfaces = self._pool[span.type]

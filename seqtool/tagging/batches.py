@@ -1,4 +1,4 @@
-"""Sentences as numbers and as batches; those of training are built when they are asked for."""
+"""Sentences as ids and as batches; the batches of training are built when they are asked for."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from seqtool.errors import DataError
 from seqtool.nn.forms import Forms
 from seqtool.tagging.augmentation import Augmentation
 from seqtool.tagging.data import TaggingData
-from seqtool.tagging.documents import laid_out, passages
+from seqtool.tagging.documents import passage_rows, passages
 from seqtool.tagging.settings import TaggerSettings
 from seqtool.tagging.vocabulary import Vocabularies
 from seqtool.text import tag_scheme
@@ -25,18 +25,18 @@ from seqtool.text.vocabulary import Vocabulary
 
 
 class Batch(NamedTuple):
-    """Some sentences as tensors, right-padded."""
+    """B sentences as tensors, right-padded to T tokens."""
 
-    forms: Forms  # the distinct forms of the batch
+    forms: Forms  # the distinct word forms of the batch
     rows: Tensor  # row in `forms` of each token, [B, T]; 0 at padding
-    features: tuple[Tensor, ...]  # ids of each extra column, [B, T]
+    features: tuple[Tensor, ...]  # for each feature column its ids, [B, T]
     mask: Tensor  # True at real tokens, [B, T]
-    tags: Tensor | None = None  # tag ids, [B, T]
-    possible: Tensor | None = None  # of partially annotated sentences, [B, T, K]
-    passages: Tensor | None = None  # rows of the sentences of each passage, -1 at padding, [D, S]
+    tags: Tensor | None = None  # tag ids, [B, T]; 0 at padding
+    possible: Tensor | None = None  # True at tags that a partial annotation allows, [B, T, K]
+    passages: Tensor | None = None  # batch rows of the sentences of each passage, [D, S]; -1 at padding
 
     def to(self, device: torch.device) -> Batch:
-        """The batch on a device."""
+        """A copy of the batch on another device; the batch itself on the CPU."""
         if device.type == "cpu":
             return self
         return Batch(
@@ -52,23 +52,30 @@ class Batch(NamedTuple):
 
 @dataclass(frozen=True)
 class Corpus:
-    """Encoded sentences: rows in a form table, feature ids, tag ids; batches are cut from it."""
+    """Encoded sentences: rows in a form table, feature ids, tag ids; batches are built from it."""
 
-    forms: list[numpy.ndarray]  # row of each token, [T] a sentence
-    features: list[list[numpy.ndarray]]  # ids of each extra column, [T] a sentence and column
-    tags: list[numpy.ndarray] | None  # tag ids, -1 where partial or unknown to the model
-    partial: dict[int, numpy.ndarray]  # sentence to possible tags, [T, K]
+    forms: list[numpy.ndarray]  # for each sentence the row of each token in `table`, [T]
+    features: list[list[numpy.ndarray]]  # for each sentence and feature column its ids, [T]
+    tags: list[numpy.ndarray] | None  # for each sentence its tag ids, [T]; -1 where partial or unknown
+    partial: dict[int, numpy.ndarray]  # index of a partially annotated sentence to its allowed tags, [T, K]
     table: FormTable
 
     @property
     def lengths(self) -> list[int]:
-        """Tokens of each sentence."""
+        """Number of tokens of each sentence."""
         return [len(row) for row in self.forms]
 
     def batch(self, sentences: Sequence[int], passages: Tensor | None = None) -> Batch:
-        """The given sentences as tensors, right-padded; `passages` says which of them follow each other."""
+        """Some of the sentences as a batch.
+
+        Args:
+            sentences: Their indices in the corpus.
+            passages: Which of them follow each other in a document, as in `Batch.passages`.
+        """
         rows, columns, mask = self.columns(sentences)
+        # Each distinct form is encoded once per batch: [F] of them, and where each token finds its own.
         distinct, inverse = torch.unique(rows[mask], return_inverse=True)
+        # [B, T]
         index = torch.zeros_like(rows)
         index[mask] = inverse
         tags = None
@@ -78,7 +85,7 @@ class Corpus:
         return Batch(forms, index, columns, mask, tags, self._possible(sentences, tags, mask), passages)
 
     def columns(self, sentences: Sequence[int]) -> tuple[Tensor, tuple[Tensor, ...], Tensor]:
-        """Rows in the form table [B, T], ids of each extra column [B, T], the mask [B, T]."""
+        """Rows in the form table [B, T], ids of each feature column [B, T] each, padding mask [B, T]."""
         rows = [self.forms[i] for i in sentences]
         lengths = numpy.array([len(row) for row in rows])
         mask = numpy.arange(lengths.max()) < lengths[:, None]
@@ -89,11 +96,12 @@ class Corpus:
         return _padded(rows, mask), features, torch.from_numpy(mask)
 
     def _possible(self, sentences: Sequence[int], tags: Tensor | None, mask: Tensor) -> Tensor | None:
-        """What the annotation leaves possible, [B, T, K]; None when every tag is known."""
+        """True at each tag that the annotation allows, [B, T, K]; None when every tag is known."""
         partial = {row: self.partial[i] for row, i in enumerate(sentences) if i in self.partial}
         if not partial or tags is None:
             return None
         count = next(iter(partial.values())).shape[1]
+        # [B, T, K]
         possible = torch.nn.functional.one_hot(tags.clamp(min=0), count).bool()
         possible[~mask] = True
         for row, allowed in partial.items():
@@ -104,16 +112,16 @@ class Corpus:
 def encode(
     sentences: Sequence[TaggedSentence], vocabularies: Vocabularies, table: FormTable, *, with_tags: bool
 ) -> Corpus:
-    """Numbers for sentences.
+    """Encode sentences as ids.
 
     Args:
-        sentences: With as many extra columns as the model has.
-        vocabularies: Of the model.
-        table: Over the same vocabularies; new forms are added.
-        with_tags: Whether to encode the tags; those unknown to the model become -1.
+        sentences: Sentences with as many feature columns as the model reads.
+        vocabularies: Vocabularies of the model.
+        table: Table of word forms over the same vocabularies; new forms are added to it.
+        with_tags: Whether to encode the tags; tags unknown to the model become -1.
 
     Raises:
-        DataError: a sentence lacks an extra column that the model reads.
+        DataError: a sentence has more or fewer feature columns than the model reads.
     """
     forms, features, tags = [], [], []
     partial: dict[int, numpy.ndarray] = {}
@@ -121,7 +129,7 @@ def encode(
         if len(sentence.features) != len(vocabularies.features):
             where = f"{sentence.source}:{sentence.line}" if sentence.source else f"sentence {number + 1}"
             raise DataError(
-                f"{where}: {len(sentence.features)} extra columns, "
+                f"{where}: {len(sentence.features)} feature columns, "
                 f"but the model reads {len(vocabularies.features)}"
             )
         forms.append(table.indices(sentence.tokens))
@@ -135,14 +143,14 @@ def encode(
 
 
 class TrainingBatches:
-    """The batches of an epoch, a pure function of its number.
+    """Makes the batches of an epoch, as a pure function of its number.
 
     Args:
-        vocabularies: Of the model.
-        data: With the training part.
-        corpus: That part, encoded.
-        settings: Of the run.
-        device: Where the batches go.
+        vocabularies: Vocabularies of the model.
+        data: The data, of which the training part is read.
+        corpus: The training part, encoded.
+        settings: The run's settings.
+        device: Device that the batches are moved to.
     """
 
     def __init__(
@@ -170,7 +178,11 @@ class TrainingBatches:
             self._passages = passages(data.train, training.passage)
 
     def __call__(self, epoch: int) -> LazyBatches[Batch]:
-        """Batches of nearly equal length, shuffled: sentences, or passages by their longest sentence."""
+        """Shuffled batches of sentences of similar length (or of passages, by their longest sentence).
+
+        Args:
+            epoch: Number of the epoch, from 0.
+        """
         corpus, passages = self._corpus_of(epoch), self._passages
         lengths = self._lengths(corpus)
         counts = [1] * len(lengths) if passages is None else list(map(len, passages))
@@ -188,22 +200,22 @@ class TrainingBatches:
                 return corpus.batch(parts[number]).to(self._device)
             chosen = [passages[i] for i in parts[number]]
             together = [sentence for passage in chosen for sentence in passage]
-            return corpus.batch(together, laid_out(list(map(len, chosen)))).to(self._device)
+            return corpus.batch(together, passage_rows(list(map(len, chosen)))).to(self._device)
 
         return LazyBatches(sizes, build)
 
     def _corpus_of(self, epoch: int) -> Corpus:
-        """The training part as this epoch has it."""
+        """The training part as this epoch reads it, augmented where the settings say so."""
         corpus = self._corpus
         if self._augmentation is not None:
             sentences = self._augmentation.epoch(epoch)
-            # Each epoch has a table of its own: the order of the forms in it decides which random number
-            # is whose, and must not depend on the epochs that this process has seen before.
+            # Each epoch gets a copy of the table: the order of its forms decides which form gets which
+            # random number of dropout, and must not depend on which epochs this process ran before.
             corpus = encode(sentences, self._vocabularies, corpus.table.copy(), with_tags=True)
         return corpus
 
     def _lengths(self, corpus: Corpus) -> list[int]:
-        """Tokens of each sentence, or of the longest sentence of each passage."""
+        """Number of tokens of each sentence, or of the longest sentence of each passage."""
         if self._passages is None:
             return corpus.lengths
         return [max(corpus.lengths[i] for i in passage) for passage in self._passages]
@@ -214,10 +226,12 @@ def _ids(symbols: Sequence[str], vocabulary: Vocabulary) -> numpy.ndarray:
 
 
 def _tag_ids(tags: Sequence[str], vocabulary: Vocabulary) -> numpy.ndarray:
+    """Tag ids, [T]; -1 where the model does not have the tag, or it is partial."""
     return numpy.array([vocabulary.id(tag) if tag in vocabulary else -1 for tag in tags], numpy.int64)
 
 
 def _possible_tags(sentence: TaggedSentence, vocabulary: Vocabulary) -> numpy.ndarray:
+    """True at each tag that the annotation of a sentence allows, [T, K]."""
     possible = numpy.zeros((len(sentence.tokens), len(vocabulary)), dtype=bool)
     for row, tag in zip(possible, sentence.tags or (), strict=True):
         if tag == tag_scheme.UNKNOWN and tag not in vocabulary:
@@ -229,7 +243,7 @@ def _possible_tags(sentence: TaggedSentence, vocabulary: Vocabulary) -> numpy.nd
 
 
 def _padded(rows: Sequence[numpy.ndarray], mask: numpy.ndarray) -> Tensor:
-    """Values of all real tokens, sentence after sentence, to [B, T] with 0 at padding."""
+    """One tensor [B, T] from the values of each sentence, with 0 where `mask` [B, T] is False."""
     result = numpy.zeros(mask.shape, dtype=numpy.int64)
     result[mask] = numpy.concatenate(rows)
     return torch.from_numpy(result)

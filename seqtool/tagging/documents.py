@@ -1,4 +1,4 @@
-"""Which sentences belong together, for taggers that read what came before in a document."""
+"""Documents and passages, for taggers that read each sentence in the context of those before it."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from seqtool.nn.cells import State
 from seqtool.text.columns import TaggedSentence
 
 
-class Reading:
-    """How far a tagger has come in the document that it reads, from call to call."""
+class DocumentContext:
+    """The state of a tagger between calls that read one document piece by piece."""
 
     def __init__(self) -> None:
-        self.state: State | None = None  # None = at the beginning of a document
+        self.state: State | None = None  # state of the document's recurrence; None = at its beginning
 
 
 def documents(sentences: Sequence[TaggedSentence]) -> list[range]:
-    """Positions of the sentences of each document; what stands before the first mark is one too."""
+    """The range of sentence indices of each document; sentences before the first mark form one too."""
     opens = [number for number, sentence in enumerate(sentences) if sentence.opens or not number]
     return [range(*each) for each in pairwise([*opens, len(sentences)])]
 
 
 def passages(sentences: Sequence[TaggedSentence], size: int) -> list[list[int]]:
-    """Each document cut into runs of so many sentences; the last may be shorter."""
+    """Sentence indices of each document in passages of `size` sentences; its last may be shorter."""
     return [
         list(document[start : start + size])
         for document in documents(sentences)
@@ -34,8 +34,13 @@ def passages(sentences: Sequence[TaggedSentence], size: int) -> list[list[int]]:
     ]
 
 
-def laid_out(sizes: Sequence[int]) -> Tensor:
-    """Rows of consecutive passages of these sizes, [D, S]; -1 at padding."""
+def passage_rows(sizes: Sequence[int]) -> Tensor:
+    """The batch rows of the sentences of each passage, [D, S]; -1 at padding.
+
+    Args:
+        sizes: Number of sentences of each of D passages, which follow one another in the batch.
+    """
+    # [D, S]
     rows = torch.full((len(sizes), max(sizes)), -1)
     first = 0
     for passage, size in enumerate(sizes):

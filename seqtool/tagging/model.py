@@ -1,4 +1,4 @@
-"""The network of a tagger: form vectors, a bidirectional recurrent encoder, tag scores, a CRF."""
+"""The network of a tagger: word form vectors, a bidirectional recurrent encoder, tag scores, a CRF."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ from seqtool.tagging.vocabulary import Vocabularies
 from seqtool.text.tag_scheme import Scheme, allowed_transitions
 
 
-class Sizes(NamedTuple):
-    """How many symbols of each kind the network knows."""
+class VocabularySizes(NamedTuple):
+    """Number of symbols in each vocabulary of the network."""
 
     words: int
     characters: int
@@ -40,8 +40,8 @@ class Sizes(NamedTuple):
     tags: int
 
     @classmethod
-    def of(cls, vocabularies: Vocabularies) -> Sizes:
-        """Those of some vocabularies."""
+    def of(cls, vocabularies: Vocabularies) -> VocabularySizes:
+        """The sizes of the given vocabularies."""
         return cls(
             len(vocabularies.words),
             len(vocabularies.characters),
@@ -52,25 +52,25 @@ class Sizes(NamedTuple):
 
 
 class Encoded(NamedTuple):
-    """What the layers make of sentences."""
+    """The encoder's output and the emission scores of a batch."""
 
-    states: Tensor  # [B, T, 2H]
-    dropped: Tensor  # the same after dropout
-    scores: Tensor  # [B, T, K]
+    states: Tensor  # encoder states before dropout, [B, T, 2H]
+    dropped: Tensor  # encoder states after dropout, [B, T, 2H]
+    scores: Tensor  # emission scores, nats, [B, T, K]
 
 
 class Tagger(nn.Module):
     """BiLSTM-CRF (Huang et al. 2015; Lample et al. 2016; Ma and Hovy 2016) and its relatives.
 
     Args:
-        sizes: Of the vocabularies.
-        settings: The network's.
-        tags: Tag names in the order of their ids.
-        scheme: Their scheme; None for tags without spans, where everything may follow everything.
+        sizes: Sizes of the vocabularies.
+        settings: The network's settings.
+        tags: The K tag names in the order of their ids.
+        scheme: Tag scheme; None for tags without spans, where every tag may follow every other.
     """
 
     def __init__(
-        self, sizes: Sizes, settings: ModelSettings, tags: tuple[str, ...], scheme: Scheme | None
+        self, sizes: VocabularySizes, settings: ModelSettings, tags: tuple[str, ...], scheme: Scheme | None
     ) -> None:
         super().__init__()
         self.forms = FormEncoder(sizes.words, sizes.characters, sizes.shapes, _form_options(settings))
@@ -99,57 +99,82 @@ class Tagger(nn.Module):
         self.is_crf = settings.output == "crf"
 
     def scores(self, batch: Batch) -> Tensor:
-        """Emission scores, nats, float32 (float64 for a float64 model), [B, T, K]."""
+        """Emission scores of a batch, nats, float32 (float64 for a float64 model), [B, T, K]."""
         return self.encoded(batch).scores
 
     def encoded(self, batch: Batch) -> Encoded:
-        """What the layers make of a batch; a tagger of documents starts anew with each of its passages."""
-        # Not by `[rows]`: the gradient of that adds up in whatever order the threads come.
+        """States and scores of a batch; with a document recurrence, its state starts anew in each passage."""
+        # An embedding lookup rather than indexing by `[rows]`, whose gradient sums over threads in any order.
+        # [F, D] form vectors to [B, T, D]
         words = functional.embedding(batch.rows, self.forms(batch.forms))
+        # both [B, T, 2H]
         states, dropped = self.states(words, batch.features, batch.mask)
         before = None
         if self.document is not None:
-            assert batch.passages is not None, "a tagger of documents needs to know what follows what"
+            assert batch.passages is not None, "a tagger of documents needs the order of the sentences"
+            # [B, H of the document]
             before = self._before(self.document, sentence_vectors(dropped, batch.mask), batch.passages)
         return Encoded(states, dropped, self.scores_after(dropped, before))
 
     def states(self, vectors: Tensor, features: tuple[Tensor, ...], mask: Tensor) -> tuple[Tensor, Tensor]:
-        """The encoder's states from form vectors [B, T, D] and extra columns, and the same after dropout.
+        """The encoder's states.
 
-        Both [B, T, 2H], the second in full precision.
+        Args:
+            vectors: Form vector of each token, [B, T, D].
+            features: For each feature column its ids, [B, T].
+            mask: True at real tokens, right-padded, [B, T].
+
+        Returns:
+            The states before dropout, and after it in full precision; both [B, T, 2H].
         """
+        # each [B, T, feature_embedding]
         columns = [embed(ids) for embed, ids in zip(self.features, features, strict=True)]
+        # [B, T, D + columns x feature_embedding]
         inputs = torch.cat([vectors, *columns], 2) if columns else vectors
+        # [B, T, 2H]
         states = self.encoder(self.noise(self.input_dropout(inputs)), mask)
         return states, self.dropout(states.to(self.output.weight.dtype))
 
     def scores_after(self, dropped: Tensor, before: Tensor | None = None) -> Tensor:
-        """Emission scores, [B, T, K].
+        """Emission scores, nats, [B, T, K].
 
         Args:
-            dropped: The second of `states`.
-            before: The document's state before each sentence, [B, D], for a tagger that has one.
+            dropped: Encoder states after dropout, [B, T, 2H].
+            before: State of the document's recurrence before each sentence, [B, H of the document];
+                None for a tagger without one.
         """
-        # The last product stays in full precision: half precision has three digits, scores need more.
+        # The output layer stays in full precision: half precision has three digits, scores need more.
         with torch.autocast(dropped.device.type, enabled=False):
             if before is not None:
+                # [B, 1, H of the document]
                 seen = self.dropout(before.to(dropped.dtype)[:, None])
+                # Every token of a sentence reads the same document state: [B, T, 2H + H of the document]
                 dropped = torch.cat([dropped, seen.expand(-1, dropped.shape[1], -1)], 2)
             scores: Tensor = self.output(dropped)
             return scores
 
     @staticmethod
     def _before(document: DocumentState, vectors: Tensor, passages: Tensor) -> Tensor:
-        """The state before each sentence of [B, I], from where its passage [D, S] begins, [B, H]."""
+        """State of the document's recurrence before each sentence, [B, H of the document].
+
+        Args:
+            document: The recurrence over sentences, which starts anew in each passage.
+            vectors: Vector of each sentence, [B, I].
+            passages: Batch rows of the sentences of each passage, [D, S]; -1 at padding.
+        """
+        # [D, S]
         real = passages >= 0
+        # [D, S, I]
         inputs = vectors[passages.clamp(min=0)].masked_fill(~real[:, :, None], 0.0)
+        # [D, S, H of the document]
         before: Tensor = document(inputs, document.initial(len(inputs), inputs))[0]
+        # [B, H of the document], back in the order of the batch
         return before[real][passages[real].argsort()]
 
     def loss(
         self, batch: Batch, *, label_smoothing: float = 0.0, class_weights: Tensor | None = None
     ) -> LossSum:
-        """Summed negative log-likelihood of the batch, per token of it; see `loss_of`."""
+        """Summed negative log-likelihood of a batch, nats, with its number of tokens; see `loss_of`."""
         return self.loss_of(
             self.scores(batch), batch, label_smoothing=label_smoothing, class_weights=class_weights
         )
@@ -162,16 +187,20 @@ class Tagger(nn.Module):
         label_smoothing: float = 0.0,
         class_weights: Tensor | None = None,
     ) -> LossSum:
-        """Summed negative log-likelihood, per token.
+        """Summed negative log-likelihood of given emission scores.
 
         Args:
-            scores: Emission scores of the batch, [B, T, K].
-            batch: With tags.
-            label_smoothing: Share of the target spread over all tags, or over all paths of a CRF.
-            class_weights: Weight of each tag, [K]; None = all 1.
+            scores: Emission scores of the batch, nats, [B, T, K].
+            batch: A batch with tags.
+            label_smoothing: Share of the target distributed evenly over all tags, or over all tag
+                paths of a CRF, in [0, 1).
+            class_weights: Weight of each tag, at least 0, [K]; None = all 1.
+
+        Returns:
+            The sum in nats, with the number of tokens that it is over.
 
         Raises:
-            ValueError: class weights and partial annotation together have no defined loss.
+            ValueError: class weights with partial annotation, for which no loss is defined.
         """
         assert batch.tags is not None, "a loss needs tags"
         count = int(batch.mask.sum())
@@ -179,6 +208,7 @@ class Tagger(nn.Module):
             if not self.is_crf:
                 return LossSum(_softmax_loss(scores, batch, label_smoothing, class_weights), count, "token")
             chain = self.crf.chain()
+            # losses: [B], nats, one for each sentence
             if batch.possible is not None:
                 if class_weights is not None:
                     raise ValueError("class weights need full annotation, and a sentence is partial")
@@ -195,12 +225,14 @@ class Tagger(nn.Module):
         return LossSum(total, count, "token")
 
     def divergence(self, first: Tensor, second: Tensor, mask: Tensor) -> Tensor:
-        """KL(p || q) + KL(q || p) of what two passes predict, summed, nats.
+        """KL(p || q) + KL(q || p) of the distributions that two passes predict, summed, nats.
+
+        Over tag paths for a CRF, else over the tags of each token.
 
         Args:
-            first: Emission scores of a pass, [B, T, K].
-            second: Of another.
-            mask: [B, T].
+            first: Emission scores of one pass, nats, [B, T, K].
+            second: Emission scores of another pass over the same batch, nats, [B, T, K].
+            mask: True at real tokens, [B, T].
         """
         with torch.autocast(first.device.type, enabled=False):
             if self.is_crf:
@@ -208,20 +240,21 @@ class Tagger(nn.Module):
             return symmetric_divergence(first[mask].log_softmax(1), second[mask].log_softmax(1))
 
     def decode(self, scores: Tensor, mask: Tensor) -> Tensor:
-        """The best tag path under the constraints, ids [B, T], 0 at padding."""
+        """The highest-scoring valid tag path, ids, [B, T]; 0 at padding."""
         return viterbi(scores, self.crf.chain(), mask)[0]
 
     def load_pretrained(self, vectors: Tensor, found: Tensor, *, freeze: bool) -> None:
-        """Put pretrained vectors into the rows that were found, scaled as the fresh ones are.
+        """Put pretrained vectors in place of word embeddings, scaled to their initial standard deviation.
 
         Args:
-            vectors: [words, word_embedding].
-            found: Which rows to take, [words], bool.
-            freeze: Whether the whole table stays as it is from now on.
+            vectors: Pretrained vectors in the order of the word vocabulary, [words, word_embedding].
+            found: True at the words that have a pretrained vector, [words].
+            freeze: Whether training leaves the whole embedding table unchanged.
         """
         assert self.forms.words is not None
         weight = self.forms.words.weight
         with torch.no_grad():
+            # [words found, word_embedding]
             taken = vectors[found]
             scale = weight.std() / taken.std().clamp(min=1e-8) if len(taken) else 1.0
             weight[found] = (taken * scale).to(weight)
@@ -231,7 +264,13 @@ class Tagger(nn.Module):
 def class_weights(
     weights: Mapping[str, float], tags: tuple[str, ...], scheme: Scheme | None
 ) -> Tensor | None:
-    """The weight of each tag from weights of entity types or whole tags, [K]; None when there are none."""
+    """Weight of each tag in the loss, [K]; None when no weights are set.
+
+    Args:
+        weights: Weight by entity type or by whole tag; a whole tag has precedence, the default is 1.
+        tags: The K tag names in the order of their ids.
+        scheme: Tag scheme; None for tags without spans.
+    """
     if not weights:
         return None
     types = tags if scheme is None else [tag.split("-", 1)[-1] for tag in tags]
@@ -254,6 +293,7 @@ def _form_options(settings: ModelSettings) -> FormOptions:
 
 
 def _constraints(tags: tuple[str, ...], scheme: Scheme | None) -> tuple[Tensor, Tensor, Tensor]:
+    """Which tag (column) may follow which (row), [K, K], which may come first, [K], and last, [K]."""
     if scheme is None:
         every = torch.ones(len(tags), dtype=torch.bool)
         return every.expand(len(tags), -1).clone(), every, every
@@ -264,9 +304,13 @@ def _constraints(tags: tuple[str, ...], scheme: Scheme | None) -> tuple[Tensor, 
 def _softmax_loss(
     scores: Tensor, batch: Batch, label_smoothing: float, class_weights: Tensor | None
 ) -> Tensor:
+    """Summed cross-entropy of tags that are predicted independently, nats."""
+    # [N, K], the N real tokens of the batch
     real = scores[batch.mask]
-    if batch.possible is not None:  # all tags that the annotation leaves possible count together
+    if batch.possible is not None:  # the probability of a partial tag is that of all tags it allows
+        # [N, K]
         possible = batch.possible[batch.mask]
+        # [N]
         together = real.masked_fill(~possible, float("-inf")).logsumexp(1)
         total = (real.logsumexp(1) - together).sum()
         return torch.lerp(total, -real.log_softmax(1).mean(1).sum(), label_smoothing)

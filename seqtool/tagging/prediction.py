@@ -1,4 +1,4 @@
-"""A trained tagger at work: sentences in, tags and exact confidences out, the same whatever the batch."""
+"""Tagging with a trained model: tags and exact confidences, independent of how sentences are batched."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from typing import ClassVar, Self
 
-import numpy
 import torch
 from pydantic import Field
 from torch import Tensor
@@ -20,11 +19,12 @@ from seqtool.models.trained import ModelFiles, TrainedModel, require_several, re
 from seqtool.nn.crf import k_best, marginals, segment_probability, viterbi
 from seqtool.nn.hierarchy import DocumentState, sentence_vectors
 from seqtool.tagging.batches import Corpus, encode
-from seqtool.tagging.documents import Reading, documents
+from seqtool.tagging.documents import DocumentContext, documents
 from seqtool.tagging.entities import Entity, entities_of, tokenised
-from seqtool.tagging.model import Sizes, Tagger
+from seqtool.tagging.form_cache import FormCache
+from seqtool.tagging.model import Tagger, VocabularySizes
 from seqtool.tagging.settings import Bias, DataSettings, ModelSettings, VocabularySettings
-from seqtool.tagging.vocabulary import Vocabularies
+from seqtool.tagging.vocabulary import Vocabularies, entity_begins, output_tags
 from seqtool.text import tag_scheme
 from seqtool.text.batching import prediction_batches
 from seqtool.text.columns import TaggedSentence
@@ -32,50 +32,51 @@ from seqtool.text.tag_scheme import Scheme, Span
 
 TASKS = ("ner", "pos")
 BATCH_TOKENS = 4096
-READ_AT_ONCE = 512  # sentences of a document whose states are kept until its own have gone through them
-CACHED_FORMS = 60_000  # form vectors kept between batches; then the cache starts afresh
+READ_AT_ONCE = 512  # sentences whose encoder states are in memory while the document's state passes over them
+CACHED_FORMS = 60_000  # form vectors that are kept between batches; beyond that the cache is emptied
 
 
-Scored = tuple[list[int], Tensor, Tensor]  # positions of sentences, scores or states [B, T, K], mask [B, T]
+# Indices of B sentences, their emission scores [B, T, K] or encoder states [B, T, 2H], and the mask [B, T].
+BatchOutput = tuple[list[int], Tensor, Tensor]
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a tagger says of one sentence; confidences only when asked for."""
+    """The tags of one sentence; its confidences are None unless they were asked for."""
 
-    tags: list[str]  # in the scheme of the training files
+    tags: list[str]  # one per token, in the scheme of the training files
     spans: list[Span]  # empty for a tagger without spans
-    span_confidence: list[float] | None = None  # exact posterior of each span
-    token_confidence: list[float] | None = None  # exact marginal of each tag
-    alternatives: list[tuple[list[str], float]] | None = None  # k best: tags, posterior of the whole path
+    span_confidence: list[float] | None = None  # posterior probability of each span, in [0, 1]
+    token_confidence: list[float] | None = None  # marginal probability of each token's tag, in [0, 1]
+    alternatives: list[tuple[list[str], float]] | None = None  # k best paths: tags, posterior of the path
 
 
 class TaggerDescription(Description):
-    """What a model folder says of a tagger beside its weights and vocabularies."""
+    """The configuration of a tagger in its model folder, beside weights and vocabularies."""
 
     KEPT: ClassVar[Mapping[str, Set[str]]] = {
         "data": {"token_column", "tag_column", "feature_columns", "partial"}
     }
 
-    task: str = Field(exclude=True)  # the folder says it itself
+    task: str = Field(exclude=True)  # not in the configuration, since the folder records it elsewhere
     model: ModelSettings
     vocabulary: VocabularySettings
-    scheme: Scheme | None  # of the training files
-    model_scheme: Scheme | None  # of the tag inventory
-    data: DataSettings = Field(alias="columns")  # how the columns of the training files were laid out
-    entity_bias: Mapping[str, Bias]  # nats added to the score of entities, by type
+    scheme: Scheme | None  # tag scheme of the training files; None without spans
+    model_scheme: Scheme | None  # tag scheme of the model's tag inventory; None without spans
+    data: DataSettings = Field(alias="columns")  # the columns of the training files
+    entity_bias: Mapping[str, Bias]  # nats added to the score of each entity, by type
 
 
 class TaggerModel(TrainedModel):
-    """A tagger ready to use.
+    """A trained tagger, ready to use.
 
     Args:
-        network: With its weights.
-        vocabularies: Of the network.
-        description: The rest.
-        training_entities: (type, surface) of the entities of the training part.
-        device: Where it runs.
-        precision: float32, or bfloat16 for the encoder.
+        network: The network with its weights.
+        vocabularies: Vocabularies of the network.
+        description: The rest of the model's configuration.
+        training_entities: (type, surface form) of each entity of the training part.
+        device: Device that the network is on.
+        precision: Arithmetic of the encoder, float32 or bfloat16.
     """
 
     TASKS = TASKS
@@ -96,23 +97,21 @@ class TaggerModel(TrainedModel):
         super().__init__(network, description, device=device, precision=precision)
         self.vocabularies = vocabularies
         self.training_entities = training_entities
-        self._table = vocabularies.form_table(description.vocabulary)
-        # Vectors of the first `_cached` forms of the table; the rest of the rows is room.
-        self._vectors = self._room(0)
-        self._cached = 0
-        self._output_tags = self._tags_as_in_the_files()
-        # Which types an entity that begins with a tag has: [types], and [types, K] with a 1 at its tags.
-        self.types, begins = _begins(vocabularies.tags.symbols, description.model_scheme)
+        self._forms = FormCache(network, vocabularies.form_table(description.vocabulary))
+        tags, scheme = vocabularies.tags.symbols, description.model_scheme
+        self._output_tags = output_tags(tags, scheme, description.scheme)
+        # The entity types, and 1 at the tags (columns) that can begin each type (row), [types, K].
+        self.types, begins = entity_begins(tags, scheme)
         self._begins = begins.to(device)
 
     @property
     def kind(self) -> str:
-        """What the model is, for its card."""
+        """What kind of model this is, for the model card."""
         return f"tagger (task `{self.description.task}`)"
 
     @property
     def scheme(self) -> Scheme | None:
-        """Tag scheme of what `tag` returns: that of the training files; None for parts of speech."""
+        """Tag scheme of the tags that `tag` returns, that of the training files; None for parts of speech."""
         return self.description.scheme
 
     def tag(self, sentences: Iterable[Sequence[str]]) -> list[list[str]]:
@@ -122,7 +121,7 @@ class TaggerModel(TrainedModel):
 
         Raises:
             UsageError: text that is not tokenised.
-            DataError: the model reads extra columns, which plain tokens do not have.
+            DataError: the model reads feature columns, which plain tokens do not have.
         """
         given = [sentences] if isinstance(sentences, str) else list(sentences)
         if any(isinstance(sentence, str) for sentence in given):
@@ -143,7 +142,7 @@ class TaggerModel(TrainedModel):
 
         Raises:
             UsageError: a single text instead of a list, or a tagger without entities.
-            DataError: the model reads extra columns, which plain text does not have.
+            DataError: the model reads feature columns, which plain text does not have.
         """
         require_several(texts, 'tagger.entities(["Ada lives in London."])')
         if self.scheme is None:
@@ -161,25 +160,26 @@ class TaggerModel(TrainedModel):
         min_confidence: float = 0.0,
         kbest: int = 0,
         batch_tokens: int = BATCH_TOKENS,
-        reading: Reading | None = None,
+        context: DocumentContext | None = None,
     ) -> list[Prediction]:
-        """Tag sentences.
+        """Tag sentences, with confidences and alternatives on request.
 
         Args:
-            sentences: Tokens, with the extra columns that the model reads; empty ones stay empty.
-            confidence: Whether to compute exact confidences of spans and tokens.
-            min_confidence: Spans with a lower confidence are taken back, in [0, 1].
-            kbest: How many whole paths to give, in the order of the search, which counts the entity biases,
-                each with its posterior, which does not; 0 = none.
-            batch_tokens: Padded tokens a batch; a longer sentence is a batch of its own.
-            reading: Where a tagger of documents stands; it is moved on. None = these are all there is.
+            sentences: Sentences with the feature columns that the model reads; some may be empty.
+            confidence: Whether to compute the exact confidences of spans and tokens.
+            min_confidence: Least confidence of a span, in [0, 1]; those below it are removed.
+            kbest: Number of alternative tag paths to return, 0 = none. They are ranked with the entity
+                biases, as in the search; the posterior of each is without them.
+            batch_tokens: Largest number of padded tokens in a batch; a longer sentence is its own batch.
+            context: State of the document that the sentences continue, updated in place; read by a tagger
+                with a document recurrence only. None = the sentences begin a document.
 
         Raises:
-            DataError: a sentence lacks a column that the model reads.
+            DataError: a sentence lacks a feature column that the model reads.
         """
         result: list[Prediction] = [Prediction([], [], *(([], []) if confidence else ()))] * len(sentences)
         filled = [i for i, sentence in enumerate(sentences) if sentence.tokens]
-        for part, scores, mask in self.score_batches([sentences[i] for i in filled], batch_tokens, reading):
+        for part, scores, mask in self.score_batches([sentences[i] for i in filled], batch_tokens, context):
             found = self._predict_batch(scores, mask, confidence, min_confidence, kbest)
             for position, prediction in zip(part, found, strict=True):
                 result[filled[position]] = prediction
@@ -190,18 +190,29 @@ class TaggerModel(TrainedModel):
         self,
         sentences: Sequence[TaggedSentence],
         batch_tokens: int = BATCH_TOKENS,
-        reading: Reading | None = None,
-    ) -> Iterator[Scored]:
-        """Emission scores of non-empty sentences, a batch at a time; `reading` as of `predict`."""
+        context: DocumentContext | None = None,
+    ) -> Iterator[BatchOutput]:
+        """Emission scores of sentences, batch by batch.
+
+        Args:
+            sentences: Sentences with at least one token each.
+            batch_tokens: Largest number of padded tokens in a batch.
+            context: State of the document that the sentences continue; see `predict`.
+
+        Yields:
+            Indices of B sentences, their emission scores in nats [B, T, K], and the mask [B, T].
+        """
         if self.network.document is None:
             for part, dropped, mask in self._states(sentences, batch_tokens):
                 yield part, self.network.scores_after(dropped), mask
             return
-        reading = Reading() if reading is None else reading
+        context = DocumentContext() if context is None else context
+        # The document's state before a sentence depends on all sentences before it, but batches are sorted by
+        # length: so encode a number of sentences, pass over them in their order, then compute their scores.
         for start in range(0, len(sentences), READ_AT_ONCE):
             some = sentences[start : start + READ_AT_ONCE]
             found = list(self._states(some, batch_tokens))
-            before = self._read(self.network.document, some, found, reading)
+            before = self._read(self.network.document, some, found, context)
             for part, dropped, mask in found:
                 yield [start + i for i in part], self.network.scores_after(dropped, before[part]), mask
 
@@ -209,29 +220,38 @@ class TaggerModel(TrainedModel):
         self,
         document: DocumentState,
         sentences: Sequence[TaggedSentence],
-        found: Sequence[Scored],
-        reading: Reading,
+        found: Sequence[BatchOutput],
+        context: DocumentContext,
     ) -> Tensor:
-        """The document's state before each sentence, [N, H]."""
-        vectors = self._room(0).new_empty(len(sentences), self.network.encoder.outputs)
+        """State of the document's recurrence before each of N sentences, [N, H]; moves `context` past them.
+
+        Args:
+            document: The recurrence over sentences.
+            sentences: The N sentences in the order of the document.
+            found: Their encoder states, by batches.
+            context: State at the end of the sentences before.
+        """
+        # [N, 2H of the encoder]
+        vectors = self.network.output.weight.detach().new_empty(len(sentences), self.network.encoder.outputs)
         for part, dropped, mask in found:
             vectors[part] = sentence_vectors(dropped, mask)
         before = []
         for span in documents(sentences):
-            if reading.state is None or sentences[span.start].opens:
-                reading.state = document.initial(1, vectors)
+            if context.state is None or sentences[span.start].opens:
+                context.state = document.initial(1, vectors)
             with self.autocast():
-                states, reading.state = document(vectors[None, span.start : span.stop], reading.state)
+                # [1, sentences of the document, H]
+                states, context.state = document(vectors[None, span.start : span.stop], context.state)
             before.append(states[0].to(vectors.dtype))
         return torch.cat(before)
 
     @property
     def task(self) -> str:
-        """The task that its folder names."""
+        """The task that the model folder names."""
         return self.description.task
 
     def files(self) -> ModelFiles:
-        """Vocabularies, and the entities of the training part."""
+        """The model's files: vocabularies, and the entities of the training part."""
         rows = [json.dumps(pair, ensure_ascii=False) for pair in sorted(self.training_entities)]
         return ModelFiles(
             self.vocabularies.to_texts() | {"entities.jsonl": "".join(row + "\n" for row in rows)}
@@ -239,10 +259,10 @@ class TaggerModel(TrainedModel):
 
     @classmethod
     def precision_for(cls, name: str, device: torch.device) -> torch.dtype | None:
-        """The arithmetic that `--precision` means (errors of `resolve_precision`); None = by the model.
+        """The arithmetic that `--precision` names; None = auto, which depends on the model.
 
-        Where a sentence's vector goes on into the next ones, what bf16 makes of the batch that it came in
-        would go on too, so that taggers of documents have fp32.
+        A tagger with a document recurrence uses fp32, because rounding in bf16 depends on the batch and
+        would accumulate from sentence to sentence. Raises the errors of `resolve_precision`.
         """
         return None if name == "auto" else resolve_precision(name, device)
 
@@ -250,16 +270,26 @@ class TaggerModel(TrainedModel):
     def from_folder(
         cls, folder: ModelFolder, *, name: str, device: torch.device, precision: torch.dtype | None
     ) -> Self:
-        """A tagger from what a model folder holds; `name` stands in messages (errors as `load`)."""
+        """A tagger from the contents of a model folder.
+
+        Args:
+            folder: The contents.
+            name: Name of the model in messages.
+            device: Device that the model shall run on.
+            precision: Arithmetic of the encoder; None = auto.
+
+        Raises:
+            ModelError: the contents are damaged or do not fit each other.
+        """
         description = TaggerDescription.from_config({**folder.config, "task": folder.task}, name)
         vocabularies = Vocabularies.from_texts(folder.texts)
         if precision is None:
-            of_documents = bool(description.model.document_hidden)
-            precision = torch.float32 if of_documents else resolve_precision("auto", device)
+            reads_documents = bool(description.model.document_hidden)
+            precision = torch.float32 if reads_documents else resolve_precision("auto", device)
 
         def build() -> Tagger:
             tags = vocabularies.tags.symbols
-            return Tagger(Sizes.of(vocabularies), description.model, tags, description.model_scheme)
+            return Tagger(VocabularySizes.of(vocabularies), description.model, tags, description.model_scheme)
 
         return cls(
             restored(build, folder, description.model.layers, name),
@@ -271,50 +301,35 @@ class TaggerModel(TrainedModel):
         )
 
     def forget(self) -> None:
-        """Drop cached form vectors; needed after the network's weights have changed."""
-        self._table.clear()
-        self._vectors = self._room(0)
-        self._cached = 0
+        """Empty the cache of form vectors; needed after the network's weights have changed."""
+        self._forms.clear()
 
     def _encode(self, sentences: Sequence[TaggedSentence]) -> Corpus:
-        if len(self._table) > CACHED_FORMS:
+        if len(self._forms.table) > CACHED_FORMS:
             self.forget()
-        return encode(sentences, self.vocabularies, self._table, with_tags=False)
+        return encode(sentences, self.vocabularies, self._forms.table, with_tags=False)
 
     @torch.inference_mode()
-    def _states(self, sentences: Sequence[TaggedSentence], batch_tokens: int) -> Iterator[Scored]:
-        """What the output layer reads of each sentence by itself."""
+    def _states(self, sentences: Sequence[TaggedSentence], batch_tokens: int) -> Iterator[BatchOutput]:
+        """Encoder states of sentences, batch by batch: indices, states [B, T, 2H], mask [B, T]."""
         corpus = self._encode(sentences)
         for part in prediction_batches(corpus.lengths, budget=batch_tokens):
-            self._fill_cache()
+            with self.autocast():
+                self._forms.update()
             rows, features, mask = corpus.columns(part)
             columns = tuple(column.to(self.device) for column in features)
             mask = mask.to(self.device)
+            # form vectors [B, T, D] to states [B, T, 2H]
             with self.autocast():
-                yield part, self.network.states(self._vectors[rows.to(self.device)], columns, mask)[1], mask
-
-    def _fill_cache(self) -> None:
-        """Compute the vectors of forms that are new in the table."""
-        total = len(self._table)
-        if total > len(self._vectors):  # room for twice as many, so that a stream of new words stays cheap
-            grown = self._room(2 * total)
-            grown[: self._cached] = self._vectors[: self._cached]
-            self._vectors = grown
-        for start in range(self._cached, total, 4096):
-            rows = numpy.arange(start, min(start + 4096, total))
-            with self.autocast():
-                self._vectors[rows[0] : rows[-1] + 1] = self.network.forms(
-                    self._table.rows(rows).to(self.device)
-                )
-        self._cached = total
-
-    def _room(self, forms: int) -> Tensor:
-        return self.network.output.weight.detach().new_empty(forms, self.network.forms.outputs)
+                vectors = self._forms.vectors[rows.to(self.device)]
+                yield part, self.network.states(vectors, columns, mask)[1], mask
 
     @torch.inference_mode()
     def _predict_batch(
         self, scores: Tensor, mask: Tensor, confidence: bool, min_confidence: float, kbest: int
     ) -> list[Prediction]:
+        """Predictions for B sentences from their emission scores [B, T, K] and mask [B, T]."""
+        # [B, T]
         paths, _ = viterbi(self.biased(scores), self.network.crf.chain(), mask)
         lengths = mask.sum(1).tolist()
         rows = [row[:length] for row, length in zip(paths.tolist(), lengths, strict=True)]
@@ -327,17 +342,23 @@ class TaggerModel(TrainedModel):
         return predictions
 
     def biased(self, scores: Tensor, bias: Mapping[str, float] | None = None) -> Tensor:
-        """Scores with the entity biases (the model's own when None) on the first tag of every entity.
+        """Emission scores with the entity bias added to every tag that begins an entity, [B, T, K].
 
-        A bias is one for each entity, not for each of its tokens: it changes how likely an
-        entity of that type is beforehand, and long entities gain no more by it than short ones.
+        A bias counts once per entity, not per token: it changes the prior probability of an entity of
+        that type, and favours long entities no more than short ones.
+
+        Args:
+            scores: Emission scores, nats, [B, T, K].
+            bias: Bias of each entity type, nats; None = the biases of the model.
         """
         bias = self.description.entity_bias if bias is None else bias
         if not any(bias.values()):
             return scores
+        # [types] @ [types, K] to [K], the bias of each tag
         return scores + self._begins.new_tensor([bias.get(kind, 0.0) for kind in self.types]) @ self._begins
 
     def _named(self, ids: Sequence[int]) -> Prediction:
+        """The tags of a path in the scheme of the training files, and its spans."""
         names = self.vocabularies.tags.symbols
         model_scheme = self.description.model_scheme
         if model_scheme is None or self.scheme is None:
@@ -351,18 +372,28 @@ class TaggerModel(TrainedModel):
     def _with_confidence(
         self, scores: Tensor, mask: Tensor, paths: Tensor, predictions: list[Prediction], least: float
     ) -> list[Prediction]:
-        """The predictions with their confidences, without the spans that have too little of it."""
+        """The predictions with their confidences, without the spans whose confidence is below `least`.
+
+        Args:
+            scores: Emission scores of B sentences, nats, [B, T, K].
+            mask: True at real tokens, [B, T].
+            paths: Tag ids of the best paths, [B, T].
+            predictions: The tags and spans of these paths.
+            least: Least confidence of a span, in [0, 1].
+        """
         chain = self.network.crf.chain()
         posterior = marginals(scores, chain, mask)
         tags = self.vocabularies.tags.symbols
-        # What a token has where its span is taken back; a tagger without spans reads no such column.
+        # The marginal of O, [B, T]: the confidence of tokens whose span is removed. Not read without spans.
         outside = posterior.unary[:, :, tags.index("O") if "O" in tags else 0].tolist()
+        # The marginal of the tag on the best path, [B, T].
         tokens = posterior.unary.gather(2, paths[:, :, None])[:, :, 0].tolist()
         segments = [(b, s.start, s.end) for b, p in enumerate(predictions) for s in p.spans]
         values: list[float] = []
         if segments:
+            # [spans, 3]: sentence, first token, token after the last
             where = torch.tensor(segments, device=self.device)
-            # The scheme of the model closes every span by its last tag, so whatever follows ends it.
+            # In the model's scheme the last tag of a span says that it ends, so any tag may follow: [K, K].
             stop = torch.ones_like(chain.transitions, dtype=torch.bool)
             values = segment_probability(scores, chain, mask, posterior, paths, where, stop).tolist()
         result, used = [], 0
@@ -375,11 +406,13 @@ class TaggerModel(TrainedModel):
     def _ranked(
         self, scores: Tensor, mask: Tensor, lengths: list[int], k: int
     ) -> list[list[tuple[list[str], float]]]:
-        """The k best paths as the search ranks them, with their posterior, which no bias has changed."""
+        """The tags of the k best paths, ranked with the entity biases, and their posteriors without them."""
         chain, biased = self.network.crf.chain(), self.biased(scores)
+        # paths [B, k, T], their scores [B, k]
         paths, ranks = k_best(biased, chain, mask, k)
-        # [B, k, T]: what each tag of a path gained by a bias
+        # [B, k, T], the bias of each tag on a path
         gained = (biased - scores).double()[:, None].expand(-1, k, -1, -1).gather(3, paths[..., None])[..., 0]
+        # [B, k]
         log_p = ranks - gained.masked_fill(~mask[:, None], 0.0).sum(2)
         log_p -= marginals(scores, chain, mask).log_partition[:, None]
         weights = log_p.exp().clamp(max=1.0).tolist()
@@ -393,7 +426,7 @@ class TaggerModel(TrainedModel):
         ]
 
     def _without_doubtful(self, prediction: Prediction, least: float, outside: Sequence[float]) -> Prediction:
-        """Spans of lower confidence taken back; what they covered becomes O, with the confidence of that."""
+        """The prediction without spans of a confidence below `least`; `outside` is that of O, per token."""
         assert prediction.span_confidence is not None and prediction.token_confidence is not None
         pairs = zip(prediction.spans, prediction.span_confidence, strict=True)
         kept = [(span, value) for span, value in pairs if value >= least]
@@ -405,29 +438,9 @@ class TaggerModel(TrainedModel):
         tokens = [of_outside if tag == "O" else value for tag, value, of_outside in by_token]
         return Prediction(tags, spans, values, tokens)
 
-    def _tags_as_in_the_files(self) -> list[str] | None:
-        """Output tag of each id, where another prefix is all that it takes (all schemes but IOB1 and io)."""
-        own, target = self.description.model_scheme, self.scheme
-        if own != "iobes" or target in (None, "iob1", "io"):
-            return None
-        letters = {
-            "iob2": {"B": "B", "I": "I", "E": "I", "S": "B"},
-            "iobes": {"B": "B", "I": "I", "E": "E", "S": "S"},
-            "bilou": {"B": "B", "I": "I", "E": "L", "S": "U"},
-            "bmes": {"B": "B", "I": "M", "E": "E", "S": "S"},
-        }[target]
-        return ["O" if tag == "O" else letters[tag[0]] + tag[1:] for tag in self.vocabularies.tags.symbols]
-
-
-def _begins(tags: Sequence[str], scheme: Scheme | None) -> tuple[list[str], Tensor]:
-    """Entity types, and which tags an entity of each begins with, [types, K]; none without spans."""
-    types = sorted({tag[2:] for tag in tags if tag != "O"}) if scheme is not None else []
-    rows = [[tag[0] in "BS" and tag[2:] == kind for tag in tags] for kind in types]
-    return types, torch.tensor(rows, dtype=torch.float32).view(len(types), len(tags))
-
 
 def _entities(folder: ModelFolder, name: str) -> set[tuple[str, str]]:
-    """(type, surface) of the entities of the training part; only a newline ends a row."""
+    """(type, surface form) of the entities of the training part, from the lines of `entities.jsonl`."""
     rows = [row for row in folder.texts.get("entities.jsonl", "").split("\n") if row]
     try:
         return {(str(kind), str(surface)) for kind, surface in map(json.loads, rows)}

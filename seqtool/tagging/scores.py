@@ -1,12 +1,12 @@
-"""Everything that `seqtool evaluate` says about a tagger, from lists of tags.
+"""The metrics of a tagger, computed from gold and predicted tags.
 
-Two floors of strictness: the figures printed are seqeval's strict mode, in which a span counts
-only if its tags are well-formed in the scheme; conlleval's lenient rules stand beside them.
+The main scores are those of seqeval's strict mode, in which a span counts only if its tags are
+well-formed in the scheme; the scores by conlleval's lenient rules are reported beside them.
 
-Partial gold (`?`, or alternatives joined by `|`): a token with a partial gold tag is left out
-of all token figures (accuracy, confusion), and a sentence with one is left out of all span
-figures, since its spans are not known. Both are counted in the report. A sentence left out
-keeps its row of zeros, so that two systems stay aligned for paired tests.
+Partial gold tags (`?`, or alternatives joined by `|`): a token with a partial gold tag is left out
+of all token metrics (accuracy, confusion), and a sentence with one is left out of all span
+metrics, since its spans are not known. The report counts both. A sentence that is left out keeps a
+row of zeros in the statistics, so that two systems stay aligned for paired tests.
 """
 
 from __future__ import annotations
@@ -27,31 +27,31 @@ from seqtool.evaluation.span_errors import Kind, SpanMatch, count_kinds, match_s
 from seqtool.text.tag_scheme import Scheme, Span, conlleval_spans, is_partial, spans
 
 Tags = Sequence[str]
-Entity = tuple[str, str]  # type, surface: the tokens joined by a space
-Located = tuple[int, Span]  # index of the sentence, span
+Entity = tuple[str, str]  # type, surface form: the tokens joined by spaces
+LocatedSpan = tuple[int, Span]  # index of the sentence, span in it
 
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """Micro precision, recall and F1 of a group of spans or tokens, with what they come from; 0/0 is 0.0."""
+    """Counts of a group of spans or tokens, with their micro precision, recall and F1; 0/0 is 0.0."""
 
     correct: int
     predicted: int
-    support: int  # gold
+    support: int  # number of gold spans or tokens
 
     @property
     def precision(self) -> float:
-        """Correct / predicted."""
+        """Share of the predicted that is correct, in [0, 1]."""
         return self.correct / self.predicted if self.predicted else 0.0
 
     @property
     def recall(self) -> float:
-        """Correct / gold."""
+        """Share of the gold that was found, in [0, 1]."""
         return self.correct / self.support if self.support else 0.0
 
     @property
     def f1(self) -> float:
-        """Harmonic mean of precision and recall."""
+        """Harmonic mean of precision and recall, in [0, 1]."""
         both = self.predicted + self.support
         return 2 * self.correct / both if both else 0.0
 
@@ -63,7 +63,10 @@ class Counts:
 
 @dataclass(frozen=True, slots=True)
 class Confusion:
-    """Tokens with gold label i (row) that were given label j (column); spans are compared by type."""
+    """Number of tokens with gold label i (row) and predicted label j (column).
+
+    With a tag scheme the labels are entity types and O, else the tags themselves.
+    """
 
     labels: tuple[str, ...]
     counts: tuple[tuple[int, ...], ...]
@@ -71,13 +74,13 @@ class Confusion:
 
 @dataclass(frozen=True, slots=True)
 class TaggingReport:
-    """All about one tagger on one data set; what does not apply is None.
+    """All metrics of one tagger on one data set; what does not apply is None.
 
-    `scores` holds what can be resampled: precision, recall, f1 (with a scheme) and accuracy.
-    `seen` and `unseen` are entities whose (type, surface) was or was not in training.
-    `errors` counts `matches`, which has one tuple a sentence. `calibration` is of predicted
-    spans with a scheme, of tokens without. `gold` and `predicted` are the spans themselves,
-    each with the index of its sentence.
+    `scores` holds the metrics that can be resampled: precision, recall, f1 (with a scheme) and
+    accuracy. `seen` and `unseen` count the entities whose (type, surface form) did or did not occur
+    in training. `errors` counts the kinds in `matches`, which has one tuple per sentence.
+    `calibration` is that of predicted spans with a scheme, of tokens without. `gold` and `predicted`
+    are the spans themselves, each with the index of its sentence.
     """
 
     scheme: Scheme | None
@@ -94,12 +97,12 @@ class TaggingReport:
     errors: dict[Kind, int] | None = None
     matches: tuple[tuple[SpanMatch, ...], ...] | None = field(default=None, repr=False)
     calibration: Calibration | None = None
-    gold: frozenset[Located] = field(default=frozenset(), repr=False)
-    predicted: frozenset[Located] = field(default=frozenset(), repr=False)
+    gold: frozenset[LocatedSpan] = field(default=frozenset(), repr=False)
+    predicted: frozenset[LocatedSpan] = field(default=frozenset(), repr=False)
 
     @property
     def conlleval_differs(self) -> bool:
-        """Whether conlleval's lenient rules find other counts than seqeval's strict mode."""
+        """Whether conlleval's lenient rules give other counts than seqeval's strict mode."""
         if self.conlleval is None:
             return False
         correct, predicted, support = self.scores["f1"].statistics.sum(axis=0)
@@ -132,15 +135,17 @@ class TaggingReport:
 
 
 def span_scores(gold: Sequence[Tags], predicted: Sequence[Tags], scheme: Scheme) -> dict[str, Score]:
-    """Precision, recall and micro F1 of spans, seqeval's strict definition, fast enough for each evaluation.
+    """Micro precision, recall and F1 of spans by seqeval's strict definition.
+
+    Much faster than seqeval itself, so that every evaluation during training can use it.
 
     Args:
-        gold: Tags of each sentence in `scheme`.
-        predicted: As many tags for each.
-        scheme: Of both.
+        gold: Gold tags of each sentence, in `scheme`.
+        predicted: Predicted tags, as many for each sentence.
+        scheme: Tag scheme of both.
 
     Returns:
-        `precision`, `recall` and `f1`, fractions, with statistics (correct, predicted, gold) a sentence.
+        `precision`, `recall` and `f1`, in [0, 1], with statistics (correct, predicted, gold) per sentence.
     """
     counts = []
     for row, answer in zip(gold, predicted, strict=True):
@@ -176,7 +181,7 @@ def report(
     confidences: Sequence[Sequence[float]] | None = None,
     partial_gold: bool = True,
 ) -> TaggingReport:
-    """Score a tagger in every way that applies.
+    """Compute all metrics that apply.
 
     Args:
         gold: Tags of each sentence in `scheme`.
@@ -189,7 +194,7 @@ def report(
         partial_gold: Whether `?` and `|` in gold tags mark partial annotation; else they are part of the tag.
 
     Returns:
-        The report; its precision, recall and F1 have been held against seqeval itself.
+        The report, whose precision, recall and F1 have been checked against seqeval itself.
     """
     base = _token_report(gold, predicted, scheme, partial_gold)
     if confidences is not None:
@@ -211,7 +216,13 @@ def report(
 
 
 def entities(tokens: Sequence[Sequence[str]], tags: Sequence[Tags], scheme: Scheme) -> set[Entity]:
-    """Every (type, surface) of the spans, for `report`; sentences with partial tags give none."""
+    """The (type, surface form) of every span, for `report`; sentences with partial tags are left out.
+
+    Args:
+        tokens: Tokens of each sentence.
+        tags: Tags of each sentence, in `scheme`.
+        scheme: Tag scheme.
+    """
     return {
         _entity(words, span)
         for words, row in zip(tokens, tags, strict=True)
@@ -228,9 +239,9 @@ def judge(
     *,
     partial_gold: bool = True,
 ) -> tuple[list[float], list[bool], int]:
-    """Confidences with whether each prediction is right, and how much there was to find.
+    """The confidence and correctness of each prediction, and the number of gold spans.
 
-    Made for `best_threshold(*judge(gold, predicted, scheme, confidences), precision)`.
+    The results are the first arguments of `best_threshold`.
 
     Args:
         gold: Tags of each sentence.
@@ -240,8 +251,8 @@ def judge(
         partial_gold: Likewise.
 
     Returns:
-        One confidence a predicted span (without a scheme: a token), what is left out by
-        partial gold excepted; whether it is right; the number of gold spans (tokens).
+        The confidence of each predicted span (without a scheme, of each token), whether each is
+        right, and the number of gold spans (tokens). What has partial gold tags is left out.
     """
     values: list[float] = []
     right: list[bool] = []
@@ -266,7 +277,7 @@ def judge(
 def _token_report(
     gold: Sequence[Tags], predicted: Sequence[Tags], scheme: Scheme | None, partial_gold: bool
 ) -> TaggingReport:
-    """What can be said token by token; `by_type` is by tag."""
+    """The metrics of tokens alone; `by_type` counts each tag."""
     confusion = _confusion(gold, predicted, scheme, partial_gold)
     columns = [sum(column) for column in zip(*confusion.counts, strict=True)]
     by_tag = {
@@ -288,12 +299,12 @@ def _token_report(
 def _with_spans(
     base: TaggingReport, gold: Sequence[Tags], predicted: Sequence[Tags], scheme: Scheme
 ) -> TaggingReport:
-    """`base` with everything that is said of spans, which takes the place of what is said of tags."""
+    """`base` with the metrics of spans, which replace those of single tags."""
     whole = [not any(map(is_partial, tags)) for tags in gold]
     gold = [tags if keep else () for tags, keep in zip(gold, whole, strict=True)]
     predicted = [tags if keep else () for tags, keep in zip(predicted, whole, strict=True)]
     scores = span_scores(gold, predicted, scheme)
-    _hold_against_seqeval(gold, predicted, scheme, scores)
+    _check_against_seqeval(gold, predicted, scheme, scores)
     wanted, found = _located(gold, scheme), _located(predicted, scheme)
     types = sorted({span.type for _, span in wanted | found})
     matches = tuple(
@@ -313,11 +324,11 @@ def _with_spans(
     )
 
 
-def _hold_against_seqeval(
+def _check_against_seqeval(
     gold: Sequence[Tags], predicted: Sequence[Tags], scheme: Scheme, scores: dict[str, Score]
 ) -> None:
-    """Stop if our sums and seqeval's own figures disagree: what is printed is seqeval's."""
-    # Imported here: it brings scikit-learn, which takes a second to load.
+    """Assert that our scores equal those of seqeval, whose signature they carry."""
+    # Imported here because it imports scikit-learn, which takes a second.
     from seqeval import scheme as schemes
     from seqeval.metrics.v1 import precision_recall_fscore_support
 
@@ -343,29 +354,29 @@ def _confusion(
             if not (partial_gold and is_partial(tag)):
                 counts[_label(tag, scheme), _label(given, scheme)] += 1
     names = {label for pair in counts for label in pair}
-    # Outside is last: it is not a type.
+    # O comes last, since it is not an entity type.
     labels = sorted(names, key=lambda label: (scheme is not None and label == "O", label))
     return Confusion(tuple(labels), tuple(tuple(counts[row, column] for column in labels) for row in labels))
 
 
 def _label(tag: str, scheme: Scheme | None) -> str:
-    """A tag without its place in the span: B-PER and I-PER are PER, a bare B is _ (as in seqeval)."""
+    """The entity type of a tag: B-PER and I-PER are PER, a bare B is _ (as in seqeval)."""
     if scheme is None or tag == "O":
         return tag
     return tag.partition("-")[2] or "_"
 
 
-def _located(rows: Sequence[Tags], scheme: Scheme | None) -> frozenset[Located]:
-    """All spans with the index of their sentence; by conlleval's rules without a scheme."""
+def _located(rows: Sequence[Tags], scheme: Scheme | None) -> frozenset[LocatedSpan]:
+    """All spans with the index of their sentence; without a scheme, by conlleval's rules."""
     find = conlleval_spans if scheme is None else partial(spans, scheme=scheme)
     return frozenset((i, span) for i, tags in enumerate(rows) for span in find(tags))
 
 
-def _of_type(located: frozenset[Located], name: str) -> frozenset[Located]:
+def _of_type(located: frozenset[LocatedSpan], name: str) -> frozenset[LocatedSpan]:
     return frozenset(key for key in located if key[1].type == name)
 
 
-def _compare(gold: frozenset[Located], predicted: frozenset[Located]) -> Counts:
+def _compare(gold: frozenset[LocatedSpan], predicted: frozenset[LocatedSpan]) -> Counts:
     return Counts(len(gold & predicted), len(predicted), len(gold))
 
 

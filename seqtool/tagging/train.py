@@ -1,4 +1,4 @@
-"""A tagger's run from settings to a model folder."""
+"""Training a tagger: its loss, its scores on the development part, and the job that the loop runs."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from seqtool.nn.losses import LossSum
 from seqtool.nn.regularization import StatePenalties
 from seqtool.tagging.batches import Batch, Corpus, TrainingBatches, encode
 from seqtool.tagging.data import Part, TaggingData, tag_inventory
-from seqtool.tagging.model import Sizes, Tagger, class_weights
+from seqtool.tagging.model import Tagger, VocabularySizes, class_weights
 from seqtool.tagging.prediction import TaggerDescription, TaggerModel
 from seqtool.tagging.remarks import remarks_on
 from seqtool.tagging.scores import accuracy, entities, span_scores
@@ -31,20 +31,20 @@ from seqtool.training.job import Job
 from seqtool.training.passes import Pass, loss_of_passes
 from seqtool.training.progress import FitResult
 
-BIASES = tuple(step / 2 for step in range(11))  # nats; what entity_bias = "auto" starts from, for all types
-MOVES = (-1.5, -1.0, -0.5, 0.5, 1.0, 1.5)  # nats; what it then tries for each type alone
-BIAS = "entity_bias."  # heads the metrics that say what the biases were
+BIASES = tuple(step / 2 for step in range(11))  # nats; entity_bias = "auto" tries these for all types at once
+MOVES = (-1.5, -1.0, -0.5, 0.5, 1.0, 1.5)  # nats; then it tries to change the bias of each type by these
+BIAS = "entity_bias."  # prefix of the metrics that record the biases
 
 
 class Evaluator:
     """Scores the network on the development part, for the training loop.
 
-    With `entity_bias = "auto"` the search runs under a few biases on the same scores, first one
-    for all types, then moved for each type in turn, and the best F1 counts. Maximising F1 needs a
-    decision threshold of half the F1 that is reached, not one half (Lipton, Elkan and
-    Naryanaswamy 2014, section 4), so where F1 is low a search for the likeliest path finds far too
-    few entities; and where types are more or less frequent than in training, each has a prior of
-    its own to be corrected (Saerens, Latinne and Decaestecker 2002).
+    With `entity_bias = "auto"` the same emission scores are decoded under several biases, first one
+    bias for all types, then changes of each type's own, and the best F1 is reported. Maximising F1
+    needs a decision threshold of half the F1 that is reached, not one half (Lipton, Elkan and
+    Naryanaswamy 2014, section 4), so where F1 is low the most probable path contains too few
+    entities; and where types are more or less frequent than in training, the prior of each needs a
+    correction of its own (Saerens, Latinne and Decaestecker 2002).
 
     Args:
         model: Around the network that is being trained.
@@ -73,20 +73,23 @@ class Evaluator:
         self._fixed = None if bias == "auto" else _by_type(bias, model.types)
 
     def __call__(self) -> dict[str, float]:
-        """loss, precision, recall, f1 (of spans), accuracy, and the entity biases that gave them."""
+        """Loss (nats per token), precision, recall, F1 of spans, accuracy, and the entity biases used."""
         self._model.forget()
         batches = [(part, scores, mask) for part, scores, mask in self._model.score_batches(self._sentences)]
         return {**self._loss(batches), **self._decoded(batches)}
 
     def _loss(self, batches: Sequence[Any]) -> dict[str, float]:
-        """Nats a token, without biases; sentences with tags that the model can never give are left out."""
+        """Nats per token, without biases; sentences with a tag that the model cannot predict are left out."""
         total, tokens, chain = 0.0, 0, self._model.network.crf.chain()
         for part, scores, mask in batches:
+            # [B, T]
             gold = torch.full(mask.shape, -1)
             for row, position in enumerate(part):
                 gold[row, : len(self._ids[position])] = torch.tensor(self._ids[position])
             gold = gold.to(mask.device)
+            # [B], True at sentences whose tags are all in the model's inventory
             known = ((gold >= 0) | ~mask).all(1)
+            # [B], nats
             losses = negative_log_likelihood(scores, chain, gold.clamp(min=0), mask)
             known &= losses.isfinite()
             total += float(losses[known].sum().detach())
@@ -94,7 +97,7 @@ class Evaluator:
         return {"loss": total / tokens} if tokens else {}
 
     def _decoded(self, batches: Sequence[Any]) -> dict[str, float]:
-        """What the search gives under the best biases, or the fixed ones."""
+        """Metrics of the decoded tags under the fixed biases, or under the best ones found."""
         if self._fixed is not None:
             return self._metrics(batches, self._fixed)
         types = self._model.types
@@ -110,7 +113,7 @@ class Evaluator:
         candidates: Sequence[dict[str, float]],
         best: dict[str, float] | None = None,
     ) -> dict[str, float]:
-        """The best metrics; between equals the first: what changes nothing is left as it was."""
+        """The best metrics under any of the candidate biases, or `best` if none is better."""
         metric = "f1" if self._model.scheme else "accuracy"
         for biases in candidates:
             found = self._metrics(batches, biases)
@@ -120,6 +123,7 @@ class Evaluator:
         return best
 
     def _metrics(self, batches: Sequence[Any], biases: Mapping[str, float]) -> dict[str, float]:
+        """Metrics of the tags decoded under the given biases, with the biases themselves."""
         names = self._model.vocabularies.tags.symbols
         chain = self._model.network.crf.chain()
         predicted: list[list[str]] = [[]] * len(self._sentences)
@@ -138,23 +142,23 @@ class Evaluator:
 
 
 def biases_of(metrics: Mapping[str, float]) -> dict[str, float]:
-    """The entity biases, by type, that metrics were reached with."""
+    """The entity bias of each type, nats, under which these metrics were reached."""
     return {name.removeprefix(BIAS): value for name, value in metrics.items() if name.startswith(BIAS)}
 
 
 def prepare(
     settings: TaggerSettings, data: TaggingData, initial: TaggerModel | None = None
 ) -> Job[TaggerModel, Batch]:
-    """A tagger's run, ready to train.
+    """The job of training a tagger, with everything checked that can be checked before training.
 
     Args:
-        settings: Settings of the run.
+        settings: The run's settings.
         data: The training and development parts.
-        initial: The model to fine-tune, whose vocabularies and network stay; None = a new one.
+        initial: The model to fine-tune, whose vocabularies and network are kept; None = a new model.
 
     Raises:
-        DataError: tags that the loss cannot use.
-        SettingsError: settings that do not fit the data or `initial`.
+        DataError: the training part has a tag that the model to fine-tune does not have.
+        SettingsError: a setting does not fit the data or `initial`.
     """
     device = resolve_device(settings.device)
     torch.manual_seed(settings.seed)
@@ -181,18 +185,29 @@ def prepare(
 
 
 def _keep_biases(model: TaggerModel, result: FitResult, say: Callable[[str], None]) -> tuple[str, ...]:
-    """The entity biases that the best evaluation was reached with become the model's."""
+    """Store the entity biases of the best evaluation in the model."""
     model.description = model.description.model_copy(update={"entity_bias": biases_of(result.metrics)})
     return ()
 
 
 def loss_function(model: TaggerModel, corpus: Corpus, settings: TaggerSettings) -> Callable[[Batch], LossSum]:
-    """The loss of a batch, with the class weights and the smoothing of the settings."""
+    """The function that computes the training loss of a batch, as the settings define it.
+
+    Args:
+        model: The model whose network is trained.
+        corpus: The training part, encoded.
+        settings: The run's settings.
+
+    Raises:
+        SettingsError: class weights for an unknown class, or together with partial annotation.
+    """
     tags, scheme = model.vocabularies.tags.symbols, model.description.model_scheme
     _require_known_classes(settings, tags, scheme)
     weights = class_weights(settings.training.class_weights, tags, scheme)
     if weights is not None and corpus.partial:
-        raise SettingsError("training.class_weights: some training tags are partial; leave it out")
+        raise SettingsError(
+            "training.class_weights cannot be used with partial tags, which the training part has; remove it"
+        )
     weights = None if weights is None else weights.to(model.device)
     network, training = model.network, settings.training
     penalties = StatePenalties(*training.state_penalties)
@@ -215,10 +230,10 @@ def loss_function(model: TaggerModel, corpus: Corpus, settings: TaggerSettings) 
 
 
 def build_model(settings: TaggerSettings, data: TaggingData, device: torch.device) -> TaggerModel:
-    """A fresh model with vocabularies from the training part."""
+    """A new model with vocabularies from the training part."""
     tags = tag_inventory(data.train, data.scheme, partial=data.partial)
     vocabularies = Vocabularies.build(data.train, tags, settings.vocabulary)
-    network = Tagger(Sizes.of(vocabularies), settings.model, tuple(tags), data.scheme)
+    network = Tagger(VocabularySizes.of(vocabularies), settings.model, tuple(tags), data.scheme)
     set_word_dropout(network, vocabularies, settings.model)
     return TaggerModel(
         network,
@@ -240,9 +255,9 @@ def build_model(settings: TaggerSettings, data: TaggingData, device: torch.devic
 
 
 def set_word_dropout(network: Tagger, vocabularies: Vocabularies, settings: ModelSettings) -> None:
-    """Set how often each word is replaced by the unknown word in training, from its count.
+    """Set the probability with which training replaces each word by the unknown word, by its count.
 
-    A model folder holds no counts: when it is fine-tuned, every word counts as a frequent one.
+    A model folder holds no counts, so in fine-tuning every word counts as a frequent one.
     """
     counts = [vocabularies.word_counts.get(word, 0) for word in vocabularies.words.symbols]
     network.forms.set_word_dropout(
@@ -258,7 +273,7 @@ def _entities(data: TaggingData) -> set[tuple[str, str]]:
 
 
 def _require_known_tags(corpus: Corpus, part: Part) -> None:
-    """Fine-tuning may meet a tag that the model does not have."""
+    """Refuse a training tag that the model to fine-tune does not have."""
     for number, tags in enumerate(corpus.tags or ()):
         possible = corpus.partial.get(number)
         unknown = tags < 0 if possible is None else ~possible.any(1)
@@ -267,12 +282,13 @@ def _require_known_tags(corpus: Corpus, part: Part) -> None:
             sentence = part.sentences[number]
             tag = (sentence.tags or ())[position]
             raise DataError(
-                f"{sentence.source}:{sentence.line + position}: the model to fine-tune has no tag {tag!r}"
+                f"{sentence.source}:{sentence.line + position}: the model to fine-tune has no tag {tag!r}; "
+                "train a new model (without --init-from), or remove the tag from the file"
             )
 
 
 def _require_known_classes(settings: TaggerSettings, tags: Sequence[str], scheme: Scheme | None) -> None:
-    """A weight for a class that does not exist would be accepted and ignored."""
+    """Refuse a weight for a class that does not exist, which would have no effect."""
     known = {*tags, *(tag.split("-", 1)[-1] for tag in tags if scheme is not None)}
     for name in settings.training.class_weights:
         if name not in known:
@@ -309,29 +325,37 @@ def load_pretrained(model: TaggerModel, settings: TaggerSettings) -> tuple[str, 
 
 
 def fine_tuning_settings(settings: TaggerSettings, initial: TaggerModel | None) -> TaggerSettings:
-    """Settings of a run that goes on from a model: network and vocabularies are those of the model.
+    """Settings of a fine-tuning run, in which network and vocabularies are those of the model.
 
     Args:
-        settings: As they were given.
-        initial: The model; None = a fresh one, which is trained with the settings as they are.
+        settings: The settings as given.
+        initial: The model to fine-tune; None = a new model, for which the settings stay as given.
 
     Raises:
-        SettingsError: the settings ask for another network or vocabulary, or for what this one has not.
+        SettingsError: the settings name another network or vocabulary than the model's, or a setting
+            that has no effect on its network.
     """
     if initial is not None:
         base = initial.description
         settings = settings_of_base(settings, model=base.model, vocabulary=base.vocabulary)
-    # Only now it is known what the network is.
+    # Checked here, since only the model to fine-tune determines whether there is a document recurrence.
     given = settings.training.passage != type(settings.training).model_fields["passage"].default
     if given and not settings.model.document_hidden:
-        raise SettingsError("training.passage has no effect with model.document_hidden = 0; leave it out")
+        raise SettingsError("training.passage has no effect with model.document_hidden = 0; remove it")
     return settings
 
 
 def adopted(initial: TaggerModel, settings: TaggerSettings, data: TaggingData) -> TaggerModel:
-    """The model to fine-tune as a model of this run."""
+    """The model to fine-tune, with the name, data settings and training entities of this run.
+
+    Raises:
+        SettingsError: the model was trained for spans and the data has none, or the reverse.
+    """
     if initial.description.model_scheme != data.scheme:
-        raise SettingsError("--init-from: the model was made for another kind of tags (spans or none)")
+        raise SettingsError(
+            "--init-from: the model was trained for another kind of tags (spans or plain tags); "
+            "name a model of the same task"
+        )
     set_word_dropout(initial.network, initial.vocabularies, settings.model)
     return TaggerModel(
         initial.network,
@@ -346,6 +370,7 @@ def adopted(initial: TaggerModel, settings: TaggerSettings, data: TaggingData) -
 
 
 def _by_type(bias: float | Mapping[str, float], types: Sequence[str]) -> dict[str, float]:
+    """The entity bias of each type, nats."""
     if not isinstance(bias, Mapping):
         return dict.fromkeys(types, float(bias))
     for kind in bias:

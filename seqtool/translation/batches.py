@@ -23,32 +23,32 @@ from seqtool.translation.vocabulary import PADDING, START, Copies, EncodedSource
 
 @dataclass(frozen=True)
 class SourceBatch:
-    """Sources, right-padded."""
+    """B sources as tensors, right-padded to S symbols."""
 
-    source: Tensor  # [B, S] ids, END included, then PADDING
-    symbols: Tensor  # [B, S] extended target id of each source symbol, or NOT_COPYABLE
-    extra: int  # the most symbols that a source adds to the target vocabulary
+    source: Tensor  # ids, END included, then PADDING, [B, S]
+    symbols: Tensor  # extended target id of each source symbol, or NOT_COPYABLE, [B, S]
+    extra: int  # largest number of symbols that any of the sources adds to the target vocabulary
 
     def to(self, device: torch.device) -> SourceBatch:
-        """The batch on a device."""
+        """The batch on another device."""
         return SourceBatch(self.source.to(device), self.symbols.to(device), self.extra)
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Pairs, right-padded."""
+    """B pairs as tensors, right-padded to S source and T target symbols."""
 
-    source: Tensor  # [B, S] ids, END included, then PADDING
-    symbols: Tensor  # [B, S] extended target id of each source symbol, or NOT_COPYABLE
-    inputs: Tensor  # [B, T] START, then the target without its END, then START; extended ids
-    target: Tensor  # [B, T] extended ids, END included, then PADDING
-    target_mask: Tensor  # [B, T]
-    tokens: int  # real target positions
-    step: int = 0  # updates made before the one that it is for
-    pairs: tuple[EncodedPair, ...] = ()  # what it was made of
+    source: Tensor  # ids, END included, then PADDING, [B, S]
+    symbols: Tensor  # extended target id of each source symbol, or NOT_COPYABLE, [B, S]
+    inputs: Tensor  # START, then the target without its END, then START as padding; extended ids, [B, T]
+    target: Tensor  # extended ids, END included, then PADDING, [B, T]
+    target_mask: Tensor  # True at target symbols, [B, T]
+    tokens: int  # number of target symbols, padding not counted
+    step: int = 0  # number of updates made before the one that this batch belongs to
+    pairs: tuple[EncodedPair, ...] = ()  # the pairs of the batch
 
     def to(self, device: torch.device) -> Batch:
-        """The batch on a device."""
+        """The batch on another device."""
         values: dict[str, Any] = {field.name: getattr(self, field.name) for field in fields(self)}
         moved: dict[str, Any] = {
             name: v.to(device) if isinstance(v, Tensor) else v for name, v in values.items()
@@ -56,26 +56,26 @@ class Batch:
         return Batch(**moved)
 
 
-SEEDS_AN_EPOCH = 2**33  # room for the draws of one epoch between those of its neighbours
-LENGTH_SLACK = 5  # symbols that any output may have, however short its source
-MOST_TIMES = 1_000.0  # as long as its source that an output may be
-UNKNOWN_RATIO = 2.0  # of lengths, where nobody has measured it
+SEEDS_PER_EPOCH = 2**33  # more than the sampled segmentations of an epoch, so that no two share a seed
+LENGTH_SLACK = 5  # symbols that an output may have beyond its length ratio, however short its source
+MOST_TIMES = 1_000.0  # largest length ratio
+UNKNOWN_RATIO = 2.0  # length ratio of a model for which none was computed in training
 
 
 class EncodedPair(NamedTuple):
-    """A pair as ids."""
+    """A sentence pair as ids."""
 
     source: EncodedSource
     target: list[int]  # extended ids, END included
-    text: str = ""  # the target as it was written
-    number: int = 0  # among the pairs that were encoded together
+    text: str = ""  # the target text
+    number: int = 0  # index of the pair among those that were encoded together
 
 
 def length_ratio(pairs: Sequence[EncodedPair]) -> float:
-    """How long targets are for their sources: r of |target| <= r |source| + LENGTH_SLACK.
+    """The length ratio r in |target| <= r |source| + LENGTH_SLACK, in [1, `MOST_TIMES`].
 
-    The least that holds for all but one pair in a thousand, the longest, which are often mistakes;
-    1 at least, `MOST_TIMES` at most.
+    The smallest r for which this holds in 99.9 % of the pairs; the longest of the others are often
+    mistakes.
     """
     ratios = sorted((len(pair.target) - LENGTH_SLACK) / len(pair.source.ids) for pair in pairs)
     if not ratios:
@@ -91,14 +91,15 @@ def encode_pairs(
     sampling: float = 0.0,
     seed: int = 0,
 ) -> list[EncodedPair]:
-    """Pairs as ids.
+    """Encode pairs as ids.
 
     Args:
-        pairs: With targets.
-        vocabularies: Of both sides.
-        copies: As in `Vocabularies.encode_source`.
-        sampling: Of SentencePiece segmentations; 0 = the likeliest ones.
-        seed: Of the sampling; each side of each pair draws for itself.
+        pairs: Pairs with targets.
+        vocabularies: Vocabularies of both sides.
+        copies: What can be copied from the source; see `Vocabularies.encode_source`.
+        sampling: Randomness of SentencePiece segmentations, in [0, 1], as in `VocabularySettings`; 0 = the
+            most probable segmentation.
+        seed: Random seed of the sampling; each side of each pair gets a seed of its own from it.
     """
     result = []
     for number, pair in enumerate(pairs):
@@ -111,7 +112,7 @@ def encode_pairs(
 
 
 def source_batch(sources: Sequence[EncodedSource]) -> SourceBatch:
-    """Sources as tensors."""
+    """A batch of encoded sources."""
     return SourceBatch(
         padded([source.ids for source in sources], PADDING),
         padded([source.symbols for source in sources], NOT_COPYABLE),
@@ -120,24 +121,26 @@ def source_batch(sources: Sequence[EncodedSource]) -> SourceBatch:
 
 
 def pair_batch(pairs: Sequence[EncodedPair], step: int = 0) -> Batch:
-    """Pairs as tensors, for the update after `step` others."""
+    """A batch of encoded pairs, for the update that follows `step` others."""
     sources = source_batch([pair.source for pair in pairs])
     inputs, target, mask = target_tensors([pair.target for pair in pairs])
     return Batch(sources.source, sources.symbols, inputs, target, mask, int(mask.sum()), step, tuple(pairs))
 
 
 def target_tensors(targets: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor, Tensor]:
-    """Inputs, targets and mask of a `Batch`, [N, T] each, for N lists of extended ids."""
+    """Inputs, targets and mask as in `Batch`, [N, T] each, for N lists of extended ids."""
+    # [N, T]
     target = padded(targets, PADDING)
     mask = target != PADDING
+    # [N, 1]
     start = torch.full((len(target), 1), START)
-    # After the end, inputs are any real symbol: what comes of them is not looked at.
+    # [N, T]. Inputs after the end may be any symbol, since the outputs there are ignored.
     inputs = torch.cat([start, target[:, :-1]], 1).masked_fill(~mask, START)
     return inputs, target, mask
 
 
 def padded(rows: Sequence[Sequence[int]], filler: int) -> Tensor:
-    """Rows as one tensor [rows, longest], filled up at the right."""
+    """One tensor [rows, longest] from rows of ids, padded on the right with `filler`."""
     result = numpy.full((len(rows), max(map(len, rows), default=0)), filler, dtype=numpy.int64)
     for number, row in enumerate(rows):
         result[number, : len(row)] = row
@@ -145,16 +148,16 @@ def padded(rows: Sequence[Sequence[int]], filler: int) -> Tensor:
 
 
 class TrainingBatches:
-    """The batches of an epoch, a pure function of its number.
+    """Makes the batches of an epoch, as a pure function of its number.
 
     Args:
-        vocabularies: Of the model.
-        data: With the training part.
-        settings: Of the run.
-        device: Where the batches go.
+        vocabularies: Vocabularies of the model.
+        data: The data, of which the training part is read.
+        settings: The run's settings.
+        device: Device that the batches are moved to.
 
     Raises:
-        DataError: no pair within the length limits, or one that a pointer network cannot give.
+        DataError: no pair is within the length limits, or a pure pointer network cannot produce a target.
     """
 
     def __init__(
@@ -173,12 +176,16 @@ class TrainingBatches:
         self.length_ratio = length_ratio(self._encoded)
         if settings.model.output == "positions":
             _require_copyable(self._pairs, self._encoded)
-        # What one update sums, over all processes; an epoch ends with an update.
+        # Number of batches that one update sums, over all processes; an epoch ends with an update.
         self._grouped = settings.training.accumulation * distributed.world_size()
         self._updates = math.ceil(len(self(0)) / self._grouped)
 
     def __call__(self, epoch: int) -> LazyBatches[Batch]:
-        """Batches of nearly equal length, shuffled; segmentations are drawn afresh where asked for."""
+        """Shuffled batches of pairs of similar length; sampled segmentations are drawn anew in each epoch.
+
+        Args:
+            epoch: Number of the epoch, from 0.
+        """
         encoded, sampling = self._encoded, self._settings.vocabulary.sampling
         if sampling:
             encoded = encode_pairs(
@@ -186,7 +193,7 @@ class TrainingBatches:
                 self._vocabularies,
                 copies=self._copies,
                 sampling=sampling,
-                seed=(self._settings.seed * 1_000 + epoch) * SEEDS_AN_EPOCH,
+                seed=(self._settings.seed * 1_000 + epoch) * SEEDS_PER_EPOCH,
             )
         parts = training_batches(
             [longer_side(pair) for pair in encoded],
@@ -195,7 +202,7 @@ class TrainingBatches:
             seed=self._settings.seed,
             epoch=epoch,
         )
-        first = epoch * self._updates if epoch else 0  # updates before this epoch
+        first = epoch * self._updates if epoch else 0  # number of updates before this epoch
 
         def build(number: int) -> Batch:
             step = first + number // self._grouped
@@ -206,21 +213,21 @@ class TrainingBatches:
 
 
 def longer_side(pair: EncodedPair) -> int:
-    """What a pair takes in a batch, symbols."""
+    """Number of symbols of the longer side of a pair, which is its size in a batch."""
     return max(len(pair.source.ids), len(pair.target))
 
 
 def shorter_side(pair: EncodedPair) -> int:
-    """The other side's symbols."""
+    """Number of symbols of the shorter side of a pair."""
     return min(len(pair.source.ids), len(pair.target))
 
 
 def _require_copyable(pairs: Sequence[SentencePair], encoded: Sequence[EncodedPair]) -> None:
-    """A pure pointer network can only give what stands in the source."""
+    """Refuse targets with symbols that their sources lack, which a pure pointer network cannot produce."""
     for pair, ids in zip(pairs, encoded, strict=True):
         missing = set(ids.target) - set(ids.source.symbols) - {NOT_COPYABLE}
         if missing:
             raise DataError(
                 f"{pair.place}: the target has symbols that its source lacks, and model.output = 'positions' "
-                "can only copy"
+                "can only copy; set model.output=vocabulary, with model.copy=true to copy as well"
             )

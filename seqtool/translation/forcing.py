@@ -1,8 +1,8 @@
-"""Teacher forcing with a ratio below 1: the decoder is fed what it said itself, now and then.
+"""Scheduled sampling: the decoder is sometimes fed its own output instead of the reference.
 
-The coin is tossed for every token of every sentence. What is fed back is drawn from the
-model's own distribution, and no gradient goes through the draw. Where the next input depends
-on the last output there is nothing to compute ahead, so this is slower than plain teacher forcing.
+Whether it is, is drawn for each token of each sentence. What is fed back is sampled from the
+model's distribution, and no gradient flows through the sample. Since each input may depend on the
+output before it, steps cannot be computed in parallel, so this is slower than plain teacher forcing.
 
 Reference: Bengio et al. 2015, section 2.
 """
@@ -17,26 +17,27 @@ from torch import Tensor
 from seqtool.nn.deferred import at_least_float32
 from seqtool.translation.batches import Batch
 from seqtool.translation.decoders import StepOutput
-from seqtool.translation.model import Reading, Readout, Source, Translator
+from seqtool.translation.model import ForwardPass, Readout, Source, Translator
 from seqtool.translation.settings import TeacherForcing
 from seqtool.translation.vocabulary import NEVER
 
 
 def reference_ratio(settings: TeacherForcing, step: int) -> float:
-    """Probability that a step is fed the reference, at an update.
+    """Probability that the decoder is fed the reference symbol at one update.
 
     Args:
         settings: The schedule.
-        step: Updates made so far.
+        step: Number of updates made so far.
 
     Returns:
-        In [0, 1]; from `start` to `end` over `steps` updates along a line, a power of a constant,
-        or the reversed sigmoid (Bengio et al. 2015, section 2.4), each of which comes to within a
-        hundredth of the way of its end; then `end`.
+        In [0, 1]. It falls from `start` to `end` over `steps` updates, linearly, exponentially, or
+        along the inverse sigmoid (Bengio et al. 2015, section 2.4), and stays at `end`. The last two
+        have covered 99 % of the way when they are set to `end`.
     """
     if settings.schedule == "constant":
         return settings.ratio
     share = min(step / settings.steps, 1.0)
+    # the part of the way from `start` to `end` that is left, in [0, 1]
     left = {
         "linear": 1.0 - share,
         "exponential": 0.01**share,
@@ -45,47 +46,52 @@ def reference_ratio(settings: TeacherForcing, step: int) -> float:
     return settings.end if share == 1.0 else settings.end + (settings.start - settings.end) * left
 
 
-def forced_reading(model: Translator, batch: Batch, ratio: float) -> Reading:
-    """A pass over a batch in which each step is fed the reference with a probability.
+def mixed_forcing_pass(model: Translator, batch: Batch, ratio: float) -> ForwardPass:
+    """A pass over a batch in which each step is fed the reference with a given probability.
 
     Args:
-        model: In training mode or not.
-        batch: With targets.
-        ratio: 1 = all steps at once, 0 = the reference is only what the outputs are compared with.
+        model: The translator, in training or evaluation mode.
+        batch: A batch with targets.
+        ratio: Probability of the reference, in [0, 1]. 1 is teacher forcing, which computes all steps at
+            once; with 0 the decoder reads its own outputs only.
     """
     if ratio == 1.0:
-        return model.reading(batch)
+        return model.forward_pass(batch)
     encoded = model.encoded(batch.source)
     source = model.prepared(encoded, batch.symbols)
-    return Reading(encoded, source, unroll(model, source, batch.inputs, ratio))
+    return ForwardPass(encoded, source, unroll(model, source, batch.inputs, ratio))
 
 
 def unroll(model: Translator, source: Source, inputs: Tensor, ratio: float) -> Readout:
-    """The readout of all steps, each fed the reference or what was drawn at the step before.
+    """The readout of all steps, each fed the reference or a sample from the step before.
 
     Args:
         model: The translator.
-        source: Encoded.
-        inputs: The reference's inputs [B, T], extended ids.
-        ratio: Probability of the reference; the first input is always START.
+        source: The encoded sources.
+        inputs: Inputs of the reference, extended ids, [B, T]; the first is START.
+        ratio: Probability of the reference from the second step on, in [0, 1].
     """
     decoder, memory = model.decoder, source.memory
     advance = decoder.stepper(memory)
     state = decoder.initial(source.start, memory.mask.shape[1])
     embed = model.embedder(len(inputs))
+    # [B], the inputs of the current step
     given = inputs[:, 0]
     outputs: list[StepOutput] = []
     embedded: list[Tensor] = []
     for step in range(inputs.shape[1]):
         if step:
             drawn = _drawn(model, source, outputs[-1], embedded[-1])
+            # drawn for each sentence: True = feed the reference, [B]
             coins = torch.rand(len(inputs), device=inputs.device) < ratio
             given = torch.where(coins, inputs[:, step], drawn)
+        # [B, E] to the input half of the gates, [B, P]
         embedded.append(embed(given))
         projected = at_least_float32(decoder.project(embedded[-1]))
         with torch.autocast(inputs.device.type, enabled=False):
             output, state = advance(projected, state)
         outputs.append(output)
+    # [B, T, O], [B, T, G x S]
     stacked = StepOutput(
         torch.stack([output.hidden for output in outputs], 1),
         torch.stack([output.weights for output in outputs], 1),
@@ -95,7 +101,15 @@ def unroll(model: Translator, source: Source, inputs: Tensor, ratio: float) -> R
 
 @torch.no_grad()
 def _drawn(model: Translator, source: Source, output: StepOutput, embedded: Tensor) -> Tensor:
-    """A symbol for each sentence from the distribution of a step, [B] extended ids."""
+    """One symbol per sentence, sampled from the distribution that a step predicts, extended ids, [B].
+
+    Args:
+        model: The translator.
+        source: The encoded sources.
+        output: Output of the step, [B, O] and [B, G x S].
+        embedded: Embedded inputs of the step, [B, E].
+    """
+    # One step, as a sequence of length 1: [B, 1, ...].
     alone = StepOutput(output.hidden[:, None], output.weights[:, None])
     readout = model.finish(alone, model.share(embedded[:, None]), source.memory)
     scores = model.log_probabilities(readout, source)[:, 0]

@@ -1,4 +1,7 @@
-"""The network of a translator: encoder, decoder with attention, copying, readout, projection."""
+"""The network of a translator: encoder, decoder with attention, copying, readout, output projection.
+
+Shapes are those of `translation.decoders`, with V for the size of the target vocabulary.
+"""
 
 from __future__ import annotations
 
@@ -34,43 +37,43 @@ from seqtool.nn.regularization import (
 )
 from seqtool.translation.batches import Batch
 from seqtool.translation.decoders import DECODERS, Memory, StepOutput
-from seqtool.translation.layers import Sizes, glorot
+from seqtool.translation.layers import DecoderOptions, glorot
 from seqtool.translation.settings import ModelSettings
 from seqtool.translation.vocabulary import END, PADDING, UNKNOWN
 
 
 class Source(NamedTuple):
-    """An encoded source, ready for a decoder."""
+    """Encoded sources, ready for the decoder."""
 
     memory: Memory
-    start: Tensor  # [B, H], where the decoder starts from
-    symbols: Tensor  # [B, S], extended target ids of what can be copied, else NOT_COPYABLE
+    start: Tensor  # initial hidden state of the decoder's layers, [B, H]
+    symbols: Tensor  # extended target id of each source symbol, or NOT_COPYABLE, [B, S]
 
     def kept(self, sentences: Tensor) -> Source:
-        """Of these sentences only, in their order; one may stand there more than once."""
+        """The sources with these indices, in their order; an index may repeat, [M]."""
         start, symbols = (each.index_select(0, sentences) for each in (self.start, self.symbols))
         return Source(self.memory.kept(sentences), start, symbols)
 
 
 class Readout(NamedTuple):
-    """Target steps before the projection."""
+    """The decoder's outputs at all target steps, before the output projection."""
 
-    features: Tensor  # [B, T, R]
-    weights: Tensor  # [B, T, S], attention, the mean over heads
-    gate: Tensor  # [B, T], logit of writing rather than copying; 0 without copying
-    hidden: Tensor  # [B, T, O], what the steps of the decoder gave
+    features: Tensor  # readout, [B, T, R]
+    weights: Tensor  # attention weights, mean over heads, [B, T, S]
+    gate: Tensor  # logit of generating rather than copying, [B, T]; 0 without copying
+    hidden: Tensor  # `StepOutput.hidden`, [B, T, O]
 
 
 class Encoded(NamedTuple):
-    """What the layers of the encoder make of sources."""
+    """The encoder's output for some sources."""
 
-    states: Tensor  # [B, S, 2H]
-    dropped: Tensor  # [B, S, 2H], normalised and after dropout, 0 at padding
-    mask: Tensor  # [B, S]
+    states: Tensor  # encoder states, [B, S, 2H]
+    dropped: Tensor  # encoder states after normalisation and dropout, 0 at padding, [B, S, 2H]
+    mask: Tensor  # True at source symbols, [B, S]
 
 
-class Reading(NamedTuple):
-    """A pass over sources and known targets."""
+class ForwardPass(NamedTuple):
+    """All that a pass over sources and known targets computes."""
 
     encoded: Encoded
     source: Source
@@ -78,12 +81,12 @@ class Reading(NamedTuple):
 
 
 class Translator(nn.Module):
-    """Encoder and decoder.
+    """Recurrent encoder-decoder with attention and, on request, copying.
 
     Args:
         source_symbols: Size of the source vocabulary.
-        target_symbols: Size V of the target vocabulary; the same one where embeddings are shared.
-        settings: The rest.
+        target_symbols: V, size of the target vocabulary; equal to the source's where embeddings are shared.
+        settings: The network's settings.
     """
 
     def __init__(self, source_symbols: int, target_symbols: int, settings: ModelSettings) -> None:
@@ -105,7 +108,7 @@ class Translator(nn.Module):
         self.encoder_norm = nn.LayerNorm(states) if settings.layer_norm else nn.Identity()
         self.bridge = None if settings.bridge == "last" else nn.Linear(states, hidden)
         self.decoder = DECODERS[settings.decoder](_sizes(settings, states), _attention(settings, states))
-        # A pointer network writes nothing: what makes words of a readout would never learn.
+        # A pure pointer network only copies, so layers that generate symbols would never be trained.
         writes = settings.output == "vocabulary"
         self.readout_norm = nn.LayerNorm(width) if settings.layer_norm and writes else nn.Identity()
         self.gate_context = glorot(1, states) if settings.copy_source else None
@@ -121,54 +124,63 @@ class Translator(nn.Module):
         self.dropout = SequenceDropout(settings.of_outputs, settings.locked)
 
     def encode(self, source: Tensor, symbols: Tensor) -> Source:
-        """Sources to what decoders read.
+        """Encode sources and prepare them for the decoder.
 
         Args:
-            source: Ids [B, S], right-padded with `PADDING`, at least one real one each.
-            symbols: Extended target ids of what can be copied [B, S].
+            source: Source ids, right-padded with `PADDING`, at least one other id per row, [B, S].
+            symbols: Extended target id of each source symbol, or NOT_COPYABLE, [B, S].
         """
         return self.prepared(self.encoded(source), symbols)
 
     def encoded(self, source: Tensor) -> Encoded:
-        """Sources [B, S] to the states of the encoder."""
+        """The encoder's states for source ids [B, S]."""
         mask = source != PADDING
+        # [B, S, E] to [B, S, 2H]
         states = self.encoder(self._embedded(self.source, source), mask)
         return Encoded(states, self.dropout(self.encoder_norm(states)) * mask[:, :, None], mask)
 
     def prepared(self, encoded: Encoded, symbols: Tensor) -> Source:
-        """States of the encoder to what decoders read."""
+        """Prepare encoded sources for the decoder; `symbols` as in `encode`."""
         states, dropped, mask = encoded
         gate = states.new_empty(0, states.shape[2]) if self.gate_context is None else self.gate_context
         memory = self.decoder.memory(dropped, mask, gate)
         return Source(memory, self._start(states, mask), symbols)
 
     def loss(self, batch: Batch, *, smoothing: float = 0.0, coverage_loss: float = 0.0) -> LossSum:
-        """Summed cross-entropy of the targets, all steps fed the reference.
+        """Summed cross-entropy of the targets under teacher forcing, nats.
 
         Args:
-            batch: With targets.
-            smoothing: Of the labels, in [0, 1).
-            coverage_loss: Weight of sum_t sum_s min(a_ts, c_ts) (See et al. 2017, equation 12).
+            batch: A batch with targets.
+            smoothing: Label smoothing, in [0, 1).
+            coverage_loss: Weight of sum_t sum_s min(a_ts, c_ts), at least 0 (See et al. 2017, equation 12).
         """
-        return self.loss_of(self.reading(batch), batch, smoothing=smoothing, coverage_loss=coverage_loss)
+        return self.loss_of(self.forward_pass(batch), batch, smoothing=smoothing, coverage_loss=coverage_loss)
 
-    def reading(self, batch: Batch) -> Reading:
-        """A pass over a batch with targets, all steps fed the reference."""
+    def forward_pass(self, batch: Batch) -> ForwardPass:
+        """A pass over a batch with targets, in which every step is fed the reference (teacher forcing)."""
         encoded = self.encoded(batch.source)
         source = self.prepared(encoded, batch.symbols)
-        return Reading(encoded, source, self.read(source, batch.inputs))
+        return ForwardPass(encoded, source, self.read(source, batch.inputs))
 
     def loss_of(
         self,
-        reading: Reading,
+        forward: ForwardPass,
         batch: Batch,
         *,
         smoothing: float = 0.0,
         coverage_loss: float = 0.0,
         penalties: StatePenalties = NO_PENALTIES,
     ) -> LossSum:
-        """`loss` of a pass that has been made, and penalties for the states of both sides."""
-        encoded, source, readout = reading
+        """The loss of a pass: see `loss`, with penalties on the states of encoder and decoder.
+
+        Args:
+            forward: What the pass computed.
+            batch: The batch that it was over.
+            smoothing: Label smoothing, in [0, 1).
+            coverage_loss: Weight of the coverage loss, at least 0.
+            penalties: Penalties on the size and change of states.
+        """
+        encoded, source, readout = forward
         total = self.cross_entropy(readout, source, batch, smoothing)
         if coverage_loss:
             total = total + coverage_loss * coverage_overlap(readout.weights, batch.target_mask)
@@ -176,52 +188,76 @@ class Translator(nn.Module):
         total = total + penalties(readout.hidden, readout.hidden, batch.target_mask)
         return LossSum(total, batch.tokens, "token")
 
-    def divergence(self, first: Reading, second: Reading, real: Tensor) -> Tensor:
-        """KL(p || q) + KL(q || p) of the distributions of two passes at real steps [B, T], nats."""
+    def divergence(self, first: ForwardPass, second: ForwardPass, real: Tensor) -> Tensor:
+        """KL(p || q) + KL(q || p) of the distributions that two passes predict, summed, nats.
+
+        Args:
+            first: One pass over a batch.
+            second: Another pass over the same batch.
+            real: True at target symbols, [B, T].
+        """
+        # two of [N, V + extra], the N target symbols of the batch
         found = [self.log_probabilities(each.readout, each.source)[real] for each in (first, second)]
         return symmetric_divergence(found[0], found[1])
 
     def read(self, source: Source, inputs: Tensor) -> Readout:
-        """The readout of every step of known inputs [B, T], extended ids."""
+        """The readout at all steps of known inputs, extended ids [B, T]."""
+        # [B, T, E]
         embedded = self._embedded(self.target, self.known(inputs))
         state = self.decoder.initial(source.start, source.memory.mask.shape[1])
         output = self.decoder.run(embedded, source.memory, state)
         return self.finish(output, self.share(embedded), source.memory)
 
     def share(self, embedded: Tensor) -> Tensor:
-        """What readout and gate take of embedded inputs alone: [..., E] -> [..., D + 1 at most]."""
+        """The part of readout and copy gate that depends on embedded inputs alone.
+
+        Args:
+            embedded: Embedded target inputs, [..., E].
+
+        Returns:
+            The readout's part, [..., D] or [..., 0], followed by one column for the gate if there is one.
+        """
+        # [..., D or 0]
         share = self.decoder.share(embedded)
         if self.gate is None:
             return share
-        reading = self.gate.weight[:, -embedded.shape[-1] :]
-        return torch.cat([share, functional.linear(embedded, reading, self.gate.bias)], -1)
+        forward = self.gate.weight[:, -embedded.shape[-1] :]
+        return torch.cat([share, functional.linear(embedded, forward, self.gate.bias)], -1)
 
     def finish(
         self, output: StepOutput, share: Tensor, memory: Memory, linear: Linears = DeferredLinear
     ) -> Readout:
-        """What follows the time loop.
+        """Compute the readout from the outputs of the steps.
 
         Args:
-            output: Of the steps [B, T, ...].
-            share: Of their inputs [B, T, ...].
-            memory: What they read.
+            output: Outputs of the decoder's steps, [B, T, ...].
+            share: What `share` computes from the inputs of these steps, [B, T, ...].
+            memory: The sources.
             linear: Makes the products with the hidden state.
         """
+        # [B, T, D + X]
         context = mixed(at_least_float32(output.weights), memory.after)
+        # [B, T, 0]
         gate = context[..., :0]
         if self.gate is not None:
+            # The gate reads hidden state, context and input; its weight on the hidden state is [1, O].
             asking = self.gate.weight[:, : output.hidden.shape[2]]
+            # [B, T, 1]
             gate = context[..., -1:] + share[..., -1:] + functional.linear(output.hidden, asking)
+            # [B, T, D] each, the share [B, T, 0] where the readout does not read the inputs
             context, share = context[..., :-1], share[..., :-1]
+        # [B, T, R]
         features = self.decoder.finish(output.hidden, share, context, linear)
         features = self.dropout(self.readout_norm(at_least_float32(features)))
+        # [B, T, G x S] to [B, T, S]
         weights = mean_over_heads(output.weights, self.decoder.attention.heads)
         return Readout(features, weights, at_least_float32(gate).sum(2), output.hidden)
 
     def cross_entropy(self, readout: Readout, source: Source, batch: Batch, smoothing: float) -> Tensor:
-        """Summed over the real target positions."""
+        """Cross-entropy summed over the target symbols of a batch, nats; `smoothing` in [0, 1)."""
         real = batch.target_mask
         if self.settings.output == "positions":
+            # [N], the N target symbols of the batch
             log_copy = log_copy_of(readout.weights, source.symbols, batch.target)[real]
             return -log_copy.double().sum().to(log_copy.dtype)
         return projected_cross_entropy(
@@ -233,17 +269,18 @@ class Translator(nn.Module):
         )
 
     def log_probabilities_of(self, readout: Readout, source: Source, target: Tensor, real: Tensor) -> Tensor:
-        """Log probability of each symbol of known targets; what `cross_entropy` sums, differentiable too.
+        """Log probability of each symbol of known targets, of which `cross_entropy` is the negative sum.
 
         Args:
-            readout: Of the steps.
-            source: Of these sentences.
-            target: Extended ids [B, T].
-            real: True where there is one [B, T].
+            readout: The readout of all steps.
+            source: The encoded sources.
+            target: Target symbols, extended ids, [B, T].
+            real: True at target symbols, [B, T].
 
         Returns:
-            Nats, [B, T]; 0 where there is none.
+            Log probabilities, nats, [B, T], differentiable; 0 at padding.
         """
+        # found: [N], the N target symbols
         if self.settings.output == "positions":
             found = log_copy_of(readout.weights, source.symbols, target)[real]
         else:
@@ -256,45 +293,51 @@ class Translator(nn.Module):
         return found.new_zeros(real.shape).index_put((real,), found)
 
     def log_probabilities(self, readout: Readout, source: Source, extra: int = 0) -> Tensor:
-        """Log distribution of every step over the extended vocabulary, [B, T, V + extra].
+        """Log probabilities of the extended vocabulary at every step, nats, [B, T, V + extra].
 
         Args:
-            readout: Of the steps.
-            source: Of these sentences.
-            extra: How many symbols the sources add; those beyond what they have are impossible.
+            readout: The readout of all steps.
+            source: The encoded sources.
+            extra: Number of symbols that extend the vocabulary, raised to the number that the sources
+                add if that is larger; a symbol that a source does not add has probability 0.
         """
         extra = max(extra, int(source.symbols.max()) + 1 - self.symbols, 0)
         padding = (0, extra)
         if self.settings.output == "positions":
+            # Nothing is generated, so all probability comes from copying: [B, T, V], [B, T].
             scores = readout.features.new_full((*readout.features.shape[:2], self.symbols), -torch.inf)
             none = readout.weights.new_zeros(readout.weights.shape[:2])
             scores = functional.pad(scores, padding, value=-torch.inf)
             return merge_copies(scores, readout.weights, copy_slots(source.symbols), none)
+        # [B, T, V]
         scores = at_least_float32(functional.linear(readout.features, *self.writing()))
+        # [B, T, V + extra]
         scores = functional.pad(scores.log_softmax(2), padding, value=-torch.inf)
         if self.gate is None:
             return scores
+        # [B, T]
         gate = self.gate_of(readout, source)
+        # generated with probability sigmoid(gate), copied with the rest
         scores += functional.logsigmoid(gate)[..., None]
         leave = functional.logsigmoid(-gate)
         return merge_copies(scores, readout.weights, copy_slots(source.symbols), leave)
 
     def writing(self) -> tuple[Tensor, Tensor]:
-        """Weight [V, R] and bias [V] of the output projection; a pointer network has none."""
-        assert self.projection is not None and self.bias is not None, "a pointer network writes nothing"
+        """Weight [V, R] and bias [V] of the output projection, which a pure pointer network lacks."""
+        assert self.projection is not None and self.bias is not None, "a pointer network has no projection"
         return self.projection, self.bias
 
     def gate_of(self, readout: Readout, source: Source) -> Tensor:
-        """Logit of writing rather than copying [B, T]; where nothing can be copied, infinite."""
+        """Logit of generating rather than copying, [B, T]; infinite where the source has nothing to copy."""
         nothing = (source.symbols == NOT_COPYABLE).all(1)
         return readout.gate.masked_fill(nothing[:, None], torch.inf)
 
     def known(self, ids: Tensor) -> Tensor:
-        """Extended ids as ids of the vocabulary: what the source alone knows is unknown."""
+        """Extended ids as ids of the target vocabulary; symbols that only the source has become UNKNOWN."""
         return ids.masked_fill(ids >= self.symbols, UNKNOWN)
 
     def embedder(self, sentences: int) -> Callable[[Tensor], Tensor]:
-        """Embeddings of target inputs [B] step by step."""
+        """A function from the target inputs of a step [B] to embeddings [B, E], for B sentences."""
         drop = self.embedding_dropout.by_steps(self.target.weight, sentences, self.target.embedding_dim)
         kept = self._kept(self.target)
 
@@ -306,7 +349,7 @@ class Translator(nn.Module):
         return embed
 
     def _copying(self, readout: Readout, source: Source, target: Tensor, real: Tensor) -> Copying | None:
-        """The second way to the real targets, in a model that has it."""
+        """What the loss needs to add the probability of copying each target; None without copying."""
         if self.gate is None:
             return None
         log_copy = log_copy_of(readout.weights, source.symbols, target)[real]
@@ -314,23 +357,26 @@ class Translator(nn.Module):
         return Copying(self.gate_of(readout, source)[real], log_copy, writable)
 
     def _embedded(self, embedding: nn.Embedding, ids: Tensor) -> Tensor:
+        """Embeddings of ids [B, T], with dropout and noise in training, [B, T, E]."""
         found = self._looked_up(embedding, ids, self._kept(embedding))
         vectors: Tensor = self.noise(self.embedding_dropout(found))
         return vectors
 
     def _kept(self, embedding: nn.Embedding) -> Tensor | None:
-        """Which symbols a pass leaves out, and what the others are scaled by; None = all stay."""
+        """Type dropout: the factor of each symbol's embedding in this pass; None = no dropout."""
         probability = self.settings.type_dropout
         if not self.training or not probability:
             return None
         return kept_types(embedding.weight, embedding.num_embeddings, probability)
 
     def _looked_up(self, embedding: nn.Embedding, ids: Tensor, kept: Tensor | None) -> Tensor:
+        """Embeddings of ids after word dropout and type dropout, [..., E]."""
         seen = self._words_dropped(ids)
         vectors: Tensor = embedding(seen)
         return vectors if kept is None else vectors * kept[seen][..., None]
 
     def _words_dropped(self, ids: Tensor) -> Tensor:
+        """Ids of which word dropout has replaced some by UNKNOWN, but no padding, start or end."""
         probability = self.settings.word_dropout
         if not self.training or not probability:
             return ids
@@ -338,12 +384,14 @@ class Translator(nn.Module):
         return drop_words(ids, each, UNKNOWN)
 
     def _start(self, states: Tensor, mask: Tensor) -> Tensor:
-        """[B, S, 2H] to the decoder's first hidden state [B, H]."""
+        """The decoder's initial hidden state, [B, H], from the encoder's states [B, S, 2H]."""
         if self.settings.bridge == "mean":
             assert self.bridge is not None
+            # [B, 2H]
             mean = states.sum(1) / mask.sum(1, keepdim=True)
             return torch.tanh(self.bridge(mean))
         rows = torch.arange(len(states), device=states.device)
+        # The last state of each direction, [B, H]: forwards at the last symbol, backwards at the first.
         ahead = states[rows, mask.sum(1) - 1, : self.settings.hidden]
         back = states[:, 0, self.settings.hidden :]
         if self.bridge is None:
@@ -352,18 +400,24 @@ class Translator(nn.Module):
 
 
 def coverage_overlap(weights: Tensor, mask: Tensor) -> Tensor:
-    """sum_t sum_s min(a_ts, c_ts) over real steps, c_t the attention summed before t; [B, T, S], [B, T]."""
+    """Coverage loss sum_t sum_s min(a_ts, c_ts), where c_t is the attention summed over steps before t.
+
+    Args:
+        weights: Attention weights a, [B, T, S].
+        mask: True at target symbols, [B, T].
+    """
+    # c, [B, T, S]
     before = weights.cumsum(1) - weights
     return (torch.minimum(weights, before).sum(2) * mask).sum()
 
 
 def hidden_of_output(settings: ModelSettings) -> int:
-    """Width of `StepOutput.hidden`."""
+    """O, the width of `StepOutput.hidden`."""
     return settings.embedding if settings.decoder == "input_feeding" else settings.hidden
 
 
-def _sizes(settings: ModelSettings, states: int) -> Sizes:
-    return Sizes(
+def _sizes(settings: ModelSettings, states: int) -> DecoderOptions:
+    return DecoderOptions(
         made_of=settings.layers_of(settings.cells[1]),
         inputs=settings.embedding,
         hidden=settings.hidden,

@@ -20,7 +20,7 @@ from seqtool.text.batching import prediction_batches
 from seqtool.text.parallel import SentencePair, parse_source
 from seqtool.translation.batches import MOST_TIMES, UNKNOWN_RATIO, EncodedPair, SourceBatch, source_batch
 from seqtool.translation.model import Translator
-from seqtool.translation.scoring import Reading, read_pairs, word_alignment
+from seqtool.translation.scoring import ScoredPair, score_pairs, word_alignment
 from seqtool.translation.search import SearchOptions, SearchTask, Tables, TranslatorStep, run_search
 from seqtool.translation.settings import DataSettings, DecodingSettings, ModelSettings, VocabularySettings
 from seqtool.translation.vocabulary import END, EncodedSource, Vocabularies, copies_of, word_numbers
@@ -190,7 +190,7 @@ class TranslatorModel(TrainedModel):
         targets: Sequence[Sequence[int]] | None = None,
         *,
         batch_tokens: int = BATCH_TOKENS,
-    ) -> list[Reading]:
+    ) -> list[ScoredPair]:
         """What the model makes of given outputs: probabilities, attention, what it copies.
 
         Args:
@@ -206,18 +206,18 @@ class TranslatorModel(TrainedModel):
             else:
                 ids = [*targets[number], END]
             encoded.append(EncodedPair(source, ids))
-        readings = read_pairs(
+        scored_pairs = score_pairs(
             self.network, encoded, device=self.device, autocast=self.autocast(), batch_tokens=batch_tokens
         )
         return [
-            reading._replace(
+            scored._replace(
                 source_symbols=tuple(self.vocabularies.source_symbols(pair)),
                 target_symbols=tuple(self.vocabularies.target_symbols(each.target, each.source.extra)),
             )
-            for pair, each, reading in zip(pairs, encoded, readings, strict=True)
+            for pair, each, scored in zip(pairs, encoded, scored_pairs, strict=True)
         ]
 
-    def alignment(self, pair: SentencePair, reading: Reading) -> str:
+    def alignment(self, pair: SentencePair, scored: ScoredPair) -> str:
         """Which source word each output word looked at most: `source-target` pairs from 0, as Pharaoh's.
 
         A word's attention is that of its symbols added up; features and ends are no words.
@@ -225,8 +225,8 @@ class TranslatorModel(TrainedModel):
         pieces = self.vocabularies.source.pieces(pair.source)
         sources = word_numbers(self.vocabularies.source, [piece.symbol for piece in pieces])
         features = len(pair.features)
-        table = reading.attention[:-1, features : features + len(sources)]
-        targets = word_numbers(self.vocabularies.target, reading.target_symbols[:-1])
+        table = scored.attention[:-1, features : features + len(sources)]
+        targets = word_numbers(self.vocabularies.target, scored.target_symbols[:-1])
         return " ".join(f"{s}-{t}" for s, t in word_alignment(table, sources, targets))
 
     def files(self) -> ModelFiles:

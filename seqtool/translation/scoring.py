@@ -1,7 +1,7 @@
-"""What a translator does with a given pair: the probability of each symbol, where it looked, what it copied.
+"""Scoring given pairs with a translator: probability of each target symbol, attention, copying.
 
-The whole target is known, so all of it is one pass: this is how outputs of a search are scored
-again, aligned and drawn.
+The whole target is known, so one pass over it suffices. Outputs of a search are scored again this
+way, to align them with their sources and to draw their attention.
 """
 
 from __future__ import annotations
@@ -20,46 +20,49 @@ from seqtool.translation.model import Translator
 Array = NDArray[numpy.float64]
 
 
-class Reading(NamedTuple):
-    """A pair as the model sees it; the last target step is the end, as is the last source symbol."""
+class ScoredPair(NamedTuple):
+    """What the model computes for one pair; the last symbol of both sides is the end of sentence."""
 
-    log_probabilities: list[float]  # nats, one a target symbol [T]
-    attention: Array  # [T, S], rows that sum to 1
-    writing: list[float] | None  # probability of writing rather than copying [T]; None without copying
-    source_symbols: tuple[str, ...] = ()  # for people [S]
-    target_symbols: tuple[str, ...] = ()  # for people [T]
+    log_probabilities: list[float]  # log probability of each target symbol, nats, [T]
+    attention: Array  # attention of each target symbol (row) on each source symbol (column), [T, S]
+    writing: list[float] | None  # probability of generating rather than copying, [T]; None without copying
+    source_symbols: tuple[str, ...] = ()  # the source symbols as text, [S]
+    target_symbols: tuple[str, ...] = ()  # the target symbols as text, [T]
 
     @property
     def score(self) -> float:
-        """Log probability of the target, its end included, nats."""
+        """Log probability of the target including its end of sentence, nats."""
         return sum(self.log_probabilities)
 
     @property
     def coverage(self) -> list[float]:
-        """Attention that each source symbol had in all [S]."""
+        """Coverage: the attention on each source symbol, summed over target symbols, [S]."""
         total: list[float] = self.attention.sum(axis=0).tolist()
         return total
 
 
 @torch.inference_mode()
-def read_pairs(
+def score_pairs(
     network: Translator,
     pairs: Sequence[EncodedPair],
     *,
     device: torch.device,
     autocast: torch.autocast,
     batch_tokens: int,
-) -> list[Reading]:
-    """Readings of encoded pairs, in their order.
+) -> list[ScoredPair]:
+    """Score encoded pairs.
 
     Args:
-        network: In evaluation mode.
-        pairs: Targets with END.
-        device: Of the network.
-        autocast: The arithmetic to use.
-        batch_tokens: Padded symbols a batch.
+        network: The network in evaluation mode.
+        pairs: Pairs whose targets end with END.
+        device: Device of the network.
+        autocast: Context that sets the arithmetic.
+        batch_tokens: Largest number of padded symbols in a batch.
+
+    Returns:
+        A result for each pair, in their order.
     """
-    result: list[Reading | None] = [None] * len(pairs)
+    result: list[ScoredPair | None] = [None] * len(pairs)
     lengths = [max(len(pair.source.ids), len(pair.target)) for pair in pairs]
     for part in prediction_batches(lengths, budget=batch_tokens):
         batch = pair_batch([pairs[i] for i in part]).to(device)
@@ -67,33 +70,38 @@ def read_pairs(
             source = network.encode(batch.source, batch.symbols)
             readout = network.read(source, batch.inputs)
             extra = max(len(pairs[i].source.extra) for i in part)
+            # [B, T, V + extra]
             table = network.log_probabilities(readout, source, extra)
+        # [B, T]
         chosen = table.gather(2, batch.target[:, :, None])[:, :, 0].tolist()
+        # [B, T, S]
         weights = readout.weights.double().cpu().numpy()
+        # [B, T]
         gates = None if network.gate is None else network.gate_of(readout, source).sigmoid().tolist()
         for row, position in enumerate(part):
             source_length, length = len(pairs[position].source.ids), len(pairs[position].target)
-            result[position] = Reading(
+            result[position] = ScoredPair(
                 chosen[row][:length],
                 weights[row, :length, :source_length],
                 None if gates is None else gates[row][:length],
             )
-    return [reading for reading in result if reading is not None]
+    return [scored for scored in result if scored is not None]
 
 
 def word_alignment(table: Array, sources: Sequence[int], targets: Sequence[int]) -> list[tuple[int, int]]:
-    """The source word that each target word looked at most.
+    """Align each target word with the source word that received most of its attention.
 
     Args:
-        table: Attention of target symbols on source symbols [T, S].
-        sources: Word of each source symbol [S].
-        targets: Word of each target symbol [T].
+        table: Attention of target symbols (rows) on source symbols (columns), [T, S].
+        sources: Number of the word that each source symbol belongs to, from 0, [S].
+        targets: Number of the word that each target symbol belongs to, from 0, [T].
 
     Returns:
-        Pairs (source word, target word), rising target words.
+        Pairs (source word, target word), in the order of the target words.
     """
     if not len(sources) or not len(targets):
         return []
+    # attention summed over the symbols of each word: [target words, source words]
     words = numpy.zeros((max(targets) + 1, max(sources) + 1))
     numpy.add.at(words, (numpy.asarray(targets)[:, None], numpy.asarray(sources)[None]), table)
     return [(int(place), word) for word, place in enumerate(words.argmax(axis=1))]

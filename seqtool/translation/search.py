@@ -27,7 +27,8 @@ from seqtool.nn.deferred import DeferredLinear, Linear, Linears, at_least_float3
 from seqtool.nn.pointer import copy_slots, merge_copies
 from seqtool.nn.quantized import Int8Linear, Int8Linears
 from seqtool.translation.batches import LENGTH_SLACK, UNKNOWN_RATIO
-from seqtool.translation.decoders import StepOutput, by_sentence
+from seqtool.translation.decoders import StepOutput
+from seqtool.translation.layers import by_sentence
 from seqtool.translation.model import Readout, Source, Translator
 from seqtool.translation.settings import DecodingSettings
 from seqtool.translation.vocabulary import END, NEVER, START, EncodedSource, Vocabularies

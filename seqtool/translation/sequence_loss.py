@@ -1,14 +1,14 @@
-"""Training on what the translator's own outputs are worth, rather than on each next symbol of a reference.
+"""Sequence-level training: a translator learns from rewards of its own outputs, not from reference symbols.
 
-Outputs of each source are drawn from the model as it is (without dropout), their texts are rewarded
-against the reference, and the model then reads all of them in one pass (with dropout, as in any
-training), so that probability moves from the bad ones to the good ones. No gradient goes
-through the draws. An output that was cut at the largest length counts as what it is, a sequence
-without an end: so the probabilities of all outputs sum to 1 (but for padding and start, which are
-never drawn and which the softmax leaves a little).
+Outputs of each source are sampled from the model (without dropout), their texts are scored against
+the reference, and a second pass over all of them (with dropout, as in any training) computes a loss
+that moves probability from outputs of low reward to those of high reward. No gradient flows through
+the samples. An output that reached the largest length is a sequence without an end of sentence, so
+the probabilities of all outputs sum to 1 (apart from padding and start, which are never sampled but
+to which the softmax gives a little).
 
-A draw depends on the seed, the update, the pair and the number of the sample, not on the batch:
-a resumed run draws what the uninterrupted one would have drawn.
+A sample depends on the seed, the update, the pair and its own number, not on the batch, so a resumed
+run samples what the uninterrupted one would have sampled.
 
 References: Shen et al. 2016, "Minimum risk training for neural machine translation", section 3;
 Rennie et al. 2017, "Self-critical sequence training for image captioning", section 3.
@@ -35,28 +35,28 @@ from seqtool.translation.search import Tables, TranslatorStep, longest_output
 from seqtool.translation.settings import TranslatorTraining
 from seqtool.translation.vocabulary import END, START, Vocabularies
 
-Output = tuple[int, ...]  # extended ids; END is the last of them unless it was cut at the largest length
+Output = tuple[int, ...]  # extended ids; the last is END unless the largest length was reached
 
 REWARDS: dict[str, Callable[[str, str], float]] = {"bleu": sentence_bleu, "chrf": sentence_chrf}
-UPDATE = 2**32  # more pairs than anybody has, so that each pair of each update has a number of its own
+UPDATE = 2**32  # more than the pairs of any data set, so that each pair of each update has its own number
 
 
 class OwnOutputs(NamedTuple):
-    """What a model says of the sources of a batch, by itself."""
+    """A model's own outputs for the B sources of a batch."""
 
-    drawn: list[list[Output]]  # [B][M], in the order drawn
-    greedy: list[Output]  # [B]; none unless asked for
+    drawn: list[list[Output]]  # M samples of each source, in the order drawn
+    greedy: list[Output]  # output of greedy search for each source; empty unless asked for
 
 
 class SequenceLoss:
-    """The expected risk of a batch, 1 - reward, by the objective that the settings name.
+    """The expected risk of a batch, where the risk of an output is 1 - reward.
 
     Args:
-        network: Being trained.
-        vocabularies: Of the network: a reward is that of a text, not of its pieces.
-        settings: With an objective other than mle.
-        seed: Of the draws.
-        plain: The loss of mle, that `mle_weight` mixes in.
+        network: The network that is being trained.
+        vocabularies: Its vocabularies, which decode outputs: texts are rewarded, not ids.
+        settings: Training settings with an objective other than mle.
+        seed: Random seed of the samples.
+        plain: The loss of the objective mle, which is added with the weight `mle_weight`.
     """
 
     def __init__(
@@ -73,14 +73,15 @@ class SequenceLoss:
         self._settings, self._seed, self._plain = settings, seed, plain
 
     def __call__(self, batch: Batch) -> LossSum:
-        """Summed over the sentences.
+        """The loss of a batch, summed over its B sentences.
 
         Args:
-            batch: Made of pairs that know their texts.
+            batch: A batch whose `pairs` have their target texts.
 
         Returns:
-            The sum of 1 - reward, expected of each sentence, in [0, B]: over the candidates as MRT
-            weighs them, or the mean of the samples; plus `mle_weight` times nats.
+            The sum of each sentence's expected risk, in [0, B], plus `mle_weight` times the
+            cross-entropy in nats. The expectation is over the weighted candidates of minimum risk
+            training, or the mean over samples.
         """
         wants_greedy = self._settings.objective == "self_critical"
         own = own_outputs(
@@ -97,7 +98,7 @@ class SequenceLoss:
         return LossSum(total, len(batch.pairs), "sentence")
 
     def _minimum_risk(self, batch: Batch, own: OwnOutputs) -> Tensor:
-        """The candidates are the reference and the samples, each once (Shen et al. 2016, algorithm 1)."""
+        """Minimum risk over the reference and the distinct samples (Shen et al. 2016, algorithm 1)."""
         candidates = [
             list(dict.fromkeys([tuple(pair.target), *drawn]))
             for pair, drawn in zip(batch.pairs, own.drawn, strict=True)
@@ -107,6 +108,7 @@ class SequenceLoss:
         return minimum_risk(log_p, rewards, owners, self._settings.sharpness)
 
     def _self_critical(self, batch: Batch, own: OwnOutputs) -> Tensor:
+        """Self-critical training; a sample drawn n times is read once, with n times the weight."""
         counts = [Counter(drawn) for drawn in own.drawn]
         candidates = [list(each) for each in counts]
         log_p, owners = self._read(batch, candidates)
@@ -116,7 +118,7 @@ class SequenceLoss:
         return self_critical(log_p, rewards, baselines[owners], shares / self._settings.samples)
 
     def _read(self, batch: Batch, candidates: Sequence[Sequence[Output]]) -> tuple[Tensor, Tensor]:
-        """Log probabilities of the candidates [N], and the sentence that each belongs to [N]."""
+        """Log probabilities of all N candidates, nats, [N], and the sentence of each, [N]."""
         source = self._network.encode(batch.source, batch.symbols)
         owners = torch.tensor([row for row, each in enumerate(candidates) for _ in each])
         owners = owners.to(batch.source.device)
@@ -124,14 +126,14 @@ class SequenceLoss:
         return sequence_log_probabilities(self._network, source.kept(owners), outputs), owners
 
     def _rewards(self, pairs: Sequence[EncodedPair], candidates: Sequence[Sequence[Output]]) -> list[float]:
-        """In [0, 1], one after the other; equal texts are scored once."""
+        """Rewards of all candidates, in [0, 1], sentence by sentence; equal texts are scored once."""
         score, result = REWARDS[self._settings.reward], []
         for pair, outputs in zip(pairs, candidates, strict=True):
             known: dict[str, float] = {}
             for output in outputs:
                 text = self._vocabularies.text(_without_end(output), pair.source.extra)
                 if text not in known:
-                    known[text] = min(score(text, pair.text) / 100.0, 1.0)  # rounding may pass 100
+                    known[text] = min(score(text, pair.text) / 100.0, 1.0)  # rounding may exceed 100
                 result.append(known[text])
         return result
 
@@ -140,37 +142,41 @@ def minimum_risk(log_p: Tensor, rewards: Tensor, owners: Tensor, sharpness: floa
     """sum_x sum_{y in S(x)} Q(y | x) (1 - r(y)), Q(y | x) = P(y | x)^a / sum_{y' in S(x)} P(y' | x)^a.
 
     Args:
-        log_p: log P of the candidates of all sentences, nats, [N].
-        rewards: r, in [0, 1], [N].
-        owners: The sentence of each, rising from 0, none left out, [N].
-        sharpness: a, above 0.
+        log_p: Log probability of each candidate of all sentences, nats, [N].
+        rewards: Reward r of each candidate, in [0, 1], [N].
+        owners: Sentence of each candidate, ascending from 0 without gaps, [N].
+        sharpness: Exponent a, above 0.
 
     Returns:
-        Scalar. Its gradient goes through Q, and is the smaller the smaller a is.
+        The summed risk, a scalar. Its gradient flows through Q, and is smaller for a smaller a.
 
     Reference: Shen et al. 2016, equations 11 and 12.
     """
+    # number of candidates of each sentence, [B]
     counts = torch.bincount(owners)
+    # place of each candidate among those of its sentence, [N]
     places = torch.arange(len(owners), device=owners.device) - (counts.cumsum(0) - counts)[owners]
+    # a log P by sentence (row) and place (column), [B, most candidates]; -inf where there is none
     table = log_p.new_full((len(counts), int(counts.max())), -torch.inf)
     table = table.index_put((owners, places), sharpness * log_p)
     return (table.softmax(1)[owners, places] * (1.0 - rewards)).sum()
 
 
 def self_critical(log_p: Tensor, rewards: Tensor, baselines: Tensor, shares: Tensor) -> Tensor:
-    """Expected risk by samples, with the gradient of -sum (r(y) - r(greedy)) log P(y | x).
+    """Expected risk, estimated from samples, with the gradient of -sum (r(y) - r(greedy)) log P(y | x).
 
-    Samples that are better than greedy search become likelier, the others less likely. That sum says
-    nothing by itself, so the value is the samples' mean of 1 - r; the gradient alone is the sum's.
+    Samples that are better than the output of greedy search become more probable, the others less. The
+    value of that sum means nothing by itself, so the value returned is the samples' mean of 1 - r; only
+    the gradient is that of the sum.
 
     Args:
-        log_p: Of the samples of all sentences, nats, [N].
-        rewards: Of the samples, in [0, 1], [N].
-        baselines: Of the greedy outputs of their sentences, in [0, 1], [N].
-        shares: Of a sample among those of its sentence, which sum to 1, [N].
+        log_p: Log probability of each sample of all sentences, nats, [N].
+        rewards: Reward of each sample, in [0, 1], [N].
+        baselines: Reward of the greedy output of its sentence, in [0, 1], [N].
+        shares: Weight of each sample; those of a sentence sum to 1, [N].
 
     Returns:
-        Scalar.
+        The summed risk, a scalar.
 
     Reference: Rennie et al. 2017, equation 9.
     """
@@ -179,16 +185,17 @@ def self_critical(log_p: Tensor, rewards: Tensor, baselines: Tensor, shares: Ten
 
 
 def sequence_log_probabilities(network: Translator, source: Source, outputs: Sequence[Output]) -> Tensor:
-    """Log probability of an output of each source, in one pass that can be differentiated.
+    """Log probability of one output of each source, in one differentiable pass.
 
     Args:
-        network: In training mode or not.
-        source: Encoded, N rows.
-        outputs: N.
+        network: The network, in training or evaluation mode.
+        source: N encoded sources.
+        outputs: An output of each of them.
 
     Returns:
-        Nats, of the end too where an output has one, [N].
+        Log probabilities, nats, including that of END where an output has one, [N].
     """
+    # [N, T] each
     inputs, target, real = (each.to(source.symbols.device) for each in target_tensors(outputs))
     readout = network.read(source, inputs)
     return network.log_probabilities_of(readout, source, target, real).sum(1)
@@ -198,15 +205,15 @@ def sequence_log_probabilities(network: Translator, source: Source, outputs: Seq
 def own_outputs(
     network: Translator, batch: Batch, *, samples: int, max_length: int, seed: int, greedy: bool
 ) -> OwnOutputs:
-    """Outputs drawn from the network, without dropout.
+    """Sample outputs from the network, without dropout.
 
     Args:
-        network: Left in the mode that it was in.
-        batch: Sources; references are not looked at.
-        samples: M, at least 1.
-        max_length: Symbols of an output, its end included; 0 = as of a search.
-        seed: Of the draws.
-        greedy: Whether to search greedily too.
+        network: The network; it is left in the mode, training or evaluation, that it was in.
+        batch: A batch, of which only the sources are read.
+        samples: M, number of samples of each source, at least 1.
+        max_length: Largest number of symbols of an output, its end included; 0 = that of a search.
+        seed: Random seed of the samples.
+        greedy: Whether to run greedy search as well.
     """
     device = batch.source.device
     limits = torch.tensor([max_length or longest_output(pair.source) for pair in batch.pairs], device=device)
@@ -234,13 +241,14 @@ def own_outputs(
 
 @contextmanager
 def _without_dropout(network: Translator) -> Iterator[None]:
+    """Put the network into evaluation mode for a while."""
     was_training = network.training
     network.eval()
     try:
         yield
     finally:
         network.train(was_training)
-        # Autocast keeps converted weights; in torch 2.10, one converted without gradients never has any.
+        # Autocast caches converted weights; in torch 2.10, those converted without gradients never get any.
         torch.clear_autocast_cache()
 
 

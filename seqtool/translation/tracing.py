@@ -23,8 +23,8 @@ def trace(model: TranslatorModel, lines: Sequence[str], layer: int) -> Trace:
     assert isinstance(bidirectional, Bidirectional)
     pair = model.parse(next(line for line in lines if line.strip()))
     with watched(bidirectional) as passes, torch.no_grad():
-        (reading,) = model.read([pair], [[]])
+        (scored,) = model.read([pair], [[]])
     inputs, outputs = passes[0]
-    labels, cell = list(reading.source_symbols), bidirectional.ahead
+    labels, cell = list(scored.source_symbols), bidirectional.ahead
     start, kinds = bidirectional.initial(0, inputs), [kind_of(label.strip(SPACE)) for label in labels]
     return Trace(labels, kinds, outputs[0], cell, inputs, start)

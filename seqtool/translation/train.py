@@ -1,4 +1,4 @@
-"""A translator's run from settings to a model folder."""
+"""Training a translator: its loss, its scores on the development part, and the job that the loop runs."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from seqtool.training.job import Job
 from seqtool.training.passes import Pass, loss_of_passes
 from seqtool.translation.batches import Batch, TrainingBatches, encode_pairs, longer_side, pair_batch
 from seqtool.translation.data import TranslationData
-from seqtool.translation.forcing import forced_reading, reference_ratio
-from seqtool.translation.model import Reading, Translator
+from seqtool.translation.forcing import mixed_forcing_pass, reference_ratio
+from seqtool.translation.model import ForwardPass, Translator
 from seqtool.translation.prediction import TranslatorDescription, TranslatorModel
 from seqtool.translation.search import SearchOptions
 from seqtool.translation.sequence_loss import SequenceLoss
@@ -35,13 +35,13 @@ LEAST_LONG = 0.1  # share of references with four words or more, below which BLE
 class Evaluator:
     """Scores the network on the development part, for the training loop.
 
-    Loss with the reference fed (no smoothing, nats a symbol), and what greedy search gives against
-    the references.
+    The loss is that of teacher forcing, without label smoothing; the other scores compare the outputs of
+    greedy search with the references.
 
     Args:
-        model: Around the network that is being trained.
+        model: The model whose network is being trained.
         pairs: The development part.
-        settings: Of the run.
+        settings: The run's settings.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class Evaluator:
         self._greedy = replace(SearchOptions.of(settings.decoding), beam=1)
 
     def __call__(self) -> dict[str, float]:
-        """loss, bleu, chrf, exact_match."""
+        """`loss` (nats per target symbol), `bleu`, `chrf` and `exact_match`."""
         self._model.forget()
         found = self._model.search(self._pairs, self._greedy, batch_tokens=self._budget)
         texts = [translations[0].text if translations else "" for translations in found]
@@ -74,16 +74,16 @@ class Evaluator:
 def prepare(
     settings: TranslatorSettings, data: TranslationData, initial: TranslatorModel | None = None
 ) -> Job[TranslatorModel, Batch]:
-    """A translator's run, ready to train.
+    """The job of training a translator, with everything checked that can be checked before training.
 
     Args:
-        settings: Settings of the run.
+        settings: The run's settings.
         data: The training and development parts.
-        initial: The model to fine-tune, whose vocabularies and network stay; None = a new one.
+        initial: The model to fine-tune, whose vocabularies and network are kept; None = a new model.
 
     Raises:
-        DataError: no training pair within the length limits, or one that the model cannot give.
-        SettingsError: settings that do not fit the data or `initial`.
+        DataError: no training pair is within the length limits, or the model cannot produce a target.
+        SettingsError: a setting does not fit the data or `initial`.
     """
     device = resolve_device(settings.device)
     torch.manual_seed(settings.seed)
@@ -141,11 +141,11 @@ def _describe_search(settings: TranslatorSettings) -> tuple[str, ...]:
 
 
 def build_model(settings: TranslatorSettings, data: TranslationData, device: torch.device) -> TranslatorModel:
-    """A fresh model with vocabularies from the training part.
+    """A new model with vocabularies from the training part.
 
     Raises:
-        SettingsError: it copies, and its vocabulary does not keep the text as it is.
-        UsageError, ModelError: as `Vocabularies.build`.
+        SettingsError: the model is to copy, but its vocabulary changes the text (by lower-casing it, say).
+        UsageError, ModelError: as for `Vocabularies.build`.
     """
     vocabularies = Vocabularies.build(data.train, settings.vocabulary)
     if copies_of(settings.model) != "nothing":
@@ -157,7 +157,7 @@ def build_model(settings: TranslatorSettings, data: TranslationData, device: tor
 
 
 def describe_vocabularies(vocabularies: Vocabularies) -> str:
-    """One line for people."""
+    """One line about the vocabularies: sizes, kind, whether they are shared."""
     sizes = [(codec.kind, len(codec.symbols)) for codec in (vocabularies.source, vocabularies.target)]
     if vocabularies.is_shared:
         return f"vocabulary: {sizes[0][1]} symbols ({sizes[0][0]}), shared"
@@ -165,15 +165,16 @@ def describe_vocabularies(vocabularies: Vocabularies) -> str:
 
 
 def fine_tuning_settings(settings: TranslatorSettings, initial: TranslatorModel | None) -> TranslatorSettings:
-    """Settings of a run that goes on from a model: network and vocabularies are those of the model.
+    """Settings of a fine-tuning run, in which network and vocabularies are those of the model.
 
     Args:
-        settings: As they were given.
-        initial: The model; None = a fresh one, which is trained with the settings as they are.
+        settings: The settings as given.
+        initial: The model to fine-tune; None = a new model, for which the settings stay as given.
 
     Raises:
-        SettingsError: the settings ask for another network or vocabulary, for what this one has not,
-            or for an objective that a fresh network cannot learn from, whose samples are all worth nothing.
+        SettingsError: the settings name another network or vocabulary than the model's, or a setting
+            that has no effect on it; or a new model is to be trained with a sequence-level objective,
+            from which an untrained network cannot learn, since all its samples have no reward.
     """
     if initial is None:
         if settings.training.objective != "mle":
@@ -187,25 +188,25 @@ def fine_tuning_settings(settings: TranslatorSettings, initial: TranslatorModel 
 
 
 def loss_function(model: TranslatorModel, settings: TranslatorSettings) -> Callable[[Batch], LossSum]:
-    """The loss of a batch, with the objective, smoothing, forcing and coverage of the settings."""
+    """The function that computes the training loss of a batch, as the settings define it."""
     training = settings.training
 
     network, penalties = model.network, StatePenalties(*training.state_penalties)
 
     def once(batch: Batch) -> Pass:
         ratio = reference_ratio(training.teacher_forcing, batch.step)
-        reading = forced_reading(network, batch, ratio)
+        forward = mixed_forcing_pass(network, batch, ratio)
         loss = network.loss_of(
-            reading,
+            forward,
             batch,
             smoothing=training.label_smoothing,
             coverage_loss=training.coverage_loss,
             penalties=penalties,
         )
-        return Pass(loss, reading)
+        return Pass(loss, forward)
 
     def plain(batch: Batch) -> LossSum:
-        def divergence(first: Reading, second: Reading) -> Tensor:
+        def divergence(first: ForwardPass, second: ForwardPass) -> Tensor:
             return network.divergence(first, second, batch.target_mask)
 
         return loss_of_passes(network, partial(once, batch), divergence, training)
@@ -226,7 +227,7 @@ def _description(settings: TranslatorSettings) -> TranslatorDescription:
 
 
 def adopted(initial: TranslatorModel, settings: TranslatorSettings) -> TranslatorModel:
-    """The model to fine-tune as a model of this run."""
+    """The model to fine-tune, with the name and settings of this run."""
     return TranslatorModel(
         initial.network,
         initial.vocabularies,

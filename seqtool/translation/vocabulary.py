@@ -1,8 +1,8 @@
-"""The vocabularies of both sides: text to ids and back, copied symbols included.
+"""The vocabularies of source and target: text to ids and back, copied symbols included.
 
-Ids 0 to 3 are padding, unknown, start and end in every vocabulary. The *extended* vocabulary of
-one source is the target vocabulary followed by the symbols of that source which it lacks; such
-ids mean something beside that source only, and come back as the source spells them.
+Ids 0 to 3 are padding, unknown, start and end in every vocabulary. The *extended* vocabulary of a
+source is the target vocabulary followed by those symbols of that source which it lacks. The ids of
+such symbols are valid for that source only, and are decoded as the source spells them.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from seqtool.text.subwords import SentencePieceCodec
 from seqtool.translation.settings import ModelSettings, VocabularySettings
 
 PADDING, UNKNOWN, START, END = 0, 1, 2, 3
-NEVER = [PADDING, START]  # no output has them, though the softmax leaves them a little
+NEVER = [PADDING, START]  # symbols that no output contains, though the softmax gives them some probability
 CONTROLS = ("<s>", "</s>")  # reserved first, so that they get the ids 2 and 3
 SHARED, SOURCE, TARGET = (
     "shared.vocabulary",
@@ -34,26 +34,26 @@ SHARED, SOURCE, TARGET = (
 _BYTE = re.compile(r"<0x([0-9A-F]{2})>")
 
 
-Copies = Literal["nothing", "symbols", "all"]  # of a source: all = the symbols and the end
+Copies = Literal["nothing", "symbols", "all"]  # what can be copied of a source; all = its END as well
 
 
 class EncodedSource(NamedTuple):
-    """A source as ids, with what each of them is in the extended target vocabulary."""
+    """A source as ids, with the ids of its symbols in the extended target vocabulary."""
 
-    ids: list[int]  # features, symbols, END
-    symbols: list[int]  # extended target id of each, or NOT_COPYABLE
+    ids: list[int]  # ids of features, then of symbols, then END
+    symbols: list[int]  # extended target id of each of these, or NOT_COPYABLE
     extra: tuple[Piece, ...]  # the symbols that extend the target vocabulary, in the order of their ids
 
 
 class Vocabularies:
-    """Both sides.
+    """The vocabularies of a translator.
 
     Args:
-        source: Of the source.
-        target: Of the target; the same object where one is shared.
+        source: Vocabulary of the source.
+        target: Vocabulary of the target; the same object if it is shared.
 
     Raises:
-        ModelError: a vocabulary whose ids 2 and 3 are not start and end.
+        ModelError: the ids 2 and 3 of a vocabulary are not start and end.
     """
 
     def __init__(self, source: Codec, target: Codec) -> None:
@@ -69,11 +69,11 @@ class Vocabularies:
 
     @classmethod
     def build(cls, pairs: Sequence[SentencePair], settings: VocabularySettings) -> Vocabularies:
-        """From the training part, or from the files that the settings name.
+        """Build the vocabularies from the training part, or read the files that the settings name.
 
         Raises:
-            UsageError: a file that is missing, or a size that the text does not allow.
-            ModelError: a file that is no vocabulary.
+            UsageError: a file is missing, or the text does not allow the size.
+            ModelError: a file is not a vocabulary.
         """
         if settings.source_file is not None:
             source = read_codec(Path(settings.source_file))
@@ -87,19 +87,19 @@ class Vocabularies:
 
     @property
     def is_shared(self) -> bool:
-        """Whether one vocabulary is that of both sides."""
+        """Whether both sides share one vocabulary."""
         return self.source is self.target
 
     def encode_source(
         self, pair: SentencePair, *, copies: Copies = "symbols", sampling: float = 0.0, seed: int = 0
     ) -> EncodedSource:
-        """A source with its features; what stands for them, and the end, cannot be copied.
+        """Encode the source and features of a pair; features can never be copied.
 
         Args:
-            pair: Its source and features are read.
-            copies: What can be copied; a pure pointer network ends by copying the end.
-            sampling: Of SentencePiece segmentations; 0 = the likeliest one.
-            seed: Of the sampling.
+            pair: The pair, of which source and features are read.
+            copies: What can be copied; a pure pointer network ends an output by copying END.
+            sampling: Randomness of SentencePiece segmentations, in [0, 1]; 0 = the most probable one.
+            seed: Random seed of the sampling.
         """
         features = [self._source_ids.get(feature_symbol(name), UNKNOWN) for name in pair.features]
         pieces = pieces_of(self.source, pair.source, sampling, seed)
@@ -116,19 +116,26 @@ class Vocabularies:
     def encode_target(
         self, text: str, extra: Sequence[Piece], *, sampling: float = 0.0, seed: int = 0
     ) -> list[int]:
-        """Extended ids beside a source with these extra symbols, END at the end."""
+        """Encode a target as extended ids, END at the end.
+
+        Args:
+            text: The target.
+            extra: `EncodedSource.extra` of its source.
+            sampling: Randomness of SentencePiece segmentations, in [0, 1]; 0 = the most probable one.
+            seed: Random seed of the sampling.
+        """
         numbers = {piece.symbol: len(self.target.symbols) + i for i, piece in enumerate(extra)}
         pieces = pieces_of(self.target, text, sampling, seed)
         ids = [numbers.get(piece.symbol, UNKNOWN) if piece.id == UNKNOWN else piece.id for piece in pieces]
         return [*ids, END]
 
     def require_exact_copies(self) -> None:
-        """See to it that what is copied from a source can come back byte for byte.
+        """Require vocabularies with which copied text equals the source byte for byte.
 
-        SentencePiece normalises a line before it cuts it, so that a piece may cover half of a character.
+        SentencePiece normalises a line before it splits it, so that a piece may cover half of a character.
 
         Raises:
-            SettingsError: a vocabulary of SentencePiece that folds case or variants of characters.
+            SettingsError: a SentencePiece vocabulary folds case or variants of characters.
         """
         if any(getattr(codec, "normalises", False) for codec in (self.source, self.target)):
             raise SettingsError(
@@ -138,13 +145,13 @@ class Vocabularies:
             )
 
     def unwritable(self, text: str, extra: Sequence[Piece]) -> str | None:
-        """A word that has no symbols beside a source with these extra ones; None where all have."""
+        """The first word that cannot be encoded given a source's extra symbols; None if all can be."""
         if UNKNOWN not in self.encode_target(text, extra):
             return None
         return next((word for word in text.split() if UNKNOWN in self.encode_target(word, extra)), text)
 
     def text(self, ids: Iterable[int], extra: Sequence[Piece]) -> str:
-        """The text of extended ids beside a source with these extra symbols."""
+        """The text of extended ids, given the extra symbols of their source."""
         ids, size = list(ids), len(self.target.symbols)
         if all(number < size for number in ids):
             return self.target.decode(ids)
@@ -156,50 +163,58 @@ class Vocabularies:
         if self.target.kind == "word":
             return " ".join(str(part) for part in parts)
         if self.target.kind == "sentencepiece" and isinstance(parts[0], str):
-            parts[0] = parts[0].removeprefix(" ")  # it only marks a word; the byte of a space is one
+            parts[0] = parts[0].removeprefix(" ")  # it only marks a word's beginning, unlike a space's byte
         return _joined(parts)
 
     def source_symbols(self, pair: SentencePair) -> list[str]:
-        """The symbols of a source, features and end included, for people."""
+        """The symbols of a source as text, features and end included."""
         features = [feature_symbol(name) for name in pair.features]
         return [*features, *(piece.symbol for piece in self.source.pieces(pair.source)), CONTROLS[1]]
 
     def target_symbols(self, ids: Iterable[int], extra: Sequence[Piece]) -> list[str]:
-        """The symbols of extended ids, for people."""
+        """The symbols of extended ids as text, given the extra symbols of their source."""
         symbols = self.target.symbols
         return [symbols[i] if i < len(symbols) else extra[i - len(symbols)].symbol for i in ids]
 
     def spelling(self, extras: Sequence[Sequence[Piece]]) -> Spelling:
-        """What the symbols of the target add to a text, and those that each of some sources adds."""
+        """The text that each target symbol stands for, and each extra symbol of some sources.
+
+        Args:
+            extras: The extra symbols of each source.
+        """
         size = len(self.target.symbols)
         common = [_text_of(self.target, _spelled(self.target, number)) for number in range(size)]
         own = [[_text_of(self.target, piece.surface) for piece in extra] for extra in extras]
         return Spelling(common, own)
 
     def _extended(self, piece: Piece, extra: dict[str, Piece]) -> int:
-        """What a source symbol is among the target's; new ones join `extra`."""
+        """Extended target id of a source symbol; a symbol that the target lacks is added to `extra`."""
         known = self._target_ids.get(piece.symbol)
         if known is not None:
             return known
         if not piece.symbol:
             return NOT_COPYABLE
-        # A byte that the target lacks stands for the character that it is part of.
+        # A byte that the target lacks is kept apart by the character that it is part of.
         key = piece.symbol + piece.surface if _BYTE.fullmatch(piece.symbol) else piece.symbol
         if self.target.kind == "sentencepiece" and piece.symbol.startswith(SPACE):
-            # At the start of a line the space is only in the symbol; it is needed anywhere else.
+            # At the start of a line the surface lacks the space of the symbol, which is needed elsewhere.
             piece = piece._replace(surface=" " + piece.surface.removeprefix(" "))
         extra.setdefault(key, piece)
         return len(self.target.symbols) + list(extra).index(key)
 
     def to_files(self) -> dict[str, bytes]:
-        """Their files in a model folder."""
+        """The vocabulary files of a model folder, by file name."""
         if self.is_shared:
             return {SHARED: self.source.to_bytes()}
         return {SOURCE: self.source.to_bytes(), TARGET: self.target.to_bytes()}
 
     @classmethod
     def from_files(cls, files: Mapping[str, bytes], where: str) -> Vocabularies:
-        """The inverse of `to_files`.
+        """Vocabularies from the files of a model folder; the inverse of `to_files`.
+
+        Args:
+            files: Contents by file name.
+            where: Name of the model in messages.
 
         Raises:
             ModelError: a file is missing or damaged.
@@ -214,19 +229,22 @@ class Vocabularies:
 
 
 def copies_of(model: ModelSettings) -> Copies:
-    """What a network copies from its source."""
+    """What a network with these settings can copy from its source."""
     if model.output == "positions":
         return "all"
     return "symbols" if model.copy_source else "nothing"
 
 
 def feature_symbol(name: str) -> str:
-    """How a feature stands in a vocabulary, where it cannot be taken for a letter or a word."""
+    """The vocabulary symbol of a feature, in angle brackets to distinguish it from letters and words."""
     return f"<{name}>"
 
 
 def word_numbers(codec: Codec, symbols: Sequence[str]) -> list[int]:
-    """Which word, from 0, each symbol of a line belongs to; without spaces each symbol is one."""
+    """Number of the word, from 0, that each symbol of a line belongs to.
+
+    Only SentencePiece symbols form words; of other vocabularies each symbol counts as a word.
+    """
     if codec.kind != "sentencepiece":
         return list(range(len(symbols)))
     starts = [place == 0 or symbol.startswith(SPACE) for place, symbol in enumerate(symbols)]
@@ -234,7 +252,7 @@ def word_numbers(codec: Codec, symbols: Sequence[str]) -> list[int]:
 
 
 def pieces_of(codec: Codec, text: str, sampling: float, seed: int) -> list[Piece]:
-    """The symbols of a text, drawn at random where `sampling` is not 0."""
+    """The symbols of a text, from a random segmentation if `sampling` is above 0."""
     sample = getattr(codec, "sample", None)
     if not sampling or sample is None:
         return codec.pieces(text)
@@ -243,10 +261,14 @@ def pieces_of(codec: Codec, text: str, sampling: float, seed: int) -> list[Piece
 
 
 def _build(lines: list[str], settings: VocabularySettings, features: Sequence[str]) -> Codec:
+    """A vocabulary of one side or both, with room for the symbols of features."""
     reserved = (*features, *settings.reserved)
     if settings.kind == "byte":
         if reserved:
-            raise SettingsError("vocabulary.kind = 'byte' has no room for features or reserved symbols")
+            raise SettingsError(
+                "vocabulary.kind = 'byte' has no symbols for features or vocabulary.reserved; "
+                "choose another kind, e.g. --set vocabulary.kind=character"
+            )
         return ByteCodec()
     if settings.kind == "sentencepiece":
         return build_sentencepiece(
@@ -279,13 +301,13 @@ def _spelled(codec: Codec, number: int) -> str | bytes:
 
 
 def _text_of(codec: Codec, spelled: str | bytes) -> bytes:
-    """What a symbol adds to a text, the space between words included."""
+    """The bytes that a symbol adds to a text, the space before a word included."""
     if isinstance(spelled, bytes):
         return spelled
     return (" " * (codec.kind == "word") + spelled).encode()
 
 
 def _joined(parts: Sequence[str | bytes]) -> str:
-    """Texts and bytes side by side; bytes that are not UTF-8 become U+FFFD."""
+    """The text of strings and bytes in a row; bytes that are not UTF-8 become U+FFFD."""
     raw = b"".join(part if isinstance(part, bytes) else part.encode() for part in parts)
     return raw.decode("utf-8", errors="replace")

@@ -14,11 +14,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from seqtool.decoding.beam import BeamOptions, BeamSearch, beam_search
-from seqtool.decoding.forced import score_sequences
 from seqtool.decoding.greedy import greedy_search
 from seqtool.decoding.hypothesis import Hypothesis
 from seqtool.decoding.penalties import LengthPenalty
 from seqtool.errors import UsageError
+from tests.decoding.forced import score_sequences
 from tests.decoding.toy import (
     END,
     START,

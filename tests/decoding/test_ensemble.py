@@ -9,8 +9,8 @@ import torch
 
 from seqtool.decoding.beam import BeamOptions, beam_search
 from seqtool.decoding.ensemble import EnsembleStep
-from seqtool.decoding.forced import score_sequences
 from seqtool.decoding.step import State, StepResult
+from tests.decoding.forced import score_sequences
 from tests.decoding.toy import END, START, Sentence, ToyStep, random_sentence
 
 

@@ -8,8 +8,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from seqtool.decoding.forced import score_sequences
 from seqtool.decoding.penalties import Penalties
+from tests.decoding.forced import score_sequences
 from tests.decoding.toy import END, START, ToyStep, random_sentence, walk
 
 targets_of_some = st.lists(st.lists(st.integers(2, 4), max_size=6), min_size=1, max_size=5)

@@ -24,7 +24,7 @@ from seqtool.nn.crf import (
 )
 from seqtool.nn.forward_backward import Chain
 from seqtool.tagging.batches import encode
-from seqtool.tagging.documents import laid_out
+from seqtool.tagging.documents import passage_rows
 from seqtool.tagging.prediction import TaggerModel
 from seqtool.training.job import TrainedRun
 from tests.listeners import Listener, StopAt
@@ -75,7 +75,7 @@ def test_scores_and_gradients_equal_those_of_the_cpu(
         network = model.network.to(number_type).to(device).train()  # dropout is 0
         table = model.vocabularies.form_table(model.description.vocabulary)
         corpus = encode(tiny_data().train, model.vocabularies, table, with_tags=True)
-        batch = corpus.batch(range(10), laid_out([4, 6])).to(device)
+        batch = corpus.batch(range(10), passage_rows([4, 6])).to(device)
         loss = network.loss(batch)
         loss.total.backward()  # type: ignore[no-untyped-call]
         gradients = {name: p.grad.cpu() for name, p in network.named_parameters() if p.grad is not None}

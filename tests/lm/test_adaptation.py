@@ -236,8 +236,8 @@ def test_a_rate_that_diverges_is_named() -> None:
 
 
 def literal_cache(net: LanguageNetwork, ids: Ids, settings: AdaptationSettings) -> list[float]:
-    (reading,) = Reader(net, CPU).pieces(ids)
-    states, alone = reading.states.numpy(), np.exp(reading.log_probabilities)
+    (piece,) = Reader(net, CPU).pieces(ids)
+    states, alone = piece.states.numpy(), np.exp(piece.log_probabilities)
     found = [math.log(alone[0])]
     for t in range(1, len(ids)):
         above = below = 0.0
@@ -317,10 +317,10 @@ def test_a_cache_over_adapted_states_sees_what_the_adapted_network_makes() -> No
 def test_half_precision_of_the_network_leaves_the_cache_exact() -> None:
     net, ids, settings = network().float(), text(60), settings_of(cache_weight=0.3, cache_flatness=5.0)
     with torch.autocast("cpu", torch.bfloat16):
-        (reading,) = Reader(net, CPU).pieces(ids)
+        (piece,) = Reader(net, CPU).pieces(ids)
         found = CachingReader(Reader(net, CPU), settings).read(ids)
         assert np.isfinite(AdaptingReader(net, CPU, settings).read(ids)).all()
-    states, alone = reading.states.double().numpy(), np.exp(reading.log_probabilities)
+    states, alone = piece.states.double().numpy(), np.exp(piece.log_probabilities)
     weights = np.exp(5.0 * states[39:50] @ states[50])
     cached = weights[ids[39:50] == ids[50]].sum() / weights.sum()
     assert math.isclose(math.exp(found[50]), 0.7 * alone[50] + 0.3 * cached, rel_tol=1e-5)

@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 
-from seqtool.lm.baselines import NGRAM, ORDERS, XZ, Yardsticks, joined, verdict
+from seqtool.lm.baselines import NGRAM, ORDERS, XZ, Baselines, joined, verdict
 from seqtool.lm.ngram import KneserNey
 from seqtool.lm.vocabulary import Ids
 
@@ -30,8 +30,8 @@ def texts_of(parts: list[Ids]) -> list[str]:
     return ["".join("abcdef"[i] for i in ids.tolist()) for ids in parts]
 
 
-def trained(parts: list[Ids], kind: str = "character", **more: object) -> Yardsticks:
-    return Yardsticks.train(parts, kind=kind, size=SIZE, texts=texts_of(parts), **more)  # type: ignore[arg-type]
+def trained(parts: list[Ids], kind: str = "character", **more: object) -> Baselines:
+    return Baselines.train(parts, kind=kind, size=SIZE, texts=texts_of(parts), **more)  # type: ignore[arg-type]
 
 
 def test_documents_are_joined_with_their_beginnings_marked() -> None:
@@ -70,8 +70,8 @@ def test_the_dev_part_chooses_the_order(kind: str) -> None:
 
 def test_figures_are_nats_a_character_of_the_text() -> None:
     train, test = documents(2000, 10), documents(300, 200, seed=2)
-    yardsticks, texts = trained(train), texts_of(test)
-    found = yardsticks.measure(test, texts)
+    baselines, texts = trained(train), texts_of(test)
+    found = baselines.score(test, texts)
     nats = -sum(each.sum() for each in found.log_probabilities)
     assert math.isclose(found.nats_per_character[NGRAM], nats / 500)
 
@@ -85,8 +85,8 @@ def test_figures_are_nats_a_character_of_the_text() -> None:
 
 def test_a_character_of_several_bytes_is_one_character() -> None:
     ids = [np.arange(1, 5, dtype=np.int32)]
-    yardsticks = Yardsticks.train(ids, kind="character", size=SIZE, texts=["äöü€"])
-    found = yardsticks.measure(ids, ["äöü€"])
+    baselines = Baselines.train(ids, kind="character", size=SIZE, texts=["äöü€"])
+    found = baselines.score(ids, ["äöü€"])
     assert math.isclose(found.nats_per_character[NGRAM], -found.log_probabilities[0].sum() / 4)
 
 
@@ -101,11 +101,11 @@ def test_of_long_training_text_the_end_is_used_and_that_is_said() -> None:
     assert "7-gram (800 character symbols); xz -9e" in trained(train).describe()
 
 
-def test_a_network_that_loses_to_a_yardstick_is_told() -> None:
+def test_a_network_that_loses_to_a_baseline_is_told() -> None:
     figures = {NGRAM: 1.56, XZ: 1.76}
     message = verdict(1.61, figures)
     assert message is not None
-    assert "1.6100 nats a character; on the same training text a Kneser-Ney n-gram" in message
+    assert "1.6100 nats per character; a Kneser-Ney n-gram" in message
     assert message.count("\n") == 0 and "1.5600" in message
     assert verdict(1.5, figures) is None
     assert verdict(1.5, {}) is None

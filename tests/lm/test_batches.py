@@ -23,7 +23,12 @@ Row = list[int]
 
 
 def windows_of(
-    documents: Sequence[Ids], *, is_stream: bool = False, seed: int = 1, abreast: int = 1, **training: Any
+    documents: Sequence[Ids],
+    *,
+    is_stream: bool = False,
+    seed: int = 1,
+    parallel_groups: int = 1,
+    **training: Any,
 ) -> TrainingWindows:
     given = {"window": 8, "batch_tokens": 32, **training}
     return TrainingWindows(
@@ -31,7 +36,7 @@ def windows_of(
         is_stream=is_stream,
         settings=validate(LanguageModelTraining, given, "training"),
         seed=seed,
-        abreast=abreast,
+        parallel_groups=parallel_groups,
         device=CPU,
     )
 
@@ -85,20 +90,20 @@ def rows_of(windows: Sequence[Window], *, before: bool = False) -> list[Row]:
     length=st.integers(2, 700),
     window=st.integers(1, 40),
     rows=st.integers(1, 9),
-    abreast=st.integers(1, 3),
+    parallel_groups=st.integers(1, 3),
     jitter=st.sampled_from([0.0, 0.3]),
 )
 def test_every_symbol_of_a_stream_is_a_target_once_but_for_what_does_not_fill_the_rows(
-    length: int, window: int, rows: int, abreast: int, jitter: float
+    length: int, window: int, rows: int, parallel_groups: int, jitter: float
 ) -> None:
     """Of n symbols in R rows, n mod R are left out: the last ones before where the epoch began."""
-    length = max(length, 2 * abreast)
+    length = max(length, 2 * parallel_groups)
     sizes: dict[str, Any] = {"window": window, "batch_tokens": rows * window, "window_jitter": jitter}
-    make = windows_of([stream_of(length)], is_stream=True, abreast=abreast, **sizes)
+    make = windows_of([stream_of(length)], is_stream=True, parallel_groups=parallel_groups, **sizes)
     for epoch in (0, 1):
         found = rows_of(make(epoch), before=True)
-        assert len(found) % abreast == 0
-        assert len(found) <= max(rows * abreast, abreast)
+        assert len(found) % parallel_groups == 0
+        assert len(found) <= max(rows * parallel_groups, parallel_groups)
         read = [symbol for row in found for symbol in row[1:]]
         assert len({len(row) for row in found}) == 1
         assert len(read) == len(set(read)) == length - length % len(found)
@@ -146,17 +151,19 @@ def test_lengths_jitter_about_the_window_and_one_in_twenty_is_halved() -> None:
     assert plain(make(0)[:9]) != plain(make(1)[:9])
 
 
-@pytest.mark.parametrize("abreast", [2, 3])
+@pytest.mark.parametrize("parallel_groups", [2, 3])
 @pytest.mark.parametrize("jitter", [0.0, 0.2])
-def test_groups_abreast_are_the_rows_of_one_larger_batch(abreast: int, jitter: float) -> None:
+def test_parallel_groups_are_the_rows_of_one_larger_batch(parallel_groups: int, jitter: float) -> None:
     """So that accumulation and several processes compute what one process computes."""
     text = [stream_of(977)]
-    together = windows_of(text, is_stream=True, batch_tokens=32 * abreast, window_jitter=jitter)(1)
-    apart = windows_of(text, is_stream=True, batch_tokens=32, abreast=abreast, window_jitter=jitter)(1)
-    assert len(apart) == abreast * len(together)
+    together = windows_of(text, is_stream=True, batch_tokens=32 * parallel_groups, window_jitter=jitter)(1)
+    apart = windows_of(
+        text, is_stream=True, batch_tokens=32, parallel_groups=parallel_groups, window_jitter=jitter
+    )(1)
+    assert len(apart) == parallel_groups * len(together)
     for number, window in enumerate(together):
-        parts = apart[number * abreast : (number + 1) * abreast]
-        assert [part.group for part in parts] == list(range(abreast))
+        parts = apart[number * parallel_groups : (number + 1) * parallel_groups]
+        assert [part.group for part in parts] == list(range(parallel_groups))
         assert {part.fresh for part in parts} == {window.fresh}
         assert torch.equal(torch.cat([part.inputs for part in parts]), window.inputs)
         assert torch.equal(torch.cat([part.targets for part in parts]), window.targets)
@@ -170,22 +177,22 @@ def test_groups_abreast_are_the_rows_of_one_larger_batch(abreast: int, jitter: f
     lengths=st.lists(st.integers(0, 60), min_size=1, max_size=30),
     window=st.integers(1, 25),
     rows=st.integers(1, 5),
-    abreast=st.integers(1, 4),
+    parallel_groups=st.integers(1, 4),
 )
 def test_every_document_is_read_whole_and_once(
-    lengths: list[int], window: int, rows: int, abreast: int
+    lengths: list[int], window: int, rows: int, parallel_groups: int
 ) -> None:
-    lengths.append(2 * abreast)
+    lengths.append(2 * parallel_groups)
     documents = documents_of(lengths)
-    make = windows_of(documents, window=window, batch_tokens=rows * window, abreast=abreast)
+    make = windows_of(documents, window=window, batch_tokens=rows * window, parallel_groups=parallel_groups)
     for epoch in (0, 1):
         found = make(epoch)
         read = rows_of(found, before=True)
         assert {row[0] for row in read} == {START}
         expected = sorted(document.tolist() for document in documents if len(document))
         assert sorted(row[1:] for row in read if len(row) > 1) == expected
-        assert [each.group for each in found] == [k % abreast for k in range(len(found))]
-        assert len(found) % abreast == 0
+        assert [each.group for each in found] == [k % parallel_groups for k in range(len(found))]
+        assert len(found) % parallel_groups == 0
 
 
 def test_a_long_document_goes_on_through_windows_beside_shorter_ones() -> None:
@@ -207,9 +214,9 @@ def test_batches_of_documents_keep_to_their_budget_and_hold_nearly_equal_lengths
 
 
 def test_a_group_that_ends_before_its_neighbours_goes_on_empty() -> None:
-    """With two abreast: three groups of documents, one of them of three windows."""
+    """With two parallel_groups: three groups of documents, one of them of three windows."""
     documents = documents_of([20, 4, 4])
-    windows = windows_of(documents, batch_tokens=8, window=8, abreast=2)(0)
+    windows = windows_of(documents, batch_tokens=8, window=8, parallel_groups=2)(0)
     empty = [window for window in windows if not int((window.targets != PADDING).sum())]
     assert empty
     for window in empty:
@@ -221,9 +228,9 @@ def test_a_group_that_ends_before_its_neighbours_goes_on_empty() -> None:
         assert sum(int((window.targets != PADDING).sum()) for window in windows[first : first + 2])
 
 
-def test_groups_abreast_have_nearly_as_many_windows_and_come_in_any_order() -> None:
+def test_parallel_groups_have_nearly_as_many_windows_and_come_in_any_order() -> None:
     lengths = np.random.default_rng(0).integers(1, 100, 200).tolist()
-    make = windows_of(documents_of(lengths), window=10, batch_tokens=20, abreast=2)
+    make = windows_of(documents_of(lengths), window=10, batch_tokens=20, parallel_groups=2)
     windows = make(0)
     empty = sum(window.targets.tolist() == [[PADDING]] for window in windows)
     assert empty < 0.03 * len(windows)
@@ -238,10 +245,10 @@ def test_groups_abreast_have_nearly_as_many_windows_and_come_in_any_order() -> N
 
 
 @pytest.mark.parametrize("is_stream", [True, False])
-@pytest.mark.parametrize("abreast", [1, 2])
-def test_windows_are_a_pure_function_of_the_epoch_and_the_seed(is_stream: bool, abreast: int) -> None:
+@pytest.mark.parametrize("parallel_groups", [1, 2])
+def test_windows_are_a_pure_function_of_the_epoch_and_the_seed(is_stream: bool, parallel_groups: int) -> None:
     documents = [stream_of(500)] if is_stream else documents_of([9, 3, 30, 7, 7, 1, 25, 12] * 3)
-    options: dict[str, Any] = {"is_stream": is_stream, "abreast": abreast}
+    options: dict[str, Any] = {"is_stream": is_stream, "parallel_groups": parallel_groups}
     if is_stream:
         options["window_jitter"] = 0.2
     else:
@@ -267,10 +274,10 @@ def test_windows_can_be_taken_as_a_slice_and_from_the_end() -> None:
 @pytest.mark.parametrize("documents", [[stream_of(1)], [stream_of(0)], []], ids=["one", "none", "nothing"])
 def test_too_little_text_is_a_data_error(documents: list[Ids]) -> None:
     for is_stream in (True, False):
-        with pytest.raises(DataError, match=r"\d symbols of training text; expected more"):
+        with pytest.raises(DataError, match=r"\d symbols of training text; expected at least"):
             windows_of(documents, is_stream=is_stream)
     with pytest.raises(DataError, match="3 symbols"):
-        windows_of([stream_of(3)], is_stream=True, abreast=2)
+        windows_of([stream_of(3)], is_stream=True, parallel_groups=2)
 
 
 # --- curriculum ---

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from seqtool.lm.batches import Window
-from seqtool.lm.model import EMBEDDING_SPREAD, LanguageNetwork, detached
+from seqtool.lm.model import EMBEDDING_RANGE, LanguageNetwork, detached
 from seqtool.lm.settings import LanguageModelTraining, ModelSettings, VocabularySettings
 from seqtool.lm.train import StreamLoss
 from seqtool.lm.vocabulary import LINE_END, START, UNKNOWN, Symbols
@@ -283,8 +283,8 @@ def test_detached_states_are_the_same_without_a_past() -> None:
 def test_weights_start_small_and_biases_at_zero() -> None:
     network = LanguageNetwork(50, ModelSettings(embedding=20, hidden=30))
     weights = network.embedding.weight.detach()
-    assert float(weights.abs().max()) <= EMBEDDING_SPREAD
-    assert float(weights.std()) == pytest.approx(EMBEDDING_SPREAD / math.sqrt(3), rel=0.1)
+    assert float(weights.abs().max()) <= EMBEDDING_RANGE
+    assert float(weights.std()) == pytest.approx(EMBEDDING_RANGE / math.sqrt(3), rel=0.1)
     assert network.bias is not None
     assert not network.bias.any()
 

@@ -48,14 +48,14 @@ def loss_of(network: LanguageNetwork, **training: Any) -> StreamLoss:
     return StreamLoss(network, validate(LanguageModelTraining, training, "training"), SYMBOLS)
 
 
-def windows_of(abreast: int = 1, length: int = 200, **training: Any) -> TrainingWindows:
+def windows_of(parallel_groups: int = 1, length: int = 200, **training: Any) -> TrainingWindows:
     given = {"window": 7, "batch_tokens": 28, **training}
     return TrainingWindows(
         [random_ids(length)],
         is_stream=True,
         settings=validate(LanguageModelTraining, given, "training"),
         seed=1,
-        abreast=abreast,
+        parallel_groups=parallel_groups,
         device=CPU,
     )
 
@@ -286,7 +286,7 @@ def test_the_dev_part_adds_nothing_to_the_vocabulary(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "sections", "error", "message"),
     [
-        ("a\n", {}, DataError, "2 symbols of training text; expected more"),
+        ("a\n", {}, DataError, "2 symbols of training text; expected at least"),
         (
             TEXT,
             {"model": {"adaptive": True, "cutoffs": [500]}},

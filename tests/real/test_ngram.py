@@ -1,4 +1,4 @@
-"""The Kneser-Ney yardstick on tiny Shakespeare, whose figure is known.
+"""The Kneser-Ney baseline on tiny Shakespeare, whose figure is known.
 
 Needs `tinyshakespeare/` below $SEQTOOL_DATA, or in `../shared/data` beside the checkout;
 `pytest -m real tests/real/test_ngram.py`, a few seconds on one core.

@@ -115,12 +115,12 @@ def test_without_tags_nothing_is_read_of_them() -> None:
 
 def test_a_missing_extra_column_is_named_with_its_place() -> None:
     sentence = TaggedSentence(("Ada",), ("O",), (), "dev.conll", 17)
-    with pytest.raises(DataError, match=r"^dev\.conll:17: 0 extra columns, but the model reads 1$"):
+    with pytest.raises(DataError, match=r"^dev\.conll:17: 0 feature columns, but the model reads 1$"):
         encoded(sentence)
 
 
 def test_a_missing_extra_column_of_plain_tokens_is_named_by_number() -> None:
-    with pytest.raises(DataError, match=r"^sentence 2: 0 extra columns, but the model reads 1$"):
+    with pytest.raises(DataError, match=r"^sentence 2: 0 feature columns, but the model reads 1$"):
         encoded(TRAIN[0], TaggedSentence(("Ada",)), with_tags=False)
 
 
@@ -146,7 +146,7 @@ def test_a_model_folder_that_lacks_a_vocabulary_is_refused(name: str) -> None:
 def test_a_model_folder_that_lacks_one_of_two_extra_columns_is_refused() -> None:
     texts = build().to_texts()
     texts["feature-2.txt"] = texts.pop("feature-1.txt")
-    with pytest.raises(ModelError, match="vocabulary of an extra column"):
+    with pytest.raises(ModelError, match="vocabulary of a feature column"):
         Vocabularies.from_texts(texts)
 
 

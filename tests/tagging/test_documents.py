@@ -12,7 +12,7 @@ from seqtool import api
 from seqtool.errors import SettingsError
 from seqtool.tagging.batches import TrainingBatches, encode
 from seqtool.tagging.data import load_training_data
-from seqtool.tagging.documents import Reading, documents, laid_out, passages
+from seqtool.tagging.documents import DocumentContext, documents, passage_rows, passages
 from seqtool.tagging.prediction import TaggerModel
 from seqtool.tagging.train import fine_tuning_settings
 from seqtool.text.batching import training_batches
@@ -43,11 +43,11 @@ def scores_of(
     model: TaggerModel,
     sentences: Sequence[TaggedSentence],
     batch_tokens: int = 4096,
-    reading: Reading | None = None,
+    context: DocumentContext | None = None,
 ) -> list[torch.Tensor]:
     """Of each sentence, without padding."""
     result = [torch.empty(0)] * len(sentences)
-    for part, scores, mask in model.score_batches(sentences, batch_tokens, reading):
+    for part, scores, mask in model.score_batches(sentences, batch_tokens, context):
         for position, row, real in zip(part, scores, mask, strict=True):
             result[position] = row[real].clone()
     return result
@@ -62,7 +62,7 @@ def test_documents_begin_at_marks_and_passages_end_with_them() -> None:
     assert documents(TWO) == [range(5), range(5, 8)]
     assert documents([]) == []
     assert passages(TWO, 3) == [[0, 1, 2], [3, 4], [5, 6, 7]]
-    assert laid_out([2, 3, 1]).tolist() == [[0, 1, -1], [2, 3, 4], [5, -1, -1]]
+    assert passage_rows([2, 3, 1]).tolist() == [[0, 1, -1], [2, 3, 4], [5, -1, -1]]
 
 
 def test_marks_are_read_from_files(tmp_path: Path) -> None:
@@ -81,19 +81,19 @@ def test_scores_are_those_of_one_sentence_after_the_other(cell: str) -> None:
     model = reader(cell=cell)
     expected = scores_of(model, TWO)
     assert_alike(scores_of(model, TWO, batch_tokens=1), expected)
-    reading = Reading()
-    assert_alike([s for each in TWO for s in scores_of(model, [each], reading=reading)], expected)
+    context = DocumentContext()
+    assert_alike([s for each in TWO for s in scores_of(model, [each], context=context)], expected)
 
 
 @pytest.mark.parametrize("cell", ["lstm", "gru", "peephole_lstm", "echo_state"])
 def test_half_precision_reads_on(cell: str) -> None:
     model, found = tiny_tagger.untrained(model={"document_hidden": 6, "cell": cell}), []
     for precision in (torch.float32, torch.bfloat16):
-        model.precision, reading = precision, Reading()
+        model.precision, context = precision, DocumentContext()
         model.forget()
-        found.append([s for each in TWO for s in scores_of(model, [each], reading=reading)])
-        assert reading.state is not None
-        assert {part.dtype for part in reading.state} == {torch.float32}
+        found.append([s for each in TWO for s in scores_of(model, [each], context=context)])
+        assert context.state is not None
+        assert {part.dtype for part in context.state} == {torch.float32}
     for exact, half in zip(*found, strict=True):
         torch.testing.assert_close(half, exact, atol=6e-2, rtol=0)
 
@@ -121,7 +121,7 @@ def test_a_batch_of_passages_has_the_scores_of_their_text() -> None:
         TWO, model.vocabularies, model.vocabularies.form_table(model.description.vocabulary), with_tags=False
     )
     order = [5, 6, 7, 0, 1, 2, 3, 4]
-    batch = corpus.batch(order, laid_out([3, 5]))
+    batch = corpus.batch(order, passage_rows([3, 5]))
     scores = model.network.eval().scores(batch)
     expected = scores_of(model, TWO)
     assert_alike(

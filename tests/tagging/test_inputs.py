@@ -1,4 +1,4 @@
-"""What a tagger reads beside the words: extra columns, pretrained vectors."""
+"""What a tagger reads beside the words: feature columns, pretrained vectors."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.tagging.tiny_tagger import (
     train_tiny,
 )
 
-# --- extra columns ---
+# --- feature columns ---
 
 
 # The tag is to be read from the second column alone.
@@ -35,7 +35,7 @@ def test_extra_columns_are_used_and_stored(tmp_path: Path) -> None:
     assert loaded.vocabularies.features[0].symbols == ("<unk>", "down", "up")
     found = loaded.predict([TaggedSentence(("x", "x", "x"), None, (("up", "down", "up"),))])
     assert found[0].tags == ["B-A", "O", "B-A"]
-    with pytest.raises(DataError, match="0 extra columns, but the model reads 1"):
+    with pytest.raises(DataError, match="0 feature columns, but the model reads 1"):
         loaded.tag([["x"]])
 
 

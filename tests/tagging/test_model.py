@@ -11,7 +11,7 @@ from torch import Tensor
 from seqtool.nn.crf import negative_log_likelihood
 from seqtool.nn.forward_backward import Chain
 from seqtool.tagging.batches import Batch, encode
-from seqtool.tagging.model import Sizes, Tagger, class_weights
+from seqtool.tagging.model import Tagger, VocabularySizes, class_weights
 from seqtool.tagging.prediction import TaggerModel
 from seqtool.text.columns import TaggedSentence
 from tests.tagging.tiny_tagger import SENTENCES, as_parts_of_speech, tiny_data, untrained
@@ -347,7 +347,7 @@ def test_a_network_without_words_has_no_embedding_of_them() -> None:
 
 def test_sizes_are_those_of_the_vocabularies() -> None:
     model = untrained()
-    assert Sizes.of(model.vocabularies).features == ()
-    network = Tagger(Sizes(5, 6, 7, (8, 9), 3), model.description.model, ("A", "B", "C"), None)
+    assert VocabularySizes.of(model.vocabularies).features == ()
+    network = Tagger(VocabularySizes(5, 6, 7, (8, 9), 3), model.description.model, ("A", "B", "C"), None)
     assert [embedding.num_embeddings for embedding in network.features] == [8, 9]
     assert network.encoder.layers[0].ahead.kernel.input_size == 8 + 4 + 2 * 4  # type: ignore[union-attr]

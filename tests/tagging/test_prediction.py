@@ -130,8 +130,8 @@ def test_the_cache_changes_no_tag_and_is_bounded(monkeypatch: pytest.MonkeyPatch
     sizes = []
     for sentence, wanted in zip(sentences, expected, strict=True):
         assert fresh.predict([sentence]) == [wanted]
-        sizes.append(fresh._cached)
-        assert len(fresh._vectors) <= 2 * sizes[-1]  # room for new ones is bounded too
+        sizes.append(len(fresh._forms))
+        assert len(fresh._forms.vectors) <= 2 * sizes[-1]  # room for new ones is bounded too
     assert max(sizes[1:]) <= 5 + max(len(set(s.tokens)) for s in sentences)
     assert sorted(sizes) != sizes  # it did start afresh
 
@@ -169,7 +169,7 @@ def test_tags_come_back_in_the_scheme_of_the_files() -> None:
             assert found.tags == tag_scheme.from_spans(spans, len(found.tags), scheme)
 
 
-# --- extra columns ---
+# --- feature columns ---
 
 
 def test_extra_columns_are_read() -> None:
@@ -182,7 +182,7 @@ def test_extra_columns_are_read() -> None:
 
 def test_extra_columns_are_required() -> None:
     model = model_with_columns()
-    with pytest.raises(DataError, match=r"^sentence 1: 0 extra columns, but the model reads 2$"):
+    with pytest.raises(DataError, match=r"^sentence 1: 0 feature columns, but the model reads 2$"):
         model.tag([["Paris"]])
 
 

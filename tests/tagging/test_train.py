@@ -139,7 +139,9 @@ def test_the_dev_part_adds_nothing_to_the_vocabularies(tmp_path: Path) -> None:
     assert "ω" not in vocabularies.characters
     assert "S-GPE" not in vocabularies.tags
     assert "ada" in vocabularies.words
-    assert "dev has tags that training never shows; each counts as an error: B-GPE (1)" in listener.messages
+    assert (
+        "dev has tags that do not occur in training; each counts as an error: B-GPE (1)" in listener.messages
+    )
     assert run.result.metrics["f1"] == 0.0
 
 
@@ -310,7 +312,7 @@ def test_a_partial_dev_part_is_scored_where_it_is_complete(tmp_path: Path) -> No
 
 
 def test_class_weights_with_partial_annotation_are_a_settings_error(tmp_path: Path) -> None:
-    with pytest.raises(SettingsError, match="class_weights: some training tags are partial"):
+    with pytest.raises(SettingsError, match="class_weights cannot be used with partial tags"):
         train_tiny(tmp_path, [*SENTENCES, [("x", "?")]], training={"class_weights": {"PER": 2.0}})
 
 

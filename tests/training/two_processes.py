@@ -111,7 +111,7 @@ class StreamRun(TinyRun):
             is_stream=is_stream,
             settings=settings,
             seed=1,
-            abreast=accumulation * distributed.world_size(),
+            parallel_groups=accumulation * distributed.world_size(),
             device=CPU,
         )
         symbols = Symbols.build(["ab"], VocabularySettings())

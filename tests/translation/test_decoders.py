@@ -19,7 +19,7 @@ from seqtool.translation.decoders import (
     StepOutput,
     looped,
 )
-from seqtool.translation.layers import Layers, Sizes, State, gate_width
+from seqtool.translation.layers import DecoderOptions, DecoderState, Layers, gate_width
 from tests.translation import tiny_translator
 from tests.translation.tiny_translator import CELLS, FORMS, tiny
 
@@ -51,11 +51,11 @@ def memory_of(decoder: Decoder, case: Case) -> Memory:
     return decoder.memory(case.states, case.mask, case.states.new_empty(0, STATES))
 
 
-def started(decoder: Decoder, case: Case) -> State:
+def started(decoder: Decoder, case: Case) -> DecoderState:
     return decoder.initial(case.start, case.mask.shape[1])
 
 
-def by_steps(decoder: Decoder, case: Case) -> tuple[StepOutput, State]:
+def by_steps(decoder: Decoder, case: Case) -> tuple[StepOutput, DecoderState]:
     """`run`, one call of a stepper after the other; also the last state."""
     advance, state = decoder.stepper(memory_of(decoder, case)), started(decoder, case)
     outputs = []
@@ -199,10 +199,10 @@ def test_without_coverage_the_attention_is_not_told_of_any(monkeypatch: pytest.M
 
 # The equations of the papers, sentence by sentence, vector by vector
 
-Transition = Callable[[nn.Module, Tensor, State], State]  # cell, input half of the gates, state
+Transition = Callable[[nn.Module, Tensor, DecoderState], DecoderState]  # cell, input half of the gates, state
 
 
-def gru(cell: nn.Module, given: Tensor, state: State) -> State:
+def gru(cell: nn.Module, given: Tensor, state: DecoderState) -> DecoderState:
     recurrent, (_, bias) = weights_of(cell)[1], biases_of(cell)
     reset, update, candidate = given.chunk(3)
     reset_h, update_h, candidate_h = (recurrent @ state[0] + bias).chunk(3)
@@ -210,7 +210,7 @@ def gru(cell: nn.Module, given: Tensor, state: State) -> State:
     return ((1 - update) * torch.tanh(candidate + reset * candidate_h) + update * state[0],)
 
 
-def lstm(cell: nn.Module, given: Tensor, state: State) -> State:
+def lstm(cell: nn.Module, given: Tensor, state: DecoderState) -> DecoderState:
     recurrent, (_, bias) = weights_of(cell)[1], biases_of(cell)
     gates = (given + recurrent @ state[0] + bias).chunk(4)
     open_in, keep, open_out = (1 / (1 + (-gates[number]).exp()) for number in (0, 1, 3))
@@ -235,7 +235,7 @@ class Textbook:
 
     def __init__(self, decoder: Decoder, cell: str, states: Tensor, start: Tensor) -> None:
         self.decoder, self.transition, self.source = decoder, TRANSITIONS[cell], states
-        empty: State = (start,) if cell == "gru" else (start, torch.zeros_like(start))
+        empty: DecoderState = (start,) if cell == "gru" else (start, torch.zeros_like(start))
         self.lower, self.upper = empty, [empty for _ in decoder.upper.cells]
         self.coverage = states.new_zeros(len(states))
         self.fed = states.new_zeros(decoder.sizes.output)
@@ -361,7 +361,7 @@ def test_a_decoder_computes_the_equations_of_its_paper(form: str) -> None:
 def test_layers_above_with_a_residual_add_their_input(cell: str) -> None:
     layers, residual = (
         Layers(
-            Sizes(LayerOptions(cell, residual=flag), WIDTH, HIDDEN, STATES, 2, READOUT, "tanh", 0.0)
+            DecoderOptions(LayerOptions(cell, residual=flag), WIDTH, HIDDEN, STATES, 2, READOUT, "tanh", 0.0)
         ).double()
         for flag in (False, True)
     )

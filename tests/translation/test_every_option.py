@@ -19,7 +19,7 @@ LAYERS = {"cell": "lstm", "encoder_layers": 2, "decoder_layers": 3}
 
 
 def features_of(model: Translator) -> torch.Tensor:
-    return model.reading(batch_for(model)).readout.features
+    return model.forward_pass(batch_for(model)).readout.features
 
 
 @pytest.mark.parametrize("option", OPTIONS)

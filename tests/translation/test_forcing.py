@@ -16,7 +16,7 @@ from torch import Tensor
 from seqtool.nn.losses import LossSum
 from seqtool.translation import forcing
 from seqtool.translation.batches import Batch
-from seqtool.translation.forcing import forced_reading, reference_ratio, unroll
+from seqtool.translation.forcing import mixed_forcing_pass, reference_ratio, unroll
 from seqtool.translation.model import Readout, Translator, coverage_overlap
 from seqtool.translation.settings import TeacherForcing
 from seqtool.translation.vocabulary import NEVER, START
@@ -36,7 +36,7 @@ STEPPED = [name for name in FORMS if name.endswith(("copy", "layers", "heads", "
 
 
 def forced_loss(model: Translator, batch: Batch, *, ratio: float, **weights: float) -> LossSum:
-    return model.loss_of(forced_reading(model, batch, ratio), batch, **weights)  # type: ignore[arg-type]
+    return model.loss_of(mixed_forcing_pass(model, batch, ratio), batch, **weights)  # type: ignore[arg-type]
 
 
 def course(schedule: str, **fields: float) -> TeacherForcing:

@@ -39,10 +39,10 @@ def test_scores_are_nearly_those_of_float32_and_not_the_same(kind: str) -> None:
     found = [best.hypothesis for (best,) in small.search(pairs_of(), SearchOptions(beam=3))]
     exact = model.read(pairs_of(), [each.tokens for each in found])
     differences = []
-    for hypothesis, reading in zip(found, exact, strict=True):
+    for hypothesis, scored in zip(found, exact, strict=True):
         per_symbol = torch.tensor(hypothesis.token_log_probabilities)
         differences += (
-            (per_symbol - torch.as_tensor(reading.log_probabilities)[: len(per_symbol)]).abs().tolist()
+            (per_symbol - torch.as_tensor(scored.log_probabilities)[: len(per_symbol)]).abs().tolist()
         )
     # Nats, of weights much larger than training makes them: errors go round in the state.
     assert 0 < max(differences) < 0.25

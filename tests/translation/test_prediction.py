@@ -144,10 +144,10 @@ def test_log_probabilities_of_a_search_are_those_of_reading_its_outputs(name: st
             if not each.hypothesis.exhausted
         ]
         assert any(hypothesis.finished for _, hypothesis in found)
-        readings = model.read([pair for pair, _ in found], [hypothesis.tokens for _, hypothesis in found])
-        for (_, hypothesis), reading in zip(found, readings, strict=True):
+        scored_pairs = model.read([pair for pair, _ in found], [hypothesis.tokens for _, hypothesis in found])
+        for (_, hypothesis), scored in zip(found, scored_pairs, strict=True):
             ended = len(hypothesis.tokens) + hypothesis.finished
-            expected = reading.log_probabilities[:ended]
+            expected = scored.log_probabilities[:ended]
             assert hypothesis.token_log_probabilities == pytest.approx(expected, abs=tolerance)
             assert hypothesis.log_probability == pytest.approx(sum(expected), abs=10 * tolerance)
 
@@ -175,8 +175,8 @@ def test_the_coverage_penalty_is_that_of_the_attention_read_again() -> None:
     pairs = pairs_of()
     options = SearchOptions(beam=3, beam_penalty="none", coverage_penalty=0.3)
     for pair, (best,) in zip(pairs, model.search(pairs, options), strict=True):
-        (reading,) = model.read([pair], [best.hypothesis.tokens])
-        table = reading.attention if best.hypothesis.finished else reading.attention[:-1]
+        (scored,) = model.read([pair], [best.hypothesis.tokens])
+        table = scored.attention if best.hypothesis.finished else scored.attention[:-1]
         reward = sum(torch.tensor(table.sum(0)).clamp(max=1.0).log().tolist())
         expected = best.hypothesis.log_probability + 0.3 * reward
         assert best.hypothesis.score == pytest.approx(expected, abs=1e-6)

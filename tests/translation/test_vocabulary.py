@@ -288,7 +288,7 @@ def test_features_are_symbols_before_the_source(kind: str, shared: bool) -> None
 
 
 def test_bytes_have_no_room_for_features() -> None:
-    with pytest.raises(SettingsError, match=r"vocabulary\.kind = 'byte' has no room for features"):
+    with pytest.raises(SettingsError, match=r"vocabulary\.kind = 'byte' has no symbols for features"):
         Vocabularies.build([SentencePair("a", "b", ("N",))], VocabularySettings(kind="byte"))
 
 

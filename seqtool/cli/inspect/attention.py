@@ -18,7 +18,7 @@ from seqtool.files import storage_errors
 if TYPE_CHECKING:
     from seqtool.text.parallel import SentencePair
     from seqtool.translation.prediction import TranslatorModel
-    from seqtool.translation.scoring import Reading
+    from seqtool.translation.scoring import ScoredPair
 
 PIPE_WIDTH = 100  # columns, where there is no terminal to ask
 
@@ -75,13 +75,13 @@ def attention(
         if not pair.source.strip():
             continue
         if given:
-            (reading,) = translator.read([pair], batch_tokens=batch_tokens)
+            (scored,) = translator.read([pair], batch_tokens=batch_tokens)
         else:
             ((best, *_),) = translator.search([pair], batch_tokens=batch_tokens)
-            (reading,) = translator.read([pair], [best.hypothesis.tokens], batch_tokens=batch_tokens)
-        _show(reading)
+            (scored,) = translator.read([pair], [best.hypothesis.tokens], batch_tokens=batch_tokens)
+        _show(scored)
         if output is not None:
-            draw(reading, pair.source, output / f"{number}.{picture}")
+            draw(scored, pair.source, output / f"{number}.{picture}")
     if output is not None:
         console.say(f"pictures in {output}")
 
@@ -94,18 +94,18 @@ def _given(translator: TranslatorModel, line: str, number: int, name: str) -> Se
     return replace(translator.parse(text, number, name), target=target)
 
 
-def _show(reading: Reading) -> None:
+def _show(scored: ScoredPair) -> None:
     """Print the attention as shades of characters."""
     from seqtool.inspection.heatmap import attention_lines
 
     terminal = console.output().isatty()
     width = shutil.get_terminal_size((PIPE_WIDTH, 24)).columns if terminal else PIPE_WIDTH
     lines = attention_lines(
-        reading.source_symbols,
-        reading.target_symbols,
-        reading.attention,
-        p_gen=reading.writing,
-        coverage=reading.coverage,
+        scored.source_symbols,
+        scored.target_symbols,
+        scored.attention,
+        p_gen=scored.writing,
+        coverage=scored.coverage,
         width=max(width, 40),
     )
     console.write_result("".join(f"{line}\n" for line in lines) + "\n")

@@ -6,19 +6,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from seqtool.translation.scoring import Reading
+    from seqtool.translation.scoring import ScoredPair
 
 
-def draw(reading: Reading, sentence: str, path: Path) -> None:
+def draw(scored: ScoredPair, sentence: str, path: Path) -> None:
     """Draw one pair, with as much of the source as fits in the title."""
     from seqtool.inspection.attention import attention_figure
 
     attention_figure(
-        reading.source_symbols,
-        reading.target_symbols,
-        reading.attention,
+        scored.source_symbols,
+        scored.target_symbols,
+        scored.attention,
         path,
-        p_gen=reading.writing,
-        coverage=reading.coverage,
-        title=f"Attention (log probability {reading.score:.2f}): {sentence}",
+        p_gen=scored.writing,
+        coverage=scored.coverage,
+        title=f"Attention (log probability {scored.score:.2f}): {sentence}",
     )

@@ -1,4 +1,4 @@
-"""What `seqtool evaluate` shows of a language model: figures, yardsticks, pictures."""
+"""What `seqtool evaluate` shows of a language model: scores, baselines, pictures."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 def show(result: LanguageModelEvaluation) -> None:
     """Tables for people."""
     console.print_table(scores_table(result.model, result.data, result.scores, result.intervals))
-    if result.text.yardsticks:
-        console.print_table(_yardsticks_table(result))
+    if result.text.baselines:
+        console.print_table(_baselines_table(result))
     fingerprint = result.text.fingerprint
     comparisons = comparison_lines(result.model, result.against, result.comparisons)
     intervals = [f"intervals resample {result.text.resampled}"] if result.intervals else []
@@ -31,12 +31,12 @@ def draw(result: LanguageModelEvaluation, folder: Path) -> None:
     from seqtool.lm.scores import CHARACTERS, NATS
 
     costs = [(row[CHARACTERS], row[NATS]) for row in result.text.blocks.tolist()]
-    beside = {NAMES[name]: value for name, value in result.text.yardsticks.items()}
+    beside = {NAMES[name]: value for name, value in result.text.baselines.items()}
     title = f"{result.model} on {result.data}, {result.text.fingerprint.protocol}"
     figures.cost_along_text(costs, beside, folder / "along_text.png", title)
 
 
-def _yardsticks_table(result: LanguageModelEvaluation) -> Any:
+def _baselines_table(result: LanguageModelEvaluation) -> Any:
     from rich.table import Table
 
     from seqtool.lm.baselines import NAMES
@@ -46,7 +46,7 @@ def _yardsticks_table(result: LanguageModelEvaluation) -> Any:
     table.add_column("what predicts")
     table.add_column("nats a character", justify="right")
     rows = {"this network": text.nats_per_character}
-    rows |= {NAMES[name]: value for name, value in text.yardsticks.items()}
+    rows |= {NAMES[name]: value for name, value in text.baselines.items()}
     if text.mixture is not None:
         mixture = text.mixture
         rows[f"mixed, weight of the network {mixture.weight:.2f}"] = mixture.nats_per_character

@@ -1,4 +1,4 @@
-"""Forced decoding: given sequences scored as a search would score them."""
+"""An oracle: scores of given sequences, step by step, as a search would have scored them."""
 
 from __future__ import annotations
 
