@@ -97,7 +97,7 @@ def test_gradients_are_of_the_mean_over_units(tmp_path: Path):
         lambda batch: squared_error(model, batch),
         arithmetic=Arithmetic.of(CPU, torch.float32),
         clip_norm=0.0,
-        place=Place(1, 1, 0),
+        place=Place(1, 1, 0, 0.1),
     )
     for parameter, gradient in zip(model.parameters(), expected, strict=True):
         torch.testing.assert_close(parameter.grad, gradient, rtol=0, atol=1e-12)
@@ -115,7 +115,7 @@ def noisy_gradients(step: int, *, variance: float = 0.5, seed: int = 3, clip_nor
         lambda batch: squared_error(model, batch),
         arithmetic=Arithmetic.of(CPU, torch.float32),
         clip_norm=clip_norm,
-        place=Place(step, 1, 0),
+        place=Place(step, 1, 0, 0.1),
         noise=GradientNoise(variance, seed) if variance else None,
     )
     return torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
@@ -145,7 +145,7 @@ def test_clipping_bounds_the_norm_and_zero_leaves_it():
             lambda batch, model=model: squared_error(model, batch),
             arithmetic=Arithmetic.of(CPU, torch.float32),
             clip_norm=clip_norm,
-            place=Place(1, 1, 0),
+            place=Place(1, 1, 0, 0.1),
         )
         gradients = [p.grad for p in model.parameters() if p.grad is not None]
         norms.append(float(torch.nn.utils.get_total_norm(gradients)))
@@ -430,7 +430,7 @@ def test_running_out_of_memory_names_the_batch_and_what_to_change(tmp_path: Path
     run = TinyRun(
         tmp_path / "run", quick(), loss=loss, batches=lambda epoch: [NamedBatch(torch.zeros(2, 9), "x")]
     )
-    with pytest.raises(MemoryExhaustedError, match=r"\(words \[2, 9\]\); lower training.batch_tokens"):
+    with pytest.raises(MemoryExhaustedError, match=r"\(words \[2, 9\]\); lower --batch-tokens"):
         run.fit()
 
 
