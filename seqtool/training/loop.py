@@ -68,7 +68,7 @@ def fit(
         fingerprint: Settings and data, which have to be equal for a run to resume.
         resume: Continue from the newest checkpoint; start from the beginning if there is none.
         carried: State that `loss` keeps from one batch to the next, saved in checkpoints; None = none.
-        tiebreak: Name of the metric, of which higher is better, that decides while `select` is 0; None = none.
+        tiebreak: Name of the metric (higher is better) that decides while `select` is 0; None = none.
 
     Returns:
         The best evaluation, and the reason why the run ended.
@@ -229,7 +229,7 @@ class _Loop(Generic[Batch]):
         if signal_number:
             self._save()
             raise InterruptedRunError(
-                f"interrupted after step {self.at.step}; the state is saved", signal_number
+                f"interrupted after step {self.at.step}; the state is saved", signal_number, self.run.path
             )
 
     def _learning_rate(self) -> float:
@@ -401,7 +401,7 @@ class _Loop(Generic[Batch]):
         return best
 
     def _rank(self, metrics: Mapping[str, float | None]) -> tuple[float, float]:
-        """The values that are compared, higher is better: the selecting metric, then the tiebreak if it is 0."""
+        """What is compared, higher is better: the selecting metric, then the tiebreak if that is 0."""
         value = metrics.get(self.select.removeprefix("-")) or 0.0
         second = None if value or self.tiebreak is None else metrics.get(self.tiebreak)
         return -value if self.select.startswith("-") else value, second or 0.0

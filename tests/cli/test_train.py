@@ -80,7 +80,12 @@ def test_a_folder_that_holds_a_run_is_refused_and_untouched(inside: Inside, tiny
         )
     assert contents(tmp_path) == before
     (tmp_path / "file").touch()
-    refused(train(inside, tiny, "-o", "file"), 2, "train ner", "file: a file, expected a folder")
+    refused(
+        train(inside, tiny, "-o", "file"),
+        2,
+        "train ner",
+        "file: is a file; give a folder for the run with -o",
+    )
 
 
 def test_overwrite_replaces_a_run_but_not_for_bad_data(inside: Inside, tiny: Tiny, tmp_path: Path):
