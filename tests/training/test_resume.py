@@ -464,5 +464,5 @@ def test_a_checkpoint_that_lacks_what_a_loss_remembers_is_refused(tmp_path: Path
     assert saved.tensors["carried/memory/0"].equal(run.changes["carried"].memory)
     del saved.tensors["carried/memory/0"]
     run.checkpoints.save(5, saved.tensors, saved.values)
-    with pytest.raises(ModelError, match="lacks or misnames 'carried/memory/0'"):
+    with pytest.raises(ModelError, match="'carried/memory/0' is missing or not valid"):
         resumed(tmp_path / "run", settings, kind=RememberingRun)
