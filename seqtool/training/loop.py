@@ -155,8 +155,8 @@ class _Loop(Generic[Batch]):
         8. Clip the norm of the gradient, then add gradient noise if there is any.
         9. Let the optimizer change the weights, update their average, advance the counters, report.
 
-        What is due follows from the counters in `Position` alone, so a resumed run does exactly what
-        the uninterrupted one would have done.
+        What is due follows from the counters in `Position` alone (its seconds count only in a run with
+        `max_minutes`), so a resumed run does exactly what the uninterrupted one would have done.
         """
         self.started = time.monotonic() - self.at.seconds
         self.state.model.train()
@@ -217,7 +217,7 @@ class _Loop(Generic[Batch]):
         return self.at.batches == 0 or self._share_of_time_is_over()
 
     def _share_of_time_is_over(self) -> bool:
-        """Whether a run with a time limit has used up a share of it; an epoch may take longer."""
+        """Whether a run with a time limit has used up another eighth of it; an epoch may take longer."""
         share = self.settings.max_minutes * 60 / TIMED_EVALUATIONS
         return 0 < share <= self.at.seconds - self.at.evaluated_seconds
 
