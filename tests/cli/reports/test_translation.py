@@ -247,7 +247,7 @@ def weights(folder: Path) -> dict[str, torch.Tensor]:
 def test_the_average_of_models_is_a_model(inside: Inside, pairs: TinyTranslator, tmp_path: Path) -> None:
     outcome = inside("model", "average", pairs.run, pairs.poor, "-o", "mean")
     assert (outcome.code, outcome.out) == (0, b"mean\n")
-    assert "seem to be of different runs" in outcome.err and len(outcome.err.splitlines()) == 1
+    assert "seem to come from different runs" in outcome.err and len(outcome.err.splitlines()) == 1
     first, second, mean = (
         weights(path) for path in (pairs.run / "model", pairs.poor / "model", Path("mean"))
     )
