@@ -129,7 +129,7 @@ def test_a_recipe_that_does_not_exist_is_a_usage_error(recipe: str, reason: str)
 
 
 def test_a_recipe_of_another_task_is_refused(recipe: dict[str, Any]) -> None:
-    with pytest.raises(SettingsError, match="a recipe of task 'ner', expected 'pos'"):
+    with pytest.raises(SettingsError, match="a recipe for task 'ner', not 'pos'"):
         api.resolve_settings("pos", recipe)
     with pytest.raises(SettingsError, match="task = 'pos', but `seqtool train ner` was typed"):
         api.resolve_settings("ner", recipe, overrides=["task=pos"])

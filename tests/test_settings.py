@@ -269,7 +269,7 @@ def test_every_bad_override_is_reported_at_once() -> None:
 
 
 BEYOND = "a whole number beyond 64 bits"
-DEEP = "more than 50 tables or lists inside each other"
+DEEP = "tables or lists nested more than 50 levels deep"
 UNUSABLE = [
     ("[" * 2000, DEEP),
     ("{a=" * 1000, DEEP),

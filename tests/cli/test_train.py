@@ -175,7 +175,7 @@ def test_all_wrong_settings_are_named_at_once_with_the_nearest(inside: Inside, t
         (("--device", "gpu"), "--device gpu: expected auto, cpu, cuda, cuda:N or mps"),
         (("--precision", "fp16", "--device", "cpu"), "fp16 needs a CUDA device"),
         (("--set", "name=../x"), "name: expected text that matches"),
-        (("--set", f"model.hidden={'[' * 2000}"), "--set model.hidden: more than 50 tables or lists"),
+        (("--set", f"model.hidden={'[' * 2000}"), "--set model.hidden: tables or lists nested more than 50"),
         (("--set", f"model.hidden={'9' * 5000}"), "--set model.hidden: a whole number beyond 64 bits"),
         (("--set", r'data.train="a\u0000b"'), "--set data.train: expected text without a NUL character"),
         (("--set", "task=pos"), "task = 'pos', but `seqtool train ner` was typed"),
@@ -195,7 +195,12 @@ def test_a_recipe_is_a_name_a_file_or_a_run(inside: Inside, tiny: Tiny, tmp_path
         inside("train", "ner", "ner-tini"), 2, "train ner", "no bundled recipe of that name", "'ner-tiny'"
     )
     refused(inside("train", "ner", "absent.toml"), 2, "train ner", "absent.toml: no such recipe file")
-    refused(inside("train", "pos", "ner-tiny"), 2, "train pos", "a recipe of task 'ner', expected 'pos'")
+    refused(
+        inside("train", "pos", "ner-tiny"),
+        2,
+        "train pos",
+        "a recipe for task 'ner', not 'pos'; use seqtool train ner",
+    )
     for text, message in (
         ("task = ner", "my.toml: Invalid value (at line 1"),
         ("seed = 1\nseed = 2\n", "my.toml: Cannot overwrite a value (at line 2"),

@@ -152,7 +152,7 @@ def test_a_run_is_continued_by_its_folder_alone(
     assert (outcome.code, outcome.out) == (0, b"run\n")
     assert "no run to continue here" not in outcome.err
     assert trace(tmp_path / "run")[0] == whole(inside, SHORT)[0]  # type: ignore[index]
-    refused(inside("train", "pos", "--resume", "-o", "run"), 2, "train pos", "a recipe of task 'ner'")
+    refused(inside("train", "pos", "--resume", "-o", "run"), 2, "train pos", "a recipe for task 'ner'")
     refused(inside("train", "ner", "--resume", "-o", "rnu"), 2, "train ner", "rnu: no run to continue here")
     assert not (tmp_path / "rnu").exists()
 

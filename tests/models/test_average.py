@@ -73,6 +73,6 @@ def test_models_of_different_runs_are_averaged_with_a_warning(tmp_path: Path) ->
     assert average_models([paths[0], paths[2]], tmp_path / "alike") == ()
     (warning,) = average_models(paths, tmp_path / "mean")
     assert warning.startswith((f"{paths[0]} and {paths[1]} seem", f"{paths[1]} and {paths[2]} seem"))
-    assert "of different runs" in warning
+    assert "come from different runs" in warning
     assert (tmp_path / "mean" / "model.safetensors").exists()
     assert likeness({"weight": weights[0]}, {"weight": -weights[0]}) == pytest.approx(-1)

@@ -213,7 +213,7 @@ def test_what_cannot_be_inspected_is_refused(
         inside(*command, *words, stdin=b"yes\n"),
         5,
         "inspect attention",
-        "file: is there already, and no folder",
+        "file: exists already and is not a folder",
     )
     assert inside(*command, "-m", pairs.run)[:2] == (0, b"")
 
