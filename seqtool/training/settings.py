@@ -249,6 +249,13 @@ def refuse_ignored(settings: Settings, readers: Mapping[str, tuple[str, tuple[st
     Raises:
         ValueError: some were given to no effect; the message names them all.
     """
+    # No setting and no option is ever accepted and then ignored. Four mechanisms see to it, because they
+    # need to know different things:
+    # - this function: a setting is used with some values of another setting of the same table (a lookup);
+    # - `WITHOUT` and `refusal` in nn/cell_options.py: an option has no effect on some cells. The reason
+    #   differs by cell and is part of the message, and networks have two cells; `nn` knows no settings;
+    # - validators such as `refuse_without_effect` in network_settings.py: conditions on several tables;
+    # - `_refuse` in cli/: options that are no settings, which are named as they are typed.
     fields = type(settings).model_fields
     problems = []
     for name, (choice, choices) in readers.items():

@@ -360,7 +360,7 @@ def test_a_batch_that_does_not_fit_is_7_with_its_shape(
         "train ner",
         "step 1, epoch 1: not enough memory for a batch (",
         "mask [20, ",
-        "batch_tokens",
+        "lower --batch-tokens",
     )
 
 
