@@ -337,7 +337,7 @@ print(run.result.steps, run.result.metrics["f1"])
 
 
 def test_two_processes_train_one_model_in_one_folder(recipe: dict[str, Any], tmp_path: Path) -> None:
-    """What torchrun starts: the folder is one process's, the batches are both's."""
+    """Run as under torchrun: one process writes the folder, both compute batches."""
     recipe["training"] |= {"batch_tokens": 8}
     settings = api.resolve_settings("ner", recipe)
     Path("r.toml").write_text(api.recipe_text(settings))

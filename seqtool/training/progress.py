@@ -118,7 +118,7 @@ class TensorBoardReporter:
         self._inner.started(total_steps, step, parameters)
 
     def step(self, report: StepReport) -> None:
-        """Write the loss, the learning rate and the gradient norm, every so many updates."""
+        """Write the loss, the learning rate and the gradient norm, once per `every` updates."""
         if report.step % self._every == 0:
             self._write("train/loss", report.loss, report.step)
             self._write("train/learning_rate", report.learning_rate, report.step)

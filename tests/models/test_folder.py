@@ -42,7 +42,7 @@ def edit_json(path: Path, change: Callable[[dict[str, Any]], Any]) -> None:
 
 
 def renew_manifest(folder: Path) -> None:
-    """Make the manifest agree with files that were changed, as someone with intent would."""
+    """Adapt the manifest to files that were changed, as an attacker would."""
     files = {
         path.name: {"size": path.stat().st_size, "sha256": digest(path)}
         for path in folder.iterdir()

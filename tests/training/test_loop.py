@@ -382,7 +382,7 @@ def test_a_gradient_that_is_not_finite_stops_before_the_update(tmp_path: Path):
 
     def loss(batch: TinyBatch) -> LossSum:
         zero = next(run.model.parameters()).sum() * 0.0
-        return LossSum(torch.sqrt(zero), 1, "sentence")  # 0, with an infinite slope
+        return LossSum(torch.sqrt(zero), 1, "sentence")  # 0, with an infinite gradient
 
     run.changes["loss"] = loss
     with pytest.raises(DivergedError, match=r"step 1, epoch 1: the norm of the gradient is nan"):
@@ -596,7 +596,7 @@ def test_every_line_of_the_metrics_is_json(tmp_path: Path):
 def test_float16_overflow_leaves_the_weights_and_lowers_the_scale(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    """Needs no GPU: torch scales float16 on the CPU too, it is only of no use there."""
+    """Needs no GPU: torch scales the loss for float16 on the CPU as well, although it is of no use there."""
     monkeypatch.setattr(loop_module, "resolve_precision", lambda name, device: torch.float16)
     inputs = tiny_batches((4,))[0][0].float()
     model = tiny_model(dropout=0.0).float()

@@ -1,4 +1,4 @@
-"""What the model tables of all tasks have in common."""
+"""The settings that the `[model]` tables of all tasks share."""
 
 from __future__ import annotations
 
