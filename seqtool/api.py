@@ -359,7 +359,7 @@ def _announce_resumption(run: RunFolder, listener: Reporter) -> None:
 
     if run.manifest.exists():
         listener.message(
-            f"{run.path}: already finished; it trains longer only if --epochs, --max-steps or --max-minutes is raised"
+            f"{run.path}: already finished; to train longer, raise --epochs, --max-steps or --max-minutes"
         )
     elif not Checkpoints(run.state).steps():
         listener.message(f"{run.path}: no run to continue here; starting a new one")

@@ -30,7 +30,7 @@ from tests.training.tiny_run import CPU, TinyBatch, TinyRun, squared_error, tiny
 
 
 class UnevenModel(nn.Module):
-    """One part is used only for batches of more than three rows, one never; with dropout and a running mean."""
+    """One part is used only for batches of more than three rows, one never; with dropout, a running mean."""
 
     running_mean: torch.Tensor
 
