@@ -354,15 +354,15 @@ def _run_folder(
 
 
 def _announce_resumption(run: RunFolder, listener: Reporter) -> None:
-    """Say what there is to continue where that is not an unfinished run."""
+    """Tell the user of a resumed run that is finished already, or that has nothing to resume."""
     from seqtool.training.checkpoint import Checkpoints
 
     if run.manifest.exists():
         listener.message(
-            f"{run.path}: already finished; it goes on where a limit (epochs, steps, minutes) was raised"
+            f"{run.path}: already finished; to train longer, raise --epochs, --max-steps or --max-minutes"
         )
     elif not Checkpoints(run.state).steps():
-        listener.message(f"{run.path}: no run to continue here; a new one begins")
+        listener.message(f"{run.path}: no run to continue here; starting a new one")
 
 
 def _manifest(

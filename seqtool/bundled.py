@@ -1,4 +1,4 @@
-"""The bundled recipes and vocabulary inputs, found in a checkout and in an installed wheel alike."""
+"""The bundled recipes and vocabulary files, in a checkout and in an installed wheel alike."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ RECIPE_FILE = "recipe.toml"
 
 
 class RecipeFacts(NamedTuple):
-    """One line about a bundled recipe."""
+    """What `seqtool recipes list` shows of a bundled recipe."""
 
     name: str
     task: str
-    summary: str  # the first comment line of its recipe.toml
+    summary: str  # first line of its recipe.toml, a comment
     data: str  # where its data comes from
 
     def as_dict(self) -> dict[str, str]:
@@ -28,10 +28,10 @@ class RecipeFacts(NamedTuple):
 
 
 def bundled_root() -> Path:
-    """The folder that holds `recipes/` and `vocab/`.
+    """The folder of `recipes/` and `vocab/`.
 
-    A wheel carries both inside the package, as `seqtool/_bundled`; in a checkout (an editable
-    install included) they stand beside the package.
+    A wheel has both inside the package, in `seqtool/_bundled`; in a checkout or an editable install they
+    are beside the package.
     """
     package = Path(__file__).resolve().parent
     inside = package / "_bundled"
@@ -39,10 +39,10 @@ def bundled_root() -> Path:
 
 
 def recipe_names() -> list[str]:
-    """Names of the bundled recipes, sorted: the folders of `recipes/` that hold a `recipe.toml`.
+    """Names of the bundled recipes, sorted: the folders of `recipes/` with a `recipe.toml`.
 
     Raises:
-        UsageError: the installation carries no recipes.
+        UsageError: the installation has no recipes.
         StorageError: the folder cannot be read.
     """
     folder = _folder("recipes")
@@ -51,10 +51,10 @@ def recipe_names() -> list[str]:
 
 
 def recipe_path(name: str) -> Path:
-    """The `recipe.toml` of the bundled recipe `name`; its data and `run.sh` stand beside it.
+    """Path of the `recipe.toml` of a bundled recipe; its data and `run.sh` are in the same folder.
 
     Raises:
-        UsageError: there is no such recipe; the message has the nearest name.
+        UsageError: there is no such recipe; the message offers the nearest name.
     """
     names = recipe_names()
     if name not in names:
@@ -63,7 +63,7 @@ def recipe_path(name: str) -> Path:
 
 
 def list_recipes() -> list[RecipeFacts]:
-    """All bundled recipes, by name.
+    """All bundled recipes, sorted by name.
 
     Raises:
         UsageError, SettingsError, StorageError: the installation is damaged.
@@ -72,14 +72,14 @@ def list_recipes() -> list[RecipeFacts]:
 
 
 def describe_recipe(name: str) -> RecipeFacts:
-    """What one bundled recipe is; errors as `list_recipes`."""
+    """Task, summary and data of one bundled recipe; errors as for `list_recipes`."""
     path = recipe_path(name)
     tables = read_toml(path)
     return RecipeFacts(name, str(tables.get("task", "")), _summary(recipe_text(name)), _data_source(tables))
 
 
 def recipe_text(name: str) -> str:
-    """The TOML of a bundled recipe, comments included.
+    """The TOML of a bundled recipe, including its comments.
 
     Raises:
         UsageError: there is no such recipe.
@@ -91,22 +91,24 @@ def recipe_text(name: str) -> str:
 
 
 def copy_recipe(name: str, destination: Path) -> Path:
-    """Copy the folder of a bundled recipe, its data included; the copy appears whole or not at all.
+    """Copy the folder of a bundled recipe with its data, completely or not at all.
 
     Args:
-        name: Of the recipe.
-        destination: The folder to make; it must not exist.
+        name: Name of the recipe.
+        destination: The folder to create; it must not exist.
 
     Returns:
-        The `recipe.toml` of the copy.
+        Path of the copy's `recipe.toml`.
 
     Raises:
-        UsageError: no such recipe, or the destination exists.
+        UsageError: there is no such recipe, or the destination exists.
         StorageError: the disk is full, no permission, ...
     """
     source = recipe_path(name)
     if destination.exists() or destination.is_symlink():
-        raise UsageError(f"{destination}: exists already; give a folder that does not")
+        raise UsageError(
+            f"{destination}: exists already; name another folder: seqtool recipes copy {name} FOLDER"
+        )
     with storage_errors(destination):
         destination.parent.mkdir(parents=True, exist_ok=True)
         staging = Path(tempfile.mkdtemp(prefix=f".{destination.name}.", dir=destination.parent))
@@ -121,10 +123,10 @@ def copy_recipe(name: str, destination: Path) -> Path:
 
 
 def vocabulary_names() -> list[str]:
-    """Names of the bundled vocabulary inputs, sorted: paths below `vocab/`, with `/` between the parts.
+    """Names of the bundled vocabulary files, sorted: their paths below `vocab/`, with `/` as separator.
 
     Raises:
-        UsageError: the installation carries no vocabulary inputs.
+        UsageError: the installation has no vocabulary files.
         StorageError: the folder cannot be read.
     """
     folder = _folder("vocab")
@@ -134,10 +136,13 @@ def vocabulary_names() -> list[str]:
 
 
 def vocab_path(name: str) -> Path:
-    """The bundled vocabulary input `name`, as listed by `vocabulary_names`.
+    """Path of a bundled vocabulary file.
+
+    Args:
+        name: One of `vocabulary_names`.
 
     Raises:
-        UsageError: there is no such file; the message has the nearest name.
+        UsageError: there is no such file; the message offers the nearest name.
     """
     names = vocabulary_names()
     if name not in names:
@@ -176,7 +181,7 @@ def _data_source(tables: dict[str, Any]) -> str:
 
 
 def _hub_name(hub: dict[str, Any]) -> str:
-    """`owner/name` of the data set, which may stand only in the addresses of its files."""
+    """`owner/name` of a data set on the hub; if it has no id, it is taken from the address of a file."""
     for address in hub.get("files", {}).values():
         if str(address).startswith("hf://datasets/"):
             owner, name = str(address).removeprefix("hf://datasets/").split("/")[:2]

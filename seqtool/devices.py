@@ -1,4 +1,4 @@
-"""Which device and which arithmetic a run uses, and why."""
+"""Devices and number types: which ones a command uses, and why."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import torch
 from seqtool.errors import SettingsError, UsageError
 from seqtool.nn.quantized import sums_are_exact
 
-# Options of glibc's mallopt (malloc.h) with what they are set to, bytes. Blocks that are mapped by
-# themselves cost page faults: 16 MB is large enough to leave the speed as it is.
+# Options of glibc's mallopt (malloc.h) and their values in bytes. Every block above M_MMAP_THRESHOLD is
+# mapped separately, which costs page faults; with 16 MB these are too few to be noticeable.
 MALLOC_OPTIONS = {-3: 16 * 2**20, -1: 128 * 2**20}  # M_MMAP_THRESHOLD, M_TRIM_THRESHOLD
 
 ROWS_FOR_TILES = 16
@@ -26,14 +26,17 @@ PRECISION_NAMES = {
 
 
 def resolve_device(name: str) -> torch.device:
-    """The device that `--device` means; never silently another one.
+    """The device that a value of `--device` stands for; never a different one in its place.
 
     Args:
-        name: auto (a GPU if there is one, else the CPU), cpu, cuda, cuda:N or mps. Under
-            torchrun, auto and cuda mean the GPU of the process's local rank.
+        name: auto (a GPU if there is one, otherwise the CPU), cpu, cuda, cuda:N or mps. Under torchrun,
+            auto and cuda stand for the GPU with the number of the process's local rank.
+
+    Returns:
+        The device.
 
     Raises:
-        UsageError: not one of these, or a device that this machine does not have.
+        UsageError: the name is none of these, or this machine has no such device.
     """
     if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", name):
         raise UsageError(f"--device {name}: expected auto, cpu, cuda, cuda:N or mps")
@@ -53,39 +56,43 @@ def resolve_device(name: str) -> torch.device:
 
 
 def resolve_precision(name: str, device: torch.device) -> torch.dtype:
-    """The number type of the forward pass: float32 (no autocast), bfloat16 or float16.
+    """The number type of the forward pass.
 
     Args:
-        name: auto (bfloat16 where the hardware multiplies it, else float32), fp32, bf16 or fp16.
-        device: Where the model runs.
+        name: auto (bfloat16 if the hardware supports it, otherwise float32), fp32, bf16 or fp16.
+        device: Device that the model runs on.
+
+    Returns:
+        float32 (no autocast), bfloat16 or float16.
 
     Raises:
-        SettingsError: not one of these, or one that the device cannot do.
+        SettingsError: the name is none of these, or the device does not support it.
     """
     if name == "auto":
         return torch.bfloat16 if _has_bfloat16(device) else torch.float32
     kinds = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
     if name == "int8":
         raise SettingsError(
-            "precision int8 is for translators at work (`translate`, `evaluate`) and for `lm sample`"
+            "precision int8: only for translating (seqtool translate, evaluate) and for seqtool lm sample; "
+            "use --precision auto"
         )
     if name not in kinds:
         raise SettingsError(f"precision {name}: expected auto, fp32, bf16 or fp16")
     if name == "fp16" and device.type != "cuda":
         raise SettingsError(f"precision fp16 needs a CUDA device (this is {device}); use auto, bf16 or fp32")
     if name == "bf16" and device.type == "cuda" and not _has_bfloat16(device):
-        raise SettingsError(f"precision bf16: {torch.cuda.get_device_name(device)} cannot; use fp16 or fp32")
+        name = torch.cuda.get_device_name(device)
+        raise SettingsError(f"precision bf16: not supported by {name}; use fp16 or fp32")
     return kinds[name]
 
 
 def configure(threads: int = 0, deterministic: bool = False) -> None:
-    """Set torch and the allocator up for the whole process.
+    """Configure torch and the memory allocator for the whole process.
 
     Args:
-        threads: CPU threads of one operation; 0 = torch's own choice.
-        deterministic: Only operations that give the same bits each time; slower on a GPU, an
-            error where there is no such operation. The CPU is deterministic anyway for a fixed
-            number of threads.
+        threads: CPU threads per operation, >= 0; 0 = torch's default.
+        deterministic: Use deterministic algorithms only: slower on a GPU, and an error where an operation
+            has none. On the CPU results are deterministic anyway for a fixed number of threads.
 
     Raises:
         UsageError: a negative number of threads.
@@ -96,31 +103,34 @@ def configure(threads: int = 0, deterministic: bool = False) -> None:
     if threads:
         torch.set_num_threads(threads)
     if deterministic:
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS reads it at its first use
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS reads it when first used
         torch.backends.cudnn.benchmark = False
-    if deterministic != torch.are_deterministic_algorithms_enabled():  # the call takes seconds
+    if deterministic != torch.are_deterministic_algorithms_enabled():  # setting it takes seconds
         torch.use_deterministic_algorithms(deterministic)
 
 
 def prepare_for_rows(rows: int) -> None:
-    """Choose oneDNN's kernels for products of this many rows; only before the process's first product.
+    """Let oneDNN choose its kernels for few rows; has an effect only before the first matrix product.
 
-    Its kernels for AMX tiles bring the weights into their order at every call. For one row of 8-bit
-    integers that takes five times as long as the product by vector instructions, for 16 as long
-    (2,048 x 1,024, Sapphire Rapids), so few rows go without tiles. What the user has set stays.
+    oneDNN's kernels for AMX tiles reorder the weights at each call. For one row of 8-bit integers this
+    makes them five times as slow as vector instructions, and with 16 rows they are equally fast (2,048 x
+    1,024 weights, Sapphire Rapids). Environment variables that the user has set are not changed.
+
+    Args:
+        rows: Rows of the matrices that are multiplied with the weights, at least 1.
     """
     tiles = torch.cpu.get_capabilities().get("amx_int8", False)
-    if rows < ROWS_FOR_TILES and tiles and "DNNL_MAX_CPU_ISA" not in os.environ:  # its older name
-        os.environ.setdefault("ONEDNN_MAX_CPU_ISA", "AVX512_CORE_FP16")  # the last one without tiles
+    if rows < ROWS_FOR_TILES and tiles and "DNNL_MAX_CPU_ISA" not in os.environ:  # the variable's old name
+        os.environ.setdefault("ONEDNN_MAX_CPU_ISA", "AVX512_CORE_FP16")  # the newest one without AMX tiles
 
 
 def _keep_memory_flat() -> None:
-    """Fix the thresholds of glibc's allocator, which otherwise move with use; elsewhere do nothing.
+    """Fix the thresholds of glibc's allocator, which adapts them otherwise; no effect with another libc.
 
-    Batches of ever changing shape make blocks of ever changing size, and with moving thresholds
-    the heap fills with holes: a tagger on a long stream grew by 40 MB every 100,000 sentences. Blocks
-    that go back to the system with every step cost page faults with the next: a translator trains
-    10 to 17 % faster with those kept.
+    Batches of changing shapes allocate blocks of changing sizes, and adaptive thresholds then fragment the
+    heap: a tagger on a long stream grew by 40 MB per 100,000 sentences. Memory that is returned to the
+    system after each step costs page faults in the next one: a translator trains 10 to 17 % faster if it
+    is kept.
     """
     try:
         mallopt = ctypes.CDLL(None).mallopt
@@ -131,10 +141,10 @@ def _keep_memory_flat() -> None:
 
 
 def explain_devices() -> dict[str, str]:
-    """What this machine offers and what `auto` picks, for people: topic to one sentence."""
+    """The devices of this machine, and what `auto` selects, in words by topic."""
     device = resolve_device("auto")
     precision = "bf16" if resolve_precision("auto", device) == torch.bfloat16 else "fp32"
-    bfloat16 = "multiplies bfloat16" if _has_bfloat16(device) else "does not multiply bfloat16"
+    bfloat16 = "supports bfloat16" if _has_bfloat16(device) else "does not support bfloat16 in hardware"
     result = {
         "cpu": f"{os.cpu_count()} cores, {torch.get_num_threads()} threads, "
         f"{torch.backends.cpu.get_cpu_capability()}",
@@ -150,7 +160,7 @@ def explain_devices() -> dict[str, str]:
 
 
 def multiplies_int8(device: torch.device) -> bool:
-    """Whether 8-bit products are exact and much the fastest there: a CPU that has instructions for them."""
+    """Whether 8-bit products are exact and by far the fastest on a device: on CPUs with such instructions."""
     capabilities = torch.cpu.get_capabilities()
     able = any(capabilities.get(name, False) for name in ("avx512_vnni", "amx_int8"))
     return device.type == "cpu" and able and sums_are_exact()

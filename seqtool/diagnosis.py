@@ -1,4 +1,4 @@
-"""What this machine and this installation can do, measured where reading is not enough."""
+"""The facts that `seqtool doctor` shows: versions, devices, measured speed, threads, folders."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from seqtool.models.folder import find_model_folder
 from seqtool.version import __version__
 
 DATA_VARIABLE, MODEL_VARIABLE = "SEQTOOL_DATA", "SEQTOOL_MODEL"
-MEASURING_SECONDS = 0.2  # of each kind of arithmetic
+MEASURING_SECONDS = 0.2  # per number type
 CPU_WIDTH, GPU_WIDTH = 512, 4096  # rows and columns of the matrices that are multiplied
 
 Section = dict[str, str]
 
 
 def diagnose() -> dict[str, Section]:
-    """All there is to say, by section, topic to one line."""
+    """All facts: by section, one line per topic."""
     return {
         "versions": versions(),
         "devices": explain_devices(),
@@ -39,7 +39,7 @@ def diagnose() -> dict[str, Section]:
 
 
 def versions() -> Section:
-    """Python, the platform, seqtool and everything it depends on."""
+    """Versions of Python, of the platform, of seqtool and of the packages that it requires."""
     result = {
         "seqtool": __version__,
         "python": platform.python_version(),
@@ -53,24 +53,27 @@ def versions() -> Section:
 
 
 def matrix_rates() -> Section:
-    """Measured matrix products on the device that `auto` picks, in GFLOP/s."""
+    """Measured speed of matrix products on the device that `auto` selects, in GFLOP/s by number type."""
     device = resolve_device("auto")
     result = {}
     for name, kind in (("fp32", torch.float32), ("bf16", torch.bfloat16)):
         try:
             result[f"{name} on {device}"] = f"{matrix_rate(device, kind):,.0f} GFLOP/s"
-        except (RuntimeError, TypeError) as error:  # a device that lacks the type
-            result[f"{name} on {device}"] = f"not possible: {error}"
+        except (RuntimeError, TypeError) as error:  # the device does not have the number type
+            result[f"{name} on {device}"] = f"not supported: {error}"
     return result
 
 
 def matrix_rate(device: torch.device, kind: torch.dtype, seconds: float = MEASURING_SECONDS) -> float:
-    """Matrix products a second, in 1e9 multiplications and additions.
+    """Measure the speed of matrix products.
 
     Args:
-        device: Where to multiply.
+        device: Device that multiplies.
         kind: Number type of the matrices.
-        seconds: How long to measure, > 0.
+        seconds: Duration of the measurement, > 0.
+
+    Returns:
+        1e9 multiplications and additions per second (GFLOP/s).
     """
     width = CPU_WIDTH if device.type == "cpu" else GPU_WIDTH
     matrix = torch.full((width, width), 1 / width, device=device, dtype=kind)
@@ -83,7 +86,7 @@ def matrix_rate(device: torch.device, kind: torch.dtype, seconds: float = MEASUR
 
 
 def threads() -> Section:
-    """Processor threads, and the variables that limit them."""
+    """CPU threads that torch uses, and the environment variables that limit them."""
     result = {
         "one operation": str(torch.get_num_threads()),
         "between operations": str(torch.get_num_interop_threads()),
@@ -95,9 +98,9 @@ def threads() -> Section:
 
 
 def files() -> Section:
-    """The working folder, and the folders that the environment names."""
+    """The working folder, and the folders that environment variables name."""
     here = Path.cwd()
-    advice = "writable" if _is_writable(here) else "not writable: give train a folder with -o"
+    advice = "writable" if _is_writable(here) else "not writable: name a run folder elsewhere with train -o"
     return {
         "working folder": f"{here}, {shutil.disk_usage(here).free / 1e9:,.1f} GB free, {advice}",
         f"${DATA_VARIABLE}": _data_folder(),
@@ -106,8 +109,8 @@ def files() -> Section:
 
 
 def pictures() -> Section:
-    """The drawing library: its cache and its font."""
-    # Without a usable cache the library says so in its log, and makes a temporary folder at each start.
+    """Cache folder and font of matplotlib, which draws the pictures."""
+    # Without a usable cache folder matplotlib logs a warning and creates a temporary one at each start.
     logging.getLogger("matplotlib").setLevel(logging.ERROR)
     import matplotlib
     from matplotlib.font_manager import findfont
@@ -116,12 +119,12 @@ def pictures() -> Section:
 
     cache = Path(matplotlib.get_cachedir())
     lasting = not cache.is_relative_to(tempfile.gettempdir()) and _is_writable(cache)
-    advice = "writable" if lasting else "temporary: set MPLCONFIGDIR to a folder that lasts"
+    advice = "writable" if lasting else "temporary: set MPLCONFIGDIR to a permanent folder for a faster start"
     return {"cache": f"{cache}, {advice}", "font": f"{FONT}, {Path(findfont(FONT)).name}"}
 
 
 def conclusion() -> Section:
-    """What `auto` will use, and why."""
+    """The device, number type and threads that `auto` selects, and why."""
     facts = explain_devices()
     device = resolve_device("auto")
     precision, _, reason = facts["precision auto"].partition(", ")
@@ -143,7 +146,7 @@ def _multiply(matrix: torch.Tensor) -> None:
 
 
 def _dependencies() -> list[str]:
-    """Names of the packages that seqtool requires, as its own metadata says."""
+    """Names of the packages that seqtool requires, from its metadata."""
     try:
         required = importlib.metadata.requires("seqtool") or []
     except importlib.metadata.PackageNotFoundError:  # run from a checkout that was not installed
@@ -166,7 +169,7 @@ def _usable_cores() -> int:
 
 def _is_writable(folder: Path) -> bool:
     try:
-        with tempfile.TemporaryFile(dir=folder):  # permissions alone do not tell: a disk may be read-only
+        with tempfile.TemporaryFile(dir=folder):  # permissions are not enough: the disk may be read-only
             return True
     except OSError:
         return False
@@ -175,7 +178,7 @@ def _is_writable(folder: Path) -> bool:
 def _data_folder() -> str:
     given = os.environ.get(DATA_VARIABLE)
     if not given:
-        return "not set: recipes without bundled data take it from the hub, or say that it is missing"
+        return "not set: recipes without bundled data load it from the hub, if they name one"
     folder = Path(given)
     if not folder.is_dir():
         return f"{given}, not usable: no such folder"
@@ -187,7 +190,7 @@ def _data_folder() -> str:
 def _default_model() -> str:
     given = os.environ.get(MODEL_VARIABLE)
     if not given:
-        return "not set: the newest run is used where -m is not given"
+        return "not set: without -m, commands use the newest run"
     try:
         return f"{given}, a model in {find_model_folder(Path(given))}"
     except SeqtoolError as error:

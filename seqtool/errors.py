@@ -1,28 +1,29 @@
-"""Every failure that a user can cause, each with its exit code.
+"""Every failure that a user can cause, with its exit code.
 
     SeqtoolError
     ├── UsageError            2   a wrong flag, a missing file or model
-    │   └── SettingsError     2   a recipe or --set value that does not hold
-    ├── DataError             3   text that cannot be read as what it should be
+    │   └── SettingsError     2   a setting of a recipe or of --set that is not valid
+    ├── DataError             3   input text that is not in the expected format
     ├── ModelError            4   a damaged, foreign or newer model or checkpoint
     ├── StorageError          5   disk full, no permission, closed output
-    ├── DivergedError         6   the loss is not a number any more
-    ├── MemoryExhaustedError  7   the batch does not fit
-    ├── BusyError             8   another run uses the folder
+    ├── DivergedError         6   the loss or a gradient is not finite
+    ├── MemoryExhaustedError  7   a batch does not fit into memory
+    ├── BusyError             8   another process uses the run folder
     ├── ThresholdError        9   `evaluate --min` was not met
-    └── InterruptedRunError   130 or 143, after the state was saved
+    └── InterruptedRunError   130 or 143, SIGINT or SIGTERM; the state is saved
 
-The message is one line: what was given, what is allowed, where, and what to do.
+A message is one line: what was given, what is allowed, where, and what to type instead.
 """
 
 from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 
 class SeqtoolError(Exception):
-    """A failure with a readable reason; the command line prints it as one line."""
+    """Base of all failures with a message for the user, which the command line prints as one line."""
 
     exit_code = 1
 
@@ -34,64 +35,73 @@ class UsageError(SeqtoolError):
 
 
 class SettingsError(UsageError):
-    """One or more settings do not hold; the message lists all of them."""
+    """One or more settings are not valid; the message lists all of them."""
 
 
 class DataError(SeqtoolError):
-    """Input text is not what it should be; the message says file and line."""
+    """Input text is not in the expected format; the message names the file and the line."""
 
     exit_code = 3
 
 
 class ModelError(SeqtoolError):
-    """A model folder or checkpoint cannot be trusted."""
+    """A model folder or checkpoint is damaged, foreign, or made by a newer seqtool."""
 
     exit_code = 4
 
 
 class StorageError(SeqtoolError):
-    """The file system refused."""
+    """A file or stream cannot be read or written, or another process of the run was lost."""
 
     exit_code = 5
 
 
 class DivergedError(SeqtoolError):
-    """Training produced a loss or gradient that is not finite."""
+    """Training diverged: a loss, gradient or score is not finite, or the loss is far above its start."""
 
     exit_code = 6
 
 
 class MemoryExhaustedError(SeqtoolError):
-    """Not enough memory for the batch."""
+    """There is not enough memory for a batch."""
 
     exit_code = 7
 
 
 class BusyError(SeqtoolError):
-    """Another process holds the run folder."""
+    """Another process has locked the run folder."""
 
     exit_code = 8
 
 
 class ThresholdError(SeqtoolError):
-    """A required score was not reached."""
+    """A score is below the one that `evaluate --min` requires."""
 
     exit_code = 9
 
 
 class InterruptedRunError(SeqtoolError):
-    """A signal stopped the run after its state was saved."""
+    """A run was interrupted by a signal; its state is saved, and `--resume` continues it.
 
-    def __init__(self, message: str, signal_number: int) -> None:
+    Args:
+        message: After which step it was interrupted.
+        signal_number: SIGINT (2) or SIGTERM (15).
+        run: The run folder.
+    """
+
+    def __init__(self, message: str, signal_number: int, run: Path) -> None:
         super().__init__(message)
         self.exit_code = 128 + signal_number
+        self.run = run
 
 
-FEW = 3  # names that a hint offers
+FEW = 3  # names offered at most by "did you mean"
 
 
 def nearest(name: str, allowed: Iterable[str]) -> str:
-    """`; did you mean 'x'?` for the allowed names of which it is a part, else the closest; or nothing.
+    """The end of a message that offers the allowed names nearest to `name`; empty if none is near.
+
+    Names that contain `name` as one of their words come first, otherwise the closest in spelling.
 
     >>> nearest("hiden", ["hidden", "layers"])
     "; did you mean 'hidden'?"
@@ -102,7 +112,7 @@ def nearest(name: str, allowed: Iterable[str]) -> str:
 
 
 def closest(name: str, allowed: Sequence[str]) -> list[str]:
-    """The names that `nearest` offers."""
+    """The allowed names that `nearest` offers for `name`, at most `FEW`."""
     if name in allowed:
         return [name]
     having = [each for each in allowed if name in each.split("_")]
@@ -110,6 +120,6 @@ def closest(name: str, allowed: Sequence[str]) -> list[str]:
 
 
 def did_you_mean(names: Iterable[str]) -> str:
-    """The end of a message, which offers names; an empty string if there are none."""
+    """The end of a message that offers `names`; empty if there are none."""
     offered = " or ".join(map(repr, names))
     return f"; did you mean {offered}?" if offered else ""

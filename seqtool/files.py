@@ -1,4 +1,4 @@
-"""Durable writes, strict reads, safe names: what stands between the program and a bad disk."""
+"""Files: durable writes, strict JSON, digests, locks and safe names."""
 
 from __future__ import annotations
 
@@ -16,25 +16,30 @@ from typing import Any
 
 from seqtool.errors import ModelError, StorageError
 
-JSON_LIMIT = 64 * 1024 * 1024  # bytes; a larger JSON file is not one of ours
+JSON_LIMIT = 64 * 1024 * 1024  # bytes; a larger JSON file was not written by seqtool
 
 
 @contextlib.contextmanager
 def storage_errors(path: Path) -> Iterator[None]:
-    """Turn an `OSError` on `path` into a `StorageError` that names it."""
+    """Turn an `OSError` within this context into a `StorageError` that names `path`."""
     try:
         yield
     except FileExistsError as error:
-        raise StorageError(f"{path}: is there already, and no folder") from error
+        raise StorageError(f"{path}: exists already and is not a folder") from error
     except OSError as error:
         raise StorageError(f"{path}: {error.strerror or error}") from error
 
 
 def write_durably(path: Path, content: bytes) -> None:
-    """Replace `path` by `content` so that a crash leaves the old file or the new one, never a mixture.
+    """Write a file so that a crash leaves either the old content or the new one, never a mixture.
 
-    Temporary file in the same folder, write, fsync, rename, fsync of the folder; the
-    permissions follow the umask. The temporary file is removed when anything fails.
+    The content is written to a temporary file in the same folder and synchronized (fsync); then the file
+    is renamed and the folder synchronized. Permissions follow the umask. If anything fails, the temporary
+    file is removed.
+
+    Args:
+        path: The file, which may exist.
+        content: Its new content.
 
     Raises:
         StorageError: the disk is full, the folder cannot be written, ...
@@ -56,19 +61,19 @@ def write_durably(path: Path, content: bytes) -> None:
 
 
 def remove_leftovers(path: Path) -> None:
-    """Remove the temporary files of writes of `path` that were killed; nobody may be writing it now."""
+    """Remove temporary files of `path` that killed processes left; no process may be writing it now."""
     for leftover in path.parent.glob(f".{glob.escape(path.name)}.????????.tmp"):
-        with contextlib.suppress(OSError):  # it takes up room, no more
+        with contextlib.suppress(OSError):  # it does no harm other than taking up space
             leftover.unlink()
 
 
 def write_json(path: Path, value: Any) -> None:
-    """`write_durably` of indented JSON; NaN and infinity are refused (they are not JSON)."""
+    """Write indented JSON with `write_durably`; NaN and infinity, which are not JSON, raise ValueError."""
     write_durably(path, (json.dumps(value, indent=2, allow_nan=False, ensure_ascii=False) + "\n").encode())
 
 
 def sync_folder(folder: Path) -> None:
-    """Make the names in `folder` durable (fsync of the directory)."""
+    """Make creations and renames in a folder durable (fsync of the folder)."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -77,21 +82,27 @@ def sync_folder(folder: Path) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """Strict JSON from a file that may be foreign: bounded size, no duplicate keys, no NaN.
+    """Read JSON strictly from a file that may be foreign.
+
+    Args:
+        path: The file.
+
+    Returns:
+        The JSON value.
 
     Raises:
-        ModelError: too large, not UTF-8, not JSON, a duplicate key, NaN or infinity.
+        ModelError: the file is too large, not UTF-8 or not JSON, or has a duplicate key, NaN or infinity.
         StorageError: it cannot be read.
     """
     with storage_errors(path):
         if path.stat().st_size > JSON_LIMIT:
-            raise ModelError(f"{path}: larger than {JSON_LIMIT} bytes; not a file of seqtool's")
+            raise ModelError(f"{path}: larger than {JSON_LIMIT} bytes; not a file of seqtool")
         raw = path.read_bytes()
     return parse_json(raw, str(path))
 
 
 def parse_json(raw: bytes, name: str) -> Any:
-    """`read_json` for bytes already in memory; `name` stands in messages."""
+    """Parse JSON strictly; `name` is the file for messages. Errors as for `read_json`."""
     try:
         return json.loads(
             raw.decode("utf-8"),
@@ -104,7 +115,7 @@ def parse_json(raw: bytes, name: str) -> Any:
 
 
 def digest(path: Path) -> str:
-    """SHA-256 of a file, hexadecimal, read in pieces.
+    """SHA-256 of a file, hexadecimal; the file is read in pieces.
 
     Raises:
         StorageError: it cannot be read.
@@ -116,7 +127,10 @@ def digest(path: Path) -> str:
 class Lock:
     """An exclusive lock on a file, held until `release` or the end of the process.
 
-    The kernel drops it with the process, so a file left behind by a crash blocks nobody.
+    The kernel releases it with the process, so a file that is left after a crash blocks nobody.
+
+    Args:
+        path: The lock file; created by `acquire` and deleted by `release`.
     """
 
     def __init__(self, path: Path) -> None:
@@ -124,10 +138,13 @@ class Lock:
         self._descriptor: int | None = None
 
     def acquire(self) -> bool:
-        """Take the lock without waiting; False if another holder has it.
+        """Take the lock without waiting.
+
+        Returns:
+            Whether this object holds the lock now; False if another one holds it.
 
         Raises:
-            StorageError: the file cannot be made.
+            StorageError: the file cannot be created.
         """
         with storage_errors(self.path):
             while True:
@@ -143,10 +160,10 @@ class Lock:
                 if self._is_named(descriptor):
                     self._descriptor = descriptor
                     return True
-                os.close(descriptor)  # its last holder removed the file in between: a new one is needed
+                os.close(descriptor)  # the last holder deleted the file in the meantime: create a new one
 
     def release(self) -> None:
-        """Remove the file and let go; nothing happens if the lock is not held."""
+        """Delete the file and release the lock; no effect if the lock is not held."""
         if self._descriptor is not None:
             with contextlib.suppress(OSError):
                 self.path.unlink()
@@ -161,10 +178,13 @@ class Lock:
 
 
 def safe_name(name: str) -> str:
-    """`name` if it is one plain file name, so that no manifest can point outside its folder.
+    """Check that a name is a plain file name, so that no manifest can point outside its folder.
+
+    Returns:
+        The name.
 
     Raises:
-        ModelError: empty, hidden, absolute, with a separator or a NUL.
+        ModelError: it is empty or hidden, or contains a path separator or NUL.
     """
     if not name or name.startswith(".") or "/" in name or "\\" in name or "\0" in name:
         raise ModelError(f"{name!r} is not a plain file name")
@@ -183,7 +203,7 @@ def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 def _finite(text: str) -> float:
     value = float(text)
     if not math.isfinite(value):
-        raise ValueError(f"{text} is beyond the range of numbers")
+        raise ValueError(f"{text} is out of the range of floating-point numbers")
     return value
 
 
@@ -192,7 +212,7 @@ def _no_constant(text: str) -> Any:
 
 
 def _umask() -> int:
-    # The only portable way to read the umask is to set it; it is put back at once.
+    # The only portable way to read the umask is to set it; it is restored at once.
     mask = os.umask(0o022)
     os.umask(mask)
     return mask

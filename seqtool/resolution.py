@@ -1,4 +1,4 @@
-"""From a recipe, files and `--set` to the complete settings of a run, and back to a recipe."""
+"""Resolving settings: from a recipe, files and `--set` to the complete settings of a run, and back."""
 
 from __future__ import annotations
 
@@ -13,14 +13,7 @@ from seqtool.tasks import TASKS, Task
 from seqtool.text import data_files
 
 Files = str | Path | Sequence[str | Path]  # one file, or source and target
-SOURCES = (
-    "train",
-    "dev",
-    "test",
-    "local",
-    "hub",
-    "installed",
-)  # keys of [data] that files on the command line replace
+SOURCES = ("train", "dev", "test", "local", "hub", "installed")  # keys of [data] that given files replace
 
 
 def resolve_settings(
@@ -31,30 +24,34 @@ def resolve_settings(
     overrides: Iterable[str] = (),
     flags: Mapping[str, Any] | None = None,
 ) -> Any:
-    """Complete settings: built-in default < recipe < `overrides` < `flags`; paths made absolute.
+    """Resolve the settings of a run: `flags` take precedence over `overrides`, the recipe and the defaults.
 
-    Paths in a recipe are relative to its file, all others to the working directory.
+    Relative paths in a recipe start from its file, all others from the working directory.
 
     Args:
-        task: Name in `TASKS`.
-        recipe: Name of a bundled recipe, a TOML file, or its tables; None = the task's default
-            recipe, or built-in settings when `files` are given.
-        files: train, dev and test files, which replace the recipe's data; a pair of files is
-            the source and target of a translator.
-        overrides: `KEY=VALUE`, as for `--set`.
-        flags: Dotted key to value.
+        task: Name of the task, a key of `TASKS`.
+        recipe: Name of a bundled recipe, a TOML file, or the tables of a recipe; None = the task's default
+            recipe, or the defaults of all settings if `files` are given.
+        files: Files for `train`, `dev` and `test`, which replace the recipe's data; a pair of files is
+            the source and the target for a translator.
+        overrides: `KEY=VALUE` each, as for `--set`.
+        flags: Values of command-line options by the dotted key of their setting; None = not given.
+
+    Returns:
+        The complete settings, with absolute paths.
 
     Raises:
-        UsageError: no such recipe.
-        SettingsError: every problem at once.
+        UsageError: there is no such recipe.
+        SettingsError: some settings are not valid; the message lists all problems.
     """
     spec, overrides = TASKS[task](), list(overrides)
     own = {name: _absolute(path, Path.cwd()) for name, path in (files or {}).items() if path is not None}
     if recipe is None and not own:
         recipe = spec.default_recipe
     tables, folder, where = _tables(recipe, task)
-    if tables.get("task", task) != task:
-        raise SettingsError(f"{where}: a recipe of task {tables['task']!r}, expected {task!r}")
+    if (other := tables.get("task", task)) != task:
+        remedy = f"; use seqtool train {other}" if str(other) in TASKS else ""
+        raise SettingsError(f"{where}: a recipe for task {other!r}, not {task!r}{remedy}")
     tables = _with_absolute_paths({"task": task, "name": "custom", **tables}, spec, folder)
     if own:
         kept = {key: value for key, value in _table(tables, "data").items() if key not in SOURCES}
@@ -73,25 +70,33 @@ def resolve_settings(
 
 
 def recipe_text(settings: Any) -> str:
-    """Settings as the TOML of a recipe; what is None is left out."""
+    """Settings as the TOML of a recipe; settings that are None are left out."""
     import tomli_w
 
     return tomli_w.dumps(settings.model_dump(mode="json", exclude_none=True, by_alias=True))
 
 
 def settings_of_run(model: Path) -> Any:
-    """The recipe beside a model, for its data."""
+    """The settings of the run that a model is in, which name its data.
+
+    Args:
+        model: Run folder, or model folder inside one.
+
+    Raises:
+        UsageError: there is no recipe beside the model.
+        SettingsError: the recipe is not valid.
+    """
     recipe = (model.parent if model.name == "model" else model) / "recipe.toml"
     if not recipe.is_file():
         raise UsageError(
-            f"{model}: no recipe beside the model; name the data, as in `seqtool evaluate FILE -m MODEL`"
+            f"{model}: no recipe beside the model; name the data: seqtool evaluate FILE -m {model}"
         )
     tables = read_toml(recipe)
     return validate(TASKS[_known_task(tables, str(recipe))]().settings, tables, str(recipe))
 
 
 def _tables(recipe: str | Path | Mapping[str, Any] | None, task: str) -> tuple[dict[str, Any], Path, str]:
-    """Tables of a recipe, the folder of its relative paths, and its name for messages."""
+    """The tables of a recipe, the folder that its relative paths start from, and its name for messages."""
     if recipe is None:
         return {}, Path.cwd(), "settings"
     if isinstance(recipe, Mapping):
@@ -111,11 +116,17 @@ def _tables(recipe: str | Path | Mapping[str, Any] | None, task: str) -> tuple[d
 
 
 def task_of_recipe(recipe: str | Path | Mapping[str, Any] | None) -> str:
-    """The task that a recipe names.
+    """The task of a recipe.
+
+    Args:
+        recipe: Name of a bundled recipe, a TOML file, or the tables of a recipe.
+
+    Returns:
+        Name of the task, a key of `TASKS`.
 
     Raises:
-        SettingsError: none, or one that there is not.
-        UsageError: no such recipe.
+        SettingsError: the recipe names no task, or an unknown one.
+        UsageError: there is no such recipe.
     """
     tables, _, where = _tables(recipe, "")
     return _known_task(tables, where)
@@ -129,7 +140,7 @@ def _known_task(tables: Mapping[str, Any], where: str) -> str:
 
 
 def _table(tables: Mapping[str, Any], name: str) -> dict[str, Any]:
-    """A table of a recipe; empty where something else stands in its place, which validation reports."""
+    """A table of a recipe; empty if the key holds anything else, which validation reports."""
     value = tables.get(name)
     return dict(value) if isinstance(value, Mapping) else {}
 
@@ -144,7 +155,7 @@ def _with_absolute_paths(tables: Mapping[str, Any], spec: Task, folder: Path) ->
 
 
 def _absolute(path: Any, folder: Path) -> str | list[str]:
-    """A path, or a pair of them, relative to a folder."""
+    """A path or a pair of paths, made absolute from a folder."""
     if isinstance(path, str | Path):
         return str((folder / path).absolute())
     return [str((folder / each).absolute()) for each in path]
@@ -155,10 +166,13 @@ def _is_pair(value: Any) -> bool:
 
 
 def require_files(settings: Any) -> None:
-    """Every file that is named exists: said before a run folder is made, or hours are spent.
+    """Check that all files named in the settings of a run exist, before anything is created or computed.
+
+    Args:
+        settings: Settings of a run.
 
     Raises:
-        UsageError: one does not.
+        UsageError: a file does not exist, or is a folder where a file is needed.
     """
     spec = TASKS[settings.task]()
     for table, key in spec.paths:

@@ -1,4 +1,4 @@
-"""TOML and `--set` to typed settings: strict, every problem reported at once, with the nearest valid name."""
+"""From TOML and `--set` to typed settings; all problems are reported at once, with the nearest names."""
 
 from __future__ import annotations
 
@@ -16,32 +16,38 @@ from seqtool.errors import SettingsError, UsageError, closest, did_you_mean, nea
 from seqtool.files import storage_errors
 
 SettingsType = TypeVar("SettingsType", bound="Settings")
-SET = "--set "  # heads what is wrong with a key that it gave
-DEEPEST = 50  # tables and lists inside each other; no setting needs more than four
-LARGEST = 2**63  # integers of TOML have 64 bits
-TOO_DEEP = f"more than {DEEPEST} tables or lists inside each other"
-# What every real model stays under. A model may be foreign, so each number that its config has is bounded.
-MOST_UNITS = 100_000  # of a width
+SET = "--set "  # begins the message about a key that was given with --set
+DEEPEST = 50  # levels of nested tables and lists, at most; no setting needs more than four
+LARGEST = 2**63  # TOML integers have 64 bits
+TOO_DEEP = f"tables or lists nested more than {DEEPEST} levels deep"
+# Limits that no real model reaches. A model may be foreign, so every number in its config has a limit.
+MOST_UNITS = 100_000  # width of a layer or an embedding
 MOST_LAYERS = 1_000
-MOST_HYPOTHESES = 1_000  # of a beam; more take gigabytes for one sentence
-MOST_COUNT = 1_000_000_000  # of lines, symbols, steps
-MOST_FACTOR = 1_000_000.0  # of what multiplies or is added
-MOST_VALUES = 100  # of a list
-SHOWN = 200  # characters of a key or value that a message repeats
+MOST_HYPOTHESES = 1_000  # beam size; larger ones need gigabytes for one sentence
+MOST_COUNT = 1_000_000_000  # lines, symbols, steps
+MOST_FACTOR = 1_000_000.0  # factors, and terms that are added
+MOST_VALUES = 100  # values in a list
+SHOWN = 200  # characters of a key or value that are repeated in a message
 
 
 class Settings(BaseModel):
-    """Base of every settings class: unknown keys are errors, values are not coerced, instances are frozen."""
+    """Base of all settings classes: unknown keys are errors, no value is converted, instances are frozen."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
 
 
 def read_toml(path: Path) -> dict[str, Any]:
-    """The tables of a TOML file.
+    """Read a TOML file.
+
+    Args:
+        path: The file.
+
+    Returns:
+        Its tables.
 
     Raises:
         UsageError: there is no such file.
-        SettingsError: it is not TOML (a duplicate key included), with line and column.
+        SettingsError: it is not valid TOML; the message names line and column.
     """
     if not path.is_file():
         raise UsageError(f"{path}: no such recipe file")
@@ -54,11 +60,18 @@ def read_toml(path: Path) -> dict[str, Any]:
 
 
 def apply_overrides(tables: Mapping[str, Any], assignments: Iterable[str]) -> dict[str, Any]:
-    """`tables` with each `KEY=VALUE` put in; KEY is dotted, VALUE is TOML or, failing that, a string.
+    """Apply the assignments of `--set` to tables.
+
+    Args:
+        tables: Tables of settings, which are not changed.
+        assignments: `KEY=VALUE` each, with a dotted key, and a value that is TOML or else taken as text.
+
+    Returns:
+        The tables with all assignments applied.
 
     Raises:
-        SettingsError: no `=`, a key that goes through a value or has too many parts, or a value that
-            TOML cannot hold; the message lists all such.
+        SettingsError: an assignment without `=`, a key that leads through a value or has too many parts,
+            or a value that TOML cannot hold; the message lists all of them.
 
     >>> apply_overrides({"model": {"hidden": 1}}, ["model.hidden=512", "model.cell=gru"])
     {'model': {'hidden': 512, 'cell': 'gru'}}
@@ -84,13 +97,16 @@ def apply_overrides(tables: Mapping[str, Any], assignments: Iterable[str]) -> di
 def validate(
     kind: type[SettingsType], tables: Mapping[str, Any], where: str, typed: Sequence[str] = ()
 ) -> SettingsType:
-    """An instance of `kind`.
+    """Turn tables into typed settings.
 
     Args:
-        kind: Of the settings.
-        tables: Their values.
-        where: A file, or `settings`: heads the message.
-        typed: Dotted keys that `--set` gave, which head the message of what is wrong with them.
+        kind: Settings class.
+        tables: Values of the settings, nested by table.
+        where: The file that they come from, or `settings`; begins the message.
+        typed: Dotted keys that were given with `--set`, which the message then names.
+
+    Returns:
+        An instance of `kind`.
 
     Raises:
         SettingsError: one line that lists every problem with its dotted key.
@@ -102,7 +118,7 @@ def validate(
         except ValidationError as error:
             texts = _describe(kind, error.errors())
     headings = [_heading(text, where, typed) for text in texts]
-    before = [SET, *headings]  # a file is named once for problems that follow each other
+    before = [SET, *headings]  # a file is named only once for consecutive problems
     message = "; ".join(
         text if heading == last != SET else f"{heading}{text}"
         for last, heading, text in zip(before, headings, texts, strict=False)
@@ -111,7 +127,7 @@ def validate(
 
 
 def _unusable(tables: Mapping[str, Any]) -> Iterator[str]:
-    """A text for each value that no setting can have: what no path may hold, what no tensor can count."""
+    """A message for each value that no setting can have: text with NUL, integers of more than 64 bits."""
     for key, value in _leaves(tables):
         if isinstance(value, str) and "\0" in value:
             yield f"{key}: expected text without a NUL character (given {_given(value)})"
@@ -120,7 +136,7 @@ def _unusable(tables: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _leaves(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
-    """The values in tables and lists with their dotted keys; the keys count as text."""
+    """All values in nested tables and lists, with their dotted keys; keys are yielded as text, too."""
     if isinstance(value, Mapping):
         for name, below in value.items():
             yield from ((key or "settings", name),)
@@ -133,7 +149,7 @@ def _leaves(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def _heading(text: str, where: str, typed: Sequence[str]) -> str:
-    """Who is to blame for a problem: what was typed, or the file, or both."""
+    """The beginning of a message: where the problem comes from, `--set` or the file or both."""
     if text.partition(": ")[0] in typed:
         return SET
     words = set(re.findall(r"\w+", text))
@@ -142,9 +158,15 @@ def _heading(text: str, where: str, typed: Sequence[str]) -> str:
 
 
 def default_values(kind: type[BaseModel]) -> dict[str, Any]:
-    """By dotted key, what `model_dump(mode="json", by_alias=True)` has for each setting that was left out.
+    """The default of every setting, by dotted key, as `model_dump(mode="json", by_alias=True)` shows it.
 
-    Those of a table that has to be given, or need not be there, are what they are where it is there.
+    Settings of a required or optional table are included with the defaults that they have in such a table.
+
+    Args:
+        kind: Settings class.
+
+    Returns:
+        JSON values by dotted key.
     """
     values = dotted(kind.model_construct().model_dump(mode="json", by_alias=True))
     for name, field in kind.model_fields.items():
@@ -155,7 +177,7 @@ def default_values(kind: type[BaseModel]) -> dict[str, Any]:
 
 
 def dotted(table: Mapping[str, Any]) -> dict[str, Any]:
-    """Values of a table and of those in it by their dotted keys; an empty table is a value.
+    """Flatten nested tables to dotted keys; an empty table counts as a value.
 
     >>> dotted({"a": 1, "b": {"c": 2, "d": {}}})
     {'a': 1, 'b.c': 2, 'b.d': {}}
@@ -168,7 +190,7 @@ def dotted(table: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def plain_message(error: ValidationError) -> str:
-    """What is wrong with a single value, such as that of an option of the command line, in our words.
+    """What is wrong with a single value, such as that of a command-line option, in plain words.
 
     >>> from pydantic import TypeAdapter
     >>> try:
@@ -185,7 +207,7 @@ def plain_message(error: ValidationError) -> str:
     )
 
 
-# What pydantic misses, in our words; its own are for programmers.
+# What was expected, by pydantic's type of error; pydantic's own messages are written for programmers.
 EXPECTED: dict[str, str] = {
     "int_type": "a whole number",
     "int_parsing": "a whole number",
@@ -214,15 +236,15 @@ WRONG_KIND = {name for name in EXPECTED if name.endswith("_type")} | {"literal_e
 
 
 class _Problem(NamedTuple):
-    """What is wrong with a value."""
+    """A value that is not valid."""
 
-    key: str  # dotted
-    setting: str  # the key of the setting that the value is, or is a part of
-    error: Mapping[str, Any]  # pydantic's
+    key: str  # dotted key of the value
+    setting: str  # dotted key of the setting that the value is, or is part of
+    error: Mapping[str, Any]  # as pydantic describes it
 
 
 def _describe(kind: type[BaseModel], errors: Iterable[Any]) -> list[str]:
-    """A text for each problem; what all the kinds of value that a setting may have say is one problem."""
+    """A message for each problem. If a setting accepts several types, their errors are one problem."""
     settings: dict[str, list[_Problem]] = {}
     for error in errors:
         problem = _Problem(*_keys(kind, [str(part) for part in error["loc"]]), error)
@@ -230,7 +252,7 @@ def _describe(kind: type[BaseModel], errors: Iterable[Any]) -> list[str]:
     texts = []
     for setting, problems in settings.items():
         foreign = [each for each in problems if each.key == setting and each.error["type"] in WRONG_KIND]
-        if len(foreign) == len(problems):  # of no kind that would do
+        if len(foreign) == len(problems):  # the value has none of the accepted types
             expected = " or ".join(_expected(each.error) for each in foreign)
             texts.append(_text(kind, foreign[0], expected))
         else:
@@ -247,7 +269,7 @@ def _text(kind: type[BaseModel], problem: _Problem, expected: str) -> str:
         return f"{key}: missing"
     if error["type"] == "value_error":
         message = error["msg"].removeprefix("Value error, ")
-        # Settings that do not fit together: the message names them, the whole table would bury it.
+        # Settings that contradict each other: the message names them, and the whole table would hide it.
         given = "" if isinstance(error["input"], dict) else f" (given {_given(error['input'])})"
         return f"{key}: {message}{given}" if key else message
     hint = ""
@@ -257,7 +279,7 @@ def _text(kind: type[BaseModel], problem: _Problem, expected: str) -> str:
 
 
 def _nearest_key(kind: type[BaseModel], parents: list[str], name: str) -> str:
-    """The setting that was meant: of this table by its name, of another by the same name or a like one."""
+    """The setting that was probably meant: a similar name in this table, else one in another table."""
     elsewhere: dict[str, list[str]] = {}
     for key in _keys_below(kind):
         elsewhere.setdefault(key.rpartition(".")[2], []).append(key)
@@ -284,7 +306,7 @@ def _expected(error: Mapping[str, Any]) -> str:
 
 
 def _keys(kind: type[BaseModel], location: list[str]) -> tuple[str, str]:
-    """The key of a value and that of its setting, without pydantic's names of the kinds that there are."""
+    """The dotted keys of a value and of its setting, without pydantic's names of alternative types."""
     current: type[BaseModel] | None = kind
     for place, part in enumerate(location, 1):
         field = None if current is None else _field(current, part)
@@ -308,13 +330,13 @@ def _model_of(field: FieldInfo) -> type[BaseModel] | None:
 
 
 def _is_choice(annotation: Any) -> bool:
-    """Whether a value may be of several kinds, nothing aside."""
+    """Whether a setting accepts values of several types, not counting None."""
     kinds = [each for each in get_args(annotation) if each is not type(None)]
     return get_origin(annotation) in (Union, UnionType) and len(kinds) > 1
 
 
 def _fields_at(kind: type[BaseModel], location: list[str]) -> list[str]:
-    """Names of the fields of the settings class that stands at `location` below `kind`."""
+    """Keys of the table at `location` in a settings class; empty if there is no such table."""
     current: type[BaseModel] | None = kind
     for part in location:
         field = None if current is None else _field(current, part)
@@ -323,7 +345,7 @@ def _fields_at(kind: type[BaseModel], location: list[str]) -> list[str]:
 
 
 def _toml_value(text: str) -> Any:
-    """A value as TOML has it, or the text itself; ValueError as `_parsed`, for what would be TOML."""
+    """A value as TOML, or the text itself if it is not TOML; ValueError as for `_parsed`."""
     try:
         return _parsed(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
@@ -331,14 +353,14 @@ def _toml_value(text: str) -> Any:
 
 
 def _parsed(text: str) -> dict[str, Any]:
-    """TOML, or a ValueError that says what is wrong (a `TOMLDecodeError` where it is not TOML)."""
+    """Parse TOML; `TOMLDecodeError` if it is not TOML, another ValueError if no settings can be like that."""
     try:
         tables = tomllib.loads(text)
     except RecursionError:
         raise ValueError(TOO_DEEP) from None
     except tomllib.TOMLDecodeError:
         raise
-    except ValueError:  # Python refuses to read so many digits
+    except ValueError:  # Python refuses to parse integers of more than 4,300 digits
         raise ValueError("a whole number beyond 64 bits") from None
     layer: list[Any] = [tables]
     for _ in range(DEEPEST):
@@ -349,12 +371,12 @@ def _parsed(text: str) -> dict[str, Any]:
 
 
 def _below(value: Any) -> list[Any]:
-    """What stands directly in a table or a list."""
+    """The values of a table or a list; none of any other value."""
     return [*value.values()] if isinstance(value, dict) else value if isinstance(value, list) else []
 
 
 def _assign(tables: dict[str, Any], key: str, value: Any) -> None:
-    """Put a value in; ValueError where a part of the key is a value already, or it has too many parts."""
+    """Set the value of a dotted key, in place; ValueError if the key leads through a value or is too deep."""
     *parents, last = key.split(".")
     if len(parents) >= DEEPEST:
         raise ValueError(TOO_DEEP)
@@ -367,7 +389,7 @@ def _assign(tables: dict[str, Any], key: str, value: Any) -> None:
 
 
 def _given(value: Any) -> str:
-    """A value as a message repeats it."""
+    """A value for a message, shortened if it is long."""
     return _shortened(repr(value))
 
 
@@ -376,7 +398,7 @@ def _shortened(text: str) -> str:
 
 
 def _one_line(text: str) -> str:
-    """A message without line breaks and control characters, which keys may have."""
+    """A message with line breaks and control characters escaped, which keys may contain."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 

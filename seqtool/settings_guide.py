@@ -1,4 +1,4 @@
-"""The settings of a task as something to read: key, default, allowed values, meaning."""
+"""The settings of a task for `seqtool recipes settings TASK`: key, default, allowed values, description."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ LIMITS = {
     "exclusiveMaximum": "< {}",
     "pattern": "that matches {}",
 }
-NEEDED = "(needed)"
+NEEDED = "(required)"
 KINDS = {"integer": "whole number", "number": "number", "string": "text", "boolean": "true | false"}
 
 
@@ -23,9 +23,9 @@ class Described(NamedTuple):
     """One setting."""
 
     key: str  # dotted, as for `--set`
-    default: str  # as TOML has it; empty = no value unless given one; NEEDED = its table has to have it
-    values: str  # those allowed
-    meaning: str
+    default: str  # as in TOML; empty = not set by default; NEEDED = has to be given
+    values: str  # allowed values
+    meaning: str  # description
 
     def as_dict(self) -> dict[str, str]:
         """Plain JSON values."""
@@ -33,11 +33,14 @@ class Described(NamedTuple):
 
 
 def describe_settings(kind: type[Settings], word: str = "") -> list[Described]:
-    """All settings below `kind` in the order of their tables; pydantic's JSON schema tells them.
+    """Describe all settings of a settings class, from pydantic's JSON schema.
 
     Args:
-        kind: Of a table, or of a whole run.
-        word: Only settings with it in their key or meaning, whatever its case.
+        kind: Settings class of a run or of one table.
+        word: Only settings whose key or description contains this text, in upper or lower case.
+
+    Returns:
+        The settings in the order of their tables.
     """
     schema = kind.model_json_schema()
     found = _settings(schema, schema.get("$defs", {}), "")
@@ -58,7 +61,7 @@ def _settings(table: Mapping[str, Any], tables: Mapping[str, Any], prefix: str) 
 
 
 def _values(field: Mapping[str, Any]) -> str:
-    """What may stand there, in words."""
+    """The allowed values of a setting, in words."""
     if "anyOf" in field:
         return " or ".join(_values(each) for each in field["anyOf"] if each.get("type") != "null")
     if "const" in field or "enum" in field:
@@ -69,12 +72,12 @@ def _values(field: Mapping[str, Any]) -> str:
         return f"list of {count}{_values(field['items'])}"
     if field["type"] == "object":
         return f"table (each value: {_values(field['additionalProperties'])})"
-    if "exclusiveMinimum" in field:  # both, where a wing's setting narrows a type that several use
+    if "exclusiveMinimum" in field:  # a field may narrow the limits of its type and then has both
         field = {name: value for name, value in field.items() if name != "minimum"}
     limits = [text.format(_whole(field[name])) for name, text in LIMITS.items() if name in field]
     return f"{KINDS[field['type']]} {' and '.join(limits)}".rstrip()
 
 
 def _whole(limit: Any) -> Any:
-    """1 for 1.0."""
+    """A limit without its fraction if that is zero: 1 for 1.0."""
     return int(limit) if isinstance(limit, float) and limit.is_integer() else limit

@@ -1,4 +1,4 @@
-"""The table of tasks: what each wing offers to the command line and to Python programs."""
+"""The table of tasks: what each task provides to the command line and to Python programs."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Task:
-    """What a wing offers."""
+    """What a task provides."""
 
-    settings: type[Any]
-    default_recipe: str | None  # trained when no recipe and no file is named
+    settings: type[Any]  # settings class of a run
+    default_recipe: str | None  # recipe that is trained if neither a recipe nor files are named
     paths: tuple[tuple[str, str], ...]  # table and key of every setting that names files
-    load_data: Callable[[Any], Any]
-    prepare: Callable[[Any, Any, Any], Job[Any, Any]]  # of settings, data, and of a model or None
-    fine_tuning_settings: Callable[[Any, Any], Any]  # of settings, and of a model or None
-    model: type[Any]
-    trace: Callable[[Any, list[str], int], Any]  # what a layer of a model does along lines of text
-    metric: Callable[[Any], str]  # what a run with these settings is about, in a word
-    unit: str = "sentences"  # what the size of a part is counted in
-    reads_folders: bool = False  # whether a folder may stand where a file is named
+    load_data: Callable[[Any], Any]  # from settings to data
+    prepare: Callable[[Any, Any, Any], Job[Any, Any]]  # from settings, data, and a model to fine-tune or None
+    fine_tuning_settings: Callable[[Any, Any], Any]  # from settings, and a model to fine-tune or None
+    model: type[Any]  # class of its trained models
+    trace: Callable[[Any, list[str], int], Any]  # from a model, lines and the index of a layer to a trace
+    metric: Callable[[Any], str]  # from settings to the name of the metric that selects the best weights
+    unit: str = "sentences"  # unit that the size of a part of the data is counted in
+    reads_folders: bool = False  # whether a setting that names files may name a folder
 
 
 def _tagger(default_recipe: str, metric: str) -> Task:
@@ -106,7 +106,7 @@ def _language_model_class() -> type[Any]:
     return LanguageModel
 
 
-# What reads a model folder of each task, without what trains one.
+# The class that loads the models of each task; importing it imports nothing that only training needs.
 MODELS: dict[str, Callable[[], type[Any]]] = {
     "ner": _tagger_model,
     "pos": _tagger_model,

@@ -129,7 +129,7 @@ def test_a_recipe_that_does_not_exist_is_a_usage_error(recipe: str, reason: str)
 
 
 def test_a_recipe_of_another_task_is_refused(recipe: dict[str, Any]) -> None:
-    with pytest.raises(SettingsError, match="a recipe of task 'ner', expected 'pos'"):
+    with pytest.raises(SettingsError, match="a recipe for task 'ner', not 'pos'"):
         api.resolve_settings("pos", recipe)
     with pytest.raises(SettingsError, match="task = 'pos', but `seqtool train ner` was typed"):
         api.resolve_settings("ner", recipe, overrides=["task=pos"])
@@ -337,7 +337,7 @@ print(run.result.steps, run.result.metrics["f1"])
 
 
 def test_two_processes_train_one_model_in_one_folder(recipe: dict[str, Any], tmp_path: Path) -> None:
-    """What torchrun starts: the folder is one process's, the batches are both's."""
+    """Run as under torchrun: one process writes the folder, both compute batches."""
     recipe["training"] |= {"batch_tokens": 8}
     settings = api.resolve_settings("ner", recipe)
     Path("r.toml").write_text(api.recipe_text(settings))

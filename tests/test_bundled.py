@@ -1,4 +1,4 @@
-"""Bundled recipes and vocabulary inputs by name."""
+"""Bundled recipes and vocabulary files by name."""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pytest
 
@@ -25,7 +26,7 @@ def test_exit_codes_are_one_to_nine() -> None:
 
 @pytest.mark.parametrize(("number", "code"), [(2, 130), (15, 143)])
 def test_an_interrupted_run_ends_as_shells_expect(number: int, code: int) -> None:
-    assert InterruptedRunError("stopped", number).exit_code == code
+    assert InterruptedRunError("stopped", number, Path("run")).exit_code == code
 
 
 @pytest.mark.parametrize(

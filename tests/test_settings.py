@@ -38,7 +38,7 @@ class Model(Settings):
 
 
 class Recipe(Settings):
-    """All of it."""
+    """The whole state."""
 
     name: str
     model: Model = Model()
@@ -269,7 +269,7 @@ def test_every_bad_override_is_reported_at_once() -> None:
 
 
 BEYOND = "a whole number beyond 64 bits"
-DEEP = "more than 50 tables or lists inside each other"
+DEEP = "tables or lists nested more than 50 levels deep"
 UNUSABLE = [
     ("[" * 2000, DEEP),
     ("{a=" * 1000, DEEP),
@@ -288,7 +288,7 @@ UNUSABLE = [
 def test_a_value_that_no_setting_can_have_is_refused_in_one_line(
     tmp_path: Path, value: str, reason: str
 ) -> None:
-    """By `--set` and in a file alike."""
+    """The same for `--set` and in a file."""
     file = tmp_path / "recipe.toml"
     file.write_text(f"[model]\nweights = {value}\n", encoding="utf-8")
     readings: list[Callable[[], Any]] = [

@@ -1,4 +1,4 @@
-"""The settings of every task as something to read."""
+"""The descriptions of the settings of every task."""
 
 from __future__ import annotations
 

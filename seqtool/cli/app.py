@@ -27,7 +27,7 @@ from seqtool.cli import (
     translate,
     vocab,
 )
-from seqtool.errors import MemoryExhaustedError, SeqtoolError, StorageError, UsageError
+from seqtool.errors import InterruptedRunError, MemoryExhaustedError, SeqtoolError, StorageError, UsageError
 from seqtool.settings import plain_message
 from seqtool.text.streaming import READER
 from seqtool.version import __version__
@@ -135,6 +135,9 @@ def run(command: Callable[[], int], *, debug: bool = False) -> int:
         return 0
     except KeyboardInterrupt:
         return _leave_interrupted()
+    except InterruptedRunError as error:
+        console.interrupted(str(error))
+        return error.exit_code
     except SeqtoolError as error:
         return _complain(str(error), error.exit_code, debug)
     except ParserError as error:
@@ -204,9 +207,9 @@ def _leave_interrupted() -> int:
     global _was_interrupted
     _was_interrupted = True
     if console.command().startswith(TRAINING):
-        saved = "interrupted; what was trained before is saved, continue with --resume"
+        saved = "interrupted; the last checkpoint is saved; continue with the same command and --resume"
         nothing = "interrupted before the first update; nothing was saved"
-        console.error(saved if console.training_has_begun() else nothing)
+        console.interrupted(saved if console.training_has_begun() else nothing)
     return INTERRUPTED
 
 

@@ -81,6 +81,11 @@ def error(message: str) -> None:
     _tell(f"{_command}: ", ("error: ", "bold red"), line)
 
 
+def interrupted(message: str) -> None:
+    """The one line of a command that a signal has ended, which is no error of anybody's."""
+    _tell(f"{_command}: ", printable(message))
+
+
 def _tell(*parts: str | tuple[str, str]) -> None:
     """A line of texts, some with a style."""
     from rich.text import Text

@@ -1,4 +1,4 @@
-"""`seqtool model`: what a model is, whether it is whole, and the mean of several."""
+"""`seqtool model`: facts about a model, its integrity, the mean of several, the disk space of a run."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from seqtool.models.facts import ModelFacts
 
 app = typer.Typer(
-    help="Look into model folders, and average them.",
+    help="Inspect, verify and average models, and free the disk space of finished runs.",
     no_args_is_help=True,
     context_settings={"help_option_names": ["-h", "--help"]},
     rich_markup_mode=None,
@@ -78,6 +78,22 @@ def average(
     for warning in average_models(models, output):
         console.warn(warning)
     console.write_result(f"{output}\n")
+
+
+@app.command("prune-state")
+def prune(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="Run folder of a finished run.")],
+    json_output: options.JsonOption = False,
+) -> None:
+    """Delete the checkpoints of a finished run (RUN/state). Its model stays; only --resume needs them."""
+    from seqtool.training.pruning import prune_state
+
+    freed = prune_state(run)
+    if json_output:
+        answer = {"path": str(run), "freed_bytes": freed}
+        console.write_result(json.dumps(answer, ensure_ascii=False) + "\n")
+    else:
+        console.write_result(f"{run}/state: {freed / 1e6:,.1f} MB freed\n")
 
 
 def _model(argument: Path | None, option: Path | None) -> Path:

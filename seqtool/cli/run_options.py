@@ -49,6 +49,13 @@ class RunOptions:
     track: Annotated[str | None, typer.Option("--track", help="tensorboard.")] = None
     initial: Annotated[Path | None, typer.Option("--init-from", help="A model to fine-tune.")] = None
     seeds: Annotated[int, typer.Option("--seeds", min=1, help="So many runs; mean and spread.")] = 1
+    keep_state: Annotated[
+        bool,
+        typer.Option(
+            "--keep-state/--no-keep-state",
+            help="Keep the checkpoints of the finished run (RUN/state); --resume needs them to train longer.",
+        ),
+    ] = True
     json_output: Annotated[bool, typer.Option("--json", help="A summary as JSON on standard output.")] = False
 
     def check(self) -> None:

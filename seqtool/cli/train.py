@@ -15,7 +15,7 @@ from typer.core import TyperCommand
 from seqtool.cli import console
 from seqtool.cli.option_groups import with_options
 from seqtool.cli.run_options import RunOptions
-from seqtool.errors import UsageError
+from seqtool.errors import InterruptedRunError, UsageError
 
 app = typer.Typer(
     help="Train a model from a recipe or from your own files.",
@@ -236,6 +236,7 @@ def train_task(
         return
     for run in runs:
         _draw_curves(run, api.shown_metric(settings))
+        _report_state(run.path, keep=options.keep_state)
     if options.json_output:
         console.write_result(json.dumps(_summary(runs), ensure_ascii=False) + "\n")
     else:
@@ -279,9 +280,33 @@ def _one_run(settings: Any, options: RunOptions, number: int) -> Any:
             reporter=reporter,
             track=options.track,
         )
+    except InterruptedRunError as error:
+        error.args = (f"{error}; continue with: {_resuming(settings.task, error.run, options)}",)
+        raise
     finally:
         getattr(reporter, "close", lambda: None)()
     return run
+
+
+def _resuming(task: str, run: Path, options: RunOptions) -> str:
+    """The command that continues an interrupted run; its settings and data are in the folder."""
+    if options.seeds > 1:
+        return f"the same command with --resume{' in place of --overwrite' if options.overwrite else ''}"
+    initial = [] if options.initial is None else ["--init-from", str(options.initial)]
+    return shlex.join(["seqtool", "train", task, "--resume", "-o", str(run), *initial])
+
+
+def _report_state(run: Path, *, keep: bool) -> None:
+    """Say how large the checkpoints of a finished run are, or delete them."""
+    from seqtool.training.pruning import prune_state, state_size
+
+    if not keep:
+        console.say(f"{run}/state: deleted, {prune_state(run) / 1e6:,.1f} MB freed")
+    elif size := state_size(run):
+        console.say(
+            f"{run}/state: {size / 1e6:,.1f} MB of checkpoints, needed only to train longer with --resume; "
+            f"delete them with: seqtool model prune-state {shlex.quote(str(run))}"
+        )
 
 
 def _draw_curves(run: Any, metric: str) -> None:

@@ -1,1 +1,1 @@
-"""A trained model on disk: its folder, tensors, facts and averages."""
+"""Trained models on disk: folders, tensors, descriptions, facts and averages."""

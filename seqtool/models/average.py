@@ -1,4 +1,4 @@
-"""Several models of one network as one: the mean of their weights."""
+"""Averaging: one model whose weights are the mean of the weights of several models."""
 
 from __future__ import annotations
 
@@ -12,32 +12,32 @@ from torch import Tensor
 from seqtool.errors import ModelError, UsageError
 from seqtool.models.folder import ModelFolder, load_model_folder, save_model_folder
 
-LIKENESS = 0.5  # cosine; weights of runs from different seeds have hardly any, those of one run nearly 1
+LIKENESS = 0.5  # cosine similarity: nearly 1 within one run, near 0 between runs with different seeds
 
 
 def average_models(paths: Sequence[Path], output: Path) -> tuple[str, ...]:
-    """Write a model folder whose weights are the mean of others'; all else is the first's.
+    """Write a model folder with the mean of several models' weights; everything else is that of the first.
 
-    The models have to be of one network and one vocabulary; weights of runs that started from
-    different seeds have little to do with each other, so these should be of one run, or
-    fine-tuned from one model (Popel and Bojar 2018, section 4.10, on checkpoints).
+    The models must have the same network and the same vocabulary. They should come from one run, or be
+    fine-tuned from one model (Popel and Bojar 2018, section 4.10, on checkpoints): the weights of runs
+    with different seeds are unrelated, and their mean is useless.
 
     Args:
         paths: Run folders or model folders, at least two.
-        output: The folder to make.
+        output: The model folder to create.
 
     Returns:
-        Warnings.
+        Warnings for the user, one line each.
 
     Raises:
-        UsageError: fewer than two, a folder that is missing, or an output that exists.
-        ModelError: a damaged folder, or one of another network or vocabulary.
-        StorageError: it cannot be written.
+        UsageError: fewer than two models, a missing folder, or an output that exists.
+        ModelError: a model is damaged, or has another network or vocabulary than the first.
+        StorageError: the output cannot be written.
     """
     if len(paths) < 2:
-        raise UsageError(f"{len(paths)} model to average; expected at least two")
+        raise UsageError(f"{len(paths)} model to average; give at least two")
     if output.exists():
-        raise UsageError(f"{output}: exists already; give a folder that does not")
+        raise UsageError(f"{output}: exists already; give another folder with -o")
     folders = [load_model_folder(path) for path in paths]
     first = folders[0]
     for path, other in zip(paths[1:], folders[1:], strict=True):
@@ -56,7 +56,7 @@ def average_models(paths: Sequence[Path], output: Path) -> tuple[str, ...]:
 
 
 def _strangers(paths: Sequence[Path], folders: Sequence[ModelFolder]) -> tuple[str, ...]:
-    """A warning where two of the models are not of one run: their mean is a model that nobody trained."""
+    """A warning if two of the models do not seem to come from one run."""
     pairs = list(combinations(range(len(folders)), 2))
     found = [likeness(folders[i].tensors, folders[j].tensors) for i, j in pairs]
     least = min(found)
@@ -64,13 +64,14 @@ def _strangers(paths: Sequence[Path], folders: Sequence[ModelFolder]) -> tuple[s
         return ()
     first, second = (paths[i] for i in pairs[found.index(least)])
     return (
-        f"{first} and {second} seem to be of different runs (cosine of their weights {least:.2f}): the mean "
-        "of such weights is good for nothing; average models of one run, or fine-tuned from one model",
+        f"{first} and {second} seem to come from different runs (cosine similarity of their weights "
+        f"{least:.2f}), and the mean of such weights is useless; average models of one run, or models that "
+        "were fine-tuned from one model",
     )
 
 
 def likeness(own: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> float:
-    """Cosine of the weights of two models of one network, -1 to 1; 1 where both are nothing but zeros."""
+    """Cosine similarity of the weights of two models of one network, -1 to 1; 1 if all weights are zero."""
     pairs = [(own[name].double(), other[name].double()) for name in own if own[name].is_floating_point()]
     product = sum(float((a * b).sum()) for a, b in pairs)
     norms = [sum(float(side.square().sum()) for side in sides) for sides in zip(*pairs, strict=True)]
@@ -89,7 +90,10 @@ def _require_alike(first: ModelFolder, other: ModelFolder, path: Path, second: P
         if own != theirs
     ]
     if differing:
-        raise ModelError(f"{path} and {second} differ in {differing[0]}; only models of one network average")
+        raise ModelError(
+            f"{path} and {second} differ in {differing[0]}; only models of one network and vocabulary can be "
+            "averaged"
+        )
 
 
 def _shapes(folder: ModelFolder) -> dict[str, tuple[int, ...]]:
@@ -97,7 +101,7 @@ def _shapes(folder: ModelFolder) -> dict[str, tuple[int, ...]]:
 
 
 def _mean(tensors: Sequence[Tensor]) -> Tensor:
-    """In float64, rounded once; what is not a weight is the same in all."""
+    """The mean, computed in float64 and rounded once; tensors of integers are equal in all models."""
     if not tensors[0].is_floating_point():
         return tensors[0]
     return torch.stack([tensor.double() for tensor in tensors]).mean(0).to(tensors[0].dtype)

@@ -1,4 +1,4 @@
-"""What a model folder says of its model beside weights and vocabularies."""
+"""The description of a model in its folder: what is needed to build it, but weights and vocabularies."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from seqtool.settings import Settings, validate
 
 
 class Description(Settings):
-    """Base of the description of a wing's models: the `config` of config.json, checked when it is read."""
+    """Base of each task's description of a model: the `config` of config.json, checked when it is read."""
 
-    # What an older version wrote and nothing reads any more does no harm.
+    # Keys of earlier versions that are no longer used are ignored.
     model_config = ConfigDict(extra="ignore")
-    # Of these tables only these keys are written: the others say where a run's files were.
+    # By table, the only keys that are written; the other keys say where the files of the run were.
     KEPT: ClassVar[Mapping[str, Set[str]]] = {}
 
     name: str
@@ -29,14 +29,17 @@ class Description(Settings):
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any], where: str) -> Self:
-        """The inverse of `to_config`.
+        """The description that `to_config` wrote.
 
         Args:
-            config: May be foreign.
-            where: The model folder; heads messages.
+            config: JSON values, which may be foreign.
+            where: The model folder, for messages.
+
+        Returns:
+            The description.
 
         Raises:
-            ModelError: something is missing or not what it should be.
+            ModelError: a value is missing or not valid.
         """
         try:
             return validate(cls, config, "config.json")

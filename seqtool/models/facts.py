@@ -1,4 +1,4 @@
-"""What a model folder holds, for people: sizes, parts, vocabularies, scores."""
+"""Facts about a model folder for `seqtool model info`: sizes, parts, vocabularies, scores."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ RUN_MANIFEST = "manifest.json"
 
 @dataclass(frozen=True)
 class ModelFacts:
-    """One model folder in figures and words."""
+    """Facts about one model folder."""
 
     path: str
     task: str
     name: str
-    seqtool: str  # version that made it
-    settings: dict[str, Any]  # all that its config.json says
-    parameters: int
-    parts: dict[str, int]  # parameters by part of the network
-    vocabularies: dict[str, int]  # symbols by file
-    tags: tuple[str, ...]
+    seqtool: str  # version of seqtool that wrote the model
+    settings: dict[str, Any]  # the values of its config.json
+    parameters: int  # number of parameters
+    parts: dict[str, int]  # number of parameters by part of the network
+    vocabularies: dict[str, int]  # number of symbols by vocabulary file
+    tags: tuple[str, ...]  # tags of a tagger; empty for other models
     size: int  # bytes on disk
     files: dict[str, dict[str, Any]]  # size in bytes and SHA-256 by file
-    dev: dict[str, float]  # scores on the development part, of a model in its run folder
-    data: dict[str, Any]  # the parts of the data and their digests, likewise
+    dev: dict[str, float]  # scores on the development part; empty if the model is not in its run folder
+    data: dict[str, Any]  # parts of the data with their digests; empty likewise
 
     def as_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
@@ -44,7 +44,13 @@ class ModelFacts:
 
 
 def describe_model(path: Path) -> ModelFacts:
-    """Everything of a model folder or of the model in a run folder, each file checked on the way.
+    """Describe a model after checking each of its files.
+
+    Args:
+        path: Model folder, or run folder with a model.
+
+    Returns:
+        The facts.
 
     Raises:
         UsageError: there is no such folder.
@@ -81,7 +87,13 @@ def read_model_vocabularies(path: Path) -> dict[str, Vocabulary]:
 
 
 def model_vocabularies(content: ModelFolder) -> dict[str, Vocabulary]:
-    """The files of a model folder that are vocabularies, of any kind, by name.
+    """The vocabularies of a model folder, of any kind, by file name.
+
+    Args:
+        content: What the model folder holds.
+
+    Returns:
+        The vocabularies.
 
     Raises:
         ModelError: one of them is damaged.
@@ -96,11 +108,11 @@ def model_vocabularies(content: ModelFolder) -> dict[str, Vocabulary]:
 
 
 def _parts(tensors: Mapping[str, Tensor]) -> dict[str, int]:
-    """Parameters by the first two words of their names: `forms.words`, `encoder`, `crf`, ..."""
+    """Number of parameters by the first two parts of their names: `forms.words`, `encoder`, `crf`, ..."""
     counts: Counter[str] = Counter()
     for name, tensor in tensors.items():
         if not tensor.is_floating_point():
-            continue  # a table of the network that is not learned, such as which tag may follow which
+            continue  # a constant of the network, such as the table of allowed tag transitions
         words = name.split(".")
         named = [word for word in words[:2] if not word.isdecimal()]
         counts[".".join(named if len(words) > 2 else words[:1])] += tensor.numel()
@@ -108,7 +120,7 @@ def _parts(tensors: Mapping[str, Tensor]) -> dict[str, int]:
 
 
 def _run_manifest(folder: Path) -> dict[str, Any]:
-    """The manifest of the run that a model folder lies in; empty for a model that was moved elsewhere."""
+    """The manifest of the run that a model folder belongs to; empty if the model was moved elsewhere."""
     manifest = folder.parent / RUN_MANIFEST
     with storage_errors(manifest):
         if not manifest.is_file():
@@ -116,5 +128,5 @@ def _run_manifest(folder: Path) -> dict[str, Any]:
     try:
         values = read_json(manifest)
     except ModelError:
-        return {}  # not ours: the folder above a model may hold anything
+        return {}  # another program's manifest.json: the folder above a model may be any folder
     return values if isinstance(values, dict) and isinstance(values.get("best"), dict) else {}

@@ -1,21 +1,20 @@
-"""A model folder: self-contained, relocatable, checked file by file before it is used.
+"""A model folder: self-contained, relocatable, and checked file by file before it is used.
 
-    config.json         format, seqtool version, task, and what the wing needs to build the model
+    config.json         format, version of seqtool, task, and the description of the model
     model.safetensors   the weights
     *.txt, ...          vocabulary files, UTF-8
     *.vocabulary        vocabularies as `vocab build` writes them
-    README.md           the model card; may be edited freely
+    README.md           the model card, which may be edited freely
     manifest.json       size and SHA-256 of every file above, written last
 
-A folder is replaced by writing its successor beside it (`.model.new`), moving the old one
-away (`.model.old`) and moving the new one in. A crash between the two moves leaves both
-whole under their hidden names; reading then finds the new one there.
+A folder is replaced in three steps: the new one is written beside it as `.model.new`, the old one is
+renamed to `.model.old`, and the new one is renamed. A crash between the two renames leaves both intact
+under their hidden names, and reading finds the new one there.
 """
 
 from __future__ import annotations
 
 import contextlib
-import importlib.metadata
 import shutil
 import stat
 from collections.abc import Mapping
@@ -28,21 +27,22 @@ from torch import Tensor
 from seqtool.errors import ModelError, UsageError
 from seqtool.files import digest, read_json, safe_name, storage_errors, sync_folder, write_durably, write_json
 from seqtool.models.tensors import read_tensors, write_tensors
+from seqtool.version import __version__
 
 FORMAT = 1
-CODEC = ".vocabulary"  # how the names of codecs end
-SIZE_LIMIT = 256 * 1024 * 1024  # bytes; a larger vocabulary file is not one of ours
+CODEC = ".vocabulary"  # suffix of the names of codec files
+SIZE_LIMIT = 256 * 1024 * 1024  # bytes; a larger vocabulary file was not written by seqtool
 CONFIG, WEIGHTS, CARD, MANIFEST = "config.json", "model.safetensors", "README.md", "manifest.json"
 
 
 class ModelFolder(NamedTuple):
-    """What a model folder holds."""
+    """The content of a model folder."""
 
     task: str
-    config: dict[str, Any]
-    tensors: dict[str, Tensor]
-    texts: dict[str, str]  # by file name
-    codecs: dict[str, bytes]  # by file name
+    config: dict[str, Any]  # description of the model, JSON values
+    tensors: dict[str, Tensor]  # weights by name
+    texts: dict[str, str]  # content of text files by file name
+    codecs: dict[str, bytes]  # content of `*.vocabulary` files by file name
 
 
 def save_model_folder(
@@ -55,19 +55,19 @@ def save_model_folder(
     card: str,
     codecs: Mapping[str, bytes] = MappingProxyType({}),
 ) -> None:
-    """Write a model folder, or replace the one at `path`; a crash leaves the old or the new one.
+    """Write a model folder, or replace the one at `path`; a crash leaves the old one or the new one.
 
     Args:
-        path: The folder; its parent is made if need be.
-        task: Name of the task, checked when the model is used.
-        config: Plain JSON values from which the wing builds the model.
-        tensors: Weights, as `tensorfile.model_tensors` gives them.
-        texts: Vocabulary files: plain file name to content.
-        card: Markdown for README.md.
-        codecs: Vocabularies as `vocab build` writes them: file names in `.vocabulary` to content.
+        path: The model folder; parent folders are created as needed.
+        task: Name of the task, which is checked when the model is loaded.
+        config: Description of the model, JSON values.
+        tensors: Weights by name, as `tensors.model_tensors` returns them.
+        texts: Content of the vocabulary files by plain file name.
+        card: Markdown of README.md.
+        codecs: Content of vocabularies as `vocab build` writes them, by file name (`*.vocabulary`).
 
     Raises:
-        StorageError: the disk is full, ...; the folder that was at `path` is as it was.
+        StorageError: the disk is full, ...; a folder that was at `path` is unchanged.
     """
     new, old = _beside(path, "new"), _beside(path, "old")
     with storage_errors(path):
@@ -90,14 +90,17 @@ def save_model_folder(
 
 
 def load_model_folder(path: Path, *, task: str | tuple[str, ...] | None = None) -> ModelFolder:
-    """Read a model folder; nothing in it is executed, and every file read is checked first.
+    """Read a model folder. Nothing in it is executed, and each file is checked before it is used.
 
     Args:
-        path: The model folder, or a run folder that holds one.
-        task: Name or names that fit; None accepts any.
+        path: The model folder, or a run folder with a model.
+        task: Name or names of the tasks that are accepted; None = any task.
+
+    Returns:
+        The content of the folder.
 
     Raises:
-        UsageError: there is no such folder, or a run without a model yet.
+        UsageError: there is no such folder, or it is a run that has no model yet.
         ModelError: foreign, damaged, made by a newer seqtool, or of another task.
         StorageError: it cannot be read.
     """
@@ -115,7 +118,7 @@ def load_model_folder(path: Path, *, task: str | tuple[str, ...] | None = None) 
 
 
 def model_task(path: Path) -> str:
-    """The task that a model folder is for; only its config is read (errors as `load_model_folder`)."""
+    """The task of a model, from its config.json alone; errors as for `load_model_folder`."""
     folder = find_model_folder(path)
     sizes = _read_manifest(folder)
     if CONFIG not in sizes:
@@ -124,11 +127,17 @@ def model_task(path: Path) -> str:
 
 
 def verify_model_folder(path: Path) -> list[str]:
-    """Names of the files of a model folder, each of which was found to be as the manifest says.
+    """Check every file of a model folder against its manifest.
+
+    Args:
+        path: The model folder, or a run folder with a model.
+
+    Returns:
+        The names of the files, sorted.
 
     Raises:
-        ModelError: a file is missing or changed (the card included).
-        UsageError, StorageError: as `load_model_folder`.
+        ModelError: a file, the model card included, is missing or changed.
+        UsageError, StorageError: as for `load_model_folder`.
     """
     folder = find_model_folder(path)
     entries = _read_manifest(folder)
@@ -138,7 +147,13 @@ def verify_model_folder(path: Path) -> list[str]:
 
 
 def find_model_folder(path: Path) -> Path:
-    """The model folder that `path` means: itself, or the `model/` of a run folder.
+    """The model folder that `path` stands for.
+
+    Args:
+        path: The model folder itself, or the run folder that it is in.
+
+    Returns:
+        The model folder; after a crash while it was replaced, the intact one beside it.
 
     Raises:
         UsageError: there is no such folder, or it is a run that has no model yet.
@@ -146,7 +161,7 @@ def find_model_folder(path: Path) -> Path:
     """
     if path.is_file():
         raise ModelError(
-            f"{path}: a file, expected a model folder; seqtool reads no pickles or foreign models"
+            f"{path}: is a file; give a model folder (seqtool reads no pickles and no foreign models)"
         )
     for candidate in (path / "model", path):
         for folder in (candidate, _beside(candidate, "new"), _beside(candidate, "old")):
@@ -154,7 +169,7 @@ def find_model_folder(path: Path) -> Path:
                 return folder
     if not path.exists():
         raise UsageError(
-            f"{path}: no such model; give a run folder or its model/ folder (seqtool train makes one)"
+            f"{path}: no such model; give a run folder or its model/ folder (made by seqtool train)"
         )
     if (path / "state").is_dir() or (path / "recipe.toml").is_file():
         raise UsageError(f"{path}: this run has no model yet; finish it with seqtool train ... --resume")
@@ -162,7 +177,7 @@ def find_model_folder(path: Path) -> Path:
 
 
 def weights_digest(path: Path) -> str:
-    """SHA-256 of a model's weights, by its manifest (errors of `load_model_folder`)."""
+    """SHA-256 of a model's weights according to its manifest; errors as for `load_model_folder`."""
     return str(_read_manifest(find_model_folder(path))[WEIGHTS]["sha256"])
 
 
@@ -177,7 +192,7 @@ def _write_files(
     others: Mapping[str, bytes],
     card: str,
 ) -> None:
-    write_json(folder / CONFIG, {"format": FORMAT, "seqtool": _version(), "task": task, "config": config})
+    write_json(folder / CONFIG, {"format": FORMAT, "seqtool": __version__, "task": task, "config": config})
     write_tensors(folder / WEIGHTS, tensors)
     for name, content in others.items():
         assert name not in (*_FIXED, MANIFEST), f"{name} is the name of another file of the model folder"
@@ -194,7 +209,7 @@ def _beside(path: Path, role: str) -> Path:
 
 
 def _recover(path: Path) -> None:
-    """Move in what a crash between the two moves left beside `path`."""
+    """Finish or undo a replacement of `path` that a crash interrupted between the two renames."""
     for role in ("new", "old"):
         if not path.exists() and (_beside(path, role) / MANIFEST).is_file():
             _beside(path, role).rename(path)
@@ -234,7 +249,7 @@ def _check_format(value: Any, where: Path) -> None:
 
 
 def _checked(folder: Path, name: str, entries: Mapping[str, dict[str, Any]]) -> Path:
-    """The path of a listed file after its kind, size and digest were found right."""
+    """The path of a file that the manifest lists, after checking its type, size and digest."""
     path = folder / safe_name(name)
     try:
         status = path.lstat()
@@ -270,7 +285,7 @@ def _read_config(path: Path, task: str | tuple[str, ...] | None) -> dict[str, An
 def _read_limited(path: Path) -> bytes:
     with storage_errors(path):
         if path.stat().st_size > SIZE_LIMIT:
-            raise ModelError(f"{path}: larger than {SIZE_LIMIT} bytes; not a file of seqtool's")
+            raise ModelError(f"{path}: larger than {SIZE_LIMIT} bytes; not a file of a seqtool model")
         return path.read_bytes()
 
 
@@ -279,10 +294,3 @@ def _text(raw: bytes, path: Path) -> str:
         return raw.decode("utf-8")
     except UnicodeDecodeError as error:
         raise ModelError(f"{path}: damaged: {error}") from error
-
-
-def _version() -> str:
-    try:
-        return importlib.metadata.version("seqtool")
-    except importlib.metadata.PackageNotFoundError:
-        return "unknown"

@@ -1,4 +1,4 @@
-"""Tensors on disk: safetensors only, checked before they are believed."""
+"""Tensors on disk, in safetensors files that are checked before they are used."""
 
 from __future__ import annotations
 
@@ -14,13 +14,17 @@ from torch import Tensor, nn
 from seqtool.errors import ModelError
 from seqtool.files import parse_json, storage_errors, write_durably
 
-HEADER_LIMIT = 16 * 1024 * 1024  # bytes; names and shapes of about 100,000 tensors
+HEADER_LIMIT = 16 * 1024 * 1024  # bytes; enough for the names and shapes of about 100,000 tensors
 
 FOREIGN = "these are weights of another network, or of an older seqtool: train the model again"
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
-    """Replace `path` durably by a safetensors file of `tensors`, from whatever device they are on.
+    """Write tensors to a safetensors file, durably, and replace the file if it exists.
+
+    Args:
+        path: The file.
+        tensors: Tensors by name, on any device.
 
     Raises:
         StorageError: the disk is full, the folder cannot be written, ...
@@ -30,18 +34,24 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
-    """The tensors of a safetensors file that may be foreign, on the CPU.
+    """Read a safetensors file, which may be foreign, to the CPU.
 
-    The header is bounded and parsed strictly before anything is allocated for it.
+    The size of the header is limited, and the header is parsed strictly before memory is allocated.
+
+    Args:
+        path: The file.
+
+    Returns:
+        Tensors by name.
 
     Raises:
-        ModelError: not safetensors, truncated, a duplicate name, a header that is too large.
-        StorageError: it cannot be read.
+        ModelError: not a safetensors file, truncated, a duplicate name, or a header that is too large.
+        StorageError: the file cannot be read.
     """
     _check_header(path)
     with storage_errors(path):
         try:
-            # Not `load_file`, which opens no path that is not UTF-8.
+            # `safetensors.torch.load_file` cannot open a path that is not UTF-8.
             return safetensors.torch.load(path.read_bytes())
         except (safetensors.SafetensorError, ValueError, KeyError, RuntimeError) as error:
             raise ModelError(f"{path}: damaged or foreign: {error}") from error
@@ -56,11 +66,11 @@ def _check_header(path: Path) -> None:
             raise ModelError(f"{path}: truncated, or not a safetensors file; its header cannot be read")
         header = file.read(length)
     if not isinstance(parse_json(header, str(path)), dict):
-        raise ModelError(f"{path}: damaged or foreign: the header is no table of tensors")
+        raise ModelError(f"{path}: damaged or foreign: the header is not a table of tensors")
 
 
 def model_tensors(model: nn.Module) -> dict[str, Tensor]:
-    """Parameters and persistent buffers of `model`, each once: a tied weight stands under its first name."""
+    """Parameters and persistent buffers of `model` by name; a tied weight only under its first name."""
     unique: dict[int, str] = {}
     result = {}
     for name, tensor in model.state_dict(keep_vars=True).items():
@@ -71,12 +81,12 @@ def model_tensors(model: nn.Module) -> dict[str, Tensor]:
 
 @torch.no_grad()
 def restore_weights(model: nn.Module, tensors: Mapping[str, Tensor], where: str) -> None:
-    """Copy `tensors` into `model`; names and shapes must be exactly `model_tensors(model)`'s.
+    """Copy tensors into a model; their names and shapes must be exactly those of `model_tensors(model)`.
 
     Args:
-        model: Receives the values in place, on its own device and in its own number type.
-        tensors: As `model_tensors` gave them.
-        where: File or folder they come from; heads the message.
+        model: The model, which keeps its device and number types; changed in place.
+        tensors: Tensors by name, as `model_tensors` returns them.
+        where: File or folder that they come from, for messages.
 
     Raises:
         ModelError: a tensor is missing, unknown, or of another shape. Values need not be finite: the
@@ -90,18 +100,19 @@ def restore_weights(model: nn.Module, tensors: Mapping[str, Tensor], where: str)
 
 @torch.no_grad()
 def materialise(model: nn.Module, tensors: Mapping[str, Tensor], where: str) -> None:
-    """Give a model that was built on the meta device memory on the CPU, with `tensors` in it.
+    """Allocate the tensors of a model that was built on the meta device, on the CPU, and fill them.
 
-    Nothing can be left without values: what is not stored has to have them already (be made with
-    `device="cpu"`). Tied weights stay tied.
+    Tensors that are not stored must have their values already, that is, be created with `device="cpu"`.
+    Tied weights stay tied.
 
     Args:
-        model: Receives copies, in its own number types.
-        tensors: As `model_tensors` gave them; may be foreign.
-        where: File or folder they come from; heads the message.
+        model: The model, which keeps its number types; changed in place.
+        tensors: Tensors by name, as `model_tensors` returns them; may be foreign.
+        where: File or folder that they come from, for messages.
 
     Raises:
-        ModelError: a tensor is missing, unknown, or of another shape; no memory has been taken yet.
+        ModelError: a tensor is missing, unknown, of another shape, or not finite; no memory was
+            allocated.
     """
     wanted = model_tensors(model)
     _require_fit(wanted, tensors, where)
@@ -114,13 +125,13 @@ def materialise(model: nn.Module, tensors: Mapping[str, Tensor], where: str) -> 
 
 
 def _copied(tensor: Tensor, place: Tensor) -> Tensor:
-    """The values of a tensor as what stands at `place`: of its number type, a parameter if it is one."""
+    """A copy of `tensor` with the number type and strides of `place`, and a parameter if `place` is one."""
     copy = torch.empty_strided(place.shape, place.stride(), dtype=place.dtype).copy_(tensor)
     return nn.Parameter(copy, place.requires_grad) if isinstance(place, nn.Parameter) else copy
 
 
 def _all_tensors(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
-    """Parameters, buffers, and tensors that are neither."""
+    """Parameters, buffers, and tensors that are plain attributes of modules, with their names."""
     yield from model.named_parameters()
     yield from model.named_buffers()
     for name, module in model.named_modules():

@@ -1,4 +1,4 @@
-"""What every trained model can do, whatever its task: come out of its folder, run in its arithmetic."""
+"""The base of all trained models, whatever their task: loading, saving, device and precision."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ NetworkType = TypeVar("NetworkType", bound=nn.Module)
 
 
 class ModelFiles(NamedTuple):
-    """Files of a model folder, content by name."""
+    """Vocabulary files of a model folder: content by file name."""
 
     texts: Mapping[str, str] = MappingProxyType({})
     codecs: Mapping[str, bytes] = MappingProxyType({})  # vocabularies as `vocab build` writes them
@@ -32,14 +32,14 @@ class TrainedModel(ABC):
 
     Args:
         network: The network with its weights.
-        description: What its folder says of it.
-        device: Where it runs.
-        precision: The precision of its products.
-        place: Where it was read from, for messages; its name where it was not.
+        description: The description of the model, as in its folder.
+        device: Device that the model runs on.
+        precision: Number type of matrix products.
+        place: The folder that it was loaded from, for messages; without one its name is used.
     """
 
-    TASKS: ClassVar[tuple[str, ...]]  # whose folders it reads
-    USAGE: ClassVar[str]  # what to type next, with {} for the folder
+    TASKS: ClassVar[tuple[str, ...]]  # tasks whose model folders this class can load
+    USAGE: ClassVar[str]  # a command that uses the model, with {} in place of its folder
     network: nn.Module
     description: Description
 
@@ -60,11 +60,19 @@ class TrainedModel(ABC):
 
     @classmethod
     def load(cls, path: Path, *, device: str = "auto", precision: str = "auto") -> Self:
-        """Read a model folder or the model of a run folder.
+        """Load a model.
+
+        Args:
+            path: Model folder, or run folder with a model.
+            device: auto, cpu, cuda, cuda:N or mps.
+            precision: auto, fp32, bf16, fp16, or whatever else the class accepts.
+
+        Returns:
+            The model, ready to use.
 
         Raises:
-            UsageError: no such folder, or no such device.
-            ModelError: damaged, foreign, newer, or the model of another task.
+            UsageError: there is no such folder or no such device.
+            ModelError: the model is damaged, foreign, made by a newer seqtool, or of another task.
         """
         where = resolve_device(device)
         return cls.from_folder(
@@ -77,38 +85,48 @@ class TrainedModel(ABC):
     @classmethod
     @abstractmethod
     def precision_for(cls, name: str, device: torch.device) -> torch.dtype | None:
-        """The arithmetic that `--precision` means; None = one that depends on the model."""
+        """The number type that a value of `--precision` stands for; None = it depends on the model."""
 
     @classmethod
     @abstractmethod
     def from_folder(
         cls, folder: ModelFolder, *, name: str, device: torch.device, precision: torch.dtype | None
     ) -> Self:
-        """A model from what a folder holds; `name` stands in messages (errors as `load`)."""
+        """Build the model from the content of its folder; errors as for `load`.
+
+        Args:
+            folder: Content of the model folder.
+            name: The folder, for messages.
+            device: Device that the model runs on.
+            precision: Number type of matrix products; None = it depends on the model.
+
+        Returns:
+            The model, ready to use.
+        """
 
     @property
     @abstractmethod
     def kind(self) -> str:
-        """What the model is, as in "translator"; for its card."""
+        """Kind of model for its card, as in "translator"."""
 
     @property
     def task(self) -> str:
-        """The task that its folder names."""
+        """The task that is written to its folder."""
         return self.TASKS[0]
 
     @abstractmethod
     def files(self) -> ModelFiles:
-        """What its folder holds beside configuration and weights."""
+        """The files of its folder other than the description and the weights."""
 
     def save(self, path: Path, *, card: str) -> None:
         """Write a self-contained model folder.
 
         Args:
-            path: The folder; one that is there is replaced in one move.
-            card: Text of its README.md.
+            path: The folder; an existing one is replaced in one rename.
+            card: Markdown of its README.md.
 
         Raises:
-            StorageError: those of `save_model_folder`.
+            StorageError: the folder cannot be written; an existing one is unchanged.
         """
         files = self.files()
         save_model_folder(
@@ -122,16 +140,16 @@ class TrainedModel(ABC):
         )
 
     def forget(self) -> None:  # noqa: B027 - most models keep nothing
-        """Drop what was computed from weights that have changed since."""
+        """Discard everything that was computed from the weights and cached: the weights have changed."""
 
     def autocast(self) -> torch.autocast:
-        """The context in which the network runs; on where the precision is half."""
+        """Context manager in which the network runs: autocast in 16-bit precision, otherwise no effect."""
         half = self.is_half
         return torch.autocast(self.device.type, dtype=self.precision if half else None, enabled=half)
 
     @property
     def is_half(self) -> bool:
-        """Whether products are made in 16 bits."""
+        """Whether matrix products are computed in 16 bits."""
         return self.precision in (torch.bfloat16, torch.float16)
 
 
@@ -150,16 +168,19 @@ def require_several(texts: object, call: str) -> None:
 
 
 def restored(build: Callable[[], NetworkType], folder: ModelFolder, layers: int, name: str) -> NetworkType:
-    """A network with the weights of a folder, given memory only once the shapes have been found to fit.
+    """Build a network with the weights of a model folder; memory is allocated only if all shapes fit.
 
     Args:
-        build: Makes the network that the folder's configuration asks for; called on the meta device.
-        folder: May be foreign.
-        layers: Of that network, by the configuration; each has a tensor at least.
-        name: Heads messages.
+        build: Function that builds the network of the description; called on the meta device.
+        folder: Content of the model folder, which may be foreign.
+        layers: Number of layers according to the description; each layer has at least one tensor.
+        name: The folder, for messages.
+
+    Returns:
+        The network, on the CPU.
 
     Raises:
-        ModelError: damaged or foreign.
+        ModelError: the folder is damaged or foreign.
     """
     if layers > len(folder.tensors):
         raise ModelError(f"{name}: {layers} layers, but {len(folder.tensors)} tensors")

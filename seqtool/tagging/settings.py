@@ -18,7 +18,7 @@ from seqtool.text.data_files import LocalFolder
 from seqtool.text.hub import HubSettings
 from seqtool.text.tag_rules import SchemeChoice
 from seqtool.training.network_settings import NetworkSettings, Probability, refuse_without_effect
-from seqtool.training.settings import RunSettings, TrainingSettings
+from seqtool.training.settings import RunSettings, TrainingSettings, refuse_ignored
 
 Bias = Annotated[float, Field(ge=-MOST_FACTOR, le=MOST_FACTOR)]
 
@@ -161,9 +161,7 @@ class ModelSettings(NetworkSettings):
     @model_validator(mode="after")
     def _nothing_is_ignored(self) -> ModelSettings:
         fields = type(self).model_fields
-        for name, readers in CHARACTER_READERS.items():
-            if getattr(self, name) != fields[name].default and self.characters not in readers:
-                raise ValueError(f"{name} has no effect with characters = {self.characters!r}; leave it out")
+        refuse_ignored(self, {name: ("characters", kinds) for name, kinds in CHARACTER_READERS.items()})
         for name in ("type_dropout", "word_dropout", "singleton_dropout"):
             if self.word_embedding == 0 and getattr(self, name) not in (0.0, fields[name].default):
                 raise ValueError(f"{name} is for word embeddings, and word_embedding = 0 has none")

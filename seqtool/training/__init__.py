@@ -1,1 +1,1 @@
-"""One training loop for every task: settings, updates, checkpoints, run and model folders."""
+"""Training for every task: the job, the loop, updates, checkpoints, settings and run folders."""

@@ -1,4 +1,4 @@
-"""Checkpoints of a run in progress: safetensors and strict JSON, the JSON written last."""
+"""Checkpoints of a run: a safetensors file and a JSON file each, the JSON file written last."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from seqtool.files import digest, read_json, safe_name, storage_errors, write_js
 from seqtool.models.tensors import read_tensors, write_tensors
 
 FORMAT = 1
-RECENT = 2  # checkpoints kept beside the best
+RECENT = 2  # newest checkpoints that are kept, in addition to the best
 _NAME = re.compile(r"step-(\d{6,})\.json")
 
 
 class Checkpoint(NamedTuple):
-    """What was saved at a step: tensors by name, and everything that is not a tensor."""
+    """The state of a run after a number of updates: tensors by name, and JSON values."""
 
     step: int
     tensors: dict[str, Tensor]
@@ -34,11 +34,15 @@ def _silent(text: str) -> None:
 
 
 class Checkpoints:
-    """The checkpoints in one folder, `step-000123.safetensors` with `step-000123.json`.
+    """The checkpoints in one folder: `step-000123.safetensors` with `step-000123.json`, and so on.
 
-    The JSON file names the tensor file and holds its SHA-256 and one of its own values. It is
-    written last, so a checkpoint exists from the moment its JSON does; a crash before leaves
-    the earlier ones untouched.
+    The JSON file names the tensor file and holds the SHA-256 of that file and of its own values. It is
+    written last, so a checkpoint exists as soon as its JSON file does; a crash before that leaves the
+    earlier checkpoints untouched.
+
+    Args:
+        folder: The folder; it need not exist yet.
+        warn: Function that is told of damaged checkpoints.
     """
 
     def __init__(self, folder: Path, warn: Callable[[str], None] = _silent) -> None:
@@ -46,7 +50,7 @@ class Checkpoints:
         self.warn = warn
 
     def steps(self) -> list[int]:
-        """Steps that have a checkpoint (perhaps a damaged one), oldest first."""
+        """Steps that have a checkpoint, perhaps a damaged one, in ascending order."""
         if not self.folder.is_dir():
             return []
         with storage_errors(self.folder):
@@ -56,11 +60,17 @@ class Checkpoints:
     def save(
         self, step: int, tensors: Mapping[str, Tensor], values: dict[str, Any], best: int | None = None
     ) -> None:
-        """Write one checkpoint, then drop all but the last two and that of step `best`.
+        """Write a checkpoint, then delete all but the two newest ones and the best one.
+
+        Args:
+            step: Updates made so far.
+            tensors: Tensors to save, by name, on any device.
+            values: JSON values to save.
+            best: Step of the best checkpoint; None = there is none yet.
 
         Raises:
-            StorageError: the disk is full, ...; the earlier checkpoints are as they were, and no
-                temporary file is left.
+            StorageError: the disk is full, ...; the earlier checkpoints are unchanged, and no temporary
+                file is left.
         """
         with storage_errors(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -78,7 +88,7 @@ class Checkpoints:
                 },
             )
         except BaseException:
-            # The JSON may be in place already, when only the last fsync failed.
+            # If only the last fsync failed, the JSON file is in place already: then the tensors stay.
             if self._tensor_file(step) != path.name:
                 with contextlib.suppress(OSError):
                     path.unlink(missing_ok=True)
@@ -86,9 +96,10 @@ class Checkpoints:
         self._prune(best)
 
     def load_newest(self) -> Checkpoint | None:
-        """The newest checkpoint that is whole; None if there is none at all.
+        """Load the newest intact checkpoint; damaged ones are skipped and reported through `warn`.
 
-        A damaged one is reported through `warn` and the one before it is used.
+        Returns:
+            The checkpoint, or None if the folder has none at all.
 
         Raises:
             ModelError: there are checkpoints, and every one is damaged.
@@ -98,16 +109,16 @@ class Checkpoints:
             try:
                 return self.load(step)
             except SeqtoolError as error:
-                self.warn(f"the checkpoint of step {step} cannot be used ({error}); trying the one before")
+                self.warn(f"the checkpoint of step {step} cannot be used ({error}); trying the previous one")
         if steps:
             raise ModelError(f"{self.folder}: every checkpoint is damaged; start again with --overwrite")
         return None
 
     def load(self, step: int) -> Checkpoint:
-        """The checkpoint of one step.
+        """Load the checkpoint of one step.
 
         Raises:
-            ModelError: missing, damaged, foreign, or made by a newer seqtool.
+            ModelError: it is missing, damaged, foreign, or made by a newer seqtool.
             StorageError: it cannot be read.
         """
         where = self._json(step)
@@ -115,7 +126,7 @@ class Checkpoints:
             raise ModelError(f"{where}: the checkpoint of step {step} is missing")
         entry = read_json(where)
         if not isinstance(entry, dict) or not isinstance(entry.get("format"), int):
-            raise ModelError(f"{where}: not a checkpoint of seqtool's")
+            raise ModelError(f"{where}: not a checkpoint of seqtool")
         if entry["format"] > FORMAT:
             raise ModelError(f"{where}: made by a newer seqtool (format {entry['format']}, known: {FORMAT})")
         try:
@@ -123,19 +134,21 @@ class Checkpoints:
             values, whole = entry["values"], entry["values_sha256"] == _digest_of(entry["values"])
             path = self.folder / safe_name(name)
         except (KeyError, TypeError) as error:
-            raise ModelError(f"{where}: damaged: {error} is missing or of the wrong kind") from error
+            raise ModelError(f"{where}: damaged: {error} is missing or of the wrong type") from error
         if not whole or entry["step"] != step:
-            raise ModelError(f"{where}: damaged: its values do not have the digest noted beside them")
+            raise ModelError(f"{where}: damaged: the digest of its values is not the recorded one")
         if not path.is_file() or digest(path) != sha256:
-            raise ModelError(f"{path}: missing or damaged: its digest is not the one noted in {where.name}")
+            raise ModelError(
+                f"{path}: missing or damaged: its digest is not the one recorded in {where.name}"
+            )
         return Checkpoint(step, read_tensors(path), values)
 
     def _json(self, step: int) -> Path:
         return self.folder / f"step-{step:06d}.json"
 
     def _free_name(self, step: int) -> Path:
-        # A step can be saved twice (before and after its evaluation). The first tensor file
-        # stays until the JSON names the second.
+        # A step may be saved twice, before and after its evaluation. The first tensor file stays until
+        # the JSON file names the second.
         names = [f"step-{step:06d}.safetensors", f"step-{step:06d}-again.safetensors"]
         used = self._tensor_file(step)
         return self.folder / next(name for name in names if name != used)
@@ -150,7 +163,7 @@ class Checkpoints:
         steps = self.steps()
         kept = {*steps[-RECENT:], best}
         names = {self._tensor_file(step) for step in kept if step is not None}
-        with contextlib.suppress(OSError):  # what cannot be removed now is removed at the next save
+        with contextlib.suppress(OSError):  # what cannot be deleted now is deleted after the next save
             for step in steps:
                 if step not in kept:
                     self._json(step).unlink()  # before its tensors: no JSON without them

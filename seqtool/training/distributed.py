@@ -1,8 +1,8 @@
-"""Several processes, one training run: what torchrun starts, over torch.distributed.
+"""One training run on several processes, which torchrun starts and torch.distributed connects.
 
-Every function also works in a single process, where it does nothing. Each process takes every
-`world_size()`-th batch of an update's group, so that W processes with accumulation k compute
-what one process with accumulation W x k computes.
+In a single process every function returns at once. Each process computes every `world_size()`-th
+batch of an update's group, so that W processes with accumulation k compute the same update as one
+process with accumulation W x k.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from torch import Tensor, nn
 
 from seqtool.errors import StorageError
 
-TIME_LIMIT = 600.0  # seconds that a process waits for the others
+TIME_LIMIT = 600.0  # seconds that a process waits for the others before it gives up
 
 
 @contextlib.contextmanager
 def process_group(device: torch.device, time_limit: float = TIME_LIMIT) -> Iterator[None]:
-    """Join the processes that torchrun started; does nothing when there is only this one.
+    """Connect the processes that torchrun started; does nothing in a single process.
 
     Args:
-        device: gloo connects CPUs, nccl CUDA devices.
-        time_limit: Seconds after which a process that waits for a dead one gives up.
+        device: Device of this process; CUDA devices communicate by nccl, all others by gloo.
+        time_limit: Seconds that a process waits for the others before it gives up, > 0.
 
     Raises:
         StorageError: a process was lost.
@@ -49,19 +49,19 @@ def process_group(device: torch.device, time_limit: float = TIME_LIMIT) -> Itera
 
 @contextlib.contextmanager
 def lost_processes() -> Iterator[None]:
-    """Turn a failed exchange with the other processes into a readable error."""
+    """Turn a failed communication with the other processes into a StorageError that names the remedy."""
     try:
         yield
     except RuntimeError as error:  # torch.distributed's own errors are RuntimeErrors too
         first_line = str(error).strip().split("\n")[0]
         raise StorageError(
             f"process {rank()} of {world_size()} lost contact with the others ({first_line}); "
-            "look at the message of the one that ended first, then continue with --resume"
+            "see the error of the process that ended first, then continue with --resume"
         ) from error
 
 
 def is_distributed() -> bool:
-    """Whether more than one process trains."""
+    """Whether several processes train together."""
     return world_size() > 1
 
 
@@ -71,17 +71,17 @@ def is_first() -> bool:
 
 
 def rank() -> int:
-    """Number of this process, from 0; only process 0 writes."""
+    """Rank of this process, from 0; only process 0 writes files."""
     return torch.distributed.get_rank() if _initialized() else 0
 
 
 def world_size() -> int:
-    """Number of processes."""
+    """Number of processes that train together."""
     return torch.distributed.get_world_size() if _initialized() else 1
 
 
 def sum_in_place(tensors: Sequence[Tensor]) -> None:
-    """Replace each tensor by its sum over all processes, in one exchange per number type and device."""
+    """Replace each tensor by its sum over all processes, with one all-reduce per number type and device."""
     if not is_distributed():
         return
     groups: dict[tuple[torch.dtype, torch.device], list[Tensor]] = {}
@@ -96,7 +96,7 @@ def sum_in_place(tensors: Sequence[Tensor]) -> None:
 
 
 def broadcast_in_place(tensors: Iterable[Tensor]) -> None:
-    """Replace each tensor by process 0's."""
+    """Replace each tensor by that of process 0."""
     if is_distributed():
         with lost_processes():
             for tensor in tensors:
@@ -104,13 +104,13 @@ def broadcast_in_place(tensors: Iterable[Tensor]) -> None:
 
 
 def share_statistics(model: nn.Module) -> None:
-    """Replace running statistics, which each process has of its own batches, by process 0's."""
+    """Replace running statistics, which each process computes from its own batches, by those of process 0."""
     buffers = model.named_buffers()
     broadcast_in_place(tensor for name, tensor in buffers if name.split(".")[-1].startswith("running_"))
 
 
 def numbers_of_first(values: Sequence[float], device: torch.device) -> list[float]:
-    """Process 0's numbers, so that all take the same decisions."""
+    """The numbers of process 0, so that all processes take the same decisions."""
     if not is_distributed():
         return list(values)
     numbers = torch.tensor(values, dtype=torch.float64, device=device)
@@ -119,7 +119,7 @@ def numbers_of_first(values: Sequence[float], device: torch.device) -> list[floa
 
 
 def largest(value: int, device: torch.device) -> int:
-    """The largest value that any process has."""
+    """The largest value over all processes."""
     if not is_distributed():
         return value
     numbers = torch.tensor([value], dtype=torch.int64, device=device)
@@ -129,7 +129,7 @@ def largest(value: int, device: torch.device) -> int:
 
 
 def gather(tensor: Tensor, device: torch.device) -> list[Tensor]:
-    """Every process's tensor, in the order of their numbers, on the CPU; they may differ in length (B)."""
+    """The tensors of all processes in the order of their ranks, on the CPU; their lengths may differ."""
     if not is_distributed():
         return [tensor]
     lengths = [int(each) for each in _gather(torch.tensor(len(tensor), device=device))]
@@ -139,7 +139,7 @@ def gather(tensor: Tensor, device: torch.device) -> list[Tensor]:
 
 
 def _gather(mine: Tensor) -> list[Tensor]:
-    """Tensors of one shape."""
+    """All-gather of tensors of one shape."""
     pieces = [torch.empty_like(mine) for _ in range(world_size())]
     with lost_processes():
         torch.distributed.all_gather(pieces, mine)
@@ -147,7 +147,7 @@ def _gather(mine: Tensor) -> list[Tensor]:
 
 
 def text_of_first(text: str, device: torch.device) -> str:
-    """Process 0's text (a path, say)."""
+    """The text of process 0, such as a path."""
     if not is_distributed():
         return text
     raw = text.encode("utf-8")

@@ -1,4 +1,4 @@
-"""The batches of an epoch in groups of one update."""
+"""The batches of a run's epochs, in the groups that make one update each."""
 
 from __future__ import annotations
 
@@ -11,7 +11,12 @@ from seqtool.training.update import Batch
 
 
 class Epochs(Generic[Batch]):
-    """The batches of the present epoch, in groups of one update."""
+    """The batches of one epoch at a time; the epoch used last is kept.
+
+    Args:
+        batches: The ordered batches of an epoch (numbered from 0), a pure function of its number.
+        group_size: Batches per update, summed over all processes, at least 1.
+    """
 
     def __init__(self, batches: Callable[[int], Sequence[Batch]], group_size: int) -> None:
         self._batches = batches
@@ -20,7 +25,11 @@ class Epochs(Generic[Batch]):
         self._present: Sequence[Batch] = ()
 
     def of(self, number: int) -> Sequence[Batch]:
-        """All batches of an epoch, in order."""
+        """All batches of an epoch, in order.
+
+        Raises:
+            DataError: the epoch has no batch.
+        """
         if number != self._number:
             self._present, self._number = self._batches(number), number
             if not self._present:
@@ -28,9 +37,9 @@ class Epochs(Generic[Batch]):
         return self._present
 
     def updates(self, number: int) -> int:
-        """Updates in an epoch; the last may have fewer batches."""
+        """Updates in an epoch; the last may have fewer batches than the others."""
         return math.ceil(len(self.of(number)) / self._group_size)
 
     def group(self, number: int, start: int) -> Sequence[Batch]:
-        """The batches of the update that begins at batch `start`, for all processes together."""
+        """The batches of the update that begins with batch `start` (from 0), those of all processes."""
         return self.of(number)[start : start + self._group_size]

@@ -1,4 +1,4 @@
-"""Going on from a trained model: what of a run's settings is the model's to say."""
+"""Fine-tuning: the settings of a run that starts from a trained model."""
 
 from __future__ import annotations
 
@@ -11,14 +11,17 @@ SettingsType = TypeVar("SettingsType", bound=Settings)
 
 
 def settings_of_base(settings: SettingsType, **base: Settings) -> SettingsType:
-    """Settings of a run that goes on from a model: its network and vocabulary stay as they are.
+    """Settings of a run that fine-tunes a model: the network and the vocabulary are those of the model.
 
     Args:
-        settings: As they were given.
-        base: The tables that the model decides (`model`, `vocabulary`), as it has them.
+        settings: Settings of the run as the user gave them.
+        base: The tables that the model determines (`model`, `vocabulary`), with its values.
+
+    Returns:
+        The settings with these tables in place of their own.
 
     Raises:
-        SettingsError: the settings ask for something else there, or for what does not go with it.
+        SettingsError: a setting was given that differs from the model's, or the result is not valid.
     """
     differing = [
         f"{table}.{field.alias or name} = {getattr(own, name)!r}, the model has {getattr(theirs, name)!r}"

@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM as a wish that the loop grants between two updates."""
+"""SIGINT and SIGTERM, which the training loop acts on between two updates."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 @dataclass
 class Interruption:
-    """The signal that came, 0 while none did."""
+    """The first signal that was received."""
 
-    signal_number: int = 0
+    signal_number: int = 0  # 0 = none yet
 
 
 @contextlib.contextmanager
 def noted_signals() -> Iterator[Interruption]:
-    """Inside, the first SIGINT or SIGTERM is only noted; the second ends the process at once.
+    """Within this context the first SIGINT or SIGTERM is only recorded; the second ends the process at once.
 
-    Signals reach the main thread only; in another one nothing is caught.
+    Signals reach the main thread only; in any other thread the context does nothing.
     """
     interruption = Interruption()
 

@@ -1,4 +1,4 @@
-"""A run as a job: what a wing prepares, and the one way to train it or to say what it would take."""
+"""A run as a job: what each task prepares, and how any job is trained or estimated."""
 
 from __future__ import annotations
 
@@ -34,42 +34,45 @@ Concluded = TypeVar("Concluded", bound=TrainedModel, contravariant=True)
 
 
 class Concluding(Protocol[Concluded]):
-    """Completes a model once it holds its best weights."""
+    """Completes a model after training, for example with settings that are tuned on dev."""
 
     def __call__(self, model: Concluded, result: FitResult, say: Callable[[str], None]) -> Sequence[str]:
-        """Set what only the finished run knows; returns facts for the model card.
+        """Set what depends on the finished training.
 
         Args:
-            model: Holds the best weights.
+            model: The model with its best weights; changed in place.
             result: How training ended.
-            say: Tells a person something.
+            say: Function that prints a message for the user.
+
+        Returns:
+            Facts for the model card, one line each.
         """
 
 
 def nothing_to_conclude(model: TrainedModel, result: FitResult, say: Callable[[str], None]) -> Sequence[str]:
-    """For a model that is complete with its weights."""
+    """The default `conclude` of a job: the model is complete with its weights."""
     return ()
 
 
 @dataclass(frozen=True)
 class Job(Generic[ModelType, Batch]):
-    """A run that is ready to train: every check is behind it, and no weight has moved.
+    """A run that is ready to train: all checks are done, and no weight has changed yet.
 
     Attributes:
         settings: Settings of the run.
-        data: The training and development parts.
-        model: Around the network, on its device; new, or the model to fine-tune.
-        batches: The batches of an epoch (from 0), a pure function of its number.
-        loss: Summed loss of a batch.
-        evaluate: Metrics on the development part.
-        select: The metric that picks the best weights, `name` or `-name`, as `fit` takes it.
-        facts: What a person should know about the model and its data, a line each.
-        warnings: What a person should look at, a line each.
-        conclude: Completes the model when training is over; only the process that writes calls it.
-        sample: What to show after each evaluation; None = nothing.
+        data: Training and development parts of the data.
+        model: Model with the network to train, on its device; a new one, or the model to fine-tune.
+        batches: Function from the number of an epoch (from 0) to its batches; always the same ones.
+        loss: Function from a batch to its summed loss.
+        evaluate: Function that returns metrics on the development part by name.
+        select: Metric that picks the best weights, `name` or `-name`, as `fit` takes it.
+        facts: Facts about the model and its data for the user, one line each.
+        warnings: Warnings for the user, one line each.
+        conclude: Completes the model after training; called only on the process that writes.
+        sample: Function whose text is shown after each evaluation; None = nothing is shown.
         scored: How the development part is scored, for the model card.
-        carried: What `loss` remembers from batch to batch.
-        tiebreak: The metric that decides while `select` is 0, as `fit` takes it.
+        carried: State that `loss` keeps from one batch to the next; None = none.
+        tiebreak: Metric that decides while `select` is 0, as `fit` takes it; None = none.
     """
 
     settings: RunSettings
@@ -89,18 +92,18 @@ class Job(Generic[ModelType, Batch]):
 
     @property
     def training(self) -> TrainingSettings:
-        """The run's `[training]` table; each wing has a kind of its own."""
+        """The run's `[training]` table; each task has a subclass of its own."""
         table: TrainingSettings = cast(Any, self.settings).training
         return table
 
     @property
     def updates(self) -> int:
-        """Updates of the run if no limit but its epochs ends it."""
+        """Updates of the run if only `training.epochs` limits it."""
         each = self.training.accumulation * distributed.world_size()
         return math.ceil(len(self.batches(0)) / each) * self.training.epochs
 
     def messages(self) -> tuple[str, ...]:
-        """Warnings and facts, in the order in which a person should read them."""
+        """Warnings and facts for the user, the most important first."""
         return (*self.warnings, *self.facts, *few_updates(self.updates))
 
 
@@ -115,28 +118,31 @@ class TrainedRun(Generic[ModelType]):
 
 @dataclass(frozen=True)
 class Estimate:
-    """What a run would take."""
+    """What a run would need."""
 
-    facts: tuple[str, ...]
+    facts: tuple[str, ...]  # facts and warnings for the user, one line each
     parameters: int
-    steps: int
-    megabytes: float  # resident memory after the timed updates
+    steps: int  # updates
+    megabytes: float  # peak resident memory of the process, timed updates included
     minutes: float
 
 
 def train(
     job: Job[ModelType, Batch], *, run: RunFolder, reporter: Reporter, resume: bool = False
 ) -> TrainedRun[ModelType]:
-    """Train a job, keep the best weights by dev, and write the run's model folder.
+    """Train a job, restore the weights that are best on dev, and write the run's model folder.
 
     Args:
-        job: What to train.
-        run: An open run folder.
-        reporter: Hears of each step and evaluation.
+        job: The job.
+        run: Its run folder, locked by process 0.
+        reporter: Told of each update and evaluation.
         resume: Continue from the newest checkpoint.
 
+    Returns:
+        The run folder, the model with its best weights, and how training ended.
+
     Raises:
-        SeqtoolError: those of `fit` and of `RunFolder`.
+        SeqtoolError: the errors of `fit` and of `RunFolder`.
     """
     for line in job.messages():
         reporter.message(line)
@@ -180,10 +186,13 @@ def train(
 
 
 def estimate(job: Job[ModelType, Batch]) -> Estimate:
-    """Time a few updates of a job, the largest batch among them; nothing is written.
+    """Estimate size, memory and time of a job from a few timed updates; nothing is written.
 
     Args:
-        job: What would be trained; its weights move.
+        job: The job; its weights are changed.
+
+    Returns:
+        The estimate, for this machine.
     """
     seconds = _timed_updates(job)
     training = job.training
@@ -198,7 +207,7 @@ def estimate(job: Job[ModelType, Batch]) -> Estimate:
 
 
 def _timed_updates(job: Job[ModelType, Batch]) -> list[float]:
-    """Seconds of each of some updates; the first is of the largest batch."""
+    """Seconds per update for `TIMED_UPDATES` batches, after one update with the largest batch."""
     network, device, training = job.model.network.train(), job.model.device, job.training
     optimizer = build_optimizer(network, training)
     arithmetic = Arithmetic.of(device, resolve_precision(training.precision, device))

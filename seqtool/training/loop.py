@@ -1,4 +1,4 @@
-"""The training loop of every task: plain functions in, the best weights out."""
+"""The training loop of every task: takes plain functions, leaves the best weights in the model."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from seqtool.models.tensors import model_tensors, restore_weights
 from seqtool.nn.losses import LossSum
 from seqtool.training import distributed
 from seqtool.training.checkpoint import Checkpoints
+from seqtool.training.divergence import remedy, require_progress
 from seqtool.training.epochs import Epochs
 from seqtool.training.interruption import noted_signals
 from seqtool.training.optimization import AVERAGES, build_optimizer, learning_rate
@@ -27,8 +28,7 @@ from seqtool.training.settings import TrainingSettings
 from seqtool.training.state import Carried, Position, RunFingerprint, RunState, best_weights
 from seqtool.training.update import SKIPPED_IN_A_ROW, Arithmetic, Batch, GradientNoise, Place, Update, update
 
-TIMED_EVALUATIONS = 8  # at least so many in a run with a time limit, unless they are set by updates
-HOPELESS = 10.0  # times the loss before training; so high it does not come back
+TIMED_EVALUATIONS = 8  # at least, in a run with a time limit and without training.evaluate_every
 
 
 def fit(
@@ -48,38 +48,39 @@ def fit(
     carried: Carried | None = None,
     tiebreak: str | None = None,
 ) -> FitResult:
-    """Train `model` until a limit is reached; it holds the weights of its best evaluation then.
+    """Train `model` until a limit is reached, then restore the weights of its best evaluation.
 
     Args:
-        model: On `device` already.
-        batches: The ordered batches of an epoch (from 0), a pure function of its number.
-        loss: Summed loss of a batch; the model is in training mode, under autocast.
-        evaluate: Metrics on held-out data; called in evaluation mode, in full precision, without
-            gradients, with averaged weights where there are such.
-        select: The metric that picks the best evaluation: `name` when more is better, `-name`
-            when less is. Of equals the one with the least `loss` is taken, the earliest where
-            `evaluate` gives none.
-        settings: Optimizer, schedule, limits, precision.
-        seed: Seeds torch's random numbers (process r takes seed + r).
-        device: Where the batches are computed.
-        run: Receives checkpoints and events.
-        reporter: Hears of each update and evaluation (on process 0).
-        fingerprint: What must be equal for a run to be continued.
-        resume: Continue from the newest checkpoint; start afresh if there is none.
-        carried: What `loss` remembers from batch to batch; checkpoints hold it too.
-        tiebreak: The metric, more of which is better, that decides while `select` is 0.
+        model: The network, on `device`; trained in place.
+        batches: Function from the number of an epoch (from 0) to its batches in order; the same number
+            always gives the same batches.
+        loss: Function from a batch to its summed loss; called in training mode and under autocast.
+        evaluate: Function that returns metrics on held-out data by name; called in evaluation mode, in
+            full precision, without gradients, and with the averaged weights where there is an average.
+        select: Name of the metric that picks the best evaluation, with a leading `-` if lower is better.
+            Of equal values the one with the lowest `loss` is the best, or the earliest if `evaluate`
+            returns no `loss`.
+        settings: Optimizer, learning-rate schedule, limits, precision.
+        seed: Random seed for torch; process r uses seed + r.
+        device: Device of the model and the batches.
+        run: Run folder that receives checkpoints and events.
+        reporter: Told of each update and evaluation, on process 0 only.
+        fingerprint: Settings and data, which have to be equal for a run to resume.
+        resume: Continue from the newest checkpoint; start from the beginning if there is none.
+        carried: State that `loss` keeps from one batch to the next, saved in checkpoints; None = none.
+        tiebreak: Name of the metric (higher is better) that decides while `select` is 0; None = none.
 
     Returns:
-        The best evaluation and why the run ended.
+        The best evaluation, and the reason why the run ended.
 
     Raises:
         DataError: an epoch has no batch.
-        DivergedError: a loss, gradient or selecting metric is not finite; nothing was saved since.
-        InterruptedRunError: SIGINT or SIGTERM came; the state was saved.
+        DivergedError: a loss, a gradient or the selecting metric is not finite; checkpoints are from before.
+        InterruptedRunError: SIGINT or SIGTERM was received; the state is saved.
         MemoryExhaustedError: a batch does not fit.
-        UsageError: `resume` with other settings or data.
+        UsageError: `resume` with settings or data that differ from the run's.
         ModelError: `resume`, and every checkpoint is damaged.
-        StorageError: a checkpoint cannot be written; the one before is whole.
+        StorageError: a checkpoint cannot be written; the previous one is intact.
     """
     arithmetic = Arithmetic.of(device, resolve_precision(settings.precision, device))
     averaging = AVERAGES[settings.average](model, settings)
@@ -96,7 +97,7 @@ def fit(
 
 @dataclass
 class _Loop(Generic[Batch]):
-    """`fit`'s arguments and what it works with; each method is one part of it."""
+    """The arguments of `fit` and the state of the loop; `train` is the loop, the other methods its parts."""
 
     state: RunState
     epochs: Epochs[Batch]
@@ -109,13 +110,13 @@ class _Loop(Generic[Batch]):
     checkpoints: Checkpoints
     noise: GradientNoise | None
     tiebreak: str | None = None
-    total_steps: int = 0  # if no clock and no patience ends the run earlier
-    saved: tuple[int, int] | None = None  # step and last evaluation of the newest checkpoint
+    total_steps: int = 0  # updates of the whole run, unless max_minutes or patience ends it earlier
+    saved: tuple[int, int] | None = None  # step of the newest checkpoint, and of its last evaluation
     latest: Update | None = None
-    started: float = 0.0  # clock at the first update, less the seconds of earlier sessions
+    started: float = 0.0  # monotonic clock at the first update, minus the seconds trained before a resume
 
     def begin(self, seed: int, resume: bool) -> None:
-        """Seed, then take up the newest checkpoint or start afresh."""
+        """Seed torch, then restore the newest checkpoint or clear the run folder for a new run."""
         torch.manual_seed(seed + distributed.rank())
         updates = self.settings.epochs * self.epochs.updates(0)
         self.total_steps = min(updates, self.settings.max_steps) if self.settings.max_steps else updates
@@ -135,10 +136,27 @@ class _Loop(Generic[Batch]):
         self.reporter.started(self.total_steps, self.at.step, trainable)
 
     def train(self) -> FitResult:
-        """Update, evaluate, save, until a reason to stop comes up.
+        """Train until a reason to stop comes up.
 
-        What is due at a step follows from the counters alone, so a resumed run does what the
-        uninterrupted one would have done.
+        Between two updates, in this order:
+
+        1. If an evaluation is due (`_evaluation_due`), evaluate with the averaged weights; save a
+           checkpoint if it is the best so far, or if checkpoints are saved at evaluations.
+        2. If there is a reason to stop (`_reason_to_stop`), save, restore the best weights and return.
+        3. If a signal was received, save and raise `InterruptedRunError`.
+        4. If a checkpoint is due (`_checkpoint_due`), save one.
+
+        Then one update (`_update`, and `training.update.update` for the gradient):
+
+        5. Set the learning rate of this step.
+        6. Sum the gradients of the group's batches, each a sum over its tokens, then sum over processes.
+        7. Divide once by the number of tokens, sentences or characters, so that the gradient is that of
+           the mean loss however the batches were cut.
+        8. Clip the norm of the gradient, then add gradient noise if there is any.
+        9. Let the optimizer change the weights, update their average, advance the counters, report.
+
+        What is due follows from the counters in `Position` alone (its seconds count only in a run with
+        `max_minutes`), so a resumed run does exactly what the uninterrupted one would have done.
         """
         self.started = time.monotonic() - self.at.seconds
         self.state.model.train()
@@ -162,12 +180,12 @@ class _Loop(Generic[Batch]):
 
     @property
     def at(self) -> Position:
-        """The run's counters."""
+        """The counters of the run."""
         return self.state.position
 
     @property
     def device(self) -> torch.device:
-        """Where batches are computed."""
+        """The device of the model and the batches."""
         return self.state.arithmetic.device
 
     def _clock(self) -> float:
@@ -199,7 +217,7 @@ class _Loop(Generic[Batch]):
         return self.at.batches == 0 or self._share_of_time_is_over()
 
     def _share_of_time_is_over(self) -> bool:
-        """Whether a run with a time limit has used up a share of it; an epoch may take longer."""
+        """Whether a run with a time limit has used up another eighth of it; an epoch may take longer."""
         share = self.settings.max_minutes * 60 / TIMED_EVALUATIONS
         return 0 < share <= self.at.seconds - self.at.evaluated_seconds
 
@@ -211,8 +229,7 @@ class _Loop(Generic[Batch]):
         if signal_number:
             self._save()
             raise InterruptedRunError(
-                f"interrupted after step {self.at.step}; the state was saved; continue with --resume",
-                signal_number,
+                f"interrupted after step {self.at.step}; the state is saved", signal_number, self.run.path
             )
 
     def _learning_rate(self) -> float:
@@ -237,7 +254,7 @@ class _Loop(Generic[Batch]):
             self.loss,
             arithmetic=self.state.arithmetic,
             clip_norm=self.settings.clip_norm,
-            place=Place(at.step + 1, at.epoch + 1, at.batches),
+            place=Place(at.step + 1, at.epoch + 1, at.batches, self.settings.learning_rate),
             noise=self.noise,
         )
         distributed.share_statistics(self.state.model)
@@ -253,7 +270,7 @@ class _Loop(Generic[Batch]):
         if at.skipped > SKIPPED_IN_A_ROW:
             raise DivergedError(
                 f"step {at.step + 1}: {at.skipped} gradients in a row overflowed fp16; "
-                "use precision bf16 or fp32, or lower training.learning_rate"
+                f"use --precision fp32, or {remedy(self.settings.learning_rate)}"
             )
         at.step += 1
         if at.first_loss is None:
@@ -300,12 +317,12 @@ class _Loop(Generic[Batch]):
         at.reported_total, at.reported_count = 0.0, 0
 
     def _end_curve(self) -> None:
-        """Report the updates since the last report."""
+        """Write a `train` event for the updates since the last one."""
         if self.latest is not None and self.at.reported_count:
             self._train_event(self.latest, self._epoch_of_last(), self.at.seconds)
 
     def _epoch_of_last(self) -> int:
-        """Of the last update, from 1."""
+        """The epoch of the last update, from 1."""
         return self.at.epoch if self.at.batches == 0 else self.at.epoch + 1
 
     def _seconds_left(self, seconds: float) -> float:
@@ -318,7 +335,7 @@ class _Loop(Generic[Batch]):
             self.run.append_event(event)
 
     def _evaluate(self) -> bool:
-        """Evaluate under the averaged weights; whether this is the best so far."""
+        """Evaluate with the averaged weights; return whether this is the best evaluation so far."""
         at, model = self.at, self.state.model
         averaging = self.state.averaging
         with torch.no_grad(), averaging.averaged_weights(model) if averaging else nullcontext():
@@ -328,7 +345,7 @@ class _Loop(Generic[Batch]):
         metrics = dict(
             zip(metrics, distributed.numbers_of_first([*metrics.values()], self.device), strict=True)
         )
-        self._require_progress(metrics)
+        require_progress(at.step, at.first_loss, metrics, self.settings.learning_rate)
         improved = self._compare(metrics)
         train_loss, seconds = at.total / max(at.count, 1), self._clock()
         at.total, at.count, at.evaluated, at.evaluated_seconds = 0.0, 0, at.step, seconds
@@ -351,28 +368,24 @@ class _Loop(Generic[Batch]):
         at.seconds = seconds
         return improved
 
-    def _require_progress(self, metrics: dict[str, float]) -> None:
-        """Weights that do far worse than untrained ones do not come back.
+    def _compare(self, metrics: dict[str, float]) -> bool:
+        """Compare with the best evaluation so far and count evaluations without improvement.
+
+        Returns:
+            Whether this evaluation is the best so far.
 
         Raises:
-            DivergedError: the loss on held-out data is `HOPELESS` times that before training, at least 1.
+            DivergedError: the selecting metric is not finite.
         """
-        first, now = self.at.first_loss, metrics.get("loss")
-        if first is not None and now is not None and now > HOPELESS * max(first, 1.0):
-            raise DivergedError(
-                f"step {self.at.step}: the loss on dev is {now:.4g}, and was about {first:.4g} before "
-                "training; lower training.learning_rate"
-            )
-
-    def _compare(self, metrics: dict[str, float]) -> bool:
-        """Note the best value, whether this is it, and count evaluations without improvement."""
         at = self.at
         name = self.select.removeprefix("-")
         assert name in metrics, f"{name} selects the best weights, but evaluate() gives {sorted(metrics)}"
         value = metrics[name]
         if not math.isfinite(value):
-            what = f"step {at.step}: {name} on the held-out data is {value}; nothing was saved after it"
-            raise DivergedError(f"{what}; lower training.learning_rate")
+            raise DivergedError(
+                f"step {at.step}: {name} on the held-out data is {value}; nothing was saved after it; "
+                f"{remedy(self.settings.learning_rate)}"
+            )
         rank, highest = self._rank(metrics), self._rank(at.best_metrics)
         rises = at.best is None or rank > highest
         best = rises or (rank == highest and self._has_less_loss(metrics))
@@ -388,22 +401,22 @@ class _Loop(Generic[Batch]):
         return best
 
     def _rank(self, metrics: Mapping[str, float | None]) -> tuple[float, float]:
-        """What is compared, more being better: the selecting metric, then, while it is 0, the tiebreak."""
+        """What is compared, higher is better: the selecting metric, then the tiebreak if that is 0."""
         value = metrics.get(self.select.removeprefix("-")) or 0.0
         second = None if value or self.tiebreak is None else metrics.get(self.tiebreak)
         return -value if self.select.startswith("-") else value, second or 0.0
 
     def _has_less_loss(self, metrics: dict[str, float]) -> bool:
-        """Whether the loss is less than that of the best evaluation; where there is none it is not.
+        """Whether the loss is lower than that of the best evaluation; False if either has none.
 
-        A metric may stay at 0 for long: the untrained weights would count as the best. Patience
-        goes by the metric alone, as a loss may fall by next to nothing for ever.
+        It breaks ties: a metric may stay at 0 for long, and the untrained weights would be the best
+        then. Early stopping looks at the metric alone, as a loss may fall by next to nothing for ever.
         """
         before, now = self.at.best_metrics.get("loss"), metrics.get("loss")
         return before is not None and now is not None and now < before
 
     def _save(self) -> None:
-        """Write a checkpoint unless the newest one is of this very state."""
+        """Write a checkpoint, unless the newest one holds this very state."""
         if self.saved == (self.at.step, self.at.evaluated):
             return
         tensors, values = self.state.capture(self.run.events_size())
@@ -412,7 +425,7 @@ class _Loop(Generic[Batch]):
         self.saved = (self.at.step, self.at.evaluated)
 
     def _finish(self, reason: str) -> FitResult:
-        """Put the best weights into the model."""
+        """Restore the weights of the best evaluation, on every process."""
         at = self.at
         assert at.best_step is not None
         if distributed.rank() == 0:
@@ -429,5 +442,5 @@ class _Loop(Generic[Batch]):
 
 
 def _finite(metrics: dict[str, float]) -> dict[str, float | None]:
-    """Metrics as JSON can hold them."""
+    """Metrics as JSON can hold them: None in place of what is not finite."""
     return {name: value if math.isfinite(value) else None for name, value in metrics.items()}

@@ -1,4 +1,4 @@
-"""README.md of a model folder: what it is, how good it was on dev, what it was made from."""
+"""The model card, README.md of a model folder: the kind of model, its scores on dev, its data."""
 
 from __future__ import annotations
 
@@ -17,18 +17,19 @@ def model_card(
     result: FitResult,
     facts: Iterable[str],
     usage: str,
-    more: str = "",
 ) -> str:
-    """The text of the card.
+    """The Markdown of a model card.
 
     Args:
-        settings: Of the run.
-        kind: What the model is, as in "translator".
-        measured: How dev was scored.
-        result: How the run ended.
-        facts: About the data, a line each.
-        usage: A command with {} for the folder.
-        more: Further sections.
+        settings: Settings of the run.
+        kind: Kind of model, as in "translator".
+        measured: How the development part was scored; heads the table of scores.
+        result: How training ended.
+        facts: Facts about the data, one line each.
+        usage: A command that uses the model, with {} in place of its folder.
+
+    Returns:
+        The card.
     """
     metrics = "\n".join(f"| {name} | {value:.4f} |" for name, value in sorted(result.metrics.items()))
     data = "\n".join(f"- {line}" for line in facts)
@@ -46,7 +47,7 @@ Best after step {result.best_step} of {result.steps} ({result.seconds / 60:.1f} 
 ## Data
 
 {data}
-{more}
+
 ## Use
 
     {usage.format("THIS_FOLDER")}

@@ -1,4 +1,4 @@
-"""What the `[model]` table of every task has: recurrent cells, their layers, their regularisation."""
+"""The part of the `[model]` table that every task has: recurrent cells, layers and regularization."""
 
 from __future__ import annotations
 
@@ -20,133 +20,145 @@ from seqtool.nn.cell_options import (
 from seqtool.settings import MOST_COUNT, MOST_FACTOR, Settings
 from seqtool.training.settings import TrainingSettings
 
-FARTHEST = 10_000  # steps that a dilated layer may reach back; its state has as many parts
-PLACED = {"dropout", "embedding_dropout", "output_dropout"}  # around the layers
-DRAWN = ("weight_drop", "zoneout", "zoneout_hidden", "input_noise")  # and everything called dropout
+FARTHEST = 10_000  # time steps that a dilated layer may reach back; its state has as many parts
+PLACED = {"dropout", "embedding_dropout", "output_dropout"}  # dropout between layers: see `drops`
+DRAWN = ("weight_drop", "zoneout", "zoneout_hidden", "input_noise")  # random like every "..._dropout"
 Probability = Annotated[float, Field(ge=0.0, lt=1.0)]
 
 
 class NetworkSettings(Settings):
-    """The recurrent part of a network; a wing adds widths, depths and what only its task has."""
+    """The recurrent part of a network; each task adds widths, depths and settings of its own."""
 
     cell: CellName = Field("lstm", description=CELL_HELP)
-    residual: bool = Field(False, description="Add the input of each upper layer to its output.")
+    residual: bool = Field(
+        False, description="Residual connections: add the input of each layer above the first to its output."
+    )
     highway: bool = Field(
-        False, description="A gate mixes the input of each upper layer with its output (Srivastava 2015)."
+        False,
+        description="Highway connections: a gate mixes the input of each layer above the first with its "
+        "output (Srivastava 2015).",
     )
     dilation: int = Field(
         1,
         ge=1,
         le=MOST_COUNT,
-        description="Each layer's recurrence reaches back so many times as far as that of the layer below; "
-        "1 = one step everywhere (Chang 2017).",
+        description="Dilated recurrence: each layer reaches back this many times as far as the layer below "
+        "(Chang 2017); 1 = one time step in every layer.",
     )
-    learned_start: bool = Field(False, description="Learn the state before the first step; else zeros.")
+    learned_start: bool = Field(
+        False, description="Learn the initial state of each layer; otherwise it is zero."
+    )
 
     dropout: Probability = Field(
-        0.0, description="Probability that a unit around the recurrent layers is left out in training."
+        0.0, description="Dropout probability of the inputs and outputs of the recurrent layers."
     )
     embedding_dropout: Probability | None = Field(
-        None, description="Dropout of what the lowest layer reads; else that of dropout."
+        None, description="Dropout probability of the input of the lowest layer; by default that of dropout."
     )
     output_dropout: Probability | None = Field(
-        None, description="Dropout of what the uppermost layer gives; else that of dropout."
+        None, description="Dropout probability of the output of the top layer; by default that of dropout."
     )
     locked: bool = Field(
         True,
-        description="Dropout leaves out a unit at every step of a sequence or at none (Gal 2016); false = a "
-        "choice for each step.",
+        description="Variational dropout: one dropout mask for all time steps of a sequence (Gal 2016); "
+        "false = a new mask at each time step.",
     )
     weight_drop: Probability = Field(
         0.0,
-        description="Probability that a recurrent weight is left out, for a whole batch (Merity 2018).",
+        description="DropConnect probability of recurrent weights, with one mask per batch (Merity 2018).",
     )
     recurrent_dropout: Probability = Field(
-        0.0, description="Probability that a step writes nothing to a unit of the state (Semeniuta 2016)."
+        0.0,
+        description="Dropout probability of the update to the recurrent state at each time step (Semeniuta "
+        "2016).",
     )
     zoneout: Probability = Field(
         0.0,
-        description="Probability that a unit of the memory stays as it was at a step (Krueger 2017): of the "
-        "cell state, or of the hidden state where there is no other.",
+        description="Zoneout probability (Krueger 2017): a unit of the cell state keeps its previous value; "
+        "in cells without a cell state, a unit of the hidden state.",
     )
     zoneout_hidden: Probability = Field(
         0.0,
-        description="Probability that a unit of the hidden state stays as it was at a step, of cells that "
-        "have a cell state beside it (where there is none, zoneout is of the hidden state).",
+        description="Zoneout probability of the hidden state, in cells that have a cell state as well.",
     )
     word_dropout: Probability = Field(
         0.0,
-        description="Probability that an input symbol is replaced by the unknown one in training, each place "
-        "by itself.",
+        description="Probability that an input symbol is replaced by the unknown symbol in training, drawn "
+        "for each position.",
     )
     type_dropout: Probability = Field(
         0.0,
-        description="Probability that a symbol of the vocabulary is left out wherever it stands in a batch "
+        description="Probability that a symbol's embedding is zeroed at all its positions in a batch "
         "(embedding dropout, Merity 2018).",
     )
     input_noise: float = Field(
         0.0,
         ge=0,
         le=MOST_FACTOR,
-        description="Standard deviation of the noise added to embeddings in training.",
+        description="Standard deviation of Gaussian noise added to embeddings in training.",
     )
 
     input_init: InputInitializer = Field(
-        "default", description="What recurrent layers' weights of the input start with; default = the cell's."
+        "default",
+        description="Initializer of the input-to-hidden weights; default = the one that the cell defines.",
     )
     recurrent_init: RecurrentInitializer = Field(
-        "default", description="What recurrent layers' weights of the state start with; default = the cell's."
+        "default",
+        description="Initializer of the hidden-to-hidden weights; default = the one that the cell defines.",
     )
     forget_bias: float | None = Field(
         None,
         ge=-MOST_FACTOR,
         le=MOST_FACTOR,
-        description="Bias that the gate which keeps the state starts with; else the cell's own.",
+        description="Initial bias of the forget gate; by default the one that the cell defines.",
     )
     chrono: int = Field(
         0,
         ge=0,
         le=MOST_COUNT,
-        description="Longest time that states are to last: gates that keep them start so that they keep for "
-        "1 to this many steps (Tallec 2018); at least 3, or 0 = off.",
+        description="Chrono initialization (Tallec 2018): forget-gate biases are drawn for memories of 1 to "
+        "this many time steps; at least 3, or 0 = off.",
     )
     spectral_radius: float = Field(
-        0.9, gt=0, le=MOST_FACTOR, description="Of the fixed recurrent weights of echo_state."
+        0.9,
+        gt=0,
+        le=MOST_FACTOR,
+        description="Spectral radius of the fixed recurrent weights (cell echo_state).",
     )
 
     @property
     def depth(self) -> int:
-        """Layers on top of each other, at most."""
+        """Number of stacked layers; of the deeper side where there are two."""
         raise NotImplementedError
 
     @property
     def of_outputs(self) -> float:
-        """Probability of the dropout of what the uppermost layer gives."""
+        """Dropout probability of the top layer's output."""
         return self.dropout if self.output_dropout is None else self.output_dropout
 
     @property
     def of_inputs(self) -> float:
-        """Probability of the dropout of what the lowest layer reads."""
+        """Dropout probability of the lowest layer's input."""
         return self.dropout if self.embedding_dropout is None else self.embedding_dropout
 
     @property
     def drops(self) -> bool:
-        """Whether units are left out at any place around the layers."""
+        """Whether there is dropout before, between or after the layers."""
         return any((self.of_inputs, self.depth > 1 and self.dropout, self.of_outputs))
 
     @property
     def cells(self) -> tuple[str, ...]:
-        """All kinds of cells that there are, the encoder's first."""
+        """The cells of the network, the encoder's first."""
         return (self.cell,)
 
     @property
     def dilated_cells(self) -> tuple[str, ...]:
-        """Those that stand above other layers, which is where dilation begins."""
+        """The cells of layers above the lowest: only those are dilated."""
         return (self.cell,) if self.depth > 1 else ()
 
     @property
     def learns_states(self) -> bool:
-        """Whether the states that penalties are for have a gradient."""
+        """Whether the states that the penalties act on have a gradient."""
         return self.cell != "echo_state" or self.highway
 
     @property
@@ -157,16 +169,16 @@ class NetworkSettings(Settings):
 
     @property
     def without_effect(self) -> frozenset[str]:
-        """Settings that may be given and that nothing reads here."""
+        """Names of settings that are accepted although this network does not use them."""
         return frozenset()
 
     @property
     def layer_options(self) -> LayerOptions:
-        """What the layers are made of."""
+        """The cell and the connections of the layers."""
         return self.layers_of(self.cell)
 
     def layers_of(self, cell: str) -> LayerOptions:
-        """The same with one of the `cells`."""
+        """The same as `layer_options` for one of the `cells`."""
         options = suited(cell, self._options)
         return LayerOptions(
             cell, options, self.residual, self.highway, self.dilation, self.learned_start, self.locked
@@ -185,22 +197,22 @@ class NetworkSettings(Settings):
             raise ValueError(reason)
         if self.type_dropout and self.cell in BATCH_NORMALISED:
             raise ValueError(
-                f"type_dropout does not go with cell = {self.cell!r}, to which a position of zeros is "
+                f"type_dropout does not go with cell = {self.cell!r}, which takes a position of zeros for "
                 "padding; leave it out"
             )
         if self.dilation > 1 and (self.depth - 1) * math.log(self.dilation) > math.log(FARTHEST):
             raise ValueError(
-                f"dilation = {self.dilation}: the uppermost of {self.depth} layers would reach back more "
-                f"than {FARTHEST} steps"
+                f"dilation = {self.dilation}: the top one of {self.depth} layers would reach back more "
+                f"than {FARTHEST} time steps; use a smaller dilation or fewer layers"
             )
         if not self.locked and not self.drops:
-            raise ValueError("locked = false is for dropout, and there is none; leave it out")
+            raise ValueError("locked = false has no effect without dropout; set dropout, or leave it out")
         elsewhere = self.embedding_dropout is not None and self.output_dropout is not None
         usual = type(self).model_fields["dropout"].default
         if elsewhere and self.depth == 1 and self.dropout not in (0.0, usual):
             raise ValueError(
-                "dropout has no effect with one layer, where embedding_dropout and output_dropout are all "
-                "that there is; leave it out, or set it to 0"
+                "dropout has no effect with one layer when embedding_dropout and output_dropout are both "
+                "given; leave it out, or set it to 0"
             )
         for name in ("residual", "highway", "dilation"):
             if self.depth == 1 and getattr(self, name) != type(self).model_fields[name].default:
@@ -209,10 +221,14 @@ class NetworkSettings(Settings):
 
 
 def refuse_without_effect(model: NetworkSettings, training: TrainingSettings) -> None:
-    """Settings of training that a cell has nothing for.
+    """Refuse settings of training that have no effect on a network.
+
+    Args:
+        model: The run's `[model]` table.
+        training: The run's `[training]` table.
 
     Raises:
-        ValueError: there is one.
+        ValueError: there is such a setting; the message names it and says why.
     """
     if any(training.state_penalties) and not model.learns_states:
         raise ValueError(
@@ -221,11 +237,11 @@ def refuse_without_effect(model: NetworkSettings, training: TrainingSettings) ->
         )
     if training.adversarial and set(model.cells) == {"echo_state"}:
         raise ValueError(
-            "training.adversarial does not go with model.cell = 'echo_state', which lets no gradient "
-            "through; leave it out"
+            "training.adversarial does not go with model.cell = 'echo_state', which passes no gradient to "
+            "its inputs; leave it out"
         )
     if training.r_drop and not model.draws:
         raise ValueError(
-            "training.r_drop compares two passes with different dropout, and here both are the same: set "
-            "model.dropout, or leave it out"
+            "training.r_drop compares two passes with different dropout masks, and this model has no "
+            "dropout: set model.dropout, or leave it out"
         )

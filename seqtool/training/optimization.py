@@ -14,15 +14,15 @@ from torch.optim import Optimizer
 from seqtool.training.settings import TrainingSettings
 
 Groups = list[dict[str, Any]]
-WARMUP_SHARE = 5  # at most one in so many updates is one of the warm-up
-FEW_UPDATES = 200
+WARMUP_SHARE = 5  # the warm-up takes at most one update in this many
+FEW_UPDATES = 200  # a run with fewer updates gets a warning
 
 
 def _adam_options(settings: TrainingSettings) -> dict[str, Any]:
     return {"betas": (settings.beta1, settings.beta2), "eps": settings.epsilon}
 
 
-# `fused` does a whole update in one kernel, on CPU and CUDA; NAdam and RMSprop have none.
+# `fused` makes a whole update in one kernel, on CPU and CUDA; torch's NAdam and RMSprop have no such kernel.
 OPTIMIZERS: dict[str, Callable[[Groups, TrainingSettings, bool], Optimizer]] = {
     "sgd": lambda groups, s, fused: torch.optim.SGD(
         groups, lr=s.learning_rate, momentum=s.momentum, fused=fused
@@ -44,7 +44,16 @@ OPTIMIZERS: dict[str, Callable[[Groups, TrainingSettings, bool], Optimizer]] = {
 
 
 def build_optimizer(model: nn.Module, settings: TrainingSettings) -> Optimizer:
-    """The optimizer over what is trainable in `model`, in a group with weight decay and one without."""
+    """The optimizer of a model's trainable parameters, with and without weight decay in separate groups.
+
+    Args:
+        model: The model, on its device.
+        settings: Optimizer, learning rate, weight decay.
+
+    Returns:
+        The optimizer. Biases and other vectors have no weight decay, and embeddings only if the settings
+        say so.
+    """
     embeddings = {
         id(parameter)
         for module in model.modules()
@@ -66,7 +75,7 @@ def build_optimizer(model: nn.Module, settings: TrainingSettings) -> Optimizer:
 
 
 def optimizer_state(optimizer: Optimizer) -> dict[str, Tensor]:
-    """The optimizer's tensors under `parameter name/quantity`; its numbers become tensors too."""
+    """The state of an optimizer as tensors named `PARAMETER/QUANTITY`; numbers become tensors, too."""
     snapshot = optimizer.state_dict()
     result = {}
     for name, index in _names(snapshot).items():
@@ -77,10 +86,10 @@ def optimizer_state(optimizer: Optimizer) -> dict[str, Tensor]:
 
 
 def restore_optimizer(optimizer: Optimizer, tensors: Mapping[str, Tensor]) -> None:
-    """Undo `optimizer_state`; hyperparameters stay those of the settings.
+    """Set the state of an optimizer to what `optimizer_state` returned; its hyperparameters do not change.
 
     Raises:
-        KeyError: a tensor belongs to no parameter.
+        KeyError: a tensor belongs to none of its parameters.
     """
     snapshot = optimizer.state_dict()
     names = _names(snapshot)
@@ -89,8 +98,8 @@ def restore_optimizer(optimizer: Optimizer, tensors: Mapping[str, Tensor]) -> No
         name, _, quantity = key.rpartition("/")
         state.setdefault(names[name], {})[quantity] = value
     optimizer.load_state_dict({"state": state, "param_groups": snapshot["param_groups"]})
-    # torch converts what it loads to the parameter's number type, but NAdam's `mu_product` is
-    # float32 whatever the parameter is: put every value back as it was.
+    # torch converts what it loads to the number type of the parameter, but NAdam's `mu_product` is
+    # float32 whatever the parameter is: replace every value by the one that was saved.
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     for index, quantities in state.items():
         loaded = optimizer.state[parameters[index]]
@@ -108,16 +117,17 @@ def _names(snapshot: Mapping[str, Any]) -> dict[str, int]:
 
 
 class Moment(NamedTuple):
-    """Where a run stands when an update is due."""
+    """What a learning-rate schedule depends on at an update."""
 
-    step: int  # updates made after the warm-up
-    progress: float  # share of the run after the warm-up that is over, 0 to 1
-    cuts: int  # reductions that `plateau` has decided on
+    step: int  # updates since the end of the warm-up
+    progress: float  # fraction of the run after the warm-up that is over, 0 to 1
+    cuts: int  # reductions by the schedule `plateau` so far
 
 
-# Share of `learning_rate` at a moment. These are the closed forms of torch.optim.lr_scheduler's
-# classes (the tests hold them to those). torch's own update the rate from the rate before, so
-# that a run whose length is a number of minutes, or is changed on resuming, cannot use them.
+# Learning rate as a fraction of `learning_rate`. These are closed forms of the classes in
+# torch.optim.lr_scheduler, against which they are tested. torch's classes compute each rate from the
+# previous one, so they cannot be used for a run that ends after a number of minutes, or whose length
+# changes when it is resumed.
 SCHEDULES: dict[str, Callable[[TrainingSettings, Moment], float]] = {
     "constant": lambda settings, moment: 1.0,
     "plateau": lambda settings, moment: settings.decay_factor**moment.cuts,
@@ -134,16 +144,19 @@ def learning_rate(
 ) -> float:
     """The learning rate of the next update.
 
-    A run that `max_minutes` may end first is measured by the clock: its progress is whichever is
-    larger, the share of its updates or the share of its time, so that cosine, linear and
-    one_cycle come to their end when the run does. Such a schedule depends on the machine's speed.
+    The progress of a run is the larger of two fractions, that of its updates and that of its time limit,
+    so that cosine, linear and one_cycle are complete when `max_minutes` ends the run. With such a limit
+    the schedule depends on the speed of the machine.
 
     Args:
-        settings: Schedule and its parameters.
+        settings: The schedule and its parameters.
         step: Updates made so far.
-        total_steps: Updates in the whole run.
-        time_share: Share of `max_minutes` that is over; 0 without such a limit.
-        cuts: Reductions that `plateau` has decided on.
+        total_steps: Updates of the whole run.
+        time_share: Fraction of `max_minutes` that is over, 0 to 1; 0 without a limit.
+        cuts: Reductions by the schedule `plateau` so far.
+
+    Returns:
+        The learning rate, >= 0.
     """
     warmup = warmup_of(settings, total_steps)
     if step < warmup:
@@ -154,9 +167,10 @@ def learning_rate(
 
 
 def warmup_of(settings: TrainingSettings, total_steps: int) -> int:
-    """Updates of the warm-up: as the settings say, but no more than a fifth of the run.
+    """Updates of the warm-up: those of the settings, but at most a fifth of the run.
 
-    In a run on a few sentences the usual warm-up would be most of it. `one_cycle` has a rise of its own.
+    A run on a few sentences would otherwise consist mostly of warm-up. `one_cycle` has none, as it begins
+    with a rise of its own.
     """
     if settings.schedule == "one_cycle":
         return 0
@@ -164,7 +178,7 @@ def warmup_of(settings: TrainingSettings, total_steps: int) -> int:
 
 
 def few_updates(updates: int) -> tuple[str, ...]:
-    """A warning where a run has fewer updates than move a network far from its random start."""
+    """A warning if a run has too few updates to move a network far from its random weights; else nothing."""
     if updates >= FEW_UPDATES:
         return ()
     return (f"only about {updates} updates in all; lower --batch-tokens or raise --epochs",)
@@ -175,7 +189,7 @@ def _cosine(start: float, end: float, progress: float) -> float:
 
 
 def _one_cycle(rise: float, progress: float) -> float:
-    # From a 25th of the highest rate up to it, then down to a 250,000th (Smith & Topin 2018).
+    # From 1/25 of the peak rate up to the peak, then down to 1/250,000 of it (Smith and Topin 2018).
     if progress < rise:
         return _cosine(1 / 25, 1.0, progress / rise)
     return _cosine(1.0, 1 / 25e4, (progress - rise) / (1.0 - rise))
@@ -184,9 +198,14 @@ def _one_cycle(rise: float, progress: float) -> float:
 class Averaging:
     """Average of a model's trainable parameters over the updates of a run.
 
-    With a decay, a moving one: the n-th update uses min(decay, (1 + n) / (10 + n)), so that the
-    random start is forgotten at once and a short run averages over its own length. Without, the
-    mean of all weights since `begin`, and before it the present ones (Polyak and Juditsky 1992).
+    With a decay rate it is an exponential moving average. Update n uses min(decay, (1 + n) / (10 + n)), so
+    that the random initial weights are forgotten quickly and a short run averages over its own length.
+    Without one it is the mean of the weights at `begin` and after each update since, and the current
+    weights before that (Polyak and Juditsky 1992).
+
+    Args:
+        model: The model, whose current weights the average starts with.
+        decay: Decay rate of the moving average, 0 < decay < 1; None = the mean since `begin`.
     """
 
     def __init__(self, model: nn.Module, decay: float | None) -> None:
@@ -200,14 +219,14 @@ class Averaging:
 
     @torch.no_grad()
     def update(self, model: nn.Module) -> None:
-        """Take the model's present weights into the average."""
+        """Include the model's current weights in the average."""
         parameters = dict(model.named_parameters())
         share = self._share_of_next()
         for name, average in self.tensors.items():
             average.lerp_(parameters[name].detach(), share)
 
     def begin(self) -> None:
-        """From now on the mean counts; a moving average, or a mean that has begun, goes on as it did."""
+        """Start the mean here; no effect on a moving average, or on a mean that has started already."""
         self.count = max(self.count, 1)
 
     def _share_of_next(self) -> float:
@@ -219,7 +238,7 @@ class Averaging:
 
     @contextlib.contextmanager
     def averaged_weights(self, model: nn.Module) -> Iterator[None]:
-        """Inside, `model` has the average as its weights; afterwards its own again, bit for bit."""
+        """Within this context `model` has the averaged weights; afterwards its own again, bit for bit."""
         parameters = dict(model.named_parameters())
         own = {name: parameters[name].detach().clone() for name in self.tensors}
         try:

@@ -14,10 +14,10 @@ from seqtool.training.settings import TrainingSettings
 
 
 class Pass(NamedTuple):
-    """What one pass over a batch gave."""
+    """The result of one pass over a batch."""
 
     loss: LossSum
-    predictions: Any  # what `divergence` compares
+    predictions: Any  # whatever `divergence` of the task compares
 
 
 def loss_of_passes(
@@ -26,25 +26,26 @@ def loss_of_passes(
     divergence: Callable[[Any, Any], Tensor],
     settings: TrainingSettings,
 ) -> LossSum:
-    """The loss of a batch, with what the settings ask of a second pass.
+    """The loss of a batch, from one pass, or from two with R-Drop or adversarial training.
 
     Args:
-        network: In training.
-        once: Makes a pass over the batch, each time with dropout of its own.
-        divergence: KL(p || q) + KL(q || p) of the predictions of two passes, summed as the loss is, nats.
-        settings: With `r_drop` and `adversarial`, one of them at most.
+        network: The network, in training mode.
+        once: Function that makes one pass over the batch, each time with new dropout masks.
+        divergence: Function from the predictions of two passes to KL(p || q) + KL(q || p), summed over
+            the same units as the loss, nats.
+        settings: Settings of training, of which `r_drop` and `adversarial` are read; at most one is set.
 
     Returns:
-        Of one pass. With `r_drop` the mean of two losses and r_drop / 4 times the divergence: half of
-        what the paper adds up, so that its weight means the same (Liang et al. 2021, equations 1 to 3).
-        With `adversarial` the mean of the loss and that of the worst inputs nearby.
+        The summed loss of one pass; with `r_drop` the mean of two losses plus r_drop / 4 times the
+        divergence, which is half of the paper's sum, so that r_drop is the paper's weight (Liang et al.
+        2021, equations 1 to 3); with `adversarial` the mean of the loss and that of the perturbed inputs.
     """
     if settings.r_drop:
         first, second = once(), once()
         apart = settings.r_drop / 4 * divergence(first.predictions, second.predictions)
         return _mean(first.loss, second.loss, apart)
     if settings.adversarial:
-        with recorded_inputs(network) as inputs, plain_steps():  # its gradients are taken twice
+        with recorded_inputs(network) as inputs, plain_steps():  # gradients are taken twice through it
             first = once()
         with shifted_inputs(network, worst_offsets(first.loss.total, inputs, settings.adversarial)):
             second = once()

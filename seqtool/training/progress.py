@@ -1,4 +1,4 @@
-"""What a run tells whoever watches it."""
+"""The progress of a run, and those who are told of it: displays, TensorBoard, Python programs."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from seqtool.errors import UsageError
 class StepReport(NamedTuple):
     """One update."""
 
-    step: int  # updates so far, this one included
+    step: int  # updates so far, including this one
     epoch: int  # from 1
-    loss: float  # nats a unit, over the batches of this update
-    unit: str  # what the loss is divided by: token, sentence or character
-    units: int  # what the loss was summed over in this update
+    loss: float  # mean training loss of this update, nats per unit
+    unit: str  # token, sentence or character
+    units: int  # number of units in the batches of this update
     learning_rate: float
     gradient_norm: float  # before clipping
     seconds: float  # since the first update, evaluations included
-    left: float  # seconds to the end at this pace, if patience does not end it earlier
+    left: float  # estimated seconds to the end of the run, unless early stopping ends it before
 
 
 class EvaluationReport(NamedTuple):
@@ -28,69 +28,75 @@ class EvaluationReport(NamedTuple):
 
     step: int
     epoch: int  # from 1
-    train_loss: float  # nats a unit, since the evaluation before
+    train_loss: float  # mean training loss since the previous evaluation, nats per unit
     metrics: dict[str, float]
-    learning_rate: float
-    improved: bool  # whether this is the best so far
-    seconds: float
+    learning_rate: float  # of the last update
+    improved: bool  # whether this evaluation is the best so far
+    seconds: float  # since the first update, evaluations included
 
 
 class FitResult(NamedTuple):
-    """How a run ended; the model holds its best weights then."""
+    """How a run ended; the model holds its best weights by then."""
 
     metrics: dict[str, float]  # of the best evaluation
-    best_step: int
-    steps: int
-    epochs: float  # passes over the data, fractions included
-    seconds: float
-    reason: str  # epochs, max_steps, max_minutes or patience
+    best_step: int  # updates before the best evaluation
+    steps: int  # updates of the whole run
+    epochs: float  # passes over the training data, fractions included
+    seconds: float  # since the first update, evaluations included
+    reason: str  # setting that ended the run: epochs, max_steps, max_minutes or patience
 
 
 class Reporter(Protocol):
-    """Receives news; only process 0 has one that does something."""
+    """Is told of the progress of a run. With several processes, only that of process 0 is told."""
 
     def started(self, total_steps: int, step: int, parameters: int) -> None:
-        """Training begins: expected updates, updates already done (resumed), trainable numbers."""
+        """Training starts.
+
+        Args:
+            total_steps: Updates of the whole run, unless time or early stopping ends it before.
+            step: Updates made before, in a run that is resumed; otherwise 0.
+            parameters: Number of trainable parameters.
+        """
 
     def step(self, report: StepReport) -> None:
         """An update was made."""
 
     def evaluation(self, report: EvaluationReport) -> None:
-        """The model was evaluated."""
+        """The model was evaluated on dev."""
 
     def message(self, text: str) -> None:
-        """Something that a person should know."""
+        """There is a message for the user, one line."""
 
     def finished(self, result: FitResult) -> None:
-        """Training is over."""
+        """Training is finished."""
 
 
 class SilentReporter:
-    """Says nothing."""
+    """Ignores everything; a base class for reporters that use only part of it."""
 
     def started(self, total_steps: int, step: int, parameters: int) -> None:
-        """Nothing."""
+        """Do nothing."""
 
     def step(self, report: StepReport) -> None:
-        """Nothing."""
+        """Do nothing."""
 
     def evaluation(self, report: EvaluationReport) -> None:
-        """Nothing."""
+        """Do nothing."""
 
     def message(self, text: str) -> None:
-        """Nothing."""
+        """Do nothing."""
 
     def finished(self, result: FitResult) -> None:
-        """Nothing."""
+        """Do nothing."""
 
 
 class TensorBoardReporter:
-    """Writes curves for TensorBoard, and passes everything on to another reporter.
+    """Writes learning curves for TensorBoard, and passes everything on to another reporter.
 
     Args:
-        folder: Where the event files go.
-        inner: Hears everything too.
-        every: Updates between two points of the training curves.
+        folder: Folder of the event files.
+        inner: The other reporter.
+        every: Updates per point of the training curves, at least 1.
 
     Raises:
         UsageError: the package tensorboard is not installed.
@@ -112,17 +118,17 @@ class TensorBoardReporter:
         self._inner.started(total_steps, step, parameters)
 
     def step(self, report: StepReport) -> None:
-        """Draw loss, learning rate and gradient norm."""
+        """Write the loss, the learning rate and the gradient norm, once per `every` updates."""
         if report.step % self._every == 0:
-            self._draw("train/loss", report.loss, report.step)
-            self._draw("train/learning_rate", report.learning_rate, report.step)
-            self._draw("train/gradient_norm", report.gradient_norm, report.step)
+            self._write("train/loss", report.loss, report.step)
+            self._write("train/learning_rate", report.learning_rate, report.step)
+            self._write("train/gradient_norm", report.gradient_norm, report.step)
         self._inner.step(report)
 
     def evaluation(self, report: EvaluationReport) -> None:
-        """Draw every metric."""
+        """Write every metric."""
         for name, value in report.metrics.items():
-            self._draw(f"dev/{name}", value, report.step)
+            self._write(f"dev/{name}", value, report.step)
         self._inner.evaluation(report)
 
     def message(self, text: str) -> None:
@@ -134,6 +140,6 @@ class TensorBoardReporter:
         self._writer.close()
         self._inner.finished(result)
 
-    def _draw(self, name: str, value: float, step: int) -> None:
+    def _write(self, name: str, value: float, step: int) -> None:
         if math.isfinite(value):
             self._writer.add_scalar(name, value, step)

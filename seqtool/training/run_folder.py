@@ -1,10 +1,10 @@
-"""The folder of one run: who may write it, what is in it, and which run is the newest.
+"""The folder of one run: which process may write to it, what it holds, and which run is the newest.
 
     recipe.toml   manifest.json   metrics.jsonl   model/   state/   plots/
 
-`--overwrite` replaces a run as late as it can: `model/` stays loadable until the new model
-folder takes its place in one move; `state/`, `metrics.jsonl` and `plots/` go when the first
-update of the new run is due, not before its data was read.
+`--overwrite` replaces a run as late as possible: `model/` can be loaded until the new model folder
+takes its place in one rename; `state/`, `metrics.jsonl` and `plots/` are deleted just before the first
+update of the new run, after its data was read.
 """
 
 from __future__ import annotations
@@ -22,19 +22,27 @@ import torch
 from seqtool.errors import BusyError, ModelError, StorageError, UsageError
 from seqtool.files import Lock, remove_leftovers, safe_name, storage_errors, write_durably, write_json
 from seqtool.training import distributed
+from seqtool.training.checkpoint import Checkpoints
 
 ROOT = Path("runs")
 LATEST = "latest"
 LOCK = ".lock"
-CONTENTS = ("recipe.toml", "manifest.json", "metrics.jsonl", "model", "state")  # any of these makes it a run
+FINISHED = "finished"  # file in state/ of a finished run: the step of its last checkpoint
+CONTENTS = ("recipe.toml", "manifest.json", "metrics.jsonl", "model", "state")  # a folder with any is a run
 
 
 class RunFolder:
-    """An open run folder, locked against every other process until `close`."""
+    """A run folder, locked against all other processes until `close`.
+
+    Args:
+        path: The folder.
+        lock: The lock that this process holds; None = it may not write to the folder.
+        created: Whether this process made the folder; `close` removes it again if it is still empty.
+    """
 
     def __init__(self, path: Path, lock: Lock | None = None, created: bool = False) -> None:
         self.path = path
-        self.recipe_text = ""  # what recipe.toml is to say; it is written when the first update is due
+        self.recipe_text = ""  # content of recipe.toml, which is written just before the first update
         self._lock = lock
         self._created = created
 
@@ -49,43 +57,55 @@ class RunFolder:
         resume: bool = False,
         overwrite: bool = False,
     ) -> RunFolder:
-        """Make or open the folder of a run and lock it; nothing in it is changed yet.
+        """Create or open the folder of a run and lock it; what it holds is not changed yet.
 
         Args:
-            output: The folder asked for; None = `root/task/name`, or the first free `name-2`, `-3`, ...
+            output: The run folder; None = `root/task/name`, or the first free one of `name-2`, `name-3`, ...
             task: Name of the task, a plain file name.
             name: Name of the run, a plain file name.
-            root: Where runs without an `output` go.
-            resume: Open the run that is there (without `output`: the last of `name`, `name-2`, ...).
-            overwrite: Take the folder even if it holds a run.
+            root: Folder of the runs that have no `output`.
+            resume: Open the run that is there (without `output`: the last one of `name`, `name-2`, ...).
+            overwrite: Open the folder even if it holds a run.
+
+        Returns:
+            The locked folder.
 
         Raises:
-            UsageError: `output` holds a run already, or is a file.
+            UsageError: `output` holds a run already, or is a file; or `resume`, and its checkpoints were
+                deleted.
             StorageError: the folder cannot be written.
             BusyError: another process is at work in it.
         """
         if output is not None:
-            return _open(output, taken_is_fine=resume or overwrite)
+            return _to_resume(output) if resume else _open(output, may_hold_run=overwrite)
         try:
             base, name = root / safe_name(task), safe_name(name)
         except ModelError as error:
             raise UsageError(f"the name of a run names its folder: {error}") from None
         names = (name if n == 1 else f"{name}-{n}" for n in itertools.count(1))
         if overwrite:
-            return _open(base / name, taken_is_fine=True)
+            return _open(base / name, may_hold_run=True)
         if resume:
             taken = list(itertools.takewhile(lambda taken: holds_run(base / taken), names))
-            return _open(base / (taken[-1] if taken else name), taken_is_fine=True)
+            return _to_resume(base / (taken[-1] if taken else name))
         return _open_first_free([base / name for name in itertools.islice(names, 10_000)])
 
     @classmethod
+    def open(cls, path: Path) -> RunFolder:
+        """Open and lock a folder, whatever it holds; errors as for `create`."""
+        return _open(path, may_hold_run=True)
+
+    @classmethod
     def create_for_all(cls, output: Path | None, *, device: torch.device, **options: Any) -> RunFolder:
-        """`create` on process 0; the other processes of the run get the same folder, not to be written.
+        """`create` on process 0; the other processes get the same folder without the right to write to it.
 
         Args:
-            output: As for `create`.
-            device: Of this process; its process group carries the path to the others.
-            options: As for `create`.
+            output: The run folder, or None, as for `create`.
+            device: Device of this process, which its process group communicates on.
+            options: The other arguments of `create`.
+
+        Returns:
+            The folder, locked by process 0.
         """
         if distributed.rank() == 0:
             run = cls.create(output, **options)
@@ -95,41 +115,54 @@ class RunFolder:
 
     @property
     def writes(self) -> bool:
-        """Whether this process holds the folder and so writes what is in it."""
+        """Whether this process holds the lock and writes to the folder; False on processes other than 0."""
         return self._lock is not None
 
     @property
     def recipe(self) -> Path:
-        """The complete resolved settings, as TOML."""
+        """Path of recipe.toml: the complete resolved settings."""
         return self.path / "recipe.toml"
 
     @property
     def manifest(self) -> Path:
-        """Command, versions, device, seed, data digests, signatures, wall time."""
+        """Path of manifest.json: command, versions, device, seed, data digests, scores, wall time."""
         return self.path / "manifest.json"
 
     @property
     def metrics(self) -> Path:
-        """One JSON object an event, one event a line."""
+        """Path of metrics.jsonl: one event per line, each a JSON object."""
         return self.path / "metrics.jsonl"
 
     @property
     def model(self) -> Path:
-        """The finished model, self-contained."""
+        """Path of the folder of the finished model, which is self-contained."""
         return self.path / "model"
 
     @property
     def state(self) -> Path:
-        """What `--resume` needs."""
+        """Path of the folder of checkpoints, which `--resume` needs."""
         return self.path / "state"
 
     @property
+    def is_finished(self) -> bool:
+        """Whether the run is finished, and no checkpoint was saved since (by a resumed run, say)."""
+        marker = self.state / FINISHED
+        with storage_errors(marker):
+            step = marker.read_text(encoding="utf-8").strip() if marker.is_file() else ""
+        return step.isdecimal() and all(saved <= int(step) for saved in Checkpoints(self.state).steps())
+
+    @property
+    def is_pruned(self) -> bool:
+        """Whether the run is finished and its checkpoints were deleted (`pruning.prune_state`)."""
+        return self.is_finished and not Checkpoints(self.state).steps()
+
+    @property
     def plots(self) -> Path:
-        """Pictures."""
+        """Path of the folder of figures."""
         return self.path / "plots"
 
     def clear_training(self) -> None:
-        """Remove what an earlier run left behind, all but its model, recipe and manifest."""
+        """Delete the checkpoints, events and figures of an earlier run; model, recipe and manifest stay."""
         with storage_errors(self.path):
             for folder in (self.state, self.plots):
                 if folder.exists():
@@ -137,7 +170,7 @@ class RunFolder:
             self.metrics.unlink(missing_ok=True)
 
     def write_recipe(self) -> None:
-        """Replace recipe.toml durably; a run that is refused leaves the old one."""
+        """Replace recipe.toml durably by `recipe_text`, if there is any."""
         if self.recipe_text:
             write_durably(self.recipe, self.recipe_text.encode("utf-8"))
 
@@ -146,30 +179,33 @@ class RunFolder:
         write_json(self.manifest, values)
 
     def append_event(self, event: dict[str, Any]) -> None:
-        """Add one line to metrics.jsonl; it is in the file when this returns."""
+        """Append one line to metrics.jsonl; it is written when this returns."""
         line = json.dumps(event, ensure_ascii=False, allow_nan=False) + "\n"
         with storage_errors(self.metrics), self.metrics.open("ab") as file:
             file.write(line.encode("utf-8"))
 
     def events_size(self) -> int:
-        """Bytes in metrics.jsonl; a checkpoint notes it."""
+        """Bytes in metrics.jsonl, which a checkpoint records."""
         with storage_errors(self.metrics):
             return self.metrics.stat().st_size if self.metrics.exists() else 0
 
     def truncate_events(self, size: int) -> None:
-        """Cut metrics.jsonl back to `size` bytes: what came after the checkpoint will come again."""
+        """Cut metrics.jsonl to `size` bytes: events after the checkpoint will be written again."""
         if self.events_size() > size:
             with storage_errors(self.metrics), self.metrics.open("r+b") as file:
                 file.truncate(size)
 
     def mark_finished(self, *, task: str, root: Path = ROOT) -> None:
-        """Name this run in `root/task/latest`, if it lies in that folder."""
+        """Mark the run as finished, and name it in `root/task/latest` if it lies in that folder."""
+        steps = Checkpoints(self.state).steps()
+        if steps:
+            write_durably(self.state / FINISHED, f"{steps[-1]}\n".encode())
         base = root / task
         if self.path.resolve().parent == base.resolve():
             write_durably(base / LATEST, (self.path.resolve().name + "\n").encode("utf-8"))
 
     def close(self) -> None:
-        """Let others in; a folder made here that nothing was written to is removed again."""
+        """Release the lock; a folder that this process created and wrote nothing to is removed again."""
         if self._lock is not None:
             self._lock.release()
             self._lock = None
@@ -190,20 +226,20 @@ class RunFolder:
 
 
 def holds_run(path: Path) -> bool:
-    """Whether anything of a run is in the folder."""
+    """Whether a folder holds any part of a run."""
     return any((path / name).exists() for name in CONTENTS)
 
 
 def require_no_run(path: Path) -> None:
-    """See to it that a new run may go into a folder.
+    """Check that a new run may be written to a folder.
 
     Raises:
-        UsageError: it holds a run.
+        UsageError: it holds a run already.
     """
     if holds_run(path):
         raise UsageError(
             f"{path}: holds a run already; continue it with --resume, replace it with --overwrite, "
-            "or give another folder"
+            "or give another folder with -o"
         )
 
 
@@ -219,14 +255,14 @@ def find_latest(task: str, *, root: Path = ROOT) -> Path | None:
     return run if plain and (run / "model").is_dir() else None
 
 
-def _open(path: Path, *, taken_is_fine: bool) -> RunFolder:
+def _open(path: Path, *, may_hold_run: bool) -> RunFolder:
     if path.exists() and not path.is_dir():
-        raise UsageError(f"{path}: a file, expected a folder for the run")
+        raise UsageError(f"{path}: is a file; give a folder for the run with -o")
     created = not path.exists()
     with storage_errors(path):
         path.mkdir(parents=True, exist_ok=True)
     run = RunFolder(path, _locked(path), created)
-    if not taken_is_fine:
+    if not may_hold_run:
         try:
             require_no_run(path)
         except UsageError:
@@ -237,15 +273,28 @@ def _open(path: Path, *, taken_is_fine: bool) -> RunFolder:
     return run
 
 
+def _to_resume(path: Path) -> RunFolder:
+    run = _open(path, may_hold_run=True)
+    if run.is_pruned:
+        run.close()
+        raise UsageError(
+            f"{path}: this run is finished and its state was deleted, so it cannot be resumed; fine-tune its "
+            "model with --init-from, or train again with --overwrite"
+        )
+    return run
+
+
 def _open_first_free(candidates: list[Path]) -> RunFolder:
     for path in candidates:
         with contextlib.suppress(UsageError, BusyError):
-            return _open(path, taken_is_fine=False)
+            return _open(path, may_hold_run=False)
     raise StorageError(f"{candidates[0]}: no free name left; remove old runs or give a folder with -o")
 
 
 def _locked(path: Path) -> Lock:
     lock = Lock(path / LOCK)
     if not lock.acquire():
-        raise BusyError(f"{path}: another run is at work in this folder; wait for it or give another folder")
+        raise BusyError(
+            f"{path}: another run is at work in this folder; wait for it, or give another folder with -o"
+        )
     return lock

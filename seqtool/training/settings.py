@@ -9,8 +9,8 @@ from pydantic import Field, model_validator
 
 from seqtool.settings import Settings
 
-# A setting that only some choices read. Anything but its default beside another choice is an
-# error: an option is never accepted and then ignored.
+# Settings that only some choices of another setting use: by name, the other setting and those of its
+# values. A value other than the default that the choice does not use is refused by `refuse_ignored`.
 READERS: dict[str, tuple[str, tuple[str, ...]]] = {
     "momentum": ("optimizer", ("sgd", "rmsprop")),
     "beta1": ("optimizer", ("adam", "adamw", "nadam")),
@@ -28,155 +28,234 @@ READERS: dict[str, tuple[str, tuple[str, ...]]] = {
 
 
 class RunSettings(Settings):
-    """What every run says of itself, whatever its task; a wing adds the tables."""
+    """Settings of every run, whatever its task; each task adds tables of its own."""
 
-    task: str = Field(description="The task.")
-    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="Name of the run folder.")
-    seed: int = Field(1, ge=0, lt=2**32, description="Of everything random.")
-    device: str = Field("auto", description="auto, cpu, cuda, cuda:N or mps.")
+    task: str = Field(description="Task of the run, as in `seqtool train TASK`.")
+    name: str = Field(
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$",
+        description="Name of the run; without -o the run folder is runs/TASK/NAME.",
+    )
+    seed: int = Field(
+        1,
+        ge=0,
+        lt=2**32,
+        description="Random seed of the initial weights, the order of the batches and dropout.",
+    )
+    device: str = Field(
+        "auto",
+        description="Device: auto (a GPU if there is one, otherwise the CPU), cpu, cuda, cuda:N or mps.",
+    )
     threads: int = Field(
         0,
         ge=0,
-        description="Processor threads; 0 = torch's choice, as many as there are cores or $OMP_NUM_THREADS.",
+        description="CPU threads per operation; 0 = PyTorch's default (one per core, or $OMP_NUM_THREADS).",
     )
-    deterministic: bool = Field(False, description="Refuse operations without a deterministic form.")
+    deterministic: bool = Field(
+        False,
+        description="Use deterministic algorithms only, so that a run repeats bit for bit: slower on a GPU, "
+        "and an error where an operation has no deterministic implementation.",
+    )
 
 
 class TrainingSettings(Settings):
-    """Optimizer, schedule, limits and precision; a wing adds what only its task has."""
+    """Optimizer, learning-rate schedule, limits and precision; each task adds settings of its own."""
 
     optimizer: Literal["sgd", "adam", "adamw", "nadam", "rmsprop", "adagrad"] = Field(
-        "adamw", description="Update rule, torch.optim's."
+        "adamw", description="Optimizer, as implemented in torch.optim."
     )
-    learning_rate: float = Field(1e-3, gt=0, description="Highest learning rate of the schedule.")
-    momentum: float = Field(0.0, ge=0, lt=1, description="Momentum of sgd and rmsprop.")
-    beta1: float = Field(0.9, ge=0, lt=1, description="Decay of the first moment (adam, adamw, nadam).")
+    learning_rate: float = Field(1e-3, gt=0, description="Peak learning rate of the schedule.")
+    momentum: float = Field(0.0, ge=0, lt=1, description="Momentum of sgd and rmsprop; 0 = none.")
+    beta1: float = Field(
+        0.9, ge=0, lt=1, description="Decay rate of the first moment estimate (adam, adamw, nadam)."
+    )
     beta2: float = Field(
-        0.999, ge=0, lt=1, description="Decay of the second moment (adam, adamw, nadam, rmsprop)."
+        0.999,
+        ge=0,
+        lt=1,
+        description="Decay rate of the second moment estimate (adam, adamw, nadam, rmsprop).",
     )
-    epsilon: float = Field(1e-8, gt=0, description="Added to the root of the second moment (not sgd).")
+    epsilon: float = Field(
+        1e-8,
+        gt=0,
+        description="Term added to the denominator of the update for numerical stability (all but sgd).",
+    )
     weight_decay: float = Field(
-        0.0, ge=0, description="Weight decay of matrices; biases and other vectors have none."
+        0.0,
+        ge=0,
+        description="Weight decay of weight matrices (biases and other vectors are exempt); 0 = none.",
     )
-    decay_embeddings: bool = Field(False, description="Whether weight decay reaches embeddings too.")
+    decay_embeddings: bool = Field(False, description="Apply weight_decay to embeddings as well.")
 
     schedule: Literal["constant", "plateau", "step", "exponential", "cosine", "linear", "one_cycle"] = Field(
-        "cosine", description="Course of the learning rate after the warm-up."
+        "cosine",
+        description="Learning-rate schedule after the warm-up: plateau reduces the rate when dev stops "
+        "improving, step and exponential decay it, cosine and linear anneal it to the end of the run, "
+        "one_cycle raises it first (Smith and Topin 2018).",
     )
     warmup_steps: int = Field(
         0,
         ge=0,
-        description="Updates of linear rise to learning_rate, at most a fifth of all (not one_cycle).",
+        description="Updates of linear learning-rate warm-up, limited to a fifth of the run; 0 = none "
+        "(not with one_cycle).",
     )
     decay_factor: float = Field(
-        0.5, gt=0, lt=1, description="What plateau, step and exponential multiply the rate by."
+        0.5,
+        gt=0,
+        lt=1,
+        description="Factor by which plateau, step and exponential reduce the learning rate.",
     )
     decay_steps: int = Field(
-        1000, ge=1, description="Updates from one multiplication to the next (step); exponential spreads it."
+        1000,
+        ge=1,
+        description="Updates per reduction by decay_factor: at once (step) or continuously (exponential).",
     )
     plateau_patience: int = Field(
-        2, ge=0, description="Evaluations without improvement that plateau lets pass before it cuts."
+        2,
+        ge=0,
+        description="Evaluations without improvement that plateau tolerates before it reduces the rate.",
     )
     final_fraction: float = Field(
-        0.0, ge=0, le=1, description="Share of learning_rate left at the end (cosine, linear)."
+        0.0,
+        ge=0,
+        le=1,
+        description="Learning rate at the end of the run, as a fraction of learning_rate (cosine, linear).",
     )
-    rise_fraction: float = Field(0.3, gt=0, lt=1, description="Share of the run that one_cycle rises.")
+    rise_fraction: float = Field(
+        0.3, gt=0, lt=1, description="Fraction of the run in which one_cycle raises the learning rate."
+    )
 
     label_smoothing: float = Field(
-        0.0, ge=0, lt=1, description="Share of the target that is spread over all outputs (Szegedy 2016)."
+        0.0,
+        ge=0,
+        lt=1,
+        description="Label smoothing: share of the target distribution that is uniform over all outputs "
+        "(Szegedy 2016); 0 = off.",
     )
     activation_penalty: float = Field(
-        0.0, ge=0, description="AR: mean square of the output states, dropout included, times this."
+        0.0,
+        ge=0,
+        description="Activation regularization (AR, Merity 2017): weight of the mean square of the output "
+        "states after dropout; 0 = off.",
     )
     slowness_penalty: float = Field(
-        0.0, ge=0, description="TAR: mean square of how far the output state moves in a step, times this."
+        0.0,
+        ge=0,
+        description="Temporal activation regularization (TAR, Merity 2017): weight of the mean squared "
+        "change of the output state per time step; 0 = off.",
     )
     norm_penalty: float = Field(
         0.0,
         ge=0,
-        description="Square of how much the norm of the output state changes in a step, times this "
-        "(Krueger 2016).",
+        description="Norm stabilizer (Krueger 2016): weight of the squared change of the output state's norm "
+        "per time step; 0 = off.",
     )
     r_drop: float = Field(
         0.0,
         ge=0,
-        description="Weight of how far two passes with dropout of their own are apart (Liang 2021); training "
-        "takes twice the time. Not with adversarial.",
+        description="R-Drop (Liang 2021): weight of the divergence between two passes with different dropout "
+        "masks; training takes twice as long. 0 = off; not together with adversarial.",
     )
     adversarial: float = Field(
         0.0,
         ge=0,
         lt=1,
-        description="Share of the norm of embedded inputs that they are moved to make the loss worst, for a "
-        "second pass (Miyato 2017); training takes nearly three times as long. Not with r_drop.",
+        description="Adversarial training (Miyato 2017): size of the worst-case perturbation of the embedded "
+        "inputs, relative to their norm; training takes nearly three times as long. 0 = off; not together "
+        "with r_drop.",
     )
     gradient_noise: float = Field(
         0.0,
         ge=0,
-        description="Variance of the noise on the first gradient; that of update t is this by "
-        "t to the power of 0.55 (Neelakantan 2015).",
+        description="Gradient noise (Neelakantan 2015): variance of the Gaussian noise added to the gradient "
+        "of update 1; at update t it is this divided by t^0.55. 0 = off.",
     )
 
-    clip_norm: float = Field(5.0, ge=0, description="Largest norm of the gradient; 0 = no clipping.")
-    accumulation: int = Field(1, ge=1, description="Batches summed into one update (on each process).")
-    batch_tokens: int = Field(4096, ge=1, description="Tokens in a batch, padding included.")
+    clip_norm: float = Field(
+        5.0, ge=0, description="Gradient clipping: largest norm of the gradient; 0 = no clipping."
+    )
+    accumulation: int = Field(
+        1, ge=1, description="Gradient accumulation: batches per update, on each process."
+    )
+    batch_tokens: int = Field(4096, ge=1, description="Tokens per batch, padding included.")
 
-    epochs: int = Field(30, ge=1, description="Passes over the training data.")
-    max_steps: int = Field(0, ge=0, description="Stop after this many updates; 0 = no limit.")
+    epochs: int = Field(30, ge=1, description="Passes over the training data, at most.")
+    max_steps: int = Field(0, ge=0, description="Updates of the run, at most; 0 = no limit.")
     max_minutes: float = Field(
-        0.0, ge=0, description="Stop after this time, evaluations included; 0 = no limit."
+        0.0, ge=0, description="Minutes of training, evaluations included, at most; 0 = no limit."
     )
-    patience: int = Field(0, ge=0, description="Stop after so many evaluations without improvement; 0 = off.")
+    patience: int = Field(
+        0,
+        ge=0,
+        description="Early stopping: consecutive evaluations without improvement after which the run ends; "
+        "0 = off.",
+    )
     evaluate_every: int = Field(
         0,
         ge=0,
-        description="Updates between evaluations; 0 = at the end of each epoch, and with max_minutes "
-        "at least eight times in all.",
+        description="Updates between evaluations on dev; 0 = evaluate at the end of each epoch, and with "
+        "max_minutes at least eight times in the whole run.",
     )
     checkpoint_every: int = Field(
-        0, ge=0, description="Updates between checkpoints; 0 = at each evaluation. The best is always kept."
+        0,
+        ge=0,
+        description="Updates between checkpoints; 0 = save one at each evaluation. The best is always kept.",
     )
-    report_every: int = Field(50, ge=1, description="Updates between two `train` lines of metrics.jsonl.")
+    report_every: int = Field(
+        50, ge=1, description="Updates between two entries of the training loss in metrics.jsonl."
+    )
 
     average: Literal["none", "ema", "asgd"] = Field(
         "none",
-        description="Weights that are evaluated and kept: the last ones, a moving average (ema), or the mean "
-        "of all since dev last stopped improving (asgd, Merity 2018).",
+        description="Weights that are evaluated and kept: none = the current ones; ema = their exponential "
+        "moving average; asgd = their mean since dev stopped improving (NT-ASGD, Merity 2018).",
     )
     average_patience: int = Field(
-        3, ge=1, description="Evaluations without improvement after which the mean begins (asgd)."
+        3, ge=1, description="Evaluations without improvement before averaging begins (asgd)."
     )
-    average_decay: float = Field(0.999, gt=0, lt=1, description="Decay of the moving average (ema).")
+    average_decay: float = Field(
+        0.999, gt=0, lt=1, description="Decay rate of the moving average of the weights (ema)."
+    )
     precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
-        "auto", description="Arithmetic of the forward pass; auto = bf16 where the hardware has it."
+        "auto",
+        description="Number type of matrix products in the forward pass (mixed precision); auto = bf16 where "
+        "the hardware supports it, otherwise fp32.",
     )
 
     @model_validator(mode="after")
     def _nothing_is_ignored(self) -> TrainingSettings:
         refuse_ignored(self, READERS)
         if self.decay_embeddings and not self.weight_decay:
-            raise ValueError("decay_embeddings needs weight_decay, and there is none; leave it out")
+            raise ValueError(
+                "decay_embeddings needs weight_decay: set training.weight_decay, or leave it out"
+            )
         if self.r_drop and self.adversarial:
             raise ValueError("r_drop and adversarial each make a second pass: choose one")
         return self
 
     @property
     def state_penalties(self) -> tuple[float, float, float]:
-        """AR, TAR, and that of the norm."""
+        """Weights of AR, of TAR and of the norm stabilizer."""
         return self.activation_penalty, self.slowness_penalty, self.norm_penalty
 
 
 def refuse_ignored(settings: Settings, readers: Mapping[str, tuple[str, tuple[str, ...]]]) -> None:
-    """Refuse settings that were given and that nothing reads.
+    """Refuse settings that were given but have no effect, because another setting does not use them.
 
     Args:
-        settings: Whose defaults may be those of a wing.
-        readers: By the name of a setting, the one that decides, and its values with which the
-            former is read.
+        settings: A table of settings; a value that equals the field's default counts as not given.
+        readers: By the name of a setting, the name of the one that decides whether it is used, and the
+            values of the latter with which it is.
 
     Raises:
-        ValueError: some differ from their defaults to no effect; all are named.
+        ValueError: some were given to no effect; the message names them all.
     """
+    # No setting and no option is ever accepted and then ignored. Four mechanisms see to it, because they
+    # need to know different things:
+    # - this function: a setting is used with some values of another setting of the same table (a lookup);
+    # - `WITHOUT` and `refusal` in nn/cell_options.py: an option has no effect on some cells. The reason
+    #   differs by cell and is part of the message, and networks have two cells; `nn` knows no settings;
+    # - validators such as `refuse_without_effect` in network_settings.py: conditions on several tables;
+    # - `_refuse` in cli/: options that are no settings, which are named as they are typed.
     fields = type(settings).model_fields
     problems = []
     for name, (choice, choices) in readers.items():

@@ -1,4 +1,4 @@
-"""All that a run remembers from one update to the next, as tensors and plain values."""
+"""The state of a run between two updates, as a checkpoint holds it: tensors and JSON values."""
 
 from __future__ import annotations
 
@@ -18,54 +18,55 @@ from seqtool.training.checkpoint import Checkpoint
 from seqtool.training.optimization import Averaging, optimizer_state, restore_optimizer
 from seqtool.training.update import Arithmetic
 
-# Settings that a resumed run may change: how long it trains, not what it computes.
+# Settings that may change when a run is resumed: how long it trains, not what it computes.
 ADJUSTABLE = ("epochs", "max_steps", "max_minutes", "patience")
-SHOWN_DIFFERENCES = 6  # of a run that is another one altogether a message shows so many
+SHOWN_DIFFERENCES = 6  # at most; a message with all differences between unrelated runs would be too long
 
 
 @dataclasses.dataclass
 class Position:
-    """Counters of a run; each one is needed to continue it as if it had never stopped."""
+    """Counters of a run, all of which are needed to continue it as if it had never stopped."""
 
     step: int = 0  # updates made
     epoch: int = 0  # epochs completed
-    batches: int = 0  # batches of the present epoch already used
-    evaluated: int = -1  # step of the last evaluation
-    evaluated_seconds: float = 0.0  # when it ended, since the first update
-    best: float | None = None  # value of the selecting metric
-    best_step: int | None = None
+    batches: int = 0  # batches of the current epoch that were used already
+    evaluated: int = -1  # step of the last evaluation; -1 = none yet
+    evaluated_seconds: float = 0.0  # end of the last evaluation, in seconds since the first update
+    best: float | None = None  # best value of the selecting metric
+    best_step: int | None = None  # step of the best evaluation
     best_metrics: dict[str, float | None] = dataclasses.field(default_factory=dict)
-    stale: int = 0  # evaluations since the metric was last better than before
-    cuts: int = 0  # reductions of the learning rate by `plateau`
-    cut_stale: int = 0  # evaluations since then or the last cut
-    skipped: int = 0  # updates in a row that float16 overflow has cost
+    stale: int = 0  # evaluations since the selecting metric last improved
+    cuts: int = 0  # reductions of the learning rate by the schedule `plateau`
+    cut_stale: int = 0  # evaluations since the metric last improved or the rate was last reduced
+    skipped: int = 0  # consecutive updates that were skipped because float16 overflowed
     learning_rate: float = 0.0  # of the last update
-    first_loss: float | None = None  # of the first update, a token: that of untrained weights
+    first_loss: float | None = None  # of the first update (untrained weights), nats per unit
     seconds: float = 0.0  # since the first update, evaluations included
-    total: float = 0.0  # summed training loss since the last evaluation, nats
-    count: int = 0  # what `total` was summed over
-    reported_total: float = 0.0  # the same since the last `train` event
-    reported_count: int = 0
+    total: float = 0.0  # training loss since the last evaluation, summed, nats
+    count: int = 0  # number of units that `total` is summed over
+    reported_total: float = 0.0  # training loss since the last `train` event, summed, nats
+    reported_count: int = 0  # number of units that `reported_total` is summed over
 
 
 class Carried(Protocol):
-    """What a loss remembers from one batch to the next, such as where a stream's recurrent state stands."""
+    """State that a loss keeps from one batch to the next, such as the recurrent state of a text stream."""
 
     def tensors(self) -> dict[str, Tensor]:
-        """All of it; the same names on every process."""
+        """The whole state as tensors by name; the names are the same on every process."""
 
     def restore(self, tensors: Mapping[str, Tensor]) -> None:
-        """Undo `tensors`; nothing = forget everything."""
+        """Set the state to what `tensors` returned; an empty mapping resets it."""
 
 
 @dataclasses.dataclass(frozen=True)
 class RunFingerprint:
-    """What must be equal for a run to be continued; `ADJUSTABLE` settings may differ.
+    """The settings and data of a run; to resume it, all but the `ADJUSTABLE` settings have to be equal.
 
     Attributes:
-        values: JSON values: the resolved settings, the data's digests.
-        defaults: Of settings, by dotted key. The checkpoint of a run that was begun before a setting existed
-            lacks it, so the default of a new setting has to leave runs as they were.
+        values: JSON values: the resolved settings, and the digests of the data.
+        defaults: Default value of each setting by dotted key. The checkpoint of a run that was started before
+            a setting existed lacks that setting, so the default of a new setting must not change what
+            earlier runs compute.
     """
 
     values: Mapping[str, Any]
@@ -73,7 +74,7 @@ class RunFingerprint:
 
     @classmethod
     def of(cls, settings: Settings, data: Mapping[str, str]) -> RunFingerprint:
-        """That of a run."""
+        """The fingerprint of a run with these settings and these digests of its data by part."""
         values = settings.model_dump(mode="json", by_alias=True)
         defaults = {f"settings.{key}": value for key, value in default_values(type(settings)).items()}
         return cls({"settings": values, "data": dict(data)}, defaults)
@@ -81,7 +82,7 @@ class RunFingerprint:
 
 @dataclasses.dataclass
 class RunState:
-    """The parts of a run that change while it trains."""
+    """The parts of a run that change in training."""
 
     model: nn.Module
     optimizer: Optimizer
@@ -92,7 +93,14 @@ class RunState:
     carried: Carried | None = None
 
     def capture(self, events_size: int) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """Everything a checkpoint holds; all processes take part, each with its random state."""
+        """Everything that a checkpoint holds; every process has to call this, for its random state.
+
+        Args:
+            events_size: Bytes in metrics.jsonl.
+
+        Returns:
+            Tensors by name, and JSON values.
+        """
         tensors = _prefixed("model", model_tensors(self.model))
         tensors |= _prefixed("optimizer", optimizer_state(self.optimizer))
         if self.averaging is not None:
@@ -112,10 +120,17 @@ class RunState:
         return tensors, values
 
     def restore(self, checkpoint: Checkpoint, where: str) -> int:
-        """Continue from `checkpoint`; the size that metrics.jsonl had then.
+        """Set everything to what a checkpoint holds.
+
+        Args:
+            checkpoint: The checkpoint of this run.
+            where: Its folder, for messages.
+
+        Returns:
+            Bytes in metrics.jsonl when the checkpoint was saved.
 
         Raises:
-            UsageError: settings, data or number of processes are not those of the run.
+            UsageError: settings, data or number of processes differ from those of the run.
             ModelError: the checkpoint does not fit the model, or lacks something.
         """
         values = checkpoint.values
@@ -123,10 +138,11 @@ class RunState:
             check_fingerprint(values["fingerprint"], self.fingerprint)
             if values["processes"] != distributed.world_size():
                 raise UsageError(
-                    f"--resume: the run used {values['processes']} processes, not {distributed.world_size()}"
+                    f"--resume: the run used {values['processes']} processes, not "
+                    f"{distributed.world_size()}; use torchrun --nproc-per-node {values['processes']}"
                 )
             for name in values["tensors"]:
-                checkpoint.tensors[name]  # a KeyError here, not in the middle of the first update
+                checkpoint.tensors[name]  # raises KeyError here rather than in the middle of an update
             restore_weights(self.model, _under("model", checkpoint.tensors), where)
             restore_optimizer(self.optimizer, _under("optimizer", checkpoint.tensors))
             if self.averaging is not None:
@@ -140,14 +156,18 @@ class RunState:
             self.position = Position(**values["position"])
             return int(values["events_size"])
         except (KeyError, TypeError, ValueError) as error:
-            raise ModelError(f"{where}: the checkpoint lacks or misnames {error}") from error
+            raise ModelError(f"{where}: damaged checkpoint: {error} is missing or not valid") from error
 
 
 def check_fingerprint(before: Mapping[str, Any], now: RunFingerprint) -> None:
-    """Refuse to continue a run under other settings or on other data.
+    """Refuse to continue a run with other settings or other data.
+
+    Args:
+        before: Values of the run's fingerprint, from its checkpoint.
+        now: Fingerprint of the settings and data that were given.
 
     Raises:
-        UsageError: anything but `ADJUSTABLE` differs; the message lists the first differences.
+        UsageError: anything but an `ADJUSTABLE` setting differs; the message lists the first differences.
     """
     old, new = dotted(before), dotted(now.values)
     old |= {key: now.defaults[key] for key in new.keys() & now.defaults.keys() - old.keys()}
@@ -161,18 +181,18 @@ def check_fingerprint(before: Mapping[str, Any], now: RunFingerprint) -> None:
         shown = [*differences[:SHOWN_DIFFERENCES], *([f"and {more} more"] if more > 0 else ())]
         raise UsageError(
             f"--resume: {'; '.join(shown)}; only {', '.join(ADJUSTABLE)} may change; "
-            "go back to the old values, or start again with --overwrite"
+            "restore the old values, or start again with --overwrite"
         )
 
 
 def best_weights(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The weights of a checkpoint that were evaluated: the average where there is one."""
+    """The weights of a checkpoint that were evaluated: the averaged ones if there is an average."""
     return _under("model", tensors) | _under("average", tensors)
 
 
 @torch.no_grad()
 def restore_average(averages: Mapping[str, Tensor], tensors: Mapping[str, Tensor]) -> None:
-    """Copy the averages of a checkpoint into `averages`."""
+    """Copy the averaged weights of a checkpoint into `averages`, in place."""
     saved = _under("average", tensors)
     for name, average in averages.items():
         average.copy_(saved[name])
@@ -203,7 +223,7 @@ def _random_states(device: torch.device) -> dict[str, Tensor]:
 
 
 def _by_process(tensors: Mapping[str, Tensor], device: torch.device) -> dict[str, Tensor]:
-    """Tensors that each process has its own values of, under `name/number of the process`."""
+    """The tensors of all processes, under the names `NAME/RANK`."""
     return {
         f"{name}/{number}": tensor
         for name, mine in tensors.items()
@@ -220,7 +240,7 @@ def _of_this_process(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 def _restore_random_states(states: Mapping[str, Tensor], device: torch.device) -> None:
     number = distributed.rank()
     torch.set_rng_state(states[f"cpu/{number}"])
-    # A run may be continued on another kind of device; its noise starts anew from the seed then.
+    # If the run is resumed on another kind of device, the generator there keeps the state of its seed.
     if device.type == "cuda" and f"cuda/{number}" in states:
         torch.cuda.set_rng_state(states[f"cuda/{number}"], device)
     elif device.type == "mps" and f"mps/{number}" in states:

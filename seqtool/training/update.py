@@ -1,4 +1,4 @@
-"""One update: sum the gradients of a group of batches, divide once, check, clip, step."""
+"""One update of the weights; `training.loop` tells the order of its steps."""
 
 from __future__ import annotations
 
@@ -16,15 +16,16 @@ from torch.optim import Optimizer
 from seqtool.errors import DivergedError, MemoryExhaustedError
 from seqtool.nn.losses import LossSum
 from seqtool.training import distributed
+from seqtool.training.divergence import remedy
 
 Batch = TypeVar("Batch")
 
-SKIPPED_IN_A_ROW = 50  # fp16 overflows while its scale is found; so many in a row are a divergence
+SKIPPED_IN_A_ROW = 50  # fp16 may overflow while its loss scale is being found; more in a row is divergence
 
 
 @dataclass(frozen=True)
 class Arithmetic:
-    """Where and in which number type the forward pass runs, and the scaling that float16 needs."""
+    """Device and number type of the forward pass, and the loss scaling that float16 needs."""
 
     device: torch.device
     dtype: torch.dtype
@@ -32,21 +33,22 @@ class Arithmetic:
 
     @classmethod
     def of(cls, device: torch.device, dtype: torch.dtype) -> Arithmetic:
-        """Scaling is on for float16 only."""
+        """The arithmetic of a device and a number type; the loss is scaled for float16 only."""
         kind = "cuda" if device.type == "cuda" else "cpu"
         return cls(device, dtype, torch.amp.GradScaler(kind, enabled=dtype == torch.float16))
 
     def autocast(self) -> torch.autocast:
-        """The context in which a loss is computed."""
+        """Context manager in which a loss is computed; it does nothing for float32."""
         return torch.autocast(self.device.type, dtype=self.dtype, enabled=self.dtype != torch.float32)
 
 
 class Place(NamedTuple):
-    """Where in the run a group of batches stands; only for messages."""
+    """Where in the run an update takes place, and what to change if it diverges there; only for messages."""
 
-    step: int  # of the update to be made, from 1
-    epoch: int  # from 1
-    position: int  # of the group's first batch in its epoch, from 0
+    step: int  # number of the update, from 1
+    epoch: int  # number of the epoch, from 1
+    position: int  # index of the group's first batch in its epoch, from 0
+    learning_rate: float  # peak of the schedule
 
     def __str__(self) -> str:
         return f"step {self.step}, epoch {self.epoch}"
@@ -54,10 +56,10 @@ class Place(NamedTuple):
 
 @dataclass(frozen=True)
 class GradientNoise:
-    """Gaussian noise that fades: its variance at update t, from 1, is `variance` / t ** 0.55.
+    """Gaussian noise that decays: its variance at update t (from 1) is `variance` / t ** 0.55.
 
-    A draw depends on the seed and the update alone: all processes add the same, and a resumed run
-    adds what the uninterrupted one would have.
+    The noise depends on the seed and the update alone: all processes add the same, and a resumed run
+    adds what the uninterrupted one would have added.
 
     Reference: Neelakantan et al. 2015, "Adding gradient noise improves learning for very deep networks",
     section 3.
@@ -67,9 +69,9 @@ class GradientNoise:
     seed: int
 
     def add(self, gradients: Sequence[Tensor], step: int) -> None:
-        """To each of them, in place."""
+        """Add the noise of update `step` (from 1) to each gradient, in place."""
         deviation = math.sqrt(self.variance / step**0.55)
-        mixed = SeedSequence([self.seed, step]).generate_state(1)  # torch heeds 32 bits of a seed
+        mixed = SeedSequence([self.seed, step]).generate_state(1)  # torch uses 32 bits of a seed
         source = torch.Generator().manual_seed(int(mixed[0]))
         for gradient in gradients:
             drawn = torch.randn(gradient.shape, generator=source, dtype=gradient.dtype)
@@ -78,13 +80,13 @@ class GradientNoise:
 
 @dataclass(frozen=True)
 class Update:
-    """What one update was made of, over all processes."""
+    """The loss and the gradient of one update, over all processes."""
 
-    total: float  # nats
-    count: int
-    unit: str
-    gradient_norm: float  # of the mean loss, before clipping
-    done: bool  # False where float16 overflowed and the weights were left alone
+    total: float  # summed loss, nats
+    count: int  # units that the loss was summed over
+    unit: str  # token, sentence or character
+    gradient_norm: float  # norm of the gradient of the mean loss, before clipping
+    done: bool  # False if float16 overflowed, and the weights were not changed
 
 
 def update(
@@ -98,13 +100,24 @@ def update(
     place: Place,
     noise: GradientNoise | None = None,
 ) -> Update:
-    """Make one update from the batches of `group`, shared among the processes.
+    """Make one update with the gradient of the mean loss over a group of batches.
 
-    The gradient is that of the mean loss; it is clipped, then noise is added.
+    Args:
+        model: The network; its weights are changed in place.
+        optimizer: The optimizer of its trainable parameters, with the learning rate already set.
+        group: The batches of all processes; this process computes every `world_size`-th of them.
+        loss: Function from a batch to its summed loss.
+        arithmetic: Device, number type and loss scaling of the forward pass.
+        clip_norm: Largest norm of the gradient, >= 0; 0 = no clipping.
+        place: Where in the run the update takes place, for messages.
+        noise: Noise added to the gradient after clipping; None = none.
+
+    Returns:
+        The summed loss, and the norm of the gradient before clipping.
 
     Raises:
-        DivergedError: the loss or the gradient is not finite; the weights are as they were.
-        MemoryExhaustedError: a batch does not fit.
+        DivergedError: the loss or the gradient is not finite; the weights are unchanged.
+        MemoryExhaustedError: a batch does not fit into memory.
     """
     optimizer.zero_grad(set_to_none=True)
     totals, count, unit = _accumulate(group, loss, arithmetic, place)
@@ -113,7 +126,7 @@ def update(
     _sum_gradients(model, sums)
     total, count = float(sums[0]), int(sums[1])
     if not math.isfinite(total):
-        raise DivergedError(f"{place}: {_culprit(totals, place)}{_ADVICE}")
+        raise DivergedError(f"{place}: {_culprit(totals, place)}{_advice(place)}")
     gradients = [p.grad for p in model.parameters() if p.grad is not None]
     for gradient in gradients:
         gradient.div_(max(count, 1))
@@ -128,19 +141,25 @@ def update(
         last = place.position + len(group)
         raise DivergedError(
             f"{place}: the norm of the gradient is {float(norm)} "
-            f"(batches {place.position + 1} to {last} of the epoch){_ADVICE}"
+            f"(batches {place.position + 1} to {last} of the epoch){_advice(place)}"
         )
     arithmetic.scaler.update()
     return Update(total, count, unit, float(norm), math.isfinite(norm))
 
 
-_ADVICE = "; the weights and checkpoints are as before this update; lower training.learning_rate"
+def _advice(place: Place) -> str:
+    return f"; weights and checkpoints are as before this update; {remedy(place.learning_rate)}"
 
 
 def _accumulate(
     group: Sequence[Batch], loss: Callable[[Batch], LossSum], arithmetic: Arithmetic, place: Place
 ) -> tuple[Tensor, int, str]:
-    """Summed gradients of this process's share, with the losses of its batches, nats, [batches]."""
+    """Add up the gradients of this process's batches.
+
+    Returns:
+        The loss of each of these batches, nats, [batches]; the number of units that they were summed
+        over; and the name of the unit.
+    """
     totals, count, unit = [], 0, "token"
     for batch in group[distributed.rank() :: distributed.world_size()]:
         with _memory_errors(batch, place):
@@ -156,7 +175,7 @@ def _accumulate(
 
 
 def _sum_gradients(model: nn.Module, sums: Tensor) -> None:
-    """Sum gradients and `sums` over the processes; a gradient that none of them has stays None."""
+    """Sum gradients and `sums` over all processes, in place; a gradient that no process has stays None."""
     if not distributed.is_distributed():
         return
     parameters = [p for p in model.parameters() if p.requires_grad]
@@ -171,7 +190,7 @@ def _sum_gradients(model: nn.Module, sums: Tensor) -> None:
 
 
 def _culprit(totals: Tensor, place: Place) -> str:
-    """Which batch of this process has a loss that is not finite."""
+    """The batch of this process whose loss is not finite, for a message."""
     for index, total in enumerate(totals.tolist()):
         if not math.isfinite(total):
             number = place.position + index * distributed.world_size() + distributed.rank() + 1
@@ -181,7 +200,7 @@ def _culprit(totals: Tensor, place: Place) -> str:
 
 @contextlib.contextmanager
 def _memory_errors(batch: Any, place: Place) -> Iterator[None]:
-    """Turn the several ways in which memory runs out into one error that says what to change."""
+    """Turn the various out-of-memory errors of Python and torch into one that names the remedy."""
     try:
         yield
     except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
@@ -190,13 +209,13 @@ def _memory_errors(batch: Any, place: Place) -> Iterator[None]:
         if isinstance(error, RuntimeError) and not isinstance(error, torch.OutOfMemoryError) and not known:
             raise
         raise MemoryExhaustedError(
-            f"{place}: not enough memory for a batch ({describe_batch(batch)}); lower training.batch_tokens "
-            "and raise training.accumulation by as much, or shorten the longest sentences"
+            f"{place}: not enough memory for a batch ({describe_batch(batch)}); lower --batch-tokens and "
+            "raise --set training.accumulation=N by the same factor, or shorten the longest sentences"
         ) from error
 
 
 def describe_batch(batch: Any) -> str:
-    """Names and shapes of the tensors in a batch of any kind, for messages.
+    """Names and shapes of the tensors in a batch, whatever its type, for messages.
 
     >>> describe_batch({"words": torch.zeros(2, 3), "name": "x"})
     'words [2, 3]'

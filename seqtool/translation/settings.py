@@ -152,10 +152,7 @@ class VocabularySettings(Settings):
 
     @model_validator(mode="after")
     def _nothing_is_ignored(self) -> VocabularySettings:
-        fields = type(self).model_fields
-        for name, kinds in VOCABULARY_READERS.items():
-            if getattr(self, name) != fields[name].default and self.kind not in kinds:
-                raise ValueError(f"{name} has no effect with kind = {self.kind!r}; leave it out")
+        refuse_ignored(self, {name: ("kind", kinds) for name, kinds in VOCABULARY_READERS.items()})
         if self.target_file is not None and (self.shared or self.source_file is None):
             raise ValueError("target_file needs shared = false and source_file")
         if self.source_file is not None and not self.shared and self.target_file is None:
@@ -273,11 +270,9 @@ class TeacherForcing(Settings):
 
     @model_validator(mode="after")
     def _nothing_is_ignored(self) -> TeacherForcing:
-        fields = type(self).model_fields
-        ignored = ("start", "end", "steps") if self.schedule == "constant" else ("ratio",)
-        for name in ignored:
-            if getattr(self, name) != fields[name].default:
-                raise ValueError(f"{name} has no effect with schedule = {self.schedule!r}; leave it out")
+        varying = ("linear", "exponential", "inverse_sigmoid")
+        readers = dict.fromkeys(("start", "end", "steps"), ("schedule", varying))
+        refuse_ignored(self, {**readers, "ratio": ("schedule", ("constant",))})
         return self
 
 

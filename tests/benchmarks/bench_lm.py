@@ -99,7 +99,7 @@ def our_update(hidden: int, dtype: torch.dtype):
         loss,
         arithmetic=arithmetic,
         clip_norm=settings.clip_norm,
-        place=Place(1, 1, 0),
+        place=Place(1, 1, 0, 0.0),
     )
 
 

@@ -85,7 +85,7 @@ def training_step(model: TaggerModel, corpus: Corpus, settings: TaggerSettings, 
                 loss,
                 arithmetic=arithmetic,
                 clip_norm=5.0,
-                place=Place(number + 1, 1, number),
+                place=Place(number + 1, 1, number, 0.0),
             )
 
     return run

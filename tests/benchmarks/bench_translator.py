@@ -87,7 +87,7 @@ def training_job(settings: TranslatorSettings, precision: str) -> tuple[Callable
                 loss,
                 arithmetic=arithmetic,
                 clip_norm=1.0,
-                place=Place(number + 1, 1, number),
+                place=Place(number + 1, 1, number, 0.0),
             )
 
     return run, sum(batch.tokens for batch in batches), multiply_adds(model)

@@ -125,6 +125,17 @@ def refused(outcome: Outcome, code: int, command: str, *words: str) -> str:
     return assert_error(outcome, code, command, *words)
 
 
+def interrupted(outcome: Outcome, number: int, command: str, *words: str) -> str:
+    """The command was ended by a signal, and its last line is not an error and holds `words`; that line."""
+    assert (outcome.code, outcome.out) == (128 + number, b""), outcome
+    assert "Traceback" not in outcome.err and "error" not in outcome.err, outcome
+    last = outcome.err.splitlines()[-1]
+    assert last.startswith(f"seqtool {command}: interrupted"), last
+    for word in words:
+        assert word in last, last
+    return last
+
+
 def contents(folder: Path) -> dict[str, str]:
     """Every file (with its digest) and folder below a folder."""
     return {

@@ -93,4 +93,4 @@ def test_a_number_type_that_the_device_lacks_is_reported(monkeypatch):
 
     monkeypatch.setattr(diagnosis, "matrix_rate", refuse)
     rates = diagnosis.matrix_rates()
-    assert sorted(rates.values()) == ["1 GFLOP/s", "not possible: not implemented"]
+    assert sorted(rates.values()) == ["1 GFLOP/s", "not supported: not implemented"]

@@ -155,7 +155,7 @@ def test_plots_are_pictures(inside: Inside, tiny: Tiny, hard: str, tmp_path: Pat
         assert len(content) > 2000
     (tmp_path / "file").touch()
     outcome = inside("evaluate", hard, "-m", tiny.run, "--plots", "file")
-    assert_error(outcome, 5, "evaluate", "file: is there already, and no folder")
+    assert_error(outcome, 5, "evaluate", "file: exists already and is not a folder")
 
 
 @pytest.mark.parametrize(

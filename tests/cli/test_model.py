@@ -121,7 +121,7 @@ def test_verify_finds_any_damage(folder, name, damage):
     [
         (("none",), 2, "none: no such model"),
         (("run", "-m", "run"), 2, "two models: give one, with -m or without"),
-        (("file.pt",), 4, "file.pt: a file, expected a model folder"),
+        (("file.pt",), 4, "file.pt: is a file; give a model folder"),
         (("empty",), 4, "empty: neither a model folder"),
         ((), 2, "no model: give one with -m, or make one with `seqtool train ner`"),
     ],

@@ -99,7 +99,7 @@ def test_a_pickle_is_refused_and_nothing_in_it_runs(inside: Inside, model: Path,
     (tmp_path / "model.pt").write_bytes(pickle.dumps(Bomb()))
     torch.save({"weight": Bomb()}, tmp_path / "torch.pt")  # noqa: TID251
     for name in ("model.pt", "torch.pt"):
-        refused(inside("tag", "-m", name), 4, "tag", f"{name}: a file, expected a model folder")
+        refused(inside("tag", "-m", name), 4, "tag", f"{name}: is a file; give a model folder")
         shutil.copy(tmp_path / name, model / "model.safetensors")
         sign(model)
         refused(inside("tag", "-m", model), 4, "tag", "model.safetensors: ")

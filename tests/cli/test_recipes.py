@@ -64,7 +64,8 @@ def test_copy_never_overwrites(tmp_path, what):
         taken.symlink_to("nowhere")
     done = inside("recipes", "copy", "ner-tiny", "taken", folder=tmp_path)
     assert done.code == 2
-    assert done.err == "seqtool recipes copy: error: taken: exists already; give a folder that does not\n"
+    remedy = "name another folder: seqtool recipes copy ner-tiny FOLDER"
+    assert done.err == f"seqtool recipes copy: error: taken: exists already; {remedy}\n"
     assert [path.name for path in tmp_path.iterdir()] == ["taken"]
     assert what != "folder" or not list(taken.iterdir())
 

@@ -80,7 +80,12 @@ def test_a_folder_that_holds_a_run_is_refused_and_untouched(inside: Inside, tiny
         )
     assert contents(tmp_path) == before
     (tmp_path / "file").touch()
-    refused(train(inside, tiny, "-o", "file"), 2, "train ner", "file: a file, expected a folder")
+    refused(
+        train(inside, tiny, "-o", "file"),
+        2,
+        "train ner",
+        "file: is a file; give a folder for the run with -o",
+    )
 
 
 def test_overwrite_replaces_a_run_but_not_for_bad_data(inside: Inside, tiny: Tiny, tmp_path: Path):
@@ -170,7 +175,7 @@ def test_all_wrong_settings_are_named_at_once_with_the_nearest(inside: Inside, t
         (("--device", "gpu"), "--device gpu: expected auto, cpu, cuda, cuda:N or mps"),
         (("--precision", "fp16", "--device", "cpu"), "fp16 needs a CUDA device"),
         (("--set", "name=../x"), "name: expected text that matches"),
-        (("--set", f"model.hidden={'[' * 2000}"), "--set model.hidden: more than 50 tables or lists"),
+        (("--set", f"model.hidden={'[' * 2000}"), "--set model.hidden: tables or lists nested more than 50"),
         (("--set", f"model.hidden={'9' * 5000}"), "--set model.hidden: a whole number beyond 64 bits"),
         (("--set", r'data.train="a\u0000b"'), "--set data.train: expected text without a NUL character"),
         (("--set", "task=pos"), "task = 'pos', but `seqtool train ner` was typed"),
@@ -190,7 +195,12 @@ def test_a_recipe_is_a_name_a_file_or_a_run(inside: Inside, tiny: Tiny, tmp_path
         inside("train", "ner", "ner-tini"), 2, "train ner", "no bundled recipe of that name", "'ner-tiny'"
     )
     refused(inside("train", "ner", "absent.toml"), 2, "train ner", "absent.toml: no such recipe file")
-    refused(inside("train", "pos", "ner-tiny"), 2, "train pos", "a recipe of task 'ner', expected 'pos'")
+    refused(
+        inside("train", "pos", "ner-tiny"),
+        2,
+        "train pos",
+        "a recipe for task 'ner', not 'pos'; use seqtool train ner",
+    )
     for text, message in (
         ("task = ner", "my.toml: Invalid value (at line 1"),
         ("seed = 1\nseed = 2\n", "my.toml: Cannot overwrite a value (at line 2"),
@@ -325,7 +335,9 @@ def test_a_diverging_run_is_6_and_keeps_its_checkpoint(inside: Inside, tiny: Tin
     steep = ("optimizer=sgd", "clip_norm=0.0", "schedule=constant", "warmup_steps=0", "average=none")
     settings = [word for setting in steep for word in ("--set", f"training.{setting}")]
     words = (*settings, "--lr", 1e39, "--epochs", 9, "-o", "wild")
-    line = refused(train(inside, tiny, *words), 6, "train ner", "lower training.learning_rate")
+    line = refused(
+        train(inside, tiny, *words), 6, "train ner", "lower learning rate, for example --lr 1e+38 --overwrite"
+    )
     assert re.search(r"step 2, epoch 2: the loss of batch 1 of the epoch is (nan|inf); .* as before", line)
     assert not (tmp_path / "wild/model").exists()
     before = contents(tmp_path / "wild/state")
@@ -348,7 +360,7 @@ def test_a_batch_that_does_not_fit_is_7_with_its_shape(
         "train ner",
         "step 1, epoch 1: not enough memory for a batch (",
         "mask [20, ",
-        "batch_tokens",
+        "lower --batch-tokens",
     )
 
 

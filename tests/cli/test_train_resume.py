@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.conftest import Tiny, tiny_settings
-from tests.cli.running import Inside, Outcome, assert_error, contents, refused, shell, start
+from tests.cli.running import Inside, Outcome, assert_error, contents, interrupted, refused, shell, start
 from tests.training.faults import WRITES, Faults, disk_full, inject
 
 # About five updates an epoch, with dropout: every kind of state matters.
@@ -81,11 +81,14 @@ def test_a_run_that_is_stopped_goes_on_to_the_very_same_model(
         assert (outcome.code, out) == (-signal.SIGKILL, b"")
         assert (tmp_path / "run/.lock").exists()  # and blocks nobody
     else:
-        assert out == b""
-        assert_error(outcome, 128 + number, "train ner", "interrupted after step", "continue with --resume")
+        command = "; the state is saved; continue with: seqtool train ner --resume -o run"
+        assert interrupted(outcome, number, "train ner", "after step").endswith(command)
     assert not (tmp_path / "run/model").exists()
+    refused(
+        inside("model", "prune-state", "run"), 2, "model prune-state", "seqtool train ner --resume -o run"
+    )
     refused(inside("tag", "-m", "run", stdin=b"Ada\n"), 2, "tag", "this run has no model yet", "--resume")
-    resumed = inside(*words(tiny, "run", *LONG, "--resume"))
+    resumed = inside("train", "ner", "--resume", "-o", "run")
     assert (resumed.code, resumed.out) == (0, b"run\n")
     assert "from " in resumed.err
     assert trace(tmp_path / "run") == whole(inside, LONG)
@@ -101,8 +104,9 @@ def test_an_interrupt_before_the_first_update_says_that_nothing_was_saved(
 
     monkeypatch.setattr(where, interrupt)
     expected = "interrupted before the first update; nothing was saved"
-    refused(inside(*words(tiny, "run", *SHORT, *quiet)), 130, "train ner", expected)
-    refused(inside("recipes", "run", "ner-tiny", "-o", "run", *quiet), 130, "recipes run", expected)
+    interrupted(inside(*words(tiny, "run", *SHORT, *quiet)), signal.SIGINT, "train ner", expected)
+    outcome = inside("recipes", "run", "ner-tiny", "-o", "run", *quiet)
+    interrupted(outcome, signal.SIGINT, "recipes run", expected)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -115,7 +119,7 @@ def test_an_interrupt_after_training_does_not_say_that_nothing_was_saved(
 
     monkeypatch.setattr("seqtool.cli.train._draw_curves", interrupt)
     outcome = inside(*words(tiny, "run", *SHORT, *quiet))
-    refused(outcome, 130, "train ner", "interrupted; what was trained before is saved")
+    interrupted(outcome, signal.SIGINT, "train ner", "the last checkpoint is saved", "command and --resume")
     assert (tmp_path / "run/model").is_dir()
 
 
@@ -128,7 +132,7 @@ def test_an_interrupt_while_the_program_is_still_loading_ends_with_130(tiny: Tin
         "app.main(['train', 'ner'])\n"
     )
     outcome = shell(f"exec {sys.executable} -m program", cwd=tmp_path)
-    refused(outcome, 130, "train ner", "interrupted before the first update; nothing was saved")
+    interrupted(outcome, signal.SIGINT, "train ner", "before the first update; nothing was saved")
 
 
 def test_resuming_without_a_checkpoint_starts_afresh(
@@ -148,7 +152,7 @@ def test_a_run_is_continued_by_its_folder_alone(
     assert (outcome.code, outcome.out) == (0, b"run\n")
     assert "no run to continue here" not in outcome.err
     assert trace(tmp_path / "run")[0] == whole(inside, SHORT)[0]  # type: ignore[index]
-    refused(inside("train", "pos", "--resume", "-o", "run"), 2, "train pos", "a recipe of task 'ner'")
+    refused(inside("train", "pos", "--resume", "-o", "run"), 2, "train pos", "a recipe for task 'ner'")
     refused(inside("train", "ner", "--resume", "-o", "rnu"), 2, "train ner", "rnu: no run to continue here")
     assert not (tmp_path / "rnu").exists()
 
@@ -271,7 +275,7 @@ def test_overwriting_and_a_crash_before_the_first_save_leave_the_old_model(
     with monkeypatch.context() as patch:
         patch.setattr("seqtool.cli.training_display.LineReporter.step", interrupt)
         outcome = inside(*words(tiny, "run", *SHORT, "--overwrite", "--seed", 2))
-    refused(outcome, 130, "train ner", "interrupted after step 1")
+    interrupted(outcome, signal.SIGINT, "train ner", "interrupted after step 1")
     assert contents(tmp_path / "run/model") == model
     assert "seed = 2" in (tmp_path / "run/recipe.toml").read_text()
     assert inside(*words(tiny, "run", *SHORT, "--seed", 2, "--resume")).code == 0

@@ -156,9 +156,15 @@ def test_all_wrong_settings_are_named_at_once_with_the_nearest(inside: Inside, t
         (("--set", "model.heads=2", "--set", "model.attention=dot"), "heads needs attention = 'additive'"),
         (("--set", "training.coverage_loss=1", "--set", "model.coverage=false"), "needs model.coverage"),
         (("--set", "model.tied=all", "--set", "vocabulary.shared=false"), "needs vocabulary.shared = true"),
-        (("--set", "vocabulary.kind=sentencepiece", "--set", "vocabulary.min_count=2"), "min_count has no"),
-        (("--set", "vocabulary.sampling=0.1", "--set", "vocabulary.kind=word"), "sampling has no effect"),
-        (("--set", "training.teacher_forcing.steps=5"), "steps has no effect with schedule = 'constant'"),
+        (
+            ("--set", "vocabulary.kind=sentencepiece", "--set", "vocabulary.min_count=2"),
+            "min_count = 2 has no",
+        ),
+        (
+            ("--set", "vocabulary.sampling=0.1", "--set", "vocabulary.kind=word"),
+            "sampling = 0.1 has no effect",
+        ),
+        (("--set", "training.teacher_forcing.steps=5"), "steps = 5 has no effect with schedule = 'constant'"),
         (("--set", "training.samples=5"), "samples = 5 has no effect with objective = 'mle'"),
         (
             ("--set", "training.objective=mrt", "--set", "training.label_smoothing=0.2"),

@@ -211,7 +211,7 @@ def test_pictures_of_attention_are_made_for_each_line_that_is_not_blank(
         inside("translate", "-m", pairs.run, "--attention", "file"),
         5,
         "translate",
-        "file: is there already, and no folder",
+        "file: exists already and is not a folder",
     )
 
 

@@ -201,7 +201,7 @@ def test_all_that_has_no_effect_is_named_at_once() -> None:
             {"model": {"cell": "echo_state"}, "training": {"slowness_penalty": 0.1}},
             "norm_penalty do not go with model.cell = 'echo_state', whose states are not learned",
         ),
-        ({"model": {"locked": False, "dropout": 0.0}}, "locked = false is for dropout, and there is none"),
+        ({"model": {"locked": False, "dropout": 0.0}}, "locked = false has no effect without dropout"),
         ({"training": {"decay_embeddings": True}}, "decay_embeddings needs weight_decay"),
         (
             {"model": {"cell": "echo_state"}, "training": {"adversarial": 0.1}},
@@ -209,7 +209,7 @@ def test_all_that_has_no_effect_is_named_at_once() -> None:
         ),
         (
             {"model": {"dropout": 0.0}, "training": {"r_drop": 1.0}},
-            "training.r_drop compares two passes with different dropout, and here both are the same",
+            "training.r_drop compares two passes with different dropout masks, and this model has no dropout",
         ),
         ({"training": {"r_drop": 1.0, "adversarial": 0.1}}, "each make a second pass: choose one"),
         ({"model": {"weight_drop": 1.0}}, "model.weight_drop: expected less than 1"),

@@ -1,4 +1,4 @@
-"""The mean of several models."""
+"""Averaging the weights of several models."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def test_one_model_is_not_enough_and_nothing_is_overwritten(tmp_path: Path) -> N
 
 
 def test_models_of_different_runs_are_averaged_with_a_warning(tmp_path: Path) -> None:
-    """Their weights have nothing in common; those of one run differ by little."""
+    """The weights of different runs are unrelated; those of one run differ only a little."""
     source = torch.Generator().manual_seed(1)
     weights = [torch.randn(30, 30, generator=source) for _ in range(2)]
     weights.append(weights[0] + 0.3 * torch.randn(30, 30, generator=source))
@@ -73,6 +73,6 @@ def test_models_of_different_runs_are_averaged_with_a_warning(tmp_path: Path) ->
     assert average_models([paths[0], paths[2]], tmp_path / "alike") == ()
     (warning,) = average_models(paths, tmp_path / "mean")
     assert warning.startswith((f"{paths[0]} and {paths[1]} seem", f"{paths[1]} and {paths[2]} seem"))
-    assert "of different runs" in warning
+    assert "come from different runs" in warning
     assert (tmp_path / "mean" / "model.safetensors").exists()
     assert likeness({"weight": weights[0]}, {"weight": -weights[0]}) == pytest.approx(-1)

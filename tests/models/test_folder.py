@@ -42,7 +42,7 @@ def edit_json(path: Path, change: Callable[[dict[str, Any]], Any]) -> None:
 
 
 def renew_manifest(folder: Path) -> None:
-    """Make the manifest agree with files that were changed, as someone with intent would."""
+    """Adapt the manifest to files that were changed, as an attacker would."""
     files = {
         path.name: {"size": path.stat().st_size, "sha256": digest(path)}
         for path in folder.iterdir()
@@ -192,7 +192,7 @@ def test_a_missing_folder_and_an_unfinished_run_are_usage_errors(tmp_path: Path)
 
 def test_files_and_other_folders_are_not_models(tmp_path: Path):
     (tmp_path / "model.bin").write_bytes(b"\x80\x04K\x01.")
-    with pytest.raises(ModelError, match=r"model.bin: a file, expected a model folder"):
+    with pytest.raises(ModelError, match=r"model.bin: is a file; give a model folder"):
         load_model_folder(tmp_path / "model.bin")
     (tmp_path / "photos").mkdir()
     with pytest.raises(ModelError, match=r"photos: neither a model folder"):

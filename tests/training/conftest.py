@@ -7,5 +7,5 @@ import pytest
 
 @pytest.fixture(autouse=True)
 def _no_waiting_for_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What a crash of the machine leaves cannot be tested here, so nobody waits for the platter."""
+    """A crash of the machine cannot be tested here, so fsync does nothing."""
     monkeypatch.setattr(os, "fsync", os.fstat)

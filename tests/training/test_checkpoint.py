@@ -99,7 +99,7 @@ def test_every_bit_of_the_values_is_guarded(tmp_path: Path):
     entry = json.loads((tmp_path / "step-000001.json").read_text())
     entry["values"]["x"] = 0.2
     (tmp_path / "step-000001.json").write_text(json.dumps(entry))
-    with pytest.raises(ModelError, match=r"values do not have the digest"):
+    with pytest.raises(ModelError, match=r"digest of its values is not the recorded one"):
         Checkpoints(tmp_path).load(1)
 
 

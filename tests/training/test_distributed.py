@@ -17,7 +17,7 @@ from tests.training.two_processes import StreamRun, UnevenModel, last_state, set
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What two processes left behind; the second one dies at the end, on purpose."""
+    """The results of two processes, of which the second one dies at the end, on purpose."""
     folder = tmp_path_factory.mktemp("two")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -61,7 +61,7 @@ def test_two_processes_equal_one_with_twice_the_accumulation(folder: Path, tmp_p
 def test_two_processes_on_a_text_equal_one_with_twice_the_accumulation(
     folder: Path, tmp_path: Path, kind: str
 ):
-    """Weights, moments of the gradients, and the states that the rows have come to."""
+    """Weights, moment estimates of the optimizer, and the recurrent states of the rows."""
     is_stream = kind == "stream"
     alone = StreamRun(tmp_path / "alone", accumulation=2, is_stream=is_stream)
     assert alone.fit().steps > 5

@@ -97,7 +97,7 @@ def test_gradients_are_of_the_mean_over_units(tmp_path: Path):
         lambda batch: squared_error(model, batch),
         arithmetic=Arithmetic.of(CPU, torch.float32),
         clip_norm=0.0,
-        place=Place(1, 1, 0),
+        place=Place(1, 1, 0, 0.1),
     )
     for parameter, gradient in zip(model.parameters(), expected, strict=True):
         torch.testing.assert_close(parameter.grad, gradient, rtol=0, atol=1e-12)
@@ -115,7 +115,7 @@ def noisy_gradients(step: int, *, variance: float = 0.5, seed: int = 3, clip_nor
         lambda batch: squared_error(model, batch),
         arithmetic=Arithmetic.of(CPU, torch.float32),
         clip_norm=clip_norm,
-        place=Place(step, 1, 0),
+        place=Place(step, 1, 0, 0.1),
         noise=GradientNoise(variance, seed) if variance else None,
     )
     return torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
@@ -145,7 +145,7 @@ def test_clipping_bounds_the_norm_and_zero_leaves_it():
             lambda batch, model=model: squared_error(model, batch),
             arithmetic=Arithmetic.of(CPU, torch.float32),
             clip_norm=clip_norm,
-            place=Place(1, 1, 0),
+            place=Place(1, 1, 0, 0.1),
         )
         gradients = [p.grad for p in model.parameters() if p.grad is not None]
         norms.append(float(torch.nn.utils.get_total_norm(gradients)))
@@ -382,7 +382,7 @@ def test_a_gradient_that_is_not_finite_stops_before_the_update(tmp_path: Path):
 
     def loss(batch: TinyBatch) -> LossSum:
         zero = next(run.model.parameters()).sum() * 0.0
-        return LossSum(torch.sqrt(zero), 1, "sentence")  # 0, with an infinite slope
+        return LossSum(torch.sqrt(zero), 1, "sentence")  # 0, with an infinite gradient
 
     run.changes["loss"] = loss
     with pytest.raises(DivergedError, match=r"step 1, epoch 1: the norm of the gradient is nan"):
@@ -430,7 +430,7 @@ def test_running_out_of_memory_names_the_batch_and_what_to_change(tmp_path: Path
     run = TinyRun(
         tmp_path / "run", quick(), loss=loss, batches=lambda epoch: [NamedBatch(torch.zeros(2, 9), "x")]
     )
-    with pytest.raises(MemoryExhaustedError, match=r"\(words \[2, 9\]\); lower training.batch_tokens"):
+    with pytest.raises(MemoryExhaustedError, match=r"\(words \[2, 9\]\); lower --batch-tokens"):
         run.fit()
 
 
@@ -596,7 +596,7 @@ def test_every_line_of_the_metrics_is_json(tmp_path: Path):
 def test_float16_overflow_leaves_the_weights_and_lowers_the_scale(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    """Needs no GPU: torch scales float16 on the CPU too, it is only of no use there."""
+    """Needs no GPU: torch scales the loss for float16 on the CPU as well, although it is of no use there."""
     monkeypatch.setattr(loop_module, "resolve_precision", lambda name, device: torch.float16)
     inputs = tiny_batches((4,))[0][0].float()
     model = tiny_model(dropout=0.0).float()

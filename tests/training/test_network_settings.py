@@ -1,4 +1,4 @@
-"""What the model tables of all tasks have in common."""
+"""The settings that the `[model]` tables of all tasks share."""
 
 from __future__ import annotations
 
@@ -68,11 +68,11 @@ def test_dropout_that_has_no_place_is_refused(task: str):
     single = {"layers": 1} if task != "translation" else {"decoder_layers": 1}
     placed = {"embedding_dropout": 0.1, "output_dropout": 0.2}
     assert settings_of(task, **placed, dropout=0.6).drops
-    with pytest.raises(SettingsError, match="dropout has no effect with one layer, where"):
+    with pytest.raises(SettingsError, match="dropout has no effect with one layer when"):
         settings_of(task, **single, **placed, dropout=0.6)
     assert settings_of(task, **single, **placed).of_outputs == 0.2  # its default counts as not given
     none = {"dropout": 0.0, "embedding_dropout": 0.0}
-    with pytest.raises(SettingsError, match="locked = false is for dropout, and there is none"):
+    with pytest.raises(SettingsError, match="locked = false has no effect without dropout; set dropout"):
         settings_of(task, **none, locked=False)
     assert settings_of(task, **none, output_dropout=0.1, locked=False).draws
 
@@ -100,7 +100,7 @@ def test_types_are_not_dropped_where_zeros_are_padding(cell: str):
         with pytest.raises(SettingsError) as caught:
             settings_of(task, cell=cell, type_dropout=0.1)
         assert (
-            f"type_dropout does not go with cell = '{cell}', to which a position of zeros is padding"
+            f"type_dropout does not go with cell = '{cell}', which takes a position of zeros for padding"
             in str(caught.value)
         )
 
@@ -130,7 +130,7 @@ def test_what_stands_between_layers_needs_two(task: str, option: str):
         ({"chrono": 2}, "chrono 2 is less than 3"),
         (
             {"dilation": 10_001},
-            "the uppermost of 2 layers would reach back more than 10000 steps",
+            "the top one of 2 layers would reach back more than 10000 time steps",
         ),
         ({"zoneout": 1.0}, "zoneout: expected less than 1"),
         ({"input_noise": -1.0}, "input_noise: expected at least 0"),

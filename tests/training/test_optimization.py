@@ -234,7 +234,7 @@ def test_averaged_weights_are_swapped_in_and_out_bit_for_bit():
 
 
 def drifting(averaging: Averaging, model: nn.Module, updates: int) -> list[dict[str, torch.Tensor]]:
-    """Weights after each of some updates, all taken into the average."""
+    """The weights after each of some updates, all included in the average."""
     found = []
     for _ in range(updates):
         with torch.no_grad():
@@ -263,7 +263,7 @@ def test_once_begun_the_average_is_the_mean_of_all_weights_since_then():
     averaging.begin()
     for _ in range(20):
         trace += drifting(averaging, model, 1)
-        averaging.begin()  # to begin again changes nothing
+        averaging.begin()  # starting it again has no effect
         for name, average in averaging.tensors.items():
             expected = torch.stack([weights[name] for weights in trace]).mean(0)
             torch.testing.assert_close(average, expected, rtol=1e-12, atol=1e-12)

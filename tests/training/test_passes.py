@@ -27,7 +27,7 @@ from tests.translation import tiny_pairs, tiny_translator
 
 
 class Scripted:
-    """Passes with given losses and predictions, one after the other."""
+    """A function that returns passes with the given losses and predictions, one per call."""
 
     def __init__(self, *losses: float) -> None:
         self.left: Iterator[float] = iter(losses)
@@ -77,7 +77,7 @@ def test_adversarial_training_is_the_mean_with_the_worst_inputs_nearby():
     network = Embedding()
     plain = network.once().loss.total.item()
     found = loss_of_passes(network, network.once, apart, TrainingSettings(adversarial=0.1))
-    assert found.total.item() == pytest.approx(plain * (1 + 1.1**2) / 2)  # x goes to 1.1 x
+    assert found.total.item() == pytest.approx(plain * (1 + 1.1**2) / 2)  # x becomes 1.1 x
 
 
 def test_the_pass_whose_gradients_are_taken_twice_is_not_compiled():
@@ -200,12 +200,12 @@ def test_penalties_for_states_are_part_of_the_loss_in_proportion_to_their_weight
 
 @pytest.mark.parametrize("task", [name for name in TASKS if "positions" not in name])
 def test_labels_are_smoothed(task: str):
-    """A line in the share, from the plain loss to that of evenly spread labels."""
+    """Linear in the share, from the plain loss to the loss with uniform labels."""
     shares = (0.0, 0.25, 0.5)
     totals = [TASKS[task](0.0, label_smoothing=share)[1]().total.item() for share in shares]
     assert all(total == total and abs(total) < 1e6 for total in totals)
     assert totals[0] != totals[1]
-    if "copy" not in task:  # there the mixture stands inside the logarithm
+    if "copy" not in task:  # copying mixes probabilities inside the logarithm
         assert totals[1] - totals[0] == pytest.approx(totals[2] - totals[1])
 
 
@@ -216,7 +216,7 @@ def test_labels_are_smoothed(task: str):
     ids=str,
 )
 def test_everything_goes_in_half_precision(task: str, training: dict[str, Any]):
-    """As training on this machine does unless told otherwise."""
+    """The precision that training uses on this machine by default."""
     if "positions" in task and "label_smoothing" in training:
         return  # refused
     network, loss = TASKS[task](0.3, **training)

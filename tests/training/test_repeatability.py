@@ -1,4 +1,4 @@
-"""Several threads share the work of an operation: in what order they finish must not show in its result."""
+"""Several threads share the work of an operation: the order in which they finish must not affect results."""
 
 from __future__ import annotations
 

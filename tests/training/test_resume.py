@@ -48,7 +48,7 @@ def settings_of(schedule: str, **changes: Any) -> TrainingSettings:
 
 
 class WorseningRun(TinyRun):
-    """Its first evaluation is the best: the further from the start, the worse."""
+    """A run whose first evaluation is the best: it gets worse with every update."""
 
     def metrics(self) -> dict[str, float]:
         start = tiny_model(seed=0).state_dict()
@@ -103,7 +103,7 @@ def test_a_run_stopped_after_every_step_ends_as_the_uninterrupted_one(tmp_path: 
             break
         except InterruptedRunError:
             continue
-    assert session == STEPS - 1  # the last signal finds the run finished
+    assert session == STEPS - 1  # the last signal arrives when the run is finished
     assert run.trace() == whole.trace()
 
 
@@ -119,7 +119,7 @@ def _items(checkpoint_values: dict[str, Any], tensors: dict[str, torch.Tensor]) 
 
 
 def _fresh(settings: TrainingSettings) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
-    """The state of a run that has not begun, from another seed."""
+    """The state of a run before its first update, with another seed."""
     model = tiny_model(seed=98)
     averaging = Averaging(model, settings.average_decay)
     arithmetic = Arithmetic.of(CPU, torch.float32)
@@ -128,7 +128,7 @@ def _fresh(settings: TrainingSettings) -> tuple[dict[str, torch.Tensor], dict[st
     return RunState(model, optimizer, averaging, arithmetic, Position(), RunFingerprint({})).capture(0)
 
 
-# Read only where the clock, float16 or a lowered limit rules; the tests below cover each.
+# Used only with a time limit, with float16 or after lowering a limit; the tests below cover each of them.
 NOT_COMPARED = {
     "position/seconds",
     "position/evaluated_seconds",
@@ -138,7 +138,7 @@ NOT_COMPARED = {
 
 
 def test_every_item_of_the_saved_state_is_needed(tmp_path: Path):
-    """Negative control: put back any one item to its value at the start, and the run ends differently."""
+    """Negative control: if any one item is reset to its initial value, the run ends differently."""
     settings = settings_of("plateau", plateau_patience=1, evaluate_every=2)
     whole = WorseningRun(tmp_path / "whole", settings)
     whole.fit()
@@ -215,7 +215,7 @@ def test_the_clock_continues(tmp_path: Path):
 
 @pytest.mark.parametrize(("evaluated", "count"), [(1000.0, 2), (100.0, 3)])
 def test_time_since_the_last_evaluation_continues(tmp_path: Path, evaluated: float, count: int):
-    """Of 4000 s an eighth has passed since the evaluation after 100 s, and not since that after 1000 s."""
+    """An eighth of 4000 s has passed since an evaluation after 100 s, but not since one after 1000 s."""
     settings = settings_of("step", evaluate_every=0).model_copy(update={"max_minutes": 4000 / 60})
     run = interrupted(tmp_path / "run", settings, 5)
     saved = run.checkpoints.load_newest()
@@ -353,14 +353,14 @@ def test_a_damaged_newest_checkpoint_is_reported_and_the_run_ends_the_same(tmp_p
     assert "the checkpoint of step 7 cannot be used" in said[0]
 
 
-# The mean of the weights (asgd): it begins when the evaluations no longer improve
+# The mean of the weights (asgd), which starts when evaluations no longer improve
 
 
 ASGD: dict[str, Any] = {"average": "asgd", "average_patience": 2, "evaluate_every": 2}
 
 
 class TracedRun(WorseningRun):
-    """Keeps its weights after each update."""
+    """A run that records its weights after each update."""
 
     def __init__(self, folder: Path, settings: TrainingSettings, **changes: Any) -> None:
         super().__init__(folder, settings, **changes)
@@ -372,7 +372,7 @@ class TracedRun(WorseningRun):
 
 
 def test_the_mean_begins_after_so_many_evaluations_without_improvement(tmp_path: Path):
-    """The first evaluation, after 2 updates, is the best; the second after it (update 6) begins the mean."""
+    """The evaluation after 2 updates is the best; the second one after it (6 updates) starts the mean."""
     run = TracedRun(tmp_path / "run", settings_of("step", **ASGD))
     run.fit()
     saved = run.checkpoints.load_newest()
@@ -400,11 +400,11 @@ def test_a_run_with_a_mean_stopped_at_any_step_ends_as_the_uninterrupted_one(tmp
         assert resumed(folder, settings, kind=WorseningRun).trace() == expected, f"stopped after step {step}"
 
 
-# What a loss remembers from batch to batch
+# State that a loss keeps from one batch to the next
 
 
 class Remembering:
-    """A loss that depends on all batches before, and what it has of them."""
+    """A loss that depends on all previous batches, and the state that it keeps of them."""
 
     def __init__(self, forgets: bool = False) -> None:
         self.model: nn.Module = tiny_model()
@@ -464,5 +464,5 @@ def test_a_checkpoint_that_lacks_what_a_loss_remembers_is_refused(tmp_path: Path
     assert saved.tensors["carried/memory/0"].equal(run.changes["carried"].memory)
     del saved.tensors["carried/memory/0"]
     run.checkpoints.save(5, saved.tensors, saved.values)
-    with pytest.raises(ModelError, match="lacks or misnames 'carried/memory/0'"):
+    with pytest.raises(ModelError, match="'carried/memory/0' is missing or not valid"):
         resumed(tmp_path / "run", settings, kind=RememberingRun)

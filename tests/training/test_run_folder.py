@@ -116,7 +116,7 @@ def test_a_run_that_never_wrote_anything_leaves_no_folder(tmp_path: Path):
 
 def test_a_file_is_not_a_folder(tmp_path: Path):
     (tmp_path / "run").write_text("x")
-    with pytest.raises(UsageError, match=r"run: a file, expected a folder"):
+    with pytest.raises(UsageError, match=r"run: is a file; give a folder"):
         create(tmp_path / "run")
 
 

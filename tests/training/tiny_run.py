@@ -49,7 +49,7 @@ def jumpy_metrics(model: nn.Module) -> dict[str, float]:
 
 
 class TinyRun:
-    """One run folder with the arguments of `fit`, all but the settings fixed."""
+    """A run folder with the arguments of `fit`, all of them fixed but the settings."""
 
     def __init__(self, folder: Path, settings: TrainingSettings, **changes: Any) -> None:
         self.folder = folder

@@ -30,7 +30,7 @@ from tests.training.tiny_run import CPU, TinyBatch, TinyRun, squared_error, tiny
 
 
 class UnevenModel(nn.Module):
-    """One part is only used for batches of more than three, one never; with dropout, a running mean too."""
+    """One part is used only for batches of more than three rows, one never; with dropout, a running mean."""
 
     running_mean: torch.Tensor
 
@@ -44,7 +44,7 @@ class UnevenModel(nn.Module):
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
         outputs: torch.Tensor = self.common(inputs)
-        if self.has_mean:  # of other batches in each process
+        if self.has_mean:  # of different batches on each process
             outputs = outputs + self.running_mean
             self.running_mean.lerp_(inputs.mean().detach(), 0.5)
         return outputs + self.rare(inputs) if len(inputs) > 3 else outputs
@@ -63,7 +63,7 @@ def settings_of(accumulation: int) -> TrainingSettings:
 
 
 class SharedRun(TinyRun):
-    """A run of all processes together; six batches in groups of four leave a group of two."""
+    """A run on all processes; six batches in groups of four leave a last group of two."""
 
     def fit(self, *, resume: bool = False, reporter: object = None) -> FitResult:
         with RunFolder.create_for_all(
@@ -97,7 +97,7 @@ def shared_run(folder: Path, dropout: float = 0.0) -> SharedRun:
 
 
 class StreamRun(TinyRun):
-    """A language model in float64, whose loss remembers where each group of rows has come to."""
+    """A language model in float64 whose loss keeps the recurrent state of each group of rows."""
 
     def __init__(self, folder: Path, *, accumulation: int, is_stream: bool, dropout: float = 0.0) -> None:
         settings = LanguageModelTraining(
@@ -150,14 +150,14 @@ def last_state(run: TinyRun) -> dict[str, torch.Tensor]:
 
 
 def assert_same_end(run: TinyRun, other: TinyRun) -> None:
-    """To the last bit."""
+    """Compare bit by bit."""
     expected, found = last_state(run), last_state(other)
     assert expected.keys() == found.keys()
     assert [name for name in expected if not torch.equal(expected[name], found[name])] == []
 
 
 def compare_streams(folder: Path, *, is_stream: bool) -> None:
-    """One run for the other program to compare with its own; and two that end alike, one of them stopped."""
+    """A run to compare with that of the other program, and two equal runs, one of which is interrupted."""
     StreamRun(folder / "plain", accumulation=1, is_stream=is_stream).fit()
     whole, stopped, again = (
         StreamRun(folder / name, accumulation=2, is_stream=is_stream, dropout=0.3)

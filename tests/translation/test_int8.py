@@ -53,7 +53,7 @@ def test_int8_is_for_translators_on_a_cpu(tmp_path: Path) -> None:
     assert TranslatorModel.precision_for("int8", CPU) == torch.int8
     with pytest.raises(SettingsError, match="for the CPU"):
         TranslatorModel.precision_for("int8", torch.device("cuda"))
-    with pytest.raises(SettingsError, match="for translators at work"):
+    with pytest.raises(SettingsError, match="only for translating"):
         TaggerModel.precision_for("int8", CPU)
 
 

@@ -213,7 +213,7 @@ def test_what_cannot_be_inspected_is_refused(
         inside(*command, *words, stdin=b"yes\n"),
         5,
         "inspect attention",
-        "file: is there already, and no folder",
+        "file: exists already and is not a folder",
     )
     assert inside(*command, "-m", pairs.run)[:2] == (0, b"")
 
@@ -247,7 +247,7 @@ def weights(folder: Path) -> dict[str, torch.Tensor]:
 def test_the_average_of_models_is_a_model(inside: Inside, pairs: TinyTranslator, tmp_path: Path) -> None:
     outcome = inside("model", "average", pairs.run, pairs.poor, "-o", "mean")
     assert (outcome.code, outcome.out) == (0, b"mean\n")
-    assert "seem to be of different runs" in outcome.err and len(outcome.err.splitlines()) == 1
+    assert "seem to come from different runs" in outcome.err and len(outcome.err.splitlines()) == 1
     first, second, mean = (
         weights(path) for path in (pairs.run / "model", pairs.poor / "model", Path("mean"))
     )
