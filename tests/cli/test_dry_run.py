@@ -35,7 +35,7 @@ def test_dev_tags_that_training_never_shows(inside: Inside, tiny: Tiny, tmp_path
     (tmp_path / "dev.conll").write_text("Rome\tB-PLACE\n\nIt\tO\nrains\tO\n")
     found = inside("train", "ner", "--train", tiny.train, "--dev", "dev.conll", *QUICK, *dry)
     assert found.code == 0, found.err
-    assert "dev has tags that do not occur in training; each counts as an error: S-PLACE (1)" in found.err
+    assert "dev has tags that do not occur in training; each counts as an error: B-PLACE (1)" in found.err
 
 
 @DRY_OR_NOT

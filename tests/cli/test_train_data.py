@@ -195,7 +195,7 @@ def test_an_unseen_dev_tag_is_a_warning(inside: Inside, tmp_path: Path):
     (tmp_path / "d.conll").write_text("Ada\tB-PER\n\nAcme\tB-ORG\n\nAcme\tB-ORG\nCorp\tI-ORG\n\n")
     outcome = train(inside, GOOD, "--dev", "d.conll")
     assert outcome.code == 0
-    assert "dev has tags that training never shows; each counts as an error: " in outcome.err
+    assert "dev has tags that do not occur in training; each counts as an error: " in outcome.err
     assert "B-ORG (2), I-ORG (1)" in outcome.err
 
 

@@ -64,7 +64,7 @@ def test_an_unseen_tag_is_named_as_the_file_writes_it(tmp_path: Path) -> None:
     train = write_columns(tmp_path / "t.conll", PEOPLE)
     dev = write_columns(tmp_path / "d.conll", [[("Ada", "B-PER"), ("sells", "O"), ("Fizz", "B-PROD")]])
     said = messages(train, data={"dev": str(dev)})
-    assert "dev has tags that training never shows; each counts as an error: B-PROD (1)" in said
+    assert "dev has tags that do not occur in training; each counts as an error: B-PROD (1)" in said
 
 
 # Tags with | and ?
