@@ -52,6 +52,8 @@ class EvaluationOptions:
         if self.scheme not in ("auto", *SCHEMES):
             allowed = ", ".join(("auto", *SCHEMES))
             raise UsageError(f"scheme {self.scheme!r}{nearest(self.scheme, SCHEMES)}; expected {allowed}")
+        if self.repair and self.strict:
+            raise UsageError("--repair mends invalid tags and --strict refuses them; leave one of them out")
         if self.target_precision is not None and not 0 < self.target_precision <= 1:
             raise UsageError(f"--target-precision {self.target_precision:g}: expected more than 0, at most 1")
 

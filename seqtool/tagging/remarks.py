@@ -23,7 +23,10 @@ def remarks_on(data: TaggingData, tags: Collection[str]) -> tuple[str, ...]:
     """
     found = [
         unseen_remark(
-            data.parts["dev"], data, tags, "dev has tags that do not occur in training; each counts as an error"
+            data.parts["dev"],
+            data,
+            tags,
+            "dev has tags that do not occur in training; each counts as an error",
         )
     ]
     if data.scheme is not None and not entity_count(data.parts["train"], data.scheme):

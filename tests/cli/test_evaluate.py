@@ -185,8 +185,9 @@ def test_other_schemes_of_the_data_give_the_same_figures(inside: Inside, tiny: T
     assert figures(inside, "d.conll", "-m", tiny.run)["metrics"] == expected
     assert figures(inside, "d.conll", "-m", tiny.run, "--scheme", "bilou")["metrics"] == expected
     (tmp_path / "f.conll").write_text("Ada\tI-PER\nlives\tO\n\n")
-    words = ("evaluate", "f.conll", "-m", tiny.run, "--scheme", "iob2", "--strict")
-    refused(inside(*words), 3, "evaluate", "f.conll:1: invalid iob2 sequence", "--repair")
+    words = ("evaluate", "f.conll", "-m", tiny.run, "--scheme", "iob2")
+    refused(inside(*words, "--strict"), 3, "evaluate", "f.conll:1: invalid iob2 sequence", "--repair")
+    refused(inside(*words, "--strict", "--repair"), 2, "evaluate", "leave one of them out")
     outcome = inside(*words, "--repair")
     assert outcome.code == 0
     assert "1 tags repaired to valid iob2 sequences" in outcome.err

@@ -231,7 +231,9 @@ def test_adaptation_works_where_the_caller_has_switched_gradients_off() -> None:
 
 def test_a_rate_that_diverges_is_named() -> None:
     reader = AdaptingReader(network(), CPU, settings_of(decay=0.0).model_copy(update={"rate": 1e308}))
-    with pytest.raises(DivergedError, match=r"after \d+ steps; lower adaptation\.rate \(now 1e\+308\)"):
+    with pytest.raises(
+        DivergedError, match=r"after \d+ steps; train with a lower adaptation\.rate \(now 1e\+308\)"
+    ):
         reader.read(text(200))
 
 
