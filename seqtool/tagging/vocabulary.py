@@ -112,19 +112,20 @@ def _feature_vocabulary(sentences: Sequence[TaggedSentence], column: int) -> Voc
 
 
 def output_tags(tags: Sequence[str], own: Scheme | None, target: Scheme | None) -> list[str] | None:
-    """Each tag of a model in another scheme; None where that depends on the tags around it (IOB1).
+    """Each tag of a model in another scheme; None where that depends on the tags around it (IOB1, io).
 
     Args:
         tags: The K tag names of the model in the order of their ids.
         own: Their scheme; None without spans.
         target: The scheme of the output.
     """
-    if own != "iobes" or target is None or target == "iob1":
+    if own != "iobes" or target in (None, "iob1", "io"):
         return None
     letters = {
         "iob2": {"B": "B", "I": "I", "E": "I", "S": "B"},
         "iobes": {"B": "B", "I": "I", "E": "E", "S": "S"},
         "bilou": {"B": "B", "I": "I", "E": "L", "S": "U"},
+        "bmes": {"B": "B", "I": "M", "E": "E", "S": "S"},
     }[target]
     return ["O" if tag == "O" else letters[tag[0]] + tag[1:] for tag in tags]
 
