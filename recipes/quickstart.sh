@@ -1,6 +1,6 @@
 #!/bin/sh
-# From a fresh checkout to a trained tagger, translator and language model: needs Python 3.11 or newer and git, nothing else.
-# Safe to run again: what is installed stays, the models are trained anew in the same folders.
+# From a fresh checkout to a trained tagger, translator and language model; needs only Python 3.11 or newer and git.
+# It can be run again: what is installed is kept, and the models are trained again in the same folders.
 set -eu
 
 root=$(cd "$(dirname "$0")/.." && pwd)
@@ -12,25 +12,26 @@ show() {
     "$python" -m seqtool "$@"
 }
 
+say 'Welcome! This trains a small tagger, a translator and a language model on your computer, about a minute each.'
 set_up
 cd "$root"
 
-say '' 'Training the bundled named-entity recogniser (ner-tiny: small synthetic data, about a minute)'
+say '' '1. A named-entity recogniser: trained on small synthetic data (recipe ner-tiny), about a minute'
 model=$(show train ner -o runs/ner/quickstart --overwrite)
-say "The model: $model"
+say "The trained model is in $model"
 
-say '' 'Scoring it on sentences that it has not seen'
+say '' 'Evaluating it on sentences that it has not seen in training'
 show evaluate -m "$model"
 
-say '' 'Tagging a sentence'
+say '' 'Finding the names in a sentence'
 sentence='Yesterday Anna Tharvil flew to Port Grendley and bought a Kroxify 3 from Haidel Motors .'
 say "$sentence"
 printf '%s\n' "$sentence" | show tag -m "$model"
 
-say '' 'Training the bundled translator (translate-tiny: spoken orders to short notes, about a minute and a half)'
+say '' '2. A translator: from spoken orders to short notes (recipe translate-tiny), about a minute and a half'
 translator=$(show train translate -o runs/translate/quickstart --overwrite)
 
-say '' 'Scoring it'
+say '' 'Evaluating it on pairs that it has not seen in training'
 show evaluate -m "$translator"
 
 say '' 'Translating a sentence'
@@ -38,27 +39,33 @@ order='send two windows and two boxes to Dr Ostrel in Port Vanley by june the fo
 say "$order"
 printf '%s\n' "$order" | show translate -m "$translator" --beam 5
 
-say '' "Training the bundled language model (lm-tiny: Python's own help texts, about a minute)"
+say '' "3. A language model: trained on Python's own help texts (recipe lm-tiny), about a minute"
 writer=$(show train lm -o runs/lm/quickstart --overwrite)
 
-say '' 'Scoring it, beside an n-gram of the same text'
+say '' 'Evaluating it beside an n-gram model of the same text'
 show evaluate -m "$writer"
 
-say '' 'Writing some text'
+say '' 'Letting it write'
 say "\$ seqtool lm sample -m $writer --prompt 'The statement' --temperature 0.7 --length 300 --seed 1"
 "$python" -m seqtool lm sample -m "$writer" --prompt 'The statement' --temperature 0.7 --length 300 --seed 1
 
-cat >&2 <<'END'
+cat >&2 <<END
 
-Done. What to try next:
+Everything works. Type this once per terminal, so that the command is found:
 
-    . .venv/bin/activate
+    cd "$root" && . .venv/bin/activate
+
+Then try the models that you have just trained:
+
     echo 'Mr Brovell works for Tranex in Lake Othwick .' | seqtool tag
     echo 'send two windows and two boxes to Dr Ostrel in Port Vanley by june the fourth nineteen ninety two' | seqtool translate --beam 5
     echo 'send two windows and two boxes to Dr Ostrel in Port Vanley by june the fourth nineteen ninety two' | seqtool inspect attention
     seqtool lm sample --prompt 'The statement' --temperature 0.7
-    seqtool train ner --set model.hidden=256        another model
-    seqtool train ner --train my.conll              your own data: one "word TAB tag" a line
-    seqtool recipes list                            everything that is bundled
-    seqtool --help
+
+Train your own:
+
+    seqtool train ner --set model.hidden=256        # the same data, a wider network
+    seqtool train ner --train my.conll              # your data: one word, a tab and its tag per line
+    seqtool recipes list                            # all bundled recipes
+    seqtool --help                                  # all commands
 END

@@ -1,16 +1,16 @@
-# Makes the environment that quickstart.sh and tests/run.sh work in; sourced by both, POSIX sh.
-# The caller sets `root` (the repository) and calls `set_up` or `set_up dev`; afterwards `python`
-# is the interpreter of $root/.venv. A second call with nothing changed takes no network and no time.
+# Creates the environment in which quickstart.sh and tests/run.sh work. Both source this file; POSIX sh.
+# The caller sets `root` (the repository) and calls `set_up` or `set_up dev`; afterwards `python` is the
+# interpreter of $root/.venv. If nothing has changed, a second call returns at once and needs no network.
 
 torch_tested='torch==2.13.0'
 torch_allowed='torch>=2.10'
 
-# What this is doing, one argument a line, to stderr: stdout is for results.
+# Print each argument as a line on stderr; stdout is for results.
 say() {
     printf '%s\n' "$@" >&2
 }
 
-# The first Python that is new enough, tried by running it: a name on PATH proves nothing.
+# Print the first Python that is new enough. Each one is run, because a name on PATH may still not work.
 find_python() {
     for candidate in ${PYTHON:-} python3.13 python3.12 python3.11 python3.14 python3 python; do
         if "$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
@@ -18,7 +18,7 @@ find_python() {
             return 0
         fi
     done
-    say 'seqtool needs Python 3.11 or newer and found none; install it, or name it: PYTHON=/path/to/python3.11'
+    say 'seqtool needs Python 3.11 or newer, and none was found. Install it, or name it: PYTHON=/path/to/python3.11 sh '"$0"
     return 1
 }
 
@@ -26,20 +26,20 @@ pip_install() {
     "$python" -m pip install -q --disable-pip-version-check "$@"
 }
 
-# set_up [EXTRA]: create .venv and install the checkout into it, with one optional extra.
+# set_up [EXTRA]: create .venv and install this checkout into it, with one optional extra of pyproject.toml.
 set_up() {
     extra=${1:-}
     python=$root/.venv/bin/python
     if ! "$python" -m pip --version >/dev/null 2>&1; then
         found=$(find_python) || return 1
-        say "creating $root/.venv with $("$found" --version)"
+        say "Creating $root/.venv with $("$found" --version)"
         "$found" -m venv "$root/.venv" || {
-            say 'that failed; on Debian and Ubuntu: apt install python3-venv'
+            say 'The environment could not be created. On Debian and Ubuntu, first run: sudo apt install python3-venv'
             return 1
         }
     fi
     if ! "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))'; then
-        say "$root/.venv has $("$python" --version), older than 3.11; remove that folder and run this again"
+        say "$root/.venv has $("$python" --version), which is older than 3.11. Remove that folder and run this again."
         return 1
     fi
     # The stamp holds what the installation depends on: pyproject.toml, and where the checkout stands.
@@ -50,13 +50,13 @@ set_up() {
         return 0
     fi
     if ! "$python" -m pip show -q torch >/dev/null 2>&1; then
-        say "installing $torch_tested (a large download, once)"
+        say "Installing $torch_tested (a large download, needed only once)"
         pip_install "$torch_tested" || {
-            say "$torch_tested is not to be had here; trying $torch_allowed"
+            say "$torch_tested is not available here; trying $torch_allowed"
             pip_install "$torch_allowed" || return 1
         }
     fi
-    say "installing seqtool${extra:+ with its $extra tools} from $root"
+    say "Installing seqtool${extra:+ with its $extra tools} from $root"
     pip_install -e "$root${extra:+[$extra]}" || return 1
     printf '%s\n' "$wanted" >"$stamp"
 }

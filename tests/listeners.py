@@ -1,4 +1,4 @@
-"""Who listens to a run in tests: one keeps what it hears, one interrupts."""
+"""Listeners for the runs of tests: one records the events, one interrupts."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from seqtool.training.progress import EvaluationReport, SilentReporter, StepRepo
 
 
 class Listener(SilentReporter):
-    """Keeps what it hears."""
+    """Records the events of a run."""
 
     def __init__(self) -> None:
         self.messages: list[str] = []

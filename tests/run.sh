@@ -1,6 +1,6 @@
 #!/bin/sh
 # The one gate: formatting, lint, types, tests. Further arguments go to pytest (`tests/run.sh -m slow`).
-# Every check runs; the exit status is 1 if any failed. pytest comes last, so its summary is the last line.
+# All checks run, and the exit status is 1 if any of them failed. pytest runs last, so that its summary is at the end.
 set -eu
 
 root=$(cd "$(dirname "$0")/.." && pwd)
@@ -10,9 +10,9 @@ set_up dev
 cd "$root"
 failed=0
 
-# One thread a process: two workers that each use every core are slower than one.
+# One thread per process: two workers that each use every core are slower than one.
 export OMP_NUM_THREADS=1
-"$python" -m ruff format --check -q . || { say 'ruff format: some files are not formatted'; failed=1; }
+"$python" -m ruff format --check -q . || { say 'ruff format: some files are not formatted; run: ruff format'; failed=1; }
 "$python" -m ruff check -q . || { say 'ruff check: failed'; failed=1; }
 "$python" -m mypy --no-error-summary || { say 'mypy: failed'; failed=1; }
 "$python" -m pytest -q -n 2 "$@" || failed=1

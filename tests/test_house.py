@@ -1,4 +1,4 @@
-"""The floors of the house, read from the imports of every file: the table in the README is true."""
+"""The imports of every file keep to the floors in the table of seqtool/README.md."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ FLOORS: list[set[str]] = [
     {"__main__"},
 ]
 HEIGHT = {name: height for height, floor in enumerate(FLOORS) for name in floor}
-# Neighbours that do not know each other: wings, but for one door (a wing may read text with a language
+# Neighbours that do not import each other: wings, except for one door (a wing may read text with a language
 # model, by lm's public module), and a search that has never heard of a model.
 WINGS = {"tagging", "translation", "lm", "classification"}
 LM_DOOR = "seqtool.lm.prediction"
@@ -55,7 +55,7 @@ MODULES = {module_name(path): path for path in FILES}
 
 
 def imported_modules(tree: ast.AST) -> list[str]:
-    """What a file imports, wherever in it; `from seqtool.nn import crf` counts as `seqtool.nn.crf`."""
+    """All imports of a file, anywhere in it; `from seqtool.nn import crf` counts as `seqtool.nn.crf`."""
     found: list[str] = []
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
@@ -158,7 +158,7 @@ def test_the_check_sees_a_forbidden_call(source):
 
 
 def test_the_command_line_starts_without_torch():
-    """`--help` answers at once: PyTorch takes a second to import, so only a verb that needs it may."""
+    """`--help` answers at once: importing PyTorch takes a second, so only commands that need it may."""
     code = "import sys, seqtool.cli.app; print({'torch', 'datasets', 'matplotlib'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout.strip()) == (0, "set()"), done.stderr

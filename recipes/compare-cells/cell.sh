@@ -1,9 +1,10 @@
 #!/bin/sh
-# cell.sh CELL WIDTH: what run.sh wants of one cell. Three learning rates with seed 1; the one best on dev with seeds 2 and 3 too,
-# and on test; both problems with three seeds. A training that diverges (6) is left out, all else stops.
+# cell.sh CELL WIDTH: the part of run.sh that concerns one cell. Trains with three learning rates and seed 1, then repeats the rate
+# that is best on dev with seeds 2 and 3 and evaluates it on test; learns both problems with three seeds. A run that diverges
+# (exit code 6) is left out; any other error stops the script.
 set -eu
 here=$(dirname "$0") cell=$1 width=$2 out=runs/compare-cells/$1
-train() { # RATE SEED: a finished one is not made again; one that was made with other settings is refused
+train() { # RATE SEED: does nothing if this run is finished; fails if it exists with other settings
     seqtool train lm "$here/recipe.toml" --set model.cell="$cell" --set model.hidden="$width" \
         --set training.learning_rate="$1" --seed "$2" -o "$out/$1-$2" --resume < /dev/null > /dev/null || [ $? -eq 6 ]
 }

@@ -1,7 +1,7 @@
 #!/bin/sh
-# Every cell (or those named), 430,000 parameters on tiny Shakespeare (needs SEQTOOL_DATA) and 20,000 on the adding and the copying
-# problem: one table on standard output, one picture in runs/compare-cells. Hours; JOBS=2: two cells at a time, a thread each.
-# Run again after an interruption it goes on.
+# Compare every cell, or those named: language models of 430,000 parameters on tiny Shakespeare (needs SEQTOOL_DATA), and 20,000
+# parameters on the adding and the copying problem. Prints a table and draws runs/compare-cells/cells.png. Takes hours; JOBS=2
+# trains two cells at a time, with one thread each. Run it again after an interruption and it resumes.
 set -eu
 here=$(dirname "$0") jobs=${JOBS:-1}
 [ "$jobs" -eq 1 ] || export OMP_NUM_THREADS=1

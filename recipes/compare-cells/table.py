@@ -1,8 +1,10 @@
-"""What run.sh left behind as one table (Markdown, on standard output) and one picture, FOLDER/cells.png.
+"""Summarise the results of run.sh in a Markdown table (standard output) and a picture, FOLDER/cells.png.
 
-python table.py FOLDER CELL..., with FOLDER/CELL/RATE-SEED for each training (metrics.jsonl, recipe.toml;
-test.json where the rate is the best on dev) and FOLDER/CELL/PROBLEM-SEED.tsv. Figures are means and sample
-standard deviations over the seeds.
+Usage: python table.py FOLDER CELL...
+
+Reads one run folder per training, FOLDER/CELL/RATE-SEED (metrics.jsonl and recipe.toml; test.json where the
+learning rate is the best on dev), and FOLDER/CELL/PROBLEM-SEED.tsv. Figures are means and sample standard
+deviations over the seeds.
 """
 
 from __future__ import annotations
@@ -27,22 +29,22 @@ GUESSING = {"adding": 1 / 6, "copying": 2.0794}
 
 
 class Row(NamedTuple):
-    """One cell at its best learning rate; a figure a seed."""
+    """One cell at its best learning rate; each list has one figure per seed."""
 
     cell: str
     width: int
     rate: float
-    dev: list[float]  # nats a character
+    dev: list[float]  # nats per character
     test: list[float]
     minutes: list[float]
     problems: dict[str, list[float]]
 
 
 def row_of(folder: Path) -> Row:
-    """What the folder of a cell says."""
+    """The results in the folder of one cell."""
     runs = sorted(file.parent for file in folder.glob("*/test.json"))
     if not runs:
-        raise SystemExit(f"{folder}: no training has come to its end")
+        raise SystemExit(f"{folder}: no finished run")
     recipe = tomllib.loads((runs[0] / "recipe.toml").read_text(encoding="utf-8"))
     evaluations = [evaluations_of(run) for run in runs]
     tests = [json.loads((run / "test.json").read_text(encoding="utf-8")) for run in runs]
@@ -58,39 +60,39 @@ def row_of(folder: Path) -> Row:
 
 
 def evaluations_of(run: Path) -> list[dict]:
-    """The evaluations on dev of a training."""
+    """The evaluations on dev during a run, in order."""
     events = map(json.loads, (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines())
     return [event for event in events if event["event"] == "evaluation"]
 
 
 def losses_of(tables: Iterable[Path]) -> list[float]:
-    """Of the runs that did not diverge."""
+    """Final losses of the runs that did not diverge."""
     return [loss for loss in map(loss_in, tables) if isfinite(loss)]
 
 
 def loss_in(table: Path) -> float:
-    """The loss at the end of `seqtool inspect memory` of one cell; NaN = it diverged."""
+    """The final loss in a table of `seqtool inspect memory` for one cell; NaN where the run diverged."""
     with table.open(encoding="utf-8") as lines:
         return float(next(csv.DictReader(lines, delimiter="\t"))["loss"])
 
 
-def spread(values: list[float]) -> float:
-    """Sample standard deviation; 0 of a single value."""
+def standard_deviation(values: list[float]) -> float:
+    """Sample standard deviation; 0 for a single value."""
     return stdev(values) if len(values) > 1 else 0.0
 
 
 def shown(values: list[float], digits: int) -> str:
-    """Mean and spread, as in 1.234 ± 0.005; with the number of runs where some diverged."""
+    """Mean and standard deviation, as in 1.234 ± 0.005, and the number of runs where some diverged."""
     if not values:
         return "diverged"
     text = f"{mean(values):.{digits}f}"
-    text += f" ± {spread(values):.{digits}f}" if len(values) > 1 else ""
+    text += f" ± {standard_deviation(values):.{digits}f}" if len(values) > 1 else ""
     return text if len(values) == 3 else f"{text} (n = {len(values)})"
 
 
 def draw(path: Path, rows: list[Row]) -> None:
-    """A line a cell, the best language model on top; a panel a task."""
-    panels = {"tiny Shakespeare, dev, nats a character": [row.dev for row in rows]}
+    """One panel per task with one line per cell, the best language model on top."""
+    panels = {"tiny Shakespeare, dev, nats per character": [row.dev for row in rows]}
     for problem, guessing in GUESSING.items():
         panels[f"{problem}, loss ({guessing:.3g} by guessing)"] = [row.problems[problem] for row in rows]
     figure, axes = pyplot.subplots(1, len(panels), sharey=True, figsize=(12, 6), layout="constrained")
@@ -98,7 +100,7 @@ def draw(path: Path, rows: list[Row]) -> None:
         axis.errorbar(
             [mean(seeds) if seeds else float("nan") for seeds in values],
             [row.cell for row in rows],
-            xerr=[spread(seeds) for seeds in values],
+            xerr=[standard_deviation(seeds) for seeds in values],
             fmt="o",
         )
         axis.set_title(title, fontsize=10)
@@ -109,7 +111,7 @@ def draw(path: Path, rows: list[Row]) -> None:
 
 
 def main(folder: Path, cells: list[str]) -> None:
-    """Print and draw."""
+    """Print the table and draw the picture."""
     rows = sorted((row_of(folder / cell) for cell in cells), key=lambda row: mean(row.dev))
     print("| cell | width | rate | dev | test | minutes | adding | copying |\n" + "|---" * 8 + "|")
     for row in rows:

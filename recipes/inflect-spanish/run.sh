@@ -1,5 +1,6 @@
 #!/bin/sh
-# Spanish inflection (SIGMORPHON 2018), a lemma and its features a line: check, train, use, evaluate. Further arguments go to the training.
+# Spanish inflection (SIGMORPHON 2018), one lemma with its features per line: check, train, use, evaluate.
+# Further arguments are passed to `seqtool train`.
 set -eu
 recipe=$(dirname "$0")/recipe.toml
 

@@ -1,5 +1,6 @@
 #!/bin/sh
-# Tiny Shakespeare (needs SEQTOOL_DATA, see recipe.toml): check, train, use, evaluate. Further arguments go to the training.
+# A character language model of tiny Shakespeare (needs SEQTOOL_DATA, see recipe.toml): check, train, use, evaluate.
+# Further arguments are passed to `seqtool train`.
 set -eu
 recipe=$(dirname "$0")/recipe.toml
 

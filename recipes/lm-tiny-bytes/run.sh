@@ -1,5 +1,6 @@
 #!/bin/sh
-# Bytes of Python's help texts: check, train, use, evaluate. Further arguments go to the training.
+# A byte-level language model of Python's help texts: check, train, use, evaluate.
+# Further arguments are passed to `seqtool train`.
 set -eu
 recipe=$(dirname "$0")/recipe.toml
 

@@ -1,5 +1,6 @@
 #!/bin/sh
-# Diseases in abstracts (NCBI): check, train, use, evaluate. Further arguments go to the training.
+# Disease names in PubMed abstracts (NCBI): check, train, use, evaluate.
+# Further arguments are passed to `seqtool train`.
 set -eu
 recipe=$(dirname "$0")/recipe.toml
 

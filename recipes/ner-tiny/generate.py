@@ -1,13 +1,13 @@
 """Write the synthetic data of this recipe: `python generate.py [FOLDER]` makes train, dev and test.conll.
 
-Nothing here is real text. Sentences come from a small weighted grammar (`grammar.toml`), names from
-syllables, so that more than four in five names of dev and test never occur in training: a model has
-to use the context and the shape of a name, not a list. A bare name such as `Dranley` may be a person,
-a place, an organisation or a product, and one in thirty slots accepts any of the four, so that some
-names cannot be decided at all: 100 F1 is out of reach by construction.
+Nothing here is real text. Sentences come from a small weighted grammar (`grammar.toml`) and names are
+coined from syllables. More than four in five names of dev and test never occur in training, so a model
+has to use the context and the shape of a name, not a list. A bare name such as `Dranley` may be a
+person, a place, an organisation or a product, and one in thirty slots accepts any of the four: some
+names cannot be decided at all, and 100 F1 is out of reach by construction.
 
-The same seed gives the same bytes everywhere: only `random.Random.random` is used, whose sequence
-Python guarantees, with nothing but products and comparisons after it.
+The same seed gives the same bytes on every machine: the only source of randomness is
+`random.Random.random`, whose sequence Python guarantees, followed only by products and comparisons.
 """
 
 from __future__ import annotations
@@ -50,11 +50,11 @@ class Dice:
         return low + int(self._generator.random() * (high - low + 1))
 
     def pick(self, items: Sequence[Item]) -> Item:
-        """One of the items, all alike."""
+        """One of the items, all equally likely."""
         return items[int(self._generator.random() * len(items))]
 
     def skewed(self, items: Sequence[Item]) -> Item:
-        """One of the items, the first ones far more often, as in the words of a language."""
+        """One of the items; the first ones are far more likely, like the frequent words of a language."""
         position = self._generator.random()
         return items[int(position * position * len(items))]
 
@@ -65,11 +65,11 @@ class Names:
     def __init__(self, dice: Dice, words: dict[str, list[str]]) -> None:
         self._dice = dice
         self._words = words
-        # A few names come back, as in any newspaper, and each of them with any type.
+        # A few names are used again and again, as in any newspaper, and each of them with any type.
         self._familiar = [self.stem("") for _ in range(24)]
 
     def stem(self, kind: str) -> str:
-        """A coined word with a capital; `kind` only makes some endings likelier."""
+        """A coined word with a capital; `kind` only makes some endings more likely."""
         dice, words = self._dice, self._words
         syllables = 1 if dice.chance(0.35) else 2
         text = "".join(dice.pick(words["onsets"]) + dice.pick(words["nuclei"]) for _ in range(syllables))
@@ -131,7 +131,7 @@ class Grammar:
         return [Token(word, f"{'I' if index else 'B'}-{kind}") for index, word in enumerate(words)]
 
     def _plain(self, part: str) -> str:
-        """A word that is no name: as it stands, a number, or one coined to look like a name."""
+        """A word that is not a name: taken literally, a number, or a word coined to look like a name."""
         dice, names = self._dice, self._names
         makers: dict[str, Callable[[], str]] = {
             "#digit": lambda: str(dice.number(2, 9)),
@@ -150,7 +150,7 @@ class Grammar:
 
 
 def sentence(dice: Dice, grammar: Grammar) -> list[Token]:
-    """One sentence, with the upper and lower case that careless and loud writers use."""
+    """One sentence, now and then in the casing of careless or shouting writers."""
     tokens = grammar.expand("sentence")
     if dice.chance(0.10):
         return [Token(token.text.lower(), token.tag) for token in tokens]
@@ -165,7 +165,7 @@ def sentence(dice: Dice, grammar: Grammar) -> list[Token]:
 
 
 def generate(seed: int = SEED) -> dict[str, list[list[Token]]]:
-    """The sentences of each file, no two alike, in the whole set."""
+    """The sentences of each file; no sentence occurs twice in the whole set."""
     with Path(__file__).with_name("grammar.toml").open("rb") as file:
         tables = tomllib.load(file)
     dice = Dice(seed)
@@ -184,7 +184,7 @@ def generate(seed: int = SEED) -> dict[str, list[list[Token]]]:
 
 
 def surfaces(sentences: list[list[Token]]) -> list[str]:
-    """The text of every name, in order, repeats included."""
+    """The text of every name, in order, with repetitions."""
     names: list[list[str]] = []
     for tokens in sentences:
         for text, tag in tokens:
@@ -196,19 +196,19 @@ def surfaces(sentences: list[list[Token]]) -> list[str]:
 
 
 def unseen(train: list[list[Token]], other: list[list[Token]]) -> float:
-    """Share of the names of `other` that are no name in `train`, whatever the case and the type."""
+    """Share of the names in `other` that are not names in `train`, ignoring case and type."""
     known = {surface.lower() for surface in surfaces(train)}
     names = surfaces(other)
     return sum(name.lower() not in known for name in names) / len(names)
 
 
 def conll(sentences: list[list[Token]]) -> str:
-    """Two columns with a tab between them, an empty line after each sentence."""
+    """The sentences as two columns separated by a tab, with an empty line after each sentence."""
     return "".join("".join(f"{text}\t{tag}\n" for text, tag in tokens) + "\n" for tokens in sentences)
 
 
 def main() -> None:
-    """Write the three files and say what is in them."""
+    """Write the three files and print their statistics."""
     folder = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).parent
     splits = generate()
     for split, sentences in splits.items():

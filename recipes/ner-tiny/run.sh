@@ -1,5 +1,6 @@
 #!/bin/sh
-# Synthetic names: check, train, use, evaluate. Further arguments go to the training.
+# Named entities in synthetic sentences: check, train, use, evaluate.
+# Further arguments are passed to `seqtool train`.
 set -eu
 recipe=$(dirname "$0")/recipe.toml
 

@@ -1,5 +1,6 @@
 #!/bin/sh
-# Emerging entities in social media (WNUT 2017): check, train, use, evaluate. Further arguments go to the training.
+# Emerging entities in social media (WNUT 2017): check, train, use, evaluate.
+# Further arguments are passed to `seqtool train`.
 set -eu
 recipe=$(dirname "$0")/recipe.toml
 

@@ -1,5 +1,6 @@
 #!/bin/sh
-# Parts of speech in English web text (UD EWT): check, train, use, evaluate. Further arguments go to the training.
+# Parts of speech in English web text (UD EWT): check, train, use, evaluate.
+# Further arguments are passed to `seqtool train`.
 set -eu
 recipe=$(dirname "$0")/recipe.toml
 

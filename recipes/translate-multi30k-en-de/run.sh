@@ -1,5 +1,6 @@
 #!/bin/sh
-# Image captions from English to German (Multi30k): check, train, use, evaluate. Further arguments go to the training.
+# Image captions from English to German (Multi30k): check, train, use, evaluate.
+# Further arguments are passed to `seqtool train`.
 set -eu
 recipe=$(dirname "$0")/recipe.toml
 

@@ -1,10 +1,10 @@
-"""Lower-cased BLEU of outputs on tokens of Moses, as the papers on Multi30k have it.
+"""Lower-cased BLEU on Moses tokens, as the papers on Multi30k report it.
 
     pip install sacremoses
     seqtool translate -m RUN test_2016_flickr.en > outputs.de
     python tokenised_bleu.py outputs.de test_2016_flickr.de
 
-Punctuation is normalised and words are split at hyphens or not: both figures are printed.
+Punctuation is normalised. Two scores are printed: with hyphenated words kept whole, and with them split.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from sacremoses import MosesPunctNormalizer, MosesTokenizer
 
 
 def tokenised(path: str, *, hyphens: bool) -> list[str]:
-    """Lines of a German file, lower-cased, normalised and tokenised."""
+    """The lines of a German file, lower-cased, with normalised punctuation, tokenised."""
     normaliser, tokeniser = MosesPunctNormalizer("de"), MosesTokenizer("de")
     return [
         tokeniser.tokenize(
@@ -28,7 +28,7 @@ def tokenised(path: str, *, hyphens: bool) -> list[str]:
 
 
 def main() -> None:
-    """Print both scores with their signature."""
+    """Print both scores with their signatures."""
     outputs, references = sys.argv[1:]
     for hyphens in (False, True):
         metric = BLEU(tokenize="none", force=True)

@@ -1,5 +1,6 @@
 #!/bin/sh
-# Short sentences from English to French (Tatoeba): check, train, use, evaluate. Further arguments go to the training.
+# Short sentences from English to French (Tatoeba): check, train, use, evaluate.
+# Further arguments are passed to `seqtool train`.
 set -eu
 recipe=$(dirname "$0")/recipe.toml
 

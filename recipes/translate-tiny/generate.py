@@ -1,17 +1,17 @@
 """Write the synthetic data of this recipe: `python generate.py [FOLDER]` makes train, dev and test.
 
-Line n of `train.en` is what somebody says, line n of `train.out` how it is noted down:
+Line n of `train.en` is what somebody says, line n of `train.out` is how it is noted down:
 
     on the third of march two thousand and seven at half past nine phone Zorbin Maltrey about six crates
     call Zorbin Maltrey 2007-03-03 09:30 6 crates
 
 Nothing here is real text. Frames and words are in `grammar.toml`; names, places and codes are coined
 from syllables, letters and digits, so that most of those in dev and test never occur in training and
-only copying gets them right. Numbers, dates and times are spelled out, the parts stand in another
-order than in the note, and lists hold the same thing twice: attention, copying and coverage matter.
+have to be copied. Numbers, dates and times are spelled out, the parts are in a different order than in
+the note, and lists name the same thing twice: attention, copying and coverage all matter.
 
-The same seed gives the same bytes everywhere: only `random.Random.random` is used, whose sequence
-Python guarantees, with nothing but products and comparisons after it.
+The same seed gives the same bytes on every machine: the only source of randomness is
+`random.Random.random`, whose sequence Python guarantees, followed only by products and comparisons.
 """
 
 from __future__ import annotations
@@ -67,11 +67,11 @@ class Dice:
         return low + int(self._generator.random() * (high - low + 1))
 
     def pick(self, items: Sequence[Item]) -> Item:
-        """One of the items, all alike."""
+        """One of the items, all equally likely."""
         return items[int(self._generator.random() * len(items))]
 
     def skewed(self, items: Sequence[Item]) -> Item:
-        """One of the items, the first ones far more often, as in the words of a language."""
+        """One of the items; the first ones are far more likely, like the frequent words of a language."""
         position = self._generator.random()
         return items[int(position * position * len(items))]
 
@@ -102,7 +102,7 @@ def ordinal(number: int) -> str:
 
 
 def year_in_words(year: int, *, thousand: bool) -> str:
-    """A year; those from 2001 on in pairs of digits or with a thousand.
+    """A year in words; from 2001 on either in pairs of digits or with "thousand".
 
     >>> year_in_words(2007, thousand=True), year_in_words(2012, thousand=False)
     ('two thousand and seven', 'twenty twelve')
@@ -114,7 +114,7 @@ def year_in_words(year: int, *, thousand: bool) -> str:
 
 
 def clock_in_words(hour: int, minute: int, *, reading: bool) -> str:
-    """A time without its half of the day; `reading` as from a screen, otherwise as from a dial.
+    """A time without its half of the day, as read from a screen (`reading`) or from a dial.
 
     >>> clock_in_words(9, 45, reading=False), clock_in_words(9, 45, reading=True)
     ('quarter to ten', 'nine forty five')
@@ -131,7 +131,7 @@ def clock_in_words(hour: int, minute: int, *, reading: bool) -> str:
 
 
 def digits_in_words(digits: str, *, oh: bool) -> str:
-    """Digit by digit, two equal ones as a double.
+    """Digits one by one, two equal ones as a double.
 
     >>> digits_in_words("44700", oh=True)
     'double four seven double oh'
@@ -144,7 +144,7 @@ def digits_in_words(digits: str, *, oh: bool) -> str:
 
 
 class Names:
-    """Coins people, places and codes; nobody spells them out, so both sides are alike."""
+    """Coins people, places and codes; they are written as they are spoken, so both sides are equal."""
 
     def __init__(self, dice: Dice, words: dict[str, list[str]]) -> None:
         self._dice = dice
@@ -176,7 +176,7 @@ class Names:
 
 
 class Facts:
-    """Makes up what stands in the slots of a frame."""
+    """Makes up what fills the slots of a frame."""
 
     def __init__(self, dice: Dice, tables: dict[str, Any]) -> None:
         self._dice = dice
@@ -259,7 +259,7 @@ class Facts:
 
 
 def sentence(dice: Dice, facts: Facts, frames: Sequence[dict[str, Any]]) -> Pair:
-    """A frame with its slots filled, alike on both sides."""
+    """A frame with its slots filled in the same way on both sides."""
     frame = dice.pick(frames)
     source, target = dice.pick(frame["sources"]), frame["target"]
     slots = {name: facts.slot(name) for name in dict.fromkeys(re.findall(r"{(\w+)}", source))}
@@ -269,7 +269,7 @@ def sentence(dice: Dice, facts: Facts, frames: Sequence[dict[str, Any]]) -> Pair
 
 
 def generate(seed: int = SEED) -> dict[str, list[Pair]]:
-    """The pairs of each part, no two sources alike, in the whole set."""
+    """The pairs of each part; no source occurs twice in the whole set."""
     with Path(__file__).with_name("grammar.toml").open("rb") as file:
         tables = tomllib.load(file)
     dice = Dice(seed)
@@ -287,7 +287,7 @@ def generate(seed: int = SEED) -> dict[str, list[Pair]]:
 
 
 def copied(pairs: list[Pair]) -> list[str]:
-    """Written words with a capital or a digit that were said just so, in order, repeats included."""
+    """Written words with a capital or a digit that are also in the source, in order, with repetitions."""
     words = []
     for pair in pairs:
         said = set(pair.spoken.split())
@@ -303,7 +303,7 @@ def unseen(train: list[Pair], other: list[Pair]) -> float:
 
 
 def main() -> None:
-    """Write the files and say what is in them."""
+    """Write the six files and print their statistics."""
     folder = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).parent
     splits = generate()
     for split, pairs in splits.items():

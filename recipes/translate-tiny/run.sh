@@ -1,5 +1,6 @@
 #!/bin/sh
-# Spoken orders to notes: check, train, use, evaluate. Further arguments go to the training.
+# From spoken orders to written notes: check, train, use, evaluate.
+# Further arguments are passed to `seqtool train`.
 set -eu
 recipe=$(dirname "$0")/recipe.toml
 

@@ -1,10 +1,10 @@
-"""Speed of every cell beside `nn.LSTM` of the same size: a training step, and steps of decoding.
+"""Speed of every cell compared with `nn.LSTM` of the same size: a training step, and decoding steps.
 
-Training is forward and backward over B x T; the ratio is its time by that of `nn.LSTM`, whose
-kernel has all steps. Decoding is one step after the other without gradients; its yardstick is the step of
-our `lstm`, whose input half has been made too, and "by work" is the ratio over that of the
-multiply-adds that a step has left to do. What `nn.LSTM` takes for a step, input half included, is said
-beside it. Cells take turns, so compare ratios, not milliseconds.
+"training" is forward and backward over B x T, as a multiple of the time of `nn.LSTM`, whose fused kernel
+runs all steps at once. "decoding" is one step at a time without gradients, with the inputs projected
+beforehand, as a multiple of the time of seqtool's own `lstm`. "by work" divides that ratio by the ratio of
+the multiply-adds that remain in a step. The time of a step of `nn.LSTM`, with its input projection, is
+printed as well. The cells take turns, so compare ratios, not milliseconds.
 
     python tests/benchmarks/bench_cells.py [--device cuda] [--threads N] [--hidden N] [--rows N]
         [--steps N] [CELL ...]
@@ -24,11 +24,11 @@ from seqtool.devices import configure
 from seqtool.nn.cells import CELLS, Cell
 from seqtool.nn.cells.running import run_cell
 
-DECODED = 20  # steps of decoding a turn
+DECODED = 20  # decoding steps per turn
 
 
 def training_of(cell: Cell, inputs: Tensor) -> Callable[[], None]:
-    """Forward and backward."""
+    """A job that runs a cell forward and backward."""
 
     def run() -> None:
         cell.zero_grad()
@@ -40,7 +40,7 @@ def training_of(cell: Cell, inputs: Tensor) -> Callable[[], None]:
 
 
 def stock_training(hidden: int, inputs: Tensor) -> Callable[[], None]:
-    """The same of `nn.LSTM`."""
+    """The same job for `nn.LSTM`."""
     kernel = nn.LSTM(hidden, hidden, batch_first=True, device=inputs.device)
 
     def run() -> None:
@@ -52,7 +52,7 @@ def stock_training(hidden: int, inputs: Tensor) -> Callable[[], None]:
 
 
 def decoding_of(cell: Cell, inputs: Tensor) -> Callable[[], None]:
-    """Some steps, their inputs projected."""
+    """A job that decodes `DECODED` steps, whose inputs are projected beforehand."""
 
     @torch.inference_mode()
     def run() -> None:
@@ -66,7 +66,7 @@ def decoding_of(cell: Cell, inputs: Tensor) -> Callable[[], None]:
 
 
 def stock_decoding(hidden: int, inputs: Tensor) -> Callable[[], None]:
-    """As many steps of `nn.LSTM`, which makes its input half in each."""
+    """The same job for `nn.LSTM`, which projects its input in each step."""
     kernel = nn.LSTM(hidden, hidden, batch_first=True, device=inputs.device).eval()
     first = inputs[:, :1].contiguous()
 
@@ -80,7 +80,7 @@ def stock_decoding(hidden: int, inputs: Tensor) -> Callable[[], None]:
 
 
 def work_of(cell: Cell) -> int:
-    """Multiply-adds of a step, a row: the size of all weights that its products have."""
+    """Multiply-adds per step and row: the size of all weight matrices that a step multiplies by."""
     sizes: list[int] = []
 
     def counting(weight: Tensor) -> Callable[[Tensor], Tensor]:
@@ -92,7 +92,7 @@ def work_of(cell: Cell) -> int:
 
 
 def finished(job: Callable[[], None]) -> Callable[[], None]:
-    """A job that returns when a GPU has done its part too."""
+    """The same job, which returns only when the GPU has finished."""
 
     def run() -> None:
         job()
@@ -102,11 +102,11 @@ def finished(job: Callable[[], None]) -> Callable[[], None]:
 
 
 def main() -> None:
-    """Measure and print."""
+    """Measure all cells and print the table."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("cells", nargs="*", metavar="CELL", help="only these (default: all)")
+    parser.add_argument("cells", nargs="*", metavar="CELL", help="cells to measure (default: all)")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--hidden", type=int, default=256)
@@ -120,25 +120,25 @@ def main() -> None:
     hidden, names, device = arguments.hidden, arguments.cells or list(CELLS), arguments.device
     cells = {name: CELLS[name](hidden, hidden).to(device) for name in dict.fromkeys(["lstm", *names])}
     inputs = torch.randn(arguments.rows, arguments.steps, hidden, device=device)
-    given = inputs.clone().requires_grad_()  # as from a layer below
+    given = inputs.clone().requires_grad_()  # like the output of a layer below
     jobs = {"nn.LSTM": stock_training(hidden, given)}
     jobs |= {name: training_of(cell, given) for name, cell in cells.items()}
     training = timed({name: finished(job) for name, job in jobs.items()}, arguments.repeats, warmup=1)
     jobs = {"nn.LSTM": stock_decoding(hidden, inputs)}
     jobs |= {name: decoding_of(cell.eval(), inputs) for name, cell in cells.items()}
     decoding = timed({name: finished(job) for name, job in jobs.items()}, arguments.repeats)
-    stock, yardstick, work = training["nn.LSTM"], decoding["lstm"], work_of(cells["lstm"])
+    stock, baseline, work = training["nn.LSTM"], decoding["lstm"], work_of(cells["lstm"])
     print(f"\n{device}, H {hidden}, B {arguments.rows}, T {arguments.steps}")
     print(f"training: nn.LSTM takes {stock * 1e3:.0f} ms")
     beside = decoding["nn.LSTM"] / DECODED * 1e6
-    print(f"decoding: a step of lstm takes {yardstick / DECODED * 1e6:.0f} us, of nn.LSTM {beside:.0f} us\n")
-    print(f"{'cell':20} {'training':>9} {'decoding':>9} {'by work':>9} {'numbers':>9}")
+    print(f"decoding: a step of lstm takes {baseline / DECODED * 1e6:.0f} us, of nn.LSTM {beside:.0f} us\n")
+    print(f"{'cell':20} {'training':>9} {'decoding':>9} {'by work':>9} {'parameters':>11}")
     for name, cell in cells.items():
-        step = decoding[name] / yardstick
+        step = decoding[name] / baseline
         own = work_of(cell)
         by_work = f"{step * work / own:9.2f}" if own else f"{'-':>9}"
         count = type(cell).parameter_count(hidden, hidden)
-        print(f"{name:20} {training[name] / stock:9.2f} {step:9.2f} {by_work} {count:9,}")
+        print(f"{name:20} {training[name] / stock:9.2f} {step:9.2f} {by_work} {count:11,}")
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
-"""Speed of the CRF beside pytorch-crf and beside the textbook in plain PyTorch.
+"""Speed of the CRF compared with pytorch-crf and with the textbook algorithm in plain PyTorch.
 
-Loss with gradient, and decoding, of batches in the shape of CoNLL-2003: up to 40 tokens, 17
-tags. The contenders take turns; medians, and how many times as long as seqtool the others
-take. Nothing here fails for being slow, only for disagreeing.
+Measures the loss with its gradient, and decoding, on batches of the size of CoNLL-2003: up to 40 tokens,
+17 tags. The implementations take turns; the table shows median times, and the others' as multiples of
+seqtool's. The script fails if the implementations disagree, never because one is slow.
 
     python tests/benchmarks/bench_crf.py [--threads N ...] [--repeats N]
 """
@@ -24,13 +24,13 @@ try:
 except ImportError:
     TorchCRF = None
 
-STEPS, TAGS = 40, 17  # longest sentence and tags: CoNLL-2003 in IOBES
+STEPS, TAGS = 40, 17  # longest sentence, number of tags: CoNLL-2003 in IOBES
 BATCHES = (32, 64, 128)
 Work = Callable[[], object]
 
 
 class Problem(NamedTuple):
-    """One batch and a CRF, the same for all contenders."""
+    """A batch and a CRF, the same for all implementations."""
 
     scores: Tensor  # nats, [B, T, K]
     tags: Tensor  # [B, T]
@@ -38,14 +38,14 @@ class Problem(NamedTuple):
     crf: LinearChainCRF
 
     @classmethod
-    def random(cls, batch: int, spread: float) -> Problem:
-        """Sentences between half and all of the longest length; `spread` is the deviation of the scores."""
+    def random(cls, batch: int, deviation: float) -> Problem:
+        """Sentences of half to full length; `deviation` is the standard deviation of the scores."""
         torch.manual_seed(0)
         lengths = torch.randint(STEPS // 2, STEPS + 1, (batch,))
         lengths[0] = STEPS
         free = torch.ones(TAGS).bool()
         return cls(
-            (torch.randn(batch, STEPS, TAGS) * spread).requires_grad_(),
+            (torch.randn(batch, STEPS, TAGS) * deviation).requires_grad_(),
             torch.randint(0, TAGS, (batch, STEPS)),
             torch.arange(STEPS) < lengths[:, None],
             LinearChainCRF(free.expand(TAGS, -1), free, free),
@@ -53,7 +53,7 @@ class Problem(NamedTuple):
 
 
 def plain_loss(problem: Problem) -> Tensor:
-    """The textbook in log space, with PyTorch's own gradient: what one would write first."""
+    """The textbook algorithm in log space with PyTorch's own gradient: what one would write first."""
     scores, tags, mask, crf = problem
     rows = torch.arange(len(tags))
     alpha = crf.start + scores[:, 0]
@@ -69,7 +69,7 @@ def plain_loss(problem: Problem) -> Tensor:
 
 
 def plain_decode(problem: Problem) -> Tensor:
-    """Viterbi with back-pointers, best tags [B, T]."""
+    """Viterbi with back-pointers; the best tags, [B, T]."""
     scores, _, mask, crf = problem
     value, pointers = crf.start + scores[:, 0], []
     for t in range(1, STEPS):
@@ -84,7 +84,7 @@ def plain_decode(problem: Problem) -> Tensor:
 
 
 def losses(problem: Problem) -> dict[str, Callable[[], Tensor]]:
-    """The summed loss of the batch by each contender."""
+    """The summed loss of the batch by each implementation."""
     scores, tags, mask, crf = problem
     result: dict[str, Callable[[], Tensor]] = {
         "seqtool": lambda: negative_log_likelihood(scores, crf.chain(), tags, mask).sum(),
@@ -97,7 +97,7 @@ def losses(problem: Problem) -> dict[str, Callable[[], Tensor]]:
 
 
 def decoders(problem: Problem) -> dict[str, Callable[[], object]]:
-    """The best tags of each sentence by each contender, as lists, which is what a caller needs."""
+    """The best tags of each sentence by each implementation, as lists, which is what a caller needs."""
     scores, _, mask, crf = problem
     lengths = mask.sum(1).tolist()
 
@@ -125,7 +125,7 @@ def torch_crf(crf: LinearChainCRF) -> Any:
 
 
 def with_gradient(loss: Callable[[], Tensor], scores: Tensor) -> Work:
-    """Loss and gradient; the gradients of the step before are dropped, as an optimiser does."""
+    """A job that computes loss and gradient; the previous gradient is dropped, as an optimizer does."""
 
     def work() -> None:
         scores.grad = None
@@ -135,7 +135,7 @@ def with_gradient(loss: Callable[[], Tensor], scores: Tensor) -> Work:
 
 
 def agree(problem: Problem) -> None:
-    """Stop unless all contenders compute the same: a fast wrong answer is not worth timing."""
+    """Stop unless all implementations compute the same: a fast wrong answer is not worth timing."""
     values = {name: float(loss().detach()) for name, loss in losses(problem).items()}
     if any(abs(value - values["seqtool"]) > 1e-4 * abs(value) for value in values.values()):
         raise SystemExit(f"the losses differ: {values}")
@@ -146,7 +146,7 @@ def agree(problem: Problem) -> None:
 
 
 def row(label: str, seconds: dict[str, float]) -> str:
-    """Milliseconds of all contenders, and how many times as long as seqtool the others take."""
+    """Milliseconds of all implementations, and the others as multiples of seqtool."""
     cells = [f"{label:<26}"]
     for name, value in seconds.items():
         ratio = "" if name == "seqtool" else f"{value / seconds['seqtool']:6.1f}x"
@@ -155,12 +155,12 @@ def row(label: str, seconds: dict[str, float]) -> str:
 
 
 def table(repeats: int) -> None:
-    """Print all measurements at the number of threads that is set."""
+    """Print all measurements with the current number of threads."""
     names = losses(Problem.random(1, 1.0))
     print(f"{'':26} " + " ".join(f"{name:>12}{'':7}" for name in names))
-    for spread, what in ((1.0, "new"), (4.0, "trained")):
+    for deviation, what in ((1.0, "new"), (4.0, "trained")):
         for batch in BATCHES:
-            problem = Problem.random(batch, spread)
+            problem = Problem.random(batch, deviation)
             agree(problem)
             work = {name: with_gradient(loss, problem.scores) for name, loss in losses(problem).items()}
             print(row(f"loss, {what} model, B {batch}", timed(work, repeats)), flush=True)
@@ -171,15 +171,19 @@ def table(repeats: int) -> None:
 
 
 def main() -> None:
-    """A table for each number of threads."""
+    """Print a table for each number of threads."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--repeats", type=int, default=60, help="turns of each measurement (default 60)")
-    parser.add_argument("--threads", type=int, nargs="+", default=[1, 2], help="default: 1 2")
+    parser.add_argument(
+        "--repeats", type=int, default=60, help="repetitions of each measurement (default: 60)"
+    )
+    parser.add_argument(
+        "--threads", type=int, nargs="+", default=[1, 2], help="numbers of threads (default: 1 2)"
+    )
     options = parser.parse_args()
     if TorchCRF is None:
-        print("pytorch-crf is not installed and left out; to have it: pip install -e '.[benchmark]'")
+        print("pytorch-crf is not installed, so it is left out; to install it: pip install -e '.[benchmark]'")
     for threads in options.threads:
         torch.set_num_threads(threads)
         print(f"\n{describe()}")

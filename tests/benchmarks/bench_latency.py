@@ -1,4 +1,4 @@
-"""From a line written to a running `seqtool tag` to its answer, and start-up times.
+"""Time from an input line to its answer by a running `seqtool tag`, and start-up times.
 
 python tests/benchmarks/bench_latency.py MODEL [--lines N]
 """
@@ -15,7 +15,7 @@ LINE = b"Yesterday Anna flew to Port Grendley with Haidel Motors .\n"
 
 
 def answer_times(model: str, lines: int) -> list[float]:
-    """Seconds from each line to the blank line that ends its answer."""
+    """Seconds from writing each line to reading the blank line that ends its answer."""
     command = [sys.executable, "-m", "seqtool", "tag", "-m", model]
     process = subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
@@ -27,17 +27,18 @@ def answer_times(model: str, lines: int) -> list[float]:
         started = time.perf_counter()
         process.stdin.write(LINE)
         process.stdin.flush()
-        while process.stdout.readline() != b"\n":
-            pass
+        while (line := process.stdout.readline()) != b"\n":
+            if not line:
+                sys.exit(f"{' '.join(command)}: exit code {process.wait()}")
         times.append(time.perf_counter() - started)
-        time.sleep(0.002)  # somebody typing: the process is idle when the line comes
+        time.sleep(0.002)  # like a person typing: the process is idle when the line arrives
     process.stdin.close()
     process.wait()
     return times
 
 
 def start_up(*arguments: str, repeats: int = 9) -> float:
-    """Median seconds of a whole process."""
+    """Median seconds of a whole `seqtool` process."""
     seconds = []
     for _ in range(repeats):
         started = time.perf_counter()
@@ -47,7 +48,7 @@ def start_up(*arguments: str, repeats: int = 9) -> float:
 
 
 def main() -> None:
-    """Measure and print."""
+    """Measure and print the results."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

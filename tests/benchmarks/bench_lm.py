@@ -1,8 +1,8 @@
-"""Speed of language models: training beside stock `nn.LSTM`, writing beside its plain step.
+"""Speed of language models in training and sampling, compared with stock `nn.LSTM`.
 
 Two LSTM layers of 512, 65 characters, windows of 64 rows by 100 symbols, as char-rnn and torch-rnn are
-usually measured. "stock" is `nn.LSTM` with a linear layer, cross-entropy and the same optimizer, in
-the loop that a tutorial has. Counted are 6 operations a weight and character (forward and backward).
+usually measured. "stock" is `nn.LSTM` with a linear layer, cross-entropy and the same optimizer, in the
+loop of a tutorial. Operations are counted as 6 per weight and character (forward and backward).
 
     python tests/benchmarks/bench_lm.py [--threads N] [--hidden N] [--training] [--writing] [--start]
 """
@@ -48,7 +48,7 @@ TEXT = "".join(chr(0x21 + number) for number in range(LETTERS))
 
 
 def model_of(hidden: int) -> LanguageModel:
-    """A fresh one."""
+    """An untrained language model."""
     torch.manual_seed(1)
     vocabulary = VocabularySettings()
     symbols = Symbols.build([TEXT], vocabulary)
@@ -66,7 +66,7 @@ def model_of(hidden: int) -> LanguageModel:
 
 
 class Stock(nn.Module):
-    """What a tutorial has."""
+    """The network of a tutorial."""
 
     def __init__(self, hidden: int) -> None:
         super().__init__()
@@ -75,13 +75,13 @@ class Stock(nn.Module):
         self.output = nn.Linear(hidden, LETTERS + 4)
 
     def forward(self, inputs, state=None):
-        """Scores and state."""
+        """Scores [B, T, V] and the new state."""
         outputs, state = self.lstm(self.embedding(inputs), state)
         return self.output(outputs), state
 
 
 def window() -> Window:
-    """Random symbols."""
+    """A window of random symbols."""
     symbols = torch.randint(4, LETTERS + 4, (ROWS, STEPS + 1))
     return Window(symbols[:, :-1].contiguous(), symbols[:, 1:].contiguous(), False, 0)
 
@@ -104,7 +104,7 @@ def our_update(hidden: int, dtype: torch.dtype):
 
 
 def stock_update(hidden: int, dtype: torch.dtype):
-    """The same by hand."""
+    """The same update as a tutorial writes it."""
     network, batch = Stock(hidden), window()
     optimizer = torch.optim.AdamW(network.parameters(), lr=1e-3)
 
@@ -121,12 +121,12 @@ def stock_update(hidden: int, dtype: torch.dtype):
 
 
 def multiply_adds(hidden: int) -> int:
-    """Of the recurrent layers and the output, a character, forward; embeddings are looked up."""
+    """Multiply-adds per character, forward, of recurrent layers and output; embeddings are looked up."""
     return 4 * hidden * (64 + hidden) + 4 * hidden * 2 * hidden + hidden * (LETTERS + 4)
 
 
 def training(hidden: int) -> None:
-    """Characters a second of both, in both arithmetics."""
+    """Print the characters per second of seqtool and stock, in fp32 and bf16."""
     names = {"fp32": torch.float32, "bf16": torch.bfloat16}
     jobs = {}
     for name, dtype in names.items():
@@ -147,7 +147,7 @@ def training(hidden: int) -> None:
 
 
 def writing(hidden: int, threads: int, streams: int) -> None:
-    """Characters a second of all streams together; in a process of its own, as the command would be."""
+    """Print the characters per second of all streams together; run in its own process, like the command."""
     configure(threads)
     prepare_for_rows(streams)
     model = model_of(hidden)
@@ -176,7 +176,7 @@ def writing(hidden: int, threads: int, streams: int) -> None:
 
 
 def stock_writing(hidden: int, steps: int) -> Callable[[], None]:
-    """The same by hand."""
+    """A job that samples as a tutorial does."""
     stock = Stock(hidden).eval()
 
     @torch.inference_mode()
@@ -190,7 +190,7 @@ def stock_writing(hidden: int, steps: int) -> Callable[[], None]:
 
 
 def in_own_process(work: Callable[..., None], *arguments: object) -> None:
-    """oneDNN chooses its kernels once a process."""
+    """Run a function in a new process, because oneDNN chooses its kernels once per process."""
     process = multiprocessing.get_context("spawn").Process(target=work, args=arguments)
     process.start()
     process.join()
@@ -199,7 +199,7 @@ def in_own_process(work: Callable[..., None], *arguments: object) -> None:
 
 
 def starting() -> None:
-    """From the command to the first character."""
+    """Print the time from starting the command to its first character."""
     with tempfile.TemporaryDirectory() as folder:
         model = model_of(512)
         model.save(Path(folder) / "model", card="")
@@ -230,14 +230,14 @@ def starting() -> None:
 
 
 def main() -> None:
-    """Measure and print."""
+    """Measure and print the parts that were asked for, or all."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--hidden", type=int, default=512)
     for part in ("training", "writing", "start"):
-        parser.add_argument(f"--{part}", action="store_true", help="only this (and others that are named)")
+        parser.add_argument(f"--{part}", action="store_true", help="run only this part (can be combined)")
     arguments = parser.parse_args()
     configure(arguments.threads)
     print(describe())

@@ -1,4 +1,4 @@
-"""Memory of `seqtool tag` on a long stream: it must not grow with it.
+"""Memory of `seqtool tag` on a long stream, which must not grow with its length.
 
 python tests/benchmarks/bench_memory.py MODEL [--sentences N]
 """
@@ -22,7 +22,7 @@ def resident(pid: int) -> float:
 
 
 def main() -> None:
-    """Feed sentences of ever new words, print the memory along the way."""
+    """Feed sentences of ever new words and print the memory use along the way."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

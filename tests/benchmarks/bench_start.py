@@ -1,8 +1,8 @@
-"""From a command typed to the first byte of its answer, beside `python -c 'import torch'`.
+"""Time from typing a command to the first byte of its answer, compared with `python -c 'import torch'`.
 
 python tests/benchmarks/bench_start.py [--tagger DIR] [--translator DIR] [--lm DIR] [--pairs N]
 
-The quickstart models are the ones to give; how well they are trained makes no difference.
+Use the models of recipes/quickstart.sh; how well they are trained makes no difference.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from collections.abc import Sequence
 
 LINE = b"a b c\n"
 BASELINE = (sys.executable, "-c", "import torch")
-# Model option of this script, and the command that answers with that model.
+# This script's option for a model, and the command that is run with that model.
 COMMANDS = {
     "tagger": ("tag",),
     "translator": ("translate",),
@@ -54,7 +54,7 @@ def compare(command: Sequence[str], pairs: int) -> tuple[float, float]:
 
 
 def main() -> None:
-    """Measure and print."""
+    """Measure and print the table."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -1,10 +1,10 @@
-"""Speed of training and tagging in the shape of Flair's default tagger.
+"""Speed of training and tagging with a network of the size of Flair's default tagger.
 
-One bidirectional LSTM of 256 a direction, words of 100, a bidirectional character LSTM of
-25 with embeddings of 25, a CRF; sentences of UD English-EWT where the real data is, else of
-the bundled recipe. Flair 0.15 itself, on two cores of an AMD EPYC with AVX512_BF16 and with
-CoNLL-sized sentences, was recorded at 1,970 tokens/s (training) and 7,900 (tagging): ratios
-to that are printed, and mean something on a machine of that kind.
+One bidirectional LSTM of 256 units per direction, word embeddings of 100, a bidirectional character
+LSTM of 25 units with embeddings of 25, and a CRF, on UD English-EWT where the real data is available
+and on the data of ner-tiny elsewhere. Flair 0.15 was recorded at 1,970 tokens/s (training) and 7,900
+(tagging) on two cores of an AMD EPYC with AVX512_BF16 and with CoNLL-sized sentences. The script
+prints ratios to these figures; they are meaningful only on a machine of that kind.
 
     python tests/benchmarks/bench_tagger.py [--threads N] [--precision auto|fp32|bf16] [--batch-tokens N]
 """
@@ -21,20 +21,21 @@ from machine import describe, matrix_product_rate, timed
 from seqtool.devices import configure, resolve_precision
 from seqtool.nn.losses import LossSum
 from seqtool.tagging.batches import Corpus, encode
-from seqtool.tagging.data import load_training_data, locate
+from seqtool.tagging.data import load_training_data
 from seqtool.tagging.prediction import TaggerModel
 from seqtool.tagging.settings import TaggerSettings
 from seqtool.tagging.train import build_model
 from seqtool.text.batching import training_batches
+from seqtool.text.data_files import locate
 from seqtool.training.optimization import build_optimizer
 from seqtool.training.update import Arithmetic, Place, update
 
-FLAIR_TRAINING, FLAIR_TAGGING = 1_970, 7_900  # tokens/s, Flair 0.15, recorded as the docstring says
+FLAIR_TRAINING, FLAIR_TAGGING = 1_970, 7_900  # tokens/s of Flair 0.15; see the docstring
 ROOT = Path(__file__).resolve().parents[2]
 
 
 def shape(batch_tokens: int, precision: str) -> TaggerSettings:
-    """Flair's default shape on the data that is there."""
+    """Settings with the size of Flair's default tagger, for the data that is available."""
     folder = Path(os.environ.get("SEQTOOL_DATA", ROOT.parent / "shared" / "data")) / "ud_english_ewt"
     files = {"train": "en_ewt-ud-train.conllu", "dev": "en_ewt-ud-dev.conllu"}
     if not folder.is_dir():
@@ -59,14 +60,14 @@ def shape(batch_tokens: int, precision: str) -> TaggerSettings:
 
 
 def multiply_adds(model: TaggerModel) -> int:
-    """Multiply-adds of the sentence encoder and the output layer, a token, forward."""
+    """Multiply-adds per token, forward, of the sentence encoder and the output layer."""
     return sum(
         p.numel() for name, p in model.network.named_parameters() if p.dim() == 2 and "forms" not in name
     )
 
 
 def training_step(model: TaggerModel, corpus: Corpus, settings: TaggerSettings, parts: list[list[int]]):
-    """A function that makes the updates of `parts`."""
+    """A job that makes one update with each of the `parts`."""
     device = torch.device("cpu")
     optimizer = build_optimizer(model.network, settings.training)
     arithmetic = Arithmetic.of(device, resolve_precision(settings.training.precision, device))
@@ -92,7 +93,7 @@ def training_step(model: TaggerModel, corpus: Corpus, settings: TaggerSettings, 
 
 
 def main() -> None:
-    """Measure and print."""
+    """Measure and print the results."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -125,13 +126,14 @@ def main() -> None:
 
     def tag() -> None:
         model.network.eval()
-        tagger.forget()  # a cold cache: every form is encoded anew
+        tagger.forget()  # a cold cache: every word form is encoded again
         tagger.predict(sentences, batch_tokens=arguments.batch_tokens)
 
     jobs = {"training": training_step(model, corpus, settings, parts), "tagging": tag}
     seconds = timed(jobs, repeats=5, warmup=1)
     peak = matrix_product_rate(precision)
     operations = 2 * multiply_adds(model)
+    kind = str(precision).removeprefix("torch.")
     for name, tokens, factor, flair in (
         ("training", trained, 3, FLAIR_TRAINING),
         ("tagging", tagged, 1, FLAIR_TAGGING),
@@ -139,8 +141,8 @@ def main() -> None:
         rate = tokens / seconds[name]
         share = rate * operations * factor / 1e9 / peak
         print(
-            f"{name}: {rate:,.0f} tokens/s ({precision}), {rate / flair:.1f} x Flair 0.15 as recorded, "
-            f"{share:.0%} of the measured product rate ({operations / 2e6:.2f} M multiply-adds a token)"
+            f"{name}: {rate:,.0f} tokens/s ({kind}), {rate / flair:.1f} x Flair 0.15 as recorded, "
+            f"{share:.0%} of the measured product rate ({operations / 2e6:.2f} M multiply-adds per token)"
         )
 
 

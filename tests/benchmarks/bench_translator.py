@@ -1,12 +1,12 @@
-"""Speed of training and of beam search in the shape that other toolkits were recorded with.
+"""Speed of training and of beam search with the network size that other toolkits were recorded with.
 
-A bidirectional GRU of 256 a direction, a GRU decoder of 256 with input feeding and additive
-attention, embeddings of 256, words (8,000 at most) on both sides of Multi30k; the bundled recipe's
-text where the real data is not there. On two cores of an AMD EPYC with AVX512_BF16 OpenNMT-py
-3.5 was recorded at 4,100 target tokens/s (training) and 165 sentences/s (beam 5, 1,000 captions),
-JoeyNMT 2.3 at 1,700 and 83: ratios to that are printed, and mean something on a machine of that kind.
+A bidirectional GRU of 256 units per direction, a GRU decoder of 256 with input feeding and additive
+attention, embeddings of 256, and up to 8,000 words on each side of Multi30k; without the real data, the
+text of translate-tiny. On two cores of an AMD EPYC with AVX512_BF16, OpenNMT-py 3.5 was recorded at
+4,100 target tokens/s (training) and 165 sentences/s (beam 5, 1,000 captions), JoeyNMT 2.3 at 1,700 and
+83. The script prints ratios to these figures; they are meaningful only on a machine of that kind.
 
-Beam search is timed with a trained model of that shape (an untrained one never ends its sentences):
+Beam search is timed with a trained model of that size (an untrained one never ends its sentences):
 
     seqtool train translate --train train.en train.de --dev val.en val.de -o MODEL --epochs 5 \\
         --set vocabulary.kind=word --set vocabulary.shared=false --set vocabulary.size=8000
@@ -26,22 +26,24 @@ import torch
 from machine import describe, matrix_product_rate, timed
 
 from seqtool.devices import configure, resolve_precision
+from seqtool.text.data_files import locate
 from seqtool.text.parallel import SentencePair
 from seqtool.training.optimization import build_optimizer
 from seqtool.training.update import Arithmetic, Place, update
-from seqtool.translation.data import load_training_data, locate
+from seqtool.translation.batches import TrainingBatches
+from seqtool.translation.data import load_training_data
 from seqtool.translation.prediction import TranslatorModel
 from seqtool.translation.search import SearchOptions
 from seqtool.translation.settings import TranslatorSettings
-from seqtool.translation.train import TrainingBatches, build_model, loss_function
+from seqtool.translation.train import build_model, loss_function
 
-PEERS = {"OpenNMT-py 3.5": (4_100, 165), "JoeyNMT 2.3": (1_700, 83)}  # recorded as the docstring says
+PEERS = {"OpenNMT-py 3.5": (4_100, 165), "JoeyNMT 2.3": (1_700, 83)}  # see the docstring
 ROOT = Path(__file__).resolve().parents[2]
-BATCHES = 12  # that are timed
+BATCHES = 12  # number of batches that are timed
 
 
 def shape(batch_tokens: int, **model: Any) -> TranslatorSettings:
-    """The recorded shape on the data that is there."""
+    """Settings with the recorded network size, for the data that is available."""
     folder = Path(os.environ.get("SEQTOOL_DATA", ROOT.parent / "shared" / "data")) / "multi30k"
     files = {"train": ["train.en", "train.de"], "dev": ["val.en", "val.de"]}
     if not folder.is_dir():
@@ -60,14 +62,14 @@ def shape(batch_tokens: int, **model: Any) -> TranslatorSettings:
 
 
 def multiply_adds(model: TranslatorModel) -> float:
-    """Multiply-adds a target token, forward, with a source of the same length."""
+    """Multiply-adds per target token, forward, with a source of the same length."""
     network = model.network
     weights = sum(p.numel() for p in network.parameters() if p.dim() == 2)
     return weights - network.source.weight.numel()  # the target embeddings are the projection
 
 
 def training_job(settings: TranslatorSettings, precision: str) -> tuple[Callable[[], None], int, float]:
-    """A function that makes some updates, its target tokens, multiply-adds a token."""
+    """A job that makes some updates, the number of its target tokens, and multiply-adds per token."""
     device = torch.device("cpu")
     data = load_training_data(settings)
     torch.manual_seed(1)
@@ -94,7 +96,7 @@ def training_job(settings: TranslatorSettings, precision: str) -> tuple[Callable
 
 
 def main() -> None:
-    """Measure and print."""
+    """Measure and print the results."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -110,7 +112,7 @@ def main() -> None:
 
 
 def train(batch_tokens: int) -> None:
-    """Updates in both kinds of arithmetic, and with coverage and copying."""
+    """Time updates in fp32 and bf16, and with coverage and copying."""
     plain, both = shape(batch_tokens), shape(batch_tokens, coverage=True, copy=True)
     jobs = {
         "fp32": training_job(plain, "fp32"),
@@ -127,11 +129,11 @@ def train(batch_tokens: int) -> None:
 
 
 def search(path: Path, batch_tokens: int) -> None:
-    """Translations of 1,000 captions."""
+    """Time the translation of 1,000 captions."""
     folder = Path(os.environ.get("SEQTOOL_DATA", ROOT.parent / "shared" / "data")) / "multi30k"
     source = folder / "test_2016_flickr.en"
     if not source.is_file():
-        print("no captions to translate: set SEQTOOL_DATA")
+        print("there are no captions to translate: set SEQTOOL_DATA to the folder that contains multi30k/")
         return
     pairs = [SentencePair(line) for line in source.read_text(encoding="utf-8").splitlines()]
     jobs = {}
@@ -152,7 +154,7 @@ def search(path: Path, batch_tokens: int) -> None:
 def searching(
     model: TranslatorModel, pairs: list[SentencePair], options: SearchOptions, batch_tokens: int
 ) -> Callable[[], None]:
-    """A function that translates all pairs."""
+    """A job that translates all pairs."""
 
     def run() -> None:
         model.search(pairs, options, batch_tokens=batch_tokens)

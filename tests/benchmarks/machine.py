@@ -1,4 +1,4 @@
-"""What the machine can do, measured in the same run as everything that is compared with it."""
+"""Timing, and the speed of the machine itself, measured in the same run as what is compared with it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def matrix_product_rate(dtype: torch.dtype, size: int = 1536, repeats: int = 9) 
 
 
 def timed(jobs: dict[str, Callable[[], object]], repeats: int, warmup: int = 2) -> dict[str, float]:
-    """Median seconds of each job; the jobs take turns, so that a drifting machine is fair to all."""
+    """Median seconds of each job; they take turns, so that the load of the machine affects all alike."""
     seconds: dict[str, list[float]] = {name: [] for name in jobs}
     for turn in range(warmup + repeats):
         for name, job in jobs.items():

@@ -24,7 +24,7 @@ TINY = (
 
 @dataclass(frozen=True)
 class Tiny:
-    """A corpus of twenty sentences and a model that knows it by heart."""
+    """A corpus of twenty sentences and a model that has memorised it."""
 
     folder: Path
     train: Path
@@ -37,7 +37,7 @@ class Tiny:
         return self.run / "model"
 
 
-# What makes a network of a few thousand weights know ten pairs by heart, names copied, in a second.
+# Settings with which a small network memorises ten pairs in a second and copies the names.
 TRANSLATOR = (
     "vocabulary.kind=word",
     "vocabulary.min_count=2",
@@ -59,7 +59,7 @@ TRANSLATOR = (
 
 @dataclass(frozen=True)
 class TinyTranslator:
-    """Ten pairs, a translator that knows them by heart, and one that does not."""
+    """Ten pairs, a translator that has memorised them, and one that has not."""
 
     folder: Path
     source: Path
@@ -99,7 +99,7 @@ def tagged(text: str, kind: str) -> list[tuple[str, str]]:
 
 
 def corpus(count: int, seed: int) -> str:
-    """Sentences of one pattern, IOB2."""
+    """Sentences with one pattern, in IOB2."""
     source = random.Random(seed)
     rows = []
     for _ in range(count):
@@ -146,7 +146,7 @@ def pairs(tmp_path_factory: pytest.TempPathFactory) -> TinyTranslator:
 
 @pytest.fixture
 def inside(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Inside:
-    """Runs commands in this process, in an empty folder, without pictures or waiting for the disk."""
+    """Runs commands in this process, in an empty folder, without pictures or syncing to disk."""
     monkeypatch.chdir(tmp_path)
     for name in PERSONAL:
         monkeypatch.delenv(name, raising=False)
@@ -177,7 +177,7 @@ def lm_words(*more: str) -> list[str]:
 
 @dataclass(frozen=True)
 class TinyModel:
-    """A text known by heart, and its model."""
+    """A text and a model that has memorised it."""
 
     folder: Path
     text: Path

@@ -1,4 +1,4 @@
-"""`tests.cli.running` for commands that speak text: UTF-8 in and out, in a folder, with variables."""
+"""`tests.cli.running` for text: UTF-8 in and out, in a given folder, with environment variables."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ class Outcome(NamedTuple):
 
 
 def seqtool(*arguments: object, folder: Path, stdin: str = "", **variables: str) -> Outcome:
-    """Run a command in a process of its own."""
+    """Run a command in its own process."""
     done = running.run(*arguments, cwd=folder, stdin=stdin.encode(), env=variables)
     return Outcome(done.code, done.out.decode(), done.err)
 
 
 def inside(*arguments: object, folder: Path, stdin: str = "", **variables: str) -> Outcome:
-    """The same in this process: no import to wait for, so it suits long tables of cases."""
+    """Run a command in this process; nothing has to be imported again, so it suits long tables of cases."""
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         patch.setattr(os, "fsync", os.fstat)
@@ -61,7 +61,7 @@ def on_a_terminal(*arguments: object, folder: Path) -> str:
 
 
 def answer(process: subprocess.Popen[bytes], text: bytes) -> bytes:
-    """The line that a running command gives for some input, without an end of the input in sight."""
+    """The line that a running command answers to some input while its input stays open."""
     assert process.stdin is not None and process.stdout is not None
     silence = threading.Timer(20, process.kill)
     silence.start()
@@ -73,10 +73,10 @@ def answer(process: subprocess.Popen[bytes], text: bytes) -> bytes:
 
 
 def cells(table: str) -> set[tuple[str, ...]]:
-    """The rows of tables that were printed into a pipe."""
+    """The rows of tables that were printed to a pipe."""
     return {tuple(line.split("\t")) for line in table.splitlines()}
 
 
 def tree(folder: Path) -> dict[str, bytes]:
-    """Every file below a folder with its content."""
+    """Every file below a folder, with its content."""
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}

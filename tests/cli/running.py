@@ -18,7 +18,7 @@ from seqtool.cli import app
 ROOT = Path(__file__).resolve().parents[2]
 COMMAND = (sys.executable, "-m", "seqtool")
 TIMEOUT = 120  # seconds; only a command that hangs takes so long
-# What the tester's own shell says must not reach the program under test.
+# Settings of the tester's own shell must not reach the program under test.
 PERSONAL = (
     "SEQTOOL_MODEL",
     "SEQTOOL_DATA",
@@ -56,7 +56,7 @@ def start(
     stderr: int | IO[Any] | None = subprocess.PIPE,
     env: Mapping[str, str] | None = None,
 ) -> subprocess.Popen[bytes]:
-    """A process of its own; the caller ends it."""
+    """Start a process, which the caller ends."""
     return subprocess.Popen(
         [*COMMAND, *map(str, arguments)],
         cwd=cwd,
@@ -68,14 +68,14 @@ def start(
 
 
 def run(*arguments: object, cwd: Path, stdin: bytes = b"", env: Mapping[str, str] | None = None) -> Outcome:
-    """A process of its own, to its end."""
+    """Run a process to its end."""
     with start(*arguments, cwd=cwd, env=env) as process:
         out, err = process.communicate(stdin, timeout=TIMEOUT)
     return Outcome(process.returncode, out, err.decode())
 
 
 def shell(script: str, *, cwd: Path, env: Mapping[str, str] | None = None) -> Outcome:
-    """A bash script, in which `$seqtool` is the command."""
+    """Run a bash script in which `$seqtool` is the command."""
     done = subprocess.run(
         ["bash", "-c", script],
         cwd=cwd,
@@ -88,7 +88,7 @@ def shell(script: str, *, cwd: Path, env: Mapping[str, str] | None = None) -> Ou
 
 
 class Inside:
-    """Runs commands in this process, which is quicker where a process of its own proves nothing more."""
+    """Runs commands in this process, which is faster where a separate process would prove nothing more."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self._patch = monkeypatch
@@ -107,7 +107,7 @@ class Inside:
 
 
 def assert_error(outcome: Outcome, code: int, command: str, *words: str) -> str:
-    """The command failed with `code` and one line on stderr that holds `words`; that line."""
+    """Check for exit code `code` and a single line on stderr that contains `words`; return that line."""
     assert outcome.code == code, outcome
     assert "Traceback" not in outcome.err
     lines = outcome.err.splitlines()
@@ -120,7 +120,7 @@ def assert_error(outcome: Outcome, code: int, command: str, *words: str) -> str:
 
 
 def refused(outcome: Outcome, code: int, command: str, *words: str) -> str:
-    """`assert_error`, and nothing on stdout."""
+    """Like Like `assert_error`, and nothing on stdout."""
     assert outcome.out == b""
     return assert_error(outcome, code, command, *words)
 
@@ -137,7 +137,7 @@ def interrupted(outcome: Outcome, number: int, command: str, *words: str) -> str
 
 
 def contents(folder: Path) -> dict[str, str]:
-    """Every file (with its digest) and folder below a folder."""
+    """Every file (with its digest) and every folder below a folder."""
     return {
         str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
         for path in sorted(folder.rglob("*"))

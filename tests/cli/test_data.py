@@ -59,7 +59,7 @@ def test_check_compares_later_files_with_the_first(folder):
     file = json.loads(done.out)["files"][1]
     assert file["shared"] == {"train.conll": 1}
     assert file["unseen_words"] == 1 / 4  # sleeps
-    assert file["unseen_entities"] == 1 / 2  # Ada is known as a person only
+    assert file["unseen_entities"] == 1 / 2  # Ada occurs only as a person
     assert file["unseen_tags"] == {"B-ORG": 1}
     assert done.err.splitlines() == [
         "warning: dev.conll: 1 of its sentences also stand in train.conll",

@@ -50,7 +50,7 @@ def test_check_counts_what_is_in_two_files(folder: Path) -> None:
 
 
 def test_uneven_pairs_are_those_far_from_the_usual_ratio(folder: Path) -> None:
-    """Which is the median, 8/9 and 2/3 here: line 6 is 2/11, line 7 is 7/2."""
+    """The usual ratio is the median, here 8/9 and 2/3; line 6 has 2/11, line 7 has 7/2."""
     (found,) = reports(folder, "t.en", "t.de")
     assert found["ratio"] == pytest.approx((2 / 3 + 8 / 9) / 2)
     assert (found["uneven"], found["uneven_at"]) == (2, ["t.en:6", "t.en:7"])

@@ -80,7 +80,7 @@ def test_doctor_sees_a_picture_cache_that_cannot_be_written(tmp_path):
 def test_a_rate_counts_multiplications_and_additions_a_second(monkeypatch):
     clock = iter(range(100))
     monkeypatch.setattr(diagnosis.time, "perf_counter", lambda: float(next(clock)))
-    # Read before each product: started at 0, two products before the clock says 3.
+    # The clock is read before each product: it starts at 0 and says 3 after two products.
     rate = diagnosis.matrix_rate(torch.device("cpu"), torch.float32, seconds=2.5)
     assert rate == pytest.approx(2 * 2 * diagnosis.CPU_WIDTH**3 / 3 / 1e9)
 

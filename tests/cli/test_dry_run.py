@@ -43,7 +43,7 @@ def test_dev_tags_that_training_never_shows(inside: Inside, tiny: Tiny, tmp_path
 def test_few_updates_are_counted_with_accumulation(
     inside: Inside, tiny: Tiny, dry: tuple[str, ...], accumulation: int, updates: int
 ):
-    """20 epochs of four batches."""
+    """Settings of 20 epochs with four batches each."""
     words = ("--epochs", 20, "--batch-tokens", 40, "--set", f"training.accumulation={accumulation}")
     found = inside("train", "ner", "--train", tiny.train, "--dev", tiny.dev, *tiny_settings(), *words, *dry)
     assert f"only about {updates} updates in all" in found.err

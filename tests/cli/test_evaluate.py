@@ -197,7 +197,7 @@ def test_markup_and_escapes_in_labels_are_text(inside: Inside, tiny: Tiny, tmp_p
     (tmp_path / "[red]d.conll").write_text("Ada\tB-[bold]\x1b[31m\nlives\tO\n\n")
     text = inside("evaluate", "[red]d.conll", "-m", tiny.run).out.decode()
     assert "on [red]d.conll" in text
-    assert "\n[bold]\x1b[31m\t" in text  # raw in a pipe; only a terminal needs protection
+    assert "\n[bold]\x1b[31m\t" in text  # raw in a pipe: only a terminal needs protection
 
 
 def test_figures_do_not_depend_on_the_batches(inside: Inside, tiny: Tiny, tmp_path: Path):

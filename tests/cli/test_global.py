@@ -1,4 +1,4 @@
-"""What holds for every command: help, versions, switches, closed streams, exit codes."""
+"""What every command has in common: help, versions, switches, closed streams, exit codes."""
 
 from __future__ import annotations
 
@@ -160,7 +160,7 @@ def test_an_interrupt_outside_training_ends_with_130(inside: Inside, monkeypatch
 def test_a_reader_that_has_gone_is_no_error(tiny: Tiny, tmp_path: Path, command: str):
     (tmp_path / "text.txt").write_text("Ada lives .\n")
     words = command.format(run=tiny.run)
-    # The pipe's reader has ended long before the command writes.
+    # The reader of the pipe has ended long before the command writes.
     outcome = shell(f"$seqtool --quiet {words} | true; echo ${{PIPESTATUS[0]}}", cwd=tmp_path)
     assert (outcome.out, outcome.err) == (b"0\n", "")
 
@@ -170,7 +170,7 @@ def test_closed_and_full_streams(tiny: Tiny, tmp_path: Path):
     assert_error(shell(f"{tag} >&-", cwd=tmp_path), 5, "tag", "standard output is closed")
     assert_error(shell(f"{tag} <&-", cwd=tmp_path), 5, "tag", "standard input is closed")
     assert shell("$seqtool recipes list >/dev/full", cwd=tmp_path).code == 5
-    # Only results matter: what is said on stderr may be lost.
+    # Only results matter: messages on stderr may be lost.
     copy = "$seqtool recipes copy ner-tiny"
     assert shell(f"{copy} one 2>&-", cwd=tmp_path) == (0, b"one/recipe.toml\n", "")
     assert shell(f"{copy} two 2>/dev/full", cwd=tmp_path) == (0, b"two/recipe.toml\n", "")
@@ -202,7 +202,7 @@ def test_a_file_name_that_is_not_utf8_is_printed_as_it_is(inside: Inside, tiny: 
 
 
 def test_streams_that_are_closed_are_not_taken_by_files(tmp_path: Path):
-    # A file opened while descriptor 2 is free would get it, and warnings of a library with it.
+    # A file opened while descriptor 2 is free would get that number, and with it the warnings of libraries.
     script = (
         "import os; from seqtool.cli.app import _prepare_streams; os.close(2); _prepare_streams();"
         "print(os.open('new', os.O_CREAT | os.O_WRONLY) > 2)"

@@ -1,4 +1,4 @@
-"""`seqtool train lm`, `lm sample`, `lm score`: what comes out for what goes in."""
+"""`seqtool train lm`, `lm sample` and `lm score`: their output for given input."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_the_arithmetic_can_be_chosen_and_is_said(inside: Inside, lm: TinyModel)
     exact = inside(*words, "--precision", "fp32")
     for precision in ("int8", "bf16"):
         other = inside(*words, "--precision", precision)
-        assert other.out == exact.out  # learned by heart
+        assert other.out == exact.out  # memorised
         assert f", {precision}; 40 symbols" in other.err
     refused(inside(*words[:-2], "--precision", "int9"), 2, "lm sample", "precision int9: expected")
     refused(inside(*words[:-2], "--precision", "int8", "--beam", 2), 2, "lm sample", "not with --beam")
@@ -192,7 +192,7 @@ def test_models_of_other_tasks_are_refused(inside: Inside, lm: TinyModel) -> Non
 
 
 def test_characters_come_one_by_one(lm: TinyModel) -> None:
-    """The first is there long before the last: a reader that leaves ends the program quietly."""
+    """The first text is written long before the last; a reader that leaves ends the program quietly."""
     command = [sys.executable, "-m", "seqtool", "lm", "sample", "-m", str(lm.run), "--length", "10000000"]
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment(), cwd=lm.folder
@@ -311,7 +311,7 @@ def test_lines_as_documents_are_written_one_a_line(inside: Inside) -> None:
     assert len(lines) == 5
     assert all(lines)
     likeliest = inside("lm", "sample", "-m", "run", "--beam", 2, "--length", 30).out.decode()
-    assert likeliest.count("\n") == 1  # a document ends where its line does
+    assert likeliest.count("\n") == 1  # a document ends with its line
 
 
 @pytest.mark.parametrize(

@@ -51,7 +51,7 @@ def test_info_says_all_about_a_model(folder):
     model = folder / "run" / "model"
     assert (facts["path"], facts["task"], facts["name"]) == ("run/model", "ner", "small")
     assert facts["settings"] == {"scheme": "iob2", "model": {"cell": "gru", "hidden": 3}}
-    # What is not learned, such as the table of allowed transitions, is no parameter.
+    # Tensors that are not learned, such as the table of allowed transitions, are not parameters.
     assert facts["parts"] == {"crf": 4, "encoder.layers": 13, "forms.words": 20}
     assert facts["parameters"] == 37
     assert (facts["vocabularies"], facts["tags"]) == ({"tags.txt": 2, "words.txt": 5}, ["O", "B-X"])

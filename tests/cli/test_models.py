@@ -31,7 +31,7 @@ def model(tiny: Tiny, tmp_path: Path) -> Path:
 
 
 def sign(model: Path) -> None:
-    """Make the manifest say what is in the folder, as a clever forger would."""
+    """Make the manifest agree with the folder, as a forger would."""
     files = {
         path.name: {"size": path.stat().st_size, "sha256": digest(path)}
         for path in model.iterdir()
@@ -46,7 +46,7 @@ def edit(path: Path, change: Callable[[Any], None]) -> None:
     path.write_text(json.dumps(value))
 
 
-# Which model
+# Which model is used is used
 
 
 def test_the_model_is_the_option_then_the_variable_then_the_newest_run(
@@ -88,7 +88,7 @@ def test_a_run_folder_and_its_model_folder_mean_the_same(inside: Inside, tiny: T
     assert inside("tag", "-m", tiny.run, stdin=text).out == inside("tag", "-m", tiny.model, stdin=text).out
 
 
-# What is refused
+# Models that are refused
 
 
 def test_a_pickle_is_refused_and_nothing_in_it_runs(inside: Inside, model: Path, tmp_path: Path):
@@ -126,7 +126,7 @@ def test_a_file_that_is_not_as_recorded_is_4(inside: Inside, model: Path, name: 
     if damage == "link":
         path.symlink_to("/etc/hostname")
     message = {"gone": "missing", "link": "not a plain file"}.get(damage, "damaged")
-    # Without config.json it is no model folder at all.
+    # Without config.json it is not a model folder at all.
     expected = "neither a model folder" if (name, damage) == ("config.json", "gone") else f"{name}: {message}"
     refused(inside("tag", "-m", model, stdin=b"Ada\n"), 4, "tag", expected)
     refused(inside("evaluate", "x", "-m", model), 4, "evaluate", expected)
@@ -214,7 +214,7 @@ def test_a_newer_manifest_says_so(inside: Inside, model: Path):
 
 
 def test_a_forged_size_takes_no_memory(model: Path, tmp_path: Path):
-    """The command itself, under a limit that the announced sizes are far beyond."""
+    """Run the command itself, with a memory limit far below the sizes that the files announce."""
     edit(model / "config.json", lambda c: c["config"]["model"].update(hidden=30_000))
     sign(model)
     script = (

@@ -13,7 +13,7 @@ from tests.cli.running import ROOT, TIMEOUT, environment
 GOLDEN = ROOT / "tests" / "golden"
 TAGGER, TRANSLATOR, LM = (GOLDEN / wing / "finished" for wing in ("ner", "translate", "lm"))
 LISTED = "imported: "
-# Runs a command in a process that says at its end what has been imported.
+# Runs a command in a process that prints at its end what has been imported.
 PROGRAM = f"""
 import os, sys
 os._exit = sys.exit
@@ -28,7 +28,7 @@ import sys, seqtool
 seqtool.load(sys.argv[1])
 print("{LISTED}" + " ".join(sys.modules), file=sys.stderr)
 """
-# Every network that there is, built as a model folder's is.
+# Every kind of network, built as it is when a model folder is loaded.
 BUILDING = f"""
 import sys, torch
 from seqtool.lm import model as lm, settings as lm_settings
@@ -77,7 +77,7 @@ ANSWERING = COMPILER | LIBRARIES | METRICS | TRAINING | PICTURES | {"rich"}
 
 
 def imported(program: str, *arguments: object, stdin: bytes = b"") -> set[str]:
-    """Names of all modules that a process has imported, with those of the packages around them."""
+    """Names of all modules that a process has imported, with those of their parent packages."""
     done = subprocess.run(
         [sys.executable, "-c", program, *map(str, arguments)],
         input=stdin,

@@ -1,4 +1,4 @@
-"""`seqtool tag`: what stands in the output for what stands in the input."""
+"""`seqtool tag`: its output for given input."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def test_one_answer_a_line_in_each_format(inside: Inside, tiny: Tiny):
 
 
 def test_columns_and_json_lines_are_read_with_their_own_tokens(inside: Inside, tiny: Tiny, tmp_path: Path):
-    # "New York" in a cell is one token; the tags of the input are not looked at.
+    # "New York" in a cell is one token; the tags of the input are ignored.
     (tmp_path / "in.conll").write_text("-DOCSTART-\tO\n\nAda\tB-X\nlives\tB-X\n\n\n\nEdsger\tO\nlives\tO\n")
     outcome = inside("tag", "in.conll", "-m", tiny.run, "--input-format", "conll")
     assert outcome.out == b"Ada\tB-PER\nlives\tO\n\nEdsger\tB-PER\nlives\tO\n\n"
@@ -259,7 +259,7 @@ def test_kbest_lists_the_likeliest_taggings(inside: Inside, tiny: Tiny):
 
 
 def test_kbest_columns_are_as_many_in_every_sentence(inside: Inside, tiny: Tiny):
-    # One token has three taggings here: O, and the two types.
+    # A single token has three possible taggings here: O and the two types.
     out = inside("tag", "-m", tiny.run, "--kbest", 5, stdin=b"Ada\nAda lives\n").out.decode()
     first, second, third = [line.split("\t") for line in out.splitlines() if line]
     assert (first[0], first[5:]) == ("Ada", ["_", "_"])
@@ -289,6 +289,6 @@ def test_a_device_that_is_absent_is_never_replaced(
     monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
     refused(inside("tag", "-m", tiny.run, *words, stdin=b"Ada\n"), 2, "tag", message)
     refused(inside("evaluate", "-m", tiny.run, *words), 2, "evaluate", message)
-    # The device is looked at before the model, and before the data.
+    # The device is checked before the model, and before the data.
     if words[0] == "--device":
         refused(inside("tag", "absent.txt", "-m", "absent", *words), 2, "tag", message)

@@ -21,7 +21,7 @@ from tests.cli.running import COMMAND, Inside, assert_error, environment, shell,
 LINE = b"Ada lives in New York .\n"
 ANSWER = b"Ada\tB-PER\nlives\tO\nin\tO\nNew\tB-LOC\nYork\tI-LOC\n.\tO\n\n"
 HOSTILE = "Ada \x1b]0;owned\x07\x1b[2J lives in \u202ekroY\n"
-NOBODY_WAITS = 10.0  # seconds that prove that a process did not wait for its producer
+NOBODY_WAITS = 10.0  # seconds; an answer within this time cannot have waited for the producer
 
 
 @pytest.fixture
@@ -34,7 +34,7 @@ def tagging(tiny: Tiny, tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
 
 
 def ask(process: subprocess.Popen[bytes], text: bytes) -> bytes:
-    """What comes back, up to a blank line, before anything else is written."""
+    """The answer up to a blank line, read before anything else is written."""
     assert process.stdin is not None
     assert process.stdout is not None
     process.stdin.write(text)
@@ -58,7 +58,7 @@ def test_each_line_is_answered_before_the_next_is_written(
     with capsys.disabled():
         print(f"\n`seqtool tag`, line to answer once warm: median {1000 * statistics.median(times):.1f} ms")
     assert tagging.stdin is not None
-    tagging.stdin.write(b"Ada")  # no line end: nothing may be said yet
+    tagging.stdin.write(b"Ada")  # no line end: there may be no answer yet
     tagging.stdin.flush()
     tagging.stdin.write(b" lives in New York .")
     out, err = tagging.communicate(timeout=60)  # the end of the input completes the line
@@ -111,7 +111,7 @@ def test_columns_are_answered_at_their_blank_line_and_a_bad_byte_where_it_stands
 
 
 def on_a_terminal(*arguments: object, cwd: Path, **env: str) -> tuple[int, str]:
-    """Exit code, and all that a terminal of 100 columns shows of both streams."""
+    """Exit code, and everything that a terminal of 100 columns shows of both streams."""
     ours, theirs = pty.openpty()
     termios.tcsetwinsize(theirs, (40, 100))
     process = subprocess.Popen(

@@ -1,4 +1,4 @@
-"""`seqtool train`: settings, run folders, what is printed, what is left on the disk."""
+"""`seqtool train`: settings, run folders, what is printed and what is left on disk."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def test_runs_get_the_next_free_name(inside: Inside, tiny: Tiny, tmp_path: Path)
         assert train(inside, tiny).out == f"runs/ner/{name}\n".encode()
         assert (tmp_path / "runs/ner/latest").read_text() == f"{name}\n"
     assert train(inside, tiny, "--set", "name=other").out == b"runs/ner/other\n"
-    # Somebody is at work in the next name: the one after it is taken.
+    # Another run is at work under the next name: the one after it is used.
     (tmp_path / "runs/ner/custom-4").mkdir()
     lock = Lock(tmp_path / "runs/ner/custom-4/.lock")
     assert lock.acquire()
@@ -232,7 +232,7 @@ def test_paths_in_a_recipe_are_relative_to_it_and_others_to_the_working_folder(
     )
     outcome = inside("train", "ner", "recipes/my.toml", *QUICK, "--set", "data.dev=here.conll", "-o", "2")
     assert f"dev: 8 sentences, 47 tokens, {tmp_path / 'here.conll'}" in outcome.err
-    # Files on the command line replace all the recipe's data.
+    # Files on the command line replace all data of the recipe.
     outcome = inside("train", "ner", "recipes/my.toml", *QUICK, "--train", "here.conll", "-o", "3")
     assert "no dev file: the last 1 of the training sentences are held out for it" in outcome.err
 

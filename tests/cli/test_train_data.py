@@ -1,4 +1,4 @@
-"""`seqtool train`: bad data, odd data, and what is said about it."""
+"""`seqtool train` with invalid and unusual data, and its messages about it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ GOOD = "Ada\tB-PER\nlives\tO\n\nTurin\tB-LOC\n\n"
 
 
 def train(inside: Inside, content: str | bytes, *words: object, name: str = "t.conll") -> Outcome:
-    """One epoch on a file of this content, which is its own dev part."""
+    """Train for one epoch on a file with this content, which is also its own dev part."""
     Path(name).write_bytes(content.encode() if isinstance(content, str) else content)
     return inside("train", "ner", "--train", name, "--dev", name, *QUICK, *words)
 
@@ -63,7 +63,7 @@ def test_missing_files_are_2_before_a_folder_is_made(
 
 
 def test_checks_come_in_their_order(inside: Inside, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """Usage, settings, device, paths, output folder, then data: each error hides those after it."""
+    """Usage, settings, device, paths, output folder, then data: the first error is the one reported."""
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
     (tmp_path / "bad.conll").write_text("Ada\n")
@@ -103,7 +103,7 @@ def test_harmless_oddities_are_read(inside: Inside, tmp_path: Path, content: str
     assert train(inside, content).code == 0
     assert manifest(tmp_path)["data"]["train"]["sentences"] == sentences
     words = (tmp_path / "run/model/words.txt").read_text(encoding="utf-8").split("\n")
-    assert '"ada"' in words  # neither mark nor carriage return sticks to it
+    assert '"ada"' in words  # neither byte order mark nor carriage return remains in it
     # The model loads again, whatever its training entities consist of.
     assert inside("tag", "-m", "run", stdin=b"Ada\n").code == 0
 

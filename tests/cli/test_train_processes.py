@@ -1,4 +1,4 @@
-"""`seqtool train` as torchrun starts it: several processes, of which one speaks."""
+"""`seqtool train` as torchrun starts it: several processes, only one of which prints."""
 
 from __future__ import annotations
 

@@ -17,13 +17,13 @@ from tests.cli.conftest import Tiny, tiny_settings
 from tests.cli.running import Inside, Outcome, assert_error, contents, interrupted, refused, shell, start
 from tests.training.faults import WRITES, Faults, disk_full, inject
 
-# About five updates an epoch, with dropout: every kind of state matters.
+# About five updates per epoch, with dropout, so that every kind of state matters.
 SETTINGS = tiny_settings(
     "model.dropout=0.3",
     "training.batch_tokens=30",
     "training.evaluate_every=20",
     "training.schedule=constant",
-    "training.warmup_steps=0",  # one that a run is too short for depends on its length
+    "training.warmup_steps=0",  # a default warm-up would depend on the length of the run
 )
 LONG = ("--epochs", 80)
 SHORT = ("--epochs", 12)
@@ -36,7 +36,7 @@ def words(tiny: Tiny, output: str, *more: object) -> list[object]:
 
 
 def trace(run: Path) -> tuple[bytes, list[object]]:
-    """The weights, and the events without their clock."""
+    """The weights, and the events without their times."""
     lines = (run / "metrics.jsonl").read_text().splitlines()
     events = [{**json.loads(line), "seconds": 0} for line in lines]
     return (run / "model" / "model.safetensors").read_bytes(), events
@@ -44,7 +44,7 @@ def trace(run: Path) -> tuple[bytes, list[object]]:
 
 @pytest.fixture(scope="module")
 def whole(tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., tuple[bytes, list[object]]]:
-    """What an uninterrupted run of a length ends as."""
+    """The result of an uninterrupted run of a given length."""
     found = {}
     folder = tmp_path_factory.mktemp("whole")
 
@@ -59,7 +59,7 @@ def whole(tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> Callable[...,
 
 
 def started(tiny: Tiny, tmp_path: Path) -> subprocess.Popen[bytes]:
-    """A process in the middle of its run, with a checkpoint behind it."""
+    """A process in the middle of its run that has written a checkpoint."""
     process = start(*words(tiny, "run", *LONG), cwd=tmp_path)
     while not list(tmp_path.glob("run/state/step-*.json")):
         assert process.poll() is None, process.communicate()
@@ -124,7 +124,7 @@ def test_an_interrupt_after_training_does_not_say_that_nothing_was_saved(
 
 
 def test_an_interrupt_while_the_program_is_still_loading_ends_with_130(tiny: Tiny, tmp_path: Path):
-    """Python sends itself the signal once more where the last `exec`, as of a dataclass, ended with it."""
+    """Python raises the signal again where the last `exec` (a dataclass, for instance) ended with it."""
     (tmp_path / "program.py").write_text(
         "import signal, seqtool.cli.app as app, seqtool.api as api\n"
         "def load(*words, **more): app.console.say('loads'); exec('signal.raise_signal(signal.SIGINT)')\n"

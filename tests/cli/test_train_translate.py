@@ -1,4 +1,4 @@
-"""`seqtool train translate`: files and recipes in, a run folder out, refusals that name their place."""
+"""`seqtool train translate`: from files and recipes to a run folder; errors name where they are."""
 
 from __future__ import annotations
 
@@ -248,7 +248,7 @@ def test_fine_tuning_from_the_command_line(inside: Inside, pairs: TinyTranslator
 def test_tuning_on_whole_outputs_from_the_command_line(
     inside: Inside, pairs: TinyTranslator, tmp_path: Path
 ) -> None:
-    """A dry run of the model that is tuned, then runs with two seeds, one of them resumed."""
+    """A dry run of fine-tuning, then runs with two seeds, one of which is resumed."""
     shared = ("--train", pairs.source, pairs.target, "--epochs", 1, "--batch-tokens", 200)
     asked = ("objective=mrt", "reward=chrf", "samples=3", "average=none", "select=chrf")
     words = (*shared, *(word for each in asked for word in ("--set", f"training.{each}")))
@@ -267,7 +267,7 @@ def test_tuning_on_whole_outputs_from_the_command_line(
     folder = tmp_path / "x" / "seed1"
     assert tomllib.loads((folder / "recipe.toml").read_text())["training"]["objective"] == "mrt"
     again = inside("train", "translate", *words, "--resume", "-o", folder)
-    refused(again, 2, "train translate", "name")  # the run of a seed has a name of its own
+    refused(again, 2, "train translate", "name")  # each seed's run has its own name
     resumed = inside(
         "train", "translate", folder / "recipe.toml", "--init-from", pairs.run, "--resume", "-o", folder
     )

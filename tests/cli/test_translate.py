@@ -1,4 +1,4 @@
-"""`seqtool translate`: what stands in the output for what stands in the input."""
+"""`seqtool translate`: its output for given input."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SOURCE, TARGET = TEXTS[2]  # Grace left . -> Grace ging .
 
 
 def lines_of(out: bytes) -> list[str]:
-    """Without what `splitlines` takes for line ends."""
+    """Text without the characters that `splitlines` treats as line ends."""
     text = out.decode()
     assert text.endswith("\n") or not text
     return text.split("\n")[:-1]
@@ -140,7 +140,7 @@ def test_what_stands_before_a_bad_line_is_answered(
     assert_error(outcome, 3, "translate", f"{name}:3: ", message)
 
 
-# --- what is written of a line ---
+# --- what is written for a line ---
 
 
 def test_nbest_has_index_rank_score_and_text(inside: Inside, pairs: TinyTranslator) -> None:
@@ -191,7 +191,7 @@ def test_alignments_stand_after_the_lines(inside: Inside, pairs: TinyTranslator)
     text, links = first.split("\t")
     assert (text, blank) == (TARGET, "\t")
     assert re.fullmatch(r"\d-0 \d-1 \d-2", links)
-    assert links.startswith("0-0 ")  # the name was copied from its place
+    assert links.startswith("0-0 ")  # the name was copied from its position
     out = inside(*command, "--scores", stdin=f"{SOURCE}\n".encode()).out
     assert [len(line.split("\t")) for line in lines_of(out)] == [3]
     out = inside(*command, "--nbest", 2, stdin=f"{SOURCE}\n\n".encode()).out
@@ -215,7 +215,7 @@ def test_pictures_of_attention_are_made_for_each_line_that_is_not_blank(
     )
 
 
-# --- what outputs shall be like ---
+# --- constraints on outputs ---
 
 
 def test_given_targets_are_scored(inside: Inside, pairs: TinyTranslator, tmp_path: Path) -> None:
@@ -226,7 +226,7 @@ def test_given_targets_are_scored(inside: Inside, pairs: TinyTranslator, tmp_pat
     assert good.split("\t")[1] == TARGET
     assert bad.split("\t")[1] == f"{TARGET} {TARGET}"
     assert float(bad.split("\t")[0]) < float(good.split("\t")[0]) - 1
-    # The same as a search that divides by nothing gives.
+    # The same as a search without normalisation gives.
     out = inside(*command, "--scores", "--beam-penalty", "none", stdin=f"{SOURCE}\n".encode()).out
     assert float(out.split(b"\t")[0]) == pytest.approx(float(good.split("\t")[0]), abs=2e-4)
 
@@ -318,7 +318,7 @@ def test_a_file_beside_the_input_may_not_be_longer(
     assert inside("translate", "-m", pairs.run, option, "beside", stdin=f"{SOURCE}\n".encode()).code == 3
 
 
-# --- drawing ---
+# --- sampling ---
 
 
 def test_drawing_repeats_with_its_seed(inside: Inside, pairs: TinyTranslator) -> None:

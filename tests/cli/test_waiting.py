@@ -1,4 +1,4 @@
-"""How the threads of an operation wait for each other is set before torch reads it, unless the user has."""
+"""How threads wait for each other is set before torch reads it, unless the user has set it."""
 
 from __future__ import annotations
 

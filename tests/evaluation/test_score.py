@@ -9,7 +9,7 @@ from seqtool.evaluation.score import divide, f1_score, precision_score, ratio_sc
 
 COUNTS = st.lists(
     st.tuples(st.integers(0, 9), st.integers(0, 9), st.integers(0, 9)).map(
-        lambda t: (min(t), *t[1:]),  # no more correct than predicted or gold
+        lambda t: (min(t), *t[1:]),  # no more correct ones than predicted or gold ones
     ),
     min_size=1,
     max_size=8,

@@ -103,7 +103,7 @@ def test_randomisation_equals_enumeration_of_all_swaps():
     second = f1_score([4, 3, 2, 2, 4, 1], [6, 5, 5, 5, 7, 3], [6, 5, 5, 4, 7, 2], signature="x")
     exact = all_swaps(first, second)
     expected = np.mean(np.abs(exact) >= abs(first.value - second.value) - 1e-12)
-    assert 0.02 < expected < 0.5  # a case in which the test has something to say
+    assert 0.02 < expected < 0.5  # a case in which the difference is significant
     result = paired_randomisation(first, second, seed=1, samples=20_000)
     assert result.p_value == pytest.approx(expected, abs=0.01)
     assert result.difference == pytest.approx(first.value - second.value)
@@ -140,7 +140,7 @@ def test_paired_bootstrap_of_one_differing_sentence_does_not_depend_on_the_seed(
 
 
 def test_pairing_finds_what_unpaired_intervals_hide():
-    # Sentences differ a lot, systems by a little on every one.
+    # Sentences differ a lot, systems only a little on each of them.
     second = accuracies([1, 9, 2, 8, 3, 7, 4, 6] * 5, [20] * 40)
     first = accuracies([2, 10, 3, 9, 4, 8, 5, 7] * 5, [20] * 40)
     one, other = bootstrap_interval(first, seed=1), bootstrap_interval(second, seed=1)

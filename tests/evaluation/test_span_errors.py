@@ -9,7 +9,7 @@ from seqtool.evaluation.span_errors import KINDS, count_kinds, match_spans
 
 @st.composite
 def sentence_spans(draw):
-    """Spans that do not overlap each other, among 12 tokens, of three types."""
+    """Non-overlapping spans of three types over 12 tokens."""
     edges = sorted(draw(st.sets(st.integers(0, 12), max_size=8)))
     kinds = draw(st.lists(st.sampled_from("ABC"), min_size=len(edges), max_size=len(edges)))
     keep = draw(st.lists(st.booleans(), min_size=len(edges), max_size=len(edges)))
@@ -69,7 +69,7 @@ def test_the_order_of_spans_does_not_matter(gold, predicted):
         ([(0, 2, "A")], [(1, 3, "B")], ["both"]),
         ([(0, 2, "A")], [], ["missed"]),
         ([], [(0, 2, "A")], ["spurious"]),
-        ([(0, 2, "A")], [(2, 3, "A")], ["missed", "spurious"]),  # neighbours share nothing
+        ([(0, 2, "A")], [(2, 3, "A")], ["missed", "spurious"]),  # adjacent spans share no token
         ([(0, 2, "A")], [(0, 1, "A"), (1, 2, "A")], ["boundary", "spurious"]),  # split
         ([(0, 1, "A"), (1, 2, "A")], [(0, 2, "A")], ["boundary", "missed"]),  # merged
         ([(0, 3, "A")], [(0, 2, "B"), (2, 3, "A")], ["spurious", "boundary"]),  # same type before overlap

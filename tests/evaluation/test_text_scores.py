@@ -31,14 +31,14 @@ METRICS = {
     "chrf": lambda: CHRF(),
     "ter": lambda: TER(),
 }
-# Few words, so that n-grams of every order match now and then; marks that 13a splits; both cases.
+# Few words, so that n-grams of every order sometimes match; punctuation that 13a splits; both cases.
 WORDS = st.sampled_from(["a", "A", "the", "cat,", "cat", "(sat)", "3.5", "x-1", "größe", "人", "&amp;", "."])
 TEXTS = st.lists(WORDS, max_size=9).map(" ".join)
 CORPORA = st.lists(st.tuples(TEXTS, st.lists(TEXTS, min_size=1, max_size=3)), min_size=1, max_size=6)
 
 
 def expected(metric, hypotheses, references):
-    """sacrebleu's score; references of each sentence turned into its lists by place, None where missing."""
+    """sacrebleu's score; references of sentences are regrouped as sacrebleu wants them, None if missing."""
     longest = max(map(len, references))
     columns = [[row[i] if i < len(row) else None for row in references] for i in range(longest)]
     return metric.corpus_score(list(hypotheses), columns).score, str(metric.get_signature())
@@ -178,10 +178,10 @@ def test_minimum_bayes_risk_weighs_what_is_drawn_often_and_takes_the_first_of_eq
         ("call Zorbin now", "ring Zorbin", "ring Zorbin", (1, 1), (1, 1)),
         ("call Zorbin now", "ring Zorb", "ring Zorbin", (0, 0), (0, 1)),  # nothing copied
         ("call Zorbin now", "ring Zorbin Zorbin", "ring Zorbin", (1, 2), (1, 1)),  # twice
-        ("Zorbin and Zorbin", "Zorbin", "Zorbin Zorbin", (1, 1), (1, 2)),  # once too few
+        ("Zorbin and Zorbin", "Zorbin", "Zorbin Zorbin", (1, 1), (1, 2)),  # one too few
         ("not Kelda but Zorbin", "Kelda", "Zorbin", (0, 1), (0, 1)),  # the wrong one
         ("call Zorbin", "ring zorbin", "ring Zorbin", (0, 0), (0, 1)),  # case counts
-        ("call Zorbin.", "ring, Zorbin .", "ring ; Zorbin .", (1, 1), (1, 1)),  # marks do not count
+        ("call Zorbin.", "ring, Zorbin .", "ring ; Zorbin .", (1, 1), (1, 1)),  # punctuation does not count
         ("in Thal in", "in Thal", "in Thal", (1, 1), (1, 1)),  # "in" is ignored below
     ],
 )

@@ -1,4 +1,4 @@
-"""Models and unfinished runs that seqtool 0.1.0 wrote: they load, give what they gave, and resume."""
+"""Models and unfinished runs of seqtool 0.1.0 load, give the same outputs, and resume."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from tests.cli.program import inside
 GOLDEN = Path(__file__).parent
 PLACE = "@GOLDEN@"
 WINGS = ("ner", "pos", "translate", "lm")
-REDRAWN = {"by_length"}  # its ranges follow the data since
+REDRAWN = {"by_length"}  # its ranges now depend on the data
 EXACT = ("--device", "cpu", "--precision", "fp32", "--threads", "1")
 
 
 @pytest.fixture
 def golden(tmp_path: Path) -> Path:
-    """A copy of the golden files that knows where it stands."""
+    """A copy of the golden files with their real path filled in."""
     place = tmp_path / "golden"
     shutil.copytree(GOLDEN, place, ignore=shutil.ignore_patterns("*.py", "__pycache__"))
     for path in [*place.glob("*/*/recipe.toml"), *place.glob("*/*/manifest.json")]:
@@ -56,7 +56,7 @@ def weights(run: Path) -> dict[str, bytes]:
 
 
 def near(found: Any, stored: Any) -> bool:
-    """Equal, numbers to within 1e-5."""
+    """Whether two values are equal, numbers to within 1e-5."""
     if isinstance(stored, dict):
         kept = stored.keys() - REDRAWN
         return kept <= found.keys() and all(near(found[key], stored[key]) for key in kept)
@@ -151,7 +151,7 @@ def test_models_give_what_they_gave(golden, stored, command, read):
 
 
 class Interrupting(SilentReporter):
-    """Asks for the end of a run after an update, as Ctrl-C does."""
+    """Interrupts a run after an update, as Ctrl-C does."""
 
     def __init__(self, after: int) -> None:
         self._after = after
@@ -163,7 +163,7 @@ class Interrupting(SilentReporter):
 
 @pytest.mark.parametrize("wing", WINGS)
 def test_unfinished_runs_resume_bit_for_bit(golden, wing):
-    """A run ends with the same weights, interrupted once more or not."""
+    """The run ends with the same weights whether it is interrupted once more or not."""
     left_alone, twice = golden / wing / "unfinished", golden / wing / "twice"
     shutil.copytree(left_alone, twice)
     api.train(left_alone / "recipe.toml", output=left_alone, resume=True)

@@ -1,7 +1,7 @@
-"""Every cell, and what regularises it, on a CUDA device against the CPU.
+"""Every cell, with its regularisation, on a CUDA device compared with the CPU.
 
-These tests have never run there: no machine that the project was built on had a CUDA device. With
-SEQTOOL_TEST_DEVICE=cpu they run on the CPU in the device's place, and pass (but for fp16, which it lacks).
+These tests have never run there, because no machine of the project had a CUDA device. With
+SEQTOOL_TEST_DEVICE=cpu they run on the CPU instead and pass (except for fp16, which it lacks).
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ pytestmark = [
         DEVICE.type == "cuda" and not torch.cuda.is_available(),
         reason="needs a CUDA device; torch finds none here",
     ),
-    # torch.compile warns of this and that; what it cannot compile is an error here.
+    # torch.compile prints harmless warnings; code that it cannot compile is an error here.
     pytest.mark.filterwarnings("ignore", "error:torch.compile failed"),
 ]
 CLOSE: dict[str, Any] = {"rtol": 1e-9, "atol": 1e-9}
@@ -69,7 +69,7 @@ def test_dilated_cells_equal_those_of_the_cpu(name: str) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["peephole_lstm", "layernorm_lstm", "multiplicative_lstm", "mgu", "slstm"])
 def test_compiled_chunks_give_what_steps_give(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With kernels that torch.compile writes: Triton's, or with a C++ compiler those of a CPU."""
+    """With kernels from torch.compile: Triton's, or those of a C++ compiler on a CPU."""
     monkeypatch.setattr(running, "worth_compiling", lambda cell, inputs: False)
     plain = results_on(DEVICE, name)
     monkeypatch.setattr(running, "worth_compiling", lambda cell, inputs: True)
@@ -135,6 +135,6 @@ def test_what_stands_around_a_loss_works_there() -> None:
     symbols = torch.zeros(3, 5, dtype=torch.long, device=DEVICE)
     assert drop_types(inputs, symbols, 4, 0.5).device.type == DEVICE.type
     gradients = [torch.zeros(7, device=device) for device in (torch.device("cpu"), DEVICE)]
-    for gradient in gradients:  # the same draw wherever it is added
+    for gradient in gradients:  # the same random draw wherever it is added
         GradientNoise(0.5, 1).add([gradient], 3)
     assert gradients[0].equal(gradients[1].cpu())

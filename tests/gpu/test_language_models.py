@@ -1,8 +1,8 @@
-"""Language models on a CUDA device against the CPU.
+"""Language models on a CUDA device compared with the CPU.
 
-These tests have never run: no machine that the project was built on had a CUDA device. They say what has
-to hold there; where one fails on its first run, the test may be as wrong as the code. With the CPU in the
-device's place all pass but those of fp16, which a CPU refuses.
+These tests have never run, because no machine of the project had a CUDA device. They say what should
+hold there; if one fails on its first run, either the test or the code may be wrong. With the CPU in the
+device's place all pass except those of fp16, which a CPU refuses.
 """
 
 from __future__ import annotations
@@ -73,19 +73,19 @@ def test_a_model_made_on_the_cpu_reads_and_writes_the_same_there(
 @pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
 def test_training_learns_in_every_precision(tmp_path: Path, kind: dict[str, Any], precision: str) -> None:
     run = train_there(tmp_path, model=kind, training={**LEARN, "precision": precision})
-    assert run.result.metrics["nats_per_character"] < 2.0  # letters alone: 2.9
+    assert run.result.metrics["nats_per_character"] < 2.0  # 2.9 for letters without context
 
 
 @pytest.mark.parametrize("documents", ["stream", "line"])
 def test_a_run_that_was_stopped_goes_on_there(tmp_path: Path, documents: str) -> None:
-    """The carried states are part of what is taken up."""
+    """The carried states are part of what is resumed."""
     sections = {"data": {"documents": documents}, "model": {"dropout": 0.2}}
     whole, stopped, rest = Listener(), StopAt(5), Listener()
     train_there(tmp_path / "whole", whole, **sections)
     with pytest.raises(InterruptedRunError):
         train_there(tmp_path / "stopped", stopped, **sections)
     train_there(tmp_path / "stopped", rest, options={"resume": True}, **sections)
-    # Not bit for bit: some sums on the device come in any order.
+    # Not bit for bit: on the device the order of some sums varies.
     assert [*stopped.losses, *rest.losses] == pytest.approx(whole.losses, rel=0.05, abs=0.02)
 
 

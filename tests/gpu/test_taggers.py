@@ -1,7 +1,7 @@
-"""Taggers and the CRF on a CUDA device against the CPU.
+"""Taggers and the CRF on a CUDA device compared with the CPU.
 
-These tests have never run: no machine that the project was built on had a CUDA device. They say what has
-to hold there; where one fails on its first run, the test may be as wrong as the code.
+These tests have never run, because no machine of the project had a CUDA device. They say what should
+hold there; if one fails on its first run, either the test or the code may be wrong.
 """
 
 from __future__ import annotations
@@ -120,14 +120,14 @@ def test_tags_do_not_depend_on_the_batch_there(tmp_path: Path, precision: str) -
 
 
 def chain_case(device: torch.device) -> tuple[torch.Tensor, Chain, torch.Tensor, torch.Tensor]:
-    """Scores, chain (one move forbidden), mask and tags, the same on every device."""
+    """Scores, chain (with one forbidden transition), mask and tags, the same on every device."""
     source = torch.Generator().manual_seed(2)
     scores = torch.randn(6, 9, 5, generator=source, dtype=torch.float64)
     transitions = torch.randn(5, 5, generator=source, dtype=torch.float64)
     transitions[1, 2] = float("-inf")
     ends = torch.randn(2, 5, generator=source, dtype=torch.float64)
     mask = torch.arange(9) < torch.tensor([9, 1, 4, 7, 2, 9])[:, None]
-    tags = torch.randint(3, 5, (6, 9), generator=source)  # never the forbidden move
+    tags = torch.randint(3, 5, (6, 9), generator=source)  # never the forbidden transition
     chain = Chain(transitions.to(device), ends[0].to(device), ends[1].to(device))
     return scores.to(device).requires_grad_(), chain, mask.to(device), tags.to(device)
 
@@ -191,7 +191,7 @@ def test_a_run_that_was_stopped_goes_on_there(tmp_path: Path, precision: str) ->
         train_there(tmp_path / "stopped", stopped, **sections)
     rest = Listener()
     train_there(tmp_path / "stopped", rest, options={"resume": True}, **sections)
-    # Not bit for bit: some sums on the device come in any order.
+    # Not bit for bit: on the device the order of some sums varies.
     assert [*stopped.losses, *rest.losses] == pytest.approx(whole.losses, rel=0.05, abs=0.02)
 
 

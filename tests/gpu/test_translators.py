@@ -1,8 +1,8 @@
-"""Translators on a CUDA device against the CPU.
+"""Translators on a CUDA device compared with the CPU.
 
-These tests have never run: no machine that the project was built on had a CUDA device. They say what has
-to hold there; where one fails on its first run, the test may be as wrong as the code. With the CPU in the
-device's place all pass but those of fp16, which a CPU refuses, and int8, which it takes.
+These tests have never run, because no machine of the project had a CUDA device. They say what should
+hold there; if one fails on its first run, either the test or the code may be wrong. With the CPU in the
+device's place all pass except those of fp16, which a CPU refuses, and int8, which it accepts.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ each_kind = pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind["decode
 def train_there(
     folder: Path, listener: Listener | None = None, **sections: Any
 ) -> TrainedRun[TranslatorModel]:
-    """A tiny run on the CUDA device; its vocabularies lack the names, which have to be copied."""
+    """A tiny run on the CUDA device; its vocabularies lack the names, so these have to be copied."""
     options: dict[str, Any] = {"overrides": [f"device={DEVICE}"], "reporter": listener}
     options |= sections.pop("options", {})
     return train_tiny(folder, TEXTS, options, vocabulary=COPYING, **sections)
@@ -118,13 +118,13 @@ def test_a_model_made_on_the_cpu_translates_the_same_there(tmp_path: Path, kind:
 def test_outputs_do_not_depend_on_the_batch_there(
     tmp_path: Path, kind: dict[str, Any], precision: str
 ) -> None:
-    """Of sentences that it knows: a device may add up a row in another order beside other rows."""
+    """Uses memorised sentences, because the device may sum a row in another order beside other rows."""
     model = load_there(train_there(tmp_path, model=kind, training=LEARN), precision)
     pairs = [SentencePair(source, line=number) for number, source in enumerate(sources_of() * 3, 1)]
     order = random.Random(1).sample(range(len(pairs)), len(pairs))
     for name, options in SEARCHES.items():
         if options.draws and precision == "bf16":
-            continue  # what is drawn turns on the last bits of a sum
+            continue  # samples depend on the last bits of a sum
         expected = outputs(model.search(pairs, options, batch_tokens=1))
         assert len({row[0][0] for row in expected}) >= len(TEXTS), name
         for budget in (60, 4096):
@@ -181,7 +181,7 @@ def test_a_run_that_was_stopped_goes_on_there(tmp_path: Path, precision: str) ->
         train_there(tmp_path / "stopped", stopped, **sections)
     rest = Listener()
     train_there(tmp_path / "stopped", rest, options={"resume": True}, **sections)
-    # Not bit for bit: some sums on the device come in any order.
+    # Not bit for bit: on the device the order of some sums varies.
     assert [*stopped.losses, *rest.losses] == pytest.approx(whole.losses, rel=0.05, abs=0.02)
 
 

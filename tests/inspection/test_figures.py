@@ -201,7 +201,7 @@ def test_names_in_a_legend_are_as_short_as_tells_them_apart(paths, shown):
         ("人名", "\\u4eba\\u540d"),
         ("\x1b[31m", "\\x1b[31m"),
         ("a\nb", "a\\nb"),
-        ("a\u202eb", "a\\u202eb"),  # the font has it, and it would turn the line round
+        ("a\u202eb", "a\\u202eb"),  # the font has it, and it would reverse the line
         ("x" * 40, "x" * 27 + "…"),
     ],
 )

@@ -1,4 +1,4 @@
-"""How far gradients reach back, against finite differences and what must be so."""
+"""How far gradients reach back, tested against finite differences and known properties."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ def norms_of(stack: Stack, inputs: Tensor) -> list[float]:
 @pytest.mark.parametrize("cell", ["rnn", "lstm", "gru", "mingru"])
 @pytest.mark.parametrize("layers", [1, 2])
 def test_norms_equal_finite_differences(cell: str, layers: int):
-    """Of one row, so that the mean is that row's."""
+    """With a single row, whose norms are then the mean."""
     stack, inputs = make_stack(cell, layers=layers), some_inputs(rows=1)
     found, advance = norms_of(stack, inputs), of_stack(stack)
     direction = torch.randn(1, 4, generator=torch.Generator().manual_seed(0)).double()
     direction /= direction.norm()
 
     def loss(moved: Sequence[State], step: int) -> float:
-        """From the states after a step to the loss."""
+        """The loss as a function of the states after a step."""
         states = moved
         for each in inputs[:, step + 1 :].unbind(1):
             _, states = advance(each, states)

@@ -18,7 +18,7 @@ def uniform(target, source):
 
 
 def cells(line):
-    """The part between the edges of a line."""
+    """The part of a line between the borders."""
     return line.split("│")[1]
 
 

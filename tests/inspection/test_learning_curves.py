@@ -16,7 +16,7 @@ from seqtool.inspection.learning_curves import compared_runs, training_curves
 
 @pytest.fixture
 def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
-    """The figures that are drawn, kept after they were saved."""
+    """Keeps the figures that are drawn after they were saved."""
     kept: list[Figure] = []
 
     @contextlib.contextmanager

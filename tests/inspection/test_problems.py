@@ -38,7 +38,7 @@ def test_copying_asks_for_the_symbols_in_their_order_after_the_pause():
     assert inputs.sum(2).eq(1).all()
     assert symbols[:, :REMEMBERED].equal(asked)
     assert (symbols == KINDS + 1).sum(1).eq(1).all()
-    assert (symbols[:, -REMEMBERED - 1] == KINDS + 1).all()  # right before the first symbol is to be said
+    assert (symbols[:, -REMEMBERED - 1] == KINDS + 1).all()  # right before the first symbol is asked for
     assert symbols[:, -REMEMBERED:].eq(KINDS).all()
     perfect = torch.full((50, symbols.shape[1], KINDS), -50.0)
     perfect[:, -REMEMBERED:].scatter_(2, asked[:, :, None], 50.0)

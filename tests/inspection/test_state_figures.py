@@ -29,7 +29,7 @@ AXES = ("first", "second")
 
 @pytest.fixture
 def kept(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
-    """The figures that are drawn, kept after they were saved."""
+    """Keeps the figures that are drawn after they were saved."""
     figures: list[Figure] = []
 
     @contextlib.contextmanager
@@ -49,7 +49,7 @@ def drawn(points: np.ndarray, path: Path) -> str:
 
 
 def extent(text: str) -> float:
-    """How far from left to right half of the points lie, in points of the page."""
+    """The width that half of the points cover, in points of the page."""
     low, high = np.quantile([float(x) for x in MARK.findall(text)], [0.25, 0.75])
     return float(high - low)
 

@@ -26,12 +26,12 @@ def fixed_weights() -> None:
 
 
 def close(found: LogProbabilities, expected: LogProbabilities | list[float]) -> None:
-    """Equal but for rounding in float64."""
+    """Equal except for rounding in float64."""
     np.testing.assert_allclose(found, expected, rtol=0.0, atol=1e-10)
 
 
 def network(**settings: object) -> LanguageNetwork:
-    """Untrained, but with weights large enough for states that differ."""
+    """An untrained model with weights large enough for its states to differ."""
     values = {"embedding": 6, "hidden": 7, "layers": 2, "dropout": 0.4, **settings}
     if values.get("cell") not in WITHOUT["weight_drop"]:
         values["weight_drop"] = 0.3
@@ -53,14 +53,14 @@ def settings_of(**values: object) -> AdaptationSettings:
 
 
 def cuts(total: int, seed: int) -> list[int]:
-    """Places to cut a text at, some of them twice."""
+    """Positions to cut a text at, some of them twice."""
     return sorted(np.random.default_rng(seed).integers(0, total + 1, 12).tolist())
 
 
 def literal_scores(
     net: LanguageNetwork, documents: list[Ids], settings: AdaptationSettings
 ) -> LogProbabilities:
-    """Dynamic evaluation as the paper has it, one window, one parameter and one number after the other."""
+    """Dynamic evaluation as in the paper, for one window, parameter and number at a time."""
     net = copy.deepcopy(net)  # in evaluation mode; the CPU's kernels have gradients there too
     parameters = [each for each in net.parameters() if each.requires_grad]
     first = [each.detach().clone() for each in parameters]

@@ -14,7 +14,7 @@ SIZE = 6
 
 
 def documents(*lengths: int, seed: int = 0) -> list[Ids]:
-    """Of a chain in which the last two symbols say much about the next."""
+    """A text in which the last two symbols predict much of the next."""
     random = np.random.default_rng(seed)
     table = random.dirichlet(np.full(SIZE, 0.2), (SIZE, SIZE))
     found = []

@@ -1,4 +1,4 @@
-"""Windows of an epoch: each symbol a target once, and the state always meets the text it has come to."""
+"""Windows of an epoch: each symbol is a target once, and the state always continues its own text."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def windows_of(
 
 
 def stream_of(length: int) -> Ids:
-    """Every symbol is another one, so that it is known by its id."""
+    """A text of distinct symbols, so that each is recognised by its id."""
     return np.arange(length, dtype=np.int32) + 4
 
 
@@ -56,11 +56,11 @@ def plain(windows: Sequence[Window]) -> list[Any]:
 
 
 def rows_of(windows: Sequence[Window], *, before: bool = False) -> list[Row]:
-    """The rows as a recurrent network reads them, which is checked on the way.
+    """The rows as a recurrent network reads them; their continuity is checked on the way.
 
     Args:
-        windows: Of an epoch.
-        before: Give each row's first input too.
+        windows: The windows of an epoch.
+        before: Also return the first input of each row.
     """
     finished: list[Row] = []
     present: dict[int, list[Row]] = {}
@@ -74,9 +74,9 @@ def rows_of(windows: Sequence[Window], *, before: bool = False) -> list[Row]:
         for row, inputs, targets in zip(rows, window.inputs.tolist(), window.targets.tolist(), strict=False):
             steps = len(targets) - targets.count(PADDING)
             assert targets[:steps] == [symbol for symbol in targets if symbol != PADDING]  # right-padded
-            assert set(inputs[steps:]) <= ({PADDING} if steps else {START})  # an empty companion reads START
+            assert set(inputs[steps:]) <= ({PADDING} if steps else {START})  # an empty row reads START
             row += targets[:steps]
-            assert row[-steps - 1 : -1] == inputs[:steps]  # shifted by one, from where the row had come to
+            assert row[-steps - 1 : -1] == inputs[:steps]  # shifted by one, from where the row had ended
     for rows in present.values():
         finished += rows
     return [row if before else row[1:] for row in finished]
@@ -96,7 +96,7 @@ def rows_of(windows: Sequence[Window], *, before: bool = False) -> list[Row]:
 def test_every_symbol_of_a_stream_is_a_target_once_but_for_what_does_not_fill_the_rows(
     length: int, window: int, rows: int, parallel_groups: int, jitter: float
 ) -> None:
-    """Of n symbols in R rows, n mod R are left out: the last ones before where the epoch began."""
+    """Of n symbols in R rows, n mod R are left out: the last ones before the start of the epoch."""
     length = max(length, 2 * parallel_groups)
     sizes: dict[str, Any] = {"window": window, "batch_tokens": rows * window, "window_jitter": jitter}
     make = windows_of([stream_of(length)], is_stream=True, parallel_groups=parallel_groups, **sizes)
@@ -107,7 +107,7 @@ def test_every_symbol_of_a_stream_is_a_target_once_but_for_what_does_not_fill_th
         read = [symbol for row in found for symbol in row[1:]]
         assert len({len(row) for row in found}) == 1
         assert len(read) == len(set(read)) == length - length % len(found)
-        # A row goes on where the one above it ends, round from the end of the text to its beginning.
+        # A row begins where the one above it ends; the text wraps around from its end to its beginning.
         start = read[0] - 4
         assert read == [(start + i) % length + 4 for i in range(len(read))]
         first = found[0][0]
@@ -154,7 +154,7 @@ def test_lengths_jitter_about_the_window_and_one_in_twenty_is_halved() -> None:
 @pytest.mark.parametrize("parallel_groups", [2, 3])
 @pytest.mark.parametrize("jitter", [0.0, 0.2])
 def test_parallel_groups_are_the_rows_of_one_larger_batch(parallel_groups: int, jitter: float) -> None:
-    """So that accumulation and several processes compute what one process computes."""
+    """Accumulation and several processes then compute what one process computes."""
     text = [stream_of(977)]
     together = windows_of(text, is_stream=True, batch_tokens=32 * parallel_groups, window_jitter=jitter)(1)
     apart = windows_of(
@@ -224,7 +224,7 @@ def test_a_group_that_ends_before_its_neighbours_goes_on_empty() -> None:
         assert window.targets.tolist() == [[PADDING]]
         assert window.fresh
     assert sum(int((window.targets != PADDING).sum()) for window in windows) == 28
-    for first in range(0, len(windows), 2):  # never is a whole update empty
+    for first in range(0, len(windows), 2):  # no update is ever empty
         assert sum(int((window.targets != PADDING).sum()) for window in windows[first : first + 2])
 
 
@@ -299,7 +299,7 @@ def test_a_curriculum_begins_with_short_documents_and_ends_with_all() -> None:
         expected = min(1.0, math.sqrt(share * (1 - LEAST_COMPETENCE**2) + LEAST_COMPETENCE**2))
         longest.append(found[-1])
         assert found[-1] == max(round(100 * expected), 1)
-        assert sum(found) >= sum(lengths)  # as many symbols as without, or a document more
+        assert sum(found) >= sum(lengths)  # as many symbols as without the curriculum, or one document more
         assert sum(found) < sum(lengths) + 100
     assert longest[0] == 10
     assert longest == sorted(longest)

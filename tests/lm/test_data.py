@@ -1,4 +1,4 @@
-"""Text files to parts: not a character is lost, and none is in two parts."""
+"""From text files to parts: no character is lost, and none is in two parts."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from seqtool.settings import validate
 from seqtool.text.data_files import PARTS
 
 KINDS = ("stream", "file", "paragraph", "line")
-# Line ends, and what only looks like one.
+# Line ends, and characters that only look like one.
 BREAKS = st.sampled_from(
     ["\n", "\n\n", "\r\n", "\r", "\u2028", "\u2029", "\x85", "\x0b", "\x0c", " ", "\t", "\x1c"]
 )
@@ -48,7 +48,7 @@ def lines_text(lines: int = 40) -> str:
 
 
 def parts_of(**data: Any) -> dict[str, Part]:
-    """All the parts that there are."""
+    """All existing parts."""
     found: dict[str, Part] = {}
     for name in PARTS:
         with contextlib.suppress(UsageError):
@@ -86,7 +86,7 @@ def test_a_line_ends_at_a_line_feed_and_nowhere_else(text: str) -> None:
 @settings(max_examples=300, deadline=None)
 @given(text=TEXTS)
 def test_a_paragraph_begins_after_blank_lines_only(text: str) -> None:
-    """The oracle goes line by line: one that is not blank begins a new paragraph after one that is."""
+    """The oracle goes line by line: a line with text begins a new paragraph after a blank one."""
     expected: list[str] = []
     after_blank = False
     for line in documents_of([text], "line"):
@@ -159,7 +159,7 @@ SPLITS: list[dict[str, Any]] = [
 def test_the_parts_of_a_split_are_disjoint_and_cover_the_text(
     tmp_path: Path, split: dict[str, Any], documents: str
 ) -> None:
-    # Every character is another one, so it can be told where each went.
+    # All characters are distinct, so that each can be found again.
     pieces = [f"{chr(0x4E00 + i)}\n{chr(0x6E00 + i)}\n\n" for i in range(900)]
     text = "".join(pieces)
     many = [write(tmp_path / f"{i}", "".join(pieces[i : i + 10])) for i in range(0, 900, 10)]
@@ -271,7 +271,7 @@ def test_lines_end_in_a_line_feed_whatever_the_file_has(tmp_path: Path) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("name", ["a.txt", "a.txt.gz"])
 def test_a_text_without_a_line_end_gets_none(tmp_path: Path, kind: str, name: str) -> None:
-    """So that the digest of a part is that of its files, one after the other."""
+    """The digest of a part is then that of its concatenated files."""
     digests = set()
     for text in ("one\n\ntwo", "one\n\ntwo\n", "one\n\ntwo\n\n"):
         raw = text.encode()
@@ -324,7 +324,7 @@ def test_too_little_text_to_hold_out_is_a_data_error(
         load_training_data(settings_of(train=write(tmp_path / "a", text), **data))
 
 
-# --- what is said of a part ---
+# --- how a part is described ---
 
 
 @pytest.mark.parametrize("documents", KINDS)

@@ -58,7 +58,7 @@ def test_regularisers_act_in_training(option: str) -> None:
     assert not features_of(network).equal(features_of(network))
     network.eval()
     assert features_of(network).equal(features_of(network))
-    if option != "zoneout":  # its expectation is another function than the plain network
+    if option != "zoneout":  # its expectation is a different function from the plain network
         assert features_of(network).equal(features_of(plain.eval()))
 
 

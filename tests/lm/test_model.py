@@ -1,4 +1,4 @@
-"""A distribution over texts: it sums to one, sees the past only, and has the gradients of its loss."""
+"""A distribution over texts: it sums to one, depends on the past only, and its gradients are right."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ every = pytest.mark.parametrize("name", VARIANTS)
 
 
 def outputs_of(network: LanguageNetwork, inputs: list[list[int]]) -> Tensor:
-    """Log distributions after each input, [B, T, V]."""
+    """Log-probabilities after each input, [B, T, V]."""
     given = torch.tensor(inputs)
     outputs, _ = network(given, network.initial(len(given)))
     return network.log_probabilities(outputs.features.flatten(0, 1)).view(*given.shape, -1)
 
 
 def assert_equal(found: Any, expected: Any) -> None:
-    """But for rounding of float64."""
+    """Equal except for rounding in float64."""
     torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12)
 
 
@@ -103,7 +103,7 @@ def network_features(network: LanguageNetwork) -> int:
 
 @every
 def test_of_no_symbols_the_loss_is_0(name: str) -> None:
-    """What a group reads whose documents have ended before its neighbours'."""
+    """The inputs of a group whose documents end before those of its neighbours."""
     network = network_of(**VARIANTS[name])
     features = torch.zeros(0, network_features(network), dtype=torch.float64, requires_grad=True)
     loss = network.cross_entropy(features, torch.zeros(0, dtype=torch.int64))
@@ -177,7 +177,7 @@ def test_every_weight_that_can_be_trained_gets_a_gradient(name: str) -> None:
     loss_of(network, [[4, 5, 6, 7, 8, 1], [8, 7, 6, 5, 4, 1]]).backward()
     ends = [] if network.adaptive is None else network.adaptive.cutoffs
     clusters = [len(set(POSSIBLE).intersection(range(*edges))) for edges in itertools.pairwise(ends)]
-    # In a cluster with one possible symbol, or none, there is nothing to learn.
+    # A cluster with at most one possible symbol has nothing to learn.
     settled = tuple(f"adaptive.tail.{number}." for number, size in enumerate(clusters) if size < 2)
     if ends and len(set(POSSIBLE).intersection(range(ends[0]))) + sum(map(bool, clusters)) < 2:
         settled += ("adaptive.head.",)
@@ -239,12 +239,12 @@ def test_clusters_are_where_they_were_asked_for() -> None:
 def test_an_adaptive_softmax_without_the_impossible_is_renormalised_in_each_of_its_softmaxes(
     cutoffs: list[int],
 ) -> None:
-    """By hand: of the shortlist with its clusters, and of each cluster, over what is possible there."""
+    """By hand: the distribution over shortlist and clusters, and over each cluster's possible symbols."""
     network = network_of(adaptive=True, cutoffs=cutoffs)
     adaptive, impossible = network.adaptive, {0, 2, 3}
     assert adaptive is not None
     plain = nn.AdaptiveLogSoftmaxWithLoss(adaptive.in_features, 9, cutoffs, adaptive.div_value).double()
-    plain.load_state_dict(adaptive.state_dict())  # the names of the weights are those of the library
+    plain.load_state_dict(adaptive.state_dict())  # the weights have the library's names
     features = torch.randn(4, adaptive.in_features, dtype=torch.float64)
     head, ends = plain.head(features).exp(), [*cutoffs, 9]
     expected = torch.zeros(4, 9, dtype=torch.float64)

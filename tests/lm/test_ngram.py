@@ -28,7 +28,7 @@ def documents(ids: Sequence[int], starts: Sequence[bool] | None) -> list[Gram]:
 
 
 def counted(texts: list[Gram], k: int, order: int) -> dict[Gram, int]:
-    """Occurrences in the highest order; below it, distinct symbols to its left, the beginning being one."""
+    """Occurrences in the highest order; in lower orders, distinct left neighbours, the beginning included."""
     occurrences: Counter[Gram] = Counter()
     neighbours: defaultdict[Gram, set[int | str]] = defaultdict(set)
     for text in texts:
@@ -99,7 +99,7 @@ def streams(draw: st.DrawFn, size: int) -> Stream:
 @st.composite
 def cases(draw: st.DrawFn) -> tuple[Stream, Stream, int, int]:
     size, order = draw(st.integers(1, 4)), draw(st.integers(1, 4))
-    seen = draw(st.integers(1, size))  # evaluation may hold symbols that training did not
+    seen = draw(st.integers(1, size))  # evaluation may contain symbols that training did not
     return draw(streams(seen)), draw(streams(size)), size, order
 
 
@@ -108,7 +108,7 @@ def zipfian(random: np.random.Generator, size: int, *shape: int) -> np.ndarray:
 
 
 def phrases(length: int, size: int, seed: int, new_document: float = 0.02) -> Stream:
-    """Frequent and rare phrases of 8 symbols, with slips: in every order all counts from 1 to 4."""
+    """Frequent and rare phrases of 8 symbols with errors: all counts from 1 to 4 occur in every order."""
     random = np.random.default_rng(seed)
     inventory = zipfian(random, size, length // 20, 8)
     ids = inventory[zipfian(random, len(inventory), length // 8)].ravel()
@@ -312,7 +312,7 @@ def test_xz_bits_are_what_the_second_text_adds():
     train = random.integers(0, 256, 5000, dtype=np.uint8).tobytes()
     fresh = random.integers(0, 256, 1000, dtype=np.uint8).tobytes()
     assert xz_bits(train, fresh) == pytest.approx(8 * 1000, abs=8 * 16)
-    assert xz_bits(train, train[2000:3000]) < 8 * 100  # little but references backwards
+    assert xz_bits(train, train[2000:3000]) < 8 * 100  # almost nothing but references backwards
     strongest = 9 | lzma.PRESET_EXTREME
     both = [len(lzma.compress(text, preset=strongest)) for text in (train + fresh, train)]
     assert xz_bits(train, fresh) == 8 * (both[0] - both[1])

@@ -1,4 +1,4 @@
-"""Drawing text: the fast steps are the slow ones, seeds repeat, neighbours do not matter, states go on."""
+"""Sampling text: fast steps equal slow ones, seeds repeat, neighbours do not matter, states resume."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def test_a_drawer_draws_as_draw_does(symbols: int, temperature: float) -> None:
 
 
 def test_draws_follow_the_distribution() -> None:
-    """Chi-square over one-symbol texts of many streams, 1e-3 quantile."""
+    """Chi-square test over one-symbol texts of many streams, at the 1e-3 level."""
     model, streams = untrained(scale=1.0), 4000
     start = beginning(model)
     found = Counter(stream[0] for stream in written(model, start.repeated(streams), 1, seed=5))
@@ -185,7 +185,7 @@ def test_to_save_and_load_a_state_is_to_go_on(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kind", ["byte", "word"])
 def test_going_on_spells_as_if_nothing_had_happened(kind: str, tmp_path: Path) -> None:
-    """Wherever it was cut: within a character, within a line."""
+    """Wherever the text was cut: within a character or within a line."""
     model = untrained("cat café 猫\nmat, 猫 café\n" * 3, kind=kind)
     start, how = beginning(model, "cat"), {"repetition_penalty": 2.5}
     sampler = Sampler(model, SamplingOptions(seed=3), start, **how)

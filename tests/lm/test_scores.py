@@ -118,7 +118,7 @@ def test_byte_and_character_models_that_know_nothing_have_comparable_bits_per_ch
     for kind in ("character", "byte"):
         model = untrained(text, vocabulary={"kind": kind}, spread=0.0)
         by_kind[kind] = evaluate_text(model, part_of(text), STREAMING)
-    possible = len(set(text)) + 1  # and the unknown one
+    possible = len(set(text)) + 1  # and the unknown symbol
     assert value_of(by_kind["character"], "bits_per_character") == pytest.approx(math.log2(possible))
     bytes_each = len(text.encode()) / len(text)
     assert value_of(by_kind["byte"], "bits_per_character") == pytest.approx(math.log2(257) * bytes_each)
@@ -181,7 +181,7 @@ def test_baselines_stand_beside_the_network_and_it_is_told_when_it_loses() -> No
 
 @pytest.mark.parametrize("protocol", [STREAMING, Protocol(adapt=True), Protocol("cold", 5)])
 def test_the_weight_of_a_mixture_is_found_on_dev_and_used_on_the_text(protocol: Protocol) -> None:
-    model = untrained(spread=0.01)  # it knows nothing, and so little that it saves what the n-gram never saw
+    model = untrained(spread=0.01)  # untrained and nearly uniform: it helps where the n-gram has seen nothing
     dev, test = part_of(TEXT[60:400], documents="line", name="dev"), part_of(TEXT[:500], documents="line")
     baselines = baselines_of(model, TEXT[:60])
     found = evaluate_text(model, test, protocol, baselines=baselines, interpolate_on=dev).mixture
@@ -240,7 +240,7 @@ def test_symbols_end_where_their_characters_do() -> None:
     words = untrained("one two", vocabulary={"kind": "word", "size": 0})
     text = "one  two\n\nxyz one"
     ends = symbol_ends(words.symbols, text, words.symbols.encode(text))
-    assert ends[[2, 3]].tolist() == [9.0, 10.0]  # line ends are where they are
+    assert ends[[2, 3]].tolist() == [9.0, 10.0]  # line ends remain where they are
     assert ends[-1] == len(text)
     assert (np.diff(ends) > 0).all()
 

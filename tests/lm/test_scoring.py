@@ -1,4 +1,4 @@
-"""What a text scores depends on the text alone: not on the pieces it is read in, nor on its neighbours."""
+"""The score of a text depends on the text alone, not on the pieces it is read in or on its neighbours."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ every = pytest.mark.parametrize("name", VARIANTS)
 
 
 def log_probabilities(network: LanguageNetwork, row: Ids) -> np.ndarray:
-    """Of a row's own symbols, in one go."""
+    """Scores of a row's own symbols, read in one piece."""
     symbols = torch.from_numpy(row.astype(np.int64))
     with torch.no_grad():
         outputs, _ = network(symbols[None, :-1], network.initial(1))

@@ -1,4 +1,4 @@
-"""What of a language model's settings fits together, and what would be read by nobody."""
+"""Which settings of a language model fit together, and which would have no effect."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from seqtool.training.settings import READERS
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 Readers = Mapping[str, tuple[str, tuple[str, ...]]]
 
-# For each setting that only some choices read: a value that is not its default.
+# For each setting that only some choices use: a value that is not its default.
 OTHER: dict[str, Any] = {
     "dev_share": 0.2,
     "test_share": 0.2,
@@ -116,7 +116,7 @@ def test_a_setting_that_the_choice_beside_it_does_not_read_is_refused(
             assert str(caught.value).endswith("leave it out")
 
 
-# What no part of the program reads, said here once more without the tables.
+# Settings that no part of the program reads, repeated here independently of the program's tables.
 IGNORED: list[tuple[type[Settings], dict[str, Any]]] = [
     (DataSettings, {"split": "90-10", "dev_share": 0.2}),
     (DataSettings, {"split": "80-10-10", "dev_share": 0.2}),
@@ -241,7 +241,7 @@ def test_what_does_not_fit_together_is_said(sections: dict[str, Any], message: s
 
 
 def test_a_hub_data_set_without_a_named_dev_split_has_none() -> None:
-    """Also after a recipe was written and read again, which names every setting."""
+    """Also after a recipe, which names every setting, was written and read again."""
     hub = {"id": "owner/name", "revision": COMMIT}
     settings = settings_of(data={"hub": hub})
     assert settings.data.hub == TextHubSettings(id="owner/name", revision=COMMIT)

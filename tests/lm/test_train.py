@@ -1,4 +1,4 @@
-"""Training: the state goes on, the gradient does not, and to stop and go on changes nothing."""
+"""Training: the state is carried on, the gradient is not, and resuming changes nothing."""
 
 from __future__ import annotations
 
@@ -133,7 +133,7 @@ def test_rows_that_have_ended_leave_and_the_others_go_on() -> None:
 @pytest.mark.parametrize("penalty", [0.0, 2.0])
 @pytest.mark.parametrize("accumulation", [2, 3])
 def test_accumulating_groups_equals_one_batch_with_all_their_rows(accumulation: int, penalty: float) -> None:
-    """Gradients, update by update, for a whole epoch of a stream."""
+    """Gradients of every update in a whole epoch of a stream."""
     penalties = {"activation_penalty": penalty, "slowness_penalty": penalty}
     network = network_of()
     apart, together = loss_of(network, **penalties), loss_of(network, **penalties)
@@ -166,7 +166,7 @@ def test_uneven_documents_add_up_to_one_batch_penalties_included() -> None:
     assert_close(whole.total.detach(), sum(part.total.detach() for part in parts))
 
 
-# --- what the loss remembers ---
+# --- the state of the loss ---
 
 
 @pytest.mark.parametrize("accumulation", [1, 3])
@@ -188,7 +188,7 @@ def test_what_is_remembered_comes_back_bit_for_bit(cell: str, accumulation: int)
 
 
 def test_every_process_has_the_same_names_for_its_own_groups(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two processes with accumulation 2: groups 0 and 2 are the first one's, 1 and 3 the second's."""
+    """Two processes with accumulation 2: the first has groups 0 and 2, the second 1 and 3."""
     network, windows = network_of(), windows_of(4)(0)
     monkeypatch.setattr("seqtool.training.distributed.world_size", lambda: 2)
     names = []
@@ -207,7 +207,7 @@ def test_every_process_has_the_same_names_for_its_own_groups(monkeypatch: pytest
 # --- learning ---
 
 
-# What it takes to know the text by heart; one evaluation, at the end.
+# Enough training to memorise the text, with one evaluation at the end.
 LEARN: dict[str, Any] = {"epochs": 80, "window": 32, "learning_rate": 0.03, "evaluate_every": 1000}
 DEEP: dict[str, Any] = {"cell": "gru", "tied": True, "layers": 2, "residual": True}
 
@@ -319,7 +319,7 @@ def test_the_evaluator_reports_what_a_reader_gives(documents: str, kind: str) ->
     metrics = evaluate()
     reader = Reader(model.network, CPU)
     nats, count = 0.0, 0
-    for document in data.dev.documents:  # of fewer symbols than the warm-up has
+    for document in data.dev.documents:  # with fewer symbols than the warm-up
         reader.reset()
         found = reader.read(model.symbols.encode(document))
         nats, count = nats - float(found.sum()), count + len(found)
@@ -331,7 +331,7 @@ def test_the_evaluator_reports_what_a_reader_gives(documents: str, kind: str) ->
 
 
 def test_the_evaluator_estimates_a_long_stream_closely() -> None:
-    """Read in 32 pieces after a warm-up: not the same as in one go, but nearly."""
+    """Reading in 32 pieces after a warm-up gives nearly the same as reading in one piece."""
     text = TEXT * 60
     model = build_model(tiny_settings(), tiny_data(text), CPU)
     metrics = Evaluator(model, Part("dev", (text,), "memory", "whole"), is_stream=True)()
@@ -412,12 +412,12 @@ def test_a_run_stopped_at_any_step_ends_as_one_that_was_not(tmp_path: Path, name
 def test_a_run_that_forgets_the_state_of_its_stream_ends_otherwise(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    """Negative control: without what the loss remembers a checkpoint is not the run."""
+    """Negative control: a checkpoint without the state of the loss does not reproduce the run."""
     sections = RESUMED[name]
     train_tiny(tmp_path / "whole", **sections)
     monkeypatch.setattr(StreamLoss, "tensors", lambda self: {})
     forgets = False
-    for step in (2, 3, 4):  # in the middle of an epoch; of lines not every batch goes on
+    for step in (2, 3, 4):  # in the middle of an epoch; with lines, not every batch continues the one before
         stopped_and_resumed(tmp_path / f"stopped-{step}", step, sections)
         before, after = last_state(tmp_path / "whole"), last_state(tmp_path / f"stopped-{step}")
         forgets |= any(not torch.equal(before[key], after[key]) for key in after)
@@ -463,7 +463,9 @@ def test_fine_tuning_keeps_network_and_symbols_and_starts_from_the_weights(tmp_p
     assert tuned.model.description.model == first.model.description.model
     assert tuned.model.description.vocabulary == first.model.description.vocabulary
     assert listener.losses[-1] < 0.8 * listener.losses[0]
-    assert listener.losses[0] < math.log(len(tuned.model.symbols))  # it knew something before
+    assert listener.losses[0] < math.log(
+        len(tuned.model.symbols)
+    )  # the initial model is already better than chance
     stored = read_toml(tmp_path / "second" / "recipe.toml")
     assert stored["model"]["cell"] == "gru"
 
@@ -489,7 +491,7 @@ def test_fine_tuning_refuses_another_network_or_vocabulary_and_names_each_differ
     assert fine_tuning_settings(settings, None) is settings
 
 
-# --- what a run leaves ---
+# --- what a run leaves behind ---
 
 
 @pytest.mark.parametrize("vocabulary", [{}, {"kind": "sentencepiece", "size": 60}, {"kind": "word"}], ids=str)

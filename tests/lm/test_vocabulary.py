@@ -1,4 +1,4 @@
-"""Text to symbols and back: whatever can be lost is said here, and nothing else is."""
+"""From text to symbols and back: everything that can be lost is listed here, and nothing else is lost."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ LINES = [
     "numbers 1234 and the cat again <0x41>",
 ]
 TEXT = "\n".join(LINES * 4) + "\n"
-CONTROLS = "<s> </s> <unk> <pad>\n"  # as text, which a training text may hold too
+CONTROLS = "<s> </s> <unk> <pad>\n"  # as text, which may also occur in a training text
 
 # Symbols that a text may spell, the library's space, and whatever might be taken for a line end.
 SPELLED = "<s> </s> <unk> <pad> <0x41> <0xE2> the ."
@@ -57,7 +57,7 @@ SYMBOLS = {name: built(name) for name in KINDS}
 
 
 def comes_back(name: str, text: str) -> str:
-    """What a text is after encoding and decoding, by the rules of the docstrings."""
+    """A text after encoding and decoding, by the rules in the docstrings."""
     if SYMBOLS[name].codec.kind == "word":
         lines = (re.split("[ \t]+", line) for line in text.split("\n"))
         return "\n".join(" ".join(filter(None, words)) for words in lines)
@@ -114,7 +114,7 @@ def test_nothing_is_nothing(name: str) -> None:
 @given(first=TEXTS, second=TEXTS)
 @pytest.mark.parametrize("name", KINDS)
 def test_text_can_be_cut_after_a_line_end(name: str, first: str, second: str) -> None:
-    """So documents that end in one can be encoded on their own."""
+    """Documents that end in a line end can therefore be encoded separately."""
     symbols, first = SYMBOLS[name], first + "\n"
     apart = np.concatenate([symbols.encode(first), symbols.encode(second)])
     assert symbols.encode(first + second).tolist() == apart.tolist()
@@ -139,7 +139,7 @@ def test_every_line_end_is_one_symbol_and_always_the_same(name: str) -> None:
 def test_pieces_of_a_decoder_join_to_the_whole_and_never_cut_a_character(
     name: str, data: st.DataObject
 ) -> None:
-    """Also for symbols in an order that no text has; a text is its own and needs no replacement."""
+    """Also for symbols in an order that no text has; a real text needs no replacement characters."""
     symbols = SYMBOLS[name]
     any_ids = st.lists(st.integers(0, len(symbols) - 1), max_size=20)
     ids = data.draw(st.one_of(any_ids, TEXTS.map(lambda text: symbols.encode(text).tolist())))
@@ -311,7 +311,7 @@ def test_damaged_files_are_model_errors(files: dict[str, bytes], message: str) -
 
 
 def test_a_corpus_of_one_long_line_teaches_pieces() -> None:
-    """The library leaves lines of more than a million bytes out; text8 is one of a hundred million."""
+    """The library skips lines of more than a million bytes; text8 is one line of a hundred million."""
     text = "the cat sat on the mat and the dog sat by it " * 30_000
     symbols = Symbols.build([text], VocabularySettings(kind="sentencepiece", size=40))
     start = text[:90]

@@ -1,4 +1,4 @@
-"""Writing in 8-bit integers: the text is that of the plain arithmetic, and hardly another than fp32's."""
+"""Sampling in 8-bit integers: the text equals that of plain arithmetic and nearly that of fp32."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ NETWORKS: tuple[dict[str, Any], ...] = (
 
 
 def steps_of(weight: Tensor) -> tuple[Tensor, Tensor]:
-    """A weight as whole numbers, and what one of them stands for in each row."""
+    """A weight as integers, and the scale of each row."""
     step = weight.abs().amax(1, keepdim=True) / 127
     return (weight / step).round(), step
 
@@ -116,7 +116,7 @@ def test_a_learned_start_beyond_one_counts_as_one() -> None:
         states = [(torch.full_like(layer[0], hidden), torch.full_like(layer[1], 2.0)) for layer in zeros]
         with torch.inference_mode():
             found = LSTMStepper(model.network, states, int8=True).step(torch.tensor([5]))
-        # What was given is left alone.
+        # The given weights are not changed.
         assert all((layer[0] == hidden).all() and (layer[1] == 2).all() for layer in states)
         return found
 

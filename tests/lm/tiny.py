@@ -1,4 +1,4 @@
-"""Small language models, without training, for tests."""
+"""Small untrained language models for tests."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def untrained(
     seed: int = 1,
     spread: float = 2.0,
 ) -> LanguageModel:
-    """A model in float64 with symbols of a text and random weights, large enough to say different things."""
+    """A float64 model with the symbols of a text and random weights, large enough for varied outputs."""
     kind = VocabularySettings.model_validate(vocabulary or {})
     shape = ModelSettings(embedding=6, hidden=8, layers=2)
     symbols = Symbols.build([text], kind)
@@ -50,12 +50,12 @@ def untrained(
 
 
 def part_of(text: str = TEXT, *, documents: str = "stream", name: str = "test") -> Part:
-    """A text as a part."""
+    """A text as a part of a data set."""
     return Part(name, documents_of([text], documents), "memory", "whole")
 
 
 def pieces_of(text: str, sizes: Sequence[int]) -> Part:
-    """The beginning of a text in documents of these lengths."""
+    """The beginning of a text, divided into documents of these lengths."""
     ends = [sum(sizes[:i]) for i in range(len(sizes) + 1)]
     pieces = [text[first:end] for first, end in itertools.pairwise(ends)]
     return Part("test", tuple(pieces), "memory", "whole")

@@ -1,4 +1,4 @@
-"""A text of a few hundred characters, settings for networks of a few hundred weights, and such networks."""
+"""A text of a few hundred characters, and settings and networks with a few hundred weights."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from seqtool.training.job import TrainedRun
 CPU = torch.device("cpu")
 IMPOSSIBLE = (0, 2, 3)
 
-# Every line differs from every other, and after its first letters each is certain.
+# All lines differ, and each is certain after its first letters.
 TEXT = """\
 all hail the king, and good night
 brave blood runs cold in winter
@@ -36,7 +36,7 @@ give me my sword and my crown
 how now, what news from france?
 """
 
-# Nothing random but the start, and a rate at which so small a network learns by heart in seconds.
+# Only the initial weights are random; the learning rate lets so small a network memorise in seconds.
 BASE: dict[str, dict[str, Any]] = {
     "model": {"hidden": 24, "embedding": 12, "layers": 1, "dropout": 0.0},
     "training": {
@@ -52,7 +52,7 @@ BASE: dict[str, dict[str, Any]] = {
 
 
 def tables(train: str = "none", **sections: Any) -> dict[str, Any]:
-    """A recipe on a file that is also its dev part; `sections` are put over what is usual here."""
+    """A recipe for a file that is also its dev part; `sections` override the usual settings."""
     result: dict[str, Any] = {"task": "lm", "name": "tiny", "threads": 1, "device": "cpu"}
     result |= copy.deepcopy(BASE)
     result["data"] = {"train": train, "dev": train}
@@ -68,7 +68,7 @@ def tiny_settings(train: str = "none", **sections: Any) -> LanguageModelSettings
 def train_tiny(
     folder: Path, text: str = TEXT, options: Mapping[str, Any] | None = None, **sections: Any
 ) -> TrainedRun[LanguageModel]:
-    """Train on a file in `folder` (made if need be) to `folder/run`; `options` are those of `api.train`."""
+    """Train on a file in `folder`, created if missing, into `folder/run`; `options` go to `api.train`."""
     folder.mkdir(exist_ok=True)
     path = folder / "text.txt"
     path.write_text(text)
@@ -78,13 +78,13 @@ def train_tiny(
 
 
 def tiny_data(text: str = TEXT, documents: str = "stream") -> TextData:
-    """A text as training and dev part, without a file."""
+    """A text as training and dev parts, without a file."""
     found = documents_of([text], documents)
     return TextData({name: Part(name, found, "memory", "whole") for name in ("train", "dev")})
 
 
 def network_of(symbols: int = 9, **model: Any) -> LanguageNetwork:
-    """In float64 and evaluation mode, its weights large, so that probabilities are far apart."""
+    """An untrained model in float64 and evaluation mode, with large weights: probabilities are far apart."""
     torch.manual_seed(1)
     given = {"hidden": 5, "embedding": 4, "layers": 2, "dropout": 0.0, **model}
     network = LanguageNetwork(symbols, validate(ModelSettings, given, "model"), IMPOSSIBLE).double().eval()
@@ -96,7 +96,7 @@ def network_of(symbols: int = 9, **model: Any) -> LanguageNetwork:
 
 
 def random_ids(length: int, symbols: int = 9, seed: int = 3) -> Ids:
-    """Whatever is possible: 1, and from 4 on."""
+    """Random symbols out of the possible ones: 1, and those from 4 on."""
     source = random.Random(seed)
     return np.array(source.choices([1, *range(4, symbols)], k=length), np.int32)
 

@@ -1,4 +1,4 @@
-"""Untrained writers, and what they write, for tests."""
+"""Untrained language models for tests, and the text that they write."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ TEXT = "the cat sat on the mat.\nthe dog sat on the log.\n"
 
 
 def untrained(text: str = TEXT, scale: float = 3.0, kind: str = "character", **model: Any) -> LanguageModel:
-    """Random weights, large ones, so that scores are far apart."""
+    """A model with large random weights, so that its scores are far apart."""
     torch.manual_seed(1)
     vocabulary = VocabularySettings(kind=kind)  # type: ignore[arg-type]
     symbols = Symbols.build([text], vocabulary)

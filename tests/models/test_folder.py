@@ -223,7 +223,7 @@ def test_disk_full_at_any_call_keeps_the_old_model(
             break
     assert call > 20
     assert set(values) == {1.0, 2.0}
-    assert values.index(2.0) > 20  # all of the new folder is written before the old one is touched
+    assert values.index(2.0) > 20  # the new folder is written completely before the old one is touched
 
 
 def _fails(action: Callable[[], Any]) -> bool:

@@ -1,4 +1,4 @@
-"""Models with valid digests that no run of ours wrote: refused with 4 before they take memory or time."""
+"""Foreign models with valid digests are refused with exit code 4 before they take memory or time."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def use_changed(
     config: Change = lambda config: None,
     tensors: Callable[[dict[str, Tensor]], None] = lambda tensors: None,
 ) -> tuple[int, str]:
-    """Write a golden model anew with something changed, and use it: exit code and standard error."""
+    """Rewrite a golden model with a change, and use it; returns exit code and standard error."""
     held = load_model_folder(GOLDEN / wing / "finished")
     config(held.config)
     tensors(held.tensors)

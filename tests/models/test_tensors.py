@@ -102,7 +102,9 @@ def test_foreign_files_are_refused(tmp_path: Path, content: bytes):
 def test_a_huge_header_is_refused_before_it_is_read(tmp_path: Path):
     path = with_header(tmp_path / "x.safetensors", b"{", length=500 * 1024 * 1024)
     with path.open("r+b") as file:
-        file.truncate(600 * 1024 * 1024)  # sparse: no disk, but a reader would take the memory
+        file.truncate(
+            600 * 1024 * 1024
+        )  # sparse: it takes no disk space, but reading it would take the memory
     tracemalloc.start()
     with pytest.raises(ModelError, match="its header cannot be read"):
         read_tensors(path)
@@ -136,7 +138,7 @@ def test_a_shape_that_does_not_fit_the_data_is_refused(tmp_path: Path, shape: li
 
 
 class Kernel(nn.Module):
-    """A weight of a library kernel, tied under a second name, and a scale that no folder holds."""
+    """A weight of a library kernel, tied under a second name, and a scale that is not saved."""
 
     def __init__(self, device: str | None = "cpu") -> None:
         super().__init__()

@@ -24,7 +24,7 @@ pytestmark = pytest.mark.real
 
 BESIDE = Path(__file__).resolve().parents[3] / "shared" / "data"
 
-# Sentences of train, dev and test, as published with the data; types or tags of the training part.
+# Sentences in train, dev and test, as published with the data; types or tags in the training part.
 SETS = {
     "ner-wnut17": ("ner", "wnut17", (3394, 1009, 1287), 6),
     "ner-ncbi": ("ner", "ncbi_disease", (5424, 923, 940), 1),
@@ -37,7 +37,7 @@ def data_folder() -> Path:
 
 
 def settings_of(name: str, *overrides: str) -> TaggerSettings:
-    """A bundled recipe on the local files."""
+    """A bundled recipe with the local files."""
     task, folder, *_ = SETS[name]
     root = data_folder()
     if not (root / folder).is_dir():
@@ -91,7 +91,7 @@ def entities(tmp_path_factory: pytest.TempPathFactory) -> TrainedRun[TaggerModel
 
 
 def test_three_epochs_find_emerging_entities(entities: TrainedRun[TaggerModel]) -> None:
-    """A model that tags nothing has an F1 of 0; a broken one finds next to nothing."""
+    """A model that tags nothing has an F1 of 0, and a broken one finds next to nothing."""
     assert entities.result.metrics["f1"] > 0.25
 
 

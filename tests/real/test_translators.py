@@ -1,7 +1,7 @@
 """Translators on real data: every pair is read, a short run learns, no output depends on the batch.
 
 Needs the folders that the recipes name below $SEQTOOL_DATA, or in `../shared/data` beside the
-checkout; `pytest -m real tests/real`, some minutes on one core.
+checkout; `pytest -m real tests/real`, a few minutes on one core.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def data_folder() -> Path:
 
 
 def settings_of(name: str, *overrides: str) -> TranslatorSettings:
-    """A bundled recipe on the local files."""
+    """A bundled recipe with the local files."""
     recipe, folder, _, train = SETS[name]
     root = data_folder()
     if not (root / folder).is_dir():
@@ -70,12 +70,12 @@ def settings_of(name: str, *overrides: str) -> TranslatorSettings:
 
 
 def lines_of(path: str) -> list[str]:
-    """The lines of a file, by Python alone."""
+    """The lines of a file, read with Python alone."""
     return Path(path).read_bytes().decode("utf-8").removesuffix("\n").split("\n")
 
 
 def lines_again(pairs: Sequence[SentencePair], files: str | list[str]) -> list[list[str]]:
-    """What the files have to hold for these pairs to have been read from them."""
+    """The content that files must have for these pairs to have been read from them."""
     if isinstance(files, str):
         return [[f"{pair.source}\t{pair.target}\t{';'.join(pair.features)}" for pair in pairs]]
     return [[pair.source for pair in pairs], [str(pair.target) for pair in pairs]]
@@ -83,7 +83,7 @@ def lines_again(pairs: Sequence[SentencePair], files: str | list[str]) -> list[l
 
 @pytest.mark.parametrize("name", SETS)
 def test_every_pair_is_read_as_it_stands(name: str) -> None:
-    """None is dropped, none changed, and none is too long to be trained on."""
+    """No pair is dropped or changed, and none is too long for training."""
     settings = settings_of(name)
     data, test = load_training_data(settings), load_part(settings, "test")
     parts = {**data.parts, **test.parts}
@@ -103,7 +103,7 @@ def test_every_pair_is_read_as_it_stands(name: str) -> None:
 def test_a_source_that_is_copied_whole_is_that_source(
     kind: Literal["word", "sentencepiece", "character"],
 ) -> None:
-    """English in symbols of German and in those that German lacks."""
+    """English in symbols of German, and in symbols that German lacks."""
     settings = settings_of("multi30k")
     size = 0 if kind == "character" else 2000
     data = load_training_data(settings)
@@ -131,8 +131,8 @@ def test_every_target_comes_back_from_its_symbols(name: str) -> None:
 
 # --- a short run ---
 
-# One epoch. With words as symbols and one vocabulary a side, nearly every sentence has words that
-# the other side lacks: what copying is for.
+# One epoch. With words as symbols and one vocabulary per side, nearly every sentence has words that
+# the other side lacks, which is what copying is for.
 SHORT = (
     "vocabulary.kind=word", "vocabulary.model_type=unigram", "vocabulary.size=4000",
     "vocabulary.shared=false", "model.tied=output", "model.hidden=128", "model.embedding=128",
@@ -152,13 +152,13 @@ def captions(tmp_path_factory: pytest.TempPathFactory) -> TrainedRun[TranslatorM
 def copying(
     run: TrainedRun[TranslatorModel], precision: torch.dtype = torch.float32, noise: float = 0.0
 ) -> TranslatorModel:
-    """The model of a run, made to copy more than it learned to in so short a time.
+    """The model of a run, changed so that it copies more than it has learned to in so short a time.
 
-    It never writes the unknown word, and its gate leans to the source.
+    It never writes the unknown word, and its gate prefers the source.
 
     Args:
-        run: Left as it is.
-        precision: Of the searches.
+        run: The run, which is not changed.
+        precision: Precision of the searches.
         noise: Added to each weight at random, in standard deviations of its parameter.
     """
     model = TranslatorModel.load(run.path, device="cpu", precision="fp32")
@@ -182,7 +182,7 @@ def translator(captions: TrainedRun[TranslatorModel]) -> TranslatorModel:
 
 @pytest.fixture(scope="module")
 def unseen() -> list[SentencePair]:
-    """All of the test part."""
+    """All pairs of the test part."""
     data: TranslationData = load_part(settings_of("multi30k"), "test")
     return list(data.parts["test"].pairs)
 
@@ -194,7 +194,7 @@ def texts_of(found: Sequence[Sequence[Translation]]) -> list[str]:
 def test_one_epoch_learns_to_translate(
     captions: TrainedRun[TranslatorModel], unseen: list[SentencePair]
 ) -> None:
-    """A model that does not read its source scores the same whatever the references."""
+    """A model that does not read its source has the same score with shuffled references."""
     found = captions.model.search(unseen, SearchOptions(beam=5))
     texts, references = texts_of(found), [str(pair.target) for pair in unseen]
     score = bleu(texts, references).value
@@ -244,7 +244,7 @@ MODES: dict[str, tuple[SearchOptions, int]] = {  # and how many sentences are al
 def assert_no_output_depends_on_the_batch(
     search: Search, pairs: list[SentencePair], alone: int = 200
 ) -> list[list[tuple[str, list[int]]]]:
-    """The same texts and ids in large and small batches, in any order; the first `alone` by themselves."""
+    """Texts and ids are equal in large and small batches, in any order, and alone (for the first `alone`)."""
     assert len(pairs) == 1000
     expected = outputs(search(pairs, 4096))
     assert len({row[0][0] for row in expected}) > 500
@@ -287,4 +287,4 @@ def test_no_output_of_a_model_in_int8_depends_on_the_batch(
     found = assert_no_output_depends_on_the_batch(search_of(small, options), unseen)
     exact = outputs(translator.search(unseen[:200], options))
     same = sum(one == other for one, other in zip(found, exact, strict=False))
-    assert 100 < same < 200  # a little is rounded, so that a few outputs are others
+    assert 100 < same < 200  # rounding errors change a few outputs

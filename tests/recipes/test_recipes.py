@@ -1,4 +1,4 @@
-"""Every bundled recipe: complete, short, and (the synthetic one) made by its generator."""
+"""Every bundled recipe is complete and short, and ner-tiny's data is what its generator writes."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def test_script_is_valid_shell(script):
 
 
 def test_committed_data_is_what_the_generator_writes(tmp_path):
-    """In a process of its own, with another hash seed: nothing may depend on the order of a set."""
+    """In a separate process with another hash seed: nothing may depend on the order of a set."""
     environment = {**os.environ, "PYTHONHASHSEED": "7"}
     command = [sys.executable, "-W", "error", TINY / "generate.py", tmp_path]
     subprocess.run(command, env=environment, check=True, stdout=subprocess.PIPE)

@@ -1,4 +1,4 @@
-"""setup.sh with an interpreter that only writes down what it is asked to do."""
+"""setup.sh with a stand-in interpreter that only records how it is called."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ esac
 
 
 class Workshop:
-    """A checkout with nothing but pyproject.toml, and a PATH with nothing but the interpreter."""
+    """A checkout that holds only pyproject.toml, and a PATH with only the stand-in interpreter."""
 
     def __init__(self, folder: Path) -> None:
         self.root = folder / "a checkout"
@@ -90,7 +90,7 @@ def test_without_the_tested_torch_any_allowed_one_is_taken(workshop):
     status, log, stderr = workshop.set_up(PYTHON="python3", REFUSE="torch==2.13.0")
     expected = ["venv", "install torch==2.13.0", "install torch>=2.10", f"install {workshop.root}"]
     assert (status, log) == (0, expected)
-    assert "torch==2.13.0 is not to be had here; trying torch>=2.10" in stderr
+    assert "torch==2.13.0 is not available here; trying torch>=2.10" in stderr
 
 
 def test_failed_installation_fails_and_is_tried_again(workshop):
@@ -100,10 +100,10 @@ def test_failed_installation_fails_and_is_tried_again(workshop):
 
 
 def test_without_a_new_enough_python_it_says_what_to_do(workshop):
-    """A program that only fails stands for every Python on the machine."""
+    """A program that always fails stands in for every Python on the machine."""
     for name in ("python3.13", "python3.12", "python3.11", "python3.14", "python3", "python"):
         (workshop.path / name).write_text("#!/bin/sh\nexit 1\n")
         (workshop.path / name).chmod(0o755)
     status, log, stderr = workshop.set_up()
     assert (status, log) == (1, [])
-    assert "needs Python 3.11 or newer and found none" in stderr
+    assert "needs Python 3.11 or newer, and none was found" in stderr

@@ -1,4 +1,4 @@
-"""The bundled sentence pairs: made by their generator, each note follows from what is said."""
+"""The bundled sentence pairs are what their generator writes, and each note follows from its source."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def value(words: str) -> int:
 
 
 def test_committed_data_is_what_the_generator_writes(tmp_path):
-    """In a process of its own, with another hash seed: nothing may depend on the order of a set."""
+    """In a separate process with another hash seed: nothing may depend on the order of a set."""
     environment = {**os.environ, "PYTHONHASHSEED": "7"}
     command = [sys.executable, "-W", "error", TINY / "generate.py", tmp_path]
     subprocess.run(command, env=environment, check=True, stdout=subprocess.PIPE)
@@ -172,7 +172,7 @@ def test_every_difficulty_occurs(splits, split):
 
 @pytest.mark.parametrize("split", SPLITS)
 def test_what_is_copied_is_copied_byte_for_byte(splits, split):
-    """Whatever a note has with a capital was said just so, but for the three currencies."""
+    """Every word of a note with a capital is in its source, except for the three currencies."""
     for pair in splits[split]:
         said = pair.spoken.replace(",", "").split()
         names = [word for word in pair.written.split() if word != word.lower()]

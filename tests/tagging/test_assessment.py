@@ -24,7 +24,7 @@ from tests.tagging.tiny_tagger import (
 
 @pytest.fixture(scope="module")
 def learned(tmp_path_factory: pytest.TempPathFactory) -> TaggerModel:
-    """A model that knows the ten sentences by heart."""
+    """A model that has memorised the ten sentences."""
     return train_tiny(tmp_path_factory.mktemp("learned"), training=LEARN).model
 
 
@@ -68,7 +68,7 @@ def test_scores_are_those_of_what_predict_gives() -> None:
 
 
 def test_the_target_precision_is_reached_by_taking_back_what_is_less_sure(learned: TaggerModel) -> None:
-    """What the threshold promises is what `min_confidence` gives."""
+    """The precision and recall shown for a threshold are those that `min_confidence` gives."""
     model = untrained(seed=3)
     data = one_part(tiny_data())
     curve = assess(model, data, name="m", bootstrap=0).thresholds

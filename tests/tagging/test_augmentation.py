@@ -48,7 +48,7 @@ TRAIN = [
 
 @st.composite
 def corpora(draw: st.DrawFn) -> tuple[Scheme, list[TaggedSentence]]:
-    """Sentences with valid tags of two types, adjacent entities included, every token different."""
+    """Sentences with valid tags of two types, including adjacent entities; all tokens are different."""
     scheme = draw(st.sampled_from(SCHEMES))
     sentences = []
     for number in range(draw(st.integers(1, 5))):

@@ -98,7 +98,7 @@ def test_partial_tags_leave_exactly_their_alternatives_possible() -> None:
         [True] * 5,
         [True, False, False, False, False],
     ]
-    # The complete sentence beside it stays complete; padding restricts nothing.
+    # The fully annotated sentence beside it stays as it is; padding allows every tag.
     assert batch.possible[0, :2].tolist() == [[True, False, False, False, False]] * 2
     assert bool(batch.possible[0, 2].all())
 

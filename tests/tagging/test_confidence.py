@@ -27,7 +27,7 @@ from tests.tagging.tiny_tagger import (
 
 
 def distribution(model: TaggerModel, sentence: TaggedSentence) -> dict[tuple[str, ...], float]:
-    """Probability of every possible tag path by enumeration, names as the network has them."""
+    """Probability of every possible tag path by enumeration, with the network's tag names."""
     names = model.vocabularies.tags.symbols
     table = model.vocabularies.form_table(model.description.vocabulary)
     batch = encode([sentence], model.vocabularies, table, with_tags=False).batch([0])
@@ -158,7 +158,7 @@ def test_where_a_span_was_taken_back_the_confidence_is_that_of_the_tag_given(
 
 
 def test_confidences_do_not_depend_on_the_bias() -> None:
-    """Token confidences are of the tags that were given, under the unbiased distribution."""
+    """Token confidences are those of the predicted tags, under the unbiased distribution."""
     model = double(untrained(TWO_TYPES))
     biased = with_bias(model, 3.0)
     different = 0
@@ -173,7 +173,7 @@ def test_confidences_do_not_depend_on_the_bias() -> None:
 
 
 def test_a_higher_bias_never_finds_fewer_entities() -> None:
-    """Of all paths the one that maximises score + bias x entities: their number cannot fall."""
+    """The best path maximises score + bias x entities, so a larger bias never gives fewer entities."""
     model = untrained()
     sentences = random_sentences(60)
     counts = []

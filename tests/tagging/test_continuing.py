@@ -1,4 +1,4 @@
-"""Runs that go on: after a stop, or from the weights of another model."""
+"""Continuing: resuming an interrupted run, and fine-tuning another model."""
 
 from __future__ import annotations
 

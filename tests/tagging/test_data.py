@@ -44,7 +44,7 @@ def test_files_of_every_scheme_give_the_same_sentences(tmp_path: Path) -> None:
 
 
 def test_the_scheme_is_found_over_all_parts(tmp_path: Path) -> None:
-    # The training part alone could be of any scheme.
+    # The training part alone fits any scheme.
     train = write_columns(tmp_path / "train.conll", [[("a", "O"), ("b", "O")]])
     dev = write_columns(tmp_path / "dev.conll", [[("a", "S-X"), ("b", "O")]])
     assert load_data(train, data={"dev": str(dev)}).file_scheme == "iobes"
@@ -105,7 +105,7 @@ def test_long_training_sentences_are_left_out_and_counted(tmp_path: Path) -> Non
     train = write_columns(tmp_path / "t.conll")
     data = load_data(train, data={"max_length": 4})
     assert max(len(s.tokens) for s in data.train) == 4
-    assert (len(data.train), len(data.dev)) == (7, 10)  # of dev none
+    assert (len(data.train), len(data.dev)) == (7, 10)  # none of them in dev
     assert data.warnings == ("3 training sentences of more than 4 tokens left out",)
 
 

@@ -1,4 +1,4 @@
-"""Taggers that read what came before in a document."""
+"""Taggers that read the preceding sentences of a document."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def scores_of(
     batch_tokens: int = 4096,
     context: DocumentContext | None = None,
 ) -> list[torch.Tensor]:
-    """Of each sentence, without padding."""
+    """The scores of each sentence, without padding."""
     result = [torch.empty(0)] * len(sentences)
     for part, scores, mask in model.score_batches(sentences, batch_tokens, context):
         for position, row, real in zip(part, scores, mask, strict=True):
@@ -145,7 +145,7 @@ def test_training_batches_are_passages() -> None:
 
 
 def test_a_tag_that_only_an_earlier_sentence_tells_is_learned(tmp_path: Path) -> None:
-    """`it` is a person after `who`, a place after `where`; a sentence stands between."""
+    """`it` is a person after `who` and a place after `where`, with one sentence in between."""
     texts = [
         f"-DOCSTART- O\n\n{word} O\n\nwell O\nthen O\n\nit {tag}\n\n"
         for word, tag in (("who", "B-PER"), ("where", "B-LOC"), ("who", "B-PER"))

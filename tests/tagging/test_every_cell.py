@@ -1,4 +1,4 @@
-"""Taggers of every cell: training lowers the loss, and a saved model is the model."""
+"""Taggers with every cell: training lowers the loss, and a saved model gives the same output."""
 
 from __future__ import annotations
 

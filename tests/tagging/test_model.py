@@ -43,7 +43,7 @@ def double(model: TaggerModel) -> TaggerModel:
 
 
 def wider(batch: Batch, extra: int) -> Batch:
-    """The batch with further padding, whose rows point to whatever form."""
+    """The batch with more padding, whose rows point to arbitrary word forms."""
     mask = torch.nn.functional.pad(batch.mask, (0, extra))
     rows = torch.nn.functional.pad(batch.rows, (0, extra), value=len(batch.forms.words) - 1)
     features = tuple(torch.nn.functional.pad(column, (0, extra), value=1) for column in batch.features)

@@ -30,7 +30,7 @@ from tests.tagging.tiny_tagger import (
 SHORT = random_sentences(12, longest=4)
 
 
-# --- taking back what is doubtful ---
+# --- removing entities of low confidence ---
 
 
 def test_min_confidence_takes_back_exactly_the_doubtful_spans() -> None:
@@ -131,9 +131,9 @@ def test_the_cache_changes_no_tag_and_is_bounded(monkeypatch: pytest.MonkeyPatch
     for sentence, wanted in zip(sentences, expected, strict=True):
         assert fresh.predict([sentence]) == [wanted]
         sizes.append(len(fresh._forms))
-        assert len(fresh._forms.vectors) <= 2 * sizes[-1]  # room for new ones is bounded too
+        assert len(fresh._forms.vectors) <= 2 * sizes[-1]  # the room for new forms is bounded, too
     assert max(sizes[1:]) <= 5 + max(len(set(s.tokens)) for s in sentences)
-    assert sorted(sizes) != sizes  # it did start afresh
+    assert sorted(sizes) != sizes  # the cache was emptied
 
 
 def test_new_weights_need_forgotten_forms() -> None:

@@ -1,4 +1,4 @@
-"""A model folder: the same model bit for bit, or a readable refusal."""
+"""A model folder gives the same model bit for bit, or a readable error."""
 
 from __future__ import annotations
 
@@ -131,7 +131,7 @@ def test_a_network_that_does_not_fit_takes_no_memory(tmp_path: Path, monkeypatch
 
 
 def reload_changed(folder: Path, change: dict[str, Any], *, drop: bool = False) -> TaggerModel:
-    """Save a model, write its folder anew with another config (and good digests), load that."""
+    """Save a model, rewrite its folder with another config (and valid digests), and load it."""
     untrained().save(folder / "m", card="")
     held = load_model_folder(folder / "m", task=("ner",))
     config = {key: value for key, value in held.config.items() if not (drop and key in change)}

@@ -24,7 +24,7 @@ SCHEMES = st.sampled_from(sorted(PREFIXES))
 
 @st.composite
 def corpora(draw):
-    """A scheme with random gold and predicted tags in it; each sentence valid or anything at all."""
+    """A scheme with random gold and predicted tags; each sentence is either valid or arbitrary."""
     scheme = draw(SCHEMES)
     any_tag = st.sampled_from(["O", *(f"{p}-{t}" for p in PREFIXES[scheme] for t in ("X", "Y"))])
     gold, predicted = [], []
@@ -119,7 +119,7 @@ TOKENS = [["Ada", "Lovelace", "in", "London"], ["ACM", "wins"], ["no", "one"]]
 def test_a_report_worked_out_by_hand():
     result = report(GOLD, PREDICTED, "iob2", tokens=TOKENS, training_entities={("PER", "Ada Lovelace")})
     assert result.by_type == {
-        "LOC": Counts(0, 0, 1),  # the I-LOC that starts nothing is no span in strict mode
+        "LOC": Counts(0, 0, 1),  # an I-LOC without a beginning is not a span in strict mode
         "ORG": Counts(0, 2, 1),
         "PER": Counts(1, 1, 1),
     }

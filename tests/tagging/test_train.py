@@ -79,7 +79,7 @@ def test_ten_sentences_can_be_memorised_with_every_help(tmp_path: Path, training
 
 
 def shuffled_corpus(seed: int, shuffled: bool) -> list[list[Row]]:
-    """Words of one letter whose tag is their case, or a tag at random."""
+    """Words of one letter whose tag is their case, or random."""
     source = random.Random(seed)
     result = []
     for _ in range(60):
@@ -176,7 +176,7 @@ def test_the_search_for_biases_climbs_from_the_best_common_one_type_by_type() ->
     expected = dict.fromkeys(model.types, common)
     for kind in model.types:
         moves = [expected, *({**expected, kind: expected[kind] + move} for move in MOVES)]
-        expected = max(moves, key=f1)  # the first of equals: no move
+        expected = max(moves, key=f1)  # the first of several equal ones: no change
     auto = Evaluator(model, sentences, "auto")()
     assert biases_of(auto) == expected
     assert auto["f1"] == f1(expected)
@@ -275,7 +275,7 @@ def test_the_loss_leaves_out_what_the_model_can_never_give() -> None:
 
 
 def test_partial_annotation_is_learned_from_end_to_end(tmp_path: Path) -> None:
-    """Where a tag is open, other sentences decide: the same words elsewhere are annotated in full."""
+    """Other sentences decide open tags: there the same words are fully annotated."""
     partial: list[list[Row]] = [
         [("Ada", "B-PER|B-ORG"), ("met", "?"), ("Babbage", "?")],
         [("Hopper", "?"), ("left", "O"), ("London", "B-LOC|B-PER")],
@@ -374,7 +374,7 @@ def test_batches_can_be_sliced() -> None:
     assert all(batch.mask.numel() <= 16 for batch in batches)
 
 
-# --- what a run leaves ---
+# --- what a run leaves behind ---
 
 
 def test_a_run_says_what_it_held_out(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Ten sentences, settings for taggers of a few hundred weights, and taggers that were never trained."""
+"""Ten sentences, settings for taggers of a few hundred weights, and untrained taggers."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from seqtool.training.job import TrainedRun
 CPU = torch.device("cpu")
 Row = tuple[str, str]  # token and tag
 
-# Every word stands for one tag only but for the last two sentences, which need their context.
+# Every word has only one tag, except in the last two sentences, which need context.
 TEXTS = (
     "Ada/B-PER Lovelace/I-PER met/O Babbage/B-PER in/O London/B-LOC ./O",
     "the/O engine/O stood/O still/O",
@@ -43,7 +43,7 @@ SENTENCES: tuple[tuple[Row, ...], ...] = tuple(
 )
 UPOS = {"O": "NOUN", "B-PER": "PROPN", "I-PER": "X", "B-LOC": "ADP", "I-LOC": "DET"}
 
-# Nothing random but the start, and a rate at which so small a network learns by heart in seconds.
+# Only the initial weights are random; the learning rate lets so small a network memorise in seconds.
 BASE: dict[str, dict[str, Any]] = {
     "model": {
         "hidden": 8,
@@ -69,13 +69,13 @@ BASE: dict[str, dict[str, Any]] = {
 }
 
 
-# What it takes to know the ten sentences by heart; one evaluation, at the end.
+# Enough training to memorise the ten sentences, with one evaluation at the end.
 LEARN: dict[str, Any] = {"epochs": 35, "learning_rate": 0.06, "evaluate_every": 1000}
 WORDS = [token for row in SENTENCES for token, _ in row] + ["Zurich", "unseen", "x9", "日本", "#tag"]
 
 
 def column_text(sentences: Sequence[Sequence[Sequence[str]]]) -> str:
-    """CoNLL columns."""
+    """The sentences in The sentences in CoNLL columns."""
     return "".join("".join("\t".join(row) + "\n" for row in rows) + "\n" for rows in sentences)
 
 
@@ -85,7 +85,7 @@ def write_columns(path: Path, sentences: Sequence[Sequence[Sequence[str]]] = SEN
 
 
 def in_scheme(scheme: Scheme, sentences: Sequence[Sequence[Row]] = SENTENCES) -> list[list[Row]]:
-    """The sentences, else all ten, with their tags in another scheme."""
+    """The given sentences, or all ten, with their tags in another scheme."""
     result = []
     for rows in sentences:
         tags = tag_scheme.convert([tag for _, tag in rows], "iob2", scheme)
@@ -94,7 +94,7 @@ def in_scheme(scheme: Scheme, sentences: Sequence[Sequence[Row]] = SENTENCES) ->
 
 
 def as_parts_of_speech() -> list[list[Row]]:
-    """The ten sentences with one tag a token, no spans."""
+    """The ten sentences with one tag per token and no spans."""
     return [[(token, UPOS.get(tag, "NUM")) for token, tag in rows] for rows in SENTENCES]
 
 
@@ -107,7 +107,7 @@ def tags_of(sentences: Sequence[Sequence[Row]] = SENTENCES) -> list[list[str]]:
 
 
 def tables(train: Path, task: str = "ner", **sections: Any) -> dict[str, Any]:
-    """A recipe on a file that is also its dev part; `sections` are put over what is usual here."""
+    """A recipe for a file that is also its dev part; `sections` override the usual settings."""
     result: dict[str, Any] = {"task": task, "name": "tiny", "threads": 1, "device": "cpu"}
     result |= copy.deepcopy(BASE)
     result["data"] = {"train": str(train), "dev": str(train)}
@@ -130,14 +130,14 @@ def train_tiny(
     options: Mapping[str, Any] | None = None,
     **sections: Any,
 ) -> TrainedRun[TaggerModel]:
-    """Train on a file in `folder` (made if need be) to `folder/run`; `options` are those of `api.train`."""
+    """Train on a file in `folder`, created if missing, into `folder/run`; `options` go to `api.train`."""
     folder.mkdir(exist_ok=True)
     recipe = tables(write_columns(folder / "train.conll", sentences), task, **sections)
     return api.train(recipe, **{"output": folder / "run", **(options or {})})
 
 
 def tiny_data(sentences: Sequence[Sequence[Row]] = SENTENCES, scheme: Scheme | None = "iob2") -> TaggingData:
-    """The sentences as training and dev part, without a file."""
+    """The sentences as training and dev parts, without a file."""
     found = []
     for rows in sentences:
         tags = [tag for _, tag in rows]
@@ -150,7 +150,7 @@ def tiny_data(sentences: Sequence[Sequence[Row]] = SENTENCES, scheme: Scheme | N
 def untrained(
     corpus: TaggingData | None = None, task: str = "ner", seed: int = 1, **sections: Any
 ) -> TaggerModel:
-    """A tagger with random weights, large ones, so that its tags are of all kinds, its scores far apart."""
+    """A tagger with large random weights: it predicts tags of all kinds, and its scores are far apart."""
     torch.manual_seed(seed)
     model = build_model(tiny_settings(task=task, **sections), corpus or tiny_data(), CPU)
     with torch.no_grad():
@@ -182,7 +182,7 @@ def double(model: TaggerModel) -> TaggerModel:
 
 
 def with_bias(model: TaggerModel, bias: float) -> TaggerModel:
-    """The same network under another entity bias, one for all types."""
+    """The same network with another entity bias for all types."""
     return TaggerModel(
         model.network,
         model.vocabularies,

@@ -17,7 +17,7 @@ def padded(batch: list[int], lengths: list[int]) -> int:
 
 
 def realistic_lengths(count: int = 5000) -> list[int]:
-    """Tokens a sentence as in news text: log-normal, median about 20, a few beyond 100."""
+    """Sentence lengths in tokens, as in news text: log-normal, median about 20, a few beyond 100."""
     drawn = numpy.random.default_rng(0).lognormal(3.0, 0.7, count)
     return numpy.clip(drawn, 1, 250).astype(int).tolist()
 
@@ -72,7 +72,7 @@ def test_epochs_differ_in_which_sentences_meet_not_only_in_the_order_of_batches(
         {frozenset(batch) for batch in training_batches(lengths, budget=1024, seed=1, epoch=epoch)}
         for epoch in range(2)
     )
-    assert len(first & second) < len(first) / 10  # the few longest have no others of their length
+    assert len(first & second) < len(first) / 10  # the few longest have no neighbours of equal length
 
 
 def test_batches_do_not_come_in_order_of_length():

@@ -1,4 +1,4 @@
-"""Text to ids and back, for any text."""
+"""From text to ids and back, for any text."""
 
 from __future__ import annotations
 

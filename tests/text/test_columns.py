@@ -1,4 +1,4 @@
-"""Columns and JSON lines: layouts found, sentences read and written, faults named."""
+"""Columns and JSON lines: detecting layouts, reading and writing sentences, naming faults."""
 
 from __future__ import annotations
 

@@ -71,7 +71,7 @@ def test_a_partial_annotation_cannot_be_repaired():
     ("tags", "expected"),
     [
         (["B-X", "O"], True),
-        (["O", "BX", "O"], True),  # a slip among spans
+        (["O", "BX", "O"], True),  # an error among the spans
         (["DET", "NOUN", "O"], False),
         (["?", "NOUN"], False),
         ([], False),

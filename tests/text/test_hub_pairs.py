@@ -1,4 +1,4 @@
-"""Sentence pairs through the `datasets` library, on local files; the network is closed during each test."""
+"""Sentence pairs through the `datasets` library, on local files; the network is blocked during each test."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Line streams: what ends a line, what is refused, and that nothing waits."""
+"""Line streams: what ends a line, what is refused, and that lines are passed on at once."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ LINE = st.text(st.characters(exclude_characters="\n\r\0", exclude_categories=["C
 
 
 def _gzipped(raw: bytes) -> bytes:
-    return gzip.compress(raw, mtime=0)  # the time of day would be another test name in each process
+    return gzip.compress(raw, mtime=0)  # the current time would give the test another name in each process
 
 
 def lines(raw: bytes, limit: int = LINE_LIMIT) -> list[str]:
@@ -32,7 +32,7 @@ def lines(raw: bytes, limit: int = LINE_LIMIT) -> list[str]:
 def test_only_line_feed_ends_a_line(expected: list[str], end: str):
     if expected:
         expected[0] = expected[0].removeprefix("\ufeff")
-    # The mark in front shields a first line that starts with one of its own.
+    # The byte order mark in front protects a first line that begins with such a mark itself.
     raw = b"\xef\xbb\xbf" + "".join(line + end for line in expected).encode()
     assert lines(raw) == (expected or [""])
 

@@ -1,4 +1,4 @@
-"""Results that are whole or not there."""
+"""Output files that are either complete or absent."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ from seqtool.text.parallel import (
 )
 
 INFLECTION = ("source", "target", "features")
-STRANGE = "a\u2028b\x85c\x0bd\u00a0"  # nothing that ends a line here
+STRANGE = "a\u2028b\x85c\x0bd\u00a0"  # none of these ends a line here
 
 
 def write(path: Path, text: str) -> Path:

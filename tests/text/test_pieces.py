@@ -1,4 +1,4 @@
-"""Symbols in their place in a line, for every kind of vocabulary."""
+"""The position of symbols in a line, for every kind of vocabulary."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Groups from a live stream: what is there comes at once, in order, and little is read ahead."""
+"""Groups from a live stream: what has arrived is passed on at once, in order, with little read ahead."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from seqtool.text.streaming import groups, ready_groups
 
 PATIENCE = 10.0  # seconds until a test that hangs fails instead
-A_MOMENT = 0.02  # seconds in which a thread that may go on does
+A_MOMENT = 0.02  # seconds; a thread that is not blocked continues within this time
 
 
 class TroubleError(Exception):
@@ -140,7 +140,7 @@ def test_the_reader_stays_ahead_by_a_budget_and_no_more():
 
     found = ready_groups(source(), size=lambda item: 10, budget=40)
     first = next(found)
-    limit = len(first) + 4 + 1  # given out; waiting; in the reader's hand
+    limit = len(first) + 4 + 1  # handed out; waiting; held by the reader
     until = time.monotonic() + PATIENCE
     while len(taken) < limit and time.monotonic() < until:
         time.sleep(0.001)

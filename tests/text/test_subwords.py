@@ -84,7 +84,7 @@ def test_unigram_segmentations_are_drawn_by_their_probability_to_the_power_of_al
 
 
 def segmentations(codec: SentencePieceCodec, line: str) -> dict[tuple[int, ...], float]:
-    """Every way to spell a line in pieces, with its log-probability."""
+    """Every segmentation of a line into pieces, with its log-probability."""
     text = "▁" + line.replace(" ", "▁")
     found: list[dict[tuple[int, ...], float]] = [{(): 0.0}]
     for end in range(1, len(text) + 1):

@@ -1,4 +1,4 @@
-"""Tag schemes: against seqeval, by round trips and by enumeration of short sequences."""
+"""Tag schemes, tested against seqeval, by round trips and by enumerating short sequences."""
 
 from __future__ import annotations
 
@@ -60,14 +60,14 @@ def tags_of(scheme: Scheme) -> st.SearchStrategy[list[str]]:
 
 @st.composite
 def any_tags(draw: st.DrawFn) -> tuple[Scheme, list[str]]:
-    """A scheme and tags of it in any order, mostly invalid."""
+    """A scheme and its tags in any order, mostly invalid."""
     scheme = draw(st.sampled_from(PREFIXED))
     return scheme, draw(tags_of(scheme))
 
 
 @st.composite
 def sentences(draw: st.DrawFn) -> tuple[int, list[Span]]:
-    """A length and spans that do not overlap."""
+    """A length and non-overlapping spans."""
     found = []
     position = 0
     for _ in range(draw(st.integers(0, 4))):

@@ -1,4 +1,4 @@
-"""The inventories under `vocab/`: well formed, made by the stated rule, and right for the data they name."""
+"""The inventories in `vocab/` are well formed, follow the stated rule and fit the data that they name."""
 
 from __future__ import annotations
 

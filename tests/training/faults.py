@@ -10,18 +10,18 @@ from typing import Any
 
 import pytest
 
-WRITES = ("fsync", "replace", "rename")  # with write(), what a full disk can refuse
+WRITES = ("fsync", "replace", "rename")  # together with write(), the calls that a full disk can refuse
 OTHERS = ("unlink", "rmdir", "mkdir", "chmod", "open")
 DIED = 99
 
 
 class Faults:
-    """Counts the calls made to the file system; the n-th one fails, or is the process's last."""
+    """Counts the calls to the file system; the n-th one fails, or ends the process."""
 
     def __init__(self, at: int, act: Callable[[], None], *, lasting: bool = False) -> None:
         self.at = at
         self.act = act
-        self.lasting = lasting  # whether every later call fails too
+        self.lasting = lasting  # whether every later call fails, too
         self.calls = 0
 
     def __call__(self) -> None:
@@ -35,7 +35,7 @@ class Faults:
 
 
 class _HalfWriter:
-    """A file whose writes may stop in the middle."""
+    """A file whose writes may stop halfway."""
 
     def __init__(self, file: Any, faults: Faults) -> None:
         self._file = file
@@ -82,9 +82,11 @@ def die() -> None:
 
 
 def run_and_die_at(call: int, action: Callable[[], None]) -> bool:
-    """Carry out `action` in a child process that ends abruptly at a system call; whether it got there."""
+    """Run `action` in a child process that dies at a system call; returns whether it got that far."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # Python 3.12 warns of threads, idle here
+        warnings.simplefilter(
+            "ignore", DeprecationWarning
+        )  # Python 3.12 warns about other threads; they are idle here
         child = os.fork()
     if child == 0:
         try:

@@ -71,7 +71,7 @@ def test_two_processes_on_a_text_equal_one_with_twice_the_accumulation(
     for name, tensor in expected.items():
         if name.startswith("random"):
             continue
-        if name.startswith("carried/"):  # group 1 of the one is group 0 of the second process
+        if name.startswith("carried/"):  # group 1 of one process is group 0 of the second of two
             group, part = name.removeprefix("carried/").removesuffix("/0").split(".", 1)
             name = f"carried/0.{part}/{group}"
         torch.testing.assert_close(together[name], tensor, rtol=0, atol=1e-12)

@@ -1,4 +1,4 @@
-"""Trainings read back from their run folders."""
+"""Learning curves read back from run folders."""
 
 from __future__ import annotations
 

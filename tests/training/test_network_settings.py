@@ -70,7 +70,7 @@ def test_dropout_that_has_no_place_is_refused(task: str):
     assert settings_of(task, **placed, dropout=0.6).drops
     with pytest.raises(SettingsError, match="dropout has no effect with one layer when"):
         settings_of(task, **single, **placed, dropout=0.6)
-    assert settings_of(task, **single, **placed).of_outputs == 0.2  # its default counts as not given
+    assert settings_of(task, **single, **placed).of_outputs == 0.2  # the default counts as not given
     none = {"dropout": 0.0, "embedding_dropout": 0.0}
     with pytest.raises(SettingsError, match="locked = false has no effect without dropout; set dropout"):
         settings_of(task, **none, locked=False)

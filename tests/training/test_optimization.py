@@ -156,7 +156,7 @@ def test_closed_forms_equal_torchs_schedulers():
     assert {"plateau", *(options["schedule"] for options, _ in pairs)} == set(SCHEDULES)
     for options, make in pairs:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # torch's own, about optimizers that are not stepped
+            warnings.simplefilter("ignore")  # torch's own warning about optimizers without a step
             expected = torch_rates(make)
         settings = TrainingSettings(learning_rate=1, **options)
         assert rates_of(settings) == pytest.approx(expected, abs=1e-12), options
@@ -259,7 +259,7 @@ def test_once_begun_the_average_is_the_mean_of_all_weights_since_then():
     torch.manual_seed(0)
     model = tiny_model()
     averaging = Averaging(model, None)
-    trace = drifting(averaging, model, 4)[-1:]  # the weights at its beginning are the first of them
+    trace = drifting(averaging, model, 4)[-1:]  # the first are the weights at its beginning
     averaging.begin()
     for _ in range(20):
         trace += drifting(averaging, model, 1)

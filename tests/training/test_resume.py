@@ -186,7 +186,7 @@ def _ends_otherwise(
     try:
         return resumed(copy, stopped.settings, kind=WorseningRun).trace() != expected
     except (ModelError, AssertionError):
-        return True  # it does not even start, or end
+        return True  # it does not even start, or does not end
 
 
 @pytest.mark.parametrize("group", ["model", "optimizer", "average", "random"])
@@ -429,7 +429,7 @@ class RememberingRun(TinyRun):
         self.changes["carried"].model = self.model
 
     def loss(self, batch: TinyBatch) -> LossSum:
-        super().loss(batch)  # counts, and interrupts
+        super().loss(batch)  # counts updates, and interrupts
         remembered: LossSum = self.changes["carried"](batch)
         return remembered
 

@@ -184,7 +184,7 @@ def test_a_lock_file_removed_before_it_could_be_locked_is_made_anew(
 
     def late(descriptor: int, operation: int) -> None:
         calls.append(descriptor)
-        if len(calls) == 1:  # its last holder leaves between our open and our lock
+        if len(calls) == 1:  # the last holder releases it between our open and our lock
             (tmp_path / ".lock").unlink()
         flock(descriptor, operation)
 

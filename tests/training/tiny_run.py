@@ -43,7 +43,7 @@ def squared_error(model: nn.Module, batch: TinyBatch) -> LossSum:
 
 
 def jumpy_metrics(model: nn.Module) -> dict[str, float]:
-    """A metric that sometimes improves and sometimes does not, a function of the weights alone."""
+    """A metric that sometimes improves and sometimes does not; it depends on the weights alone."""
     total = torch.stack([parameter.sum() for parameter in model.parameters()]).sum()
     return {"score": float(torch.sin(1000 * total)), "loss": float(total.square())}
 
@@ -107,7 +107,7 @@ class TinyRun:
         return events
 
     def trace(self) -> dict[str, Any]:
-        """Everything that a finished run leaves, bit for bit, all but times."""
+        """Everything that a finished run leaves behind, bit for bit, without times."""
         newest = self.checkpoints.load_newest()
         assert newest is not None
         position = {key: value for key, value in newest.values["position"].items() if "seconds" not in key}

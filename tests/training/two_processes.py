@@ -164,7 +164,7 @@ def compare_streams(folder: Path, *, is_stream: bool) -> None:
         for name in ("whole", "stopped", "stopped")
     )
     whole.fit()
-    stopped.interrupt_in = 5  # of two windows an update: the third of them
+    stopped.interrupt_in = 5  # the third update of two windows each
     with pytest.raises(InterruptedRunError):
         stopped.fit()
     assert stopped.updates == 6
@@ -186,7 +186,7 @@ def main(folder: Path) -> None:
     whole = shared_run(folder / "whole", dropout=0.3)
     whole.fit()
     stopped = shared_run(folder / "stopped", dropout=0.3)
-    if number == 1:  # a signal that only one process gets stops both
+    if number == 1:  # a signal to only one process stops both
         stopped.interrupt_in = 5
     with pytest.raises(InterruptedRunError) as caught:
         stopped.fit()
@@ -197,7 +197,7 @@ def main(folder: Path) -> None:
     assert torch.equal(weights(again), weights(whole))
     assert_same_end(again, whole)
 
-    mine = torch.full((1 + 2 * number, 2), float(number))  # one has one row, the other three
+    mine = torch.full((1 + 2 * number, 2), float(number))  # one process has one row, the other three
     gathered = distributed.gather(mine, CPU)
     assert [each.tolist() for each in gathered] == [[[0.0, 0.0]], [[1.0, 1.0]] * 3]
     compare_streams(folder / "stream", is_stream=True)

@@ -39,7 +39,7 @@ COMPARED = ["bleu", "bleu", "chrf", "chrf", "exact_match", "exact_match"]
 
 @pytest.fixture(scope="module")
 def learned(tmp_path_factory: pytest.TempPathFactory) -> TranslatorModel:
-    """A model that knows the ten pairs by heart."""
+    """A model that has memorised the ten pairs."""
     folder = tmp_path_factory.mktemp("learned")
     return train_tiny(folder, model={"copy": True}, vocabulary=COPYING, training=LEARN).model
 

@@ -30,7 +30,7 @@ pairs = st.lists(st.tuples(rows, rows), min_size=1, max_size=5)
 
 
 def vocabularies(kind: str = "word") -> Vocabularies:
-    corpus = CORPUS[:1] if kind == "byte" else CORPUS  # bytes have no room for features
+    corpus = CORPUS[:1] if kind == "byte" else CORPUS  # a byte vocabulary cannot hold features
     return Vocabularies.build(corpus, VocabularySettings.model_validate({"kind": kind}))
 
 

@@ -1,4 +1,4 @@
-"""The four decoders: their equations, step by step as all at once, coverage, hypotheses side by side."""
+"""The four decoders: equations, steps against whole sequences, coverage, several hypotheses at once."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ WIDTH, HIDDEN, STATES, READOUT = 3, 4, 8, 6
 
 
 class Case(NamedTuple):
-    """What a decoder reads."""
+    """The inputs of a decoder."""
 
     inputs: Tensor  # [B, T, E]
     states: Tensor  # [B, S, C], 0 at padding
@@ -56,7 +56,7 @@ def started(decoder: Decoder, case: Case) -> DecoderState:
 
 
 def by_steps(decoder: Decoder, case: Case) -> tuple[StepOutput, DecoderState]:
-    """`run`, one call of a stepper after the other; also the last state."""
+    """The same as `run`, but by one step after the other; returns the last state as well."""
     advance, state = decoder.stepper(memory_of(decoder, case)), started(decoder, case)
     outputs = []
     for inputs in case.inputs.unbind(1):
@@ -72,7 +72,7 @@ def run(decoder: Decoder, case: Case) -> StepOutput:
 
 @pytest.mark.parametrize("form", FORMS)
 def test_all_steps_at_once_are_one_step_after_the_other(form: str) -> None:
-    """Values, and the gradients of every parameter and of what goes in."""
+    """Values, and the gradients of every parameter and of every input."""
     decoder, case = decoder_of(FORMS[form]), random_case([4, 1, 3])
     leaves = [case.inputs, case.states, case.start, *decoder.parameters()]
     for leaf in leaves:
@@ -112,7 +112,7 @@ def test_nothing_sees_the_future(form: str) -> None:
 
 @pytest.mark.parametrize("form", FORMS)
 def test_hypotheses_of_a_sentence_go_their_own_ways(form: str) -> None:
-    """K rows a sentence over one memory are what each would be alone; also after some sentences left."""
+    """K rows per sentence over one memory equal each row alone, also after some sentences have left."""
     decoder, case, rows = decoder_of(FORMS[form]).eval(), random_case([4, 1, 3]), 2
     tiled = random_case([1] * 6, seed=8)  # other inputs and starts for every hypothesis
     memory, state = memory_of(decoder, case), decoder.initial(tiled.start, 4)
@@ -136,7 +136,7 @@ def test_hypotheses_of_a_sentence_go_their_own_ways(form: str) -> None:
 
 
 def test_the_state_before_the_first_step() -> None:
-    """Every layer starts from the given state, an LSTM's cell state from 0, as do feeding and coverage."""
+    """Every layer starts from the given state; an LSTM's cell state, feeding and coverage start from 0."""
     decoder = decoder_of({"decoder": "input_feeding", "cell": "lstm", "coverage": True, "decoder_layers": 2})
     start = torch.randn(3, HIDDEN).double()
     zeros = torch.zeros(3, HIDDEN).double()
@@ -150,7 +150,7 @@ def test_the_state_before_the_first_step() -> None:
 
 
 class Spy:
-    """An attention's scorer that keeps what it is asked and what it says."""
+    """An attention scorer that records its inputs and outputs."""
 
     def __init__(self, attention: Attention) -> None:
         self.coverage: list[Tensor | None] = []
@@ -186,7 +186,7 @@ def test_coverage_is_the_sum_of_the_attention_before(
         assert step or coverage.count_nonzero() == 0
         torch.testing.assert_close(coverage, total)
         total = total + weights
-    torch.testing.assert_close(state[-1], total[:, 0])  # what goes along with a hypothesis
+    torch.testing.assert_close(state[-1], total[:, 0])  # the state that moves with a hypothesis
 
 
 def test_without_coverage_the_attention_is_not_told_of_any(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -197,9 +197,9 @@ def test_without_coverage_the_attention_is_not_told_of_any(monkeypatch: pytest.M
     assert spy.coverage == [None] * case.inputs.shape[1]
 
 
-# The equations of the papers, sentence by sentence, vector by vector
+# The equations of the papers, for one sentence and one vector at a time
 
-Transition = Callable[[nn.Module, Tensor, DecoderState], DecoderState]  # cell, input half of the gates, state
+Transition = Callable[[nn.Module, Tensor, DecoderState], DecoderState]  # cell, projected input, state
 
 
 def gru(cell: nn.Module, given: Tensor, state: DecoderState) -> DecoderState:
@@ -222,7 +222,7 @@ TRANSITIONS: dict[str, Transition] = {"gru": gru, "lstm": lstm}
 
 
 def weights_of(cell: nn.Module) -> list[Tensor]:
-    """From the input, from the state."""
+    """The parts of the gates from the input and from the state."""
     return [value for name, value in cell.named_parameters() if "weight" in name]
 
 
@@ -231,7 +231,7 @@ def biases_of(cell: nn.Module) -> list[Tensor]:
 
 
 class Textbook:
-    """A decoder of one or more layers over one sentence [S, C], with its weights and none of its code."""
+    """A decoder of one or more layers over one sentence [S, C], using its weights but none of its code."""
 
     def __init__(self, decoder: Decoder, cell: str, states: Tensor, start: Tensor) -> None:
         self.decoder, self.transition, self.source = decoder, TRANSITIONS[cell], states
@@ -241,7 +241,7 @@ class Textbook:
         self.fed = states.new_zeros(decoder.sizes.output)
 
     def context(self, query: Tensor) -> tuple[Tensor, Tensor]:
-        """softmax(v . tanh(W q + U h + b + c u)), the sum of states under it; coverage moves on."""
+        """softmax(v . tanh(W q + U h + b + c u)), and the states weighted by it; updates the coverage."""
         attention = self.decoder.attention
         assert isinstance(attention, AdditiveAttention)
         scores = []
@@ -271,7 +271,7 @@ class Textbook:
         return weights_of(self.decoder.cell)[0] @ inputs + biases_of(self.decoder.cell)[0]
 
     def step(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
-        """Readout and attention of a step; y is the embedding of the symbol before."""
+        """Readout and attention of a step; y is the embedding of the previous symbol."""
         raise NotImplementedError
 
     def value(self, name: str) -> Tensor:

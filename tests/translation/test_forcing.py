@@ -1,4 +1,4 @@
-"""Teacher forcing below 1: the schedules, the coins, and what is fed back."""
+"""Teacher forcing below 1: the schedules, the random draws, and what is fed back."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def test_schedules_have_the_forms_of_their_names() -> None:
     assert reference_ratio(sigmoid, 50) == pytest.approx(0.5)
     shares = [(reference_ratio(sigmoid, step) - 0.1) / 0.8 for step in (10, 40, 70)]
     logits = [math.log(share / (1 - share)) for share in shares]
-    assert logits[0] - logits[1] == pytest.approx(logits[1] - logits[2])  # a line under the sigmoid
+    assert logits[0] - logits[1] == pytest.approx(logits[1] - logits[2])  # linear inside the sigmoid
     assert logits[0] > logits[1]
 
 
@@ -83,7 +83,7 @@ def test_a_constant_ratio_is_constant(step: int) -> None:
     assert reference_ratio(TeacherForcing(), step) == 1.0
 
 
-# The ends: always the reference, never the reference
+# The extremes: always the reference, never the reference
 
 
 @pytest.mark.parametrize("form", COPYING)
@@ -114,7 +114,7 @@ def test_the_loop_fed_the_reference_is_the_plain_network(form: str) -> None:
 
 
 def other_reference(inputs: Tensor) -> Tensor:
-    """The same first symbol, then others."""
+    """Targets with the same first symbol and different symbols after it."""
     changed = torch.randint(4, SYMBOLS, inputs.shape, generator=torch.Generator().manual_seed(5))
     assert not changed[:, 1:].equal(inputs[:, 1:])
     return torch.cat([inputs[:, :1], changed[:, 1:]], 1)
@@ -132,11 +132,11 @@ def test_ratio_zero_never_reads_the_reference(form: str) -> None:
     assert not forced_loss(model, batch, ratio=0.5).total.equal(losses[0])
 
 
-# The coins
+# Which tokens are replaced
 
 
 class Fed:
-    """What a translator is fed step by step."""
+    """The inputs that a translator is given step by step."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, model: Translator) -> None:
         self.ids: list[Tensor] = []
@@ -170,18 +170,18 @@ def test_a_coin_is_tossed_for_every_token_of_every_sentence(monkeypatch: pytest.
     coins = (fed.table[:, 1:] == reference).double()
     assert set(fed.table[:, 1:].flatten().tolist()) == {reference, drawn}
     assert float(coins.mean()) == pytest.approx(ratio, abs=0.03)
-    # One coin a batch, or one a sentence, would leave whole columns or rows alike.
+    # One draw per batch or per sentence would make whole columns or rows equal.
     assert all(0.15 < float(share) < 0.45 for share in coins.mean(0))
     assert float(coins.mean(1).std()) == pytest.approx((ratio * (1 - ratio) / 20) ** 0.5, rel=0.2)
     after = coins[:, 1:][coins[:, :-1] == 1]
-    assert float(after.mean()) == pytest.approx(ratio, abs=0.05)  # nor does a coin hang on the one before
+    assert float(after.mean()) == pytest.approx(ratio, abs=0.05)  # nor does a draw depend on the one before
 
 
 @pytest.mark.parametrize("decoder", DECODERS)
 def test_what_is_drawn_follows_the_distribution_of_the_step(
     monkeypatch: pytest.MonkeyPatch, decoder: str
 ) -> None:
-    """The second input, over many copies of one sentence, by a chi-square far above chance."""
+    """A chi-square test of the second input over many copies of one sentence."""
     model, rows = tiny(decoder=decoder, copy=True), 2000
     fed = Fed(monkeypatch, model)
     batch = batch_for(model, [([4, SYMBOLS, 4], [4])] * rows)
@@ -198,7 +198,7 @@ def test_what_is_drawn_follows_the_distribution_of_the_step(
     assert counts[SYMBOLS] > 0  # copied symbols too
 
 
-# What no gradient goes through
+# No gradient through what is fed back
 
 
 @pytest.mark.parametrize("form", COPYING)
@@ -241,11 +241,11 @@ def test_a_seed_repeats() -> None:
 
 @pytest.mark.parametrize("form", [name for name in STEPPED if not name.endswith("positions")])
 def test_what_no_output_has_is_never_fed_back(form: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Padding and start are excluded from the draws as they are from a search."""
+    """Padding and start are excluded from the draws, as they are from a search."""
     model = tiny(**FORMS[form])
     with torch.no_grad():
         assert model.bias is not None
-        model.bias[NEVER] = 5.0  # all but certain to be drawn
+        model.bias[NEVER] = 5.0  # almost certain to be drawn
     batch, fed = batch_for(model), list[Tensor]()
     embedder = model.embedder
 

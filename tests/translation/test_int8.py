@@ -1,4 +1,4 @@
-"""Searches with the products of the decoder in 8-bit integers."""
+"""Searches with the decoder's products in 8-bit integers."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_scores_are_nearly_those_of_float32_and_not_the_same(kind: str) -> None:
         differences += (
             (per_symbol - torch.as_tensor(scored.log_probabilities)[: len(per_symbol)]).abs().tolist()
         )
-    # Nats, of weights much larger than training makes them: errors go round in the state.
+    # Nats, for weights much larger than after training: errors accumulate in the state.
     assert 0 < max(differences) < 0.25
     assert sum(differences) / len(differences) < 0.03
 
@@ -61,7 +61,7 @@ def test_int8_is_for_translators_on_a_cpu(tmp_path: Path) -> None:
     ("has_instructions", "weights", "output", "chosen"),
     [
         (True, 1, "vocabulary", torch.int8),
-        (True, 10**9, "vocabulary", torch.float32),  # so small a projection is not worth it
+        (True, 10**9, "vocabulary", torch.float32),  # too small a projection to be worth it
         (False, 1, "vocabulary", torch.float32),
         (True, 1, "positions", torch.float32),
     ],

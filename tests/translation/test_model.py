@@ -34,19 +34,19 @@ PADDED = [name for name in FORMS if name.endswith(("coverage, copy", "gru, layer
 
 
 def table_of(model: Translator, batch: Batch) -> Tensor:
-    """Log distribution of every step, [B, T, V + extra]."""
+    """Log-probabilities of every step, [B, T, V + extra]."""
     source = model.encode(batch.source, batch.symbols)
     return model.log_probabilities(model.read(source, batch.inputs), source)
 
 
 def log_likelihood(table: Tensor, batch: Batch) -> Tensor:
-    """Of all targets, read off the distributions."""
+    """The loss of all targets, computed from the distributions."""
     found = table.gather(2, batch.target[..., None])[..., 0]
     return found[batch.target_mask].sum()
 
 
 def wider(batch: Batch, extra: int) -> Batch:
-    """The batch with further padding on both sides."""
+    """The batch with more padding on both sides."""
     pad = functional.pad
     return replace(
         batch,
@@ -58,12 +58,12 @@ def wider(batch: Batch, extra: int) -> Batch:
     )
 
 
-# What a loss is
+# The definition of the loss
 
 
 @pytest.mark.parametrize("form", FORMS)
 def test_the_loss_is_minus_the_log_probability_of_the_targets(form: str) -> None:
-    """Under distributions that sum to 1."""
+    """The distributions that the loss is taken from sum to 1."""
     model = tiny(**FORMS[form])
     batch = batch_for(model)
     loss, table = model.loss(batch), table_of(model, batch)
@@ -75,7 +75,7 @@ def test_the_loss_is_minus_the_log_probability_of_the_targets(form: str) -> None
 
 @pytest.mark.parametrize("form", sorted({*RICH, *PADDED}))
 def test_a_batch_costs_what_its_sentences_cost(form: str) -> None:
-    """Loss and gradients, with further padding, smoothing and the coverage loss."""
+    """Loss and gradients with more padding, label smoothing and the coverage loss."""
     model = tiny(**FORMS[form])
     weight = 0.5 if model.settings.coverage else 0.0
     together = model.loss(wider(batch_for(model), 2), smoothing=0.1, coverage_loss=weight).total
@@ -90,7 +90,7 @@ def test_a_batch_costs_what_its_sentences_cost(form: str) -> None:
 @pytest.mark.parametrize("more", [{}, {"layer_norm": True}], ids=["", "norm"])
 @pytest.mark.parametrize("form", [name for name in FORMS if not name.endswith("no attention")])
 def test_every_parameter_is_learned(form: str, more: dict[str, Any]) -> None:
-    """But the readout of a pointer network, where no step reads it."""
+    """Except for the readout of a pointer network, which no step reads."""
     model = tiny(**{**FORMS[form], **more})
     found = gradients(model, model.loss(batch_for(model)).total)
     unread: set[str] = set()
@@ -101,7 +101,7 @@ def test_every_parameter_is_learned(form: str, more: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("form", RICH)
 def test_gradients_agree_with_differences_along_a_random_direction(form: str) -> None:
-    """Of every parameter, each along its own; a wrong entry shows in almost every direction."""
+    """One random direction per parameter: a wrong entry shows in almost every direction."""
     model = tiny(**FORMS[form])
     batch, step = batch_for(model), 1e-6
     weight = 0.5 if model.settings.coverage else 0.0
@@ -152,7 +152,7 @@ def test_what_stands_at_the_padding_of_a_source_never_matters(form: str) -> None
 
 @pytest.mark.parametrize("form", PADDED)
 def test_what_stands_at_the_padding_of_a_target_never_matters(form: str) -> None:
-    """Any number, however large."""
+    """The embedding of padding may be any number, however large."""
     model = tiny(**{**FORMS[form], "tied": "none"})
     batch = batch_for(model)
     results = []
@@ -185,7 +185,7 @@ def starts(model: Translator, pairs: list[tuple[list[int], list[int]]]) -> Sourc
 
 
 def states_by_hand(model: Translator, ids: list[int]) -> tuple[Tensor, Tensor]:
-    """The outputs of both directions of a one-layer encoder over one sentence, [S, H] each, in order."""
+    """The outputs of both directions of a one-layer encoder over one sentence, [S, H] each, in text order."""
     embedded = model.source.weight[torch.tensor([*ids, END])][None]
     layer = model.encoder.get_submodule("layers.0")
     ahead, back = layer.get_submodule("ahead"), layer.get_submodule("back")
@@ -262,7 +262,7 @@ def test_the_coverage_loss_is_added_with_its_weight() -> None:
 @pytest.mark.parametrize("decoder", ["input_feeding", "conditional", "bahdanau", "parallel"])
 @pytest.mark.parametrize("heads", [1, 2])
 def test_the_mixture_is_that_of_the_gate_made_of_context_state_and_input(decoder: str, heads: int) -> None:
-    """p = sigmoid(w_c . context + w_s . state + w_y . input + b), the share that is written."""
+    """p = sigmoid(w_c . context + w_s . state + w_y . input + b), the probability of generating."""
     model = tiny(decoder=decoder, copy=True, heads=heads, bridge="last")
     batch = batch_for(model, PAIRS[2:3])  # no padding
     source = model.encode(batch.source, batch.symbols)
@@ -348,7 +348,7 @@ def test_a_pointer_network_has_no_projection() -> None:
     }
 
 
-# Sharing, dropping, precision
+# Sharing, dropout, precision
 
 
 def test_tied_weights_are_one_parameter() -> None:

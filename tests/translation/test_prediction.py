@@ -59,7 +59,7 @@ MODES: dict[str, SearchOptions] = {
 
 
 def with_ends(model: TranslatorModel, more: float = 2.0) -> TranslatorModel:
-    """One whose outputs are of many lengths."""
+    """A model whose outputs have many lengths."""
     with torch.no_grad():
         model.network.bias[END] += more
     return model
@@ -67,21 +67,21 @@ def with_ends(model: TranslatorModel, more: float = 2.0) -> TranslatorModel:
 
 @functools.cache
 def large(name: str) -> TranslatorModel:
-    """For tests that leave it as it is."""
+    """A model for tests that do not change it."""
     return with_ends(untrained(**MODELS[name]))
 
 
 @functools.cache
 def smaller(name: str, *, precise: bool) -> TranslatorModel:
-    """With weights that are not so large that float32 errors grow from step to step; also in float64."""
+    """A model whose weights are small enough for float32 errors not to grow; also in float64."""
     model = with_ends(untrained(scale=2.0, **MODELS[name]))
     return double(model) if precise else model
 
 
 def assert_independent(model: TranslatorModel, options: SearchOptions, **others: Sequence[Any]) -> None:
-    """The same ids and texts for batches of one, small and large ones, in order and shuffled."""
+    """Ids and texts are equal for single, small and large batches, in order and shuffled."""
     pairs = random_sources(11)
-    options = replace(options, max_length=12)  # a random network seldom ends by itself
+    options = replace(options, max_length=12)  # a random network seldom ends an output by itself
     together = {"together": others.pop("together", ())}
 
     def found(order: Sequence[int], budget: int) -> dict[int, Any]:
@@ -182,7 +182,7 @@ def test_the_coverage_penalty_is_that_of_the_attention_read_again() -> None:
         assert best.hypothesis.score == pytest.approx(expected, abs=1e-6)
 
 
-# --- the same found in two ways ---
+# --- equivalent searches ---
 
 
 def test_a_beam_of_one_is_drawing_without_chance() -> None:
@@ -358,7 +358,7 @@ def test_copying_from_a_vocabulary_that_folds_characters_is_refused() -> None:
     [("word", False), ("word", True), ("character", False), ("character", True), ("sentencepiece", False)],
 )
 def test_what_is_copied_comes_out_byte_for_byte(kind: str, lowercase: bool) -> None:
-    """A pointer network that is told where to look gives the source, whatever its words are."""
+    """A pointer network that is told where to attend copies the source, whatever its words are."""
     model = untrained(
         vocabulary={
             "kind": kind,
@@ -384,7 +384,7 @@ def test_words_that_only_a_source_has_are_copied_by_a_model_that_learned_to(tmp_
     run = train_tiny(tmp_path, vocabulary=COPYING, model={"copy": True, "coverage": True}, training=LEARN)
     assert "Noether" not in run.model.vocabularies.target.symbols
     assert run.model.translate(sources_of()) == targets_of()
-    # Names that nobody has seen, in the places of names, in a script of their own.
+    # Unseen names in the positions of names, in a script of their own.
     lines = ["Žižek left .", "κόσμος left .", "e\u0301 left ."]
     assert run.model.translate(lines) == ["Žižek ging .", "κόσμος ging .", "e\u0301 ging ."]
 

@@ -1,4 +1,4 @@
-"""A model folder: the same translator bit for bit, or a readable refusal."""
+"""A model folder gives the same translator bit for bit, or a readable error."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def test_the_folder_holds_no_path_of_the_training_files(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("tied", ["none", "output", "all"])
 def test_a_pointer_network_of_earlier_days_is_read_without_its_projection(tmp_path: Path, tied: str) -> None:
-    """It was saved with weights that nothing read; tied, the embedding stood under the projection's name."""
+    """It contained weights that nothing read; if tied, the embedding had the projection's name."""
     model = untrained(model={"output": "positions", "tied": tied}, vocabulary={"shared": True})
     model.save(tmp_path / "m", card="")
     held = load_model_folder(tmp_path / "m", task=TASK)
@@ -122,7 +122,7 @@ def reload_changed(
     codecs: Callable[[dict[str, bytes]], None] = lambda codecs: None,
     **sections: Any,
 ) -> TranslatorModel:
-    """Save a model, write its folder anew with something changed (and good digests), load that."""
+    """Save a model, rewrite its folder with a change (and valid digests), and load it."""
     untrained(**sections).save(folder / "m", card="")
     held = load_model_folder(folder / "m", task=TASK)
     changed, files = dict(held.config), dict(held.codecs)
@@ -200,7 +200,7 @@ def test_a_network_that_does_not_fit_the_weights_is_a_model_error(
 
 
 def test_weights_of_an_older_conditional_decoder_are_refused_with_what_to_do(tmp_path: Path) -> None:
-    """Its second transition had an input weight of its own, that nothing went through."""
+    """Its second transition had an input weight of its own that was never used."""
     untrained(model={"decoder": "conditional"}).save(tmp_path / "new", card="")
     folder = load_model_folder(tmp_path / "new")
     tensors = {**folder.tensors, "decoder.second.kernel.weight_ih_l0": torch.zeros(48, 1)}

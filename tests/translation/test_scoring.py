@@ -107,7 +107,7 @@ def test_a_reading_has_a_row_a_target_symbol_and_a_column_a_source_symbol(form: 
 
 
 def test_where_nothing_is_like_the_source_everything_was_written() -> None:
-    """A target without a word of its source has the probabilities of writing alone."""
+    """A target that shares no word with its source has the probabilities of generation alone."""
     model = untrained(**FORMS["copy, coverage"])
     pair = SentencePair("Ada met Babbage", "ja ja", line=1)
     with torch.no_grad():
@@ -141,7 +141,11 @@ def test_the_attention_of_pieces_adds_up_to_that_of_words() -> None:
     # Source: words 0 0 1; target: words 0 1 1. Word 1 looks at 0.5 + 0.6 of word 0, at 0.9 of word 1.
     table = numpy.array([[0.1, 0.2, 0.7], [0.5, 0.0, 0.5], [0.3, 0.3, 0.4]])
     assert word_alignment(table, [0, 0, 1], [0, 1, 1]) == [(1, 0), (0, 1)]
-    assert word_alignment(table, [0, 1, 2], [0, 1, 2]) == [(2, 0), (0, 1), (2, 2)]  # the first of equals
+    assert word_alignment(table, [0, 1, 2], [0, 1, 2]) == [
+        (2, 0),
+        (0, 1),
+        (2, 2),
+    ]  # the first of several equal ones
 
 
 @pytest.mark.parametrize(("sources", "targets"), [([], [0]), ([0], []), ([], [])])

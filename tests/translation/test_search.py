@@ -1,4 +1,4 @@
-"""A translator as a step, held against the network that reads whole targets; what searches over it obey."""
+"""A translator's step, tested against the network on whole targets, and the constraints of searches."""
 
 from __future__ import annotations
 
@@ -37,13 +37,13 @@ GREEDY = SearchOptions(beam=1)
 
 
 def encoded_source(model: Translator) -> tuple[Source, int]:
-    """The usual pairs, also where the model cannot give their targets, and how many symbols they add."""
+    """The usual pairs, even if the model cannot produce their targets, and how many symbols they add."""
     batch = batch_for(model, PAIRS if model.settings.copy_source else None)
     return model.encode(batch.source, batch.symbols), max(len(encoded(pair).source.extra) for pair in PAIRS)
 
 
 def prefixes_for(model: Translator, source: Source, steps: int = 4) -> Tensor:
-    """Random extended ids that a search could have fed [N, T], START first."""
+    """Random extended ids that a search could have fed back, [N, T], START first."""
     generator = torch.Generator().manual_seed(3)
     rows = []
     for symbols in source.symbols.tolist():
@@ -55,7 +55,7 @@ def prefixes_for(model: Translator, source: Source, steps: int = 4) -> Tensor:
 
 
 def read(model: Translator, source: Source, inputs: Tensor, extra: int) -> tuple[Tensor, Tensor]:
-    """Log probabilities [N, T, V + extra] and attention of whole inputs, each row with its own source."""
+    """Log-probabilities [N, T, V + extra] and attention of whole inputs, each row with its own source."""
     sentences = torch.arange(len(source.start)).repeat_interleave(BEAM)
     alone = Source(source.memory.kept(sentences), source.start[sentences], source.symbols[sentences])
     readout = model.read(alone, inputs)
@@ -87,7 +87,7 @@ def test_steps_give_what_the_network_reads_but_never_padding_or_start(form: str)
         width = found.shape[1]  # without copying there are no columns for new symbols
         assert width == SYMBOLS + (extra if model.gate is not None or FORMS[form].get("output") else 0)
         assert expected[:, number, width:].isneginf().all()
-        missing = expected[:, number, NEVER].exp().sum(1)  # what padding and start would have had
+        missing = expected[:, number, NEVER].exp().sum(1)  # the mass that padding and start would have had
         torch.testing.assert_close(found.exp().sum(1), 1.0 - missing)
         expected[:, number, NEVER] = -torch.inf
         torch.testing.assert_close(found, expected[:, number, :width], rtol=1e-9, atol=1e-9)
@@ -119,7 +119,7 @@ def test_sentences_that_leave_take_nothing_with_them(form: str) -> None:
 
 @torch.inference_mode()
 def test_hypotheses_may_change_their_places() -> None:
-    """What a row was is in its state alone, coverage and all."""
+    """The history of a row, including coverage, is in its state alone."""
     model = tiny(coverage=True, copy=True).eval()
     source, extra = encoded_source(model)
     inputs = prefixes_for(model, source)
@@ -150,7 +150,7 @@ def test_an_ensemble_is_the_mean_of_the_probabilities() -> None:
     torch.testing.assert_close(result.scores.exp(), expected, rtol=1e-9, atol=1e-12)
 
 
-# --- what is asked of outputs ---
+# --- constraints on outputs ---
 
 
 def copier(**sections: Any) -> TranslatorModel:
@@ -245,7 +245,7 @@ def test_prefixes_and_phrases_are_held_to_with_words_that_only_the_source_knows(
 
 @pytest.mark.parametrize("beam", [1, 3])
 def test_no_limit_cuts_a_prefix(beam: int) -> None:
-    """There is room for it and the end, whether the limit was asked for or is that of the training data."""
+    """There is room for it and the end symbol, with a given limit and with that of the training data."""
     model = copier()
     pairs = pairs_of()[:3]
     prefixes = [" ".join(["ja", "in", "Ada"] * 20), "ja ja ja", ""]
@@ -268,7 +268,7 @@ def test_what_drawing_does_not_heed_is_refused(options: SearchOptions, asked: di
 
 
 def test_constraints_that_leave_nothing_give_an_empty_line_that_says_so() -> None:
-    # A prefix that is an n-gram twice may not go on; here not even its first repetition ends.
+    # A prefix that repeats an n-gram may not be continued; here even its first repetition does not end.
     model = copier()
     pairs = pairs_of()[:1]
     options = SearchOptions(beam=2, no_repeat_ngram=1)

@@ -1,4 +1,4 @@
-"""Sequence-level training against enumeration: what is minimised, where its gradient points, its draws."""
+"""Sequence-level training against enumeration: the objective, its gradient and its samples."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ FORMULA = {"reward": "chrf", "samples": 3}
 
 
 class Numbers:
-    """Stands for vocabularies: the text of an output is its ids."""
+    """A stand-in for vocabularies: the text of an output is its ids."""
 
     def text(self, ids: Sequence[int], extra: Any) -> str:
         assert START not in ids and END not in ids and PADDING not in ids
@@ -76,7 +76,7 @@ class Numbers:
 
 
 def texted(model: Translator, step: int = 0) -> Batch:
-    """The usual pairs, each with its text and number."""
+    """The usual pairs, each with its text and its number."""
     copy_end = model.settings.output == "positions"
     made = []
     for number, pair in enumerate(pairs_for(model)):
@@ -86,7 +86,7 @@ def texted(model: Translator, step: int = 0) -> Batch:
 
 
 def without_leak(model: Translator) -> Translator:
-    """Padding and start impossible, so that what is drawn has all of the probability."""
+    """Makes padding and start impossible, so that the symbols that can be drawn have all the probability."""
     with torch.no_grad():
         if model.bias is not None:
             model.bias[[PADDING, START]] = -1e4
@@ -103,7 +103,7 @@ def loss_of(model: Translator, objective: str, **settings: Any) -> SequenceLoss:
 
 
 def written_out(model: Translator, pair: EncodedPair, outputs: Sequence[Output]) -> Tensor:
-    """Log probabilities of outputs of one source, each read alone, by the mixture as it is defined, [N]."""
+    """Log-probabilities of outputs of one source, each read alone, by the definition of the mixture, [N]."""
     result = []
     for output in outputs:
         batch = pair_batch([pair._replace(target=list(output))])
@@ -129,7 +129,7 @@ def written_out(model: Translator, pair: EncodedPair, outputs: Sequence[Output])
 
 
 def every_output(pair: EncodedPair, longest: int) -> list[Output]:
-    """All that can come of a source within so many symbols; those that are cut have no end."""
+    """All possible outputs of a source up to a length; those cut at that length have no end symbol."""
     symbols = [UNKNOWN, *range(END + 1, SYMBOLS + len(pair.source.extra))]
     found: list[Output] = [
         (*each, END) for n in range(longest) for each in itertools.product(symbols, repeat=n)
@@ -157,7 +157,7 @@ def test_log_probabilities_of_targets_are_those_of_the_distributions(form: str) 
 
 @pytest.mark.parametrize("form", RICH)
 def test_outputs_read_together_are_as_likely_as_each_alone(form: str) -> None:
-    """Finished or cut, copied symbols among them; gradients too, under weights that differ."""
+    """For finished and cut outputs with copied symbols; gradients with different weights are equal, too."""
     model = tiny(**FORMS[form])
     batch = texted(model)
     made = [
@@ -212,7 +212,7 @@ def test_minimum_risk_is_the_sum_that_the_paper_has() -> None:
     assert float(found.detach()) == pytest.approx(expected, rel=1e-12)
     (gradient,) = torch.autograd.grad(found, log_p)
     torch.testing.assert_close(gradient, torch.tensor(slopes, dtype=torch.float64))
-    assert gradient[3] == 0  # a candidate alone has nothing to win from
+    assert gradient[3] == 0  # a single candidate has nothing to be compared with
 
 
 def test_minimum_risk_stays_finite_for_the_unlikeliest_outputs() -> None:
@@ -226,7 +226,7 @@ def test_minimum_risk_stays_finite_for_the_unlikeliest_outputs() -> None:
 @pytest.mark.parametrize("form", EACH_DECODER)
 @pytest.mark.parametrize("sharpness", [0.005, 0.5])
 def test_the_loss_of_a_batch_is_the_risk_over_reference_and_samples(form: str, sharpness: float) -> None:
-    """By each candidate read alone, its distributions in full, and the sum written out."""
+    """The expected loss with each candidate read alone and the sum written out."""
     model = tiny(**FORMS[form])
     batch = texted(model, step=4)
     found = loss_of(model, "mrt", sharpness=sharpness, samples=6, sample_length=3)(batch)
@@ -299,7 +299,7 @@ def test_the_self_critical_gradient_is_that_of_its_samples_against_greedy(form: 
 
 @pytest.mark.parametrize("form", ["input_feeding, gru, plain", "parallel, lstm, copy"])
 def test_over_all_outputs_the_gradient_is_that_of_the_expected_reward(form: str) -> None:
-    """Whatever the baseline; by the derivative of sum P(y) (1 - r(y)) and by differences of it."""
+    """For any baseline: the derivative of sum P(y) (1 - r(y)), also by finite differences."""
     if form not in FORMS:
         form = next(name for name in FORMS if name.startswith("parallel") and name.endswith(", copy"))
     model = without_leak(tiny(**FORMS[form]))
@@ -318,7 +318,9 @@ def test_over_all_outputs_the_gradient_is_that_of_the_expected_reward(form: str)
     exact = gradients(model, (log_p().exp() * (1 - rewards)).sum())
     assert_close(estimate, exact, 1e-9)
     risk = minimum_risk(log_p(), rewards, owners, 1.0)
-    assert_close(gradients(model, risk), exact, 1e-9)  # and MRT's where S is everything and alpha is 1
+    assert_close(
+        gradients(model, risk), exact, 1e-9
+    )  # and that of minimum risk training where S is everything and alpha is 1
     direction, size = torch.randn_like(model.bias), 1e-5
     values = []
     for sign in (1, -1):
@@ -342,7 +344,7 @@ def test_a_share_of_the_plain_loss_is_added(objective: str) -> None:
     assert_close(gradients(model, mixed.total), summed)
 
 
-# Draws
+# Sampling
 
 
 def drawn_by_pair(
@@ -372,7 +374,7 @@ def test_draws_are_those_of_seed_update_and_pair_and_of_nothing_else() -> None:
     expected = drawn_by_pair(model, pairs, 5)
     state = torch.get_rng_state()
     assert drawn_by_pair(model, pairs, 5) == expected
-    assert torch.get_rng_state().equal(state)  # nothing was taken from what dropout draws from
+    assert torch.get_rng_state().equal(state)  # dropout's random generator was not used
     torch.manual_seed(8)
     assert drawn_by_pair(model.eval(), pairs, 5) == expected
     for other in ({"step": 6}, {"seed": 2}):
@@ -405,7 +407,7 @@ def test_drawing_leaves_the_mode_of_the_network_also_after_an_error(
 
 
 def test_draws_are_of_the_weights_as_they_are() -> None:
-    """What a search keeps of the weights is made anew, as they change with every update."""
+    """What a search caches of the weights is computed again, because they change with every update."""
     model = tiny(tied="none")
     loss, batch = loss_of(model, "mrt"), texted(model)
     loss(batch)
@@ -432,7 +434,7 @@ def test_outputs_are_cut_where_a_search_would_cut_them_or_where_asked(given: int
 
 @pytest.mark.parametrize("reward", ["bleu", "chrf"])
 def test_a_reward_is_that_of_the_text_as_the_source_spells_it(reward: str) -> None:
-    """Names that no vocabulary has are copied into the text, which is the reference then."""
+    """Names outside the vocabulary are copied, and then the text equals the reference."""
     model = double(untrained(model={"copy": True}, vocabulary=COPYING))
     settings = TranslatorTraining.model_validate({"objective": "mrt", "reward": reward})
     loss = SequenceLoss(model.network, model.vocabularies, settings, seed=1, plain=model.network.loss)
@@ -455,13 +457,13 @@ def test_an_output_of_no_symbols_is_worth_nothing() -> None:
     assert loss_of(model, "mrt")._rewards([pair], [[(END,), tuple(pair.target)]]) == [0.0, 1.0]
 
 
-# Arithmetic
+# Precision
 
 
 @pytest.mark.parametrize("objective", ["mrt", "self_critical"])
 @pytest.mark.parametrize("form", ["input_feeding", "parallel"])
 def test_every_weight_is_learned_in_half_precision_too(objective: str, form: str) -> None:
-    """Weights that autocast has converted while drawing have no gradients: they are not for training."""
+    """Weights that autocast converted during sampling have no gradients and must not be used in training."""
     model = without_leak(tiny(decoder=form, copy=True, tied="none")).float()
     batch = texted(model)
     full = (
@@ -563,12 +565,12 @@ TUNED: dict[str, dict[str, Any]] = {
 
 @pytest.fixture(scope="module")
 def start(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A translator that knows its ten pairs by halves."""
+    """A translator that has half learned its ten pairs."""
     return train_tiny(tmp_path_factory.mktemp("start") / "x", training={"epochs": 9}, **STARTED).path
 
 
 def expected_reward(model: TranslatorModel, samples: int = 100) -> float:
-    """Mean chrF of many draws, none of which training has seen."""
+    """Mean chrF of many samples that training has not seen."""
     copies = copies_of(model.description.model)
     batch = pair_batch(encode_pairs(pairs_of(), model.vocabularies, copies=copies), step=10**6)
     own = own_outputs(model.network, batch, samples=samples, max_length=0, seed=99, greedy=False)
@@ -597,7 +599,7 @@ def test_the_expected_reward_rises_and_the_reported_risk_falls(
 
 
 def test_the_first_risk_is_what_the_samples_have(tmp_path: Path, start: Path) -> None:
-    """A run's first loss, before any update, is one minus the mean reward of its draws."""
+    """The first loss of a run, before any update, is one minus the mean reward of its samples."""
     listener = Listener()
     training = {**TUNED["self_critical"], "samples": 50, "max_steps": 1, "batch_tokens": 10_000}
     train_tiny(tmp_path, TEXTS, {"initial": start, "reporter": listener}, training=training, **STARTED)

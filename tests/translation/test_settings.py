@@ -1,4 +1,4 @@
-"""What of a translator's settings fits together, and what would be read by nobody."""
+"""Which settings of a translator fit together, and which would have no effect."""
 
 from __future__ import annotations
 

@@ -141,7 +141,7 @@ def test_the_best_weights_are_those_of_the_metric_that_was_asked_for(tmp_path: P
         assert Evaluator(run.model, pairs_of(), tiny_settings())()[select] == run.result.metrics[select]
 
 
-# --- what is left out, and said ---
+# --- what is left out, and reported ---
 
 
 def test_pairs_that_are_too_long_or_too_uneven_are_counted_and_not_learned_from(tmp_path: Path) -> None:
@@ -366,7 +366,7 @@ def test_fine_tuning_refuses_a_default_that_was_asked_for(wrong: dict[str, Any])
         fine_tuning_settings(tiny_settings(model=wrong), base)
 
 
-# --- what a run leaves ---
+# --- what a run leaves behind ---
 
 
 def test_the_model_folder_of_a_run_is_the_model_of_the_run(tmp_path: Path) -> None:
@@ -421,7 +421,7 @@ def test_features_are_learned_from(tmp_path: Path) -> None:
 def test_copying_from_a_vocabulary_that_folds_characters_is_refused_before_anything_is_trained(
     tmp_path: Path, model: dict[str, Any]
 ) -> None:
-    """A ligature would come back as half of its letters."""
+    """A ligature would come back as only some of its letters."""
     vocabulary = {"kind": "sentencepiece", "size": 40, "lowercase": True}
     with pytest.raises(
         SettingsError, match=r"--set vocabulary\.lowercase=false, or --set vocabulary\.kind=word"

@@ -1,4 +1,4 @@
-"""Text to ids and back on both sides, and copied symbols as the source spells them, byte for byte."""
+"""From text to ids and back on both sides; copied symbols are spelled as in the source, byte for byte."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ PARTS = [
 WILD = st.text(st.characters(exclude_characters="\n\r\0\t\u2581", exclude_categories=["Cs"]), max_size=6)
 pieces_of_text = st.lists(st.sampled_from([*PARTS, " "]) | WILD, max_size=8)
 lines = pieces_of_text.map("".join)
-# The spaces between words are one each in an output.
+# In an output, words are separated by single spaces.
 sentences = lines.map(lambda line: " ".join(word for word in line.split(" ") if word))
 
 
@@ -87,7 +87,7 @@ every = pytest.mark.parametrize("both", NAMED.values(), ids=NAMED)
 
 
 def copy_of(both: Vocabularies, line: str) -> str:
-    """What comes out where every symbol of a source is copied."""
+    """The output if every symbol of a source is copied."""
     source = both.encode_source(SentencePair(line))
     return both.text([*source.symbols[:-1], END], source.extra)
 
@@ -109,7 +109,7 @@ def test_a_copied_source_comes_out_as_it_was_spelled(both: Vocabularies, line: s
 
 @pytest.mark.parametrize("name", SEPARATE_PIECES)
 def test_a_piece_that_begins_a_word_is_copied_with_the_space_before_it(name: str) -> None:
-    """Wherever it stood first: at the start of a line there is no space, in the middle there must be one."""
+    """At the start of a line there must be no space before a copied word, in the middle there must be one."""
     both = NAMED[name]
     assert copy_of(both, "the cat sat on the mat") == "the cat sat on the mat"
 
@@ -134,7 +134,7 @@ def test_every_symbol_is_known_or_extends_the_target_vocabulary_once(both: Vocab
     *symbols, end = source.symbols
     assert end == NOT_COPYABLE
     new = list(dict.fromkeys(symbol for symbol in symbols if symbol >= size))
-    assert new == list(range(size, size + len(source.extra)))  # in the order of their first place
+    assert new == list(range(size, size + len(source.extra)))  # in the order of their first occurrence
     for piece, symbol in zip(pieces, symbols, strict=True):
         known = [number for number, each in enumerate(both.target.symbols) if each == piece.symbol]
         if symbol < size:
@@ -284,7 +284,7 @@ def test_features_are_symbols_before_the_source(kind: str, shared: bool) -> None
     assert source.symbols == [NOT_COPYABLE] * 3 + plain.symbols
     assert both.source.symbols[4:8] == tuple(map(feature_symbol, ("N", "PL", "PST", "V")))
     assert (feature_symbol("PL") in both.target.symbols) == shared
-    assert not set(ids) & set(both.encode_source(SentencePair("V PL")).ids)  # letters and words are none
+    assert not set(ids) & set(both.encode_source(SentencePair("V PL")).ids)  # letters and words are not
 
 
 def test_bytes_have_no_room_for_features() -> None:
@@ -339,7 +339,7 @@ def test_a_missing_or_damaged_file_is_named() -> None:
         Vocabularies.from_files({**files, TARGET: files[TARGET][: len(files[TARGET]) // 2]}, "model")
 
 
-# Drawn segmentations
+# Sampled segmentations
 
 
 @pytest.mark.parametrize("kind", ["unigram", "bpe", "byte fallback"])

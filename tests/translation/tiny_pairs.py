@@ -1,4 +1,4 @@
-"""Ten sentence pairs, settings for translators of a few thousand weights, and some never trained."""
+"""Ten sentence pairs, settings for translators of a few thousand weights, and untrained translators."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from seqtool.translation.vocabulary import PADDING, START
 CPU = torch.device("cpu")
 Texts = tuple[str, str]  # source and target
 
-# Names are seen once on a side: with `COPYING` only copying can give them.
+# Each name occurs once per side: with `COPYING`, only copying can produce it.
 TEXTS: tuple[Texts, ...] = (
     ("Ada met Babbage in London .", "in London Ada traf Babbage ."),
     ("the engine stood still .", "die Maschine stand still ."),
@@ -39,7 +39,7 @@ TEXTS: tuple[Texts, ...] = (
 )
 WORDS = [word for source, _ in TEXTS for word in source.split()] + ["Kyoto", "unseen", "x9", "日本", "é"]
 
-# Nothing random but the start, and a rate at which so small a network learns by heart in seconds.
+# Only the initial weights are random; the learning rate lets so small a network memorise in seconds.
 BASE: dict[str, dict[str, Any]] = {
     "vocabulary": {"kind": "word"},
     "model": {"hidden": 16, "embedding": 16, "dropout": 0.0, "embedding_dropout": 0.0},
@@ -53,7 +53,7 @@ BASE: dict[str, dict[str, Any]] = {
         "precision": "fp32",
     },
 }
-# What it takes to know the ten pairs by heart; one evaluation, at the end.
+# Enough training to memorise the ten pairs, with one evaluation at the end.
 LEARN: dict[str, Any] = {"epochs": 40, "evaluate_every": 1000}
 COPYING: dict[str, Any] = {"kind": "word", "min_count": 2, "shared": False}  # vocabularies without the names
 
@@ -75,7 +75,7 @@ def write_pairs(folder: Path, texts: Sequence[Texts] = TEXTS, name: str = "train
 
 
 def tables(train: Sequence[str] | str, **sections: Any) -> dict[str, Any]:
-    """A recipe on files that are also its dev part; `sections` are put over what is usual here."""
+    """A recipe for files that are also its dev part; `sections` override the usual settings."""
     result: dict[str, Any] = {"task": "translate", "name": "tiny", "threads": 1, "device": "cpu"}
     result |= copy.deepcopy(BASE)
     result["data"] = {"train": train, "dev": train}
@@ -95,7 +95,7 @@ def train_tiny(
     options: Mapping[str, Any] | None = None,
     **sections: Any,
 ) -> TrainedRun[TranslatorModel]:
-    """Train on files in `folder` (made if need be) to `folder/run`; `options` are those of `api.train`."""
+    """Train on files in `folder`, created if missing, into `folder/run`; `options` go to `api.train`."""
     folder.mkdir(exist_ok=True)
     run = api.train(
         tables(write_pairs(folder, texts), **sections), **{"output": folder / "run", **(options or {})}
@@ -109,7 +109,7 @@ def pairs_of(texts: Sequence[Texts] = TEXTS) -> list[SentencePair]:
 
 
 def tiny_data(pairs: Sequence[SentencePair] | None = None) -> TranslationData:
-    """The pairs as training and dev part, without a file."""
+    """The pairs as training and dev parts, without a file."""
     found = tuple(pairs_of() if pairs is None else pairs)
     return TranslationData({name: Part(name, found, "memory", "0") for name in ("train", "dev")})
 
@@ -117,9 +117,9 @@ def tiny_data(pairs: Sequence[SentencePair] | None = None) -> TranslationData:
 def untrained(
     corpus: TranslationData | None = None, seed: int = 1, scale: float = 3.0, **sections: Any
 ) -> TranslatorModel:
-    """A translator with random weights, large ones, so that its outputs differ and scores are far apart.
+    """A translator with large random weights: its outputs differ, and its scores are far apart.
 
-    As in one that was trained, padding and start are next to impossible.
+    As in a trained one, padding and start are next to impossible.
     """
     torch.manual_seed(seed)
     model = build_model(tiny_settings(**sections), corpus or tiny_data(), CPU)
@@ -139,14 +139,14 @@ def double(model: TranslatorModel) -> TranslatorModel:
 
 
 def random_sources(count: int, longest: int = 9, seed: int = 5) -> list[SentencePair]:
-    """Known and unknown words in any order, some sources empty; each knows its line."""
+    """Pairs of known and unknown words in any order, some with empty sources; each has its line number."""
     source = random.Random(seed)
     lines = [" ".join(source.choices(WORDS, k=source.randint(0, longest))) for _ in range(count)]
     return [SentencePair(line, line=number) for number, line in enumerate(lines, 1)]
 
 
 def outputs(found: Sequence[Sequence[Translation]]) -> list[list[tuple[str, list[int]]]]:
-    """Texts and ids of what was found, which have to be the same whatever the batch."""
+    """Texts and ids of the results, which must not depend on the batch."""
     return [[(each.text, each.hypothesis.tokens) for each in translations] for translations in found]
 
 

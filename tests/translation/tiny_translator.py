@@ -1,4 +1,4 @@
-"""Translators of a few hundred weights, never trained, in float64, and pairs of ids to try them on."""
+"""Untrained translators of a few hundred weights in float64, and pairs of ids to test them with."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from seqtool.translation.model import Translator
 from seqtool.translation.settings import ModelSettings
 from seqtool.translation.vocabulary import END, PADDING, UNKNOWN, EncodedSource
 
-SYMBOLS = 10  # of the vocabulary, both sides alike
-NEW, NEWER = SYMBOLS, SYMBOLS + 1  # extended ids: what a source has and the vocabulary lacks
+SYMBOLS = 10  # size of the vocabulary, the same on both sides
+NEW, NEWER = SYMBOLS, SYMBOLS + 1  # extended ids: symbols of a source that the vocabulary lacks
 
-Pair = tuple[list[int], list[int]]  # extended ids of source and target, END apart
+Pair = tuple[list[int], list[int]]  # extended ids of source and target, without END
 
-# Lengths 1 to 5 on both sides, none in order; symbols that repeat, symbols that only the source knows.
+# Lengths 1 to 5 on both sides, unordered; repeated symbols, and symbols that only the source has.
 PAIRS: list[Pair] = [
     ([4, NEW, 5, NEW], [NEW, 4, 5, 6]),
     ([7], [7, 7]),
@@ -53,13 +53,13 @@ VARIANTS: dict[str, dict[str, Any]] = {
 
 
 def is_possible(decoder: str, variant: str) -> bool:
-    """Whether the settings allow it."""
+    """Whether the settings allow this variant of the decoder."""
     if variant == "no attention":
         return decoder == "parallel"
     return decoder != "parallel" or not VARIANTS[variant].get("coverage")
 
 
-# Every decoder in every variant, by name; the cells take turns, but for the plain and the layered ones.
+# Every decoder in every variant, by name; the cells alternate, except in the plain and layered ones.
 FORMS: dict[str, dict[str, Any]] = {
     f"{decoder}, {cell}, {variant}": {"decoder": decoder, "cell": cell, **VARIANTS[variant]}
     for number, decoder in enumerate(DECODERS)
@@ -70,13 +70,15 @@ FORMS: dict[str, dict[str, Any]] = {
 
 
 def tiny(seed: int = 0, **model: Any) -> Translator:
-    """A translator in float64, without dropout unless asked for, none of whose weights is 0 but padding's."""
+    """A translator in float64, by default without dropout; no weight is 0 except those of padding."""
     usual = {"hidden": 4, "embedding": 6, "dropout": 0.0, "embedding_dropout": 0.0}
     torch.manual_seed(seed)
     translator = Translator(SYMBOLS, SYMBOLS, ModelSettings.model_validate({**usual, **model})).double()
     source = torch.Generator().manual_seed(seed + 1)
     with torch.no_grad():
-        for parameter in translator.parameters():  # biases too: those that start at 0 could be forgotten
+        for (
+            parameter
+        ) in translator.parameters():  # biases, too: one that starts at 0 could be left out unnoticed
             parameter.add_(0.4 * torch.randn(parameter.shape, generator=source, dtype=torch.float64))
         for embedding in (translator.source, translator.target):
             embedding.weight[PADDING] = 0.0
@@ -92,7 +94,7 @@ def encoded(pair: Pair, *, copy_end: bool = False) -> EncodedPair:
 
 
 def pairs_for(model: Translator) -> list[Pair]:
-    """Pairs whose targets it can give: those of the source alone, also new ones, or none that are new."""
+    """Pairs whose targets the model can produce: from source symbols only, with new ones, or without."""
     if model.settings.output == "positions":
         return [(source, [symbol for symbol in target if symbol in source]) for source, target in PAIRS]
     return PAIRS if model.settings.copy_source else KNOWN
@@ -105,7 +107,7 @@ def batch_for(model: Translator, pairs: Sequence[Pair] | None = None, step: int 
 
 
 def gradients(model: Translator, total: Tensor) -> dict[str, Tensor]:
-    """By the name of the parameter, zeros where it is not read."""
+    """Gradients by name of the parameter, zeros where it is not used."""
     names, values = zip(*model.named_parameters(), strict=True)
     found = torch.autograd.grad(total, values, materialize_grads=True)
     return dict(zip(names, found, strict=True))
