@@ -67,19 +67,19 @@ def test_the_width_is_the_largest_that_fits(name: str):
 
 
 def test_a_short_sum_is_learned_and_a_seed_repeats():
-    courses = [
+    curves = [
         learn("gru", Adding(6), hidden=16, layers=1, updates=150, seed=seed, learning_rate=0.02)
         for seed in (1, 1, 2)
     ]
-    assert courses[0].losses == courses[1].losses
-    assert courses[0].losses != courses[2].losses
-    updates = [update for update, _ in courses[0].losses]
+    assert curves[0].losses == curves[1].losses
+    assert curves[0].losses != curves[2].losses
+    updates = [update for update, _ in curves[0].losses]
     assert (updates[0], updates[-1]) == (0, 150)
     assert updates == sorted(set(updates))
-    assert courses[0].losses[-1][1] < Adding.guessing / 4
-    assert not courses[0].stack.training
+    assert curves[0].losses[-1][1] < Adding.guessing / 4
+    assert not curves[0].stack.training
 
 
 def test_short_pauses_are_bridged():
-    course = learn("lstm", Copying(1), hidden=40, layers=1, updates=150, learning_rate=0.01)
-    assert course.losses[-1][1] < 0.8 * Copying.guessing
+    curve = learn("lstm", Copying(1), hidden=40, layers=1, updates=150, learning_rate=0.01)
+    assert curve.losses[-1][1] < 0.8 * Copying.guessing

@@ -39,7 +39,7 @@ def forced_loss(model: Translator, batch: Batch, *, ratio: float, **weights: flo
     return model.loss_of(mixed_forcing_pass(model, batch, ratio), batch, **weights)  # type: ignore[arg-type]
 
 
-def course(schedule: str, **fields: float) -> TeacherForcing:
+def schedule_of(schedule: str, **fields: float) -> TeacherForcing:
     return TeacherForcing.model_validate({"schedule": schedule, **fields})
 
 
@@ -51,19 +51,19 @@ def course(schedule: str, **fields: float) -> TeacherForcing:
 def test_a_schedule_goes_from_its_start_to_its_end_without_turning_back(
     schedule: str, start: float, end: float, steps: int
 ) -> None:
-    settings = course(schedule, start=start, end=end, steps=steps)
+    settings = schedule_of(schedule, start=start, end=end, steps=steps)
     ratios = [reference_ratio(settings, step) for step in range(0, steps + 2, max(1, steps // 20))]
     assert abs(ratios[0] - start) <= 0.0101 * abs(start - end)
     assert all(min(start, end) - 1e-12 <= ratio <= max(start, end) + 1e-12 for ratio in ratios)
     assert all((after - before) * (end - start) >= -1e-12 for before, after in pairwise(ratios))
     for step in (steps, steps + 1, 10**9):
         assert reference_ratio(settings, step) == end
-    nearly = reference_ratio(course(schedule, start=start, end=end, steps=10**6), 10**6 - 1)
+    nearly = reference_ratio(schedule_of(schedule, start=start, end=end, steps=10**6), 10**6 - 1)
     assert abs(nearly - end) <= 0.0101 * abs(start - end)
 
 
 def test_schedules_have_the_forms_of_their_names() -> None:
-    linear, exponential, sigmoid = (course(each, start=0.9, end=0.1, steps=100) for each in COURSES)
+    linear, exponential, sigmoid = (schedule_of(each, start=0.9, end=0.1, steps=100) for each in COURSES)
     assert reference_ratio(linear, 25) == pytest.approx(0.7)
     shares = [(reference_ratio(exponential, step) - 0.1) / 0.8 for step in (0, 10, 20, 30)]
     assert shares[0] == pytest.approx(1)
