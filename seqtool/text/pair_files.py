@@ -27,6 +27,7 @@ from seqtool.text.parallel import (
     IGNORED,
     SentencePair,
     check_text,
+    columns_example,
     pair_of_cells,
     read_aligned,
     read_pair_columns,
@@ -190,7 +191,7 @@ def _names(
     if languages is not None:
         raise DataError(
             f"{place}: no columns {languages[0]!r} and {languages[1]!r} among {', '.join(map(repr, row))}; "
-            'name those of the first row, as in --set \'data.languages=["en","de"]\''
+            'name two of them: --set \'data.languages=["en","de"]\' (in `data check`: --languages en,de)'
         )
     if len(row) != len(columns):
         raise DataError(f"{place}: {_another_width(row, columns)}")
@@ -217,12 +218,10 @@ def _headings(
 
 
 def _another_width(row: Sequence[str], names: Sequence[str]) -> str:
-    example = ",".join(
-        f'"{name}"' for name in [*names, *[IGNORED] * max(len(row) - len(names), 0)][: len(row)]
-    )
     return (
         f"{len(row)} column{'s' * (len(row) != 1)}, expected {len(names)} ({', '.join(names)}); name them in "
-        f"the first row (source, target), or with --set 'data.columns=[{example}]' (- is not read)"
+        f"the first row (source, target), or, with - for one that is not read, with "
+        f"{columns_example(names, len(row))}"
     )
 
 
@@ -285,10 +284,10 @@ def _two_languages(found: Sequence[str], header: str, place: str) -> tuple[str, 
     source = next((each for each in distinct if header and _is(each, header)), distinct[0])
     others = [each for each in distinct if each != source]
     if len(others) != 1:
-        example = ",".join(f'"{each}"' for each in [source, *others, source][:2])
+        first, second = [source, *others, source][:2]
         raise DataError(
-            f"{place}: the languages {', '.join(distinct)}, expected a source and a target; name them, as in "
-            f"--set 'data.languages=[{example}]'"
+            f"{place}: the languages {', '.join(distinct)}, expected a source and a target; name them: "
+            f'--set \'data.languages=["{first}","{second}"]\' (in `data check`: --languages {first},{second})'
         )
     return source, others[0]
 

@@ -252,11 +252,22 @@ def _require_columns(line: str, columns: Sequence[str], place: str) -> None:
     """Refuse a file whose first line has more columns than were named, and show how to name all."""
     found = line.count("\t") + 1
     if found > len(columns):
-        example = ",".join(f'"{name}"' for name in [*columns, *[IGNORED] * (found - len(columns))])
         raise DataError(
             f"{place}: {found} columns, expected {len(columns)} ({', '.join(columns)}); name them, "
-            f"with - for one that is not read: --set 'data.columns=[{example}]'"
+            f"with - for one that is not read: {columns_example(columns, found)}"
         )
+
+
+def columns_example(columns: Sequence[str], found: int) -> str:
+    """How to name the columns of a file, as it is typed: `columns`, and `-` for those beyond them.
+
+    Args:
+        columns: The names that are expected.
+        found: Number of columns in the file.
+    """
+    names = [*columns, *[IGNORED] * max(found - len(columns), 0)][:found]
+    quoted = ",".join(f'"{name}"' for name in names)
+    return f"--set 'data.columns=[{quoted}]' (in `data check`: --columns {','.join(names)})"
 
 
 def _from_object(line: str, keys: tuple[str, str], file: str, number: int) -> SentencePair:

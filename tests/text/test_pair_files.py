@@ -151,7 +151,8 @@ def test_too_many_columns_name_the_setting(tmp_path: Path) -> None:
         texts(write(tmp_path / "p.tsv", "a\tb\tc\n"))
     assert str(caught.value) == (
         f"{tmp_path}/p.tsv:1: 3 columns, expected 2 (source, target); name them, "
-        """with - for one that is not read: --set 'data.columns=["source","target","-"]'"""
+        """with - for one that is not read: --set 'data.columns=["source","target","-"]' """
+        "(in `data check`: --columns source,target,-)"
     )
 
 
