@@ -1,1 +1,1 @@
-"""Files to sentences: strict text streams, columns, tag schemes, vocabularies and batches."""
+"""From files to sentences and batches: strict text streams, columns, tag schemes, vocabularies."""

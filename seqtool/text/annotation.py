@@ -1,4 +1,4 @@
-"""Annotated files as a whole: reading them with their layout, and the tag scheme that they share."""
+"""Reading whole annotated files together with their layout, and finding the tag scheme that they share."""
 
 from __future__ import annotations
 
@@ -23,20 +23,24 @@ from seqtool.text.lines import open_input
 from seqtool.text.tag_rules import SCHEMES, WITHOUT_ENDS, Scheme, spelling_problem
 
 AUTO = "auto"
-Tagged = tuple[TaggedSentence, ColumnFormat]  # with the layout of its file
+Tagged = tuple[TaggedSentence, ColumnFormat]  # a sentence with the layout of its file
 
 
 @dataclass(frozen=True)
 class Columns:
-    """Where tokens and tags stand, as the user says it; None is the reader's own guess."""
+    """Columns of tokens and tags as the user gives them; None lets the reader find the column itself."""
 
     token: int | None = None
     tag: int | None = None
     features: tuple[int, ...] = ()
-    reading: JsonReading = field(default_factory=lambda: JsonReading(annotated=True))  # how JSON is read
+    reading: JsonReading = field(default_factory=lambda: JsonReading(annotated=True))  # how to read JSON
 
     def detect(self, path: str | Path) -> ColumnFormat:
-        """The layout of a file; errors as `columns.detect_format`."""
+        """The layout of a file.
+
+        Raises:
+            UsageError, DataError: as `columns.detect_format`.
+        """
         reading = self.reading
         if not reading.tag_names:
             reading = replace(reading, tag_names=class_names(Path(path)))
@@ -45,7 +49,7 @@ class Columns:
 
 @dataclass(frozen=True)
 class AnnotatedFile:
-    """All sentences of a file."""
+    """All sentences of a file, with its layout and what is worth telling about it."""
 
     path: str
     layout: ColumnFormat
@@ -53,16 +57,20 @@ class AnnotatedFile:
     remarks: Remarks = field(default_factory=Remarks)
 
     def remark_lines(self) -> list[str]:
-        """What was met while reading, for people."""
+        """What was noticed while reading, one line per kind, to be shown to the user."""
         return self.remarks.lines(self.path, self.layout.reading.misaligned)
 
 
 def read_annotated(path: str | Path, columns: Columns) -> AnnotatedFile:
-    """A file (or a pipe; `-` is standard input) with its layout.
+    """Read a file or a pipe (`-` is standard input) with its layout.
+
+    Args:
+        path: The file.
+        columns: Columns of tokens and tags.
 
     Raises:
-        UsageError: there is no such file, or no such column.
-        DataError: with file and line: it is not what it should be, or holds no sentence.
+        UsageError: the file or the column does not exist.
+        DataError: the content is invalid (with file and line), or there is no sentence in it.
     """
     remarks = Remarks()
     if Path(path).is_file():
@@ -76,7 +84,12 @@ def read_annotated(path: str | Path, columns: Columns) -> AnnotatedFile:
 def open_annotated(
     path: str, columns: Columns, remarks: Remarks
 ) -> tuple[ColumnFormat, Iterator[TaggedSentence]]:
-    """The layout and the sentences of a file or pipe (`-`: standard input), one at a time.
+    """The layout of a file or pipe (`-` is standard input), and its sentences, read one at a time.
+
+    Args:
+        path: The file.
+        columns: Columns of tokens and tags.
+        remarks: Counts what is noticed while the sentences are read.
 
     Raises:
         UsageError, StorageError, DataError: as `columns.detect_stream`.
@@ -94,19 +107,20 @@ def open_annotated(
 
 
 def has_span_tags(sequences: Iterable[Sequence[str]]) -> bool:
-    """True if most tags could be of a span scheme, so that others are mistakes; false for parts of speech."""
+    """True if most tags could be of a span scheme, so that the rest are mistakes; false for PoS tags."""
     counts = Counter(tag for tags in sequences for tag in tags if tag != tag_scheme.UNKNOWN)
     spans = sum(count for tag, count in counts.items() if tag_scheme.looks_like_spans([tag]))
     return 2 * spans > counts.total() or tag_scheme.has_bare_types(counts)
 
 
 def find_scheme(files: Sequence[AnnotatedFile], wanted: str, repair: bool, strict: bool) -> Scheme | None:
-    """The tag scheme that the files share; None for tags without spans, or no tags.
+    """The tag scheme that the files share; None if their tags mark no spans, or if there are no tags.
 
     Args:
-        files: All of them count.
-        wanted: The scheme to use whatever the tags, or `auto`.
-        repair, strict: As of `scheme_of`.
+        files: All files of the data set; their tags are examined together.
+        wanted: Name of the scheme to use, or `auto` to find it.
+        repair: Whether invalid tags will be repaired, as in `scheme_of`.
+        strict: Whether every invalid tag is refused, as in `scheme_of`.
 
     Raises:
         DataError: as `scheme_of`.
@@ -124,16 +138,16 @@ def find_scheme(files: Sequence[AnnotatedFile], wanted: str, repair: bool, stric
 def scheme_of(tagged: Sequence[Tagged], *, repair: bool, strict: bool) -> Scheme:
     """The scheme in which all tags are valid, or all but a handful.
 
-    Published corpora have a few tags that are invalid in their scheme, such as an I- after O. They are read
-    as conlleval reads them, so they do not keep a scheme from being found.
+    Published corpora have a few tags that are invalid in their scheme, such as an I- after O. These are read
+    as conlleval reads them, so they do not prevent a scheme from being found.
 
     Args:
         tagged: Sentences with span tags, each with the layout of its file.
-        repair: Whether tags will be repaired: then the scheme with least to repair does.
-        strict: Whether not one tag may be invalid.
+        repair: Whether invalid tags will be repaired; if so, the scheme with the fewest to repair is chosen.
+        strict: Whether a single invalid tag rules a scheme out.
 
     Raises:
-        DataError: with file and line: no scheme fits, or two are mixed.
+        DataError: no scheme fits, or two are mixed (with file and line).
     """
     sequences = [sentence.tags or () for sentence, _ in tagged]
     if repair:
@@ -148,10 +162,10 @@ def scheme_of(tagged: Sequence[Tagged], *, repair: bool, strict: bool) -> Scheme
 
 
 def _nearly_valid(tagged: Sequence[Tagged]) -> Scheme | None:
-    """The scheme with fewest invalid tags, if these are few enough.
+    """The scheme with the fewest invalid tags, if these are few enough; None if there is no such scheme.
 
-    Where the last token of a span is marked, a scheme is taken for another by a handful of tags (`S-PER` in
-    a file of B and I), so that only the share of the spans counts.
+    In a scheme that marks the last token of a span no fixed number of tags is tolerated, only a share of the
+    spans: otherwise a few tags (`S-PER` in a file of B and I) would make a file pass for another scheme.
     """
     readings = []
     for scheme in SCHEMES:
@@ -161,7 +175,7 @@ def _nearly_valid(tagged: Sequence[Tagged]) -> Scheme | None:
         try:
             for sentence, layout in tagged:
                 reading(sentence, layout)
-        except DataError:  # a tag that is not of the scheme
+        except DataError:  # a tag that does not belong to the scheme
             continue
         allowed = TOLERATED_TAGS if scheme in WITHOUT_ENDS else 0
         if not reading.too_many(allowed):
@@ -169,18 +183,18 @@ def _nearly_valid(tagged: Sequence[Tagged]) -> Scheme | None:
     return min(readings, key=lambda reading: reading.invalid).scheme if readings else None
 
 
-TOLERATED_TAGS = 20  # invalid tags that are read in any file, however small
-TOLERATED_SHARE = 0.01  # and more of them, up to this share of the spans
+TOLERATED_TAGS = 20  # number of invalid tags that is accepted in any file, however small
+TOLERATED_SHARE = 0.01  # more than that are accepted up to this share of the spans
 
 
 @dataclass
 class TagReading:
-    """Reads tags in a scheme, and counts those that are invalid in it; they are read as conlleval reads them.
+    """Reads tags in a scheme; invalid ones are counted, and read as conlleval reads them.
 
     Args:
-        scheme: That of the files.
-        repair: Whether any number of invalid tags may be repaired.
-        strict: Whether none may be.
+        scheme: Tag scheme of the files.
+        repair: Whether to repair any number of invalid tags.
+        strict: Whether to refuse every invalid tag.
     """
 
     scheme: Scheme
@@ -188,13 +202,13 @@ class TagReading:
     strict: bool = False
     spans: int = 0
     invalid: int = 0  # tags that were changed
-    first: str = ""  # where the first of them is, and what is wrong with it
+    first: str = ""  # where the first invalid tag is, and what is wrong with it
 
     def __call__(self, sentence: TaggedSentence, layout: ColumnFormat) -> TaggedSentence:
         """The sentence with tags that are valid in the scheme.
 
         Raises:
-            DataError: with file and line: a tag of another scheme, or one that may or can not be repaired.
+            DataError: a tag belongs to another scheme, or cannot or may not be repaired (with its place).
         """
         tags = sentence.tags or ()
         problem = tag_scheme.first_problem(tags, self.scheme)
@@ -216,7 +230,7 @@ class TagReading:
         if not self.repair and (self.strict or foreign):
             raise DataError(
                 f"{where}: invalid {self.scheme} sequence: {reason}; "
-                f"--scheme {self.scheme} --repair mends such tags, --scheme NAME names another scheme"
+                f"--scheme {self.scheme} --repair repairs such tags, --scheme NAME selects another scheme"
             )
         try:
             repaired, changed = tag_scheme.repair(tags, self.scheme)
@@ -224,22 +238,22 @@ class TagReading:
             raise DataError(f"{where}: cannot be repaired: {error}") from error
         if not changed:  # partial annotation
             raise DataError(
-                f"{where}: invalid {self.scheme} sequence, which cannot be repaired, "
-                f"as the sentence is annotated in part: {reason}"
+                f"{where}: invalid {self.scheme} sequence, which cannot be repaired "
+                f"because the sentence is only partially annotated: {reason}"
             )
         self.first = self.first or f"{where}: {reason}"
         self.invalid += changed
         return replace(sentence, tags=tuple(repaired))
 
     def too_many(self, tolerated: int = TOLERATED_TAGS) -> bool:
-        """True if there are more invalid tags than that, and more than one per cent of the spans."""
+        """True if there are more invalid tags than `tolerated`, and more than 1 % of the spans."""
         return self.invalid > tolerated and self.invalid > TOLERATED_SHARE * self.spans
 
     def finish(self) -> str | None:
-        """What there is to say when all sentences are read; None if every tag was valid.
+        """The remark to make once all sentences have been read; None if every tag was valid.
 
         Raises:
-            DataError: there are so many invalid tags that the file is something else, and no repair.
+            DataError: so many tags are invalid that the scheme must be wrong, and `repair` is off.
         """
         if not self.invalid:
             return None
@@ -247,9 +261,9 @@ class TagReading:
             return f"{self.invalid} tags repaired to valid {self.scheme} sequences"
         if self.too_many():
             raise DataError(
-                f"{self.first}; {self.invalid:,} tags are invalid in {self.scheme}, and there are but "
+                f"{self.first}; {self.invalid:,} tags are invalid in {self.scheme}, and there are only "
                 f"{self.spans:,} spans; --scheme {self.scheme} --repair reads all of them as conlleval does, "
-                "--scheme NAME names another scheme"
+                "--scheme NAME selects another scheme"
             )
         tags = "1 tag is" if self.invalid == 1 else f"{self.invalid} tags are"
         return (
@@ -259,12 +273,18 @@ class TagReading:
 
 
 def scheme_named(name: str) -> Scheme:
-    """The scheme of that name, which the caller has checked."""
+    """The scheme of a name that the caller has checked."""
     return next(scheme for scheme in SCHEMES if scheme == name)
 
 
 def place(sentence: TaggedSentence, layout: ColumnFormat, position: int) -> str:
-    """`file:line` of a token; where lines are not tokens, the line of the sentence and the token's number."""
+    """`file:line` of a token; where a line is not a token, the sentence's line and the token's number.
+
+    Args:
+        sentence: Sentence of the token.
+        layout: Layout of its file.
+        position: Position of the token in the sentence, from 0.
+    """
     if layout.kind == "conll":
         return f"{sentence.source}:{sentence.line + position}"
     if layout.kind == "json":

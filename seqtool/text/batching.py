@@ -1,4 +1,4 @@
-"""Batches by tokens: sentences of nearly equal length together, in an order that can be resumed."""
+"""Batches of sentences of similar length, limited by their number of tokens, in a reproducible order."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ Batch = TypeVar("Batch")
 
 
 class LazyBatches(Sequence[Batch]):
-    """The batches of an epoch, each built when it is asked for: they never fill the memory.
+    """The batches of an epoch, each built only when it is asked for, so that they never fill the memory.
 
     Args:
-        sizes: Symbols of each batch, padding included.
-        build: Makes the batch of a number, from 0; it gives the same each time.
+        sizes: Number of symbols in each batch, padding included.
+        build: Builds the batch of a given number, from 0; it must return the same batch every time.
     """
 
     def __init__(self, sizes: Sequence[int], build: Callable[[int], Batch]) -> None:
@@ -44,21 +44,22 @@ def training_batches(
     ties: Sequence[int] | None = None,
     counts: Sequence[int] | None = None,
 ) -> list[list[int]]:
-    """The batches of one epoch, a pure function of its arguments: to resume is to skip.
+    """The batches of one epoch: a pure function of its arguments, so that a resumed run just skips ahead.
 
-    Sentences are shuffled, sorted by length (then by `ties`; the shuffle decides between equals),
-    cut where a batch is full, and the batches shuffled.
+    The sentences are shuffled and sorted by length, then by `ties`, equal ones staying in shuffled order.
+    The sorted list is cut where a batch is full, and the batches are shuffled.
 
     Args:
-        lengths: Tokens of each sentence.
-        budget: Padded tokens a batch at most; a longer sentence is a batch of its own.
-        seed: Of the run.
-        epoch: From 0.
+        lengths: Number of tokens in each sentence.
+        budget: Most tokens per batch, padding included; a longer sentence is a batch by itself.
+        seed: The run's random seed.
+        epoch: Number of the epoch, from 0.
         ties: A second length of each sentence, such as that of the other side of a pair.
-        counts: Where each is a passage: its sentences, whose longest has that length; None = one.
+        counts: Number of sentences in each item, if items are passages, whose length is then that of their
+            longest sentence; None = one sentence per item.
 
     Returns:
-        Indices of sentences, a list a batch.
+        For each batch, the list of the indices of its sentences.
     """
     generator = numpy.random.default_rng([seed, epoch])
     shuffled = generator.permutation(len(lengths))
@@ -69,7 +70,7 @@ def training_batches(
 
 
 def prediction_batches(lengths: Sequence[int], *, budget: int) -> list[list[int]]:
-    """Batches for prediction, longest first (the largest batch shows at once whether memory suffices)."""
+    """Batches for prediction, longest sentences first, so that too little memory shows at once."""
     order = sorted(range(len(lengths)), key=lambda i: -lengths[i])
     return [
         [order[i] for i in range(part.start, part.stop)] for part in cut([lengths[i] for i in order], budget)
@@ -77,9 +78,9 @@ def prediction_batches(lengths: Sequence[int], *, budget: int) -> list[list[int]
 
 
 def cut(lengths: Sequence[int], budget: int, counts: Sequence[int] | None = None) -> list[slice]:
-    """Slices of consecutive sentences, each of at most `budget` padded tokens or one sentence.
+    """Slices of consecutive sentences, each of at most `budget` padded tokens, or of one sentence.
 
-    With `counts` each is a passage of so many sentences, the longest of that length.
+    With `counts` each item is a passage of that many sentences, the longest of which has the given length.
 
     >>> cut([2, 2, 3, 9, 1], 6)
     [slice(0, 2, None), slice(2, 3, None), slice(3, 4, None), slice(4, 5, None)]

@@ -1,8 +1,9 @@
-"""Text to ids and back: by words, characters, bytes or SentencePiece; and the files that hold each.
+"""Text to ids and back, by words, characters, bytes or SentencePiece, and the vocabulary files of each.
 
-A file of words or characters starts with a line that says how to use it, then has one symbol
-a line, as JSON: `{"kind": "word", "lowercase": false, "format": 1}`. For bytes there is that
-line alone. A SentencePiece file is the library's own model, which any other program can read too.
+A vocabulary file of words or characters starts with a line of settings, such as
+`{"kind": "word", "lowercase": false, "format": 1}`, followed by one symbol per line as a JSON string. For
+bytes there is only the first line. A SentencePiece file is the library's own model file, which other
+programs can read too.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ _SPACES = re.compile(r"[ \t]+")
 
 
 class Codec(Protocol):
-    """Lines of text to ids and back."""
+    """Turns lines of text into ids and back."""
 
     @property
     def kind(self) -> str:
@@ -40,30 +41,30 @@ class Codec(Protocol):
 
     @property
     def unknown(self) -> int:
-        """Id of what has no symbol."""
+        """Id of the unknown symbol."""
 
     def encode(self, line: str) -> list[int]:
         """The ids of a line."""
 
     def decode(self, ids: Sequence[int]) -> str:
-        """The text of some ids, each in [0, number of symbols)."""
+        """The text of a sequence of ids, each in [0, number of symbols)."""
 
     def pieces(self, line: str) -> list[Piece]:
-        """The same symbols as `encode` gives, with what each covers; words aside, that joins to the line."""
+        """The symbols of `encode` with the text each covers; except for words, these join to the line."""
 
     def to_bytes(self) -> bytes:
-        """The content of its file."""
+        """The content of the vocabulary file."""
 
 
 class SymbolCodec:
     """Words between spaces, or single characters.
 
     Args:
-        vocabulary: Starts with the padding and the unknown symbol.
+        vocabulary: The symbols, the first two being padding and unknown.
         kind: What a line is split into.
-        lowercase: Whether upper case is folded first.
-        reserved: Symbols of the vocabulary that characters may form together, such as `<2de>`;
-            `<s>` and `</s>` among them have ids that no text gets, and no text comes from.
+        lowercase: Whether the text is lower-cased first.
+        reserved: Symbols of several characters that are never split, such as `<2de>`. If `<s>` and `</s>`
+            are among them, text is never encoded to their ids, and these are decoded to nothing.
 
     >>> letters = SymbolCodec(Vocabulary([PADDING, UNKNOWN, "a", "b"]), "character")
     >>> letters.encode("abc"), letters.decode([2, 3, 1])
@@ -94,28 +95,28 @@ class SymbolCodec:
         return self.vocabulary.symbols
 
     def split(self, line: str) -> list[str]:
-        """The symbols that a line would need."""
+        """The symbols into which a line is split, whether or not the vocabulary has them."""
         return [symbol for symbol, _ in self._spelled(line)]
 
     def encode(self, line: str) -> list[int]:
-        """The ids of a line; padding, start and end are no words, however they are spelled."""
+        """The ids of a line; text spelled like the padding, start or end symbol does not get its id."""
         return [self.id(symbol) for symbol, _ in self._spelled(line)]
 
     def id(self, symbol: str) -> int:
-        """Id of a symbol of `split`."""
+        """Id of a symbol that `split` returned."""
         return self._ids.get(symbol, self.unknown)
 
     def pieces(self, line: str) -> list[Piece]:
-        """The symbols of a line; spaces between words belong to none."""
+        """The symbols of a line; the spaces between words belong to no symbol."""
         return [Piece(self.id(symbol), symbol, surface) for symbol, surface in self._spelled(line)]
 
     def decode(self, ids: Sequence[int]) -> str:
-        """The text of some ids; padding, start and end are left out."""
+        """The text of a sequence of ids; padding, start and end are left out."""
         symbols = [self.vocabulary.symbol(number) for number in ids if number not in self._silent]
         return (" " if self.kind == "word" else "").join(symbols)
 
     def to_bytes(self) -> bytes:
-        """A line with the facts, then the symbols."""
+        """The content of the vocabulary file: a line of settings, then the symbols."""
         header: dict[str, Any] = {"kind": self.kind, "lowercase": self.lowercase, "format": FORMAT}
         if self.reserved:
             header["reserved"] = list(self.reserved)
@@ -125,24 +126,24 @@ class SymbolCodec:
         return word.lower() if self.lowercase and word not in self.reserved else word
 
     def _spelled(self, line: str) -> Iterator[tuple[str, str]]:
-        """The symbols that a line would need, each with what it covers."""
+        """The symbols into which a line is split, each with the text it covers."""
         if self.kind == "word":
             yield from ((self._folded(word), word) for word in _SPACES.split(line) if word)
             return
         for piece in self._characters.findall(line):
-            # Folding may make two characters of one; a reserved symbol stays as it is.
+            # Lower-casing may turn one character into two; a reserved symbol stays as it is.
             letters = [piece] if piece in self.reserved else self._folded(piece)
             for position, letter in enumerate(letters):
                 yield letter, "" if position else piece
 
 
 class Built(NamedTuple):
-    """A new codec, and how far it covers the text that it was built from."""
+    """A new codec, and how well it covers the text that it was built from."""
 
     codec: Codec
     lines: int
-    symbols: int  # of the text
-    unknown: int  # those without an id
+    symbols: int  # number of symbols in the text
+    unknown: int  # number of those without an id
 
 
 def build_symbols(
@@ -154,24 +155,24 @@ def build_symbols(
     lowercase: bool = False,
     reserved: tuple[str, ...] = (),
 ) -> Built:
-    """A vocabulary of words or characters, most frequent first.
+    """Build a vocabulary of words or characters, most frequent first.
 
     Args:
         lines: The text, without line ends.
         kind: What a line is split into.
-        size: How many symbols at most, the special ones included; 0 is no limit.
-        min_count: Rarer symbols are unknown.
-        lowercase: Whether upper case is folded.
-        reserved: Symbols that get the ids from 2 on whatever their counts.
+        size: Largest number of symbols, special ones included; 0 = no limit.
+        min_count: Smallest count in the text; rarer symbols are unknown.
+        lowercase: Whether the text is lower-cased.
+        reserved: Symbols that get the ids from 2 on, whatever their counts.
 
     Raises:
-        UsageError: a reserved symbol that cannot be one, or a size that leaves no room.
-        DataError: no symbol in the text.
+        UsageError: a reserved symbol is invalid, or the size leaves no room for other symbols.
+        DataError: the text is empty.
     """
     _check_reserved(reserved, kind)
     first = (PADDING, UNKNOWN, *reserved)
     if size and size <= len(first):
-        raise UsageError(f"--size {size}: {len(first)} symbols are special; expected more")
+        raise UsageError(f"--size {size}: {len(first)} symbols are special; expected a larger size")
     splitter = SymbolCodec(Vocabulary(first), kind, lowercase=lowercase, reserved=reserved)
     counts: Counter[str] = Counter()
     counter = _Counter(lines)
@@ -196,7 +197,7 @@ def build_sentencepiece(
     lowercase: bool = False,
     reserved: tuple[str, ...] = (),
 ) -> Built:
-    """A SentencePiece model; see `train_sentencepiece` for arguments and errors."""
+    """Train a SentencePiece model; see `train_sentencepiece` for arguments and errors."""
     _check_reserved(reserved, "sentencepiece")
     counter = _Counter(lines)
     proto = train_sentencepiece(
@@ -213,10 +214,10 @@ def build_sentencepiece(
 
 
 def read_codec(path: Path) -> Codec:
-    """What a file of `vocab build` holds.
+    """Read a file that `vocab build` wrote, or a SentencePiece model.
 
     Raises:
-        UsageError: there is no such file.
+        UsageError: the file does not exist.
         ModelError: it is neither a vocabulary nor a SentencePiece model.
         StorageError: it cannot be read.
     """
@@ -230,7 +231,11 @@ def read_codec(path: Path) -> Codec:
 
 
 def codec_of(raw: bytes, name: str) -> Codec:
-    """What the content of such a file holds; `name` heads the message.
+    """The codec in the content of a vocabulary file.
+
+    Args:
+        raw: Content of the file.
+        name: Name of the file for messages.
 
     Raises:
         ModelError: it is neither a vocabulary nor a SentencePiece model.
@@ -244,10 +249,15 @@ def codec_of(raw: bytes, name: str) -> Codec:
 
 
 def parse_ids(line: str, codec: Codec, place: str) -> list[int]:
-    """The ids on a line of `vocab encode`.
+    """The ids on a line that `vocab encode` wrote.
+
+    Args:
+        line: Numbers separated by spaces.
+        codec: The codec whose ids these are.
+        place: `file:line` for messages.
 
     Raises:
-        DataError: not numbers, or one without a symbol; `place` (`file:line`) heads the message.
+        DataError: something is not a number, or is the id of no symbol.
     """
     ids = []
     for text in line.split():
@@ -263,7 +273,7 @@ def _from_bytes(raw: bytes, name: str) -> Codec:
     if header.get("kind") == "byte":
         _check_format(header, name)
         if set(header) != {"kind", "format"} or body:
-            raise ModelError(f"{name}: damaged: a vocabulary of bytes is its first line alone")
+            raise ModelError(f"{name}: damaged: a vocabulary of bytes consists of one line")
         return ByteCodec()
     reserved = header.get("reserved", [])
     known = header.get("kind") in ("word", "character") and isinstance(header.get("lowercase"), bool)
@@ -293,12 +303,12 @@ def _check_reserved(reserved: tuple[str, ...], kind: Kind) -> None:
         if not symbol or _SPACES.search(symbol) or "\n" in symbol:
             raise UsageError(f"--symbols {symbol!r}: expected text without spaces")
         if symbol in taken:
-            raise UsageError(f"--symbols {symbol}: that symbol is there already")
+            raise UsageError(f"--symbols {symbol}: the vocabulary has that symbol already")
         taken.add(symbol)
 
 
 class _Counter:
-    """Lines on their way, counted."""
+    """Passes lines on and counts them."""
 
     def __init__(self, lines: Iterable[str]) -> None:
         self._lines = lines

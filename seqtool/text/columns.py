@@ -1,10 +1,11 @@
-"""CoNLL columns, CoNLL-U and JSON lines to sentences with tags.
+"""Reading and writing tagged sentences: CoNLL columns, CoNLL-U and JSON lines.
 
-Plain CoNLL is one token per line and a blank line (spaces and tabs count as blank) after each
-sentence. `-DOCSTART-` lines part documents and are skipped. A comment stands at the start of a sentence,
-begins with `#` and a space or tab, and reads as one (`# key = value`, `# id ...`, an address) or has other
-cells than a row of the file: `#` can be a token. So can the names of the columns in the first row.
-In CoNLL-U, lines in `#` are comments; ranges (`1-2`) and empty nodes (`1.1`) are not words.
+Plain CoNLL has one token per line and a blank line after each sentence (a line of spaces and tabs counts as
+blank). `-DOCSTART-` lines separate documents and are skipped. Since `#` can be a token, a line is a comment
+only at the start of a sentence, if it begins with `#` and a space or tab, and either looks like a comment
+(`# key = value`, `# id ...`, an address) or has a different number of columns from the file. A first row
+with the names of the columns is skipped. In CoNLL-U every line that begins with `#` is a comment; ranges
+(`1-2`) and empty nodes (`1.1`) are not words.
 """
 
 from __future__ import annotations
@@ -38,26 +39,30 @@ from seqtool.text.tag_scheme import Scheme, looks_like_spans, spans
 Item = TypeVar("Item")
 
 
-DETECTION_LINES = 1000  # how far `detect_format` looks
+DETECTION_LINES = 1000  # number of lines that `detect_format` reads at most
 DETECTION_CHARACTERS = 1_000_000
 SENTENCE_LIMIT = 100_000  # tokens; bounds memory where a file has no blank lines
 
-# What may make columns read back otherwise: strange characters, empty cells, outer spaces.
+# What might be read back differently from columns: control characters, empty cells, outer spaces.
 _SUSPICIOUS = re.compile(r"[\r\0]|^[ \t]|[ \t]$|\t[ \t]| \t|-DOCSTART-", re.MULTILINE)
-_NEW_DOCUMENT = re.compile(r"# *newdoc\b")  # of CoNLL-U, a comment before a sentence
-# What is a comment whatever its cells: a key with its value, an identifier, where a text comes from.
+_NEW_DOCUMENT = re.compile(r"# *newdoc\b")  # a CoNLL-U comment before a sentence
+# Always a comment, whatever the number of columns: a key with its value, an identifier, an address.
 _COMMENT = re.compile(r"# +[\w.:-]+ *= *\S|# id[ \t]|#[ \t]+(https?://|www\.)")
 ARRAY_LIMIT = 500_000_000  # bytes of a JSON array, which is read as a whole
 
 
 @dataclass(frozen=True, slots=True)
 class TaggedSentence:
-    """Tokens of one sentence with what stands beside them in the file.
+    """One sentence with its annotation.
 
-    `tags` is None for text without annotation. A tag may be partial: `?` (anything) or
-    alternatives joined by `|` (`B-PER|B-ORG`). `features` has one tuple a declared extra
-    column, each as long as `tokens`. `line` is the line of the first token, 1-based. `opens` says
-    whether the file marks the beginning of a document there.
+    Attributes:
+        tokens: The tokens, T of them.
+        tags: Tag of each token; None for text without annotation. A tag may be partial: `?` (any tag) or
+            alternatives joined by `|` (`B-PER|B-ORG`).
+        features: One tuple of T values per feature column.
+        source: Name of the file, for messages.
+        line: Line of the first token in the file, from 1.
+        opens: Whether the file marks the beginning of a document here.
     """
 
     tokens: tuple[str, ...]
@@ -76,18 +81,18 @@ def detect_format(
     features: tuple[int, ...] = (),
     reading: JsonReading | None = None,
 ) -> ColumnFormat:
-    """The layout of a file, from its first lines.
+    """The layout of a file, found from its first lines.
 
     Args:
-        path: A regular file; what comes through a pipe can be read only once (`detect_stream`).
-        token: Column of the tokens, from 1, or from -1 at the end; the first by default (CoNLL-U: 2).
-        tag: Column of the tags, likewise; the last by default (CoNLL-U: 4); 0 if there is none.
-        features: Further columns.
-        reading: How JSON is read.
+        path: A regular file; for a pipe, which can be read only once, use `detect_stream`.
+        token: Column of the tokens, counted from 1, or from -1 at the end; None = the first (CoNLL-U: 2).
+        tag: Column of the tags, counted likewise; None = the last (CoNLL-U: 4); 0 = there are no tags.
+        features: Columns of further features.
+        reading: How to read JSON.
 
     Raises:
-        UsageError: there is no such file, or a column that it does not have.
-        DataError: it has no sentences, is not text, or is plainly in another format.
+        UsageError: the file does not exist, or does not have a column that was named.
+        DataError: it has no sentences, is not text, or is in a format that is not read.
     """
     if is_array(path):
         return layout_of(["[{}]"], str(path), token, tag, features, reading)
@@ -106,12 +111,21 @@ def detect_stream(
     reading: JsonReading | None = None,
     remarks: Remarks | None = None,
 ) -> tuple[ColumnFormat, Iterator[TaggedSentence]]:
-    """The layout of a stream from its first sentence, and all its sentences; arguments as `detect_format`.
+    """The layout of a stream, found from its first sentence, and all its sentences.
 
-    Waits for no more than the blank line after the first sentence.
+    Does not wait for more than the blank line after the first sentence.
+
+    Args:
+        stream: The bytes to read.
+        name: Name of the stream for messages.
+        token: Column of the tokens, as in `detect_format`.
+        tag: Column of the tags, as in `detect_format`.
+        features: Columns of further features.
+        reading: How to read JSON.
+        remarks: Counts what is noticed while JSON is read.
 
     Raises:
-        UsageError: a column that the stream does not have.
+        UsageError: the stream does not have a column that was named.
         DataError: it has no sentences, or is not text.
     """
     lines = read_lines(stream, name)
@@ -130,7 +144,7 @@ def detect_lines(
     reading: JsonReading | None = None,
     remarks: Remarks | None = None,
 ) -> tuple[ColumnFormat, Iterator[TaggedSentence]]:
-    """`detect_stream` for lines that are read already; a sentence is yielded at its blank line."""
+    """Like `detect_stream`, for decoded lines; a sentence is yielded as soon as its blank line is read."""
     prefix = list(_first_lines(lines, one_sentence=True))
     layout = layout_of(prefix, name, token, tag, features, reading)
     return layout, _sentences(chain(prefix, lines), name, layout, remarks)
@@ -139,11 +153,16 @@ def detect_lines(
 def read_sentences(
     path: str | Path, layout: ColumnFormat, remarks: Remarks | None = None
 ) -> Iterator[TaggedSentence]:
-    """The sentences of a file (`-` is standard input), one at a time; `remarks` counts what JSON held.
+    """The sentences of a file (`-` is standard input), one at a time.
+
+    Args:
+        path: The file.
+        layout: Its layout.
+        remarks: Counts what is noticed while JSON is read.
 
     Raises:
         UsageError, StorageError: the file cannot be opened or read.
-        DataError: with file and line: ragged columns, an empty token, bad JSON, not UTF-8.
+        DataError: rows of different lengths, an empty token, invalid JSON, not UTF-8 (with file and line).
     """
     limit = ARRAY_LIMIT if layout.kind == "json" else LINE_LIMIT
     with closing(lines_of(path, limit)) as lines:
@@ -151,15 +170,15 @@ def read_sentences(
 
 
 def read_stream(stream: BinaryIO, name: str, layout: ColumnFormat) -> Iterator[TaggedSentence]:
-    """`read_sentences` for a pipe: a sentence is yielded at its blank line, not later."""
+    """Like `read_sentences`, for a pipe: a sentence is yielded as soon as its blank line is read."""
     return _sentences(read_lines(stream, name), name, layout)
 
 
 def require_sentences(sentences: Iterable[Item], name: str) -> Iterator[Item]:
-    """The same sentences.
+    """Pass the sentences on.
 
     Raises:
-        DataError: at the end, if there was none.
+        DataError: at the end, if there was no sentence.
     """
     empty = True
     for sentence in sentences:
@@ -173,7 +192,7 @@ def require_sentences(sentences: Iterable[Item], name: str) -> Iterator[Item]:
 
 
 def _first_lines(lines: Iterable[str], one_sentence: bool = False) -> Iterator[str]:
-    """Enough lines to tell the layout; with `one_sentence` up to the blank line that ends the first."""
+    """Enough lines to find the layout; with `one_sentence`, up to the end of the first sentence."""
     characters = 0
     for number, line in enumerate(lines, 1):
         yield line
@@ -191,7 +210,7 @@ def _first_lines(lines: Iterable[str], one_sentence: bool = False) -> Iterator[s
 def _json_sentences(
     lines: Iterable[str], name: str, layout: ColumnFormat, remarks: Remarks
 ) -> Iterator[TaggedSentence]:
-    """The sentences of JSON; a document may have several, and the text after it opens one too."""
+    """The sentences of a JSON file; a document may hold several, and what follows it begins a new one."""
     examples: Iterator[tuple[int, str, Any]]
     if layout.kind == "json":
         items = items_of(load("\n".join(lines), name), name)
@@ -218,7 +237,7 @@ def _sentences(
     rows: list[list[str]] = []
     first, opens = 0, False
     for number, line in enumerate(lines, 1):
-        line = line.removeprefix("\ufeff")  # where files were joined, each with its byte-order mark
+        line = line.removeprefix("\ufeff")  # inside a file too: concatenated files each had their own mark
         if not line.strip(" \t") or DOCUMENT_LINE.match(line):
             if rows:
                 yield _sentence(rows, name, first, layout, opens)
@@ -243,7 +262,7 @@ def _sentences(
 
 
 def _row(line: str, place: str, layout: ColumnFormat, at_start: bool) -> list[str] | None:
-    """The cells of a line, None if it holds no word."""
+    """The cells of a line; None if it is a comment, or otherwise not a word."""
     if layout.kind == "conllu" and line.startswith("#"):
         return None
     row = cells_of(line, layout.separator)
@@ -257,7 +276,7 @@ def _row(line: str, place: str, layout: ColumnFormat, at_start: bool) -> list[st
         )
     if layout.kind == "conllu" and not row[0].isdecimal():
         if not CONLLU_ID.fullmatch(row[0]):
-            raise DataError(f"{place}: {row[0]!r} is not the number of a word; expected CoNLL-U")
+            raise DataError(f"{place}: {row[0]!r} is not a word number; expected the ten columns of CoNLL-U")
         return None
     for column in (layout.token, layout.tag, *layout.features):
         if column is not None and not row[column - 1]:
@@ -267,10 +286,10 @@ def _row(line: str, place: str, layout: ColumnFormat, at_start: bool) -> list[st
 
 
 def _is_comment(line: str, row: list[str], layout: ColumnFormat) -> bool:
-    """True if a line in `#` at the start of a sentence is no token."""
+    """True if a line that begins with `#` at the start of a sentence is a comment, not a token."""
     if _COMMENT.match(line) or (len(row) != layout.columns and line.startswith(("# ", "#\t"))):
         return True
-    # A tag that is none, beside tags of spans: `# by` in a file of two columns.
+    # In a file of span tags, the last cell is not one: `# by` in a file of two columns.
     return (
         layout.span_tags
         and layout.tag is not None
@@ -295,15 +314,15 @@ def _sentence(
 
 
 def format_conll(tokens: Sequence[str], tags: Sequence[str] | None, *columns: Sequence[str]) -> str:
-    """A sentence as tab-separated lines with the blank line that ends it; it reads back as it was.
+    """A sentence as tab-separated lines and the blank line that ends it; reading it gives the same sentence.
 
     Args:
         tokens: First column.
-        tags: Second column, None to leave it out.
-        columns: Further ones, each as long as `tokens`.
+        tags: Second column; None leaves it out.
+        columns: Further columns, each as long as `tokens`.
 
     Raises:
-        DataError: a cell that a file of columns cannot hold: empty, with a tab, a line end, ...
+        DataError: a cell that a column cannot hold: empty, or with a tab, a line end, ...
 
     >>> format_conll(["Ada", "lives"], ["B-PER", "O"])
     'Ada\\tB-PER\\nlives\\tO\\n\\n'
@@ -311,7 +330,7 @@ def format_conll(tokens: Sequence[str], tags: Sequence[str] | None, *columns: Se
     written = [tokens, *([] if tags is None else [tags]), *columns]
     lines = ["\t".join(row) for row in zip(*written, strict=True)]
     text = "".join(f"{line}\n" for line in [*lines, ""])
-    # A look at the whole is much quicker than one at each cell, which is needed only for the message.
+    # Checking the whole text is much faster than checking each cell, which only the message needs.
     tabs, ends = (len(written) - 1) * len(lines), len(lines) + 1
     plain = not _SUSPICIOUS.search(text) and text.count("\t") == tabs and text.count("\n") == ends
     if not plain or len(written) == 1:
@@ -340,15 +359,16 @@ def format_inline(
     scheme: Scheme | None,
     confidence: Sequence[float] | None = None,
 ) -> str:
-    """A sentence as one line to read: spans in brackets, or `token/TAG` where tags have no scheme.
+    """A sentence as one readable line: spans in brackets, or `token/TAG` if the tags mark no spans.
 
-    Brackets, slashes (where they mark tags) and backslashes of the text get a backslash.
+    Brackets, slashes (where they separate tags) and backslashes in the text are escaped by a backslash.
 
     Args:
-        tokens: Words of the sentence.
-        tags: As many.
-        scheme: Of the tags; None = no spans.
-        confidence: Of each span, or of each token where there are none; it follows the type or the tag.
+        tokens: The tokens, T of them.
+        tags: Tag of each token, T of them.
+        scheme: Scheme of the tags; None = no spans.
+        confidence: Confidence of each span (of each token if there are no spans), written after its type or
+            tag; None = not written.
 
     >>> format_inline(["Ada", "Lovelace", "lives"], ["B-PER", "I-PER", "O"], "iob2", [0.98])
     '[PER:0.98 Ada Lovelace] lives\\n'
@@ -372,8 +392,8 @@ def _marks(names: Sequence[str], confidence: Sequence[float] | None) -> list[str
 
 
 def _require_writable(cell: str, columns: int) -> None:
-    """See to it that a reader that splits at tabs (at spaces too where there is one column) gets it back."""
+    """Refuse a cell that would not be read back as it is, at tabs (and at spaces if there is one column)."""
     forbidden = set("\t\n\r\0 " if columns == 1 else "\t\n\r\0")
     if not cell or cell != cell.strip(" ") or forbidden & set(cell) or DOCUMENT_LINE.match(cell):
         what = "expected text without tabs, line ends or outer spaces"
-        raise DataError(f"{cell!r} cannot stand in a column; {what}; write JSON lines instead")
+        raise DataError(f"{cell!r} cannot stand in a column; {what}; --format jsonl or --to jsonl writes it")

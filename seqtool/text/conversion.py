@@ -1,4 +1,4 @@
-"""Annotated sentences from one layout and tag scheme to another, one at a time."""
+"""Converting annotated sentences from one layout and tag scheme to another, one sentence at a time."""
 
 from __future__ import annotations
 
@@ -35,16 +35,16 @@ Target = Literal["conll", "jsonl", "inline"]
 
 @dataclass
 class Conversion:
-    """Sentences being converted, and what was counted on the way.
+    """The conversion of a file, and what it counts on the way.
 
     Args:
-        source: A file; `-` is standard input.
-        columns: Where tokens and tags stand in it.
+        source: The input file; `-` is standard input.
+        columns: Columns of tokens and tags in the input.
         to: Layout of the output.
-        scheme_to: Scheme of the output's tags; None leaves them as they are.
-        from_scheme: Scheme of the input's tags; `auto` reads a file twice, and cannot read a pipe.
-        repair: Whether to repair (and count) any number of tags that are invalid in the scheme of the input.
-        strict: Whether to refuse all of them; else a handful is read, and said.
+        scheme_to: Tag scheme of the output; None leaves the tags as they are.
+        from_scheme: Tag scheme of the input; `auto` finds it, which takes two passes and so refuses a pipe.
+        repair: Whether to repair (and count) any number of tags that are invalid in the input's scheme.
+        strict: Whether to refuse every invalid tag; otherwise a handful is accepted and reported.
     """
 
     source: str
@@ -55,16 +55,16 @@ class Conversion:
     repair: bool = False
     strict: bool = False
     sentences: int = 0
-    joined: int = 0  # spans that io, which cannot write neighbours of one type, made one with another
-    warnings: list[str] = field(default_factory=list)  # complete when all texts are out
+    joined: int = 0  # spans merged with a neighbour of the same type, which `io` cannot write apart
+    warnings: list[str] = field(default_factory=list)  # complete once all texts have been yielded
     _reading: TagReading | None = None
 
     def texts(self) -> Iterator[str]:
-        """The output, a sentence at a time.
+        """The output, one sentence at a time.
 
         Raises:
-            UsageError: a missing file or column, or a scheme that must be named.
-            DataError: with file and line: the input is not what it should be, or cannot be written so.
+            UsageError: a file or column is missing, or the scheme must be named.
+            DataError: the input is invalid, or cannot be written in that layout (with file and line).
         """
         remarks = Remarks()
         if Path(self.source).is_file():
@@ -89,18 +89,18 @@ class Conversion:
         self._conclude(remarks, layout)
 
     def _conclude(self, remarks: Remarks, layout: ColumnFormat) -> None:
-        """Gather what there is to say; too many invalid tags are an error."""
+        """Gather the warnings; raise an error if too many tags are invalid."""
         self.warnings += remarks.lines(self.source, layout.reading.misaligned)
         said = None if self._reading is None else self._reading.finish()
         self.warnings += [] if said is None or self.repair else [said]
         if self.joined:
             self.warnings.append(
-                f"{self.joined:,} spans touch one of the same type, and are one with it in io"
+                f"{self.joined:,} spans touch a span of the same type and are merged with it in io"
             )
 
     @property
     def repaired(self) -> int:
-        """Tags that were repaired on request."""
+        """Number of tags that were repaired on request."""
         return self._reading.invalid if self._reading is not None and self.repair else 0
 
     @property
@@ -114,7 +114,7 @@ class Conversion:
             )
 
     def _scheme(self, layout: ColumnFormat) -> Scheme | None:
-        """The scheme of a file, read once for it where it is not named."""
+        """The scheme of the file; if it is not named, the file is read once to find it."""
         if self.from_scheme != AUTO:
             return scheme_named(self.from_scheme)
         if not self._needs_scheme:
@@ -153,7 +153,7 @@ class Conversion:
             if sentence.tags is None:
                 raise DataError("no tags; the inline layout shows tags")
             return format_inline(sentence.tokens, sentence.tags, self.scheme_to or scheme)
-        # Readers take the last column for the tags, so features stand between.
+        # Readers take the last column for the tags, so the features come before it.
         tags = () if sentence.tags is None else (sentence.tags,)
         mark = f"{DOCUMENT_START}\n\n" if sentence.opens else ""
         return mark + format_conll(sentence.tokens, None, *sentence.features, *tags)

@@ -1,4 +1,4 @@
-"""What is in annotated files, and what is odd about them: leakage, unseen words, strange tokens."""
+"""Checking annotated files: counts, leakage between files, unseen words, odd tokens."""
 
 from __future__ import annotations
 
@@ -16,47 +16,47 @@ from seqtool.text.columns import TaggedSentence
 from seqtool.text.tag_scheme import Scheme
 
 LONG_TOKEN = 100  # characters
-PLACES_SHOWN = 3  # of each kind of odd token
+PLACES_SHOWN = 3  # places listed for each kind of odd token
 
 
 @dataclass(frozen=True)
 class Oddity:
-    """One kind of strange token."""
+    """How often one kind of odd token occurs."""
 
     count: int
-    places: tuple[str, ...]  # the first ones
+    places: tuple[str, ...]  # the first few, file:line
 
 
 @dataclass(frozen=True)
 class FileReport:
-    """What one file holds; the comparisons are None for the first file."""
+    """The contents of one file; comparisons with the first file are None for that file itself."""
 
     path: str
     layout: str
     sentences: int
     tokens: int
-    longest: int  # tokens of the longest sentence
+    longest: int  # tokens in the longest sentence
     longest_at: str  # file:line
-    tags: dict[str, int]  # tokens of each tag
-    entities: dict[str, int]  # entities of each type; empty where tags have no spans
-    partial: int  # sentences annotated in part; their entities are not counted
-    repaired: int  # tags
-    remarks: tuple[str, ...]  # what was met while reading
-    repeated: int  # sentences that stand earlier in the same file
-    shared: dict[str, int]  # sentences that also stand in each file before this one
-    unseen_words: float | None  # share of the tokens whose word is not in the first file
-    unseen_entities: float | None  # share of the entities that are not in the first file, type and words
-    unseen_tags: dict[str, int] | None  # tokens of each tag that the first file does not have
+    tags: dict[str, int]  # number of tokens with each tag
+    entities: dict[str, int]  # number of entities of each type; empty if the tags mark no spans
+    partial: int  # partially annotated sentences; their entities are not counted
+    repaired: int  # tags that were repaired
+    remarks: tuple[str, ...]  # what was noticed while reading
+    repeated: int  # sentences that occur earlier in the same file
+    shared: dict[str, int]  # for each file before this one, the sentences that occur there too
+    unseen_words: float | None  # fraction of the tokens whose word is not in the first file
+    unseen_entities: float | None  # fraction of the entities (type and words) that are not in the first file
+    unseen_tags: dict[str, int] | None  # number of tokens with each tag that the first file lacks
     odd_tokens: dict[str, Oddity]
 
 
 @dataclass(frozen=True)
 class CorpusReport:
-    """What some files hold together."""
+    """The contents of several files."""
 
-    scheme: Scheme | None  # None: one tag a token without spans, or no tags
+    scheme: Scheme | None  # None: the tags mark no spans, or there are no tags
     files: tuple[FileReport, ...]
-    invalid: str | None = None  # what is said of tags that are invalid in the scheme
+    invalid: str | None = None  # remark about tags that are invalid in the scheme
 
     def as_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
@@ -65,7 +65,7 @@ class CorpusReport:
 
 @dataclass(frozen=True)
 class _Contents:
-    """What later files are compared with."""
+    """The contents of a file with which later files are compared."""
 
     sentences: Counter[tuple[str, ...]]
     words: set[str]
@@ -82,18 +82,18 @@ def check_corpus(
     repair: bool = False,
     strict: bool = False,
 ) -> CorpusReport:
-    """Read files as a training run would and say what is in them.
+    """Read files as a training run would, and report what is in them.
 
     Args:
-        paths: The training file first: the others are compared with it.
-        columns: Where tokens and tags stand.
-        scheme: Of the tags, or `auto`.
+        paths: The files; the training file comes first, and the others are compared with it.
+        columns: Columns of tokens and tags.
+        scheme: Tag scheme, or `auto` to find it.
         repair: Whether to repair (and count) any number of tags that are invalid in the scheme.
-        strict: Whether to refuse all of them; else a handful is read, and said.
+        strict: Whether to refuse every invalid tag; otherwise a handful is accepted and reported.
 
     Raises:
-        UsageError: a file is missing, or a column.
-        DataError: with file and line: what is wrong.
+        UsageError: a file or a column does not exist.
+        DataError: a file is invalid (with file and line).
     """
     files = [read_annotated(path, columns) for path in paths]
     found = find_scheme(files, scheme, repair, strict)
@@ -144,7 +144,7 @@ def _report(
     repaired: int,
     scheme: Scheme | None,
 ) -> FileReport:
-    """The report of the last of `contents`, compared with those before it."""
+    """The report on the file of the last `contents`, compared with the files before it."""
     own, first = contents[-1], contents[0] if earlier else None
     longest = max(file.sentences, key=lambda sentence: len(sentence.tokens))
     types: Counter[str] = Counter()
@@ -179,23 +179,23 @@ def _words(file: AnnotatedFile) -> Counter[str]:
 
 
 def _share(counts: Counter[Any], known: Callable[[Any], bool]) -> float | None:
-    """Part of the counted things that are not known; None where nothing was counted."""
+    """Fraction of the counted items that are not known; None if nothing was counted."""
     total = counts.total()
     return sum(count for item, count in counts.items() if not known(item)) / total if total else None
 
 
 def _unseen_tags(own: Counter[str], first: Counter[str], scheme: Scheme | None) -> Counter[str]:
-    """Tags that the first file lacks; without spans `?` and `|` are part of a tag."""
+    """Tags that the first file lacks, partial ones aside; if tags mark no spans, none is partial."""
     partial = {tag for tag in own if scheme is not None and tag_scheme.is_partial(tag)}
     return Counter({tag: n for tag, n in own.items() if tag not in first and tag not in partial})
 
 
 def _sorted(counts: Counter[str]) -> dict[str, int]:
-    """Most frequent first."""
+    """The counts in descending order."""
     return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
 
 
-# What is odd about a token: name to test. A token may be odd in several ways.
+# Kinds of odd tokens, each with its test. A token may be odd in several ways.
 ODDITIES: dict[str, Callable[[str], bool]] = {
     "nothing visible": lambda token: all(unicodedata.category(c)[0] in "CZ" for c in token),
     "space inside": lambda token: any(map(str.isspace, token)),
@@ -207,7 +207,7 @@ ODDITIES: dict[str, Callable[[str], bool]] = {
 
 
 def _odd_tokens(file: AnnotatedFile) -> dict[str, Oddity]:
-    # Distinct words first: a corpus repeats itself, and the tests are slow.
+    # Each distinct word is tested once, since the tests are slow and words recur.
     odd = {
         token: kinds
         for token in _words(file)

@@ -1,4 +1,4 @@
-"""A data set in its parts: which files they are, and what is held out of them; the same for every task."""
+"""The parts of a data set, for every task: the files they come from, and what is held out for dev."""
 
 from __future__ import annotations
 
@@ -17,34 +17,34 @@ Item = TypeVar("Item")
 DataType = TypeVar("DataType", bound=Settings)
 
 DATA_VARIABLE = "SEQTOOL_DATA"
-HELD_OUT = 0.1  # of the training part, its end, when there is no dev part
+HELD_OUT = 0.1  # fraction of the training part, taken from its end if there is no development part
 PartName = Literal["train", "dev", "test"]
 PARTS: tuple[PartName, ...] = ("train", "dev", "test")
 
 
 class LocalFolder(Settings):
-    """Files below the folder that the environment variable SEQTOOL_DATA names; they go before the hub."""
+    """Files below the folder that the environment variable SEQTOOL_DATA names, preferred to the hub."""
 
     folder: str = Field(description="Folder below $SEQTOOL_DATA.")
 
 
 class AnyPart(Protocol):
-    """What every part of a data set has, whatever the task."""
+    """What the parts of a data set have in common for all tasks."""
 
     @property
     def source(self) -> str:
-        """Where it was read from, for people."""
+        """Where the part was read from, for messages."""
 
     @property
     def digest(self) -> str:
-        """SHA-256 of what was read, or the revision of a hub data set."""
+        """SHA-256 digest of what was read, or the revision of a data set on the hub."""
 
     @property
     def size(self) -> int:
-        """Number of its items: sentences, pairs, characters."""
+        """Number of items: sentences, pairs or characters."""
 
     def describe(self) -> str:
-        """One line for people."""
+        """A description of one line, for the user."""
 
 
 PartType = TypeVar("PartType", bound=AnyPart)
@@ -52,7 +52,7 @@ PartType = TypeVar("PartType", bound=AnyPart)
 
 @dataclass(frozen=True)
 class DataSet(Generic[PartType]):
-    """The parts of a data set, by name, and what a person should know about them."""
+    """The parts of a data set, by name, and warnings about them."""
 
     parts: dict[str, PartType]
     warnings: tuple[str, ...] = ()
@@ -62,27 +62,27 @@ class DataSet(Generic[PartType]):
         return {name: part.digest for name, part in self.parts.items()}
 
     def describe(self) -> list[str]:
-        """One line per part, for people."""
+        """A description of one line for each part, for the user."""
         return [part.describe() for part in self.parts.values()]
 
 
-Read = Callable[[Any, PartName], PartType]  # a part of a `[data]` table, as it stands in its files
-HoldOut = Callable[[PartType], tuple[PartType, PartType]]  # a training part without its end, and the end
+Read = Callable[[Any, PartName], PartType]  # from a `[data]` table and a name to the part in its files
+HoldOut = Callable[[PartType], tuple[PartType, PartType]]  # from a part to its beginning and its end
 
 
 def training_parts(
     data: Any, read: Read[PartType], hold_out: HoldOut[PartType], items: str
 ) -> tuple[dict[str, PartType], tuple[str, ...]]:
-    """The training and development parts of a `[data]` table, and a remark if one is cut out of the other.
+    """The training and development parts of a `[data]` table, and a remark if one is held out of the other.
 
     Args:
-        data: The table.
+        data: The `[data]` table.
         read: Reads a part.
-        hold_out: Cuts the development part off the training part where no file is named for it.
-        items: What a part consists of, as in "sentences".
+        hold_out: Splits the development part off the training part; used if no development file is named.
+        items: Name of the items of a part, such as "sentences".
 
     Raises:
-        UsageError, DataError: those of `read` and `hold_out`.
+        UsageError, DataError: as `read` and `hold_out`.
     """
     train = read(data, "train")
     if not _holds_out(data):
@@ -93,7 +93,17 @@ def training_parts(
 
 
 def single_part(data: Any, name: PartName, read: Read[PartType], hold_out: HoldOut[PartType]) -> PartType:
-    """One part of a `[data]` table, as a run reads it (arguments of `training_parts`)."""
+    """One part of a `[data]` table, as a training run reads it.
+
+    Args:
+        data: The `[data]` table.
+        name: Name of the part.
+        read: Reads a part.
+        hold_out: As in `training_parts`.
+
+    Raises:
+        UsageError, DataError: as `read` and `hold_out`.
+    """
     if name == "test" or not _holds_out(data):
         return read(data, name)
     train, dev = hold_out(read(data, "train"))
@@ -105,13 +115,14 @@ def _holds_out(data: Any) -> bool:
 
 
 def locate(data: DataType, folder: Path) -> DataType:
-    """Data settings with absolute paths: a resolved recipe means the same files from anywhere.
+    """Data settings with absolute paths, so that a resolved recipe means the same files from any folder.
 
-    Named files go first, then `local` where $SEQTOOL_DATA holds its folder, then the hub.
+    Files named in the recipe are preferred to `local` (if its folder exists below $SEQTOOL_DATA), and `local`
+    to the hub.
 
     Args:
         data: The `[data]` table of a recipe: train, dev and test (a file, files or None), local, hub.
-        folder: What its relative paths are relative to.
+        folder: Folder to which the table's relative paths refer.
     """
     named: Any = data
     if named.train is None:
@@ -126,7 +137,7 @@ def locate(data: DataType, folder: Path) -> DataType:
 
 
 def missing_part(data: Any, name: str) -> UsageError:
-    """Why there are no files for a part of a `[data]` table."""
+    """The error for a part of a `[data]` table that has no files."""
     if data.local is not None and data.hub is None and data.train is None:
         return UsageError(
             f"the recipe's data is {data.local.folder}/ below ${DATA_VARIABLE}; set that variable"
@@ -135,15 +146,15 @@ def missing_part(data: Any, name: str) -> UsageError:
 
 
 def hold_out(items: Sequence[Item], source: str, what: str) -> tuple[tuple[Item, ...], tuple[Item, ...]]:
-    """All but the last tenth, and that tenth.
+    """Split items into all but the last tenth, and the last tenth.
 
     Args:
-        items: The training part.
-        source: Where it comes from, for messages.
-        what: What one item is called there.
+        items: Items of the training part.
+        source: Where they come from, for messages.
+        what: What one item is called in messages.
 
     Raises:
-        DataError: fewer than two items.
+        DataError: there are fewer than two items.
     """
     if len(items) < 2:
         raise DataError(f"{source}: one {what} cannot be split into train and dev; give --dev")

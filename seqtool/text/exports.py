@@ -1,10 +1,10 @@
-"""What annotation tools export, one object at a time, in the shape of our own JSON lines.
+"""Exports of annotation tools, turned into objects of our own JSON lines, one example at a time.
 
 doccano        {"text": ..., "label": [[0, 3, "PER"]]}, also "labels"; or "entities" with start_offset
 Prodigy        {"text": ..., "tokens": [{"text": ..., "start": 0, "end": 3}], "spans": [...], "answer": ...}
 spaCy          {"text": ..., "entities": [[0, 3, "PER"]]}, [text, {"entities": [...]}], or "ents"
 Label Studio   {"data": {"text": ...}, "annotations": [{"result": [{"value": {...}}]}]}, or JSON-MIN
-Hugging Face   {"tokens": [...], "ner_tags": [0, 1]}, numbers of names that are given beside it
+Hugging Face   {"tokens": [...], "ner_tags": [0, 1]}, numbers whose names are given separately
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _REJECTED = ("reject", "ignore")  # answers of Prodigy
 
 
 def is_pair(value: Any) -> bool:
-    """True for spaCy's old training data, `[text, {"entities": [...]}]`."""
+    """True for an example of spaCy's old training data, `[text, {"entities": [...]}]`."""
     return (
         isinstance(value, list)
         and len(value) == 2
@@ -34,10 +34,14 @@ def is_pair(value: Any) -> bool:
 
 
 def items_of(value: Any, name: str) -> list[Any]:
-    """The examples of a whole JSON file.
+    """The examples in a file that is a single JSON value.
+
+    Args:
+        value: The JSON value.
+        name: Name of the file for messages.
 
     Raises:
-        DataError: it is neither an array, nor an object with an array of `annotations`.
+        DataError: the value is neither an array, nor an object with an array of `annotations`.
     """
     if isinstance(value, list):
         return value
@@ -50,20 +54,24 @@ def items_of(value: Any, name: str) -> list[Any]:
 
 
 def standard(value: Any, place: str) -> dict[str, Any] | None:
-    """One example with `text` or `tokens` on top; None if the annotator rejected it.
+    """One example as an object with the key `text` or `tokens`; None if the annotator rejected it.
+
+    Args:
+        value: The example as its tool exports it.
+        place: `file:line` for messages.
 
     Raises:
-        DataError: not an object, or one whose text cannot be told.
+        DataError: the example is not an object, or its text cannot be found.
     """
     if is_pair(value):
         return {"text": value[0], **value[1]}
     if not isinstance(value, dict):
-        raise DataError(f"{place}: not a JSON object; expected one object a line")
+        raise DataError(f"{place}: not a JSON object; expected one object per line")
     if value.get("answer") in _REJECTED:
         return None
     if "text" in value or "tokens" in value:
         if "answer" in value and "text" in value and not any(key in value for key in SPAN_KEYS):
-            return {**value, "spans": []}  # accepted as it is
+            return {**value, "spans": []}  # the annotator accepted a text without entities
         return value
     if isinstance(value.get("data"), str):
         return {**value, "text": value["data"]}
@@ -97,7 +105,7 @@ def _label_studio(task: dict[str, Any], place: str) -> dict[str, Any] | None:
 
 
 def span_of(item: Any) -> Span | None:
-    """A span of characters in any of the forms above, not yet held against its text; None if it is none."""
+    """A span of characters in any of the forms above, not checked against its text; None if it is not one."""
     if isinstance(item, list) and len(item) == 3:
         start, end, label = item
     elif isinstance(item, dict):
@@ -116,10 +124,13 @@ def _first(item: dict[str, Any], keys: Sequence[str]) -> Any:
 
 
 def class_names(path: Path) -> tuple[str, ...]:
-    """Names of the tags of a Hugging Face data set, from the `dataset_info.json` beside a file of it.
+    """Names of the tags of a Hugging Face data set, from the `dataset_info.json` beside one of its files.
+
+    Args:
+        path: File of the data set.
 
     Returns:
-        Names from 0; none where there is no such file, or it does not say.
+        The name of each tag number, from 0; empty if that file does not exist or does not name the tags.
     """
     try:
         info = json.loads((path.parent / "dataset_info.json").read_text(encoding="utf-8"))
@@ -132,11 +143,11 @@ def class_names(path: Path) -> tuple[str, ...]:
 
 
 def annotation_like(value: dict[str, Any], tokens: int | None) -> Iterator[str]:
-    """Keys that hold what looks like spans, or like one tag per token, whatever they are called.
+    """Keys of any name whose values look like spans, or like one tag per token.
 
     Args:
-        value: An example without an annotation that is known by its key.
-        tokens: How many it has; None for plain text.
+        value: An example that has none of the known annotation keys.
+        tokens: Its number of tokens; None if it is plain text.
     """
     for key, content in value.items():
         if key in ("text", "tokens", "meta") or not isinstance(content, list) or not content:

@@ -1,4 +1,4 @@
-"""Files that are plainly in another format, refused by its name before they are read as columns."""
+"""Refusing files in other formats by name, before they are misread as columns."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from seqtool.errors import DataError
 _BRAT = re.compile(r"(T\d+\t\S+ \d+ \d+(;\d+ \d+)*(\t|$)|[REAMN*#]\d*\t\S+ \S)")
 _XML = re.compile(r"\s*<(\?xml|!DOCTYPE|html|TEI|corpus|document|GATE)\b", re.IGNORECASE)
 _WEBANNO = "#FORMAT=WebAnno"
-ROWS = "one token per line, columns parted by tabs, and a blank line after each sentence"
+ROWS = "one token per line, columns separated by tabs, and a blank line after each sentence"
 
 
 def refuse_foreign(content: Sequence[str], name: str, extension: str) -> None:
-    """See to it that a file may be columns.
+    """Refuse a file that cannot be CoNLL columns.
 
     Args:
-        content: Its first lines, without the blank ones.
-        name: In messages.
-        extension: Of the name, as in `.csv`.
+        content: First lines of the file, without blank ones.
+        name: Name of the file for messages.
+        extension: Extension of the name, such as `.csv`.
 
     Raises:
-        DataError: it is brat's, XML, WebAnno's or comma-separated, with what to do.
+        DataError: the file is brat standoff, XML, WebAnno TSV or CSV; the message says what to do.
     """
     found = _name(content, extension)
     if found is not None:
@@ -45,7 +45,7 @@ def _name(content: Sequence[str], extension: str) -> str | None:
 
 
 def _has_commas(content: Sequence[str]) -> bool:
-    """True if lines without tabs and spaces between cells nearly all have the same number of commas."""
+    """True if nearly all lines have the same number of commas, and few have spaces or tabs."""
     if len(content) < 2 or any("\t" in line for line in content):
         return False
     counts = Counter(line.count(",") for line in content if line.strip() != ",")

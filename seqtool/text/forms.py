@@ -1,4 +1,4 @@
-"""Word forms to numbers: word id, shape id and characters, computed once for each distinct form."""
+"""Turning word forms into numbers (word id, shape id, character ids), once for each distinct form."""
 
 from __future__ import annotations
 
@@ -13,13 +13,18 @@ from seqtool.errors import DataError
 from seqtool.nn.forms import Forms
 from seqtool.text.vocabulary import Vocabulary
 
-LONGEST = 32  # characters of a form that the model reads; of a longer one both halves of the ends
+LONGEST = 32  # characters of a form that the model reads: the first and the last 16 of a longer one
 _RUN = re.compile(r"(.)\1{2,}")
 _SPECIAL = ((re.compile(r"https?://|www\."), "<url>"), (re.compile(r"@\w"), "<mention>"))
 
 
 def normalise(form: str, *, lowercase: bool, zero_digits: bool) -> str:
-    """The word whose embedding a form uses.
+    """The vocabulary word under which a form is looked up.
+
+    Args:
+        form: A token as it is spelled.
+        lowercase: Whether to lower-case it.
+        zero_digits: Whether to replace every digit by 0.
 
     >>> normalise("Room101", lowercase=True, zero_digits=True)
     'room000'
@@ -30,7 +35,9 @@ def normalise(form: str, *, lowercase: bool, zero_digits: bool) -> str:
 
 
 def shape(form: str) -> str:
-    """Upper case X, lower case x, digits d, other letters c, the rest as it is; runs cut to two.
+    """The shape of a word: X for upper case, x for lower case, d for digits, c for other letters.
+
+    Other characters stay as they are, and runs of equal characters are shortened to two.
 
     >>> shape("McDonald's"), shape("2026-11-21"), shape("#NYC"), shape("@ada")
     ("XxXxx'x", 'dd-dd-dd', '#XX', '<mention>')
@@ -52,14 +59,14 @@ def _character_class(character: str) -> str:
 
 
 class FormTable:
-    """Forms seen so far with their numbers; grows as new ones come.
+    """A table of the forms seen so far, one row each, which grows as new forms are looked up.
 
     Args:
         words: Word vocabulary.
         characters: Character vocabulary; id 0 is padding.
         shapes: Shape vocabulary.
         lowercase: Whether the word vocabulary is lower-cased.
-        zero_digits: Whether its digits are 0.
+        zero_digits: Whether digits are replaced by 0 in the word vocabulary.
     """
 
     def __init__(
@@ -76,7 +83,7 @@ class FormTable:
         self.clear()
 
     def copy(self) -> FormTable:
-        """A table with the same forms, which grows by itself."""
+        """An independent copy of the table."""
         result = copy(self)
         result._index, result._table = dict(self._index), self._table.copy()
         return result
@@ -87,13 +94,14 @@ class FormTable:
     def clear(self) -> None:
         """Forget all forms."""
         self._index: dict[str, int] = {}
-        self._table = numpy.zeros((1024, LONGEST + 3), dtype=numpy.int32)  # word, shape, length, characters
+        # Columns: word id, shape id, number of characters, character ids.
+        self._table = numpy.zeros((1024, LONGEST + 3), dtype=numpy.int32)
 
     def indices(self, tokens: Sequence[str]) -> numpy.ndarray:
         """Row of each token in the table, [T]; new forms are added.
 
         Raises:
-            DataError: a token without characters.
+            DataError: a token is empty.
         """
         index = self._index
         try:
@@ -105,7 +113,7 @@ class FormTable:
         return numpy.fromiter(map(index.__getitem__, tokens), numpy.int32, len(tokens))
 
     def rows(self, numbers: numpy.ndarray) -> Forms:
-        """The forms of some rows, as tensors."""
+        """The forms in the given rows of the table, as tensors."""
         table = self._table[numbers]
         lengths = table[:, 2]
         columns = torch.from_numpy(table[:, : 3 + int(lengths.max())].astype(numpy.int64))
@@ -127,13 +135,13 @@ class FormTable:
 
 
 def clipped(form: str) -> str:
-    """A form of at most `LONGEST` characters: of a longer one, the two ends."""
+    """The form, or the two ends of one that is longer than `LONGEST` characters."""
     half = LONGEST // 2
     return form if len(form) <= LONGEST else form[:half] + form[-half:]
 
 
 def count_forms(sentences: Iterable[Sequence[str]]) -> dict[str, int]:
-    """How often each form stands in the sentences."""
+    """How often each form occurs in the sentences."""
     counts: dict[str, int] = {}
     for tokens in sentences:
         for token in tokens:

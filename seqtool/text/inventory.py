@@ -1,4 +1,4 @@
-"""Any file of symbols by name or path: bundled inventories, what `vocab build` writes, plain lists."""
+"""Finding vocabularies by name or path: bundled lists, files of `vocab build`, files of model folders."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from seqtool.text.vocabulary import Vocabulary
 
 
 class NamedVocabulary(NamedTuple):
-    """Symbols with what to call them."""
+    """A vocabulary with its name."""
 
     name: str
-    kind: str  # word, character, sentencepiece, list (a bundled inventory), model
+    kind: str  # word, character, byte, sentencepiece, list (bundled), model (of a model folder)
     symbols: tuple[str, ...]
     digest: str  # SHA-256 of the file
 
     def as_dict(self, top: int) -> dict[str, Any]:
-        """Plain JSON values, with the first `top` symbols."""
+        """The vocabulary as JSON values, with only its first `top` symbols."""
         return {
             "name": self.name,
             "kind": self.kind,
@@ -33,7 +33,7 @@ class NamedVocabulary(NamedTuple):
 
 
 def bundled_vocabularies() -> list[NamedVocabulary]:
-    """All bundled inventories, by name.
+    """All bundled vocabularies, sorted by name.
 
     Raises:
         UsageError, StorageError: the installation is damaged.
@@ -42,12 +42,15 @@ def bundled_vocabularies() -> list[NamedVocabulary]:
 
 
 def read_vocabulary(name: str) -> NamedVocabulary:
-    """A bundled inventory (`tags/upos.txt`, `tags/upos` or `upos`), or a file.
+    """A bundled vocabulary, or that in a file.
+
+    Args:
+        name: Name of a bundled vocabulary (`tags/upos.txt`, `tags/upos` or `upos`), or path of a file.
 
     Raises:
-        UsageError: neither.
-        ModelError: a file that holds no vocabulary.
-        StorageError: it cannot be read.
+        UsageError: neither of the two exists.
+        ModelError: the file is not a vocabulary.
+        StorageError: the file cannot be read.
     """
     path = Path(name)
     if path.is_file():
@@ -78,7 +81,7 @@ def _file(path: Path) -> NamedVocabulary:
         codec = read_codec(path)
         return NamedVocabulary(str(path), codec.kind, codec.symbols, digest(path))
     except ModelError:
-        # A vocabulary file of a model folder has symbols only.
+        # A vocabulary file inside a model folder has no line of settings, only symbols.
         with path.open("rb") as file:
             if file.read(1) != b'"':
                 raise

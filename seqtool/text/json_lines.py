@@ -1,11 +1,11 @@
-"""One sentence or text per line as a JSON object, with tags per token or with spans of characters.
+"""JSON lines: one sentence or text per line as an object, with tags per token or with character spans.
 
     {"tokens": ["Ada", "lives"], "tags": ["B-PER", "O"]}            or "ner_tags", "labels"
     {"text": "Ada lives", "spans": [{"start": 0, "end": 3, "label": "PER"}]}     or "entities"
 
-What annotation tools export is read too (`seqtool.text.exports`). Text is split by
-`seqtool.text.tokenizer`, and where a span starts or ends; its tags are IOB2. Where the annotation counts, a
-long text is a document, and is split into sentences.
+Exports of annotation tools are read too (`seqtool.text.exports`). Text is tokenised by
+`seqtool.text.tokenizer`, with further token boundaries where a span starts or ends; its tags are IOB2. If
+annotation is expected, a long text is taken for a document and split into sentences.
 """
 
 from __future__ import annotations
@@ -23,22 +23,23 @@ from seqtool.text.tokenizer import Token, tokenize
 
 
 class Annotation(NamedTuple):
-    """A sentence."""
+    """The tokens and tags of one sentence."""
 
     tokens: tuple[str, ...]
-    tags: tuple[str, ...] | None
+    tags: tuple[str, ...] | None  # None: not annotated
     opens: bool = False  # whether a document begins here
 
 
 @dataclass(frozen=True)
 class JsonReading:
-    """How JSON is read.
+    """How to read JSON.
 
     Args:
-        misaligned: What becomes of spans that cut a word: widened to whole words, left out, or an error.
+        misaligned: What to do with spans that cut a word: widen them to whole words ("align"), leave them
+            out ("drop"), or refuse them ("error").
         tag_names: Names of tags that are numbers, from 0.
-        annotated: Whether the annotation counts: then a document is split into sentences, and a key that
-            looks like annotation but is not known is an error.
+        annotated: Whether annotation is expected. If so, documents are split into sentences, and an unknown
+            key that looks like annotation is an error.
     """
 
     misaligned: Misaligned = "align"
@@ -48,18 +49,23 @@ class JsonReading:
 
 @dataclass
 class Remarks:
-    """What was met while reading JSON, counted."""
+    """Counts of what was noticed while reading JSON."""
 
     misaligned: int = 0  # spans that cut a word
-    first_misaligned: str = ""  # where, and which
+    first_misaligned: str = ""  # place and text of the first of them
     utf16: int = 0  # texts whose offsets count UTF-16 units
     rejected: int = 0  # examples that the annotator rejected
-    unannotated: int = 0  # texts without a key of spans
+    unannotated: int = 0  # texts without annotation
     documents: int = 0  # texts that were split into sentences
-    sentences: int = 0  # of these
+    sentences: int = 0  # number of sentences in these documents
 
     def lines(self, name: str, misaligned: Misaligned) -> list[str]:
-        """One line for each kind, for people."""
+        """One line per kind of remark, to be shown to the user.
+
+        Args:
+            name: Name of the file.
+            misaligned: What was done with spans that cut a word.
+        """
         lines = []
         if self.misaligned:
             done = "widened to whole words" if misaligned == "align" else "left out"
@@ -69,9 +75,9 @@ class Remarks:
                 "(in `train`: --set data.misaligned=drop)"
             )
         if self.utf16:
-            lines.append(f"{name}: offsets of {self.utf16:,} texts count UTF-16 units, and are read so")
+            lines.append(f"{name}: offsets of {self.utf16:,} texts count UTF-16 units, and are read that way")
         if self.rejected:
-            lines.append(f"{name}: {self.rejected:,} rejected examples left out")
+            lines.append(f"{name}: {self.rejected:,} rejected examples are left out")
         if self.unannotated:
             lines.append(f"{name}: {self.unannotated:,} texts without annotation")
         if self.documents:
@@ -80,7 +86,7 @@ class Remarks:
 
 
 def is_sentence_object(line: str) -> bool:
-    """True if a line is a JSON object, or a pair of a text and an object."""
+    """True if a line is a whole JSON object, or a pair of a text and an object (spaCy)."""
     if not line.lstrip(" \t").startswith(("{", "[")):
         return False
     try:
@@ -93,22 +99,32 @@ def is_sentence_object(line: str) -> bool:
 def load(text: str, place: str) -> Any:
     """The value of a JSON text.
 
+    Args:
+        text: The text.
+        place: `file:line` for messages.
+
     Raises:
-        DataError: it is none.
+        DataError: the text is not valid JSON.
     """
     try:
         return json.loads(text)
     except RecursionError as error:
-        raise DataError(f"{place}: nested too deeply; expected one flat JSON object a line") from error
+        raise DataError(f"{place}: nested too deeply; expected one flat JSON object per line") from error
     except ValueError as error:
-        raise DataError(f"{place}: not JSON: {error}; expected one object a line") from error
+        raise DataError(f"{place}: not JSON: {error}; expected one object per line") from error
 
 
 def sentences_of(loaded: Any, place: str, reading: JsonReading, remarks: Remarks) -> Iterator[Annotation]:
-    """Tokens and tags of one object; `place` (`file:line`) heads messages.
+    """The sentences of one example.
+
+    Args:
+        loaded: The example, a JSON value.
+        place: `file:line` for messages.
+        reading: How to read it.
+        remarks: Counts what is noticed.
 
     Raises:
-        DataError: not an object of a known form, no tokens, or tags or spans that do not fit them.
+        DataError: the example is not of a known form, has no tokens, or its tags or spans do not fit them.
     """
     value = standard(loaded, place)
     if value is None:
@@ -146,35 +162,35 @@ def _tags(value: dict[str, Any], length: int, place: str, reading: JsonReading) 
         if key in value:
             tags = _texts(_named(value[key], key, place, reading), key, place)
             if len(tags) != length:
-                raise DataError(f"{place}: {len(tags)} tags for {length} tokens; expected one a token")
+                raise DataError(f"{place}: {len(tags)} tags for {length} tokens; expected one per token")
             return tags
     _refuse_unknown(value, length, place, reading, TAG_KEYS)
     return None
 
 
 def _named(tags: Any, key: str, place: str, reading: JsonReading) -> Any:
-    """Tags by name, where they are numbers."""
+    """The tags, with the names of those that are numbers."""
     if not isinstance(tags, list) or not tags or not all(type(tag) is int for tag in tags):
         return tags
     names = reading.tag_names
     if not names and reading.annotated:
         raise DataError(
-            f'{place}: "{key}" holds numbers; give the names that they stand for, from 0: --tag-names '
+            f'{place}: "{key}" holds numbers; give the names of the tags 0, 1, ... in order: --tag-names '
             'O,B-PER,I-PER, or in `train` --set \'data.tag_names=["O", "B-PER", "I-PER"]\''
         )
     unknown = [tag for tag in tags if not 0 <= tag < len(names)]
     if names and unknown:
-        raise DataError(f'{place}: {unknown[0]} in "{key}"; there are names for 0 to {len(names) - 1}')
+        raise DataError(f'{place}: {unknown[0]} in "{key}"; there are names only for 0 to {len(names) - 1}')
     return [names[tag] for tag in tags] if names else tags
 
 
 def _refuse_unknown(
     value: dict[str, Any], tokens: int | None, place: str, reading: JsonReading, known: tuple[str, ...]
 ) -> None:
-    """Labels are never lost in silence."""
+    """Refuse an unknown key that looks like annotation, so that labels are never lost silently."""
     for key in annotation_like(value, tokens) if reading.annotated else ():
         raise DataError(
-            f'{place}: "{key}" looks like annotation, but is not a key that is read; call it "{known[0]}"'
+            f'{place}: "{key}" looks like annotation, but no such key is read; rename it to "{known[0]}"'
         )
 
 
@@ -200,7 +216,7 @@ def _from_text(
     for span in found:
         inside = [i for i, token in enumerate(tokens) if span.start < token.end and token.start < span.end]
         if not inside:
-            raise DataError(f"{place}: no token in span {span.start} to {span.end}; expected text there")
+            raise DataError(f"{place}: the span {span.start} to {span.end} has no token; expected text in it")
         spans.append(Span(inside[0], inside[-1] + 1, span.type))
     try:
         tags = tuple(from_spans(spans, len(tokens), "iob2"))
@@ -210,7 +226,7 @@ def _from_text(
 
 
 def _token_objects(value: dict[str, Any], text: str, place: str) -> list[Token] | None:
-    """The tokens that stand beside the text, as Prodigy and spaCy write them; None = there are none."""
+    """The tokens given beside the text, as Prodigy and spaCy write them; None if there are none."""
     if not value.get("tokens"):
         return None
     tokens = []
@@ -218,9 +234,9 @@ def _token_objects(value: dict[str, Any], text: str, place: str) -> list[Token] 
         start, end = item.get("start"), item.get("end")
         if type(start) is not int or type(end) is not int or not 0 <= start < end <= len(text):
             raise DataError(
-                f"{place}: token {json.dumps(item)} is not inside the text; expected start and end"
+                f"{place}: token {json.dumps(item)} is not inside the text; expected its start and end there"
             )
-        if text[start:end].strip():  # spaCy has tokens of spaces
+        if text[start:end].strip():  # some tokens of spaCy are only spaces
             tokens.append(Token(text[start:end], start, end))
     return tokens
 
@@ -253,14 +269,14 @@ def _spans(
 def _placed(
     spans: list[Span], text: str, edges: frozenset[int], place: str, reading: JsonReading, remarks: Remarks
 ) -> list[Span]:
-    """The spans on whole words; those that cut one are counted, or refused."""
+    """The spans aligned with whole words; those that cut a word are counted, or refused."""
     placed = place_spans(spans, text, edges, reading.misaligned)
     if placed.cut:
         first = placed.cut[0]
         where = f"{place}: {text[first.start : first.end]!r}, characters {first.start} to {first.end}"
         if reading.misaligned == "error":
             raise DataError(
-                f"{where} ({first.type}) cut a word; "
+                f"{where} ({first.type}) cuts a word; "
                 "--misaligned align widens such spans to whole words, drop leaves them out "
                 "(in `train`: --set data.misaligned=align)"
             )
@@ -277,7 +293,7 @@ def _sentences(
     reading: JsonReading,
     remarks: Remarks,
 ) -> Iterator[Annotation]:
-    """The text as one sentence, or a document as its sentences."""
+    """The text as one sentence, or the sentences of a document."""
     starts = sentence_starts(text, tokens, spans) if reading.annotated else [0]
     if len(starts) > 1:
         remarks.documents += 1

@@ -1,4 +1,4 @@
-"""How a file of sentences is laid out, found from its first lines."""
+"""The layout of a file of sentences (kind, separator, columns), found from its first lines."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Separator = Literal["tab", "whitespace"]
 
 
 class NoSentencesError(DataError):
-    """There is not one sentence: an error where data is needed, an empty answer where there may be none."""
+    """A file without a sentence: an error where data is required, an empty result elsewhere."""
 
 
 _CONLLU_COLUMNS = 10
@@ -31,17 +31,24 @@ DOCUMENT_START = "-DOCSTART-"
 DOCUMENT_LINE = re.compile(rf"{DOCUMENT_START}([ \t]|$)")
 _ARRAY = re.compile(r"\ufeff?\s*\[\s*(\{\s*[\"}]|\[\s*\")")  # a JSON array of objects, or of pairs
 _OBJECT = re.compile(r"\{\s*\"[^\"]*\"\s*:")
-# First cell of a row that names the columns, in lower case.
+# First cell of a header row, in lower case.
 _HEADER_NAMES = frozenset({"token", "tokens", "word", "words", "form"})
 
 
 @dataclass(frozen=True, slots=True)
 class ColumnFormat:
-    """How a file of sentences is laid out; columns are counted from 1, and mean nothing for JSON.
+    """The layout of a file of sentences.
 
-    `json` is one array of examples, `jsonl` has one example per line; `reading` says how these are read.
-    `span_tags` says whether tags with prefixes (`B-PER`) were seen, `header` whether the first row names
-    the columns.
+    Attributes:
+        kind: Format of the file; `json` is one array of examples, `jsonl` has one example per line.
+        separator: What separates the columns; like all columns, unused for JSON.
+        columns: Number of columns.
+        token: Column of the tokens, from 1.
+        tag: Column of the tags, from 1; None = there are no tags.
+        features: Columns of further features, from 1.
+        span_tags: Whether tags with prefixes (`B-PER`) were seen.
+        header: Whether the first row names the columns.
+        reading: How to read JSON.
     """
 
     kind: Literal["conll", "conllu", "jsonl", "json"]
@@ -55,7 +62,7 @@ class ColumnFormat:
     reading: JsonReading = field(default=JsonReading(), compare=False)
 
     def describe(self) -> str:
-        """The layout in words, for reports.
+        """A description of the layout, for reports.
 
         >>> ColumnFormat("conll", "tab", 4, 1, 4).describe()
         '4 columns, tab-separated: token = 1, tag = 4'
@@ -72,18 +79,18 @@ class ColumnFormat:
 
 
 def no_sentences(name: str) -> NoSentencesError:
-    """What to raise for a file without a sentence."""
+    """The error for a file without a sentence."""
     return NoSentencesError(f"{name}: no sentences; expected at least one")
 
 
 def is_array(path: str | Path) -> bool:
-    """True for a regular file that begins as a JSON array does; it may be a single line of any length."""
+    """True for a regular file that begins like a JSON array, which may be a single line of any length."""
     if not Path(path).is_file():
         return False
     with open_input(path) as stream, storage_errors(Path(path)):
         try:
             start = stream.read(4096)
-        except (EOFError, gzip.BadGzipFile, zlib.error):  # told where it is read
+        except (EOFError, gzip.BadGzipFile, zlib.error):  # reported by whoever reads the file
             return False
     return bool(_ARRAY.match(start.decode("utf-8", "replace")))
 
@@ -101,7 +108,7 @@ def layout_of(
     features: tuple[int, ...],
     reading: JsonReading | None,
 ) -> ColumnFormat:
-    """The layout that the first lines of a file show; arguments and errors as `columns.detect_format`."""
+    """The layout of a file with these first lines; other arguments and errors as `columns.detect_format`."""
     reading = reading or JsonReading()
     content = [line for line in prefix if line.strip(" \t")]
     if not content:
@@ -150,7 +157,7 @@ def _is_numbered(prefix: list[str], separator: Separator, count: int) -> bool:
 def _tags_and_header(
     content: list[str], separator: Separator, count: int, token: int, tag: int | None
 ) -> tuple[bool, bool]:
-    """Whether the tags of the first lines have prefixes, and whether the first row names the columns."""
+    """Whether the tags in the first lines have prefixes, and whether the first row names the columns."""
     rows = [cells for line in content if len(cells := cells_of(line, separator)) == count]
     if tag is None or not rows:
         return False, False
@@ -171,7 +178,7 @@ def _looks_like_conllu(content: list[str]) -> bool:
 
 
 def _layout(content: list[str]) -> tuple[Separator, int]:
-    """Separator and the commonest number of columns; tabs if the lines have them."""
+    """The separator (tabs if the lines have them) and the most common number of columns."""
     rows = [line for line in content if not line.startswith("# ") and not DOCUMENT_LINE.match(line)]
     rows = rows or content
     with_tabs = Counter(len(cells_of(line, "tab")) for line in rows).most_common(1)[0][0]
@@ -183,7 +190,7 @@ def _layout(content: list[str]) -> tuple[Separator, int]:
 def _resolve(
     name: str, count: int, token: int, tag: int, features: tuple[int, ...]
 ) -> tuple[int, int | None, tuple[int, ...]]:
-    """Columns from 1, from columns that may count from the end; tag 0 is none."""
+    """Column numbers counted from 1, given some that may count from the end; tag 0 becomes None."""
 
     def place(number: int, what: str) -> int:
         if not 1 <= abs(number) <= count:
@@ -199,7 +206,7 @@ def _resolve(
 
 def cells_of(line: str, separator: Separator) -> list[str]:
     """The cells of a line."""
-    # Only spaces and tabs separate: a token may be a no-break space, which str.split() would drop.
+    # Only spaces and tabs separate cells: str.split() would drop a token that is a no-break space.
     if separator == "tab":
         return [cell.strip(" ") for cell in line.split("\t")]
     return _SPACES.split(line.strip(" \t"))

@@ -1,7 +1,7 @@
 """Strict UTF-8 lines from files, gzip files and pipes, one at a time.
 
-Only `\\n` ends a line (`\\r\\n` counts as `\\n`): U+2028, NEL, vertical tab and form feed are
-data. Nothing is guessed or replaced: bytes that are not UTF-8 are an error that says where.
+Only `\\n` ends a line (`\\r\\n` counts as `\\n`): U+2028, NEL, vertical tab and form feed are part of the
+text. Nothing is guessed or replaced: bytes that are not UTF-8 are an error, which says where they are.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from typing import BinaryIO, cast
 
 from seqtool.errors import DataError, StorageError, UsageError
 
-NO_LIMIT = 2**62  # bytes of a line
-LINE_LIMIT = 1_000_000  # bytes; bounds the memory that one line of a foreign file can take
+NO_LIMIT = 2**62  # bytes per line
+LINE_LIMIT = 1_000_000  # bytes per line; limits the memory that one line of an untrusted file can take
 
-# What a file that is not UTF-8 text may start with. UTF-32 stands first: its mark begins with UTF-16's.
+# First bytes of files that are not UTF-8 text. UTF-32 comes first: its mark begins with that of UTF-16.
 _FOREIGN_STARTS = {
     codecs.BOM_UTF32_LE: "UTF-32 text; convert it to UTF-8",
     codecs.BOM_UTF32_BE: "UTF-32 text; convert it to UTF-8",
@@ -30,15 +30,15 @@ _FOREIGN_STARTS = {
 
 
 def open_input(path: str | Path) -> BinaryIO:
-    """Open a file for reading; `-` is standard input, a name in `.gz` is decompressed on the way.
+    """Open a file for reading; `-` is standard input, and a name in `.gz` is decompressed while reading.
 
     Raises:
-        UsageError: there is no such file, or it is a folder.
-        StorageError: no permission, standard input is closed, ...
+        UsageError: the file does not exist, or is a folder.
+        StorageError: there is no permission to read it, standard input is closed, ...
     """
     if str(path) == "-":
         if sys.stdin is None or sys.stdin.closed:
-            raise StorageError("standard input is closed; give a file, or text through a pipe")
+            raise StorageError("standard input is closed; name a file, or pipe text in")
         return sys.stdin.buffer
     try:
         if Path(path).suffix == ".gz":
@@ -55,12 +55,12 @@ def open_input(path: str | Path) -> BinaryIO:
 
 
 def lines_of(path: str | Path, limit: int = LINE_LIMIT, *, ends: bool = False) -> Generator[str, None, None]:
-    """`read_lines` of a file or `-`; the file is closed at its end, standard input is left open.
+    """The lines of a file or of standard input (`-`), as from `read_lines`; a file is closed after use.
 
     Args:
         path: The file.
-        limit: Longest line allowed, bytes.
-        ends: Whether a line comes with its end, as of `read_lines`.
+        limit: Longest line allowed, in bytes.
+        ends: Whether to keep line ends, as in `read_lines`.
 
     Raises:
         UsageError, StorageError, DataError: as `open_input` and `read_lines`.
@@ -74,9 +74,9 @@ def lines_of(path: str | Path, limit: int = LINE_LIMIT, *, ends: bool = False) -
 
 
 def text_of(path: str | Path) -> str:
-    """All of a file or of `-`; `\\r\\n` is `\\n`, and a last line without an end stays without one.
+    """The whole text of a file or of standard input (`-`); `\\r\\n` becomes `\\n`, nothing else is changed.
 
-    A line may have any length: who asks for a whole file has it in memory anyway.
+    Lines may be of any length, since the whole file is in memory anyway.
 
     Raises:
         UsageError, StorageError, DataError: as `open_input` and `read_lines`.
@@ -85,18 +85,18 @@ def text_of(path: str | Path) -> str:
 
 
 def read_lines(stream: BinaryIO, name: str, limit: int = LINE_LIMIT, *, ends: bool = False) -> Iterator[str]:
-    """The lines of a stream, each as soon as it has arrived.
+    """The lines of a stream, each yielded as soon as it has arrived.
 
-    A byte-order mark at the very start is dropped; a last line without an end is kept.
+    A byte-order mark at the beginning is dropped; a last line without a line end is kept.
 
     Args:
-        stream: Bytes.
-        name: What the stream is called in messages.
-        limit: Longest line allowed, bytes without the line end, at least 1.
-        ends: Whether a line comes with its end, as `\\n`; the last one may have none.
+        stream: The bytes to read.
+        name: Name of the stream for messages.
+        limit: Longest line allowed, in bytes without the line end, at least 1.
+        ends: Whether to keep each line's end, as `\\n`; the last line may have none.
 
     Raises:
-        DataError: not UTF-8, a NUL byte, another encoding, a line over the limit, damaged gzip.
+        DataError: not UTF-8, a NUL byte, another encoding, a line that is too long, damaged gzip data.
         StorageError: the stream is closed or cannot be read.
     """
     offset = 0  # bytes of the stream before this line
@@ -116,7 +116,7 @@ def read_lines(stream: BinaryIO, name: str, limit: int = LINE_LIMIT, *, ends: bo
 
 
 def _read_raw(stream: BinaryIO, limit: int, name: str, number: int) -> bytes:
-    # Two bytes more than the limit leave room for the line end.
+    # Two more bytes than the limit, to leave room for the line end.
     try:
         return stream.readline(limit + 2)
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:

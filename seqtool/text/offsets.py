@@ -1,7 +1,7 @@
-"""Spans of characters as people's tools give them, placed on whole words.
+"""Aligning character spans, as annotation tools export them, with whole words.
 
-Offsets may count UTF-16 units, as JavaScript does, so that every emoji before a span shifts it by one; and
-they may cut a word in two. Both are recognised here.
+Offsets may count UTF-16 units, as in JavaScript, so that every emoji before a span shifts it by one; and
+they may cut a word in two. This module recognises both. It also finds the sentences of a document.
 """
 
 from __future__ import annotations
@@ -17,28 +17,29 @@ from seqtool.text.tokenizer import Token, tokenize
 
 Misaligned = Literal["error", "align", "drop"]
 
-# Letters of scripts whose words have no spaces between them, or take particles: cutting there is usual.
+# Characters of words, without the scripts that put no spaces between words, or that attach particles to
+# them: there, spans often begin or end inside what looks like a word.
 _WORD = regex.compile(
     r"[[\p{L}\p{N}\p{M}]--[\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}\p{Tibetan}\p{Hangul}\p{Han}]]", regex.V1
 )
 
 
 class Placed(NamedTuple):
-    """Spans that begin and end at words."""
+    """Spans that begin and end at word boundaries."""
 
     spans: list[Span]
-    cut: list[Span]  # those that cut a word, as they were given
+    cut: list[Span]  # the original spans that cut a word
 
 
 def from_utf16(spans: Sequence[Span], text: str, edges: Collection[int]) -> list[Span] | None:
     """The spans in characters, if their offsets count UTF-16 units; None if they count characters.
 
-    Told by what fits better: spans inside the text that cut no word and have no outer spaces.
+    The reading that fits better wins: more spans lie inside the text, cut no word and have no outer spaces.
 
     Args:
-        spans: As given.
-        text: That they are in.
-        edges: Where its tokens begin and end.
+        spans: The spans as they were given.
+        text: The text that they refer to.
+        edges: Positions at which the text's tokens begin and end.
     """
     if text.isascii() or max(text) <= "\uffff":
         return None
@@ -60,16 +61,22 @@ def _fits(span: Span, text: str, edges: Collection[int]) -> bool:
 
 
 def cuts_word(text: str, position: int, edges: Collection[int]) -> bool:
-    """True if a word goes on across this position, and no token ends there."""
+    """True if a word continues across this position, and no token begins or ends there."""
     if not 0 < position < len(text) or position in edges:
         return False
     return bool(_WORD.match(text[position - 1]) and _WORD.match(text[position]))
 
 
 def place_spans(spans: Iterable[Span], text: str, edges: Collection[int], misaligned: Misaligned) -> Placed:
-    """Spans that cut no word: those that do are widened to whole words, or left out (`drop`).
+    """Spans that cut no word: those that do are widened to whole words ("align") or left out.
 
-    A widened span that meets one before it is left out too.
+    After widening, a span that overlaps the one before it is left out too.
+
+    Args:
+        spans: The spans, in characters.
+        text: The text that they refer to.
+        edges: Positions at which the text's tokens begin and end.
+        misaligned: What to do with spans that cut a word.
     """
     result: list[Span] = []
     cut: list[Span] = []
@@ -95,7 +102,7 @@ def place_spans(spans: Iterable[Span], text: str, edges: Collection[int], misali
 
 
 def split_at(text: str, edges: Iterable[int]) -> list[Token]:
-    """Tokens of the pieces between `edges`, with offsets in the whole text."""
+    """Tokens of a text that is split at `edges` first, with offsets in the whole text."""
     tokens = []
     for start, end in pairwise(sorted({0, len(text), *edges})):
         tokens += [Token(t.text, t.start + start, t.end + start) for t in tokenize(text[start:end])]
@@ -104,18 +111,18 @@ def split_at(text: str, edges: Iterable[int]) -> list[Token]:
 
 # Sentences of a document
 
-LONG_TEXT = 100  # tokens; a longer text is more than a sentence
+LONG_TEXT = 100  # tokens; a longer text is taken for more than one sentence
 _FINAL = regex.compile(r"[.!?…]+|[。！？]")
 _CLOSING = frozenset("\"'”’»)]}")
 
 
 def sentence_starts(text: str, tokens: Sequence[Token], spans: Iterable[Span]) -> list[int]:
-    """Which tokens of a text begin a sentence: the first, and where one ends before; never inside a span.
+    """Positions of the tokens that begin a sentence; never inside a span.
 
     Args:
-        text: A whole document; a short one without line ends is one sentence.
-        tokens: Of the text.
-        spans: In tokens.
+        text: A whole document; a short one without line ends is a single sentence.
+        tokens: Tokens of the text.
+        spans: Spans of the text, in tokens.
     """
     if len(tokens) <= LONG_TEXT and "\n" not in text.strip():
         return [0]
@@ -128,7 +135,7 @@ def sentence_starts(text: str, tokens: Sequence[Token], spans: Iterable[Span]) -
 
 
 def _parts(text: str, tokens: Sequence[Token], position: int) -> bool:
-    """True if a sentence begins at this token: after a line end, or after a full stop."""
+    """True if a sentence begins at this token: after a line end, or after sentence-final punctuation."""
     gap = text[tokens[position - 1].end : tokens[position].start]
     following = tokens[position].text[0]
     if "\n" in gap and (gap.count("\n") > 1 or not following.islower()):

@@ -1,4 +1,4 @@
-"""Results to a file that is whole or not there at all, however much of it there is."""
+"""Writing an output file of any size so that it is either complete or not there at all."""
 
 from __future__ import annotations
 
@@ -15,10 +15,14 @@ from seqtool.files import storage_errors, sync_folder
 
 
 def require_free(path: Path, overwrite: bool) -> None:
-    """See to it before any work that `path` may be written.
+    """Check before any work is done that `path` may be written.
+
+    Args:
+        path: The output file.
+        overwrite: Whether it may replace an existing file.
 
     Raises:
-        UsageError: it exists and `overwrite` is false, or it is a folder, or its folder is missing.
+        UsageError: the file exists and `overwrite` is false, it is a folder, or its folder does not exist.
     """
     if path.is_dir():
         raise UsageError(f"{path}: is a folder; expected a file to write")
@@ -30,10 +34,10 @@ def require_free(path: Path, overwrite: bool) -> None:
 
 @contextlib.contextmanager
 def open_durably(path: Path) -> Iterator[BinaryIO]:
-    """A file for writing that takes the place of `path` at the end, if all went well.
+    """Open a file for writing that replaces `path` when it is closed without an error.
 
-    As `seqtool.files.write_durably`, for content that does not fit into memory. A device or a
-    named pipe is written to as it is.
+    Like `seqtool.files.write_durably`, for content that does not fit into memory. A device or a named pipe
+    is written to directly.
 
     Raises:
         StorageError: the disk is full, the folder cannot be written, ...
@@ -42,7 +46,7 @@ def open_durably(path: Path) -> Iterator[BinaryIO]:
         with storage_errors(path), path.open("wb") as device:
             yield device
         return
-    target = path.resolve()  # a symbolic link stays one
+    target = path.resolve()  # a symbolic link is kept, and the file behind it replaced
     with storage_errors(path):
         descriptor, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".tmp", dir=target.parent)
         try:
@@ -67,7 +71,7 @@ def _is_regular(path: Path) -> bool:
 
 
 def _umask() -> int:
-    # The only portable way to read the umask is to set it; it is put back at once.
+    # The only portable way to read the umask is to set it; it is restored at once.
     mask = os.umask(0o022)
     os.umask(mask)
     return mask

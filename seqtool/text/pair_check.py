@@ -1,4 +1,4 @@
-"""What is in files of sentence pairs, and what is odd about them: empty or uneven ones, copies, leakage."""
+"""Checking files of sentence pairs: counts, empty sides, uneven lengths, copies, leakage between files."""
 
 from __future__ import annotations
 
@@ -15,43 +15,43 @@ from seqtool.errors import DataError, UsageError
 from seqtool.text.pair_files import KINDS, kind_of, read_pairs
 from seqtool.text.parallel import SentencePair
 
-UNEVEN = 3.0  # times the usual ratio of the lengths
-PLACES_SHOWN = 3  # of uneven pairs
+UNEVEN = 3.0  # a pair is uneven if its ratio of lengths differs from the median by more than this factor
+PLACES_SHOWN = 3  # number of uneven pairs whose places are listed
 Text = tuple[str, str, tuple[str, ...]]  # source, target, features
 
 
 @dataclass(frozen=True)
 class SideReport:
-    """The sources or the targets of a part."""
+    """The source side or the target side of a part."""
 
-    words: int  # what stands between spaces
+    words: int  # separated by spaces
     characters: int
     distinct_characters: int
-    empty: int  # lines
-    longest: int  # characters of the longest line
+    empty: int  # number of empty lines
+    longest: int  # characters in the longest line
     longest_at: str  # file:line
 
 
 @dataclass(frozen=True)
 class PartReport:
-    """What one part holds."""
+    """The contents of one part."""
 
-    path: str  # or two, with `and` between them
+    path: str  # the path, or two paths joined by "and"
     pairs: int
     source: SideReport
     target: SideReport
     empty: int  # pairs with an empty side
-    ratio: float | None  # target characters a source character, the median; None: all have an empty side
-    uneven: int  # pairs whose ratio is more than `UNEVEN` times another than that
-    uneven_at: tuple[str, ...]  # the first ones, file:line
-    repeated: int  # pairs that stand earlier in the same part
-    identical: int  # pairs whose target is their source
-    shared: dict[str, int]  # pairs that also stand in each part before this one
+    ratio: float | None  # median of target characters per source character; None: no pair has both sides
+    uneven: int  # pairs whose ratio differs from the median by more than the factor `UNEVEN`
+    uneven_at: tuple[str, ...]  # the first few, file:line
+    repeated: int  # pairs that occur earlier in the same part
+    identical: int  # pairs whose target equals their source
+    shared: dict[str, int]  # for each part before this one, the pairs that occur there too
 
 
 @dataclass(frozen=True)
 class PairsReport:
-    """What some parts hold together."""
+    """The contents of several parts."""
 
     files: tuple[PartReport, ...]
 
@@ -65,18 +65,18 @@ def check_pairs(
     columns: Sequence[str] = ("source", "target"),
     languages: tuple[str, str] | None = None,
 ) -> PairsReport:
-    """Read pairs as a training run would and say what is in them.
+    """Read pairs as a training run would, and report what is in them.
 
     Args:
-        paths: Parts, the training part first: each is two files, source and target line by line, or
-            one whose name ends in `.tsv`, `.csv`, `.jsonl` or `.tmx` (also `.gz`). A single file with
-            another name is of columns.
+        paths: Files of the parts, the training part first. A part is a source and a target file, aligned by
+            line, or one file whose name ends in `.tsv`, `.csv`, `.jsonl` or `.tmx` (also with `.gz`). If
+            there is only one file and its name ends otherwise, it is read as tab-separated columns.
         columns: What each column is, as in `pair_files.read_pairs`.
         languages: Names of source and target, as in `pair_files.read_pairs`.
 
     Raises:
-        UsageError: a file is missing, or has no partner.
-        DataError: with file and line: not pairs, or files of different lengths.
+        UsageError: a file does not exist, or a source file has no target file.
+        DataError: a file does not consist of pairs (with file and line), or two files differ in length.
     """
     reports: list[PartReport] = []
     contents: list[Counter[Text]] = []
@@ -89,10 +89,13 @@ def check_pairs(
 
 
 def parts_of(paths: Sequence[str | Path]) -> list[tuple[str | Path, ...]]:
-    """Files as parts of one or two.
+    """Group files into parts of one or two files.
+
+    Args:
+        paths: The files, as in `check_pairs`.
 
     Raises:
-        UsageError: one has no partner.
+        UsageError: a source file has no target file.
 
     >>> parts_of(["a.en", "a.de", "b.tsv"])
     [('a.en', 'a.de'), ('b.tsv',)]
@@ -109,7 +112,7 @@ def parts_of(paths: Sequence[str | Path]) -> list[tuple[str | Path, ...]]:
             result.append((first, left.pop(0)))
         else:
             known = ", ".join(f".{kind}" for kind in KINDS)
-            raise UsageError(f"{first}: no target beside it; expected SRC TGT, or a file in {known}")
+            raise UsageError(f"{first}: no target file after it; expected SRC TGT, or one file in {known}")
     return result
 
 
@@ -117,7 +120,7 @@ def _complete(pairs: Iterator[SentencePair], name: str) -> list[SentencePair]:
     found = []
     for pair in pairs:
         if pair.target is None:
-            raise DataError(f"{pair.place}: no target; a pair needs one")
+            raise DataError(f"{pair.place}: no target; expected a source and a target")
         found.append(pair)
     if not found:
         raise DataError(f"{name}: no sentence pairs; expected at least one")
@@ -135,7 +138,7 @@ def _report(
     contents: Sequence[Counter[Text]],
     earlier: Sequence[str],
 ) -> PartReport:
-    """The report of the last of `contents`, compared with those before it."""
+    """The report on the part of the last `contents`, compared with the parts before it."""
     own = contents[-1]
     lines = [pair.line for pair in pairs]
     usual, uneven = _uneven(pairs)
@@ -170,9 +173,9 @@ def _side(texts: Sequence[str], file: str, lines: Sequence[int]) -> SideReport:
 
 
 def _uneven(pairs: Sequence[SentencePair]) -> tuple[float | None, list[SentencePair]]:
-    """The usual ratio of the lengths in characters, and the pairs that are far from it.
+    """The median ratio of the lengths in characters, and the pairs whose ratio is far from it.
 
-    What is usual is the median, as it differs between languages: Chinese takes a third of the
+    The median is the standard because ratios differ between languages: Chinese takes a third of the
     characters of English.
     """
     full = [pair for pair in pairs if not pair.has_empty_side]

@@ -1,4 +1,4 @@
-"""Sentence pairs from files of every layout: which one it is, CSV and TMX, and one door to all of them.
+"""Reading sentence pairs from files of any layout: one function for all of them, and the CSV and TMX readers.
 
 source,target                        CSV, with a header or without
 "Ada lives, too.",Ada lebt auch.
@@ -27,6 +27,7 @@ from seqtool.text.parallel import (
     IGNORED,
     SentencePair,
     check_text,
+    columns_example,
     pair_of_cells,
     read_aligned,
     read_pair_columns,
@@ -35,11 +36,11 @@ from seqtool.text.parallel import (
 
 Kind = Literal["tsv", "csv", "jsonl", "tmx"]
 KINDS: tuple[Kind, ...] = ("tsv", "csv", "jsonl", "tmx")
-NAMED_SIDES: tuple[Kind, ...] = ("csv", "jsonl", "tmx")  # layouts in which `languages` may name the sides
+NAMED_SIDES: tuple[Kind, ...] = ("csv", "jsonl", "tmx")  # layouts whose sides `languages` can name
 SIDES = ("source", "target")
-DELIMITERS = (",", ";", "\t")  # of CSV: spreadsheets write what their country uses
+DELIMITERS = (",", ";", "\t")  # of CSV: which one a spreadsheet writes depends on its locale
 
-# What people call the columns, case aside; several targets are several references.
+# Usual names of the columns, in lower case; several targets are several references.
 _HEADINGS = {
     "source": re.compile(r"source|src|source[ _]text|input"),
     "target": re.compile(r"(target|tgt|trg|target[ _]text|reference|translation|output)[ _-]?\d*"),
@@ -52,7 +53,7 @@ _CODES = ("bpt", "ept", "ph", "it", "ut")
 
 
 def kind_of(path: str | Path) -> Kind | None:
-    """The layout of a single file of pairs by its name, also in `.gz`; None = not said.
+    """The layout of a single file of pairs by the ending of its name (also with `.gz`); None if unknown.
 
     >>> kind_of("pairs.csv.gz"), kind_of("train.en")
     ('csv', None)
@@ -67,14 +68,14 @@ def read_pairs(
     languages: tuple[str, str] | None = None,
     feature_separator: str = ";",
 ) -> Iterator[SentencePair]:
-    """The pairs of some files.
+    """The pairs of one or several files.
 
     Args:
-        paths: A source file and one or more target files, line by line; or one file, whose layout its name
-            tells: `.csv`, `.jsonl`, `.tmx`, all others columns between tabs.
+        paths: A source file and one or more target files, aligned by line; or one file, whose layout is
+            known by its name: `.csv`, `.jsonl`, `.tmx`, and tab-separated columns for any other.
         columns: What each column is, as in `read_pair_columns`.
-        languages: Names of source and target: keys of JSON, headings of CSV, languages of TMX.
-        feature_separator: What stands between two features.
+        languages: Names of source and target: keys in JSON, headings in CSV, languages in TMX.
+        feature_separator: Text between two features.
 
     Raises:
         UsageError, StorageError, DataError: as the reader of that layout.
@@ -99,12 +100,18 @@ def read_pair_csv(
 ) -> Iterator[SentencePair]:
     """The pairs of a CSV file (RFC 4180); blank lines are skipped.
 
-    A first row of headings (source, target, or the languages) says what the columns are; without one,
-    they are what `columns` says. Between fields stands a comma, a semicolon or a tab.
+    A first row of headings (source and target, or the languages) names the columns; without one, `columns`
+    does. Fields are separated by commas, semicolons or tabs.
+
+    Args:
+        path: The file; a name in `.gz` is decompressed.
+        columns: What each column is, as in `read_pair_columns`.
+        languages: Headings of source and target.
+        feature_separator: Text between two features.
 
     Raises:
         UsageError, StorageError, DataError: as `lines_of`.
-        DataError: with file and line: another number of columns, a field that is not one line of text.
+        DataError: a wrong number of columns, or a field of several lines (with file and line).
     """
     with closing(lines_of(path)) as lines:
         first = next(lines, None)
@@ -130,18 +137,18 @@ def read_pair_csv(
 def read_translation_memory(
     path: str | Path, languages: tuple[str, str] | None = None
 ) -> Iterator[SentencePair]:
-    """The pairs of a TMX file; units that lack one of the languages are left out.
+    """The pairs of a TMX file; units that lack one of the two languages are left out.
 
-    Formatting codes are left out of the text, and line breaks in it become spaces.
+    Formatting codes are removed from the text, and line breaks become spaces.
 
     Args:
-        path: Also compressed, with a name in `.gz`.
-        languages: Source and target, as in `("en", "de-AT")`; `en` also means `en-GB`. None: the source
-            is what the header says, or the first language; the target is the only other one.
+        path: The file; a name in `.gz` is decompressed.
+        languages: Source and target language, such as `("en", "de-AT")`; `en` also matches `en-GB`. None: the
+            source is the language that the header names, or the first one; the target is the only other one.
 
     Raises:
         UsageError, StorageError: as `open_input`.
-        DataError: with file and line: not XML, or more than two languages and none named.
+        DataError: not XML, or more than two languages without `languages` (with file and line).
     """
     chosen = languages
     for line, header, unit in _units(path):
@@ -164,7 +171,7 @@ def _next_row(rows: Iterator[list[str]], name: str) -> list[str] | None:
 
 
 def _delimiter(line: str, columns: Sequence[str], languages: tuple[str, str] | None) -> str:
-    """What splits the first line into headings, or into as many columns as expected."""
+    """The delimiter that splits the first line into headings, or into the expected number of columns."""
     for delimiter in DELIMITERS:
         cells = line.split(delimiter)
         if len(cells) > 1 and (len(cells) == len(columns) or _headings(cells, columns, languages)):
@@ -175,16 +182,16 @@ def _delimiter(line: str, columns: Sequence[str], languages: tuple[str, str] | N
 def _names(
     row: Sequence[str], columns: Sequence[str], languages: tuple[str, str] | None, place: str
 ) -> tuple[Sequence[str], bool]:
-    """What each column is, and whether the first row only says so."""
+    """What each column is, and whether the first row is a row of headings."""
     names = _headings(row, columns, languages)
     if names is not None:
-        # Columns that were named by a setting are what it says, whatever stands above them.
+        # If a setting names the columns, it takes precedence over the headings.
         given = tuple(columns) != SIDES and len(columns) == len(row)
         return (columns if given else names), True
     if languages is not None:
         raise DataError(
             f"{place}: no columns {languages[0]!r} and {languages[1]!r} among {', '.join(map(repr, row))}; "
-            'name those of the first row, as in --set \'data.languages=["en","de"]\''
+            'name two of them: --set \'data.languages=["en","de"]\' (in `data check`: --languages en,de)'
         )
     if len(row) != len(columns):
         raise DataError(f"{place}: {_another_width(row, columns)}")
@@ -194,7 +201,7 @@ def _names(
 def _headings(
     row: Sequence[str], columns: Sequence[str], languages: tuple[str, str] | None
 ) -> list[str] | None:
-    """What each column is where a row is one of headings; None where it is not."""
+    """What each column is according to a row of headings; None if the row is not one."""
     cells = [cell.strip().strip('"').strip().lower() for cell in row]
     if languages is not None:
         sides = {name.lower(): side for name, side in zip(languages, SIDES, strict=True)}
@@ -211,17 +218,15 @@ def _headings(
 
 
 def _another_width(row: Sequence[str], names: Sequence[str]) -> str:
-    example = ",".join(
-        f'"{name}"' for name in [*names, *[IGNORED] * max(len(row) - len(names), 0)][: len(row)]
-    )
     return (
-        f"{len(row)} column{'s' * (len(row) != 1)}, expected {len(names)} ({', '.join(names)}); say in the "
-        f"first row what they are (source, target), or with --set 'data.columns=[{example}]' (- is not read)"
+        f"{len(row)} column{'s' * (len(row) != 1)}, expected {len(names)} ({', '.join(names)}); name them in "
+        f"the first row (source, target), or, with - for one that is not read, with "
+        f"{columns_example(names, len(row))}"
     )
 
 
 def _units(path: str | Path) -> Iterator[tuple[int, str, ElementTree.Element]]:
-    """Each unit with the line that it ends at and the header's source language."""
+    """Each translation unit with the line where it ends and the source language of the header."""
     parser: ElementTree.XMLPullParser[ElementTree.Element] = ElementTree.XMLPullParser(("start", "end"))
     header, number = "", 0
     body: ElementTree.Element | None = None
@@ -238,7 +243,7 @@ def _units(path: str | Path) -> Iterator[tuple[int, str, ElementTree.Element]]:
                 elif element.tag == "tu" and event == "end":
                     yield max(number, 1), header, element
                     if body is not None:
-                        body.clear()  # or all units would stay in memory
+                        body.clear()  # otherwise all units would stay in memory
         parser.close()
     except ElementTree.ParseError as error:
         raise DataError(f"{path}:{error.position[0]}: not TMX: {error}") from error
@@ -260,7 +265,7 @@ def _segment(variant: ElementTree.Element) -> str:
 
 
 def _texts(element: ElementTree.Element) -> Iterator[str]:
-    """The text in an element, that of formatting codes left out."""
+    """The text of an element without that of formatting codes."""
     if element.tag not in _CODES:
         yield element.text or ""
         for child in element:
@@ -269,7 +274,7 @@ def _texts(element: ElementTree.Element) -> Iterator[str]:
 
 
 def _is(language: str, wanted: str) -> bool:
-    """`en-GB` is `en`, but not the other way round."""
+    """True if a language is the wanted one or a variety of it: `en-GB` is `en`, but `en` is not `en-GB`."""
     language, wanted = (each.lower().replace("_", "-") for each in (language, wanted))
     return language == wanted or language.startswith(f"{wanted}-")
 
@@ -279,22 +284,23 @@ def _two_languages(found: Sequence[str], header: str, place: str) -> tuple[str, 
     source = next((each for each in distinct if header and _is(each, header)), distinct[0])
     others = [each for each in distinct if each != source]
     if len(others) != 1:
-        example = ",".join(f'"{each}"' for each in [source, *others, source][:2])
+        first, second = [source, *others, source][:2]
         raise DataError(
-            f"{place}: the languages {', '.join(distinct)}, expected a source and a target; name them, as in "
-            f"--set 'data.languages=[{example}]'"
+            f"{place}: the languages {', '.join(distinct)}, expected a source and a target; name them: "
+            f'--set \'data.languages=["{first}","{second}"]\' (in `data check`: --languages {first},{second})'
         )
     return source, others[0]
 
 
 def require_files(paths: Sequence[str | Path]) -> None:
-    """Refuse a single file of pairs beside others.
+    """Refuse a file that holds both sides of pairs among several files.
 
     Raises:
-        UsageError: naming it.
+        UsageError: there is such a file; the message names it.
     """
     for path in paths if len(paths) > 1 else ():
         if kind_of(path) in NAMED_SIDES:
             raise UsageError(
-                f"{path}: such a file holds both sides, and stands alone; expected SRC TGT, line by line"
+                f"{path}: such a file holds both sides and must be given alone; "
+                "expected SRC TGT, line by line"
             )

@@ -1,12 +1,12 @@
-"""Sentence pairs from line-aligned files, tab-separated columns and JSON lines, one at a time.
+"""Reading sentence pairs from line-aligned files, tab-separated columns and JSON lines, one at a time.
 
     Ada lives in Paris.      |  Ada lebt in Paris.                     two files, or two columns
     {"source": "gehen", "target": "ging", "features": ["V", "PST"]}
     {"source": "Hello.", "target": ["Hallo.", "Guten Tag."]}            several references
-    {"translation": {"en": "Ada lives.", "de": "Ada lebt."}}            where languages are given
+    {"translation": {"en": "Ada lives.", "de": "Ada lebt."}}            if languages are given
 
-Text stays as it is, spaces around it included, and a side may be empty: what to do with such
-pairs is for those who read them.
+Text stays as it is, including outer spaces, and a side may be empty: the caller decides what to do with such
+pairs.
 """
 
 from __future__ import annotations
@@ -22,16 +22,21 @@ from typing import Any
 from seqtool.errors import DataError
 from seqtool.text.lines import lines_of
 
-FEATURES = "features"  # key of JSON lines, and name of a column
+FEATURES = "features"  # key in JSON lines, and name of a column
 IGNORED = "-"  # name of a column that is not read
 
 
 @dataclass(frozen=True, slots=True)
 class SentencePair:
-    """A sentence and its translation, with the symbols that are read with the source.
+    """A sentence and its translation.
 
-    `target` is None where only the source is known; `others` are further translations of it that are
-    right, too. `file` and `line` (from 1) say where the pair stands; of several files that of the source.
+    Attributes:
+        source: The source sentence.
+        target: Its translation; None if only the source is known.
+        features: Symbols that the model reads together with the source.
+        file: File of the pair, for messages; that of the source if there are several.
+        line: Line of the pair in it, from 1.
+        others: Further correct translations of the source.
     """
 
     source: str
@@ -43,7 +48,7 @@ class SentencePair:
 
     @property
     def references(self) -> tuple[str, ...]:
-        """The target and its alternatives; an unknown target counts as empty."""
+        """The target and the further translations; an unknown target counts as empty."""
         return (self.target or "", *self.others)
 
     @property
@@ -58,15 +63,15 @@ class SentencePair:
 
 
 def read_aligned(source: str | Path, *targets: str | Path) -> Iterator[SentencePair]:
-    """The pairs of files of which line n of one translates line n of the other.
+    """The pairs of line-aligned files: line n of each target file translates line n of the source file.
 
     Args:
-        source: The sources.
-        targets: Their translations; of several files each has a reference of its own.
+        source: File of the source sentences.
+        targets: File of their translations; several files give several references.
 
     Raises:
         UsageError, StorageError, DataError: as `lines_of`.
-        DataError: at the end, if the files have different numbers of lines.
+        DataError: the files have different numbers of lines (raised at the end).
     """
     with ExitStack() as stack:
         streams = [stack.enter_context(closing(lines_of(path))) for path in (source, *targets)]
@@ -78,27 +83,27 @@ def read_aligned(source: str | Path, *targets: str | Path) -> Iterator[SentenceP
     for target, length in zip(targets, lengths[1:], strict=True):
         if length != lengths[0]:
             raise DataError(
-                f"{source}: {lengths[0]} lines, but {target}: {length}; expected as many, "
-                "line n of one for line n of the other"
+                f"{source}: {lengths[0]} lines, but {target}: {length}; expected equally many, "
+                "line n of one translating line n of the other"
             )
 
 
 def read_pair_columns(
     path: str | Path, columns: Sequence[str] = ("source", "target"), feature_separator: str = ";"
 ) -> Iterator[SentencePair]:
-    """The pairs of a file of columns between tabs; a blank line is a pair with two empty sides.
+    """The pairs of a file of tab-separated columns; a blank line is a pair with two empty sides.
 
-    A first line that names the columns as `columns` does is no pair.
+    A first line of headings, the same names as in `columns`, is skipped.
 
     Args:
-        path: Also compressed, with a name in `.gz`.
+        path: The file; a name in `.gz` is decompressed.
         columns: What each column is: source, target, features, or `-` for one that is not read. Several
             targets are several references.
-        feature_separator: What stands between two features.
+        feature_separator: Text between two features.
 
     Raises:
         UsageError, StorageError, DataError: as `lines_of`.
-        DataError: with file and line: another number of columns, an empty feature.
+        DataError: a wrong number of columns, or an empty feature (with file and line).
     """
     with closing(lines_of(path)) as lines:
         for number, line in enumerate(lines, 1):
@@ -110,16 +115,16 @@ def read_pair_columns(
 
 
 def read_pair_objects(path: str | Path, languages: tuple[str, str] | None = None) -> Iterator[SentencePair]:
-    """The pairs of a file of JSON objects; blank lines are skipped.
+    """The pairs of a file of JSON objects, one per line; blank lines are skipped.
 
     Args:
-        path: Also compressed, with a name in `.gz`.
-        languages: Keys of source and target where they are not called so. They may stand in an
-            object below the key `translation`, as data sets of the hub have them.
+        path: The file; a name in `.gz` is decompressed.
+        languages: Keys of source and target; None = `source` and `target`. The keys may also be inside an
+            object under the key `translation`, as in data sets on the Hugging Face hub.
 
     Raises:
         UsageError, StorageError, DataError: as `lines_of`.
-        DataError: with file and line: not a JSON object, no source, a side that is not text.
+        DataError: not a JSON object, no source, or a side that is not text (with file and line).
     """
     keys = languages or ("source", "target")
     with closing(lines_of(path)) as lines:
@@ -131,20 +136,20 @@ def read_pair_objects(path: str | Path, languages: tuple[str, str] | None = None
 def parse_source(
     line: str, columns: Sequence[str], feature_separator: str, *, file: str = "", number: int = 0
 ) -> SentencePair:
-    """A line to be translated: the source alone or, where the columns have features, with these.
+    """A line to translate: the source, with features if the columns include some.
 
-    Without a column of features the whole line is the source, tabs included. With one, source and
-    features stand between tabs in the order of the columns; the features may be left out.
+    Without a column of features the whole line is the source, including tabs. With one, source and features
+    are separated by a tab, in the order of the columns; the features may be left out.
 
     Args:
-        line: Without its end.
-        columns: As in `read_pair_columns`.
-        feature_separator: What stands between two features.
-        file: What the input is called in messages.
-        number: Of the line.
+        line: The line, without its end.
+        columns: What each column is, as in `read_pair_columns`.
+        feature_separator: Text between two features.
+        file: Name of the input for messages.
+        number: Number of the line, from 1.
 
     Raises:
-        DataError: more columns than these, or an empty feature.
+        DataError: there are too many columns, or a feature is empty.
 
     >>> parse_source("gehen\\tV;PST", ["source", "target", "features"], ";").features
     ('V', 'PST')
@@ -158,10 +163,17 @@ def parse_source(
 def pair_of_cells(
     cells: Sequence[str], columns: Sequence[str], feature_separator: str, file: str, line: int
 ) -> SentencePair:
-    """The pair of a row; as many cells as columns, which are those of `read_pair_columns`.
+    """The pair in a row of cells.
+
+    Args:
+        cells: One cell per column.
+        columns: What each column is, as in `read_pair_columns`.
+        feature_separator: Text between two features.
+        file: File of the row.
+        line: Line of the row, from 1.
 
     Raises:
-        DataError: an empty feature.
+        DataError: a feature is empty.
     """
     named: dict[str, list[str]] = {}
     for name, cell in zip(columns, cells, strict=True):
@@ -172,10 +184,15 @@ def pair_of_cells(
 
 
 def check_text(value: Any, key: str, place: str) -> str:
-    """A value of JSON or of a table, if it can be one line of text; `place` heads the message.
+    """The value, after checking that it is one line of text.
+
+    Args:
+        value: A value from JSON or from a table.
+        key: Its key or column, for messages.
+        place: `file:line` for messages.
 
     Raises:
-        DataError: not text, or with a line end, a NUL or half of a surrogate pair in it.
+        DataError: the value is not text, or contains a line end, a NUL or half of a surrogate pair.
     """
     if not isinstance(value, str):
         raise DataError(f"{place}: {key!r} is {value!r}; expected text")
@@ -187,10 +204,15 @@ def check_text(value: Any, key: str, place: str) -> str:
 
 
 def check_features(values: Any, key: str, place: str) -> tuple[str, ...]:
-    """Features without the spaces around them; `place` heads the message.
+    """The features, without outer spaces.
+
+    Args:
+        values: A value from JSON or from a table.
+        key: Its key or column, for messages.
+        place: `file:line` for messages.
 
     Raises:
-        DataError: not a list of texts, or an empty one among them.
+        DataError: the value is not a list of texts, or one of them is empty.
     """
     if not isinstance(values, list):
         raise DataError(f"{place}: {key!r} is {values!r}; expected a list of texts")
@@ -201,13 +223,13 @@ def check_features(values: Any, key: str, place: str) -> tuple[str, ...]:
 
 
 def _with_targets(source: str, targets: Sequence[str], **more: Any) -> SentencePair:
-    """A pair with its further references, of which an empty one says nothing."""
+    """A pair with its further references; those that are empty are left out."""
     others = tuple(text for text in targets[1:] if text.strip(" \t"))
     return SentencePair(source, targets[0] if targets else None, others=others, **more)
 
 
 def _is_heading(line: str, columns: Sequence[str]) -> bool:
-    """Whether a line names the columns, rather than being one of them."""
+    """Whether a line is a row of headings that names the columns."""
     cells = [cell.strip().lower() for cell in line.split("\t")]
     return len(cells) == len(columns) and all(
         name in (IGNORED, cell) for name, cell in zip(columns, cells, strict=True)
@@ -227,14 +249,25 @@ def _from_columns(line: str, columns: Sequence[str], separator: str, file: str, 
 
 
 def _require_columns(line: str, columns: Sequence[str], place: str) -> None:
-    """Refuse a first line with more columns than were named: the others have them, too."""
+    """Refuse a file whose first line has more columns than were named, and show how to name all."""
     found = line.count("\t") + 1
     if found > len(columns):
-        example = ",".join(f'"{name}"' for name in [*columns, *[IGNORED] * (found - len(columns))])
         raise DataError(
-            f"{place}: {found} columns, expected {len(columns)} ({', '.join(columns)}); say what they are, "
-            f"- for one that is not read: --set 'data.columns=[{example}]'"
+            f"{place}: {found} columns, expected {len(columns)} ({', '.join(columns)}); name them, "
+            f"with - for one that is not read: {columns_example(columns, found)}"
         )
+
+
+def columns_example(columns: Sequence[str], found: int) -> str:
+    """How to name the columns of a file, as it is typed: `columns`, and `-` for those beyond them.
+
+    Args:
+        columns: The names that are expected.
+        found: Number of columns in the file.
+    """
+    names = [*columns, *[IGNORED] * max(found - len(columns), 0)][:found]
+    quoted = ",".join(f'"{name}"' for name in names)
+    return f"--set 'data.columns=[{quoted}]' (in `data check`: --columns {','.join(names)})"
 
 
 def _from_object(line: str, keys: tuple[str, str], file: str, number: int) -> SentencePair:
@@ -242,9 +275,9 @@ def _from_object(line: str, keys: tuple[str, str], file: str, number: int) -> Se
     try:
         value = json.loads(line)
     except (ValueError, RecursionError) as error:
-        raise DataError(f"{place}: not JSON: {error}; expected one object a line") from error
+        raise DataError(f"{place}: not JSON: {error}; expected one object per line") from error
     if not isinstance(value, dict):
-        raise DataError(f"{place}: not a JSON object; expected one object a line")
+        raise DataError(f"{place}: not a JSON object; expected one object per line")
     source, target = keys
     texts = value.get("translation", value)
     if not isinstance(texts, dict) or source not in texts:

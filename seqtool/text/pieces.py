@@ -1,4 +1,4 @@
-"""What a line is split into, and the simplest splitting of all: into the bytes of its UTF-8."""
+"""The pieces into which a line is split, and the simplest way to split it: into its UTF-8 bytes."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from seqtool.text.vocabulary import PADDING, UNKNOWN
 
 START = "<s>"
 END = "</s>"
-CONTROLS = (START, END)  # where a vocabulary has them: never read from text, never written as text
-FORMAT = 1  # of the files of vocabularies
+CONTROLS = (START, END)  # if a vocabulary has them: never encoded from text, never decoded to text
+FORMAT = 1  # version of the vocabulary files
 
 
 class Piece(NamedTuple):
-    """A symbol in its place in a line."""
+    """A symbol at its position in a line."""
 
     id: int
-    symbol: str  # of the vocabulary; for an unknown one the text that was looked up
-    surface: str  # what it covers in the line, as spelled there; empty for all but the first of a character
+    symbol: str  # the vocabulary's symbol; for the unknown symbol, the text that was looked up
+    surface: str  # the text it covers; of several pieces that share a character, the first covers it
 
 
 class ByteCodec:
-    """Bytes as symbols: nothing is unknown, and id 4 + b is byte b.
+    """Bytes as symbols: nothing is unknown, and byte b has the id 4 + b.
 
     >>> ByteCodec().encode("aé"), ByteCodec().decode([101, 199, 173])
     ([101, 199, 173], 'aé')
@@ -33,7 +33,7 @@ class ByteCodec:
     unknown: int = 1
     symbols: tuple[str, ...] = (PADDING, UNKNOWN, *CONTROLS, *(f"<0x{byte:02X}>" for byte in range(256)))
 
-    # The text of each id: an unknown symbol never comes from text, but a model may give one.
+    # The bytes of each id. Text is never encoded to the unknown symbol, but a model may output it.
     _spelled = (b"", UNKNOWN.encode(), b"", b"", *(bytes([byte]) for byte in range(256)))
     _first = 4
 
@@ -42,11 +42,11 @@ class ByteCodec:
         return [byte + self._first for byte in line.encode()]
 
     def decode(self, ids: Sequence[int]) -> str:
-        """The text of some ids; padding, start and end are left out, what is not UTF-8 becomes U+FFFD."""
+        """The text of a sequence of ids without padding, start and end; invalid UTF-8 becomes U+FFFD."""
         return b"".join([self._spelled[number] for number in ids]).decode("utf-8", errors="replace")
 
     def pieces(self, line: str) -> list[Piece]:
-        """The bytes of a line; a character stands at its first byte."""
+        """The bytes of a line; each character is covered by its first byte."""
         result = []
         for character in line:
             surfaces = [character, "", "", ""]
@@ -56,16 +56,16 @@ class ByteCodec:
         return result
 
     def to_bytes(self) -> bytes:
-        """A line that says that these are bytes: all else is fixed."""
+        """The content of the vocabulary file: a single line of settings, since the symbols are fixed."""
         return (json.dumps({"kind": self.kind, "format": FORMAT}) + "\n").encode()
 
 
 def surfaces_at_first_byte(surfaces: list[str], spelled: Sequence[int | None]) -> None:
-    """Move what each character covers from the last of the bytes that spell it to the first, in place.
+    """Move each character's surface, in place, from the last of the byte pieces that spell it to the first.
 
     Args:
-        surfaces: What each piece covers.
-        spelled: The byte (0 to 255) that a piece stands for, None for other pieces.
+        surfaces: Text that each piece covers, [N].
+        spelled: The byte (0 to 255) that each piece stands for, None for other pieces, [N].
     """
     position = 0
     while position < len(spelled):
@@ -78,5 +78,5 @@ def surfaces_at_first_byte(surfaces: list[str], spelled: Sequence[int | None]) -
 
 
 def _utf8_length(lead: int) -> int:
-    """Bytes of the character that begins with this one (RFC 3629, section 3)."""
+    """Number of bytes of the character that begins with the byte `lead` (RFC 3629, section 3)."""
     return 1 if lead < 0xC0 else 2 if lead < 0xE0 else 3 if lead < 0xF0 else 4

@@ -1,10 +1,10 @@
-"""Segmentations of a line drawn at random, word by word, from a table of pieces and their scores.
+"""Subword regularisation: random segmentations of a line, word by word, from a table of scored pieces.
 
-SentencePiece draws such segmentations itself, but salts its generator anew in every process, so a
-run could be neither repeated nor resumed. What is drawn here depends on the line and the seed alone.
+SentencePiece can sample segmentations itself, but seeds its generator differently in every process, so that
+a run could be neither repeated nor resumed. Here the result depends only on the line and the seed.
 
-unigram: Kudo 2018, section 3.2, exactly, over all segmentations; bpe: BPE-dropout, Provilkov et al.
-2020, as the library does it: a pair that is skipped once is skipped for good.
+unigram: Kudo 2018, section 3.2, exactly, over all segmentations. bpe: BPE-dropout, Provilkov et al. 2020,
+as implemented in the library: a pair that has been skipped once is never merged later.
 """
 
 from __future__ import annotations
@@ -17,25 +17,25 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import Literal, Protocol
 
-SPACE = "\u2581"  # how the library writes the space
-REMEMBERED = 1 << 17  # words (unigram) or ways through a word (bpe) that are kept ready
-UNKNOWN_PENALTY = 10.0  # of a character without a piece, below the least likely piece (as the library)
+SPACE = "\u2581"  # the library's symbol for a space
+REMEMBERED = 1 << 17  # size of the cache: words (unigram), or words with their skipped merges (bpe)
+UNKNOWN_PENALTY = 10.0  # nats by which a character without a piece is below the least likely piece
 
 
 class Draw(Protocol):
-    """Gives the pieces of a word, drawn at random."""
+    """Draws a random segmentation of a word."""
 
     def __call__(self, word: str, uniform: Callable[[], float]) -> Sequence[str]:
-        """Pieces that spell the word; `uniform` gives numbers from 0 to 1, 1 excluded."""
+        """Pieces that spell the word; `uniform` returns random numbers in [0, 1)."""
         ...
 
 
 class WordSplitter:
-    """Cuts normalised text where no piece reaches across: before spaces, and around whole symbols.
+    """Splits normalised text where no piece can cross: before spaces, and around whole symbols.
 
     Args:
-        pieces: All of the vocabulary.
-        whole: Those that are never split nor joined.
+        pieces: All pieces of the vocabulary.
+        whole: The pieces that are neither split nor joined with others.
     """
 
     def __init__(self, pieces: Iterable[str], whole: Iterable[str]) -> None:
@@ -48,7 +48,7 @@ class WordSplitter:
         self._words = re.compile("|".join(words), re.DOTALL)
 
     def __call__(self, text: str) -> list[str]:
-        """The words of a text, spaces in front."""
+        """The words of a text, each with the space before it."""
         parts = self._symbols.split(text) if self._symbols else [text]
         return [
             word for part in parts for word in ((part,) if part in self._whole else self._words.findall(part))
@@ -56,12 +56,12 @@ class WordSplitter:
 
 
 class SegmentationSampler:
-    """Draws segmentations of text by a table of pieces.
+    """Draws random segmentations of a text from a table of scored pieces.
 
     Args:
-        scores: Of the pieces that may be split or joined.
-        whole: Pieces that are never.
-        model_type: What the scores are: ranks of merges, or log-probabilities.
+        scores: Score of each piece that may be split or joined.
+        whole: Pieces that are neither split nor joined with others.
+        model_type: Meaning of the scores: log-probabilities (unigram) or ranks of merges (bpe).
     """
 
     def __init__(
@@ -75,12 +75,12 @@ class SegmentationSampler:
         self._draws: dict[float, Draw] = {}
 
     def __call__(self, text: str, alpha: float, seed: int) -> list[str]:
-        """Pieces that spell a text; characters without a piece stand alone.
+        """Pieces that spell a text; a character without a piece is returned by itself.
 
         Args:
-            text: Normalised, with `SPACE` for spaces.
-            alpha: Power of the probability (unigram), probability of skipping a merge (bpe).
-            seed: The same seed draws the same pieces.
+            text: Normalised text, with `SPACE` for spaces.
+            alpha: Exponent of the probability (unigram), or probability of skipping a merge (bpe), in (0, 1].
+            seed: Random seed; the same seed gives the same pieces.
         """
         draw = self._draws.get(alpha)
         if draw is None:
@@ -93,14 +93,14 @@ class SegmentationSampler:
 
 
 class MergeDropout:
-    """BPE where each merge is skipped with some probability.
+    """BPE in which each merge is skipped with a given probability.
 
-    Which merges were skipped decides the rest, and mostly none is: the pieces are kept by the
-    numbers of the skipped merges, and only the gaps between those are drawn.
+    The skipped merges determine the result, and mostly there are none. So the pieces are cached by the
+    numbers of the skipped merges, and only the gaps between skipped merges are drawn.
 
     Args:
-        scores: Of each piece; higher ones are merged first.
-        probability: Of skipping, above 0, at most 1.
+        scores: Score of each piece; pieces with higher scores are merged first.
+        probability: Probability of skipping a merge, in (0, 1].
     """
 
     def __init__(self, scores: Mapping[str, float], probability: float) -> None:
@@ -124,12 +124,12 @@ class MergeDropout:
 
 
 def merge(word: str, scores: Mapping[str, float], skipped: frozenset[int]) -> tuple[tuple[str, ...], int]:
-    """The pieces of a word by merging pairs, best first, and how many merges were tried.
+    """The pieces of a word after merging pairs, best first, and the number of merges that were attempted.
 
     Args:
-        word: At least one character.
-        scores: Of the pieces that a merge may make.
-        skipped: Numbers of the tries, from 0, that are not carried out.
+        word: The word, at least one character.
+        scores: Score of each piece that a merge may produce.
+        skipped: Numbers of the attempted merges, from 0, that are not carried out.
     """
     parts: list[str] = list(word)
     following = [*range(1, len(word)), -1]
@@ -147,13 +147,13 @@ def merge(word: str, scores: Mapping[str, float], skipped: frozenset[int]) -> tu
     while queue:
         _, left, right, joined = heapq.heappop(queue)
         if following[left] != right or parts[left] + parts[right] != joined:
-            continue  # one of the two has been merged with another
+            continue  # one of the two has been merged with another piece since
         tried += 1
         if tried - 1 in skipped:
             continue
         parts[left], parts[right] = joined, ""
         following[left] = following[right]
-        following[right] = -2  # gone
+        following[right] = -2  # no longer a piece
         if following[left] >= 0:
             before[following[left]] = left
         offer(before[left], left)
@@ -162,11 +162,11 @@ def merge(word: str, scores: Mapping[str, float], skipped: frozenset[int]) -> tu
 
 
 class LatticeSampling:
-    """Unigram segmentations, each as likely as its probability to some power (normalised).
+    """Samples unigram segmentations in proportion to a power of their probabilities.
 
     Args:
-        scores: Log-probability of each piece.
-        power: Above 0.
+        scores: Log-probability of each piece, nats.
+        power: Exponent of the probabilities, above 0.
     """
 
     def __init__(self, scores: Mapping[str, float], power: float) -> None:
@@ -175,7 +175,7 @@ class LatticeSampling:
         self._lattice = lru_cache(REMEMBERED)(lambda word: lattice(word, scores, power, unknown, longest))
 
     def __call__(self, word: str, uniform: Callable[[], float]) -> Sequence[str]:
-        """As in `Draw`: the last piece first, each given what follows it (forward filtering)."""
+        """As in `Draw`, by forward filtering and backward sampling: the last piece is drawn first."""
         edges = self._lattice(word)
         pieces: list[str] = []
         end = len(word)
@@ -194,16 +194,16 @@ class LatticeSampling:
 def lattice(
     word: str, scores: Mapping[str, float], power: float, unknown: float, longest: int
 ) -> list[tuple[list[int], list[float]]]:
-    """For each end of a piece, 1 to the word's length: where it may begin, and cumulative probabilities.
+    """For each end of a piece (1 to the word's length), the possible starts and cumulative probabilities.
 
     Args:
-        word: At least one character.
-        scores: Log-probability of each piece.
-        power: Of the probability.
-        unknown: Log-probability of a character that is no piece.
-        longest: Characters of the longest piece.
+        word: The word, at least one character.
+        scores: Log-probability of each piece, nats.
+        power: Exponent of the probabilities, above 0.
+        unknown: Log-probability of a character that is not a piece, nats.
+        longest: Number of characters in the longest piece.
     """
-    total = [0.0]  # log of the sum over all segmentations of what is before
+    total = [0.0]  # at each position, the log of the summed weight of all segmentations before it
     edges: list[tuple[list[int], list[float]]] = []
     for end in range(1, len(word) + 1):
         starts = [s for s in range(max(0, end - longest), end) if word[s:end] in scores]

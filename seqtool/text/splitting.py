@@ -1,4 +1,4 @@
-"""One annotated file into train, dev and test: the same lines, each sentence in one of them."""
+"""Splitting an annotated file into train, dev and test files; lines stay as they are."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ _DOCUMENT_START = re.compile(r"-DOCSTART-([ \t]|$)")
 
 @dataclass(frozen=True)
 class SplitPart:
-    """One file that was written."""
+    """One of the files that were written."""
 
     path: Path
     sentences: int
-    shared: int  # sentences that also stand in train, word for word
+    shared: int  # sentences that also occur in the training part, word for word
 
 
 def split_file(
@@ -39,29 +39,29 @@ def split_file(
     overwrite: bool = False,
     columns: Columns | None = None,
 ) -> list[SplitPart]:
-    """Split a file by sentences; each part keeps the order of the file, and its lines as they are.
+    """Split a file by sentences; each part keeps the lines and their order.
 
     Args:
-        path: The file; the parts get its suffix, without `.gz`.
-        folder: Where train, dev and test go; made if need be.
-        dev: Share of the sentences, in [0, 1); 0 = no such part.
-        test: Likewise.
-        seed: Of the choice of sentences; the same seed always chooses the same ones.
-        keep_order: Take dev and test from the end instead, with the marks of documents;
-            a choice at random parts the sentences of documents, so the marks are dropped.
-        overwrite: Replace parts that are there.
-        columns: Where tokens and tags stand, by which the file is checked.
+        path: The file; the parts get the same suffix, without `.gz`.
+        folder: Folder for train, dev and test; created if it does not exist.
+        dev: Fraction of the sentences for the development part, in [0, 1); 0 = no such part.
+        test: Fraction of the sentences for the test part, in [0, 1); 0 = no such part.
+        seed: Random seed; the same seed always chooses the same sentences.
+        keep_order: Whether dev and test are taken from the end and document markers are kept. A random
+            choice separates the sentences of a document, so it drops the markers.
+        overwrite: Whether to replace existing parts.
+        columns: Columns of tokens and tags, used to check the file.
 
     Returns:
-        What was written, train first.
+        The parts that were written, train first.
 
     Raises:
-        UsageError: shares that do not fit, a missing file, parts that are there already.
-        DataError: the file is not what it should be, or has too few sentences.
+        UsageError: the fractions are invalid, the file does not exist, or parts exist already.
+        DataError: the file is invalid, or has too few sentences.
         StorageError: the folder cannot be written.
     """
     if not (dev >= 0 and test >= 0 and dev + test < 1):
-        raise UsageError(f"--dev {dev:g} --test {test:g}: expected shares from 0, together below 1")
+        raise UsageError(f"--dev {dev:g} --test {test:g}: expected fractions from 0, together below 1")
     suffix = _suffix(path)
     targets = {part: folder / f"{part}{suffix}" for part in PARTS}
     _require_free(path, folder, targets.values(), overwrite)
@@ -76,7 +76,7 @@ def split_file(
     with storage_errors(folder):
         for part in PARTS:
             if part not in chosen:
-                targets[part].unlink(missing_ok=True)  # of an earlier split: its sentences are elsewhere now
+                targets[part].unlink(missing_ok=True)  # left by an earlier split, which chose differently
     trained = {file.sentences[number].tokens for number in chosen["train"]}
     shared = {part: [n for n in chosen[part] if file.sentences[n].tokens in trained] for part in chosen}
     return [
@@ -86,17 +86,17 @@ def split_file(
 
 
 def choose(count: int, shares: dict[str, float], *, seed: int, keep_order: bool) -> dict[str, list[int]]:
-    """Numbers of the sentences of each part, in order: train, then those with a share above 0.
+    """Numbers of the sentences in each part, in ascending order: train, then the parts with a share above 0.
 
     Args:
-        count: Sentences, numbered from 0.
-        shares: Of each part but train; at least one sentence each.
-        seed: Of the choice.
-        keep_order: Take the parts from the end, the last part last.
+        count: Number of sentences; they are numbered from 0.
+        shares: Fraction of the sentences for each part except train; above 0, it means at least one sentence.
+        seed: Random seed.
+        keep_order: Whether to take the parts from the end instead, the last part last.
     """
     order = list(range(count))
     if not keep_order:
-        # By digest: the same for every version of Python, which a random generator need not be.
+        # Ordered by a digest, which is the same in every version of Python, unlike a random generator.
         order.sort(key=lambda number: hashlib.sha256(f"{seed} {number}".encode()).digest())
     sizes = {part: max(1, round(count * share)) for part, share in shares.items() if share > 0}
     rest = max(0, count - sum(sizes.values()))
@@ -108,11 +108,11 @@ def choose(count: int, shares: dict[str, float], *, seed: int, keep_order: bool)
 
 
 def sentence_blocks(file: AnnotatedFile, *, keep_documents: bool) -> list[str]:
-    """The lines of each sentence as they stand in the file, with its comments and the blank line after it.
+    """The lines of each sentence as they are in the file, with its comments and the blank line after it.
 
     Args:
-        file: As it was read.
-        keep_documents: Whether the mark of a document stays, before its first sentence.
+        file: The file as it was read.
+        keep_documents: Whether to keep the marker of a document before its first sentence.
     """
     if file.layout.kind == "jsonl":
         return [f"{line}\n" for line in lines_of(file.path) if line.strip(" \t")]
@@ -130,7 +130,7 @@ def sentence_blocks(file: AnnotatedFile, *, keep_documents: bool) -> list[str]:
 
 
 def _block(before: Sequence[str], keep_documents: bool) -> list[str]:
-    """What stands before a sentence and belongs to it: comments, and marks of documents if wanted."""
+    """The lines before a sentence that belong to it: comments, and document markers if they are kept."""
     kept: list[str] = []
     for line in before:
         if _DOCUMENT_START.match(line):
@@ -141,7 +141,7 @@ def _block(before: Sequence[str], keep_documents: bool) -> list[str]:
 
 
 def _write(parts: dict[Path, list[str]]) -> None:
-    """All files or, if the disk is full, none: each takes its place when all are written."""
+    """Write all files or, if the disk is full, none: they appear only once all are written."""
     with contextlib.ExitStack() as stack:
         for path, blocks in parts.items():
             file = stack.enter_context(open_durably(path))
@@ -156,7 +156,7 @@ def _suffix(path: Path) -> str:
 
 def _require_free(path: Path, folder: Path, targets: Iterable[Path], overwrite: bool) -> None:
     if folder.exists() and not folder.is_dir():
-        raise UsageError(f"{folder}: a file, expected a folder")
+        raise UsageError(f"{folder}: is a file; expected a folder")
     for target in targets:
         if target.exists() and path.exists() and target.samefile(path):
             raise UsageError(f"{target}: is the file to split; give another folder")

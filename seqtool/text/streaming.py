@@ -1,4 +1,4 @@
-"""Items from a live stream in groups: nothing waits for what has not come yet."""
+"""Grouping the items of a live stream without waiting for items that have not arrived yet."""
 
 from __future__ import annotations
 
@@ -14,7 +14,12 @@ READER = "input reader"  # name of the thread that reads ahead
 def groups(items: Iterable[Item], *, size: Callable[[Item], int], budget: int) -> Iterator[list[Item]]:
     """Consecutive items in groups of about `budget`, for a source that is always ready (a file).
 
-    An error of the source is raised after everything that was read before it.
+    An error of the source is raised after all items that were read before it have been yielded.
+
+    Args:
+        items: The source.
+        size: Size of an item, in the unit of `budget`.
+        budget: Total size at which a group is complete.
     """
     group: list[Item] = []
     total = 0
@@ -40,10 +45,15 @@ def groups(items: Iterable[Item], *, size: Callable[[Item], int], budget: int) -
 
 
 def ready_groups(items: Iterable[Item], *, size: Callable[[Item], int], budget: int) -> Iterator[list[Item]]:
-    """Consecutive items in groups of all that is there, about `budget` at most, for a source that may pause.
+    """Consecutive items in groups of all that have arrived, for a source that may pause (a pipe).
 
-    A thread reads ahead, another `budget` at most, while the caller works on a group. An error
-    of the source is raised after everything that was read before it.
+    A thread reads ahead, by up to `budget`, while the caller works on a group. An error of the source is
+    raised after all items that were read before it have been yielded.
+
+    Args:
+        items: The source.
+        size: Size of an item, in the unit of `budget`.
+        budget: Total size of a group at most, exceeded by less than one item.
     """
     waiting = _Readahead(size, budget)
 
@@ -61,18 +71,18 @@ def ready_groups(items: Iterable[Item], *, size: Callable[[Item], int], budget: 
 
 
 class _Readahead(Generic[Item]):
-    """Items between the thread that reads and the one that works."""
+    """A queue of bounded size between the thread that reads and the thread that works."""
 
     def __init__(self, size: Callable[[Item], int], budget: int) -> None:
         self._size, self._budget = size, budget
         self._items: deque[Item] = deque()
-        self._total = 0  # summed size of the items
+        self._total = 0  # total size of the items
         self._ended = False
         self._error: BaseException | None = None
         self._changed = threading.Condition()
 
     def put(self, item: Item) -> None:
-        """Add an item, once there is room."""
+        """Add an item, waiting until there is room."""
         with self._changed:
             self._changed.wait_for(lambda: self._total < self._budget)
             self._items.append(item)
@@ -80,13 +90,13 @@ class _Readahead(Generic[Item]):
             self._changed.notify_all()
 
     def end(self, error: BaseException | None) -> None:
-        """Nothing more comes, because of `error` or because that was all."""
+        """Note that no more items will come, because of `error` or because the source has ended."""
         with self._changed:
             self._ended, self._error = True, error
             self._changed.notify_all()
 
     def take(self) -> list[Item]:
-        """All items that are there, as soon as there is one; empty at the end, where the error is raised."""
+        """All items that have arrived, waiting for at least one; at the end, an empty list or the error."""
         with self._changed:
             self._changed.wait_for(lambda: self._items or self._ended)
             if not self._items and self._error is not None:

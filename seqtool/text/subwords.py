@@ -1,12 +1,12 @@
-"""Pieces of words by SentencePiece, set up so that what is encoded comes back as it was spelled.
+"""Subwords by SentencePiece, configured so that decoding gives back exactly the text that was encoded.
 
-The library's defaults change text (NFKC, runs of spaces joined) and look at a sample of long
-corpora; here text stays as it is and all of it is read, so the same text gives the same model.
-Neither `<s>` and the like nor U+2581, which is the library's space, are lost from text: while it
-learns, its symbols have names with a line end in them, and a line end, which no line has, stands
-for U+2581 (models that end in `EXACT` only; older ones give a space in its place).
+The library's defaults change text (NFKC, runs of spaces merged) and train on a sample of a long corpus; here
+text stays as it is and all of it is read, so that the same text gives the same model. Text that contains
+`<s>` and the like, or U+2581 (the library's symbol for a space), survives too: during training the special
+symbols have names with a line end in them, and a line end, which no line contains, replaces U+2581. The
+latter holds only for models that end in `EXACT`; older ones turn U+2581 into a space.
 
-Reference: Kudo and Richardson 2018; unigram: Kudo 2018; bpe: Sennrich et al. 2016; drawn
+Reference: Kudo and Richardson 2018; unigram: Kudo 2018; bpe: Sennrich et al. 2016; sampled
 segmentations: Kudo 2018, section 3.2, and BPE-dropout, Provilkov et al. 2020.
 """
 
@@ -27,20 +27,20 @@ from seqtool.text.segmentation import SPACE, SegmentationSampler
 from seqtool.text.vocabulary import PADDING, UNKNOWN
 
 DEFAULT_SIZE = 8000
-TRAINER_THREADS = 4  # a fixed number: sums of floats depend on how the work is cut
-COVERAGE = 0.9995  # of the characters of the text, where the rest can be spelled in bytes
+TRAINER_THREADS = 4  # fixed, since sums of floats depend on how the work is divided among threads
+COVERAGE = 0.9995  # fraction of the text's characters that get pieces, if bytes can spell the others
 
-# A field that the library skips (number 200, reserved for others), at the end of a model file: the
-# model reads text as `_INSIDE` has it.
+# A protobuf field (number 200) at the end of a model file, which the library ignores. It marks a model whose
+# input has its characters replaced as in `_INSIDE`.
 EXACT = b"\xc2\x0c\x0dseqtool.exact"
 
-# U+2585 marks unknown text in the library's trainer, which skips lines that have it. Where no bytes
-# spell it, it changes places with a code point that is no character.
+# U+2585 marks unknown text in the library's trainer, which skips lines that contain it. In models without
+# byte pieces, it is exchanged with a code point that is not a character.
 UNKNOWN_MARK, NONCHARACTER = "\u2585", "\ufdd1"
 _INSIDE = {SPACE: "\n"}
 _EXCHANGED = {UNKNOWN_MARK: NONCHARACTER, NONCHARACTER: UNKNOWN_MARK}
 
-# What the library's trainer says, and what it means to the user.
+# Messages of the library's trainer that are translated for the user.
 _TOO_LARGE = re.compile(r"too high \((\d+)\)\. Please set it to a value <= (\d+)")
 _TOO_SMALL = re.compile(r"smaller than required_chars\. (\d+) vs (\d+)")
 
@@ -56,24 +56,24 @@ def train_sentencepiece(
     lowercase: bool = False,
     reserved: tuple[str, ...] = (),
 ) -> bytes:
-    """A SentencePiece model of some text; ids 0 to 3 are padding, unknown, start and end.
+    """Train a SentencePiece model; ids 0 to 3 are padding, unknown, start and end.
 
     Args:
         lines: The text, without line ends.
-        size: How many pieces; None: `DEFAULT_SIZE`, or as many as the text gives.
-        exact: False: `size`, or as many as the text gives.
-        model_type: How pieces are chosen.
-        byte_fallback: Characters without a piece are spelled in bytes, so nothing is unknown.
-        split_digits: Each digit is a piece of its own.
-        lowercase: Fold case, and with it NFKC variants: the library knows no case folding alone.
-        reserved: Pieces that are never split, from id 4 on.
+        size: Number of pieces; None = `DEFAULT_SIZE`, or fewer if the text does not yield as many.
+        exact: Whether there must be exactly `size` pieces; if not, fewer are accepted.
+        model_type: Algorithm that chooses the pieces.
+        byte_fallback: Whether characters without a piece are spelled in bytes, so that nothing is unknown.
+        split_digits: Whether each digit is a piece of its own.
+        lowercase: Whether to fold case, together with NFKC variants, as the library cannot fold case alone.
+        reserved: Pieces that are never split, with ids from 4 on.
 
     Returns:
-        The library's model file.
+        The content of the library's model file.
 
     Raises:
-        DataError: no text.
-        UsageError: the text does not give so many pieces, or needs more.
+        DataError: the text is empty.
+        UsageError: the text yields fewer pieces than `size`, or needs more.
     """
     import sentencepiece
 
@@ -112,7 +112,7 @@ def train_sentencepiece(
         if source.error is not None:
             raise source.error from None
         raise _explained(str(error), size, byte_fallback, source) from error
-    if not source.any_text:  # a model of nothing but spaces
+    if not source.any_text:  # the model would consist of spaces only
         raise _no_text()
     return _with_special_names(model.getvalue()) + (b"" if table is None else EXACT)
 
@@ -121,13 +121,13 @@ FOLDED = ("A", "\ufb01", "\uff41")  # a capital, a ligature, a full-width letter
 
 
 class SentencePieceCodec:
-    """Text to pieces and back.
+    """Encodes text as SentencePiece pieces, and decodes it.
 
     Args:
-        proto: A model file of the library, also one that another program made.
+        proto: Content of a SentencePiece model file, which another program may have made.
 
     Raises:
-        ValueError: it is none.
+        ValueError: it is not a SentencePiece model.
     """
 
     kind: str = "sentencepiece"
@@ -153,37 +153,37 @@ class SentencePieceCodec:
 
     @property
     def normalises(self) -> bool:
-        """Whether case or variants of characters are folded before a line is cut."""
+        """Whether case or variants of characters are folded before a line is segmented."""
         return any(self._processor.normalize(text).lstrip(SPACE) != text for text in FOLDED)
 
     def encode(self, line: str) -> list[int]:
-        """The ids of the likeliest pieces."""
+        """The ids of the most likely segmentation."""
         ids: list[int] = self._processor.encode(line.translate(self._inside))
         return ids
 
     def decode(self, ids: Sequence[int]) -> str:
-        """The text of some ids; padding, start and end are left out."""
+        """The text of a sequence of ids; padding, start and end are left out."""
         text: str = self._processor.decode(list(ids))
         return text.translate(self._outside)
 
     def spelled(self, number: int) -> str | bytes:
-        """What a piece adds to a text, the space before a word included; a byte piece adds a byte."""
+        """The text of a piece, including the space before a word; the byte of a byte piece."""
         byte = self._bytes[number]
         if byte is None:
             return self.symbols[number].replace(SPACE, " ").translate(self._outside)
         return self._outside.get(byte, "").encode() or bytes([byte])
 
     def sample(self, line: str, alpha: float, seed: int) -> list[Piece]:
-        """Pieces drawn at random, the same for the same arguments; what they cover is left empty.
+        """A random segmentation of a line; the surfaces of the pieces are left empty.
 
         Args:
-            line: As in `encode`.
-            alpha: unigram: a segmentation is as likely as its probability to this power, so that
-                small values are varied; bpe: how likely a merge is skipped. More than 0, at most 1.
-            seed: Of the draw.
+            line: The line.
+            alpha: In (0, 1]. unigram: exponent of the probabilities, so that small values give more varied
+                segmentations; bpe: probability of skipping a merge.
+            seed: Random seed; the same arguments always give the same pieces.
 
         Raises:
-            UsageError: the model is of a type that has one segmentation only.
+            UsageError: the model type has only one segmentation of each text.
         """
         assert 0 < alpha <= 1
         result: list[Piece] = []
@@ -194,7 +194,7 @@ class SentencePieceCodec:
                 result += [Piece(number, self.symbols[number], "") for number in bytes_of_it]
             elif number is not None:
                 result.append(Piece(number, text, ""))
-            elif result and result[-1].id == self.unknown:  # unknown text stays in one piece
+            elif result and result[-1].id == self.unknown:  # consecutive unknown text is one piece
                 result[-1] = Piece(self.unknown, result[-1].symbol + text, "")
             else:
                 result.append(Piece(self.unknown, text, ""))
@@ -202,7 +202,7 @@ class SentencePieceCodec:
 
     @cached_property
     def _numbers(self) -> dict[str, int]:
-        """The ids of the pieces that text may have."""
+        """The ids of the pieces into which text can be segmented."""
         processor = self._processor
         return {
             symbol: number
@@ -215,7 +215,7 @@ class SentencePieceCodec:
 
     @cached_property
     def _byte_numbers(self) -> dict[int, int]:
-        """The piece of each byte, where a model has such pieces."""
+        """The id of each byte's piece; empty if the model has no byte pieces."""
         return {byte: number for number, byte in enumerate(self._bytes) if byte is not None}
 
     @cached_property
@@ -227,12 +227,15 @@ class SentencePieceCodec:
         return SegmentationSampler(scores, whole, self._model_type())
 
     def _model_type(self) -> Literal["unigram", "bpe"]:
-        """The library tells the type only by what a model can do."""
+        """The type of the model, which the library reveals only by what the model can do."""
         text = SPACE
         try:
             self._processor.encode(text, enable_sampling=True, alpha=0.5, nbest_size=-1)
         except RuntimeError:
-            raise UsageError("vocabulary.sampling: this model has one segmentation for each text") from None
+            raise UsageError(
+                "vocabulary.sampling: a model of this type has only one segmentation of each text; "
+                "leave the setting out, or build a unigram or bpe vocabulary"
+            ) from None
         try:
             self._processor.nbest_encode(text, nbest_size=2)
         except RuntimeError:
@@ -240,46 +243,46 @@ class SentencePieceCodec:
         return "unigram"
 
     def pieces(self, line: str) -> list[Piece]:
-        """The likeliest pieces; one that begins a word covers the space before it too."""
-        # Offsets count characters, and `_inside` has one for each.
+        """The most likely segmentation; a piece that begins a word also covers the space before it."""
+        # The offsets are in characters, and `_inside` replaces each character by exactly one.
         found = self._processor.encode(line.translate(self._inside), return_type="offset_mapping")
         ids: list[int] = found["ids"]
-        # A piece covers all from the end of the one before, so that nothing that a model's own
-        # rules leave out (a second space, say) is lost.
+        # A piece covers everything from the end of the piece before, so that nothing is lost that a model's
+        # own normalisation drops (such as a second space).
         ends = [end for _, end in found["offsets"]]
         edges = [0, *ends[:-1], len(line)]
         surfaces = [line[start:end] for start, end in pairwise(edges)] if ids else []
         surfaces_at_first_byte(surfaces, [self._bytes[number] for number in ids])
-        # For an unknown piece the library gives the text that it looked up.
+        # For an unknown piece the library returns the text that it looked up.
         return [Piece(*each) for each in zip(ids, found["pieces"], surfaces, strict=True)]
 
     def to_bytes(self) -> bytes:
-        """The library's model file."""
+        """The content of the library's model file."""
         return self._proto
 
     def _is_whole(self, number: int) -> bool:
         """True for padding, unknown, start, end and the reserved symbols."""
         if self._processor.is_control(number) or self._processor.is_unknown(number):
             return True
-        # The library does not say which symbols are reserved, but gives them the score 0. Pieces
-        # have a logarithm below that or minus their rank, which for the first merge is -0.
+        # The library does not say which symbols are reserved, but their score is 0. Other pieces have a
+        # negative log-probability, or the negative of their rank, which is -0 for the first merge.
         score: float = self._processor.get_score(number)
         return self._bytes[number] is None and score == 0 and math.copysign(1, score) > 0
 
 
-# The tag of each name among the trainer's settings in a model file (`sentencepiece_model.proto`).
+# Protobuf tag of the field that holds each name in the trainer settings (`sentencepiece_model.proto`).
 _TAGS = {PADDING: b"\x82\x03", UNKNOWN: b"\xea\x02", START: b"\xf2\x02", END: b"\xfa\x02"}
 
 
 def _hidden(name: str) -> str:
-    """A name of the same length that no line contains: the trainer cuts symbols out of its text."""
+    """A name of the same length that no line contains, since the trainer removes such names from its text."""
     return "\n" + name[1:]
 
 
 def _with_special_names(proto: bytes) -> bytes:
-    """A model file with the usual names of the first symbols, as pieces and among the settings."""
+    """The model file with the usual names of the special symbols, among the pieces and in the settings."""
     for name, tag in _TAGS.items():
-        for before in (b"\x0a", tag):  # the first field of a piece is its text
+        for before in (b"\x0a", tag):  # tag of a piece's first field, its text
             head = before + bytes([len(name)])
             assert head + _hidden(name).encode() in proto
             proto = proto.replace(head + _hidden(name).encode(), head + name.encode(), 1)
@@ -287,13 +290,13 @@ def _with_special_names(proto: bytes) -> bytes:
 
 
 def _inside(*, has_bytes: bool) -> dict[int, str]:
-    """What stands inside the library for the characters that it would not give back."""
+    """Replacements inside the library for the characters that it would not return unchanged."""
     table = _INSIDE if has_bytes else {**_INSIDE, **_EXCHANGED}
     return {ord(outside): inside for outside, inside in table.items()}
 
 
 class _Watched:
-    """Lines for the library, which turns an error of theirs into a message of its own."""
+    """Passes lines to the library and keeps an error of theirs, which the library would hide."""
 
     def __init__(self, lines: Iterable[str]) -> None:
         self._lines = lines
@@ -319,9 +322,9 @@ def _explained(message: str, size: int | None, byte_fallback: bool, source: _Wat
         return _no_text()
     if found := _TOO_LARGE.search(message):
         return UsageError(
-            f"--size {size}: this text gives {found[2]} pieces at most; lower it or leave it out"
+            f"--size {size}: this text yields at most {found[2]} pieces; lower --size or leave it out"
         )
     if found := _TOO_SMALL.search(message):
-        advice = "raise it" if byte_fallback else "raise it, or spell rare characters with --byte-fallback"
+        advice = "raise it" if byte_fallback else "raise it, or use --byte-fallback for rare characters"
         return UsageError(f"--size {found[1]}: this text needs more than {found[2]} pieces; {advice}")
     return DataError(f"sentencepiece cannot learn from this text: {message}")

@@ -1,7 +1,7 @@
-"""The rules of the span schemes, one tag or two neighbours at a time; `tag_scheme` builds on them.
+"""The rules of the span schemes for single tags and pairs of neighbouring tags, used by `tag_scheme`.
 
-Rules are stated once, with the letters of IOBES; BILOU and BMES spell some of them differently. In `io`
-a tag is the bare type of its token (`PER`), and neighbours of one type are one span.
+All rules are stated in the letters of IOBES; BILOU and BMES only spell some of these differently. In `io` a
+tag is the bare type of its token (`PER`), and neighbours of the same type are one span.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ SchemeChoice = Literal["auto", "iob1", "iob2", "iobes", "bilou", "bmes", "io"]
 
 SCHEMES: tuple[Scheme, ...] = ("iob2", "iob1", "iobes", "bilou", "bmes", "io")
 
-# The prefixes of a scheme in the order in which an inventory lists them.
+# The prefixes of each scheme, in the order in which `inventory` lists them.
 PREFIXES: dict[Scheme, str] = {
     "iob1": "BI",
     "iob2": "BI",
     "iobes": "BIES",
     "bilou": "BILU",
     "bmes": "BMES",
-    "io": "I",  # understood, not written
+    "io": "I",  # implied, not written
 }
 WITHOUT_ENDS: tuple[Scheme, ...] = ("iob1", "iob2", "io")  # nothing marks the last token of a span
 
@@ -31,7 +31,7 @@ _SPELLED: dict[Scheme, dict[str, str]] = {"bilou": {"E": "L", "S": "U"}, "bmes":
 
 
 class Tag(NamedTuple):
-    """A complete tag taken apart; `letter` is O or one of BIES, whatever the scheme."""
+    """The parts of a complete tag; `letter` is O or one of BIES, whatever the scheme."""
 
     letter: str
     type: str
@@ -42,9 +42,12 @@ OUTSIDE = Tag("O", "")
 
 @lru_cache(maxsize=4096)  # a corpus has few different tags and many of each
 def parse(tag: str, scheme: Scheme | None = None) -> Tag | None:
-    """The parts of a complete tag, split at the first hyphen; None if it is of no scheme.
+    """The parts of a complete tag, split at the first hyphen; None if the tag belongs to no scheme.
 
-    Bare types are tags of the scheme `io` alone, and there nothing but `O` and the prefix `I` is split off.
+    Args:
+        tag: The tag.
+        scheme: Scheme of the tag; None = any scheme but `io`. In `io` a tag is `O`, a bare `I` (the empty
+            type) or a bare type; prefixes with a type belong to the other schemes.
     """
     if tag == "O":
         return OUTSIDE
@@ -55,7 +58,7 @@ def parse(tag: str, scheme: Scheme | None = None) -> Tag | None:
 
 
 def spelling_problem(tag: str, scheme: Scheme | None) -> str | None:
-    """Why `tag` is not a complete tag of `scheme` (None: of any scheme); None if it is."""
+    """Why a tag is not a complete tag of a scheme (None = of any scheme); None if it is one."""
     parsed = parse(tag, scheme)
     if parsed is None and scheme == "io":
         return f"{tag!r} is not a tag of io; expected O or a type as in PER"
@@ -67,7 +70,7 @@ def spelling_problem(tag: str, scheme: Scheme | None) -> str | None:
 
 
 def spell(tag: Tag, scheme: Scheme) -> str:
-    """The tag as `scheme` writes it; an empty type leaves the bare prefix."""
+    """The tag as it is written in a scheme; with an empty type, only the prefix."""
     if tag == OUTSIDE:
         return "O"
     if scheme == "io":
@@ -77,9 +80,12 @@ def spell(tag: Tag, scheme: Scheme) -> str:
 
 
 def letters(length: int, scheme: Scheme, touching: bool) -> str:
-    """The prefixes of one span of `length` tokens, in the letters of IOBES (`spell` writes them).
+    """The prefixes of one span, in the letters of IOBES (`spell` turns them into those of the scheme).
 
-    `touching`: the token before ends a span of the same type, which matters in IOB1.
+    Args:
+        length: Number of tokens in the span, at least 1.
+        scheme: The scheme.
+        touching: Whether a span of the same type ends right before it, which matters only in IOB1.
     """
     if scheme == "iob1":
         return ("B" if touching else "I") + "I" * (length - 1)
@@ -91,7 +97,7 @@ def letters(length: int, scheme: Scheme, touching: bool) -> str:
 
 
 def starts(previous: Tag, current: Tag) -> bool:
-    """True if `current` begins a span: the rule of the CoNLL script, right in every scheme."""
+    """True if `current` begins a span, by the rule of conlleval, which is correct in every scheme."""
     if current == OUTSIDE:
         return False
     return current.letter in "BS" or previous.letter in "OES" or previous.type != current.type
@@ -107,7 +113,7 @@ def may_follow(previous: Tag | None, current: Tag | None, scheme: Scheme) -> boo
         return continues or after.letter != "B"
     if scheme == "iob2":
         return continues or after.letter != "I"
-    if before.letter in "BI":  # an open span must go on
+    if before.letter in "BI":  # an open span must continue
         return continues and after.letter in "IE"
     return after.letter in "OBS"
 
@@ -118,22 +124,22 @@ def may_follow(previous: Tag | None, current: Tag | None, scheme: Scheme) -> boo
 
 
 def strict_start(previous: Tag, current: Tag, scheme: Scheme) -> bool:
-    """True if a span begins at `current`, asked where none is under way."""
+    """True if a span begins at `current`, given that no span is open there."""
     if scheme not in ("iob1", "io"):
         return current.letter in "BS"
     same = previous.letter in "BI" and previous.type == current.type
-    if current.letter == "B":  # only to part two neighbours of the same type
+    if current.letter == "B":  # valid only to separate two neighbouring spans of the same type
         return same
     return current.letter == "I" and not (same and previous.letter == "I")
 
 
 def strict_inside(previous: Tag, current: Tag) -> bool:
-    """True if the span goes on from `previous` to `current`."""
+    """True if a span continues from `previous` to `current`."""
     return previous.letter in "BI" and current.letter in "IE" and previous.type == current.type
 
 
 def strict_end(last: Tag, following: Tag, scheme: Scheme) -> bool:
-    """True if a span may stop between `last` and `following`."""
+    """True if a span may end between `last` and `following`."""
     if scheme not in WITHOUT_ENDS:
         return last.letter in "ES"
     if scheme == "iob1" and last.letter == "B" and following.letter == "B":

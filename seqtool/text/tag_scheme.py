@@ -1,7 +1,7 @@
-"""How spans are written as one tag per token: IOB1, IOB2, IOBES, BILOU, BMES, bare types; partial annotation.
+"""Schemes that write spans as one tag per token: IOB1, IOB2, IOBES, BILOU, BMES, bare types.
 
-A tag is `O` or a prefix and a type: `B-PER`; the type starts after the first hyphen and may
-hold more of them; a bare prefix (`B`) has the empty type. The prefixes:
+A tag is `O`, or a prefix and a type, as in `B-PER`. The type starts after the first hyphen and may contain
+more hyphens; a bare prefix (`B`) has the empty type. The prefixes:
 
     scheme   first token                    inside   last   only token
     iob1     I, or B right after a span     I        I      as the first
@@ -12,7 +12,7 @@ hold more of them; a bare prefix (`B`) has the empty type. The prefixes:
     bmes     B                              M        E      S
     io       no prefix: every token has the bare type (`PER`), and neighbours of one type are one span
 
-A tag may be partial: `?` is any tag, `B-PER|B-ORG` is one of these.
+With partial annotation a tag may also be `?` (any tag) or alternatives such as `B-PER|B-ORG` (one of these).
 
 Reference: Ramshaw and Marcus 1995 (IOB1); Tjong Kim Sang and Veenstra 1999 (IOB2);
 Ratinov and Roth 2009 (BILOU).
@@ -47,7 +47,7 @@ UNKNOWN = "?"
 
 
 class Span(NamedTuple):
-    """Tokens `start` to `end` (exclusive) are one entity."""
+    """A span from `start` to `end` (exclusive), in tokens or characters, and its type."""
 
     start: int
     end: int
@@ -55,7 +55,7 @@ class Span(NamedTuple):
 
 
 def looks_like_spans(tags: Iterable[str]) -> bool:
-    """True if every tag could belong to a span scheme, and there is one; false for parts of speech."""
+    """True if there are tags and each could belong to a span scheme; false for parts of speech."""
     found = False
     for tag in tags:
         found = True
@@ -68,7 +68,7 @@ def has_bare_types(counts: Counter[str]) -> bool:
     """True if tags look like the scheme `io`: no prefixes, and O more frequent than any other tag.
 
     Args:
-        counts: Tokens of each tag; `?` does not count.
+        counts: Number of tokens with each tag; `?` is ignored.
     """
     others = [tag for tag in counts if tag not in ("O", UNKNOWN)]
     return (
@@ -81,17 +81,18 @@ def has_bare_types(counts: Counter[str]) -> bool:
 def detect_scheme(
     sequences: Iterable[Sequence[str]], where: Callable[[int, int], str] | None = None
 ) -> Scheme:
-    """The one scheme in which every sequence is valid; IOB2 if all tags are O.
+    """The first of `SCHEMES` in which every sequence is valid; IOB2 if all tags are O.
 
-    Bare types are taken for the scheme `io` only where most tokens are O: parts of speech are no spans.
+    Bare types are taken for the scheme `io` only if O is more frequent than any of them, since parts of
+    speech look the same but are not spans.
 
     Args:
-        sequences: Tags of each sentence, partial ones allowed.
-        where: Names a place in messages from sentence and token, both counted from 0;
-            `file:line` if the caller knows it.
+        sequences: Tags of each sentence; partial tags are allowed.
+        where: Names a place for messages, such as `file:line`, given the sentence and the token, both
+            counted from 0; None = messages name the sentence and the token.
 
     Raises:
-        DataError: there is none: a tag that belongs to no scheme, two schemes mixed, or an invalid sequence.
+        DataError: a tag belongs to no scheme, two schemes are mixed, or a sequence is invalid.
     """
     problems: dict[Scheme, tuple[int, int, str]] = {}
     counts: Counter[str] = Counter()
@@ -103,7 +104,7 @@ def detect_scheme(
     for scheme in SCHEMES:
         if scheme not in problems and (scheme != "io" or has_bare_types(counts)):
             return scheme
-    # The scheme that held out longest is the likeliest intention.
+    # The scheme that was valid for longest is most likely the intended one.
     prefixed = [scheme for scheme in SCHEMES if scheme != "io"]
     closest = max(prefixed, key=lambda scheme: problems[scheme][:2])
     sentence, position, reason = problems[closest]
@@ -118,7 +119,7 @@ def detect_scheme(
 
 
 def closest_scheme(sequences: Iterable[Sequence[str]]) -> Scheme:
-    """The scheme in which fewest sequences are invalid; between equals the first of `SCHEMES`."""
+    """The scheme in which the fewest sequences are invalid; among equals, the first of `SCHEMES`."""
     invalid: dict[Scheme, int] = dict.fromkeys(SCHEMES, 0)
     for tags in sequences:
         for scheme in SCHEMES:
@@ -127,9 +128,9 @@ def closest_scheme(sequences: Iterable[Sequence[str]]) -> Scheme:
 
 
 def first_problem(tags: Sequence[str], scheme: Scheme) -> tuple[int, str] | None:
-    """Position (from 0) and reason of the first tag that cannot stand where it stands; None if valid.
+    """Position (from 0) of the first tag that is invalid there, and the reason; None if all are valid.
 
-    A partial sequence is valid if some choice of complete tags is.
+    A partial sequence is valid if some choice of complete tags is valid.
     """
     for position, tag in enumerate(tags):
         for part in tag.split("|"):
@@ -150,12 +151,12 @@ def first_problem(tags: Sequence[str], scheme: Scheme) -> tuple[int, str] | None
 
 
 def repair(tags: Sequence[str], scheme: Scheme) -> tuple[list[str], int]:
-    """A valid sequence with the spans that `conlleval_spans` sees, and how many tags changed.
+    """A valid sequence with the spans that `conlleval_spans` finds, and the number of tags that changed.
 
-    A partial sequence is returned as it is: what is unknown cannot be repaired.
+    A partial sequence is returned unchanged, since unknown tags cannot be repaired.
 
     Raises:
-        DataError: a tag of no scheme.
+        DataError: a tag belongs to no scheme.
     """
     if any(is_partial(tag) for tag in tags):
         return list(tags), 0
@@ -164,13 +165,13 @@ def repair(tags: Sequence[str], scheme: Scheme) -> tuple[list[str], int]:
 
 
 def spans(tags: Sequence[str], scheme: Scheme) -> list[Span]:
-    """The spans that are written fully by the rules of `scheme`, in order.
+    """The spans that are complete by the rules of `scheme`, in order.
 
-    What is not is no span: in IOB2 an I without a B, in IOBES a B without an E. This is
-    the strict mode of seqeval.
+    Anything else is not a span: an I without a B in IOB2, a B without an E in IOBES. This is the strict mode
+    of seqeval.
 
     Raises:
-        DataError: a tag that is not of the scheme, or partial.
+        DataError: a tag does not belong to the scheme, or is partial.
     """
     parsed = [_parse_complete(tag, scheme) for tag in tags]
     result = []
@@ -191,13 +192,13 @@ def spans(tags: Sequence[str], scheme: Scheme) -> list[Span]:
 
 
 def conlleval_spans(tags: Sequence[str], scheme: Scheme | None = None) -> list[Span]:
-    """The spans that the script of the CoNLL shared tasks sees, whatever the scheme, in order.
+    """The spans that conlleval, the script of the CoNLL shared tasks, finds in any scheme, in order.
 
     A span starts at B or S, after O, E or S, and where the type changes. L and U count as E and S, and M
-    as I. The scheme matters only where it is `io`, whose tags are bare types.
+    as I. The scheme matters only if it is `io`, whose tags are bare types.
 
     Raises:
-        DataError: a tag of no scheme, or partial.
+        DataError: a tag belongs to no scheme, or is partial.
 
     >>> conlleval_spans(["I-PER", "I-PER", "I-LOC"])
     [Span(start=0, end=2, type='PER'), Span(start=2, end=3, type='LOC')]
@@ -215,7 +216,12 @@ def conlleval_spans(tags: Sequence[str], scheme: Scheme | None = None) -> list[S
 
 
 def from_spans(spans: Iterable[Span], length: int, scheme: Scheme) -> list[str]:
-    """The tags of a sentence of `length` tokens.
+    """The tags of a sentence with the given spans.
+
+    Args:
+        spans: The spans, in tokens.
+        length: Number of tokens in the sentence.
+        scheme: Scheme of the tags.
 
     Raises:
         DataError: a span is empty, outside the sentence, or overlaps another.
@@ -254,12 +260,12 @@ def is_partial(tag: str) -> bool:
 
 
 def convert_partial(tags: Sequence[str], source: Scheme, target: Scheme) -> list[str]:
-    """Partial tags in another scheme: at each token all tags that some complete reading would have there.
+    """Partial tags in another scheme: for each token, all tags that some complete reading would give it.
 
-    `?` stays. A complete sequence comes out as from `convert`.
+    `?` stays. A complete sequence gives the same result as `convert`.
 
     Raises:
-        DataError: the sequence is not valid in `source` under any reading.
+        DataError: the sequence has no valid reading in `source`.
 
     >>> convert_partial(["B-PER", "?", "B-PER", "I-PER", "O"], "iob2", "iobes")
     ['B-PER|S-PER', '?', 'B-PER', 'E-PER', 'O']
@@ -282,13 +288,18 @@ def convert_partial(tags: Sequence[str], source: Scheme, target: Scheme) -> list
 def allowed_transitions(
     tags: Sequence[str], scheme: Scheme
 ) -> tuple[list[list[bool]], list[bool], list[bool]]:
-    """Which tag may follow which, in the order of `tags`, K of them.
+    """Which tags may follow each other.
+
+    Args:
+        tags: The tags, K of them.
+        scheme: Their scheme.
 
     Returns:
-        [from][to], K x K; which tag may come first, K; which may come last, K.
+        Whether tag j (column) may follow tag i (row), [K][K]; whether each tag may come first, [K]; whether
+        each may come last, [K].
 
     Raises:
-        DataError: a tag that is not of the scheme, or partial.
+        DataError: a tag does not belong to the scheme, or is partial.
     """
     parsed = [_parse_complete(tag, scheme) for tag in tags]
     pairs = [[may_follow(previous, current, scheme) for current in parsed] for previous in parsed]
@@ -298,7 +309,7 @@ def allowed_transitions(
 
 
 def inventory(types: Iterable[str], scheme: Scheme) -> list[str]:
-    """All tags: O, then for each type in sorted order every prefix of the scheme.
+    """All tags of a scheme: O, then for each type, in sorted order, every prefix of the scheme.
 
     >>> inventory(["PER", "LOC"], "iob2")
     ['O', 'B-LOC', 'I-LOC', 'B-PER', 'I-PER']
@@ -321,10 +332,10 @@ def _types(tags: Sequence[str], scheme: Scheme) -> list[str]:
 
 
 def _choices(tag: str, types: Sequence[str], scheme: Scheme) -> list[Tag]:
-    """The complete tags that a possibly partial one stands for.
+    """The complete tags that a possibly partial tag stands for.
 
-    For `?` the types of the same sentence are enough: a type that is nowhere else in it
-    can do nothing for its neighbours that O cannot.
+    For `?` the types in the same sentence are enough: any other type allows its neighbours nothing that O
+    does not allow.
     """
     parts = tag.split("|")
     if UNKNOWN in parts:
@@ -333,17 +344,17 @@ def _choices(tag: str, types: Sequence[str], scheme: Scheme) -> list[Tag]:
 
 
 def _readings(tag: Tag, target: Scheme) -> list[Tag]:
-    """Every tag of the target scheme with the same type; the paths decide among them."""
+    """Every tag of the target scheme with the same type; the valid paths decide which of them remain."""
     if tag == OUTSIDE:
         return [OUTSIDE]
     return [Tag(TO_IOBES[letter], tag.type) for letter in PREFIXES[target]]
 
 
-_Pair = tuple[Tag, Tag]  # what a token is in the source scheme and in the target scheme
+_Pair = tuple[Tag, Tag]  # a token's tag in the source scheme and in the target scheme
 
 
 def _on_some_path(columns: list[list[_Pair]], source: Scheme, target: Scheme) -> list[list[_Pair]]:
-    """The pairs at each token that lie on a path valid in both schemes with the same span starts."""
+    """The pairs at each token that lie on a path that is valid in both schemes, with equal span starts."""
 
     def fits(before: _Pair | None, after: _Pair | None) -> bool:
         old_before, new_before = before or (None, None)

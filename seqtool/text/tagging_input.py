@@ -1,4 +1,4 @@
-"""Sentences that are to be tagged, with all of their file that comes back beside the tags."""
+"""Reading sentences to be tagged, with everything in their file that is written back beside the tags."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from seqtool.text.columns import ColumnFormat, NoSentencesError, TaggedSentence,
 from seqtool.text.lines import read_lines
 from seqtool.text.tokenizer import tokenize
 
-# What an earlier tagger may have said of an object, and the next one says anew.
+# Keys that an earlier tagger may have written, and that are written anew.
 OF_TAGGERS = ("tags", "entities", "confidence", "alternatives")
 
 
 @dataclass(frozen=True, slots=True)
 class TaggingInput:
-    """A sentence and where it comes from.
+    """A sentence to be tagged, with what its file holds beside the tokens.
 
     Attributes:
-        sentence: Its tokens.
-        text: The text that it was cut from, if it came as text.
-        offsets: Start and end of each token in that text, characters.
-        keys: The keys of a JSON object, without those that the answer has anew.
-        comments: The comment lines before a sentence of columns.
-        rows: The lines of a CoNLL-U sentence: words, ranges and empty nodes.
+        sentence: The tokens of the sentence.
+        text: Text of the sentence; None if the file gives only tokens.
+        offsets: Start and end of each token in the text, in characters, [T].
+        keys: Further keys of the JSON object, without those that the tagger writes itself.
+        comments: Comment lines before the sentence, in a file of columns.
+        rows: Lines of a CoNLL-U sentence: words, ranges and empty nodes.
     """
 
     sentence: TaggedSentence
@@ -39,17 +39,21 @@ class TaggingInput:
 
     @property
     def ids(self) -> list[str]:
-        """CoNLL-U's number of each token; empty for all else."""
+        """Word number of each token in CoNLL-U; empty for other formats."""
         return [row.partition("\t")[0] for row in self.rows if is_word(row)]
 
 
 def is_word(row: str) -> bool:
-    """Whether a line of CoNLL-U is a word, and not a range (`1-2`) or an empty node (`1.1`)."""
+    """Whether a line of CoNLL-U is a word, rather than a range (`1-2`) or an empty node (`1.1`)."""
     return row.partition("\t")[0].isdecimal()
 
 
 def read_text(stream: BinaryIO, name: str) -> Iterator[TaggingInput]:
-    """Plain text, one sentence a line; a blank line, a sentence without tokens, ends a document.
+    """Plain text, one sentence per line; a blank line is a sentence without tokens, and ends a document.
+
+    Args:
+        stream: The bytes to read.
+        name: Name of the stream for messages.
 
     Raises:
         DataError, StorageError: as `read_lines`.
@@ -63,10 +67,15 @@ def read_text(stream: BinaryIO, name: str) -> Iterator[TaggingInput]:
 
 
 def read_objects(stream: BinaryIO, name: str) -> Iterator[TaggingInput]:
-    """JSON objects, one a line, with `tokens`, or with `text`, which is split here; either may be empty.
+    """JSON objects, one per line, with `tokens`, or with `text`, which is tokenised; either may be empty.
+
+    Args:
+        stream: The bytes to read.
+        name: Name of the stream for messages.
 
     Raises:
-        DataError: with file and line: not such an object; or as `read_lines`.
+        DataError: a line is not such an object (with file and line).
+        DataError, StorageError: as `read_lines`.
     """
     opens = True
     for number, line in enumerate(read_lines(stream, name), 1):
@@ -82,16 +91,16 @@ def read_objects(stream: BinaryIO, name: str) -> Iterator[TaggingInput]:
 def read_columns(
     stream: BinaryIO, name: str, *, token: int | None, features: tuple[int, ...]
 ) -> Iterator[TaggingInput]:
-    """Sentences of columns, each as soon as its blank line is there; tags in the file are not looked at.
+    """Sentences in columns, each as soon as its blank line has been read; tags in the file are ignored.
 
     Args:
-        stream: Bytes.
-        name: What the stream is called in messages.
+        stream: The bytes to read.
+        name: Name of the stream for messages.
         token: Column of the tokens, as in `detect_format`.
         features: Columns that the model reads beside the tokens.
 
     Raises:
-        UsageError, DataError, StorageError: as `detect_stream`; no sentence at all is no error.
+        UsageError, DataError, StorageError: as `detect_stream`, but an empty stream is not an error.
     """
     seen: list[tuple[int, str]] = []  # the lines since the last sentence
 
@@ -103,7 +112,7 @@ def read_columns(
 
     layout = ColumnFormat("conll")
     sentences: Iterator[TaggedSentence] = iter(())
-    with suppress(NoSentencesError):  # nothing in, nothing out
+    with suppress(NoSentencesError):  # empty input gives empty output
         lines = noted(read_lines(stream, name))
         layout, sentences = detect_lines(lines, name, token=token, tag=0, features=features)
     for sentence in sentences:
@@ -116,22 +125,26 @@ def read_columns(
 def load_object(line: str, place: str) -> dict[str, Any]:
     """The JSON object on a line.
 
+    Args:
+        line: The line.
+        place: `file:line` for messages.
+
     Raises:
-        DataError: there is none; `place` heads the message.
+        DataError: the line is not a JSON object.
     """
     try:
         value = json.loads(line)
     except (ValueError, RecursionError) as error:
-        raise DataError(f"{place}: not JSON: {error}; expected one object a line") from error
+        raise DataError(f"{place}: not JSON: {error}; expected one object per line") from error
     if not isinstance(value, dict):
-        raise DataError(f"{place}: not a JSON object; expected one object a line")
+        raise DataError(f"{place}: not a JSON object; expected one object per line")
     return value
 
 
 def _of_object(
     value: dict[str, Any], place: str
 ) -> tuple[tuple[str, ...], str | None, tuple[tuple[int, int], ...]]:
-    """Tokens, text, and the place of each token in the text."""
+    """The tokens, the text, and the start and end of each token in the text."""
     text = value.get("text")
     if "text" in value:
         _require_text([text], "text", place)
@@ -160,7 +173,7 @@ def _require_text(values: Sequence[Any], key: str, place: str) -> None:
 
 
 def _places(tokens: Sequence[str], text: str) -> tuple[tuple[int, int], ...] | None:
-    """Where the tokens stand in the text, in order; None where one does not."""
+    """Start and end of each token in the text, in order; None if a token does not occur there."""
     result, end = [], 0
     for token in tokens:
         start = text.find(token, end)

@@ -1,23 +1,23 @@
 """A simple tokenizer for plain text with exact offsets; it changes no character.
 
-Text is cut at whitespace, then each piece from left to right by the first rule that fits:
+Text is split at whitespace, and each piece is then split from left to right by the first rule that matches:
 
-1. a piece that is an emoticon as a whole (`:-)`, `<3`), or a single capital with a full stop
-   that is not the last piece (`J. Smith`), is one token
+1. a whole piece that is an emoticon (`:-)`, `<3`), or a single capital with a full stop that is not
+   the last piece (`J. Smith`), is one token
 2. URLs, mail addresses, domain names with a common ending (`example.com`), `@mentions`,
    `#hashtags`; punctuation at the end of a URL is not part of it
 3. emoji: with skin tone, joined by zero-width joiners, flags and keycaps are one token each
-4. Chinese characters and Japanese kana: one token a character
+4. Chinese characters and Japanese kana: one token per character
 5. abbreviations of single letters (`U.S.`, `p.m.`), and a short list of others (`Mr.`, `Inc.`)
 6. numbers with inner punctuation (`1,234.5`, `12:30`, `1/2`)
 7. words: letters, digits, marks and `_`, with inner hyphens, apostrophes and `&` (`state-of-the-art`,
-   `O'Brien`, `AT&T`); English contractions come off as in Penn Treebank and UD: `do n't`,
+   `O'Brien`, `AT&T`); English contractions are split off as in Penn Treebank and UD: `do n't`,
    `Ada 's`, `we 'll`, `can not`
 8. runs of full stops, hyphens, or exclamation and question marks (`...`, `--`, `?!`)
 9. any other character by itself, with its combining marks
 
-Invisible format characters that are in no word or emoji (zero-width space, direction marks)
-are treated as space between tokens.
+Invisible format characters (zero-width space, direction marks) outside words and emoji are treated as space
+between tokens.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from typing import NamedTuple
 
 import regex  # type: ignore[import-untyped]  # Unicode properties; the standard library has none
 
-# Python's idea of whitespace is also that of str.isspace; the regex module's is narrower.
+# Whitespace as in str.isspace, which `re` shares; that of the regex module is narrower.
 _PIECE = re.compile(r"\S+")
 
 _EMOTICON = regex.compile(r"[:;=][-'^o]?[()\[\]{}DPpOo|/\\*]|[()][-']?[:;=]|</?3+|[xX]D+|\^_*\^")
@@ -40,15 +40,15 @@ _ABBREVIATIONS = (
 )
 _CLITICS = r"n['’]t|['’](?:s|m|d|re|ve|ll)"
 
-# Characters that words consist of: not Han or kana, which stand alone, nor the marks of emoji.
-# Format characters (soft hyphen, joiners) may stand inside a word.
+# Characters of words: neither Han nor kana, each of which is a token by itself, nor the marks of emoji.
+# Format characters (soft hyphen, joiners) may occur inside a word.
 _LETTER = r"[[\p{L}\p{N}\p{M}_]--[\p{Han}\p{Hiragana}\p{Katakana}\uFE0E\uFE0F\u20E3]]"
 _RUN = rf"{_LETTER}+(?:[\u00AD\u200C\u200D\u2060]+{_LETTER}+)*"
 _PICTURE = r"\p{Extended_Pictographic}[\uFE0E\uFE0F]?\p{Emoji_Modifier}?[\U000E0020-\U000E007F]*"
 _ADDRESS = r"[^\s<>\"]*[^\s<>\".,;:!?'’”»()\[\]{}…]"  # the last character is no closing punctuation
 
-# The first rule that fits wins. Repetitions that may fail late are bounded, so that a long
-# line of odd characters takes linear time.
+# The first rule that matches wins. Repetitions that may fail late are bounded, so that a long line of odd
+# characters takes linear time.
 _RULES = {
     "url": rf"(?i:https?://|ftp://|www\.){_ADDRESS}",
     "mail": r"[\w.+-]{1,64}@(?:[\w-]{1,63}\.){1,8}\p{L}{2,63}",
@@ -70,11 +70,11 @@ _RULES = {
 _TOKEN = regex.compile("|".join(f"(?P<{name}>{rule})" for name, rule in _RULES.items()), regex.V1)
 
 _CONTRACTION = regex.compile(rf"(?i)(?P<head>.+?)(?P<tail>{_CLITICS})+|(?P<head>can)(?P<tail>not)")
-_CONTRACTION_LIMIT = 60  # characters; no longer word is worth the search
+_CONTRACTION_LIMIT = 60  # characters; longer words are not searched for contractions
 
 
 class Token(NamedTuple):
-    """A piece of a text: `text[start:end]`, in characters."""
+    """A token and its place in the text: `text[start:end]`, in characters."""
 
     text: str
     start: int
@@ -82,7 +82,7 @@ class Token(NamedTuple):
 
 
 def tokenize(text: str) -> list[Token]:
-    """The tokens of a text, in order; what lies between them is space or invisible.
+    """The tokens of a text, in order; between them there are only spaces and invisible characters.
 
     >>> [token.text for token in tokenize("They don't live in the U.S., @ada!")]
     ['They', 'do', "n't", 'live', 'in', 'the', 'U.S.', ',', '@ada', '!']
@@ -99,7 +99,7 @@ def tokenize(text: str) -> list[Token]:
 
 
 def _cut(text: str, start: int, end: int) -> list[Token]:
-    """Tokens of `text[start:end]`, which holds no whitespace."""
+    """Tokens of `text[start:end]`, which contains no whitespace."""
     tokens = []
     for match in _TOKEN.finditer(text, start, end):
         if match.lastgroup == "format":
@@ -112,6 +112,6 @@ def _cut(text: str, start: int, end: int) -> list[Token]:
 
 
 def _contraction_edges(word: str, start: int) -> list[int]:
-    """Where to cut an English contraction that begins at `start`; nowhere in other words."""
+    """Where to split an English contraction that begins at `start`; empty for other words."""
     parts = _CONTRACTION.fullmatch(word)
     return [start + begin for begin in parts.starts("tail")] if parts else []

@@ -1,4 +1,4 @@
-"""Symbols and their ids, built from the training part only and stored with the model."""
+"""Vocabularies: symbols and their ids, built from the training part only and stored with the model."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Vocabulary:
     """An immutable list of symbols; the position of a symbol is its id.
 
     Args:
-        symbols: In the order of their ids, without repetition.
+        symbols: Distinct symbols, in the order of their ids.
 
     >>> words = Vocabulary([UNKNOWN, "a", "b"])
     >>> words.id("b"), words.id("never seen"), words.symbol(1)
@@ -28,7 +28,7 @@ class Vocabulary:
         self.symbols = tuple(symbols)
         self._ids = {symbol: number for number, symbol in enumerate(self.symbols)}
         if len(self._ids) != len(self.symbols):
-            raise ValueError("a vocabulary names a symbol twice")
+            raise ValueError("a vocabulary contains a symbol twice")
         self.unknown = self._ids.get(UNKNOWN)
 
     @classmethod
@@ -38,10 +38,10 @@ class Vocabulary:
         """Reserved symbols, then the counted ones, most frequent first (ties in code-point order).
 
         Args:
-            counts: Symbol to frequency in the training part.
-            reserved: Symbols that come first whatever their counts.
-            min_count: Rarer symbols are left out.
-            limit: How many symbols at most, reserved ones included (they always stay); 0 is no limit.
+            counts: Frequency of each symbol in the training part.
+            reserved: Symbols that come first, whatever their counts.
+            min_count: Smallest frequency; rarer symbols are left out.
+            limit: Largest number of symbols, including the reserved ones, which always stay; 0 = no limit.
         """
         kept = [symbol for symbol, count in counts.items() if count >= min_count and symbol not in reserved]
         kept.sort(key=lambda symbol: (-counts[symbol], symbol))
@@ -56,10 +56,10 @@ class Vocabulary:
         return symbol in self._ids
 
     def id(self, symbol: str) -> int:
-        """Id of a symbol; that of the unknown symbol where there is one.
+        """Id of a symbol, or that of the unknown symbol if the vocabulary does not contain it.
 
         Raises:
-            KeyError: not in a vocabulary that has no unknown symbol.
+            KeyError: the vocabulary contains neither the symbol nor an unknown symbol.
         """
         number = self._ids.get(symbol, self.unknown)
         if number is None:
@@ -67,7 +67,7 @@ class Vocabulary:
         return number
 
     def symbol(self, number: int) -> str:
-        """Symbol of an id."""
+        """The symbol with an id."""
         return self.symbols[number]
 
     @property
@@ -76,20 +76,24 @@ class Vocabulary:
         return hashlib.sha256(self.to_text().encode()).hexdigest()
 
     def to_text(self) -> str:
-        """One JSON string a line, so that any symbol survives."""
+        """One JSON string per line, so that symbols with any characters survive."""
         return "".join(json.dumps(symbol, ensure_ascii=False) + "\n" for symbol in self.symbols)
 
     @classmethod
     def from_text(cls, text: str, name: str) -> Vocabulary:
         """The inverse of `to_text`.
 
+        Args:
+            text: The text.
+            name: Name of its file for messages.
+
         Raises:
-            ModelError: a line is not a JSON string, or a symbol stands there twice.
+            ModelError: a line is not a JSON string, or a symbol occurs twice.
         """
         try:
             symbols: list[Any] = [json.loads(line) for line in text.split("\n") if line]
         except (ValueError, RecursionError) as error:
             raise ModelError(f"{name}: not a vocabulary file: {error}") from error
         if not all(isinstance(symbol, str) for symbol in symbols) or len(set(symbols)) != len(symbols):
-            raise ModelError(f"{name}: not a vocabulary file: expected distinct JSON strings, one a line")
+            raise ModelError(f"{name}: not a vocabulary file: expected distinct JSON strings, one per line")
         return cls(symbols)

@@ -329,7 +329,7 @@ def test_split_warns_of_sentences_that_stand_in_train_too(folder):
         (("train.conll", "-o", "new", "--dev", "0.5", "--test", "0.5"), 2, "together below 1"),
         (("train.conll", "-o", "new", "--dev", "nan"), 2, "Invalid value for '--dev'"),
         (("none.conll", "-o", "new"), 2, "none.conll: no such file"),
-        (("dev.conll", "-o", "train.conll"), 2, "train.conll: a file, expected a folder"),
+        (("dev.conll", "-o", "train.conll"), 2, "train.conll: is a file; expected a folder"),
     ],
 )
 def test_a_refused_split_changes_nothing(folder, arguments, code, message):

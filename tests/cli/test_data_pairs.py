@@ -104,16 +104,16 @@ def test_columns_and_languages_are_those_of_a_recipe(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        (("t.en", "short"), 3, "t.en: 7 lines, but short: 2; expected as many"),
+        (("t.en", "short"), 3, "t.en: 7 lines, but short: 2; expected equally many"),
         (("empty.tsv",), 3, "empty.tsv: no sentence pairs; expected at least one"),
         (("t.en",), 3, "t.en:1: 1 column, expected 2"),
-        (("half.jsonl",), 3, "half.jsonl:1: no target; a pair needs one"),
+        (("half.jsonl",), 3, "half.jsonl:1: no target; expected a source and a target"),
         (("binary", "binary"), 3, "binary:1: "),
         (("t.en", "absent"), 2, "absent: no such file"),
         (
             ("d.tsv", "t.en"),
             2,
-            "t.en: no target beside it; expected SRC TGT, or a file in .tsv, .csv, .jsonl, .tmx",
+            "t.en: no target file after it; expected SRC TGT, or one file in .tsv, .csv, .jsonl, .tmx",
         ),
         (("d.tsv", "--columns", "source"), 2, "--columns source: expected source, one target or more"),
         (("d.tsv", "--columns", "source,target,x"), 2, "--columns source,target,x: expected"),

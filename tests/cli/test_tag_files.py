@@ -70,7 +70,7 @@ def test_tokens_beside_their_text_have_offsets_in_it(inside: Inside, tiny: Tiny)
         (b'{"id": 1}\n', 'neither "tokens" nor "text"; expected one of them'),
         (b'{"text": 7}\n', '7 in "text"; expected text'),
         (b'{"tokens": ["a", " "]}\n', "' ' in \"tokens\"; expected text that is not empty"),
-        (b"[1]\n", "not a JSON object; expected one object a line"),
+        (b"[1]\n", "not a JSON object; expected one object per line"),
     ],
 )
 def test_an_object_without_text_is_refused_with_its_line(

@@ -157,7 +157,7 @@ def test_tokens_of_prodigy_are_kept_and_rejected_answers_are_no_examples(tmp_pat
         [("Susan", "B-PER"), ("went", "O")],
         [("Nobody", "O"), ("went", "O"), (".", "O")],
     ]
-    assert file.remark_lines() == [f"{tmp_path}/p.jsonl: 1 rejected examples left out"]
+    assert file.remark_lines() == [f"{tmp_path}/p.jsonl: 1 rejected examples are left out"]
 
 
 def test_texts_without_annotation_are_counted(tmp_path: Path):
@@ -174,7 +174,7 @@ def test_tags_that_are_numbers_need_their_names(tmp_path: Path):
         read(tmp_path / "a.jsonl", line)
     named = Columns(reading=JsonReading(tag_names=("O", "B-PER"), annotated=True))
     assert rows(read(tmp_path / "a.jsonl", line, named)) == [[("Susan", "B-PER"), ("went", "O")]]
-    with pytest.raises(DataError, match=r'a.jsonl:1: 2 in "ner_tags"; there are names for 0 to 1'):
+    with pytest.raises(DataError, match=r'a.jsonl:1: 2 in "ner_tags"; there are names only for 0 to 1'):
         read(tmp_path / "a.jsonl", line.replace("1,0", "2,0"), named)
     info = {"features": {"ner_tags": {"feature": {"names": ["O", "B-PER"]}}}}
     (tmp_path / "dataset_info.json").write_text(json.dumps(info))
@@ -205,7 +205,7 @@ def test_labels_are_never_lost_in_silence(tmp_path: Path, name: str, content: st
 
 
 def test_an_unknown_key_is_refused_with_the_key_that_is_read(tmp_path: Path):
-    wanted = r'a.jsonl:1: "mine" looks like annotation, but is not a key that is read; call it "spans"$'
+    wanted = r'a.jsonl:1: "mine" looks like annotation, but no such key is read; rename it to "spans"$'
     with pytest.raises(DataError, match=wanted):
         read(tmp_path / "a.jsonl", '{"text": "Ada ran", "mine": [[0, 3, "PER"]]}\n')
 
@@ -241,7 +241,7 @@ def test_spans_that_cut_a_word_can_be_dropped_or_refused(tmp_path: Path):
     assert rows(read(tmp_path / "a.jsonl", json.dumps(CUT), dropped))[0][0] == ("Susan", "O")
     refused = Columns(reading=JsonReading("error", annotated=True))
     with pytest.raises(
-        DataError, match=r"a.jsonl:1: 'Sus', characters 0 to 3 \(PER\) cut a word; --misaligned align"
+        DataError, match=r"a.jsonl:1: 'Sus', characters 0 to 3 \(PER\) cuts a word; --misaligned align"
     ):
         read(tmp_path / "a.jsonl", json.dumps(CUT), refused)
 
@@ -250,7 +250,7 @@ def test_offsets_in_utf16_units_are_recognised(tmp_path: Path):
     file = read(tmp_path / "a.jsonl", json.dumps(EMOJI))
     assert rows(file)[0][2:4] == [("Susan", "B-PER"), ("went", "O")]
     assert file.remark_lines() == [
-        f"{tmp_path}/a.jsonl: offsets of 1 texts count UTF-16 units, and are read so"
+        f"{tmp_path}/a.jsonl: offsets of 1 texts count UTF-16 units, and are read that way"
     ]
     counted = {**EMOJI, "entities": [[5, 10, "PER"]]}
     file = read(tmp_path / "b.jsonl", json.dumps(counted))
@@ -352,6 +352,6 @@ def test_a_conversion_keeps_or_names_what_a_scheme_cannot_write(tmp_path: Path, 
         assert tags[:5] == ["B-PER", "M-PER", "E-PER", "S-PER", "O"] and not conversion.warnings
     else:
         assert tags[:5] == ["PER", "PER", "PER", "PER", "O"]
-        assert conversion.warnings == ["1 spans touch one of the same type, and are one with it in io"]
+        assert conversion.warnings == ["1 spans touch a span of the same type and are merged with it in io"]
     (tmp_path / "b.conll").write_text("".join(f"x\t{tag}\n" for tag in tags))
     assert check_corpus([tmp_path / "b.conll"], Columns()).scheme == scheme

@@ -84,5 +84,5 @@ def test_a_reserved_symbol_must_be_new_and_without_spaces(symbols):
 
 def test_start_and_end_are_taken_only_in_sentencepiece():
     assert "<s>" in build_symbols(LINES, "word", reserved=("<s>",)).codec.symbols
-    with pytest.raises(UsageError, match="that symbol is there already"):
+    with pytest.raises(UsageError, match="the vocabulary has that symbol already"):
         build_sentencepiece(LINES, reserved=("<s>",))

@@ -226,7 +226,7 @@ def test_conllu_words_leave_out_comments_ranges_and_empty_nodes():
         (
             ColumnFormat("conllu", "tab", 10, 2, 4),
             "x" + "\ta" * 9 + "\n",
-            "data:1: 'x' is not the number of a word; expected CoNLL-U",
+            "data:1: 'x' is not a word number; expected the ten columns of CoNLL-U",
         ),
     ],
 )
@@ -306,7 +306,7 @@ def test_character_spans_become_tags_and_cut_tokens(key: str):
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("[1]", "data:1: not a JSON object; expected one object a line"),
+        ("[1]", "data:1: not a JSON object; expected one object per line"),
         ("{", "data:1: not JSON: "),
         ("[" * 100_000, "data:1: nested too deeply; "),
         ('{"words": []}', 'data:1: neither "tokens" nor "text"; expected one of them'),
@@ -316,7 +316,7 @@ def test_character_spans_become_tags_and_cut_tokens(key: str):
         ('{"tokens": ["a", ""]}', "data:1: '' in \"tokens\"; expected text that is not empty"),
         ('{"tokens": ["a"], "ner_tags": [3]}', 'data:1: 3 in "ner_tags"; expected text that is not empty'),
         ('{"tokens": ["\\ud800"]}', 'data:1: half of a surrogate pair in "tokens"; expected text'),
-        ('{"tokens": ["a", "b"], "tags": ["O"]}', "data:1: 1 tags for 2 tokens; expected one a token"),
+        ('{"tokens": ["a", "b"], "tags": ["O"]}', "data:1: 1 tags for 2 tokens; expected one per token"),
         ('{"text": "a", "spans": {}}', 'data:1: "spans" is not a list; expected a list of spans'),
         (
             '{"text": "a", "spans": [{"start": 0, "end": 2, "label": "X"}]}',
@@ -324,7 +324,7 @@ def test_character_spans_become_tags_and_cut_tokens(key: str):
         ),
         (
             '{"text": "a b", "spans": [{"start": 1, "end": 2, "label": "X"}]}',
-            "data:1: no token in span 1 to 2; expected text there",
+            "data:1: the span 1 to 2 has no token; expected text in it",
         ),
         (
             '{"text": "a b", "spans": [{"start": 0, "end": 3, "label": "X"}, '

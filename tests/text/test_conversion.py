@@ -62,7 +62,7 @@ def test_a_partial_annotation_stays_one(tmp_path):
 
 def test_a_partial_annotation_cannot_be_repaired():
     sentence = TaggedSentence(("a", "b"), ("I-X", "?"), source="f", line=3)
-    wanted = "f:3: invalid iob2 sequence, which cannot be repaired, as the sentence is annotated in part"
+    wanted = "f:3: invalid iob2 sequence, which cannot be repaired because .* is only partially annotated: "
     with pytest.raises(DataError, match=wanted):
         TagReading("iob2", repair=True)(sentence, LAYOUT)
 

@@ -99,8 +99,8 @@ def test_streaming_leaves_no_copy(tmp_path: Path):
         ({"id": "owner/name"}, "needs revision = its commit, 40 hexadecimal digits"),
         ({"id": "owner/name", "revision": "main"}, "needs revision = its commit, 40 hexadecimal digits"),
         ({"id": "parquet"}, "parquet needs files = "),
-        ({"id": "parquet", "files": {"train": "hf://datasets/a/b"}}, "files are paths"),
-        ({"id": "json", "files": {"train": "x"}, "revision": COMMIT}, "revision is for data sets of the hub"),
+        ({"id": "parquet", "files": {"train": "hf://datasets/a/b"}}, "files are local paths"),
+        ({"id": "json", "files": {"train": "x"}, "revision": COMMIT}, "revision is for data sets on the hub"),
         ({"id": "./absent"}, "./absent is not a folder"),
         ({"id": "owner/name", "revison": COMMIT}, "revison: unknown key; did you mean 'revision'?"),
     ],
@@ -168,8 +168,8 @@ def test_revision_and_configuration_reach_the_library(monkeypatch: pytest.Monkey
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
-        ({"tokens": [["a", "b"]], "ner_tags": [[0]]}, ":1: 1 tags for 2 tokens; expected one a token"),
-        ({"tokens": [[]], "ner_tags": [[]]}, ":1: 'tokens' is []; expected a list of texts, none empty"),
+        ({"tokens": [["a", "b"]], "ner_tags": [[0]]}, ":1: 1 tags for 2 tokens; expected one per token"),
+        ({"tokens": [[]], "ner_tags": [[]]}, ":1: 'tokens' is []; expected a list of non-empty texts"),
         ({"tokens": [["a", None]], "ner_tags": [[0, 0]]}, ":1: 'tokens' is ['a', None]; expected a list"),
         ({"tokens": [["a"]], "ner_tags": [[-1]]}, ":1: 'ner_tags' is [-1]; expected a list of tags"),
     ],

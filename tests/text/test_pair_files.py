@@ -129,7 +129,7 @@ def test_several_target_files_are_several_references(tmp_path: Path) -> None:
     ]
     assert texts(paths) == [("a", "x", "z"), ("b", "y")]
     write(paths[2], "z\n")
-    with pytest.raises(DataError, match=r"s: 2 lines, but .*u: 1; expected as many"):
+    with pytest.raises(DataError, match=r"s: 2 lines, but .*u: 1; expected equally many"):
         texts(paths)
 
 
@@ -150,13 +150,14 @@ def test_too_many_columns_name_the_setting(tmp_path: Path) -> None:
     with pytest.raises(DataError) as caught:
         texts(write(tmp_path / "p.tsv", "a\tb\tc\n"))
     assert str(caught.value) == (
-        f"{tmp_path}/p.tsv:1: 3 columns, expected 2 (source, target); say what they are, "
-        """- for one that is not read: --set 'data.columns=["source","target","-"]'"""
+        f"{tmp_path}/p.tsv:1: 3 columns, expected 2 (source, target); name them, "
+        """with - for one that is not read: --set 'data.columns=["source","target","-"]' """
+        "(in `data check`: --columns source,target,-)"
     )
 
 
 def test_a_file_of_both_sides_stands_alone() -> None:
     assert kind_of("A.TMX.gz") == "tmx"
     require_files(["a.csv"])
-    with pytest.raises(UsageError, match=r"b\.csv: such a file holds both sides, and stands alone"):
+    with pytest.raises(UsageError, match=r"b\.csv: such a file holds both sides and must be given alone"):
         require_files(["a.en", "b.csv"])

@@ -47,7 +47,8 @@ def test_files_of_different_length_are_an_error_with_both_counts(tmp_path: Path,
     assert len(list(islice(pairs, min(left, right)))) == min(left, right)
     with pytest.raises(DataError) as caught:
         next(pairs)
-    assert str(caught.value).startswith(f"{source}: {left} lines, but {target}: {right}; expected as many")
+    wanted = f"{source}: {left} lines, but {target}: {right}; expected equally many"
+    assert str(caught.value).startswith(wanted)
 
 
 def test_pairs_come_before_what_is_wrong_further_on(tmp_path: Path):
@@ -119,7 +120,7 @@ def test_objects_by_language(tmp_path: Path, row: dict[str, object]):
     [
         ("{", "not JSON: "),
         ("[" * 100_000, "not JSON: "),
-        ('["a", "b"]', "not a JSON object; expected one object a line"),
+        ('["a", "b"]', "not a JSON object; expected one object per line"),
         ('{"text": "a"}', "no 'source' among 'text'; expected a pair"),
         ('{"translation": "a", "source": "b"}', "no 'source' among 'translation', 'source'"),
         ('{"translation": {"en": "a"}}', "no 'source' among 'en'"),

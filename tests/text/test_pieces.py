@@ -157,7 +157,7 @@ def test_a_vocabulary_of_bytes_comes_back_from_its_file(tmp_path):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ('{"kind": "byte", "format": 1}\n"a"\n', "damaged: a vocabulary of bytes is its first line alone"),
+        ('{"kind": "byte", "format": 1}\n"a"\n', "damaged: a vocabulary of bytes consists of one line"),
         ('{"kind": "byte", "format": 1, "lowercase": true}\n', "damaged: a vocabulary of bytes"),
         ('{"kind": "byte", "format": 2}\n', r"made by another seqtool \(format 2, known here: 1\)"),
         ('{"kind": "bytes", "format": 1}\n', "not a vocabulary of `vocab build`"),

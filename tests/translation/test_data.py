@@ -173,7 +173,7 @@ def test_missing_files_and_parts_are_usage_errors(tmp_path: Path) -> None:
         load_part(settings(train=write_columns(tmp_path / "t.tsv")), "test")
     with pytest.raises(UsageError, match=r"set/ below \$SEQTOOL_DATA; set that variable"):
         read_part(DataSettings(local=LOCAL), "train")
-    with pytest.raises(UsageError, match=r"b\.tmx: such a file holds both sides, and stands alone"):
+    with pytest.raises(UsageError, match=r"b\.tmx: such a file holds both sides and must be given alone"):
         read_files([tmp_path / "a.en", tmp_path / "b.tmx"], DataSettings(), "test")
 
 
