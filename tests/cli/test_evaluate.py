@@ -259,7 +259,7 @@ def test_contradictions_about_predictions_are_2(inside: Inside, tiny: Tiny, tmp_
         inside("evaluate", "gold", "--predictions", "other"),
         3,
         "evaluate",
-        "other:1: token 1 is 'Eve', and 'Ada' in gold:1; predict the very file",
+        "other:1: token 1 is 'Eve', but 'Ada' in gold:1; tag the same file",
     )
 
 

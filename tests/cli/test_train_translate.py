@@ -151,8 +151,11 @@ def test_all_wrong_settings_are_named_at_once_with_the_nearest(inside: Inside, t
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("--set", "model.coverage=true", "--set", "model.decoder=parallel"), "coverage needs additive"),
-        (("--set", "model.attention=none"), "attention = 'none' goes with decoder = 'parallel' only"),
+        (
+            ("--set", "model.coverage=true", "--set", "model.decoder=parallel"),
+            "coverage needs attention = 'additive'",
+        ),
+        (("--set", "model.attention=none"), "attention = 'none' needs decoder = 'parallel'"),
         (("--set", "model.heads=2", "--set", "model.attention=dot"), "heads needs attention = 'additive'"),
         (("--set", "training.coverage_loss=1", "--set", "model.coverage=false"), "needs model.coverage"),
         (("--set", "model.tied=all", "--set", "vocabulary.shared=false"), "needs vocabulary.shared = true"),

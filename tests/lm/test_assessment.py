@@ -117,7 +117,7 @@ def test_a_text_is_read_as_the_training_text_was(tmp_path: Path) -> None:
     part = load_evaluation_data(model, [tmp_path / "a.txt"])
     assert part == Part("data", ("eins\n", "zwei\n"), str(tmp_path / "a.txt"), "whole")
     (tmp_path / "b.txt").write_bytes(b"")
-    with pytest.raises(DataError, match="no text in it"):
+    with pytest.raises(DataError, match="contains no text"):
         load_evaluation_data(model, [tmp_path / "b.txt"])
     with pytest.raises(UsageError):
         load_evaluation_data(model, [tmp_path / "c.txt"])

@@ -39,7 +39,7 @@ def test_labels_are_smoothed_unless_there_is_no_vocabulary_to_smooth_over() -> N
         ),
         (
             {"model": NOT_LOOKING, "decoding": {"coverage_penalty": 0.2}},
-            "decoding.coverage_penalty needs attention, and model.attention = 'none'",
+            "decoding.coverage_penalty needs attention: set model.attention, or leave it out",
         ),
         (
             {"training": {"r_drop": 1.0, "teacher_forcing": {"ratio": 0.5}}},
