@@ -176,7 +176,7 @@ def filter_lengths(
     if not kept:
         source = pairs[0].file if pairs else "train"
         raise DataError(
-            f"{source}: no training pair has at most {data.max_length} symbols a side; raise data.max_length"
+            f"{source}: no training pair has at most {data.max_length} symbols on each side (data.max_length)"
         )
     warnings = []
     if long:

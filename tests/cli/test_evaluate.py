@@ -54,7 +54,7 @@ def test_the_table_says_the_same(inside: Inside, tiny: Tiny, hard: str):
         assert f"\n{name}\t{figure:.4f}\t" in text
     assert "\n\nby type\ntype\tprecision\t" in text
     assert "\x1b" not in text
-    warning = "warning: hard.conll: tags that the model cannot give, each an error: B-ORG (1)\n"
+    warning = "warning: hard.conll: tags that the model does not have; each counts as an error: B-ORG (1)\n"
     assert outcome.err == warning
     assert value["metrics"]["recall"] < 1
 

@@ -301,7 +301,7 @@ def test_files_without_text_are_data_errors(tmp_path: Path, raw: bytes, message:
 def test_missing_files_and_empty_folders_are_usage_errors(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no such file"):
         load_training_data(settings_of(train=str(tmp_path / "nothing")))
-    with pytest.raises(UsageError, match="no files in this folder"):
+    with pytest.raises(UsageError, match="this folder contains no files"):
         load_training_data(settings_of(train=str(tmp_path)))
     with pytest.raises(UsageError, match="the recipe names no train data"):
         load_training_data(settings_of())
@@ -320,7 +320,9 @@ def test_missing_files_and_empty_folders_are_usage_errors(tmp_path: Path) -> Non
 def test_too_little_text_to_hold_out_is_a_data_error(
     tmp_path: Path, text: str, data: dict[str, Any], message: str | None
 ) -> None:
-    with pytest.raises(DataError, match=message or "too little text to hold out dev; name a file for it"):
+    with pytest.raises(
+        DataError, match=message or "too little text to hold out dev; give it a file with --dev FILE"
+    ):
         load_training_data(settings_of(train=write(tmp_path / "a", text), **data))
 
 

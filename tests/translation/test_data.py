@@ -136,7 +136,7 @@ def test_an_empty_side_is_an_error_with_its_file_and_line(
         with pytest.raises(DataError) as caught:
             load_training_data(settings(train=train))
         assert str(caught.value).startswith(
-            f"{tmp_path}/{place}; expected text on both sides; --set data.empty=drop"
+            f"{tmp_path}/{place}; expected text on both sides; leave such pairs out with --set data.empty=drop"
         )
 
 
@@ -244,7 +244,9 @@ def test_what_is_kept_and_what_is_counted_add_up(
     uneven = [(a, b) for a, b in lengths if max(a, b) <= limit and ratio and (a > ratio * b or b > ratio * a)]
     arguments = (pairs, [a for a, _ in lengths], [b for _, b in lengths], data)
     if len(long) + len(uneven) == len(lengths):
-        with pytest.raises(DataError, match=rf"^t\.tsv: no training pair has at most {limit} symbols a side"):
+        with pytest.raises(
+            DataError, match=rf"^t\.tsv: no training pair has at most {limit} symbols on each side"
+        ):
             filter_lengths(*arguments)
         return
     kept, warnings = filter_lengths(*arguments)

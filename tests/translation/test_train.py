@@ -166,9 +166,7 @@ def test_pairs_that_are_too_long_or_too_uneven_are_counted_and_not_learned_from(
 
 
 def test_no_pair_within_the_limits_is_an_error_that_leaves_no_run(tmp_path: Path) -> None:
-    with pytest.raises(
-        DataError, match="no training pair has at most 1 symbols a side; raise data.max_length"
-    ):
+    with pytest.raises(DataError, match="no training pair has at most 1 symbols on each side"):
         train_tiny(tmp_path, data={"max_length": 1})
 
 

@@ -140,7 +140,7 @@ def test_options_of_another_task_are_refused(inside: Inside, pairs: TinyTranslat
         inside("evaluate", "a", "b", "-m", tiny.run),
         2,
         "evaluate",
-        "a second data file is for translators only",
+        "a tagger is evaluated on one annotated file; leave out the second file",
     )
     refused(inside("evaluate", "-m", pairs.run, "--against", tiny.run), 4, "evaluate", "ner", "translate")
 
