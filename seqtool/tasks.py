@@ -133,7 +133,7 @@ def _lm_assessment() -> Any:
     return assessment
 
 
-# What evaluates the models of each task: the room `assessment` of its wing, which has
+# The module that evaluates the models of each task: `assessment` of its wing, which has
 # `EvaluationOptions`, `metric_names`, `evaluation_data` and `assess`.
 ASSESSMENTS: dict[str, Callable[[], Any]] = {
     "ner": _tagging_assessment,

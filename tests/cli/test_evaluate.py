@@ -72,9 +72,7 @@ def test_a_copied_model_is_complete_but_has_no_data_of_its_own(inside: Inside, t
     for path in tiny.model.iterdir():
         (copy / path.name).write_bytes(path.read_bytes())
     assert figures(inside, tiny.dev, "-m", copy)["metrics"]["f1"] == 1.0
-    refused(
-        inside("evaluate", "-m", copy), 2, "evaluate", "name the data, as in `seqtool evaluate FILE -m MODEL`"
-    )
+    refused(inside("evaluate", "-m", copy), 2, "evaluate", f"name the data: seqtool evaluate FILE -m {copy}")
 
 
 def test_min_that_is_not_met_is_9_after_the_figures(inside: Inside, tiny: Tiny, hard: str):

@@ -86,9 +86,9 @@ def test_warnings_of_the_other_model_carry_its_name() -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"documents": "line"}, "a has data.documents = 'stream', b 'line'"),
-        ({"lowercase": True}, "a has data.lowercase = False, b True"),
-        ({"normalization": "NFC"}, "a has data.normalization = 'none', b 'NFC'"),
+        ({"documents": "line"}, "a has data.documents = 'stream', b has 'line'"),
+        ({"lowercase": True}, "a has data.lowercase = False, b has True"),
+        ({"normalization": "NFC"}, "a has data.normalization = 'none', b has 'NFC'"),
     ],
 )
 def test_models_that_read_texts_differently_are_not_compared(

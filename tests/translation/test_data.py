@@ -136,7 +136,7 @@ def test_an_empty_side_is_an_error_with_its_file_and_line(
         with pytest.raises(DataError) as caught:
             load_training_data(settings(train=train))
         assert str(caught.value).startswith(
-            f"{tmp_path}/{place}; expected text on both sides; leave such pairs out with --set data.empty=drop"
+            f"{tmp_path}/{place}; expected text on both sides; leave such pairs out"
         )
 
 

@@ -61,7 +61,7 @@ def test_a_coverage_penalty_is_refused_by_a_model_without_attention() -> None:
     model, other = untrained(model=NOT_LOOKING), untrained()
     options = SearchOptions(beam=2, coverage_penalty=0.1)
     for first, together in ((model, []), (other, [model])):
-        with pytest.raises(UsageError, match="has no attention; a coverage penalty means nothing for it"):
+        with pytest.raises(UsageError, match="has no attention, so a coverage penalty has no effect"):
             first.search(pairs_of()[:1], options, together=together)
 
 
