@@ -67,7 +67,7 @@ def load_training_data(settings: TranslatorSettings) -> TranslationData:
 
     Raises:
         UsageError: a file is missing, or the recipe's data is not available on this machine.
-        DataError: a file is not valid; the message names file and line.
+        DataError: a line is not a pair, or one of its sides is empty; the message names file and line.
     """
     parts, remarks = data_files.training_parts(settings.data, read_part, hold_out, "pairs")
     dropped = [line for part in parts.values() for line in describe_dropped(part)]
