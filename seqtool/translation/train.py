@@ -128,8 +128,8 @@ def _describe_selection(settings: TranslatorSettings, select: str) -> tuple[str,
     if select == settings.training.select:
         return ()
     return (
-        "the best checkpoint is selected by chrF, not by BLEU: BLEU counts sequences of four words, and nearly "
-        "all references of dev are shorter",
+        "the best checkpoint is selected by chrF, not by BLEU: BLEU counts sequences of four words, and "
+        "nearly all references of dev are shorter",
     )
 
 
