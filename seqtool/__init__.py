@@ -1,7 +1,7 @@
 """Recurrent sequence models: taggers, translators and language models.
 
     import seqtool
-    run = seqtool.train("ner-tiny")            # or a path, or a dictionary of settings
+    run = seqtool.train("ner-tiny")            # or the path of a recipe, or its tables as a dictionary
     tagger = seqtool.load(run.path)
     tagger.entities(["Ada Lovelace was born in London."])
     seqtool.evaluate(run.path, "test.conll").scores["f1"].value
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def __getattr__(name: str) -> Any:
-    # torch takes a second to import: only what needs it pays for it.
+    # Importing torch takes a second, so the API is imported on first use.
     if name in ("evaluate", "load", "train"):
         from seqtool import api
 

@@ -1,4 +1,4 @@
-"""What the command line calls and a Python program may call: `train`, `load`, `evaluate`."""
+"""The functions behind the command line, for Python programs as well: `train`, `load`, `evaluate`."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ from seqtool.text.data_files import PARTS, PartName
 from seqtool.training.run_folder import find_latest
 from seqtool.version import __version__
 
-# A wing is imported when its task is asked for, and what trains when something is trained: a start of
-# `tag` should cost one wing and nothing of training.
+# Each wing is imported only for its own tasks, and training only to train, so that commands such as
+# `seqtool tag` start fast.
 if TYPE_CHECKING:
     from seqtool.evaluation.report import Evaluation
     from seqtool.lm.prediction import LanguageModel
@@ -77,22 +77,23 @@ def train(
     reporter: Reporter | None = None,
     track: str | None = None,
 ) -> TrainedRun[Any]:
-    """Train a model: what `seqtool train` does.
+    """Train a model, as `seqtool train` does.
 
     Args:
-        recipe: Name of a bundled recipe, a TOML file, its tables, or complete settings.
-        task: Name of the task; read from the recipe when None.
-        files: `{"train": ..., "dev": ..., "test": ...}` in place of the recipe's data.
-        overrides: `KEY=VALUE`, as for `--set`.
-        output: The run folder; None = `runs/<task>/<name>`, or the first free `<name>-2`, ...
-        resume: Continue the run in that folder.
-        overwrite: Replace the run in that folder.
-        initial: A model to fine-tune.
-        reporter: Hears of progress; None = silence.
-        track: "tensorboard", or None.
+        recipe: Name of a bundled recipe, path of a TOML file, the tables of a recipe as a mapping, or the
+            complete settings of a run; None = the default recipe of `task`.
+        task: Name of the task; None = that of the recipe.
+        files: Files that replace the recipe's data: `{"train": ..., "dev": ..., "test": ...}`.
+        overrides: `KEY=VALUE` each, as for `--set`.
+        output: The run folder; None = `runs/<task>/<name>`, or the first free one of `<name>-2`, ...
+        resume: Whether to resume the run in that folder.
+        overwrite: Whether to replace the run in that folder.
+        initial: Path of a model to fine-tune; None = a new model.
+        reporter: Object that is told of the progress; None = no output.
+        track: "tensorboard" to write events for TensorBoard, or None.
 
     Returns:
-        The run: its folder, the model, the result of training.
+        The run: its folder, the model, and the result of training.
 
     Raises:
         SeqtoolError: one of its subclasses; see `seqtool.errors`.
@@ -117,7 +118,7 @@ def train(
         _run_folder(settings, output, device, resume=resume, overwrite=overwrite) as run,
     ):
         if not run.writes:
-            listener = SilentReporter()  # under torchrun one process speaks
+            listener = SilentReporter()  # under torchrun only process 0 reports
         data = spec.load_data(settings)
         if track == "tensorboard" and run.writes:
             listener = TensorBoardReporter(run.path / "tensorboard", listener)
@@ -135,15 +136,18 @@ def train(
 
 
 def starting_from(settings: AnySettings, initial: str | Path | None) -> tuple[AnySettings, AnyModel | None]:
-    """What a run trains: its settings with the network of the model that it fine-tunes, and that model.
+    """Load the model to fine-tune, and put its network and vocabularies into the settings.
 
     Args:
-        settings: Of the run.
-        initial: The model to fine-tune; None = a fresh network, and the settings as they are.
+        settings: Settings of the run.
+        initial: Path of the model to fine-tune; None = a new model.
+
+    Returns:
+        The complete settings, and the model to fine-tune; without `initial` the given settings and None.
 
     Raises:
-        UsageError, ModelError: no such model, or a damaged one.
-        SettingsError: settings that the model, or a fresh network, does not go with.
+        UsageError, ModelError: there is no such model, or it is damaged.
+        SettingsError: a setting contradicts the model, or has no effect.
     """
     spec = TASKS[settings.task]()
     base: AnyModel | None = (
@@ -153,11 +157,13 @@ def starting_from(settings: AnySettings, initial: str | Path | None) -> tuple[An
 
 
 def estimate(settings: AnySettings, base: AnyModel | None = None) -> Estimate:
-    """Size, memory and time of a run, from a few timed updates; nothing is written (errors of `train`).
+    """Estimate size, memory and time of a run from a few timed updates (errors of `train`).
+
+    Nothing is written.
 
     Args:
-        settings: Of the run.
-        base: The model that it fine-tunes, as `starting_from` gives both; its weights change.
+        settings: Settings of the run, as `starting_from` returns them.
+        base: The model to fine-tune, as `starting_from` returns it; its weights change. None = a new model.
     """
     from seqtool.training import job
 
@@ -178,11 +184,12 @@ def load(path: str | Path, *, device: str = "auto", precision: str = "auto") -> 
     Args:
         path: A run folder or its `model/` folder.
         device: auto, cpu, cuda, cuda:N or mps.
-        precision: auto (the fast one: bf16 where the hardware has it, for translators int8), fp32,
-            bf16, or for translators int8.
+        precision: fp32, bf16, int8 (translators only), or auto: for taggers bf16 where the hardware
+            supports it, for large translators on a CPU int8 where it is faster, otherwise fp32.
 
     Raises:
-        UsageError, ModelError: no such model or device; or damaged, foreign, or of a newer seqtool.
+        UsageError: there is no such model or device.
+        ModelError: the model is damaged, of another program, or of a newer version of seqtool.
     """
     where = devices.resolve_device(device)
     folder = load_model_folder(Path(path))
@@ -195,30 +202,30 @@ def load(path: str | Path, *, device: str = "auto", precision: str = "auto") -> 
 
 
 def load_tagger(path: str | Path, *, device: str = "auto", precision: str = "auto") -> TaggerModel:
-    """`load`, and an error if it is not a tagger."""
+    """Load a tagger; other models are refused (arguments and errors of `load`)."""
     found: TaggerModel = MODELS["ner"]().load(Path(path), device=device, precision=precision)
     return found
 
 
 def load_translator(path: str | Path, *, device: str = "auto", precision: str = "auto") -> TranslatorModel:
-    """`load`, and an error if it is not a translator."""
+    """Load a translator; other models are refused (arguments and errors of `load`)."""
     found: TranslatorModel = MODELS["translate"]().load(Path(path), device=device, precision=precision)
     return found
 
 
 def load_language_model(path: str | Path, *, device: str = "auto", precision: str = "auto") -> LanguageModel:
-    """`load`, and an error if it is not a language model."""
+    """Load a language model; other models are refused (arguments and errors of `load`)."""
     found: LanguageModel = MODELS["lm"]().load(Path(path), device=device, precision=precision)
     return found
 
 
 def task_of(model: str | Path) -> str:
-    """The task of a model folder or of the model in a run folder (errors of `load`)."""
+    """The task of a model, given its model folder or run folder (errors of `load`)."""
     return model_task(Path(model))
 
 
 def latest_model(tasks: Iterable[str]) -> Path | None:
-    """The newest finished run of any of the tasks under `runs/`; None where there is none."""
+    """The newest finished run of any of the tasks under `runs/`; None if there is none."""
     runs = [run for run in map(find_latest, tasks) if run is not None]
     return max(runs, key=lambda run: (run / "model").stat().st_mtime, default=None)
 
@@ -234,7 +241,7 @@ def evaluate(
     device: str = "auto",
     precision: str = "auto",
 ) -> Evaluation:
-    """Score a model on data that it has not seen: what `seqtool evaluate` does.
+    """Evaluate a model on annotated data, as `seqtool evaluate` does.
 
         found = seqtool.evaluate("runs/ner/ner-tiny", "test.conll")
         found.scores["f1"].value, found.intervals["f1"].low
@@ -242,21 +249,22 @@ def evaluate(
     Args:
         model: A run folder or its `model/` folder.
         data: An annotated file (taggers); source and target, or one file of pairs (translators); text files
-            or folders (language models). None = a part of the recipe in the run folder.
-        part: Which part that is: test, dev or train.
-        against: Another model, for paired tests on the same data.
-        bootstrap: Resamples for the 95 % intervals; 0 = no intervals.
-        options: The `EvaluationOptions` of the wing, such as `seqtool.tagging.assessment.EvaluationOptions`.
+            or folders (language models). None = a part of the data of the run's recipe.
+        part: Name of that part: test, dev or train.
+        against: Path of another model, for paired tests on the same data; None = no comparison.
+        bootstrap: Number of bootstrap resamples for the 95 % intervals; 0 = no intervals.
+        options: The `EvaluationOptions` of the task, such as `seqtool.tagging.assessment.EvaluationOptions`;
+            None = the defaults.
         device: auto, cpu, cuda, cuda:N or mps.
         precision: auto, fp32, bf16, or for translators int8.
 
     Returns:
-        The wing's evaluation: `scores`, `intervals`, `comparisons`, `errors()`, `as_dict()` and more.
+        The evaluation: `scores`, `intervals`, `comparisons`, `errors()`, `as_dict()` and more.
 
     Raises:
         UsageError: a file is missing, or the options are those of another task.
-        DataError: the data is not what it should be, with file and line.
-        ModelError: no model, a damaged one, or one of another task.
+        DataError: the data is not valid; the message names file and line.
+        ModelError: the model is damaged, or `against` is of another task.
     """
     if part not in PARTS:
         raise UsageError(f"part {part!r}: expected {', '.join(PARTS)}")
@@ -282,22 +290,25 @@ def evaluate_predictions(
     bootstrap: int = 1000,
     options: Any = None,
 ) -> Evaluation:
-    """Score a file of predictions, whatever made them: `seqtool evaluate GOLD --predictions FILE`.
+    """Evaluate a file of predictions, as `seqtool evaluate GOLD --predictions FILE` does.
 
     Args:
-        predictions: What `seqtool tag` or `seqtool translate` writes for the data.
+        predictions: File of predictions in a format that `seqtool tag` or `seqtool translate` writes.
         data: The annotated file; or source and reference, or one file of pairs.
         task: ner, pos or translate.
-        against: Other predictions for the same data, for paired tests.
-        bootstrap: Resamples for the 95 % intervals; 0 = no intervals.
-        options: The `EvaluationOptions` of the wing.
+        against: File of other predictions for the same data, for paired tests; None = no comparison.
+        bootstrap: Number of bootstrap resamples for the 95 % intervals; 0 = no intervals.
+        options: The `EvaluationOptions` of the task; None = the defaults.
 
     Raises:
-        UsageError, DataError: a file is missing, or not what it should be, or does not belong to the data.
+        UsageError: a file is missing, or the task has no predictions.
+        DataError: a file is not valid, or the predictions are for other data.
     """
     room = assessment_of(task, "predictions")
     if not hasattr(room, "assess_predictions"):
-        raise UsageError(f"a model for {task!r} gives probabilities, no predictions; leave out --predictions")
+        raise UsageError(
+            f"a model for {task!r} makes no predictions that could be scored; leave out --predictions"
+        )
     found: Evaluation = room.assess_predictions(
         Path(predictions),
         _paths(data),
@@ -310,10 +321,14 @@ def evaluate_predictions(
 
 
 def assessment_of(task: str, name: str) -> Any:
-    """The room `assessment` of a task's wing; `name` heads the message.
+    """The module `assessment` of the wing of a task.
+
+    Args:
+        task: Name of the task.
+        name: Name of the model in messages.
 
     Raises:
-        ModelError: a task that there is not.
+        ModelError: an unknown task.
     """
     if task not in ASSESSMENTS:
         raise ModelError(f"{name}: a model for {task!r}, expected one for {' or '.join(ASSESSMENTS)}")
@@ -321,10 +336,10 @@ def assessment_of(task: str, name: str) -> Any:
 
 
 def _options(room: Any, given: Any) -> Any:
-    """What the evaluation is told: `given`, or the defaults of the wing."""
+    """The given options of an evaluation, or the defaults of its wing."""
     if given is None or isinstance(given, room.EvaluationOptions):
         return given or room.EvaluationOptions()
-    raise UsageError(f"options: a {type(given).__name__}; expected {room.__name__}.EvaluationOptions")
+    raise UsageError(f"options: expected {room.__name__}.EvaluationOptions, found {type(given).__name__}")
 
 
 def _paths(data: Files | None) -> list[Path]:
@@ -334,7 +349,7 @@ def _paths(data: Files | None) -> list[Path]:
 
 
 def shown_metric(settings: AnySettings) -> str:
-    """The metric that picks the best weights of a run, without a sign."""
+    """Name of the metric that selects the best checkpoint of a run."""
     return TASKS[settings.task]().metric(settings)
 
 
@@ -354,7 +369,7 @@ def _run_folder(
 
 
 def _announce_resumption(run: RunFolder, listener: Reporter) -> None:
-    """Tell the user of a resumed run that is finished already, or that has nothing to resume."""
+    """Report that a run to resume is finished already, or has no checkpoint."""
     from seqtool.training.checkpoint import Checkpoints
 
     if run.manifest.exists():

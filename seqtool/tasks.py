@@ -23,7 +23,7 @@ class Task:
     fine_tuning_settings: Callable[[Any, Any], Any]  # from settings, and a model to fine-tune or None
     model: type[Any]  # class of its trained models
     trace: Callable[[Any, list[str], int], Any]  # from a model, lines and the index of a layer to a trace
-    metric: Callable[[Any], str]  # from settings to the name of the metric that selects the best weights
+    metric: Callable[[Any], str]  # from settings to the name of the metric that selects the best checkpoint
     unit: str = "sentences"  # unit that the size of a part of the data is counted in
     reads_folders: bool = False  # whether a setting that names files may name a folder
 
@@ -133,7 +133,7 @@ def _lm_assessment() -> Any:
     return assessment
 
 
-# What evaluates the models of each task: the room `assessment` of its wing, which has
+# The module that evaluates the models of each task: `assessment` of its wing, which has
 # `EvaluationOptions`, `metric_names`, `evaluation_data` and `assess`.
 ASSESSMENTS: dict[str, Callable[[], Any]] = {
     "ner": _tagging_assessment,

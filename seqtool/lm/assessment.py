@@ -1,4 +1,4 @@
-"""A trained language model against a text: scores, baselines, comparisons, and the lines that cost most."""
+"""Evaluating a trained language model on a text: scores, baselines, comparisons, the worst lines."""
 
 from __future__ import annotations
 
@@ -19,24 +19,25 @@ from seqtool.lm.settings import LanguageModelSettings
 from seqtool.lm.text_blocks import split_lines
 from seqtool.text.data_files import PartName
 
-COMPARED = "nats_per_character"  # the only metric that does not depend on a model's symbols
-WORST = 1000  # lines that `errors` gives
+COMPARED = "nats_per_character"  # comparable between models with different symbols
+WORST = 1000  # maximum number of lines that `errors` yields
 
 
 @dataclass(frozen=True)
 class EvaluationOptions:
-    """What the evaluation of a language model can be told.
+    """Options of the evaluation of a language model.
 
     Args:
-        protocol: streaming (the state goes through the text) or cold (it starts anew in every window).
-        adapt: Dynamic evaluation: the model learns from the text while it reads.
-        cache: The neural cache: what followed similar states counts.
-        interpolate: Mix with the n-gram, with the weight that is best on dev.
-        baselines: Train an n-gram and xz on the recipe's training part, to compare with; without that part
-            there are none.
+        protocol: streaming (the state is carried through each document) or cold (the state is reset at the
+            start of every window).
+        adapt: Whether the model adapts to the text while it reads it (dynamic evaluation).
+        cache: Whether the neural cache is used.
+        interpolate: Whether to mix the model with the n-gram, with the weight that is best on dev.
+        baselines: Whether to compare with an n-gram and xz, trained on the recipe's training part; without
+            that part there are no baselines.
 
     Raises:
-        UsageError: a protocol that there is not, or one that cannot adapt or have a cache.
+        UsageError: an unknown protocol, or the protocol cold with `adapt` or `cache`.
     """
 
     protocol: str = "streaming"
@@ -49,42 +50,42 @@ class EvaluationOptions:
         self.reading()
 
     def reading(self) -> Protocol:
-        """How the text is read."""
+        """The protocol by which the text is read."""
         if self.protocol not in ("streaming", "cold"):
-            raise UsageError(f"protocol {self.protocol!r}: expected streaming or cold")
+            raise UsageError(f"--protocol {self.protocol}: expected streaming or cold")
         cold = self.protocol == "cold"
         return Protocol("cold" if cold else "streaming", adapt=self.adapt, cache=self.cache)
 
 
 @dataclass(frozen=True)
 class EvaluationText:
-    """The text to be scored, and what the baselines learn from."""
+    """The text to be scored, and the data that baselines are trained on."""
 
     part: Part
-    training: TextData | None = None
+    training: TextData | None = None  # training and development part of the recipe; None = no baselines
 
 
 @dataclass(frozen=True, kw_only=True)
 class LanguageModelEvaluation(Evaluation):
-    """All that `seqtool evaluate` says about a language model.
+    """The evaluation of a language model, as `seqtool evaluate` reports it.
 
     Args:
-        text: What the text cost.
+        text: The scores of the text.
         part: The text.
     """
 
-    FEWEST: ClassVar[int] = 5  # documents or blocks: an interval from fewer says less than it seems to
+    FEWEST: ClassVar[int] = 5  # documents or blocks; intervals from fewer would be unreliable
 
     text: TextScores
     part: Part
 
     @property
     def compared(self) -> tuple[str, ...]:
-        """What does not depend on the symbols of a model."""
+        """Names of the metrics that are tested against another model."""
         return (COMPARED,)
 
     def details(self) -> dict[str, Any]:
-        """Protocol and fingerprint, counts, the baselines and the mixture with one."""
+        """The entries of the JSON report beside the scores: protocol, counts, baselines, mixture."""
         text = self.text
         result: dict[str, Any] = {
             "protocol": text.fingerprint.protocol,
@@ -105,7 +106,7 @@ class LanguageModelEvaluation(Evaluation):
         return result
 
     def errors(self) -> Iterator[dict[str, Any]]:
-        """The lines that cost most per character, the worst first; at most `WORST`."""
+        """The lines with the most nats per character, the worst first; at most `WORST`."""
 
         def lines() -> Iterator[tuple[float, int, int, str, float]]:
             for number, (text, costs) in enumerate(zip(self.part.documents, self.text.lines, strict=True), 1):
@@ -124,7 +125,7 @@ class LanguageModelEvaluation(Evaluation):
 
 
 def metric_names(task: str, options: EvaluationOptions) -> tuple[str, ...]:
-    """The metrics that an evaluation will have."""
+    """Names of the metrics of an evaluation."""
     return METRICS
 
 
@@ -136,18 +137,18 @@ def evaluation_data(
     recipe: Callable[[], LanguageModelSettings],
     part: PartName,
 ) -> EvaluationText:
-    """The text of some files, or without files a part of the recipe's data; and what the baselines need.
+    """Read the text of some files, or a part of the recipe's data; and the training data of the baselines.
 
     Args:
-        model: The model that reads it.
-        files: Files or folders; none = the part.
-        options: Whether there are baselines.
-        recipe: Gives the settings of the model's run.
-        part: Part of the recipe's data.
+        model: The model; the text is split into documents and normalised as its training text was.
+        files: Files or folders, or empty for a part of the recipe's data.
+        options: Options of the evaluation: whether baselines are needed.
+        recipe: Function that returns the settings of the model's run.
+        part: Name of the part of the recipe's data.
 
     Raises:
-        UsageError: there is no such file, or no recipe; or it is needed for a mixture and cannot be had.
-        DataError: a file is not UTF-8 text, or there is nothing in it.
+        UsageError: there is no such file, or no recipe; or the training data of a mixture is missing.
+        DataError: a file is not UTF-8 text, or there is no text.
     """
     text = load_evaluation_data(model, files) if files else load_part(recipe(), part).parts[part]
     if not (options.baselines or options.interpolate):
@@ -157,17 +158,22 @@ def evaluation_data(
     except UsageError as error:
         if options.interpolate:
             raise UsageError(
-                f"{model.place}: --interpolate needs the recipe beside the model, and its data ({error})"
+                f"{model.place}: --interpolate needs the recipe beside the model, and its data ({error}); "
+                "leave it out"
             ) from error
         return EvaluationText(text)
 
 
 def load_evaluation_data(model: LanguageModel, paths: Sequence[Path]) -> Part:
-    """A text, read as the training text was: its documents, normalisation and case.
+    """Read a text as the training text was read: with the same documents, normalization and case.
+
+    Args:
+        model: The language model.
+        paths: Files or folders.
 
     Raises:
         UsageError: there is no such file.
-        DataError: it is not UTF-8 text, or there is nothing in it.
+        DataError: a file is not UTF-8 text, or there is no text.
     """
     return read_files(paths, model.description.data, "data")
 
@@ -181,19 +187,19 @@ def assess(
     bootstrap: int = 1000,
     against: tuple[str, LanguageModel] | None = None,
 ) -> LanguageModelEvaluation:
-    """Score a language model in every way that applies.
+    """Evaluate a language model on a text.
 
     Args:
-        model: The language model to score.
-        data: The text, and what the baselines learn from.
-        options: What is asked for.
-        name: Name of the model, for the report.
-        bootstrap: Resamples for the intervals and the paired tests; 0 = no intervals, and there are
-            none of fewer than five documents or blocks.
-        against: Name and model to compare with; its symbols may be different ones.
+        model: The language model.
+        data: The text, and the training data of the baselines.
+        options: Options of the evaluation; None = the defaults.
+        name: Name of the model in the report.
+        bootstrap: Number of bootstrap resamples for intervals and paired tests; 0 = no intervals. A text of
+            fewer than five documents or blocks has none.
+        against: Name and model to compare with, whose symbols may differ; None = no comparison.
 
     Raises:
-        UsageError: the two models read texts differently.
+        UsageError: the two models split or normalise texts differently.
     """
     chosen = options or EvaluationOptions()
     if against is not None:
@@ -224,18 +230,18 @@ def assess(
 
 
 def _require_same_reading(own: tuple[str, LanguageModel], other: tuple[str, LanguageModel]) -> None:
-    """One text for both: what is a document, a character, a capital letter."""
+    """Refuse to compare models with different settings of documents, normalization or case."""
     for key in sorted(LanguageModelDescription.KEPT["data"]):
         values = [getattr(model.description.data, key) for _, model in (own, other)]
         if values[0] != values[1]:
             raise UsageError(
-                f"{own[0]} has data.{key} = {values[0]!r}, {other[0]} {values[1]!r}: they do not read the "
-                "same text, so their figures cannot be compared"
+                f"{own[0]} has data.{key} = {values[0]!r}, {other[0]} has {values[1]!r}: they do not read "
+                "the same text, so their scores cannot be compared"
             )
 
 
 def _baselines(model: LanguageModel, training: TextData) -> Baselines:
-    """Those of the training part, over the symbols of the model."""
+    """Baselines trained on the training part, over the symbols of the model."""
     symbols = model.symbols
     return Baselines.train(
         [symbols.encode(document) for document in training.train.documents],

@@ -1,4 +1,4 @@
-"""Text files to parts, with every fact worth reporting."""
+"""Reading text files: the parts of a data set, what is held out as dev and test, and documents."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ from seqtool.text import data_files, hub
 from seqtool.text.data_files import PARTS, PartName
 from seqtool.text.lines import text_of
 
-# Where a document ends by itself, by what a document is.
+# Text that ends a document, by the setting data.documents.
 DOCUMENT_ENDS = {"line": ["\n"], "paragraph": ["\n\n"]}
-SPLIT_SHARES = {"90-10": (0.1, 0.1), "80-10-10": (0.1, 0.1)}  # of dev and test
-SHOWN_PATHS = 3  # of what a part was read from
-_BLANK_LINES = re.compile(r"(?:\A|\n)(?:[^\S\n]*\n)+")  # with the end of the line before
+SPLIT_SHARES = {"90-10": (0.1, 0.1), "80-10-10": (0.1, 0.1)}  # shares of dev and test
+SHOWN_PATHS = 3  # paths of a part up to which all are named in messages
+_BLANK_LINES = re.compile(r"(?:\A|\n)(?:[^\S\n]*\n)+")  # blank lines, with the line end before them
 
 
 @dataclass(frozen=True)
 class Part:
-    """One part of a text; its documents one after the other are the text as it stands."""
+    """One part of a text; its documents, joined, are the whole text."""
 
     name: str  # train, dev or test
     documents: tuple[str, ...]
     source: str
-    protocol: str  # how it was cut out of its files, in words that two programs can compare
+    protocol: str  # how it was split off its files; part of the fingerprint of a score
 
     @property
     def size(self) -> int:
@@ -41,14 +41,14 @@ class Part:
 
     @property
     def digest(self) -> str:
-        """SHA-256 of the text."""
+        """SHA-256 of the text in UTF-8."""
         whole = hashlib.sha256()
         for document in self.documents:
             whole.update(document.encode())
         return whole.hexdigest()
 
     def describe(self) -> str:
-        """One line for people."""
+        """Sizes and source of the part, in one line."""
         documents = f" in {len(self.documents):,} documents" if len(self.documents) > 1 else ""
         distinct = len(set().union(*map(set, self.documents)))
         return (
@@ -59,42 +59,43 @@ class Part:
 
 @dataclass(frozen=True)
 class TextData(data_files.DataSet[Part]):
-    """The parts of a data set."""
+    """The parts of a text."""
 
     @property
     def train(self) -> Part:
-        """What is learned from."""
+        """The training part."""
         return self.parts["train"]
 
     @property
     def dev(self) -> Part:
-        """What picks the best weights."""
+        """The development part."""
         return self.parts["dev"]
 
 
 def load_training_data(settings: LanguageModelSettings) -> TextData:
-    """Train and dev, which is a share of train where no file is named for it.
+    """Read the training and the development part; without development files a share of train is held out.
+
+    Args:
+        settings: The run's settings.
 
     Raises:
-        UsageError: a file is missing, or the recipe's data cannot be had here.
-        DataError: a file is not UTF-8 text, or has too little of it.
+        UsageError: a file is missing, or the recipe's data is not available on this machine.
+        DataError: a file is not UTF-8 text, or too short to hold anything out.
     """
     parts = _load(settings.data, ("train", "dev"))
     warnings = []
     if _is_held_out_twice(settings.data):
-        warnings.append(
-            "split 90-10: dev and test are the same text, so what chooses weights also scores them"
-        )
+        warnings.append("data.split = '90-10': dev and test are the same text, so test scores are too good")
     return TextData(parts, tuple(warnings))
 
 
 def load_part(settings: LanguageModelSettings, name: PartName) -> TextData:
-    """One part (test, say) of the recipe's data; errors as `load_training_data`."""
+    """Read one part of the recipe's data, such as test (errors of `load_training_data`)."""
     return TextData(_load(settings.data, (name,)))
 
 
 def _load(data: DataSettings, names: Sequence[PartName]) -> dict[str, Part]:
-    """Some parts; what they are cut out of is read once."""
+    """The named parts; the text that several of them are held out of is read once."""
     whole_train = all(_is_named(data, name) for name in ("dev", "test"))
     named: list[PartName] = [
         name for name in names if _is_named(data, name) and (name != "train" or whole_train)
@@ -105,30 +106,35 @@ def _load(data: DataSettings, names: Sequence[PartName]) -> dict[str, Part]:
     for name in names:
         if name not in parts:
             raise UsageError(
-                f"the recipe names no {name} data and holds none out (data.{name}_share); name a file, "
+                f"the recipe names no {name} data and holds none out (data.{name}_share = 0); name a file, "
                 "or another part with --part"
             )
     return {name: parts[name] for name in names}
 
 
 def first_document(text: str, kind: str) -> str:
-    """A text up to where a document of that kind ends by itself, without the end."""
+    """The first document of a text, without the text that ends it.
+
+    Args:
+        text: The text.
+        kind: What a document is: stream, file, paragraph or line.
+    """
     for end in DOCUMENT_ENDS.get(kind, ()):
         text = text.partition(end)[0]
     return text
 
 
 def read_files(paths: Sequence[Path], data: DataSettings, name: str = "test") -> Part:
-    """The text of some files as a part, in documents as the settings say; no line end is added to a file.
+    """Read the text of some files as the part `name`, split into documents; no line end is added.
 
     Args:
-        paths: Files (also .gz), folders (all files below, in the order of their names), or `-`.
-        data: What a document is and how text is normalised.
-        name: Of the part.
+        paths: Files (also .gz), folders (all files below them, sorted by name), or `-` for standard input.
+        data: The `[data]` table of the run: what a document is, and how text is normalised.
+        name: Name of the part.
 
     Raises:
         UsageError: a file is missing, or a folder is empty.
-        DataError: not UTF-8 text, or nothing in it.
+        DataError: a file is not UTF-8 text, or there is no text.
     """
     files = [file for path in paths for file in _files_of(path)]
     few = len(paths) <= SHOWN_PATHS
@@ -137,11 +143,11 @@ def read_files(paths: Sequence[Path], data: DataSettings, name: str = "test") ->
 
 
 def documents_of(texts: Iterable[str], kind: str) -> tuple[str, ...]:
-    """Texts cut into documents, with not a character lost.
+    """Split texts into documents; joined, they are the texts.
 
     Args:
-        texts: One a file.
-        kind: stream, file, paragraph or line.
+        texts: The text of each file.
+        kind: What a document is: stream, file, paragraph or line.
     """
     if kind == "stream":
         whole = "".join(texts)
@@ -154,25 +160,25 @@ def documents_of(texts: Iterable[str], kind: str) -> tuple[str, ...]:
 
 
 def _paragraphs(text: str) -> Iterator[str]:
-    """Each with the blank lines after it."""
+    """The paragraphs of a text, each with the blank lines that follow it."""
     edges = [0, *(match.end() for match in _BLANK_LINES.finditer(text)), len(text)]
     return (text[start:stop] for start, stop in itertools.pairwise(edges) if start < stop)
 
 
 def _is_named(data: DataSettings, name: str) -> bool:
-    """Whether a part has files or a split of its own."""
+    """Whether the settings name files or a split of the hub for a part."""
     if getattr(data, name) is not None:
         return True
     return data.train is None and data.hub is not None and getattr(data.hub, name) is not None
 
 
 def _is_held_out_twice(data: DataSettings) -> bool:
-    """Whether dev and test are the same text."""
+    """Whether dev and test are the same held-out text."""
     return data.split == "90-10" and not (_is_named(data, "dev") or _is_named(data, "test"))
 
 
 def _named_part(data: DataSettings, name: PartName) -> Part:
-    """A part as it stands in its files or on the hub."""
+    """Read a part from its files, from the Python installation or from the hub."""
     files = getattr(data, name)
     if files is not None:
         return read_files([Path(file) for file in ([files] if isinstance(files, str) else files)], data, name)
@@ -187,10 +193,10 @@ def _named_part(data: DataSettings, name: PartName) -> Part:
 
 
 def _python_topics() -> Iterator[str]:
-    """The language reference as `help()` shows it, one topic after the other.
+    """The topics of Python's `help()`, in the order of their names.
 
     Raises:
-        UsageError: this installation of Python has none.
+        UsageError: this installation of Python has no help topics.
     """
     try:
         from pydoc_data.topics import topics
@@ -203,12 +209,12 @@ def _python_topics() -> Iterator[str]:
 def _part(name: str, texts: Iterable[str], data: DataSettings, source: str, protocol: str) -> Part:
     documents = documents_of((normalised(text, data) for text in texts), data.documents)
     if not any(document.strip() for document in documents):
-        raise DataError(f"{source}: no text in it")
+        raise DataError(f"{source}: contains no text")
     return Part(name, documents, source, protocol)
 
 
 def normalised(text: str, data: DataSettings) -> str:
-    """A text as the model reads it; as it stands, unless the recipe asked for something else."""
+    """A text after the Unicode normalization and lower-casing that the settings ask for."""
     if data.normalization != "none":
         text = unicodedata.normalize(data.normalization, text)
     return text.lower() if data.lowercase else text
@@ -222,15 +228,15 @@ def _files_of(path: Path) -> Iterator[Path]:
         names = sorted(file.relative_to(path) for file in path.rglob("*") if file.is_file())
     found = [path / name for name in names if not any(part.startswith(".") for part in name.parts)]
     if not found:
-        raise UsageError(f"{path}: no files in this folder")
+        raise UsageError(f"{path}: this folder contains no files")
     yield from found
 
 
 def _cut(whole: Part, data: DataSettings) -> dict[str, Part]:
-    """The parts that have no files of their own, cut out of the training text."""
+    """Split the training text into train and those of dev and test that have no files of their own."""
     dev, test = SPLIT_SHARES.get(data.split, (data.dev_share, data.test_share))
     both = _is_held_out_twice(data)
-    if both:  # cut out once
+    if both:  # held out once, as dev
         test = 0.0
     dev, test = 0.0 if _is_named(data, "dev") else dev, 0.0 if _is_named(data, "test") else test
     if data.split == "interleaved":
@@ -245,7 +251,9 @@ def _cut(whole: Part, data: DataSettings) -> dict[str, Part]:
     protocol = f"{how} {shares}" if dev or test else "whole"
     for name, share in (("train", 1.0), ("dev", dev), ("test", test)):
         if share and not any(document.strip() for document in texts[name]):
-            raise DataError(f"{whole.source}: too little text to hold out {name}; name a file for it")
+            raise DataError(
+                f"{whole.source}: too little text to hold out {name}; give it a file with --{name} FILE"
+            )
     return {
         name: Part(name, documents, whole.source, protocol)
         for name, documents in texts.items()
@@ -254,7 +262,7 @@ def _cut(whole: Part, data: DataSettings) -> dict[str, Part]:
 
 
 def _contiguous(documents: Sequence[str], dev: float, test: float) -> dict[str, tuple[str, ...]]:
-    """The last shares of the characters; between documents, where there are several."""
+    """Hold out the last shares of the characters; several documents are split between documents."""
     total = sum(map(len, documents))
     ends = [int(total * (1.0 - dev - test)), int(total * (1.0 - test))]
     if len(documents) == 1:
@@ -271,7 +279,7 @@ def _contiguous(documents: Sequence[str], dev: float, test: float) -> dict[str, 
 
 
 def _middle(documents: Sequence[str], dev: float, test: float) -> dict[str, tuple[str, ...]]:
-    """Test is the last share, dev stands in the middle of the rest: what precedes test is learned from."""
+    """Hold out the last share as test and the middle of the rest as dev, so that train extends up to test."""
     parts = _contiguous(documents, 0.0, test)
     rest = parts["train"]
     width = int(sum(map(len, documents)) * dev)
@@ -290,10 +298,10 @@ def _middle(documents: Sequence[str], dev: float, test: float) -> dict[str, tupl
 
 
 def _interleaved(text: str, rows: int, dev: float, test: float) -> dict[str, tuple[str, ...]]:
-    """The end of each of some equal rows; what is left over stays in the last row's training part."""
+    """Hold out the end of each of some rows of equal length; the remaining characters are added to train."""
     width = len(text) // rows
     if not width:
-        raise DataError(f"{len(text)} characters do not fill {rows} rows")
+        raise DataError(f"{len(text)} characters do not fill {rows} rows; reduce data.rows")
     parts: dict[str, list[str]] = {name: [] for name in PARTS}
     for row in range(rows):
         line = text[row * width : (row + 1) * width]

@@ -1,4 +1,4 @@
-"""Lines of text scored as they come."""
+"""Scoring lines of text one by one, as they arrive."""
 
 from __future__ import annotations
 
@@ -14,44 +14,47 @@ from seqtool.lm.vocabulary import UNKNOWN
 
 @dataclass(frozen=True)
 class ScoredLine:
-    """A line and what it cost, its end included."""
+    """A line with the log probability of each of its symbols, its end included."""
 
-    line: int  # from 1
+    line: int  # line number, from 1
     text: str
     symbols: tuple[str, ...]
-    log_probabilities: tuple[float, ...]  # nats, one a symbol
-    unknown: int  # symbols that the model does not have
+    log_probabilities: tuple[float, ...]  # log probability of each symbol, nats
+    unknown: int  # number of symbols that the model does not have
 
     @property
     def nats(self) -> float:
-        """Of the whole line."""
+        """Negative log probability of the line, nats."""
         return -math.fsum(self.log_probabilities)
 
     @property
     def characters(self) -> int:
-        """With the line end."""
+        """Number of characters, the line end included."""
         return len(self.text) + 1
 
     @property
     def bits_per_character(self) -> float:
-        """Comparable whatever the symbols of a model are."""
+        """Bits per character, comparable between models whatever their symbols are."""
         return self.nats / math.log(2) / self.characters
 
 
 def score_lines(
     model: LoadedLanguageModel, lines: Iterable[str], reader: Reader, *, cold: bool
 ) -> Iterator[ScoredLine]:
-    """Each line as soon as it has come.
+    """Score lines, each as soon as it is read.
 
     Args:
-        model: Whose symbols the lines are made of.
-        lines: Without their ends.
-        reader: Of the model.
-        cold: Whether each line stands alone; lines that are documents always do, and a blank line
-            ends a paragraph.
+        model: The language model.
+        lines: The lines, without their line ends.
+        reader: Reader of the model.
+        cold: Whether to reset the state before each line. It is always reset where a document of the model
+            begins: at every line, or after a blank line.
+
+    Yields:
+        The scores of each line.
     """
     data = model.description.data
-    blank = False  # whether a paragraph may have ended
+    blank = False  # whether the line before was blank, so that a paragraph may begin
     for number, line in enumerate(lines, 1):
         text = normalised(line, data)
         new_paragraph = data.documents == "paragraph" and blank and bool(text.strip())

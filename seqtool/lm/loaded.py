@@ -1,4 +1,4 @@
-"""A language model from its folder: what reads, scores and writes text all stand on it."""
+"""A language model as loaded from its folder; reading, scoring and sampling are built on it."""
 
 from __future__ import annotations
 
@@ -61,12 +61,12 @@ class LoadedLanguageModel(TrainedModel):
     """Network, symbols and description of a language model.
 
     Args:
-        network: With its weights.
-        symbols: Of the network.
-        description: The rest.
-        device: Where it runs.
-        precision: float32 or bfloat16, of the products.
-        place: Where it was read from, for messages.
+        network: The network with its weights.
+        symbols: Symbols of the network.
+        description: The rest of the model's configuration.
+        device: Device that the network is on.
+        precision: Arithmetic of matrix products, float32 or bfloat16.
+        place: Name of the model in messages.
     """
 
     TASKS = (TASK,)
@@ -116,7 +116,7 @@ class LoadedLanguageModel(TrainedModel):
         """The arithmetic that `--precision` names; auto = fp32, so that probabilities are exact."""
         if name == "int8":
             raise SettingsError(
-                "precision int8 is for translators at work (`translate`, `evaluate`) and for `lm sample`; "
+                "precision int8 is for translators (`translate`, `evaluate`) and for `lm sample`; "
                 "use fp32 or bf16"
             )
         return torch.float32 if name == "auto" else resolve_precision(name, device)

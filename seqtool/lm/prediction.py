@@ -1,4 +1,4 @@
-"""A trained language model at work: text that it writes, and how probable it finds a text."""
+"""Using a trained language model: sampling text, and scoring lines of text."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["TASK", "Fingerprint", "LanguageModel", "LanguageModelDescription", "
 
 
 class LanguageModel(LoadedLanguageModel):
-    """A language model ready to use; see `LoadedLanguageModel`."""
+    """A trained language model, ready to use; see `LoadedLanguageModel`."""
 
     def sample(
         self,
@@ -30,23 +30,26 @@ class LanguageModel(LoadedLanguageModel):
         stop: Sequence[str] | None = None,
         seed: int | None = None,
     ) -> list[str]:
-        """Texts that begin with a prompt: what `seqtool lm sample` writes.
+        """Sample texts that continue a prompt, as `seqtool lm sample` does.
 
             seqtool.load("runs/lm/lm-tiny").sample("The ", length=100, seed=1)[0]
 
         Args:
-            prompt: The text to go on from; it is part of the result.
-            length: Symbols of the model to write per text at most, at least 1.
+            prompt: Text to continue; it is part of the result.
+            length: Maximum length of a text, symbols of the model, at least 1; the prompt is not counted.
             count: Number of texts, at least 1.
-            temperature: Sampling temperature, at least 0; 0 = always the likeliest symbol.
-            top_k: Draw from the K likeliest symbols only; 0 = all.
-            top_p: Draw from the fewest symbols with this probability together, in (0, 1].
-            stop: Texts that end a text; None = the end of a document, where the model's documents have one.
-            seed: Random seed; the same seed gives the same texts. None = another one each time.
+            temperature: Sampling temperature, at least 0; 0 = greedy.
+            top_k: Sample from the K most probable symbols only; 0 = all.
+            top_p: Sample from the smallest set of symbols with at least this total probability, in (0, 1].
+            stop: Strings that end a text; None = the end of a document of the model, if it has one.
+            seed: Random seed; the same seed gives the same texts. None = a new seed for every call.
+
+        Returns:
+            The texts, each beginning with the prompt.
 
         Raises:
-            UsageError: a number out of its range.
-            DataError: the prompt has something that the model has no symbol for.
+            UsageError: an argument is out of its range.
+            DataError: the prompt contains a character for which the model has no symbol.
         """
         drawing = SamplingOptions(
             temperature=temperature,
@@ -62,14 +65,14 @@ class LanguageModel(LoadedLanguageModel):
         return [prompt + text for text in texts]
 
     def score(self, lines: Sequence[str], *, cold: bool = False) -> list[ScoredLine]:
-        """How probable each line is, its end included: what `seqtool lm score` says.
+        """Score lines, their line ends included, as `seqtool lm score` does.
 
             seqtool.load("runs/lm/lm-tiny").score(["The cat sat."])[0].bits_per_character
 
         Args:
-            lines: Without their ends.
-            cold: Whether each stands alone; otherwise it follows the line before, unless the model's
-                documents are lines.
+            lines: The lines, without their line ends.
+            cold: Whether to reset the state before each line; otherwise a line continues the one before,
+                unless the model's documents are lines.
 
         Raises:
             UsageError: a single text instead of a list.

@@ -1,4 +1,4 @@
-"""Text that a language model goes on with: many streams at once, each the same whatever the others."""
+"""Sampling text from a language model: many streams at once, each independent of the others."""
 
 from __future__ import annotations
 
@@ -24,21 +24,21 @@ from seqtool.nn.cells import State
 from seqtool.nn.deferred import at_least_float32
 from seqtool.nn.quantized import require_exact_sums
 
-AHEAD = 256  # steps whose random numbers are made together
-WARM = 1e-6  # temperature that scores can be divided by as they are
-RECENT = 4  # symbols: as many bytes as a character of UTF-8 has at most
-WORTH_INT8 = 1_000_000  # weights; fewer stay in the processor's nearest caches whatever their size
+AHEAD = 256  # steps whose random numbers are drawn together
+WARM = 1e-6  # lowest temperature by which raw scores can be divided without overflow
+RECENT = 4  # last symbols that are kept: the most bytes of a character in UTF-8
+WORTH_INT8 = 1_000_000  # weights; smaller networks fit into the processor's caches in fp32 as well
 
 
 @dataclass(frozen=True)
 class Continuation:
-    """Where some streams stand: enough to go on as if they had never stopped.
+    """The state of N streams, from which sampling continues exactly as if it had not stopped.
 
     Args:
-        states: Of all layers, N rows.
-        recent: The symbols that were read last, [N, R] with R from 1 to `RECENT`.
-        steps: Symbols drawn so far; the next draw's random numbers depend on it.
-        seen: Symbols that each stream has written, bool [N, V], where a penalty for them was kept up.
+        states: State of each layer, N rows.
+        recent: The symbols that were read last, ids [N, R], with R from 1 to `RECENT`.
+        steps: Number of symbols sampled so far, which determines the next random numbers.
+        seen: Whether each stream has written each symbol, bool [N, V]; None = without a repetition penalty.
     """
 
     states: list[State]
@@ -48,11 +48,11 @@ class Continuation:
 
     @property
     def last(self) -> Tensor:
-        """The symbol that comes next into the network, [N]."""
+        """The symbols that the network reads next, ids [N]."""
         return self.recent[:, -1]
 
     def repeated(self, streams: int) -> Continuation:
-        """One stream as so many that begin alike."""
+        """Copies of a single stream, `streams` in number."""
 
         def rows(part: Tensor) -> Tensor:
             return part.expand(streams, -1).contiguous()
@@ -63,7 +63,10 @@ class Continuation:
         )
 
     def decoder(self, model: LoadedLanguageModel, stream: int = 0) -> TextDecoder:
-        """For what a stream writes next: it knows of the line that has begun, and of half a character."""
+        """A decoder for the symbols that a stream writes next, which knows the last ones.
+
+        It continues a line that has begun, and a character of which some bytes are written.
+        """
         recent = self.recent[stream].tolist()
         decoder = model.symbols.decoder(at_line_start=recent[0] == START)
         for symbol in recent:
@@ -72,30 +75,30 @@ class Continuation:
 
 
 class Drawer:
-    """Draws a symbol for each of some streams, step after step; the draws are those of `draw`.
+    """Samples a symbol for each stream at every step, with the results of `decoding.sampling.draw`.
 
-    With few symbols the random numbers of many steps are made at once, so that a draw is an addition
-    and a maximum.
+    If there are few symbols, the random numbers of many steps are drawn at once, so that a step is only an
+    addition and a maximum.
 
     Args:
-        options: How to draw.
-        symbols: V.
-        streams: N.
-        device: Where the scores are.
+        options: Options of sampling.
+        symbols: Number of symbols, V.
+        streams: Number of streams, N.
+        device: Device of the scores.
     """
 
     def __init__(self, options: SamplingOptions, symbols: int, streams: int, device: torch.device) -> None:
         self._options, self._symbols = options, symbols
         unfiltered = not options.top_k and options.top_p == 1 and not options.min_p and options.typical == 1
-        # Below, scores have to be moved to 0 before they are divided, as `draw` does.
+        # At lower temperatures the maximum has to be subtracted before the division, as `draw` does.
         warm = options.temperature >= WARM
         self._in_advance = unfiltered and warm and symbols <= BLOCK
         self._streams = torch.arange(streams, device=device)
         self._noise: tuple[Tensor, ...] = ()
-        self._first = -1  # step of the first noise
+        self._first = -1  # step of the first row of the noise
 
     def __call__(self, scores: Tensor, step: int) -> Tensor:
-        """Raw scores [N, V] of step `step` (from 0) to symbols [N]."""
+        """Symbols, ids [N], sampled from raw scores [N, V]; `step` counts from 0."""
         if not self._in_advance:
             when = torch.full_like(self._streams, step)
             return draw(scores, self._options, self._streams, torch.zeros_like(self._streams), when)
@@ -106,7 +109,7 @@ class Drawer:
         return torch.add(self._noise[place], scores, alpha=1.0 / self._options.temperature).argmax(1)
 
     def _numbers(self, step: int) -> Tensor:
-        """Noise of the next steps, [AHEAD, N, V]."""
+        """Gumbel noise of the next steps, [AHEAD, N, V]."""
         device = self._streams.device
         steps = torch.arange(step, step + AHEAD, device=device)[:, None, None]
         streams, symbols = self._streams[None, :, None], torch.arange(self._symbols, device=device)
@@ -116,16 +119,19 @@ class Drawer:
 
 
 class Sampler:
-    """Streams of text that a model writes.
+    """Samples N streams of text from a language model, one symbol per step.
 
     Args:
-        model: The writer.
-        options: How to draw.
-        start: Where the streams stand.
-        repetition_penalty: What log probabilities of symbols that a stream has written are multiplied
-            by; 1 = nothing (after Keskar et al. 2019, section 4.1).
-        int8: Products in 8-bit integers (LSTM layers on a CPU).
-        fast: False = by the plain steps of the cells, the reference for the fast ones.
+        model: The language model.
+        options: Options of sampling.
+        start: State of the streams at the beginning.
+        repetition_penalty: Factor, at least 1, of the log probabilities of symbols that a stream has already
+            written; 1 = off (after Keskar et al. 2019, section 4.1).
+        int8: Whether matrix products use 8-bit integers (LSTM layers on a CPU).
+        fast: Whether to use the fast steps; False = the plain steps of the cells, their reference.
+
+    Raises:
+        UsageError: a repetition penalty below 1.
     """
 
     def __init__(
@@ -139,7 +145,7 @@ class Sampler:
         fast: bool = True,
     ) -> None:
         if not 1.0 <= repetition_penalty < float("inf"):
-            raise UsageError(f"repetition penalty {repetition_penalty}: 1 (off) or more is allowed")
+            raise UsageError(f"repetition penalty {repetition_penalty}: must be 1 (off) or more")
         network = model.network
         self._autocast = model.autocast if model.is_half else nullcontext  # entering one takes time
         with torch.inference_mode(), self._autocast():
@@ -160,7 +166,7 @@ class Sampler:
 
     @torch.inference_mode()
     def step(self) -> list[int]:
-        """The next symbol of each stream."""
+        """Sample the next symbol of each stream."""
         with self._autocast():
             scores = self._stepper.step(self._last)
         if self._penalty != 1.0:
@@ -174,24 +180,27 @@ class Sampler:
         return self._last.tolist()
 
     def continuation(self) -> Continuation:
-        """Where the streams stand now."""
+        """The present state of the streams."""
         seen = None if self._penalty == 1.0 else self._seen
         return Continuation(self._stepper.states(), torch.stack([*self._recent], 1), self._steps, seen)
 
 
 def writes_in_int8(model: LoadedLanguageModel, precision: str) -> bool:
-    """Whether `--precision` means products in 8-bit integers for this writer.
+    """Whether `--precision` selects matrix products in 8-bit integers for sampling.
 
-    `auto` takes them where they are faster: LSTM layers of some size, on a processor that has
-    instructions for them.
+    auto selects them where they are faster: for large LSTM layers, on a processor with instructions for them.
+
+    Args:
+        model: The language model.
+        precision: The value of `--precision`.
 
     Raises:
-        SettingsError: int8 for a network, or a processor, that has no such products.
+        SettingsError: int8 for a network or processor that does not support it.
     """
     possible = steps_in_place(model.network)
     if precision == "int8" and not possible:
         raise SettingsError(
-            "precision int8 is for LSTM layers on the CPU, one after the other, without zoneout and adaptive "
+            "precision int8 is for plain stacks of LSTM layers on the CPU, without zoneout and adaptive "
             "softmax; use fp32"
         )
     if precision == "int8":
@@ -205,13 +214,16 @@ def writes_in_int8(model: LoadedLanguageModel, precision: str) -> bool:
 def texts_of(
     sampler: Sampler, decoders: Sequence[TextDecoder], *, length: int, ends: Sequence[str]
 ) -> tuple[list[str], int]:
-    """What all streams write, each up to its end, and of how many symbols that is.
+    """Sample a text from each stream, up to its end.
 
     Args:
-        sampler: Of all streams.
-        decoders: Of each stream, at where it begins.
-        length: Symbols of a text at most.
-        ends: Each ends a text.
+        sampler: The sampler of the streams.
+        decoders: Decoder of each stream, at its beginning.
+        length: Maximum length of a text, symbols.
+        ends: Strings any of which ends a text.
+
+    Returns:
+        The texts, and the number of symbols sampled for them in total.
     """
     written, texts = 0, ["" for _ in decoders]
     open_ones = set(range(len(texts)))
@@ -237,16 +249,16 @@ def beginning(
     *,
     what: str = "--prompt",
 ) -> Continuation:
-    """One stream that has read a prompt.
+    """The state of a stream after reading a prompt.
 
     Args:
-        model: The reader.
-        prompt: Any text.
-        after: Where the stream stood before; None = at the beginning of a document.
-        what: What messages call the prompt.
+        model: The language model.
+        prompt: Text to read; may be empty.
+        after: State of the stream before the prompt; None = at the beginning of a document.
+        what: Name of the prompt in messages.
 
     Raises:
-        DataError: the prompt has something without a symbol.
+        DataError: the prompt contains a character for which the model has no symbol.
     """
     require_known(model.symbols, prompt, what)
     ids = model.symbols.encode(prompt)
@@ -264,12 +276,12 @@ def beginning(
 
 
 def save_continuation(path: Path, continuation: Continuation, digest: str) -> None:
-    """Write where some streams stand.
+    """Write the state of streams to a file.
 
     Args:
-        path: The file; replaced whole or not at all.
-        continuation: What to write.
-        digest: Of the model.
+        path: The file; it is replaced completely or not at all.
+        continuation: The state.
+        digest: Digest of the model, hexadecimal.
     """
     tensors = {
         f"state.{layer}.{part}": tensor.clone()
@@ -283,14 +295,19 @@ def save_continuation(path: Path, continuation: Continuation, digest: str) -> No
 
 
 def load_continuation(path: Path, model: LoadedLanguageModel, digest: str) -> Continuation:
-    """The inverse of `save_continuation`.
+    """Read the state of a stream that `save_continuation` wrote.
+
+    Args:
+        path: The file.
+        model: The model that continues the stream.
+        digest: Digest of the model, hexadecimal.
 
     Raises:
-        UsageError: no such file.
-        ModelError: damaged, or of another model.
+        UsageError: there is no such file.
+        ModelError: the file is damaged, or was written for another model.
     """
     if not path.is_file():
-        raise UsageError(f"{path}: no such file; --save-state writes one")
+        raise UsageError(f"{path}: no such file; write one with --save-state {path}")
     tensors = read_tensors(path)
     try:
         if bytes(_part(tensors, "model", torch.uint8).tolist()).hex() != digest:
@@ -319,10 +336,10 @@ def load_continuation(path: Path, model: LoadedLanguageModel, digest: str) -> Co
 def _part(
     tensors: Mapping[str, Tensor], name: str, kind: torch.dtype, shape: Sequence[int] | None = None
 ) -> Tensor:
-    """A tensor that is what it must be; KeyError and ValueError else."""
+    """A tensor of the expected type and shape; KeyError if it is missing, ValueError if it differs."""
     found = tensors[name]
     if shape is not None and tuple(found.shape) != tuple(shape):
         raise ValueError("states of another shape than the model's")
     if found.dtype != kind or (kind.is_floating_point and not found.isfinite().all()):
-        raise ValueError(f"{name} holds something else")
+        raise ValueError(f"{name} has another type, or values that are not finite")
     return found

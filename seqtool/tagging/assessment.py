@@ -1,4 +1,4 @@
-"""A trained tagger against annotated data: scores, thresholds, comparisons, and where it errs."""
+"""Evaluating a trained tagger on annotated data: scores, thresholds, comparisons, errors."""
 
 from __future__ import annotations
 
@@ -22,24 +22,25 @@ from seqtool.text.columns import TaggedSentence
 from seqtool.text.tag_rules import SCHEMES
 from seqtool.text.tag_scheme import Scheme
 
-# How files are read: as those of the training were.
+# Settings of the training data that files given to `evaluate` are read with.
 TAUGHT = {"token_column", "tag_column", "feature_columns", "partial", "tag_names", "misaligned"}
 METRICS = {"ner": ("precision", "recall", "f1", "accuracy"), "pos": ("accuracy",)}
 
 
 @dataclass(frozen=True)
 class EvaluationOptions:
-    """What the evaluation of a tagger can be told.
+    """Options of the evaluation of a tagger.
 
     Args:
-        scheme: Tag scheme of the data, or auto.
-        repair: Whether to repair any number of tags that are invalid in the scheme.
+        scheme: Tag scheme of the annotated file; auto = detected.
+        repair: Whether to repair all tags that are invalid in the scheme, however many.
         strict: Whether to refuse every such tag; otherwise a few are read as the beginning of an entity.
-        target_precision: Find the lowest confidence threshold with this precision, in (0, 1]; None = do not.
+        target_precision: Precision, in (0, 1], for which the lowest confidence threshold is searched; None =
+            no search.
         batch_tokens: Tokens per batch, padding included.
 
     Raises:
-        UsageError: a scheme that there is not, or a precision out of range.
+        UsageError: an unknown scheme, or a precision out of range.
     """
 
     scheme: str = "auto"
@@ -59,11 +60,12 @@ class EvaluationOptions:
 
 
 class Answers(NamedTuple):
-    """What a tagger, or a file of predictions, says of some sentences.
+    """The predictions of a tagger, or of a file, for some sentences.
 
     Args:
-        tags: Of each sentence, in the scheme of the gold tags.
-        confidences: Of each sentence one per span (without a scheme: per token), in [0, 1]; None = unknown.
+        tags: Tags of each sentence, in the scheme of the gold tags.
+        confidences: Confidence, in [0, 1], of each span of each sentence, or of each token if tags have no
+            scheme; None = unknown.
     """
 
     tags: Sequence[Sequence[str]]
@@ -72,16 +74,16 @@ class Answers(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class TaggerEvaluation(Evaluation):
-    """All that `seqtool evaluate` says about a tagger.
+    """The evaluation of a tagger, as `seqtool evaluate` reports it.
 
     Args:
         report: Scores by type, confusion, kinds of errors, calibration.
-        sentences: What was tagged, with gold tags in the scheme of the report.
-        answers: What was predicted.
-        file_scheme: Tag scheme of the file that the gold tags came from.
-        thresholds: Precision and recall at every confidence.
-        target: The lowest confidence threshold with the precision that was asked for; None = there is none.
-        target_precision: That precision.
+        sentences: The sentences, with gold tags in the scheme of the report.
+        answers: The predictions for them.
+        file_scheme: Tag scheme of the annotated file; None = tags without spans.
+        thresholds: Precision and recall at every confidence threshold.
+        target: The lowest confidence threshold with `target_precision`; None = no threshold reaches it.
+        target_precision: The precision that was asked for, in (0, 1]; None = none was.
     """
 
     report: TaggingReport
@@ -94,11 +96,11 @@ class TaggerEvaluation(Evaluation):
 
     @property
     def compared(self) -> tuple[str, ...]:
-        """F1, or accuracy where there are no spans."""
+        """Names of the metrics that are tested against another model: F1, or accuracy without spans."""
         return ("f1",) if "f1" in self.scores else ("accuracy",)
 
     def details(self) -> dict[str, Any]:
-        """The report, and the threshold that was asked for."""
+        """The entries of the JSON report beside the scores: the report, and the threshold asked for."""
         result = self.report.as_dict()
         if self.target_precision is not None:
             found = self.target
@@ -111,7 +113,7 @@ class TaggerEvaluation(Evaluation):
         return result
 
     def errors(self) -> Iterator[dict[str, Any]]:
-        """Every sentence with a wrong entity (without a scheme: a wrong tag), in the order of the data."""
+        """The sentences with a wrong entity (a wrong tag without a scheme), in the order of the data."""
         find = self._token_errors if self.report.matches is None else self._span_errors
         for number, sentence in enumerate(self.sentences):
             wrong = find(number, sentence)
@@ -160,7 +162,7 @@ class TaggerEvaluation(Evaluation):
 
 
 def metric_names(task: str, options: EvaluationOptions) -> tuple[str, ...]:
-    """The metrics that an evaluation will have."""
+    """Names of the metrics of an evaluation."""
     return METRICS[task]
 
 
@@ -172,18 +174,18 @@ def evaluation_data(
     recipe: Callable[[], TaggerSettings],
     part: PartName,
 ) -> TaggingData:
-    """The annotated file, or without one a part of the recipe's data; tags in the scheme of the model.
+    """Read the annotated file, or a part of the recipe's data; tags are converted to the model's scheme.
 
     Args:
-        model: The model whose training files say how columns are laid out.
-        files: One, or none.
-        options: What is said of the file.
-        recipe: Gives the settings of the model's run.
-        part: Part of the recipe's data.
+        model: The model; the file is expected in the format of its training files.
+        files: The annotated file, or empty for a part of the recipe's data.
+        options: Options of the evaluation.
+        recipe: Function that returns the settings of the model's run.
+        part: Name of the part of the recipe's data.
 
     Raises:
         UsageError: there is no such file, no recipe, or more than one file.
-        DataError: the file is not what it should be, with its line.
+        DataError: the file is not valid; the message names the line.
     """
     if not files:
         return load_part(recipe(), part)
@@ -193,19 +195,19 @@ def evaluation_data(
 def load_evaluation_data(
     model: TaggerModel, path: Path, options: EvaluationOptions | None = None
 ) -> TaggingData:
-    """An annotated file laid out as the training files were (errors of `evaluation_data`)."""
+    """Read an annotated file in the format of the training files (errors of `evaluation_data`)."""
     chosen = options or EvaluationOptions()
     columns = model.description.data.model_dump(include=TAUGHT)
     return read_gold(path, columns, chosen, spans=model.scheme is not None)
 
 
 def read_gold(path: Path, columns: dict[str, Any], options: EvaluationOptions, *, spans: bool) -> TaggingData:
-    """An annotated file with the tags to be found (errors of `evaluation_data`).
+    """Read an annotated file with gold tags (errors of `evaluation_data`).
 
     Args:
-        path: Of the file.
-        columns: Where tokens, tags and features stand, as settings have it; empty = by the file itself.
-        options: Its scheme, and whether to repair it.
+        path: The annotated file.
+        columns: Settings of `[data]` that name the columns of the file; empty = detected.
+        options: Options of the evaluation: tag scheme and treatment of invalid tags.
         spans: Whether tags mark spans.
     """
     told = {"scheme": options.scheme, "repair": options.repair, "strict": options.strict}
@@ -223,18 +225,18 @@ def assess(
     bootstrap: int = 1000,
     against: tuple[str, TaggerModel] | None = None,
 ) -> TaggerEvaluation:
-    """Score a tagger in every way that applies.
+    """Evaluate a tagger on annotated sentences.
 
     Args:
-        model: The tagger to score.
-        data: One part, tags in the scheme of the model.
-        options: What is asked for.
-        name: Name of the model, for the report.
-        bootstrap: Resamples for the intervals and the paired tests; 0 = no intervals.
-        against: Name and model to compare with, on the same sentences.
+        model: The tagger.
+        data: A single part, with tags in the scheme of the model.
+        options: Options of the evaluation; None = the defaults.
+        name: Name of the model in the report.
+        bootstrap: Number of bootstrap resamples for intervals and paired tests; 0 = no intervals.
+        against: Name and model to compare with on the same sentences; None = no comparison.
 
     Raises:
-        UsageError: the two models have different kinds of tags.
+        UsageError: one of the two models tags spans and the other single tokens.
     """
     chosen = options or EvaluationOptions()
     (part,) = data.parts.values()
@@ -242,7 +244,10 @@ def assess(
     rival = None
     if against is not None:
         if against[1].description.model_scheme != scheme:
-            raise UsageError(f"--against {against[0]}: one model tags spans, the other single tokens")
+            raise UsageError(
+                f"--against {against[0]}: one model tags spans, the other single tokens; name a model of the "
+                "same task"
+            )
         rival = rival_scores(against[0], data, _answers(against[1], part.sentences, chosen), scheme)
     return judged(
         data,
@@ -266,19 +271,19 @@ def assess_predictions(
     bootstrap: int = 1000,
     against: Path | None = None,
 ) -> TaggerEvaluation:
-    """Score a file of predictions in every way that applies; there is no model.
+    """Evaluate a file of predictions; no model is needed.
 
     Args:
-        predictions: A tagged file, as `seqtool tag` writes it.
+        predictions: Tagged sentences in any format that `seqtool tag` writes.
         files: The annotated file.
-        options: What is asked for.
+        options: Options of the evaluation; None = the defaults.
         task: ner or pos.
-        bootstrap: Resamples for the intervals and the paired tests; 0 = no intervals.
-        against: Other predictions for the same file.
+        bootstrap: Number of bootstrap resamples for intervals and paired tests; 0 = no intervals.
+        against: Other predictions for the same file, to compare with; None = no comparison.
 
     Raises:
-        UsageError: a file is missing, or a threshold is asked for.
-        DataError: a file is not what it should be, or the predictions are of other sentences.
+        UsageError: a file is missing, or a target precision is asked for.
+        DataError: a file is not valid, or the predictions are for other sentences.
     """
     chosen, spans = options or EvaluationOptions(), task == "ner"
     if chosen.target_precision is not None:
@@ -315,18 +320,18 @@ def judged(
     training_entities: set[tuple[str, str]] | None = None,
     warnings: Sequence[str] = (),
 ) -> TaggerEvaluation:
-    """The evaluation of some answers, wherever they come from.
+    """The evaluation of predictions, from a model or from a file.
 
     Args:
-        data: One part.
-        answers: To its sentences.
-        options: What is asked for.
-        name: Name of what answered.
-        scheme: Of the tags of both; None = no spans.
-        bootstrap: Resamples.
-        rival: What to compare with.
-        training_entities: (type, surface) of the entities seen in training; None = unknown.
-        warnings: Beside those of the data.
+        data: A single part.
+        answers: The predictions for its sentences.
+        options: Options of the evaluation.
+        name: Name of the model or file in the report.
+        scheme: Scheme of gold and predicted tags; None = tags without spans.
+        bootstrap: Number of bootstrap resamples; 0 = no intervals.
+        rival: Scores to compare with; None = no comparison.
+        training_entities: (type, surface form) of the entities seen in training; None = unknown.
+        warnings: Warnings in addition to those of the data.
     """
     (part,) = data.parts.values()
     gold = _gold(part.sentences)
@@ -365,7 +370,7 @@ def judged(
 
 
 def rival_scores(name: str, data: TaggingData, answers: Answers, scheme: Scheme | None) -> Rival:
-    """The scores of somebody else's answers to the same sentences (arguments of `judged`)."""
+    """The scores of other predictions for the same sentences (arguments of `judged`)."""
     (part,) = data.parts.values()
     gold = _gold(part.sentences)
     found: dict[str, Score] = {"accuracy": accuracy(gold, answers.tags, partial_gold=data.partial)}
@@ -373,7 +378,7 @@ def rival_scores(name: str, data: TaggingData, answers: Answers, scheme: Scheme 
 
 
 def _answers(model: TaggerModel, sentences: Sequence[TaggedSentence], options: EvaluationOptions) -> Answers:
-    """Predictions in the scheme of the model."""
+    """The predictions of a model, in its own tag scheme."""
     predictions = model.predict(sentences, confidence=True, batch_tokens=options.batch_tokens)
     scheme = model.description.model_scheme
     if scheme is None:
@@ -388,7 +393,7 @@ def _gold(sentences: Sequence[TaggedSentence]) -> list[list[str]]:
 
 def _only_one(files: Sequence[Path]) -> Path:
     if len(files) > 1:
-        raise UsageError("a second data file is for translators only, and this is a tagger; leave it out")
+        raise UsageError("a tagger is evaluated on one annotated file; leave out the second file")
     return files[0]
 
 
@@ -401,7 +406,9 @@ def _entity(span: tuple[int, int, str], sentence: TaggedSentence) -> dict[str, A
 def _unseen(data: TaggingData, model: TaggerModel) -> list[str]:
     known = set(model.vocabularies.tags.symbols)
     lines = [
-        unseen_remark(part, data, known, f"{part.source}: tags that the model cannot give, each an error")
+        unseen_remark(
+            part, data, known, f"{part.source}: tags that the model does not have; each counts as an error"
+        )
         for part in data.parts.values()
     ]
     return [line for line in lines if line]

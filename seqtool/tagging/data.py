@@ -1,4 +1,4 @@
-"""Annotated files to sentences in the model's own scheme, with every fact worth reporting."""
+"""Reading annotated files: sentences with tags in the scheme of the model, and remarks on the files."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from seqtool.text.json_lines import JsonReading, Remarks
 from seqtool.text.tag_scheme import Scheme
 
 PartName = data_files.PartName
-MODEL_SCHEME: Scheme = "iobes"  # a little better than IOB2 (Ratinov and Roth 2009, section 4)
+MODEL_SCHEME: Scheme = "iobes"  # slightly better than IOB2 (Ratinov and Roth 2009, section 4)
 
 
 @dataclass(frozen=True)
 class Part:
-    """One part of a data set, tags as in the file."""
+    """One part of a data set."""
 
     name: str  # train, dev or test
     sentences: tuple[TaggedSentence, ...]
     source: str
     digest: str  # SHA-256 of the file; the pinned revision for a hub id
-    layout: str  # how the file is laid out, for people
-    columns: ColumnFormat = field(default=ColumnFormat("jsonl"))  # the same, for naming the places of tokens
-    remarks: tuple[str, ...] = ()  # what was met while reading, for people
+    layout: str  # description of the file format, for people
+    columns: ColumnFormat = field(default=ColumnFormat("jsonl"))  # the file format, used to name lines
+    remarks: tuple[str, ...] = ()  # warnings of the reader
 
     @property
     def size(self) -> int:
@@ -37,42 +37,47 @@ class Part:
         return len(self.sentences)
 
     def describe(self) -> str:
-        """One line for people."""
+        """Sizes and source of the part, in one line."""
         tokens = sum(len(sentence.tokens) for sentence in self.sentences)
         return f"{self.name}: {self.size} sentences, {tokens} tokens, {self.source}"
 
 
 @dataclass(frozen=True)
 class TaggingData(data_files.DataSet[Part]):
-    """The parts of a data set, tags in the scheme of the model (None for parts of speech)."""
+    """The parts of a data set, with tags in the scheme of the model."""
 
-    file_scheme: Scheme | None = None
-    scheme: Scheme | None = MODEL_SCHEME
-    partial: bool = True  # whether ? and | in tags mark partial annotation; else they are part of the tag
+    file_scheme: Scheme | None = None  # tag scheme of the files; None = tags without spans
+    scheme: Scheme | None = MODEL_SCHEME  # tag scheme of the model; None = tags without spans
+    partial: bool = True  # whether ? and | in tags mark partial annotation rather than being part of the tag
 
     @property
     def train(self) -> tuple[TaggedSentence, ...]:
-        """Sentences of the training part."""
+        """The sentences of the training part."""
         return self.parts["train"].sentences
 
     @property
     def dev(self) -> tuple[TaggedSentence, ...]:
-        """Sentences of the development part."""
+        """The sentences of the development part."""
         return self.parts["dev"].sentences
 
     def describe(self) -> list[str]:
-        """One line per part, then their layout and tags, for people."""
+        """A line for each part, then one for the file formats and one for the tag scheme."""
         layouts = dict.fromkeys(part.layout for part in self.parts.values())
         tags = self.file_scheme or "one per token, no spans"
         return [*super().describe(), "layout: " + "; ".join(layouts), f"tags: {tags}"]
 
 
 def load_training_data(settings: TaggerSettings) -> TaggingData:
-    """Train and dev (held out of train when there is none), checked and converted.
+    """Read the training and the development part, checked, with tags in the scheme of the model.
+
+    Without a development file the last tenth of the training sentences is held out.
+
+    Args:
+        settings: The run's settings.
 
     Raises:
-        UsageError: a file is missing, or the recipe's data cannot be had here.
-        DataError: a file is not what it should be, with file and line.
+        UsageError: a file is missing, or the recipe's data is not available on this machine.
+        DataError: a file is not valid; the message names file and line.
     """
     parts, remarks = data_files.training_parts(settings.data, read_part, hold_out, "sentences")
     warnings = list(remarks)
@@ -80,26 +85,34 @@ def load_training_data(settings: TaggerSettings) -> TaggingData:
     train, dropped = _without_long(data.parts["train"], settings.data.max_length)
     if dropped:
         warnings.append(
-            f"{dropped} training sentences of more than {settings.data.max_length} tokens left out"
+            f"{dropped} training sentences of more than {settings.data.max_length} tokens left out "
+            "(data.max_length)"
         )
     if not train.sentences:
-        raise DataError(f"{train.source}: no training sentence of at most {settings.data.max_length} tokens")
+        raise DataError(
+            f"{train.source}: no training sentence of at most {settings.data.max_length} tokens; "
+            "raise data.max_length"
+        )
     return replace(data, parts={**data.parts, "train": train}, warnings=(*warnings, *data.warnings))
 
 
 def load_part(settings: TaggerSettings, name: PartName) -> TaggingData:
-    """One part (test, say) of the recipe's data, checked and converted; errors as `load_training_data`."""
+    """Read one part of the recipe's data, such as test (errors of `load_training_data`)."""
     data = settings.data
     part = data_files.single_part(data, name, read_part, hold_out)
     return harmonise({name: part}, data, spans=settings.task == "ner")
 
 
 def read_part(data: DataSettings, name: PartName) -> Part:
-    """One part as it stands in its file or on the hub.
+    """Read one part from its file or from the hub, with tags as they are there.
+
+    Args:
+        data: The `[data]` table of the run.
+        name: Name of the part.
 
     Raises:
         UsageError: the recipe names no such part, or its file is missing.
-        DataError: it cannot be read, or holds no sentence.
+        DataError: the file is not valid, or contains no sentence.
     """
     path: str | None = getattr(data, name)
     if path is not None:
@@ -111,13 +124,13 @@ def read_part(data: DataSettings, name: PartName) -> Part:
 
 
 def read_file(path: Path, name: str, data: DataSettings) -> Part:
-    """An annotated file as a part; errors as `read_part`."""
+    """Read an annotated file as the part `name` (errors of `read_part`)."""
     reading = JsonReading(data.misaligned, tuple(data.tag_names), annotated=True)
     columns = annotation.Columns(data.token_column, data.tag_column, tuple(data.feature_columns), reading)
     layout, remarks = columns.detect(path), Remarks()
     sentences = tuple(read_sentences(path, layout, remarks))
     if not sentences:
-        raise DataError(f"{path}: no sentences in it")
+        raise DataError(f"{path}: contains no sentences")
     if remarks.unannotated and any(sentence.tags is not None for sentence in sentences):
         sentences = tuple(sentence for sentence in sentences if sentence.tags is not None)
     _require_tags(sentences, path, layout)
@@ -126,15 +139,15 @@ def read_file(path: Path, name: str, data: DataSettings) -> Part:
 
 
 def harmonise(parts: dict[str, Part], data: DataSettings, *, spans: bool) -> TaggingData:
-    """Detect and check the tag scheme over all parts, repair on request, convert to the model's.
+    """Detect the tag scheme of all parts, check or repair their tags, and convert them to the model's scheme.
 
     Args:
-        parts: As read.
-        data: Says which scheme the files have, and what becomes of tags that are invalid in it.
-        spans: False for parts of speech, which stay as they are.
+        parts: The parts as read, by name.
+        data: The `[data]` table: scheme of the files, and what to do with tags that are invalid in it.
+        spans: Whether tags mark spans; those of parts of speech are not converted.
 
     Raises:
-        DataError: mixed schemes, or tags that are invalid in the scheme, with the line.
+        DataError: mixed schemes, or tags that are invalid in the scheme; the message names the line.
     """
     remarks = tuple(dict.fromkeys(line for part in parts.values() for line in part.remarks))
     partial = spans if data.partial is None else data.partial
@@ -158,7 +171,7 @@ def harmonise(parts: dict[str, Part], data: DataSettings, *, spans: bool) -> Tag
 
 
 def hold_out(train: Part) -> tuple[Part, Part]:
-    """Train without its last tenth, and that tenth as dev.
+    """Split a training part: all but its last tenth, and that tenth as the development part.
 
     Raises:
         DataError: fewer than two sentences.
@@ -170,12 +183,12 @@ def hold_out(train: Part) -> tuple[Part, Part]:
 def tag_inventory(
     sentences: Iterable[TaggedSentence], scheme: Scheme | None, *, partial: bool = True
 ) -> list[str]:
-    """The tags that a model of these sentences can give: all of each entity type, or all that occur.
+    """The output tags of a model: with a scheme all tags of each entity type, else the tags that occur.
 
     Args:
-        sentences: The training part.
-        scheme: That of the model; None for tags without spans.
-        partial: Whether `?` and `|` mark partial annotation; else they are part of a tag.
+        sentences: The sentences of the training part.
+        scheme: Tag scheme of the model; None = tags without spans.
+        partial: Whether `?` and `|` in tags mark partial annotation rather than being part of the tag.
     """
     whole = {tag for s in sentences for tag in s.tags or ()}
     if not partial:
@@ -188,12 +201,12 @@ def tag_inventory(
 
 
 def unseen_tags(part: Part, known: Collection[str], data: TaggingData) -> dict[str, int]:
-    """Tags of a part that training never showed, with their counts, as the file writes them.
+    """Count the tags of a part that the model does not have, written as in the file.
 
     Args:
-        part: In the scheme of the model.
+        part: The part, with tags in the scheme of the model; partial tags are not counted.
         known: The tags of the model.
-        data: That the part is of; partial tags do not count.
+        data: The data set that the part belongs to.
     """
     counts: Counter[str] = Counter()
     for sentence in part.sentences:
@@ -212,7 +225,9 @@ def unseen_tags(part: Part, known: Collection[str], data: TaggingData) -> dict[s
 def _require_tags(sentences: Iterable[TaggedSentence], path: Path, layout: ColumnFormat) -> None:
     for sentence in sentences:
         if sentence.tags is None:
-            raise DataError(f"{path}:{sentence.line}: no tags ({layout.describe()}); training needs them")
+            raise DataError(
+                f"{path}:{sentence.line}: no tags ({layout.describe()}); training and evaluation need them"
+            )
 
 
 def _refuse_partial(tagged: Iterable[annotation.Tagged]) -> None:
@@ -220,8 +235,8 @@ def _refuse_partial(tagged: Iterable[annotation.Tagged]) -> None:
         for position, tag in enumerate(sentence.tags or ()):
             if tag_scheme.is_partial(tag):
                 raise DataError(
-                    f"{annotation.place(sentence, layout, position)}: {tag!r} is partial annotation, and "
-                    "data.partial = false"
+                    f"{annotation.place(sentence, layout, position)}: {tag!r} is partial annotation, "
+                    "which data.partial = false rules out: --set data.partial=true reads it"
                 )
 
 
@@ -237,7 +252,7 @@ def _converted(tags: Sequence[str], source: Scheme, target: Scheme) -> tuple[str
 def _without_long(part: Part, limit: int) -> tuple[Part, int]:
     kept, opens = [], False
     for sentence in part.sentences:
-        opens |= sentence.opens  # a document whose first sentence goes begins with its next
+        opens |= sentence.opens  # if the first sentence of a document is left out, the next one opens it
         if len(sentence.tokens) <= limit:
             kept.append(replace(sentence, opens=opens))
             opens = False

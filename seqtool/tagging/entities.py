@@ -1,4 +1,4 @@
-"""Text in, entities out: what a tagger finds in plain text, with the characters that each covers."""
+"""Entities that a tagger finds in plain text, with their character offsets."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ class Entity(NamedTuple):
     """An entity in a text.
 
     Args:
-        text: The words, as they stand in the text.
+        text: The entity as it is written in the text.
         type: Type of the entity, such as PER.
-        start: First character, from 0.
-        end: Character after the last one: `text == whole[start:end]`.
-        confidence: Probability that this very span has this type, in [0, 1].
+        start: Offset of its first character, from 0.
+        end: Offset after its last character, so that `text == whole[start:end]`.
+        confidence: Probability that exactly this span is an entity of this type, in [0, 1].
     """
 
     text: str
@@ -31,7 +31,7 @@ class Entity(NamedTuple):
 
 
 def tokenised(texts: Sequence[str]) -> tuple[list[list[Token]], list[TaggedSentence]]:
-    """The tokens of each text with their places, and the sentences that a tagger reads."""
+    """The tokens of each text with their offsets, and the texts as sentences for a tagger."""
     tokens = [tokenize(text) for text in texts]
     return tokens, [TaggedSentence(tuple(token.text for token in found)) for found in tokens]
 
@@ -43,9 +43,9 @@ def entities_of(
 
     Args:
         text: The whole text.
-        tokens: Of the text.
-        spans: Which tokens are entities.
-        confidences: Of each span.
+        tokens: Its tokens.
+        spans: Token spans of the entities.
+        confidences: Confidence of each span, in [0, 1].
     """
     found = []
     for span, confidence in zip(spans, confidences, strict=True):

@@ -1,4 +1,4 @@
-"""Files of predicted tags beside the annotated file that they are for, in any layout that `tag` writes."""
+"""Reading files of predicted tags, in any format that `seqtool tag` writes, for their evaluation."""
 
 from __future__ import annotations
 
@@ -18,28 +18,33 @@ from seqtool.text.lines import lines_of
 
 _NUMBER = re.compile(r"[0-9]*\.[0-9]+")
 _ESCAPED = re.compile(r"\\(.)")
-_SLASH = re.compile(r"(?<!\\)(?:\\\\)*/")  # one that is not escaped
+_SLASH = re.compile(r"(?<!\\)(?:\\\\)*/")  # a slash that is not escaped
 
 
 class PredictedTags(NamedTuple):
-    """The tags of a file of predictions, one row per sentence, in the scheme that gold tags have."""
+    """The tags of a file of predictions.
+
+    Args:
+        tags: Tags of each sentence, in the scheme of the gold tags.
+        warnings: Remarks on the file, one line each.
+    """
 
     tags: list[list[str]]
     warnings: tuple[str, ...]
 
 
 def read_predictions(path: Path, gold: Part, *, spans: bool) -> PredictedTags:
-    """Predicted tags for the sentences of an annotated file.
+    """Read the predicted tags for the sentences of an annotated file.
 
     Args:
-        path: Columns with the tag in the second (or where the annotated file has it), JSON lines, or the
-            inline form.
+        path: File of predictions: columns, with the tag in the second or where the annotated file has it;
+            JSON lines; or the inline format.
         gold: The annotated sentences.
-        spans: Whether tags mark spans; invalid ones are then read as conlleval reads them, and counted.
+        spans: Whether tags mark spans; if so, invalid tags are read as conlleval reads them and counted.
 
     Raises:
         UsageError: there is no such file.
-        DataError: with file and line: it has no tags, or its tokens are not those of the annotated file.
+        DataError: the file has no tags, or other tokens than the annotated file; with file and line.
     """
     layout = _layout(path, gold)
     found = _inline(path, spans) if layout is None else read_sentences(path, layout)
@@ -54,7 +59,7 @@ def read_predictions(path: Path, gold: Part, *, spans: bool) -> PredictedTags:
 
 
 def _layout(path: Path, gold: Part) -> ColumnFormat | None:
-    """How the file is laid out; None = the inline form."""
+    """Columns or JSON lines of the file; None = the inline format."""
     with closing(lines_of(path)) as lines:
         first = next((line for line in lines if line.strip()), "")
     for spans in (True, False):
@@ -64,7 +69,7 @@ def _layout(path: Path, gold: Part) -> ColumnFormat | None:
     if layout.kind == "jsonl":
         return layout
     if layout.columns < 2:
-        raise DataError(f"{path}: no tags in it; expected what `seqtool tag` writes")
+        raise DataError(f"{path}: contains no tags; expected the output of `seqtool tag`")
     return replace(layout, token=_place(gold.columns.token, layout), tag=_tag_column(path, layout, gold))
 
 
@@ -73,7 +78,7 @@ def _place(token: int, layout: ColumnFormat) -> int:
 
 
 def _tag_column(path: Path, layout: ColumnFormat, gold: Part) -> int:
-    """The second, where `tag` writes it; in a file laid out as the annotated one, the same as there."""
+    """Column of the tag: that of the annotated file if both have the same columns, otherwise the second."""
     own = gold.columns
     if own.tag is None or own.columns != layout.columns or layout.columns == 2:
         return 4 if layout.kind == "conllu" else 2
@@ -92,7 +97,7 @@ def _inline(path: Path, spans: bool) -> Iterator[TaggedSentence]:
 
 
 def _inline_words(line: str, spans: bool) -> Iterator[tuple[str, str]]:
-    """Tokens and tags of a line as `format_inline` writes it; entities in IOB2."""
+    """Tokens and tags (entities in IOB2) of a line in the inline format; the inverse of `format_inline`."""
     if not spans:
         for word in line.split(" "):
             slash = _SLASH.search(word)
@@ -111,19 +116,19 @@ def _inline_words(line: str, spans: bool) -> Iterator[tuple[str, str]]:
 
 
 def _require_same(path: Path, gold: TaggedSentence | None, predicted: TaggedSentence | None) -> None:
-    advice = "predict the very file that is scored, as in `seqtool tag GOLD --input-format conll`"
+    advice = "tag the same file that is scored, as in `seqtool tag GOLD --input-format conll`"
     if predicted is None:
         assert gold is not None
         raise DataError(f"{path}: ends before the sentence of {gold.source}:{gold.line}; {advice}")
     place = f"{predicted.source}:{predicted.line}"
     if gold is None:
-        raise DataError(f"{place}: a sentence more than the annotated file has; {advice}")
+        raise DataError(f"{place}: a sentence that the annotated file does not have; {advice}")
     if predicted.tags is None:
-        raise DataError(f"{place}: no tags; expected what `seqtool tag` writes")
+        raise DataError(f"{place}: no tags; expected the output of `seqtool tag`")
     if gold.tokens != predicted.tokens:
         number, own, other = _first_difference(predicted.tokens, gold.tokens)
         raise DataError(
-            f"{place}: token {number} is {own!r}, and {other!r} in {gold.source}:{gold.line}; {advice}"
+            f"{place}: token {number} is {own!r}, but {other!r} in {gold.source}:{gold.line}; {advice}"
         )
 
 

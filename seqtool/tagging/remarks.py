@@ -1,4 +1,4 @@
-"""What a person should know about the data of a tagger before it is trained."""
+"""Warnings about the data of a tagger, given before it is trained or evaluated."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from seqtool.tagging.data import Part, TaggingData, unseen_tags
 from seqtool.text import tag_scheme
 from seqtool.text.tag_scheme import Scheme
 
-FEW = 200  # entities (or tokens, for parts of speech); fewer say little about a model
-TYPICAL = {True: 0.8, False: 0.9}  # an F1 of spans, an accuracy of tokens: where the interval is shown
-NORMAL_95 = 1.96
+FEW = 200  # entities (tokens without spans) of dev; with fewer its interval is shown as a warning
+TYPICAL = {True: 0.8, False: 0.9}  # the F1 (with spans) or accuracy (without) of the interval shown
+NORMAL_95 = 1.96  # standard deviations of a normal distribution on each side of a 95 % interval
 
 
 def remarks_on(data: TaggingData, tags: Collection[str]) -> tuple[str, ...]:
-    """Warnings about the training and the development part, a line each.
+    """Warnings about the training and the development part, one line each.
 
     Args:
-        data: Both, in the scheme of the model.
-        tags: Those that the model can give.
+        data: The two parts, with tags in the scheme of the model.
+        tags: The output tags of the model.
     """
     found = [
         unseen_remark(
@@ -39,7 +39,14 @@ def remarks_on(data: TaggingData, tags: Collection[str]) -> tuple[str, ...]:
 
 
 def unseen_remark(part: Part, data: TaggingData, tags: Collection[str], what: str) -> str | None:
-    """The tags of a part that a model does not have, as the file writes them; None = there are none."""
+    """A line that lists the tags of a part that the model does not have, with counts; None if it has all.
+
+    Args:
+        part: The part, with tags in the scheme of the model.
+        data: The data set that the part belongs to.
+        tags: The output tags of the model.
+        what: Beginning of the line.
+    """
     unseen = unseen_tags(part, tags, data)
     if not unseen:
         return None
@@ -48,34 +55,35 @@ def unseen_remark(part: Part, data: TaggingData, tags: Collection[str], what: st
 
 
 def entity_count(part: Part, scheme: Scheme) -> int:
-    """Entities of the sentences that are annotated in full."""
+    """Number of entities in the sentences without partial annotation."""
     rows = [sentence.tags or () for sentence in part.sentences]
     whole = [tags for tags in rows if not any(map(tag_scheme.is_partial, tags))]
     return sum(len(tag_scheme.spans(tags, scheme)) for tags in whole)
 
 
 def _small_dev(data: TaggingData) -> str | None:
-    """How far a score on so small a development part may be off."""
+    """A warning that shows how imprecise a score on a small development part is; None if it is large."""
     part, spans = data.parts["dev"], data.scheme is not None
     count = entity_count(part, data.scheme) if data.scheme else sum(len(s.tokens) for s in part.sentences)
     if not 0 < count < FEW:
-        return "dev has no entity; F1 will be 0 whatever the model does" if spans and not count else None
+        no_entity = "dev has no entity, so F1 is always 0; name another with --dev FILE"
+        return no_entity if spans and not count else None
     value = TYPICAL[spans]
     low, high = wilson_interval(value, count)
     unit, name = ("entities", "F1") if spans else ("tokens", "accuracy")
     units = unit if count > 1 else {"entities": "entity", "tokens": "token"}[unit]
     return (
         f"dev has only {count} {units}: an {name} of {value:.2f} on it means {low:.2f} to {high:.2f} "
-        "(95 % interval); --dev FILE gives more"
+        "(95 % interval); give a larger one with --dev FILE"
     )
 
 
 def wilson_interval(share: float, count: int) -> tuple[float, float]:
-    """95 % interval of a share of `count` things (Wilson 1927).
+    """The 95 % confidence interval of a proportion (Wilson 1927).
 
     Args:
-        share: In [0, 1].
-        count: At least 1.
+        share: Observed proportion, in [0, 1].
+        count: Number of observations, at least 1.
 
     >>> [round(edge, 2) for edge in wilson_interval(0.8, 20)]
     [0.58, 0.92]

@@ -41,12 +41,12 @@ class Counts:
 
     @property
     def precision(self) -> float:
-        """Share of the predicted that is correct, in [0, 1]."""
+        """Share of the predicted spans or tokens that are correct, in [0, 1]."""
         return self.correct / self.predicted if self.predicted else 0.0
 
     @property
     def recall(self) -> float:
-        """Share of the gold that was found, in [0, 1]."""
+        """Share of the gold spans or tokens that were found, in [0, 1]."""
         return self.correct / self.support if self.support else 0.0
 
     @property
@@ -65,7 +65,7 @@ class Counts:
 class Confusion:
     """Number of tokens with gold label i (row) and predicted label j (column).
 
-    With a tag scheme the labels are entity types and O, else the tags themselves.
+    With a tag scheme the labels are entity types and O, otherwise the tags themselves.
     """
 
     labels: tuple[str, ...]
@@ -109,7 +109,7 @@ class TaggingReport:
         return self.conlleval != Counts(int(correct), int(predicted), int(support))
 
     def as_dict(self) -> dict[str, Any]:
-        """All but the scores as JSON has it: numbers, text, lists; keys that do not apply are absent."""
+        """All but the scores, ready for JSON; metrics that do not apply are absent."""
         result: dict[str, Any] = {
             "by_type": {name: counts.as_dict() for name, counts in self.by_type.items()},
             "scheme": self.scheme,
@@ -162,7 +162,7 @@ def span_scores(gold: Sequence[Tags], predicted: Sequence[Tags], scheme: Scheme)
 
 
 def accuracy(gold: Sequence[Tags], predicted: Sequence[Tags], *, partial_gold: bool = True) -> Score:
-    """Share of tokens whose tag is right; tokens with a partial gold tag are left out, if there are such."""
+    """Share of tokens whose tag is right; tokens with a partial gold tag are left out."""
     right, total = [], []
     for row, answer in zip(gold, predicted, strict=True):
         pairs = [(g, p) for g, p in zip(row, answer, strict=True) if not (partial_gold and is_partial(g))]
@@ -181,17 +181,18 @@ def report(
     confidences: Sequence[Sequence[float]] | None = None,
     partial_gold: bool = True,
 ) -> TaggingReport:
-    """Compute all metrics that apply.
+    """Compute all metrics of a tagger; the optional arguments add some.
 
     Args:
         gold: Tags of each sentence in `scheme`.
-        predicted: As many tags for each.
-        scheme: Of both; None for tags without spans (parts of speech).
-        tokens: The words; needed for seen and unseen entities.
-        training_entities: A set of (type, surface) found in training; see `entities`.
-        confidences: In [0, 1], for each sentence one number a predicted span, in the order of
-            `spans(predicted)`; without a scheme one number a token.
-        partial_gold: Whether `?` and `|` in gold tags mark partial annotation; else they are part of the tag.
+        predicted: Predicted tags, as many for each sentence.
+        scheme: Tag scheme of both; None = tags without spans (parts of speech).
+        tokens: Tokens of each sentence, needed to tell seen from unseen entities.
+        training_entities: (type, surface form) of the entities seen in training; see `entities`.
+        confidences: Confidence, in [0, 1], of each predicted span of each sentence, in the order of
+            `spans(predicted)`; without a scheme, of each token.
+        partial_gold: Whether `?` and `|` in gold tags mark partial annotation rather than being part of the
+            tag.
 
     Returns:
         The report, whose precision, recall and F1 have been checked against seqeval itself.
@@ -245,14 +246,14 @@ def judge(
 
     Args:
         gold: Tags of each sentence.
-        predicted: As many tags for each.
-        scheme: Of both, or None.
-        confidences: As for `report`.
-        partial_gold: Likewise.
+        predicted: Predicted tags, as many for each sentence.
+        scheme: Tag scheme of both; None = tags without spans.
+        confidences: Confidences as for `report`.
+        partial_gold: Whether gold tags may be partial annotation, as for `report`.
 
     Returns:
         The confidence of each predicted span (without a scheme, of each token), whether each is
-        right, and the number of gold spans (tokens). What has partial gold tags is left out.
+        right, and the number of gold spans (tokens). Those with partial gold tags are left out.
     """
     values: list[float] = []
     right: list[bool] = []

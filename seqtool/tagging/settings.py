@@ -1,4 +1,4 @@
-"""A tagger's recipe: data, vocabulary, model, training, decoding."""
+"""The settings of a tagger's recipe: data, vocabulary, model, training, decoding."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from seqtool.text.data_files import LocalFolder
 from seqtool.text.hub import HubSettings
 from seqtool.text.tag_rules import SchemeChoice
 from seqtool.training.network_settings import NetworkSettings, Probability, refuse_without_effect
-from seqtool.training.settings import RunSettings, TrainingSettings, refuse_ignored
+from seqtool.training.settings import RunSettings, TrainingSettings, help_of, refuse_ignored
 
 Bias = Annotated[float, Field(ge=-MOST_FACTOR, le=MOST_FACTOR)]
 
-# Settings that only some character encoders read: an option is never accepted and then ignored.
+# The character encoders that use each of these settings; with another one the setting is refused.
 CHARACTER_READERS: dict[str, tuple[str, ...]] = {
     "character_embedding": ("cnn", "rnn"),
     "character_hidden": ("rnn",),
@@ -32,131 +32,166 @@ CHARACTER_READERS: dict[str, tuple[str, ...]] = {
 
 
 class LocalSettings(LocalFolder):
-    """The parts below $SEQTOOL_DATA."""
+    """The files of each part, in a folder below $SEQTOOL_DATA."""
 
-    train: str = Field(description="Training file in it.")
-    dev: str = Field(description="Development file in it.")
-    test: str | None = Field(None, description="Test file in it.")
+    train: str = Field(description="Training file in that folder.")
+    dev: str = Field(description="Development file in that folder.")
+    test: str | None = Field(None, description="Test file in that folder.")
 
 
 class DataSettings(Settings):
-    """Where the annotated sentences are and how they are laid out."""
+    """Where the annotated sentences are, and in which format."""
 
     train: str | None = Field(None, description="Training file: CoNLL columns, CoNLL-U or JSONL, also .gz.")
-    dev: str | None = Field(None, description="Development file; without one 10 % of train are held out.")
-    test: str | None = Field(None, description="Test file, read only by evaluation.")
+    dev: str | None = Field(
+        None, description="Development file; by default the last 10 % of train are held out."
+    )
+    test: str | None = Field(None, description="Test file; training never reads it.")
     local: LocalSettings | None = Field(None, description="Files below $SEQTOOL_DATA.")
     hub: HubSettings | None = Field(None, description="A data set of the Hugging Face hub.")
     token_column: int | None = Field(
-        None, ge=-MOST_COUNT, le=MOST_COUNT, description="Column of the token, from 1, or from -1 backwards."
+        None,
+        ge=-MOST_COUNT,
+        le=MOST_COUNT,
+        description="Column of the token, counted from 1, or backwards from -1; by default detected.",
     )
     tag_column: int | None = Field(
-        None, ge=-MOST_COUNT, le=MOST_COUNT, description="Column of the tag, from 1, or from -1 backwards."
+        None,
+        ge=-MOST_COUNT,
+        le=MOST_COUNT,
+        description="Column of the tag, counted from 1, or backwards from -1; by default detected.",
     )
     feature_columns: list[Annotated[int, Field(ge=-MOST_COUNT, le=MOST_COUNT)]] = Field(
-        [], max_length=MOST_VALUES, description="Further columns that the model reads."
+        [],
+        max_length=MOST_VALUES,
+        description="Further columns whose values are input features of the model, such as parts of speech.",
     )
-    scheme: SchemeChoice = Field("auto", description="Tag scheme of the files; io = bare types (PER O).")
-    repair: bool = Field(False, description="Repair any number of tags that are invalid in the scheme.")
+    scheme: SchemeChoice = Field(
+        "auto", description="Tag scheme of the files; auto = detected, io = bare types (PER O)."
+    )
+    repair: bool = Field(False, description="Repair all tags that are invalid in the scheme, however many.")
     strict: bool = Field(
         False,
-        description="Refuse every tag that is invalid in the scheme; else a few are read.",
+        description="Refuse every tag that is invalid in the scheme; by default a few are read as the "
+        "beginning of an entity and reported.",
     )
     partial: bool | None = Field(
         None,
-        description="Read ? (any tag) and A|B (one of these) as partial annotation; else they are part of "
-        "the tag. By default for ner, not for pos.",
+        description="Read ? (any tag) and A|B (one of these) as partial annotation; false = as part of the "
+        "tag. The default is true for ner and false for pos.",
     )
-    tag_names: list[str] = Field([], description="Names of tags that JSON lines give as numbers, from 0.")
+    tag_names: list[str] = Field(
+        [], description="Names of the tags 0, 1, ... of JSON lines whose tags are numbers."
+    )
     misaligned: Literal["error", "align", "drop"] = Field(
         "align",
-        description="Spans of characters that cut a word: align = widen them to whole words, drop = leave "
-        "them out, error = refuse them.",
+        description="What to do with character spans that begin or end inside a word: align = widen them to "
+        "whole words, drop = leave them out, error = refuse the file.",
     )
     max_length: int = Field(
-        500, ge=1, le=MOST_COUNT, description="Training sentences with more tokens are left out and counted."
+        500,
+        ge=1,
+        le=MOST_COUNT,
+        description="Leave out training sentences with more tokens than this; a warning counts them.",
     )
 
     @model_validator(mode="after")
     def _has_a_source(self) -> DataSettings:
         if self.dev is not None and self.train is None:
-            raise ValueError("dev without train")
+            raise ValueError("dev needs train: name the training file as well")
         if self.repair and self.strict:
-            raise ValueError("repair mends invalid tags and strict refuses them; leave one of them out")
+            raise ValueError("repair mends invalid tags and strict refuses them: choose one")
         return self
 
 
 class VocabularySettings(Settings):
-    """What the model knows by name; all of it is built from the training part."""
+    """The words that have an embedding of their own; they are collected from the training part."""
 
     min_count: int = Field(
-        1, ge=1, le=MOST_COUNT, description="Words seen less often have no embedding of their own."
+        1,
+        ge=1,
+        le=MOST_COUNT,
+        description="Minimum count of a word; rarer words share the embedding of the unknown word.",
     )
-    size: int = Field(0, ge=0, le=MOST_COUNT, description="Largest number of words; 0 = no limit.")
-    lowercase: bool = Field(True, description="Whether word embeddings ignore case (characters never do).")
-    zero_digits: bool = Field(True, description="Whether word embeddings see every digit as 0.")
+    size: int = Field(0, ge=0, le=MOST_COUNT, description="Maximum number of words; 0 = no limit.")
+    lowercase: bool = Field(
+        True, description="Look up word embeddings in lower case; characters keep their case."
+    )
+    zero_digits: bool = Field(True, description="Replace every digit by 0 to look up word embeddings.")
     pretrained: str | None = Field(
-        None, description="File of word vectors: GloVe, word2vec (text, .bin), fastText .vec, also .gz."
+        None,
+        description="File of pretrained word vectors: GloVe, word2vec (text, .bin), fastText .vec, also .gz.",
     )
-    freeze_pretrained: bool = Field(False, description="Keep pretrained vectors as they are.")
+    freeze_pretrained: bool = Field(False, description="Do not train the pretrained vectors.")
 
     @model_validator(mode="after")
     def _nothing_is_ignored(self) -> VocabularySettings:
         if self.freeze_pretrained and self.pretrained is None:
-            raise ValueError("freeze_pretrained needs pretrained")
+            raise ValueError("freeze_pretrained needs a file of word vectors: set vocabulary.pretrained")
         return self
 
 
 class ModelSettings(NetworkSettings):
-    """The network."""
+    """The network of a tagger."""
 
     hidden: int = Field(
-        200, ge=1, le=MOST_UNITS, description="Width of each direction of the sentence encoder."
+        200, ge=1, le=MOST_UNITS, description="Hidden units of each direction of the sentence encoder."
     )
-    layers: int = Field(1, ge=1, le=MOST_LAYERS, description="Bidirectional layers.")
-    word_embedding: int = Field(100, ge=0, le=MOST_UNITS, description="Width of word embeddings; 0 = none.")
-    characters: Literal["cnn", "rnn", "none"] = Field("rnn", description="Character encoder.")
-    character_embedding: int = Field(32, ge=1, le=MOST_UNITS, description="Width of character embeddings.")
+    layers: int = Field(1, ge=1, le=MOST_LAYERS, description="Bidirectional layers of the sentence encoder.")
+    word_embedding: int = Field(
+        100, ge=0, le=MOST_UNITS, description="Size of the word embeddings; 0 = none."
+    )
+    characters: Literal["cnn", "rnn", "none"] = Field(
+        "rnn", description="Character encoder: convolutions, a bidirectional RNN, or none."
+    )
+    character_embedding: int = Field(32, ge=1, le=MOST_UNITS, description="Size of the character embeddings.")
     character_hidden: int = Field(
         50,
         ge=1,
         le=MOST_UNITS,
-        description="Width of each direction of the character rnn; it uses model.cell.",
+        description="Hidden units of each direction of the character RNN, whose cell is model.cell.",
     )
     character_filters: int = Field(
-        40, ge=1, le=MOST_UNITS, description="Filters of each width of the character cnn."
+        40, ge=1, le=MOST_UNITS, description="Filters of each width in the character CNN."
     )
     character_widths: list[Annotated[int, Field(ge=1, le=MOST_UNITS)]] = Field(
         [2, 3, 4],
         min_length=1,
         max_length=MOST_VALUES,
-        description="How many characters the filters of the cnn see.",
+        description="Filter widths of the character CNN, in characters.",
     )
     shape_embedding: int = Field(
-        16, ge=0, le=MOST_UNITS, description="Width of the word-shape embedding; 0 = none."
+        16, ge=0, le=MOST_UNITS, description="Size of the word-shape embeddings; 0 = none."
     )
     feature_embedding: int = Field(
-        16, ge=1, le=MOST_UNITS, description="Width of the embedding of each extra column."
+        16, ge=1, le=MOST_UNITS, description="Size of the embeddings of each column in data.feature_columns."
     )
     document_hidden: int = Field(
         0,
         ge=0,
         le=MOST_UNITS,
-        description="Width of a recurrence over the sentences of a document, whose state before a sentence "
-        "is read with each of its words (Serban 2016); 0 = every sentence by itself.",
+        description="Hidden units of a second recurrence, over the sentences of a document, whose state is "
+        "an input to every word of the next sentence (Serban 2016); 0 = each sentence is tagged by itself.",
     )
-    dropout: Probability = Field(0.5, description="Dropout before and after each encoder layer.")
+    dropout: Probability = Field(
+        0.5, description="Dropout probability before and after each layer of the encoder."
+    )
     output_dropout: Probability | None = Field(
-        None, description="Dropout of the uppermost layer and of a document's state; else that of dropout."
+        None,
+        description="Dropout probability of the output of the top layer and of the document's state; by "
+        "default that of dropout.",
     )
     word_dropout: Probability = Field(
-        0.05, description="Probability that a word is replaced by the unknown word in training."
+        0.05, description="Probability that training replaces a word by the unknown word."
     )
     singleton_dropout: Probability = Field(
         0.5,
-        description="Probability that a word seen once is replaced by the unknown word, to train that.",
+        description="Probability that training replaces a word that occurs once by the unknown word, so that "
+        "the latter is trained.",
     )
-    output: Literal["crf", "softmax"] = Field("crf", description="Score paths, or each token by itself.")
+    output: Literal["crf", "softmax"] = Field(
+        "crf", description="Output layer: a CRF scores whole tag paths, softmax each token on its own."
+    )
 
     @model_validator(mode="after")
     def _nothing_is_ignored(self) -> ModelSettings:
@@ -164,59 +199,64 @@ class ModelSettings(NetworkSettings):
         refuse_ignored(self, {name: ("characters", kinds) for name, kinds in CHARACTER_READERS.items()})
         for name in ("type_dropout", "word_dropout", "singleton_dropout"):
             if self.word_embedding == 0 and getattr(self, name) not in (0.0, fields[name].default):
-                raise ValueError(f"{name} is for word embeddings, and word_embedding = 0 has none")
+                raise ValueError(
+                    f"{name} has no effect without word embeddings (word_embedding = 0); leave it out"
+                )
         return self
 
     @property
     def without_effect(self) -> frozenset[str]:
-        """What is for word embeddings, where there are none."""
+        """Settings of word embeddings, if the network has none."""
         return frozenset() if self.word_embedding else frozenset({"word_dropout", "singleton_dropout"})
 
     @property
     def depth(self) -> int:
-        """All layers."""
+        """Number of stacked layers."""
         return self.layers
 
 
 class TaggerTraining(TrainingSettings):
-    """`[training]`, with what only taggers have."""
+    """The `[training]` table with the settings that only taggers have."""
 
     class_weights: dict[str, Annotated[float, Field(ge=0.0)]] = Field(
-        {}, description="Weight of the tokens of an entity type or tag in the loss; 1 where none is given."
+        {}, description="Weight in the loss of the tokens of each entity type or tag; 1 for all others."
     )
     mention_replacement: Probability = Field(
-        0.0, description="Probability that a training sentence gets other entities of the same types."
+        0.0,
+        description="Mention replacement: probability that the entities of a training sentence are replaced "
+        "by others of the same types.",
     )
     lowercase: Probability = Field(0.0, description="Probability that a training sentence is lower-cased.")
     passage: int = Field(
-        8, ge=2, description="Sentences of a document that are trained together; for model.document_hidden."
+        8,
+        ge=2,
+        description="Consecutive sentences of a document per training example; used with "
+        "model.document_hidden.",
     )
-    batch_tokens: int = Field(512, ge=1, description="Padded tokens of a batch.")
-    learning_rate: float = Field(2e-3, gt=0, description="Highest learning rate of the schedule.")
-    warmup_steps: int = Field(
-        50,
-        ge=0,
-        description="Updates of linear rise to learning_rate, at most a fifth of all (not one_cycle).",
-    )
-    epochs: int = Field(20, ge=1, description="Passes over the training data.")
-    average: Literal["none", "ema", "asgd"] = Field("ema", description="Evaluate and keep averaged weights.")
-    average_decay: float = Field(0.998, gt=0, lt=1, description="Decay of the moving average (ema).")
+    batch_tokens: int = Field(512, ge=1, description="Tokens per batch, padding included.")
+    learning_rate: float = Field(2e-3, gt=0, description=help_of("learning_rate"))
+    warmup_steps: int = Field(50, ge=0, description=help_of("warmup_steps"))
+    epochs: int = Field(20, ge=1, description=help_of("epochs"))
+    average: Literal["none", "ema", "asgd"] = Field("ema", description=help_of("average"))
+    average_decay: float = Field(0.998, gt=0, lt=1, description=help_of("average_decay"))
 
 
 class DecodingSettings(Settings):
-    """From scores to tags."""
+    """How tags are found from the scores of the network."""
 
     entity_bias: Bias | dict[str, Bias] | Literal["auto"] = Field(
         "auto",
-        description="Nats added to the score of every entity in the search: one number, or one for each "
-        "type (0 where none is given); auto = the best for each type on dev.",
+        description="Bias, nats, added to the score of every entity in decoding: one number, or one per type "
+        "(0 for all others); more than 0 finds more entities. auto = the best for each type on dev.",
     )
 
 
 class TaggerSettings(RunSettings):
-    """A complete run of a tagger."""
+    """All settings of a run that trains a tagger."""
 
-    task: Literal["ner", "pos"] = Field(description="ner = spans, pos = one tag a token.")
+    task: Literal["ner", "pos"] = Field(
+        description="Task: ner = entities (spans of tokens), pos = one tag per token."
+    )
     data: DataSettings
     vocabulary: VocabularySettings = VocabularySettings()
     model: ModelSettings = ModelSettings()
@@ -226,10 +266,12 @@ class TaggerSettings(RunSettings):
     @model_validator(mode="after")
     def _fits_together(self) -> TaggerSettings:
         if self.model.word_embedding == 0 and self.model.characters == "none":
-            raise ValueError("model.word_embedding = 0 and model.characters = 'none' leave no input")
+            raise ValueError(
+                "model.word_embedding = 0 and model.characters = 'none' leave no input: set one of them"
+            )
         refuse_without_effect(self.model, self.training)
         if self.task == "pos" and self.training.mention_replacement:
-            raise ValueError("training.mention_replacement needs task = 'ner'")
+            raise ValueError("training.mention_replacement is for task = 'ner'; leave it out")
         if self.task == "pos" and self.decoding.entity_bias not in (0.0, {}, "auto"):
-            raise ValueError("decoding.entity_bias needs task = 'ner'")
+            raise ValueError("decoding.entity_bias is for task = 'ner'; leave it out")
         return self

@@ -47,9 +47,9 @@ class Evaluator:
     correction of its own (Saerens, Latinne and Decaestecker 2002).
 
     Args:
-        model: Around the network that is being trained.
-        sentences: The development part, tags in the scheme of the model.
-        bias: A number, one by type, or "auto".
+        model: The model whose network is being trained.
+        sentences: The development part, with tags in the scheme of the model.
+        bias: Entity bias, nats: one number, one per type, or "auto".
         partial_gold: Whether `?` and `|` in gold tags mark partial annotation.
 
     Raises:

@@ -238,6 +238,11 @@ class TrainingSettings(Settings):
         return self.activation_penalty, self.slowness_penalty, self.norm_penalty
 
 
+def help_of(name: str) -> str:
+    """The description of a field of `TrainingSettings`, for a task that changes only its default."""
+    return str(TrainingSettings.model_fields[name].description)
+
+
 def refuse_ignored(settings: Settings, readers: Mapping[str, tuple[str, tuple[str, ...]]]) -> None:
     """Refuse settings that were given but have no effect, because another setting does not use them.
 

@@ -1,4 +1,4 @@
-"""A trained translator against references: scores, comparisons, scores by length, and where it errs."""
+"""Evaluating a trained translator on sentence pairs: scores, comparisons, scores by length, errors."""
 
 from __future__ import annotations
 
@@ -25,20 +25,20 @@ SCORES = ("bleu", "bleu_lowercase", "chrf", "exact_match")
 COPIES = ("copy_precision", "copy_recall")
 _NBEST = re.compile(
     r"[0-9]+\t(?P<rank>[0-9]+)\t-?(?:[0-9.]+|inf)\t(?P<text>[^\t]*)(?:\t.*)?"
-)  # of `translate`
+)  # a line of `seqtool translate --nbest`
 
 
 @dataclass(frozen=True)
 class EvaluationOptions:
-    """What the evaluation of a translator can be told.
+    """Options of the evaluation of a translator.
 
     Args:
-        beam: Beam size, at least 1; None = as the recipe says.
-        ter: Whether to compute TER too, which is slow.
+        beam: Beam size, at least 1; None = that of the recipe.
+        ter: Whether to compute TER as well, which is slow.
         batch_tokens: Symbols per batch, padding included.
 
     Raises:
-        UsageError: a beam of less than 1.
+        UsageError: a beam size below 1.
     """
 
     beam: int | None = None
@@ -54,9 +54,9 @@ class Outputs(NamedTuple):
     """Translations of some sources.
 
     Args:
-        texts: One per source.
-        log_probabilities: Of each, nats; None = unknown.
-        search: How they were found, in a few words.
+        texts: The translation of each source.
+        log_probabilities: Log probability of each translation, nats; None = unknown.
+        search: Short description of the search that found them.
     """
 
     texts: Sequence[str]
@@ -66,11 +66,11 @@ class Outputs(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class TranslatorEvaluation(Evaluation):
-    """All that `seqtool evaluate` says about a translator.
+    """The evaluation of a translator, as `seqtool evaluate` reports it.
 
     Args:
-        pairs: What was translated, with the references.
-        outputs: The translations.
+        pairs: The sources with their references.
+        outputs: The translations of the sources.
         by_length: BLEU by the number of words of the source.
     """
 
@@ -80,20 +80,20 @@ class TranslatorEvaluation(Evaluation):
 
     @property
     def compared(self) -> tuple[str, ...]:
-        """BLEU, chrF and exact match."""
+        """Names of the metrics that are tested against another model."""
         return ("bleu", "chrf", "exact_match")
 
     @property
     def search(self) -> str:
-        """How the outputs were found."""
+        """Short description of the search that found the outputs."""
         return self.outputs.search
 
     def details(self) -> dict[str, Any]:
-        """The search, and BLEU by length."""
+        """The entries of the JSON report beside the scores: the search, and BLEU by length."""
         return {"search": self.search, "by_length": [row._asdict() for row in self.by_length]}
 
     def errors(self) -> Iterator[dict[str, Any]]:
-        """Every output that is not its reference, the lowest chrF first."""
+        """The outputs that differ from their reference, the one with the lowest chrF first."""
         by_sentence, right = (self.scores[name].of_each().tolist() for name in ("chrf", "exact_match"))
         for number in sorted(range(len(self.pairs)), key=lambda number: by_sentence[number]):
             if right[number]:
@@ -114,7 +114,7 @@ class TranslatorEvaluation(Evaluation):
 
 
 def metric_names(task: str, options: EvaluationOptions) -> tuple[str, ...]:
-    """The metrics that an evaluation will have."""
+    """Names of the metrics of an evaluation."""
     return (*SCORES, *(("ter",) if options.ter else ()), *COPIES)
 
 
@@ -126,29 +126,29 @@ def evaluation_data(
     recipe: Callable[[], TranslatorSettings],
     part: PartName,
 ) -> TranslationData:
-    """The pairs of some files, or without files a part of the recipe's data.
+    """Read the pairs of some files, or a part of the recipe's data.
 
     Args:
-        model: The model whose training files say how columns are laid out.
-        files: Source and target, or one file of pairs, or none.
-        options: Of the evaluation; none of them is about data.
-        recipe: Gives the settings of the model's run.
-        part: Part of the recipe's data.
+        model: The model; the files are expected in the format of its training files.
+        files: Source and references, or one file of pairs, or empty for a part of the recipe's data.
+        options: Options of the evaluation; none of them concerns the data.
+        recipe: Function that returns the settings of the model's run.
+        part: Name of the part of the recipe's data.
 
     Raises:
         UsageError: there is no such file, or no recipe.
-        DataError: a file is not what it should be, with its line.
+        DataError: a file is not valid; the message names the line.
     """
     return load_evaluation_data(model, files) if files else load_part(recipe(), part)
 
 
 def load_evaluation_data(model: TranslatorModel, paths: Sequence[Path]) -> TranslationData:
-    """Pairs laid out as the training files were (errors of `evaluation_data`)."""
+    """Read pairs in the format of the training files (errors of `evaluation_data`)."""
     return read_gold(paths, model.description.data)
 
 
 def read_gold(paths: Sequence[Path], data: DataSettings) -> TranslationData:
-    """Pairs of source and reference in some files (errors of `evaluation_data`)."""
+    """Read pairs of source and reference (errors of `evaluation_data`)."""
     part = read_files(paths, data, "data", to_be_scored=True)
     return TranslationData({"data": part}, describe_dropped(part))
 
@@ -163,16 +163,18 @@ def assess(
     against: tuple[str, TranslatorModel] | None = None,
     search: SearchOptions | None = None,
 ) -> TranslatorEvaluation:
-    """Score a translator in every way that applies.
+    """Evaluate a translator on sentence pairs.
 
     Args:
-        model: The translator to score.
-        data: One part.
-        options: What is asked for.
-        name: Name of the model, for the report.
-        bootstrap: Resamples for the intervals and the paired tests; 0 = no intervals.
-        against: Name and model to compare with, on the same pairs and by the same search.
-        search: How to search; None = as the recipe of the model says, with the beam of `options`.
+        model: The translator.
+        data: A single part.
+        options: Options of the evaluation; None = the defaults.
+        name: Name of the model in the report.
+        bootstrap: Number of bootstrap resamples for intervals and paired tests; 0 = no intervals.
+        against: Name and model to compare with on the same pairs and by the same search; None = no
+            comparison.
+        search: Options of the search; None = those of the model's recipe. The beam of `options` takes
+            precedence.
     """
     chosen = options or EvaluationOptions()
     (part,) = data.parts.values()
@@ -195,23 +197,23 @@ def assess_predictions(
     bootstrap: int = 1000,
     against: Path | None = None,
 ) -> TranslatorEvaluation:
-    """Score a file of translations in every way that applies; there is no model.
+    """Evaluate a file of translations; no model is needed.
 
     Args:
-        predictions: One translation per line of the source, or what `translate --nbest` writes.
-        files: Source and reference, or one file of pairs.
-        options: What is asked for.
+        predictions: One translation per line of the source, or the output of `seqtool translate --nbest`.
+        files: Source and references, or one file of pairs.
+        options: Options of the evaluation; None = the defaults.
         task: translate.
-        bootstrap: Resamples for the intervals and the paired tests; 0 = no intervals.
-        against: Other translations of the same source.
+        bootstrap: Number of bootstrap resamples for intervals and paired tests; 0 = no intervals.
+        against: Other translations of the same source, to compare with; None = no comparison.
 
     Raises:
-        UsageError: a file is missing, or a beam is asked for.
-        DataError: a file is not what it should be, or there are not as many translations as sources.
+        UsageError: a file is missing, or a beam size is given.
+        DataError: a file is not valid, or the numbers of translations and sources differ.
     """
     chosen = options or EvaluationOptions()
     if chosen.beam is not None:
-        raise UsageError("--beam needs a model; give one with -m, or leave it out with --predictions")
+        raise UsageError("--beam needs a model: give one with -m instead of --predictions, or leave it out")
     data = read_gold(files, DataSettings())
     (part,) = data.parts.values()
     rival = None
@@ -222,15 +224,16 @@ def assess_predictions(
 
 
 def read_predictions(path: Path, gold: Part) -> Outputs:
-    """The translations of a file, for the pairs of another.
+    """Read the translations of sentence pairs from a file.
 
     Args:
-        path: Lines; or an n-best list (index, rank, score, text), of which the first rank counts.
-        gold: The pairs; each has the line of its source, which is the line of its translation.
+        path: One translation per line; or an n-best list (index, rank, score, text), of which the
+            translations of rank 1 are used.
+        gold: The sentence pairs; the line number of a source is that of its translation.
 
     Raises:
         UsageError: there is no such file.
-        DataError: there are not as many translations as lines of the source.
+        DataError: the numbers of translations and of lines of the source differ.
     """
     lines = list(lines_of(path))
     ranked = [_NBEST.fullmatch(line) for line in lines]
@@ -239,8 +242,8 @@ def read_predictions(path: Path, gold: Part) -> Outputs:
     count = gold.pairs[-1].line if gold.dropped else len(gold.pairs)
     if len(lines) != count:
         raise DataError(
-            f"{path}: {len(lines)} translations, {count} lines in {gold.source}; "
-            "expected one per line of the source"
+            f"{path}: {len(lines)} translations, but {count} lines in {gold.source}; "
+            "expected one translation per line"
         )
     numbers = [pair.line - 1 if gold.dropped else place for place, pair in enumerate(gold.pairs)]
     return Outputs([lines[number] for number in numbers], None, "the file of predictions")
@@ -255,15 +258,15 @@ def judged(
     bootstrap: int,
     rival: Rival | None,
 ) -> TranslatorEvaluation:
-    """The evaluation of some outputs, wherever they come from.
+    """The evaluation of translations, from a model or from a file.
 
     Args:
-        data: One part.
-        outputs: For its pairs.
-        options: What is asked for.
-        name: Name of what translated.
-        bootstrap: Resamples.
-        rival: What to compare with.
+        data: A single part.
+        outputs: The translations of its sources.
+        options: Options of the evaluation.
+        name: Name of the model or file in the report.
+        bootstrap: Number of bootstrap resamples; 0 = no intervals.
+        rival: Scores to compare with; None = no comparison.
     """
     (part,) = data.parts.values()
     scores = _scores(part.pairs, outputs.texts, (*SCORES, *(("ter",) if options.ter else ())))
@@ -282,14 +285,14 @@ def judged(
 
 
 def rival_scores(name: str, pairs: Sequence[SentencePair], outputs: Outputs) -> Rival:
-    """The scores of somebody else's outputs for the same pairs."""
+    """The scores of other translations of the same pairs."""
     return Rival(name, _scores(pairs, outputs.texts, SCORES))
 
 
 def _outputs(
     model: TranslatorModel, pairs: Sequence[SentencePair], how: SearchOptions, options: EvaluationOptions
 ) -> Outputs:
-    """The best translation of each source; an empty text where there is none."""
+    """The best translation of each source; an empty text if there is none."""
     best = [found[:1] for found in model.search(pairs, how, batch_tokens=options.batch_tokens)]
     return Outputs(
         [found[0].text if found else "" for found in best],
@@ -299,7 +302,7 @@ def _outputs(
 
 
 def _scores(pairs: Sequence[SentencePair], outputs: Sequence[str], names: Sequence[str]) -> dict[str, Score]:
-    # Of several references the first says what should have been copied.
+    # With several references, copying is judged by the first.
     copied = copy_scores([pair.source for pair in pairs], outputs, [pair.target or "" for pair in pairs])
     scores = text_scores(outputs, [pair.references for pair in pairs], names)
     return {**scores, **dict(zip(COPIES, copied, strict=True))}

@@ -1,4 +1,4 @@
-"""Files of sentence pairs to parts, with every fact worth reporting."""
+"""Reading files of sentence pairs: the parts of a data set, and remarks on the files."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Part:
         return len(self.pairs)
 
     def describe(self) -> str:
-        """One line for people; words are what stands between spaces."""
+        """Sizes and source of the part, in one line; words are separated by white space."""
         source = sum(len(pair.source.split()) for pair in self.pairs)
         target = sum(len((pair.target or "").split()) for pair in self.pairs)
         return (
@@ -43,25 +43,31 @@ class Part:
 
 @dataclass(frozen=True)
 class TranslationData(data_files.DataSet[Part]):
-    """The parts of a data set."""
+    """The parts of a data set of sentence pairs."""
 
     @property
     def train(self) -> tuple[SentencePair, ...]:
-        """Pairs of the training part."""
+        """The pairs of the training part, with one target each."""
         return self.parts["train"].pairs
 
     @property
     def dev(self) -> tuple[SentencePair, ...]:
-        """Pairs of the development part."""
+        """The pairs of the development part."""
         return self.parts["dev"].pairs
 
 
 def load_training_data(settings: TranslatorSettings) -> TranslationData:
-    """Train and dev (held out of train when there is none), without pairs that have an empty side.
+    """Read the training and the development part.
+
+    Without development files the last tenth of the training pairs is held out. A training pair with
+    several targets becomes as many pairs.
+
+    Args:
+        settings: The run's settings.
 
     Raises:
-        UsageError: a file is missing, or the recipe's data cannot be had here.
-        DataError: a file is not what it should be, with file and line.
+        UsageError: a file is missing, or the recipe's data is not available on this machine.
+        DataError: a line is not a pair, or one of its sides is empty; the message names file and line.
     """
     parts, remarks = data_files.training_parts(settings.data, read_part, hold_out, "pairs")
     dropped = [line for part in parts.values() for line in describe_dropped(part)]
@@ -70,7 +76,7 @@ def load_training_data(settings: TranslatorSettings) -> TranslationData:
 
 
 def _one_target_each(pairs: Iterable[SentencePair]) -> Iterator[SentencePair]:
-    """Each target of a source as a pair of its own: training learns from all of them."""
+    """A pair for each target of each source, so that training learns from all of them."""
     for pair in pairs:
         if not pair.others:
             yield pair
@@ -80,22 +86,22 @@ def _one_target_each(pairs: Iterable[SentencePair]) -> Iterator[SentencePair]:
 
 
 def load_part(settings: TranslatorSettings, name: PartName) -> TranslationData:
-    """One part (test, say) of the recipe's data; errors as `load_training_data`."""
+    """Read one part of the recipe's data, such as test (errors of `load_training_data`)."""
     part = data_files.single_part(settings.data, name, partial(read_part, to_be_scored=True), hold_out)
     return TranslationData({name: part}, describe_dropped(part))
 
 
 def read_part(data: DataSettings, name: PartName, *, to_be_scored: bool = False) -> Part:
-    """One part as it stands in its files or on the hub.
+    """Read one part from its files or from the hub.
 
     Args:
-        data: The run's data.
+        data: The `[data]` table of the run.
         name: Name of the part.
-        to_be_scored: Keep pairs with an empty side, as in `read_files`.
+        to_be_scored: Whether to keep pairs with an empty side, as in `read_files`.
 
     Raises:
-        UsageError: the recipe names no such part, or a file of it is missing.
-        DataError: it cannot be read, or holds no sentence pair.
+        UsageError: the recipe names no such part, or one of its files is missing.
+        DataError: a file is not valid, or there is no sentence pair.
     """
     files: Files | None = getattr(data, name)
     if files is not None:
@@ -109,18 +115,18 @@ def read_part(data: DataSettings, name: PartName, *, to_be_scored: bool = False)
 
 
 def read_files(paths: Sequence[Path], data: DataSettings, name: str, *, to_be_scored: bool = False) -> Part:
-    """Sentence pairs of some files as a part.
+    """Read the sentence pairs of some files as the part `name`.
 
     Args:
-        paths: The files of the part, as `pair_files.read_pairs` takes them.
-        data: What the columns are, and what to do with empty sides.
+        paths: The files: a source and its targets, or one file of pairs (see `pair_files.read_pairs`).
+        data: The `[data]` table of the run: columns, languages, and what to do with empty sides.
         name: Name of the part.
-        to_be_scored: Keep pairs with an empty side, unless the settings drop them: the translation of an
-            empty line is an empty line.
+        to_be_scored: Whether to keep pairs with an empty side, unless `data.empty` is drop; the translation
+            of an empty line is an empty line.
 
     Raises:
-        UsageError: a file is missing, or holds both sides and does not stand alone.
-        DataError: with file and line: not pairs, a pair without target, an empty side.
+        UsageError: a file is missing, or a file of pairs is given together with other files.
+        DataError: a line is no pair, or has no target or an empty side; the message names file and line.
     """
     source = " and ".join(map(str, paths))
     empty = "keep" if to_be_scored and data.empty == "error" else data.empty
@@ -129,7 +135,7 @@ def read_files(paths: Sequence[Path], data: DataSettings, name: str, *, to_be_sc
 
 
 def hold_out(train: Part) -> tuple[Part, Part]:
-    """Train without its last tenth, and that tenth as dev.
+    """Split a training part: all but its last tenth, and that tenth as the development part.
 
     Raises:
         DataError: fewer than two pairs.
@@ -144,19 +150,20 @@ def filter_lengths(
     target_lengths: Sequence[int],
     data: DataSettings,
 ) -> tuple[list[int], tuple[str, ...]]:
-    """The training pairs that are neither too long nor too uneven, and what was left out.
+    """Select the training pairs that are neither too long nor too different in length.
 
     Args:
         pairs: The training pairs.
-        source_lengths: Symbols of each source, without start and end.
-        target_lengths: The same for the targets.
-        data: Its `max_length` and `max_ratio`. A pair that breaks both counts as too long.
+        source_lengths: Number of symbols of each source, without start and end.
+        target_lengths: Number of symbols of each target, without start and end.
+        data: The `[data]` table, whose `max_length` and `max_ratio` are the limits. A pair that exceeds both
+            is counted as too long.
 
     Returns:
-        Positions of the pairs to keep, ascending; warnings.
+        Indices of the pairs to keep, ascending; warnings that count the others.
 
     Raises:
-        DataError: none is left.
+        DataError: no pair is left.
     """
     kept, long, uneven = [], 0, 0
     for position, (_, *lengths) in enumerate(zip(pairs, source_lengths, target_lengths, strict=True)):
@@ -168,13 +175,21 @@ def filter_lengths(
             kept.append(position)
     if not kept:
         source = pairs[0].file if pairs else "train"
-        raise DataError(f"{source}: no training pair of at most {data.max_length} symbols a side is left")
+        raise DataError(
+            f"{source}: no training pair has at most {data.max_length} symbols on each side (data.max_length)"
+        )
     warnings = []
     if long:
-        warnings.append(f"{long} training pairs with more than {data.max_length} symbols on a side left out")
+        warnings.append(
+            f"{long} training pairs with more than {data.max_length} symbols on a side left out "
+            "(data.max_length)"
+        )
     if uneven:
         ratio = f"{data.max_ratio:g}"
-        warnings.append(f"{uneven} training pairs with one side more than {ratio} times the other left out")
+        warnings.append(
+            f"{uneven} training pairs with one side more than {ratio} times the other left out "
+            "(data.max_ratio)"
+        )
     return kept, tuple(warnings)
 
 
@@ -188,11 +203,11 @@ def _read(paths: Sequence[Path], data: DataSettings) -> Iterator[SentencePair]:
 def _usable(
     pairs: Iterable[SentencePair], empty: str, source: str, target_file: str | None = None
 ) -> tuple[tuple[SentencePair, ...], int]:
-    """The pairs, and how many with an empty side were left out; `empty` is error, drop or keep."""
+    """The pairs that `empty` (error, drop or keep) lets through, and the number of those left out."""
     kept, dropped = [], 0
     for pair in pairs:
         if pair.target is None:
-            raise DataError(f"{pair.place}: no target; training and evaluation need one")
+            raise DataError(f"{pair.place}: no target; training and evaluation need source and target")
         if empty == "keep" or not pair.has_empty_side:
             kept.append(pair)
         elif empty == "drop":
@@ -200,7 +215,7 @@ def _usable(
         else:
             _refuse(pair, target_file or pair.file)
     if not kept:
-        raise DataError(f"{source}: no sentence pairs in it")
+        raise DataError(f"{source}: contains no sentence pairs")
     return tuple(kept), dropped
 
 
@@ -208,13 +223,13 @@ def _refuse(pair: SentencePair, target_file: str) -> None:
     blank_source = not pair.source.strip(" \t")
     side, file = ("source", pair.file) if blank_source else ("target", target_file)
     raise DataError(
-        f"{file}:{pair.line}: an empty {side}; expected text on both sides; --set data.empty=drop leaves "
-        "such pairs out"
+        f"{file}:{pair.line}: the {side} is empty; expected text on both sides; leave such pairs out with "
+        "--set data.empty=drop"
     )
 
 
 def describe_dropped(part: Part) -> tuple[str, ...]:
-    """How many pairs with an empty side were left out; nothing where none were."""
+    """A warning that counts the pairs left out because of an empty side; none if there are no such pairs."""
     if not part.dropped:
         return ()
     return (f"{part.name}: {part.dropped} pairs with an empty side left out",)

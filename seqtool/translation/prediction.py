@@ -1,4 +1,4 @@
-"""A trained translator at work: lines in, lines out, the same whatever the batch."""
+"""Translating with a trained model: translations that do not depend on how sources are batched."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ from seqtool.translation.settings import DataSettings, DecodingSettings, ModelSe
 from seqtool.translation.vocabulary import END, EncodedSource, Vocabularies, copies_of, word_numbers
 
 TASK = "translate"
-WORTH_INT8 = 2**20  # weights of an output projection; below, rounding costs as much as it saves
+WORTH_INT8 = 2**20  # weights of an output projection; for smaller ones int8 is no faster
 BATCH_TOKENS = 8192
-# Tensors that pointer networks were once saved with, and that nothing reads.
+# Tensors of pointer networks saved by earlier versions, which are not used any more.
 NEVER_READ = ("bias", "projection", "readout_norm.weight", "readout_norm.bias")
 
 
 class TranslatorDescription(Description):
-    """What a model folder says of a translator beside its weights and vocabularies."""
+    """The configuration of a translator in its model folder, beside weights and vocabularies."""
 
     KEPT: ClassVar[Mapping[str, Set[str]]] = {
         "vocabulary": VocabularySettings.model_fields.keys() - {"source_file", "target_file"},
-        # How lines given to `translate` and files given to `evaluate` are read.
+        # How the lines given to `translate` and the files given to `evaluate` are read.
         "data": {"columns", "feature_separator", "languages", "empty"},
     }
 
@@ -45,37 +45,36 @@ class TranslatorDescription(Description):
     vocabulary: VocabularySettings
     data: DataSettings
     decoding: DecodingSettings
-    length_ratio: float = Field(
-        UNKNOWN_RATIO, gt=0, le=MOST_TIMES
-    )  # of the training data, which limits outputs
+    # Target symbols per source symbol in the training data, which limits the length of outputs.
+    length_ratio: float = Field(UNKNOWN_RATIO, gt=0, le=MOST_TIMES)
 
 
 @dataclass(frozen=True)
 class Translation:
-    """One of the translations of a line."""
+    """A translation of a source."""
 
     text: str
     hypothesis: Hypothesis
 
 
 def most_like_others(samples: list[Translation]) -> list[Translation]:
-    """The one that is most like the others (minimum Bayes risk; Eikema and Aziz 2020)."""
-    from seqtool.evaluation.text_scores import minimum_bayes_risk  # sacrebleu: not for every translation
+    """The sample with the highest mean chrF against the others (minimum Bayes risk; Eikema and Aziz 2020)."""
+    from seqtool.evaluation.text_scores import minimum_bayes_risk  # imports sacrebleu, only where it is used
 
     return [samples[minimum_bayes_risk([each.text for each in samples])]]
 
 
 class TranslatorModel(TrainedModel):
-    """A translator ready to use.
+    """A trained translator, ready to use.
 
     Args:
-        network: With its weights.
-        vocabularies: Of the network.
-        description: The rest.
-        device: Where it runs.
-        precision: float32, bfloat16 for the products of encoder and decoder, or int8 for those of
-            a search's steps, with all else in float32.
-        place: Where it was read from, for messages.
+        network: The network with its weights.
+        vocabularies: Vocabularies of the network.
+        description: The rest of the model's configuration.
+        device: Device that the network is on.
+        precision: Arithmetic: float32; bfloat16 for matrix products of encoder and decoder; or int8 for
+            matrix products of search steps. All else is float32.
+        place: Name of the model in messages.
     """
 
     TASKS = (TASK,)
@@ -99,29 +98,28 @@ class TranslatorModel(TrainedModel):
 
     @property
     def kind(self) -> str:
-        """What the model is, for its card."""
+        """What kind of model this is, for the model card."""
         return "translator"
 
     def translate(self, lines: Sequence[str], options: SearchOptions | None = None) -> list[str]:
-        """The best translation of each line; an empty line gives an empty one.
+        """The best translation of each line; that of an empty line is empty.
 
             seqtool.load("runs/translate/translate-tiny").translate(["the engine stops"])
 
         Args:
-            lines: As `seqtool translate` reads them: for a model with features source and features
-                stand between tabs.
-            options: Of the search; None = the model's own.
+            lines: One source each; for a model with features, its columns are separated by tabs.
+            options: Options of the search; None = those of the model's recipe.
 
         Raises:
             UsageError: a single line instead of a list.
-            DataError: a line that is not what the model reads.
+            DataError: a line does not have the columns that the model reads.
         """
         require_several(lines, 'translator.translate(["the engine stops"])')
         pairs = [self.parse(line, number) for number, line in enumerate(lines, 1)]
         return [found[0].text if found else "" for found in self.search(pairs, options)]
 
     def parse(self, line: str, number: int = 0, file: str = "line") -> SentencePair:
-        """A line as the model reads it (errors of `translate`)."""
+        """Split a line into source and features (errors of `translate`)."""
         data = self.description.data
         return parse_source(line, data.columns, data.feature_separator, file=file, number=number)
 
@@ -136,34 +134,36 @@ class TranslatorModel(TrainedModel):
         together: Sequence[TranslatorModel] = (),
         batch_tokens: int = BATCH_TOKENS,
     ) -> list[list[Translation]]:
-        """The n best translations of each source, best first; none of an empty one.
+        """The n best translations of each source, the best first; an empty source has none.
 
         Args:
-            pairs: Sources with their features; targets are not looked at.
-            options: Of the search; None = the model's own.
-            prefixes: What each translation shall begin with.
-            phrases: What each translation shall contain.
-            together: Other models; the probabilities of all are averaged at every step.
-            batch_tokens: Padded source symbols times the beam a batch; a longer sentence is a batch
-                of its own.
+            pairs: Sources with their features; targets are ignored.
+            options: Options of the search; None = those of the model's recipe.
+            prefixes: Text that each translation begins with; None = no constraint.
+            phrases: Texts that each translation contains; None = no constraint.
+            together: Other models of an ensemble, whose probabilities are averaged with this model's at
+                every step.
+            batch_tokens: Largest number of padded source symbols times hypotheses in a batch; a longer
+                sentence is its own batch.
 
         Raises:
-            ModelError: the vocabularies of `together` are not this model's.
-            DataError: a prefix or phrase with a word that neither the vocabulary has nor, where the
-                model copies, the source.
-            UsageError: phrases together with diverse search, prefixes or phrases where outputs are
-                drawn, or a coverage penalty without attention.
+            ModelError: a model of `together` has other vocabularies.
+            DataError: a prefix or phrase has a word that is neither in the vocabulary nor can be copied.
+            UsageError: phrases with diverse beam search, prefixes or phrases with sampling, or a coverage
+                penalty without attention.
         """
         chosen = options or SearchOptions.of(self.description.decoding)
         if chosen.draws and (any(prefixes or ()) or any(phrases or ())):
-            raise UsageError("prefixes and phrases are for searching, not for drawing")
+            raise UsageError("prefixes and phrases cannot be combined with sampling; leave them out")
         if chosen.diverse > 1 and phrases is not None and any(phrases):
-            raise UsageError("phrases cannot be asked of a diverse beam search")
+            raise UsageError("phrases cannot be combined with diverse beam search; leave out one of them")
         members = (self, *together)
         self._require_one_vocabulary(together)
         for member in members:
             if chosen.coverage_penalty and member.description.model.attention == "none":
-                raise UsageError(f"{member.place} has no attention; a coverage penalty means nothing for it")
+                raise UsageError(
+                    f"{member.place} has no attention, so a coverage penalty has no effect; leave it out"
+                )
         filled = [i for i, pair in enumerate(pairs) if pair.source.strip()]
         tasks = [
             SearchTask(
@@ -191,12 +191,13 @@ class TranslatorModel(TrainedModel):
         *,
         batch_tokens: int = BATCH_TOKENS,
     ) -> list[ScoredPair]:
-        """What the model makes of given outputs: probabilities, attention, what it copies.
+        """Score given outputs: their log probabilities, with attention and copy probabilities.
 
         Args:
-            pairs: Sources, with targets unless these come as ids.
-            targets: Extended ids without END, such as those of a hypothesis; None = the pairs' own.
-            batch_tokens: Padded symbols a batch.
+            pairs: Sources, with targets unless `targets` are given.
+            targets: Extended ids of the outputs without END, such as those of hypotheses; None = the targets
+                of the pairs.
+            batch_tokens: Largest number of padded symbols in a batch.
         """
         encoded = []
         for number, pair in enumerate(pairs):
@@ -218,9 +219,16 @@ class TranslatorModel(TrainedModel):
         ]
 
     def alignment(self, pair: SentencePair, scored: ScoredPair) -> str:
-        """Which source word each output word looked at most: `source-target` pairs from 0, as Pharaoh's.
+        """The source word with the most attention of each output word, in Pharaoh format.
 
-        A word's attention is that of its symbols added up; features and ends are no words.
+        The attention of a word is the sum over its symbols; features and END are not counted as words.
+
+        Args:
+            pair: The source, with its features.
+            scored: Its output as scored by `read`.
+
+        Returns:
+            `source-target` pairs of word numbers from 0, separated by spaces.
         """
         pieces = self.vocabularies.source.pieces(pair.source)
         sources = word_numbers(self.vocabularies.source, [piece.symbol for piece in pieces])
@@ -230,15 +238,22 @@ class TranslatorModel(TrainedModel):
         return " ".join(f"{s}-{t}" for s, t in word_alignment(table, sources, targets))
 
     def files(self) -> ModelFiles:
-        """Vocabularies."""
+        """The model's files: its vocabularies."""
         return ModelFiles(codecs=self.vocabularies.to_files())
 
     @classmethod
     def precision_for(cls, name: str, device: torch.device) -> torch.dtype | None:
-        """The arithmetic that `--precision` means; None = auto, which depends on the model.
+        """The arithmetic that `--precision` names; None = auto, which depends on the model.
 
-        In bf16 the last bits of a product depend on how many rows it has, and with them, now and
-        then, which of two near-equal symbols is chosen: outputs would depend on the batch.
+        auto is never bf16: there the last bits of a matrix product depend on the number of rows, so a
+        translation could depend on the batch.
+
+        Args:
+            name: auto, fp32, bf16 or int8.
+            device: Device that the model shall run on.
+
+        Raises:
+            SettingsError: int8 on another device than a CPU, or a precision that the device lacks.
         """
         if name == "int8":
             if device.type != "cpu":
@@ -251,13 +266,16 @@ class TranslatorModel(TrainedModel):
     def from_folder(
         cls, folder: ModelFolder, *, name: str, device: torch.device, precision: torch.dtype | None = None
     ) -> Self:
-        """A translator from what a model folder holds (errors as `load`).
+        """A translator from the contents of a model folder.
 
         Args:
-            folder: Read.
-            name: In messages.
-            device: Where it runs.
-            precision: None = int8 where that is faster, else float32.
+            folder: The contents.
+            name: Name of the model in messages.
+            device: Device that the model shall run on.
+            precision: Arithmetic; None = int8 if that is faster, otherwise float32.
+
+        Raises:
+            ModelError: the contents are damaged or do not fit each other.
         """
         description = TranslatorDescription.from_config(folder.config, name)
         vocabularies = Vocabularies.from_files(folder.codecs, name)
@@ -272,20 +290,23 @@ class TranslatorModel(TrainedModel):
         return cls(network, vocabularies, description, device=device, precision=precision, place=name)
 
     def require_attention(self, purpose: str) -> None:
-        """See to it that there is an attention to draw, or to align words by.
+        """Check that the model has attention.
+
+        Args:
+            purpose: What the attention is needed for, such as "to draw".
 
         Raises:
-            UsageError: there is none.
+            UsageError: the model has no attention.
         """
         if self.description.model.attention == "none":
             raise UsageError(f"{self.place}: this model has no attention {purpose}: model.attention = 'none'")
 
     def describe_search(self, options: SearchOptions) -> str:
-        """How it searches, with its arithmetic, in a few words for people."""
+        """Short description of a search and of the model's arithmetic."""
         return f"{options.describe()}, {PRECISION_NAMES[self.precision]}"
 
     def forget(self) -> None:
-        """Drop what was computed from the weights; needed after they have changed."""
+        """Drop the tables computed from the weights; needed after the weights have changed."""
         self._tables = None
 
     def _encoded(self, pair: SentencePair) -> EncodedSource:
@@ -306,7 +327,7 @@ class TranslatorModel(TrainedModel):
         return [most_like_others(each) for each in translations] if options.mbr else translations
 
     def step(self, batch: SourceBatch) -> TranslatorStep:
-        """A step of a search over these sources."""
+        """The decoder as a step of a search over a batch of sources."""
         if self._tables is None:
             self._tables = Tables.of(self.network, int8=self.precision == torch.int8)
         source = self.network.encode(batch.source, batch.symbols)
@@ -330,7 +351,7 @@ class TranslatorModel(TrainedModel):
 
 
 def _without_projection(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Weights of a pointer network as saved by any seqtool; a tied projection was the embedding."""
+    """The weights of a pointer network in the present format; earlier versions saved a tied projection."""
     if "projection" in tensors:
         tensors.setdefault("target.weight", tensors["projection"])
     return {name: tensor for name, tensor in tensors.items() if name not in NEVER_READ}

@@ -1,7 +1,7 @@
-"""A translator as a `decoding` step, and the searches over it.
+"""Searching for translations: the decoder as a step of `decoding`, beam search and sampling.
 
-Everything that search repeats is computed once: target embeddings are gathered already
-multiplied into the gates, and the source stays [B, S, ...] whatever the beam.
+What every step needs is computed once: the products of all target embeddings with the input weights of
+the gates, and the encoded source, which stays [B, S, ...] whatever the beam size.
 """
 
 from __future__ import annotations
@@ -36,27 +36,29 @@ from seqtool.translation.vocabulary import END, NEVER, START, EncodedSource, Voc
 
 @dataclass(frozen=True)
 class SearchOptions:
-    """How to search, or to draw.
+    """Options of beam search and of sampling.
 
     Args:
-        beam: Hypotheses a sentence; 1 = greedy.
-        beam_penalty: What scores are divided by (`decoding.penalties`).
-        length_penalty: Its exponent.
-        coverage_penalty: Weight of what is left out of the source.
-        no_repeat_ngram: No n-gram of words twice in an output; 0 = off.
-        nbest: How many translations a sentence, at most the beam.
-        min_length: Symbols of an output at least.
-        max_length: At most; 0 = as the training data had for such a source (`longest_output`).
-        diverse: Groups of diverse beam search, a divisor of the beam; 1 = plain.
-        sample: Draw `nbest` translations instead of searching.
-        mbr: Draw so many and take the one that is most like the others (chrF); 0 = off.
-        temperature: Of drawing; 0 = always the likeliest symbol.
-        top_k: Draw from so many symbols only; 0 = all.
-        top_p: Draw from the fewest symbols with this probability together.
-        seed: Of drawing.
+        beam: Beam size: hypotheses per sentence, at least 1; 1 = greedy.
+        beam_penalty: Length normalisation of scores (see `decoding.penalties`).
+        length_penalty: Exponent of the length normalisation, at least 0.
+        coverage_penalty: Weight of the coverage penalty (Wu 2016), at least 0; 0 = off.
+        no_repeat_ngram: N: no n-gram of N words occurs twice in an output; 0 = off.
+        nbest: Translations per sentence, from 1 to the beam size.
+        min_length: Minimum length of an output, symbols; 0 = none.
+        max_length: Maximum length of an output, symbols; 0 = by the length of the source
+            (`longest_output`).
+        diverse: Groups of diverse beam search, a divisor of the beam size; 1 = plain beam search.
+        sample: Whether to sample `nbest` translations instead of searching.
+        mbr: Number of samples, at least 2, of which the one most similar to the others is chosen (minimum
+            Bayes risk with chrF); 0 = off.
+        temperature: Sampling temperature, at least 0; 0 = greedy.
+        top_k: Sample from the K most probable symbols only; 0 = all.
+        top_p: Sample from the smallest set of symbols with at least this total probability, in (0, 1].
+        seed: Random seed of sampling.
 
     Raises:
-        UsageError: something is out of its range.
+        UsageError: an option is out of its range.
     """
 
     beam: int = 5
@@ -78,22 +80,22 @@ class SearchOptions:
     def __post_init__(self) -> None:
         for name in ("no_repeat_ngram", "min_length", "max_length", "mbr"):
             if getattr(self, name) < 0:
-                raise UsageError(f"{name} {getattr(self, name)}: 0 or more is allowed")
+                raise UsageError(f"{name} {getattr(self, name)}: must be 0 or more")
         if self.mbr == 1:
-            raise UsageError("mbr 1: 0 (off), or 2 or more samples")
+            raise UsageError("mbr 1: must be 0 (off), or 2 or more samples")
         if self.nbest < 1:
-            raise UsageError(f"nbest {self.nbest}: 1 or more is allowed")
+            raise UsageError(f"nbest {self.nbest}: must be 1 or more")
         if 0 < self.max_length < self.min_length:
             raise UsageError(f"max_length {self.max_length} is less than min_length {self.min_length}")
         self.sampling_options()
         if not self.draws:
             self.beam_options()
         elif self.no_repeat_ngram or self.min_length:
-            raise UsageError("no_repeat_ngram and min_length are for searching, not for drawing")
+            raise UsageError("no_repeat_ngram and min_length have no effect on sampling; leave them out")
 
     @classmethod
     def of(cls, decoding: DecodingSettings) -> SearchOptions:
-        """What a recipe says."""
+        """The search options of a recipe."""
         return cls(
             beam=decoding.beam,
             beam_penalty=decoding.beam_penalty,
@@ -104,16 +106,16 @@ class SearchOptions:
 
     @property
     def draws(self) -> bool:
-        """Whether translations are drawn."""
+        """Whether translations are sampled."""
         return self.sample or self.mbr > 0
 
     @property
     def rows(self) -> int:
-        """Hypotheses of a sentence that are worked on at a time."""
+        """Number of hypotheses or samples per sentence that are decoded together."""
         return (self.mbr or self.nbest) if self.draws else self.beam
 
     def beam_options(self) -> BeamOptions:
-        """For a beam search."""
+        """The options of beam search."""
         return BeamOptions(
             beam=self.beam,
             nbest=self.nbest,
@@ -124,11 +126,11 @@ class SearchOptions:
         )
 
     def sampling_options(self) -> SamplingOptions:
-        """For drawing."""
+        """The options of sampling."""
         return SamplingOptions(self.temperature, self.top_k, self.top_p, seed=self.seed)
 
     def describe(self) -> str:
-        """A few words for people."""
+        """Short description of the search."""
         if self.draws:
             kind = f"the best of {self.mbr} samples by chrF" if self.mbr else "samples"
             return f"{kind}, temperature {self.temperature:g}, seed {self.seed}"
@@ -142,26 +144,31 @@ class SearchOptions:
 
 
 class SearchTask(NamedTuple):
-    """One sentence to be translated."""
+    """A sentence to be translated, with constraints on its translation."""
 
     source: EncodedSource
-    number: int  # what is drawn for it depends on this, not on its place in a batch
-    prefix: str = ""  # what the translation begins with
-    phrases: Sequence[str] = ()  # what it contains
+    number: int  # determines the random numbers of sampling, so that the batch does not matter
+    prefix: str = ""  # text that the translation begins with
+    phrases: Sequence[str] = ()  # texts that the translation contains
 
 
 class Tables(NamedTuple):
-    """What depends on the model alone, made once."""
+    """Tables computed once from the weights of a model."""
 
-    projected: Tensor  # [V, P], embeddings through the input half of the gates
-    share: Tensor  # [V, ...], embeddings through what readout and gate take of them
-    scores: Linear | None  # [..., R] to [..., V], the output projection; None in a pointer network
-    linear: Linears  # of the products inside a step
+    projected: Tensor  # embeddings times the input weights of the gates, [V, P]
+    share: Tensor  # the part of readout and copy gate that depends on the embeddings, [V, ...]
+    scores: Linear | None  # output projection, [..., R] to [..., V]; None in a pointer network
+    linear: Linears  # kind of the linear layers inside a step
 
     @classmethod
     @torch.no_grad()
     def of(cls, model: Translator, *, int8: bool = False) -> Tables:
-        """Of a model's present weights; `int8`: products of decoder and projection in 8-bit integers."""
+        """Compute the tables from the present weights of a model.
+
+        Args:
+            model: The network.
+            int8: Whether matrix products of decoder and output projection use 8-bit integers.
+        """
         embeddings = model.target.weight.detach()
         projected = model.decoder.project(embeddings[None])[0]
         scores: Linear | None = None
@@ -176,13 +183,13 @@ class Tables(NamedTuple):
 
 
 class TranslatorStep:
-    """Follows `decoding.step.Step` for some encoded sources.
+    """The decoder of a translator as a `decoding.step.Step` over encoded sources.
 
     Args:
-        model: In evaluation mode.
-        tables: Of its weights.
-        source: Encoded sources.
-        extra: The most symbols that one of them adds to the target vocabulary.
+        model: The network, in evaluation mode.
+        tables: Tables computed from its weights.
+        source: The encoded sources.
+        extra: Largest number of symbols by which a source extends the target vocabulary.
     """
 
     def __init__(self, model: Translator, tables: Tables, source: Source, extra: int) -> None:
@@ -190,15 +197,15 @@ class TranslatorStep:
         self._read(source)
 
     def initial(self) -> State:
-        """The state before the first step, one row a sentence."""
+        """The state before the first step, one row per sentence."""
         return self.model.decoder.initial(self.source.start, self.source.memory.mask.shape[1])
 
     def keep(self, sentences: Tensor) -> None:
-        """Go on with some of the sentences only."""
+        """Keep only the given sentences for all further steps."""
         self._read(self.source.kept(sentences))
 
     def __call__(self, last: Tensor, state: State) -> StepResult:
-        """[N] ids and a state to scores [N, V + extra]."""
+        """Scores of the next symbols, [N, V + extra], from the last symbols, ids [N], and the state."""
         ids = self.model.known(last)
         output, state = self._advance(self.tables.projected[ids], state)
         sentences = len(self.source.start)
@@ -215,7 +222,7 @@ class TranslatorStep:
         self._slots = copy_slots(source.symbols)
 
     def _scores(self, readout: Readout) -> tuple[Tensor, Tensor]:
-        """Raw scores [B, K, V + extra] and what normalises them [B, K]."""
+        """Unnormalised scores, [B, K, V + extra], and their log normaliser, [B, K]."""
         model = self.model
         if self.tables.scores is None:
             scores = model.log_probabilities(readout, self.source, self.extra)
@@ -225,7 +232,7 @@ class TranslatorStep:
         if model.gate is None:
             return scores, scores.new_zeros(scores.shape[:2])
         gate = model.gate_of(readout, self.source)
-        # log g p = log p + log g: the gate goes into what is subtracted.
+        # log(g p) = log p + log g, so the gate is part of the normaliser, which is subtracted.
         normaliser = -functional.logsigmoid(gate)
         leave = functional.logsigmoid(-gate) + normaliser
         scores = functional.pad(scores, (0, self.extra), value=-torch.inf)
@@ -233,14 +240,14 @@ class TranslatorStep:
 
 
 def longest_output(source: EncodedSource, ratio: float = UNKNOWN_RATIO) -> int:
-    """Symbols of an output at most, its end included, unless somebody says otherwise.
+    """Default maximum length of an output, symbols, END included.
 
-    The tighter it is, the sooner a search knows that nothing alive can win any more: hypotheses
-    are divided by their length, so what may become long may still become good.
+    The lower the limit, the sooner a search can stop: scores are normalised by length, so a hypothesis that
+    may still grow long may still become the best.
 
     Args:
-        source: Of the sentence.
-        ratio: Of the training data, see `translation.encoding.length_ratio`.
+        source: The encoded source.
+        ratio: Target symbols per source symbol in the training data (`TranslatorDescription.length_ratio`).
     """
     return int(ratio * len(source.ids)) + LENGTH_SLACK
 
@@ -253,16 +260,19 @@ def run_search(
     device: torch.device,
     length_ratio: float = UNKNOWN_RATIO,
 ) -> list[list[Hypothesis]]:
-    """Search or draw, as the options say.
+    """Translate a batch of sentences by beam search or by sampling.
 
     Args:
-        steps: Of the models whose probabilities are averaged; each of the tasks' sources.
-        tasks: Sentences.
-        options: How.
-        vocabularies: Of the models.
-        device: Where the steps compute.
-        length_ratio: Of `longest_output`, where the options have no largest length. Neither limit
-            cuts a prefix: an output has room for it and the end.
+        steps: The decoder of each model of an ensemble, over the sources of `tasks`.
+        tasks: The B sentences.
+        options: Options of the search.
+        vocabularies: Vocabularies of the models.
+        device: Device of the steps.
+        length_ratio: Ratio for `longest_output`, which is used unless `options` has a maximum length. A
+            prefix and END always fit, whatever the limit.
+
+    Returns:
+        The hypotheses or samples of each sentence, the best first.
     """
     prefixes = [_ids(task.prefix, task, vocabularies) for task in tasks]
     limits = [

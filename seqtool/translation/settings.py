@@ -1,4 +1,4 @@
-"""A translator's recipe: data, vocabulary, model, training, decoding."""
+"""The settings of a translator's recipe: data, vocabulary, model, training, decoding."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from seqtool.text.data_files import LocalFolder
 from seqtool.text.hub import PairHubSettings
 from seqtool.text.pair_files import NAMED_SIDES, kind_of
 from seqtool.training.network_settings import NetworkSettings, Probability, refuse_without_effect
-from seqtool.training.settings import RunSettings, TrainingSettings, refuse_ignored
+from seqtool.training.settings import RunSettings, TrainingSettings, help_of, refuse_ignored
 
 Column = Literal["source", "target", "features", "-"]
 Files = str | Annotated[list[str], Field(min_length=2)]  # one file of pairs, or a source and its targets
 
 
-# Settings that only some kinds of vocabulary read: an option is never accepted and then ignored.
+# The kinds of vocabulary that use each of these settings; with another kind the setting is refused.
 VOCABULARY_READERS: dict[str, tuple[str, ...]] = {
     "size": ("word", "character", "sentencepiece"),
     "lowercase": ("word", "character", "sentencepiece"),
@@ -32,7 +32,7 @@ VOCABULARY_READERS: dict[str, tuple[str, ...]] = {
 }
 
 
-# The same of `[training]`: the setting that decides, and its values with which the setting is read.
+# The same for `[training]`: the setting that decides, and its values with which the setting is used.
 SEQUENCE_OBJECTIVES = ("mrt", "self_critical")
 OBJECTIVE_READERS: dict[str, tuple[str, tuple[str, ...]]] = {
     "reward": ("objective", SEQUENCE_OBJECTIVES),
@@ -46,11 +46,11 @@ PARTS = ("train", "dev", "test")
 
 
 class LocalSettings(LocalFolder):
-    """The parts below $SEQTOOL_DATA."""
+    """The files of each part, in a folder below $SEQTOOL_DATA."""
 
-    train: Files = Field(description="Training file or files in it.")
-    dev: Files = Field(description="Development file or files in it.")
-    test: Files | None = Field(None, description="Test file or files in it.")
+    train: Files = Field(description="Training file or files in that folder.")
+    dev: Files = Field(description="Development file or files in that folder.")
+    test: Files | None = Field(None, description="Test file or files in that folder.")
 
 
 class DataSettings(Settings):
@@ -58,53 +58,55 @@ class DataSettings(Settings):
 
     train: Files | None = Field(
         None,
-        description="Training pairs: [source, target] files, or one TSV, CSV, JSONL or TMX file; also .gz. "
-        "Further target files are further references: [source, target, target2].",
+        description="Training pairs: the files [source, target], or one TSV, CSV, JSONL or TMX file; also "
+        ".gz. Further files are further references: [source, target, target2].",
     )
-    dev: Files | None = Field(None, description="Development pairs; without them 10 % of train are held out.")
-    test: Files | None = Field(None, description="Test pairs, read only by evaluation.")
+    dev: Files | None = Field(None, description="Development pairs; by default the last 10 % of train.")
+    test: Files | None = Field(None, description="Test pairs; training never reads them.")
     local: LocalSettings | None = Field(None, description="Files below $SEQTOOL_DATA.")
     hub: PairHubSettings | None = Field(None, description="A data set of the Hugging Face hub.")
     columns: list[Column] = Field(
         ["source", "target"],
-        description="Columns of TSV files, and of CSV files without headings: source, target (several are "
-        "several references), features (symbols read with the source), - (not read).",
+        description="Columns of TSV files, and of CSV files without a header: source; target (more than one: "
+        "several references); features (symbols that are read before the source); - (not read).",
     )
-    feature_separator: str = Field(";", min_length=1, description="What stands between two features.")
+    feature_separator: str = Field(
+        ";", min_length=1, description="Separator between two features of a source."
+    )
     languages: Annotated[list[str], Field(min_length=2, max_length=2)] | None = Field(
         None,
         description="Names of source and target: keys of JSONL, also below `translation`, as in "
-        '{"translation": {"en": ..., "de": ...}}; headings of CSV; languages of TMX. Without them '
+        '{"translation": {"en": ..., "de": ...}}; column names of CSV; languages of TMX. By default '
         "source and target.",
     )
     max_length: int = Field(
         100,
         ge=1,
         le=MOST_COUNT,
-        description="Training pairs with more symbols on a side are left out and counted.",
+        description="Leave out training pairs with more symbols than this on a side; a warning counts them.",
     )
     max_ratio: float = Field(
         0.0,
         ge=0,
         le=MOST_FACTOR,
-        description="Training pairs whose sides differ in length by a larger factor are left out; 0 = off.",
+        description="Leave out training pairs with one side more than this many times the other; 0 = off.",
     )
     empty: Literal["error", "drop"] = Field(
         "error",
-        description="What to do with a pair with an empty side. For scoring, error keeps it: an empty source "
-        "has an empty translation.",
+        description="What to do with pairs that have an empty side: error = refuse the file, drop = leave "
+        "them out. In evaluation error keeps them, since the translation of an empty line is empty.",
     )
 
     @model_validator(mode="after")
     def _makes_sense(self) -> DataSettings:
         if self.dev is not None and self.train is None:
-            raise ValueError("dev without train")
+            raise ValueError("dev needs train: name the training pairs as well")
         if self.columns.count("source") != 1:
             raise ValueError(f"columns: expected 'source' once, found {self.columns}")
         if "target" not in self.columns:
             raise ValueError(f"columns: expected 'target' at least once, found {self.columns}")
         if self.columns.count("features") > 1:
-            raise ValueError("columns: 'features' stands there twice")
+            raise ValueError(f"columns: expected 'features' at most once, found {self.columns}")
         if self.languages is not None:
             self._check_languages(self.languages)
         return self
@@ -116,38 +118,45 @@ class DataSettings(Settings):
         named = [file for file in files if file is not None]
         alone = [file for file in named if isinstance(file, str)]
         if (named or self.hub) and not any(kind_of(file) in NAMED_SIDES for file in alone):
-            raise ValueError("languages is for JSONL, CSV and TMX files, and none is named")
+            raise ValueError("languages has an effect on JSONL, CSV and TMX files only; leave it out")
 
 
 class VocabularySettings(Settings):
-    """How text becomes symbols; built from the training part unless files are named."""
+    """How text is split into symbols; built from the training part unless files are named."""
 
     kind: Literal["word", "character", "byte", "sentencepiece"] = Field(
-        "sentencepiece", description="What text is split into."
+        "sentencepiece", description="Symbols that text is split into: words, characters, bytes or subwords."
     )
     size: int = Field(
         8000,
         ge=0,
         le=MOST_COUNT,
-        description="Symbols: as many (sentencepiece), at most (word, character); 0 = no limit.",
+        description="Number of symbols: of subwords (sentencepiece), the maximum of words or characters; "
+        "0 = no limit.",
     )
-    shared: bool = Field(True, description="One vocabulary for both sides.")
-    model_type: Literal["unigram", "bpe"] = Field("unigram", description="Of sentencepiece.")
-    byte_fallback: bool = Field(False, description="sentencepiece: spell unknown characters in bytes.")
-    split_digits: bool = Field(True, description="sentencepiece: each digit is a piece of its own.")
-    lowercase: bool = Field(False, description="Fold upper case.")
+    shared: bool = Field(True, description="Use one vocabulary for source and target.")
+    model_type: Literal["unigram", "bpe"] = Field("unigram", description="Subword model of sentencepiece.")
+    byte_fallback: bool = Field(False, description="sentencepiece: spell unknown characters as UTF-8 bytes.")
+    split_digits: bool = Field(True, description="sentencepiece: make each digit a symbol of its own.")
+    lowercase: bool = Field(False, description="Convert all text to lower case.")
     sampling: Probability = Field(
         0.0,
-        description="sentencepiece in training: probability of each merge being skipped (bpe), or the "
-        "smoothness of the segmentations drawn (unigram).",
+        description="sentencepiece: sample segmentations in training. Probability that a merge is skipped "
+        "(bpe-dropout), or the smoothing parameter alpha (unigram; Kudo 2018); 0 = off.",
     )
     min_count: int = Field(
-        1, ge=1, le=MOST_COUNT, description="Words or characters seen less often are unknown."
+        1, ge=1, le=MOST_COUNT, description="Minimum count of a word or character; rarer ones are unknown."
     )
-    reserved: list[str] = Field([], description="Symbols that are never split, such as <2de>.")
-    source_file: str | None = Field(None, description="A vocabulary that `vocab build` made, for the source.")
+    reserved: list[str] = Field(
+        [], description="Symbols that are never split, such as the language token <2de>."
+    )
+    source_file: str | None = Field(
+        None,
+        description="Source vocabulary, a file that `seqtool vocab build` wrote; with shared = true that of "
+        "both sides.",
+    )
     target_file: str | None = Field(
-        None, description="A vocabulary that `vocab build` made, for the target (not with shared)."
+        None, description="Target vocabulary, a file that `seqtool vocab build` wrote (shared = false)."
     )
 
     @model_validator(mode="after")
@@ -161,69 +170,78 @@ class VocabularySettings(Settings):
 
 
 class ModelSettings(NetworkSettings):
-    """The network."""
+    """The network of a translator."""
 
     cell: CellName = Field("gru", description=CELL_HELP)
     decoder_cell: CellName | None = Field(
-        None, description="Recurrent cell of the decoder, where it is another one than model.cell."
+        None, description="Recurrent cell of the decoder; by default model.cell."
     )
-    embedding: int = Field(256, ge=1, le=MOST_UNITS, description="Width of the embeddings.")
+    embedding: int = Field(256, ge=1, le=MOST_UNITS, description="Size of the embeddings.")
     hidden: int = Field(
-        256, ge=1, le=MOST_UNITS, description="Width of the decoder and of each direction of the encoder."
+        256, ge=1, le=MOST_UNITS, description="Hidden units of the decoder and of each encoder direction."
     )
     encoder_layers: int = Field(1, ge=1, le=MOST_LAYERS, description="Bidirectional layers of the encoder.")
     decoder_layers: int = Field(1, ge=1, le=MOST_LAYERS, description="Layers of the decoder.")
     bridge: Literal["last", "mean", "learned"] = Field(
         "learned",
-        description="Where the decoder starts: the sum of the encoder's last states (last), tanh of a linear "
-        "map of the mean of all its states (mean), or of its last states (learned).",
+        description="Initial state of the decoder: the sum of the encoder's final states (last), or tanh of "
+        "a linear map of the mean of all encoder states (mean) or of the final ones (learned).",
     )
     decoder: Literal["input_feeding", "conditional", "bahdanau", "parallel"] = Field(
         "input_feeding",
-        description="Where attention stands: after the cell, its output fed to the next step (Luong 2015); "
-        "between two transitions (Nematus); before the cell (Bahdanau 2015); after all steps of the cell "
-        "(parallel: no feedback, the fastest).",
+        description="Place of attention in the decoder: after the cell, with its output fed to the next step "
+        "(input_feeding, Luong 2015); between two cells (conditional, Sennrich 2017); before the cell "
+        "(bahdanau, Bahdanau 2015); after all steps of the cell (parallel: without feedback, the fastest).",
     )
     attention: Literal["additive", "general", "dot", "none"] = Field(
-        "additive", description="How source positions are scored (Bahdanau 2015; Luong 2015)."
+        "additive",
+        description="Attention scores: additive (Bahdanau 2015), general or dot (Luong 2015), or none.",
     )
-    heads: int = Field(1, ge=1, le=MOST_UNITS, description="Attention heads (additive).")
-    coverage: bool = Field(False, description="Feed the sum of past attention into the attention.")
-    copy_source: bool = Field(False, alias="copy", description="Pointer-generator: words may be copied.")
+    heads: int = Field(1, ge=1, le=MOST_UNITS, description="Attention heads (attention = additive).")
+    coverage: bool = Field(
+        False, description="Make the sum of past attention weights an input of attention (See 2017)."
+    )
+    copy_source: bool = Field(
+        False, alias="copy", description="Pointer-generator network (See 2017): source symbols can be copied."
+    )
     output: Literal["vocabulary", "positions"] = Field(
-        "vocabulary", description="positions = a pure pointer network: the output is source symbols."
+        "vocabulary",
+        description="Output: symbols of the vocabulary, or positions of the source (a pure pointer network).",
     )
-    readout: Literal["tanh", "maxout"] = Field("tanh", description="Deep output before the projection.")
+    readout: Literal["tanh", "maxout"] = Field("tanh", description="Last layer before the output projection.")
     tied: Literal["none", "output", "all"] = Field(
         "output",
-        description="output = target embeddings are the output projection; all = source embeddings too.",
+        description="Weight tying: output = the output projection is the target embeddings; all = the source "
+        "embeddings are the same as well (vocabulary.shared = true).",
     )
-    layer_norm: bool = Field(False, description="Normalise encoder outputs and the readout.")
-    dropout: Probability = Field(0.3, description="Dropout of states, contexts and readout.")
-    embedding_dropout: Probability = Field(0.1, description="Dropout of embeddings.")
+    layer_norm: bool = Field(False, description="Layer normalization of encoder outputs and readout.")
+    dropout: Probability = Field(
+        0.3, description="Dropout probability of the layers' inputs and outputs, the context and the readout."
+    )
+    embedding_dropout: Probability = Field(0.1, description="Dropout probability of the embeddings.")
     output_dropout: Probability | None = Field(
-        None, description="Dropout of the encoder's outputs and of the readout; else that of dropout."
+        None, description="Dropout probability of encoder outputs and readout; by default that of dropout."
     )
 
     @property
     def depth(self) -> int:
-        """Of the deeper side."""
+        """Number of stacked layers, of encoder or decoder, whichever has more."""
         return max(self.encoder_layers, self.decoder_layers)
 
     @property
     def cells(self) -> tuple[str, ...]:
-        """Of the encoder and of the decoder."""
+        """The cells of the encoder and of the decoder."""
         return self.cell, self.decoder_cell or self.cell
 
     @property
     def dilated_cells(self) -> tuple[str, ...]:
-        """Of each side that has several layers."""
+        """The cells of each side that has several layers."""
         sides = zip(self.cells, (self.encoder_layers, self.decoder_layers), strict=True)
         return tuple(cell for cell, layers in sides if layers > 1)
 
     @property
     def learns_states(self) -> bool:
-        """Whether the states that penalties are for have a gradient; those of a decoder count too."""
+        """Whether the states that the penalties act on have a gradient, in the encoder or the decoder."""
         fixed = self.cells[1] == "echo_state" and self.decoder != "input_feeding"
         return super().learns_states or not fixed
 
@@ -232,8 +250,8 @@ class ModelSettings(NetworkSettings):
         if self.cells[1] in BATCH_NORMALISED:
             name = "decoder_cell" if self.decoder_cell else "cell"
             raise ValueError(
-                f"{name} = {self.cells[1]!r} normalises over all rows of a batch, and a decoder goes step by "
-                "step with rows that end at different times: set model.decoder_cell, as to 'layernorm_gru'"
+                f"{name} = {self.cells[1]!r} normalises over the rows of a batch, which in a decoder end at "
+                "different steps: --set model.decoder_cell=layernorm_gru, for instance"
             )
         return self
 
@@ -242,31 +260,37 @@ class ModelSettings(NetworkSettings):
         if self.heads > 1 and self.attention != "additive":
             raise ValueError("heads needs attention = 'additive'")
         if self.heads > 1 and self.hidden % self.heads:
-            raise ValueError(f"hidden = {self.hidden} does not divide into {self.heads} heads")
+            raise ValueError(f"hidden = {self.hidden}: expected a multiple of heads = {self.heads}")
         if self.attention == "none" and (self.coverage or self.copy_source or self.output == "positions"):
-            raise ValueError("coverage, copy and output = 'positions' need attention")
+            raise ValueError("coverage, copy and output = 'positions' need attention: set model.attention")
         if self.attention == "none" and self.decoder != "parallel":
-            raise ValueError("attention = 'none' goes with decoder = 'parallel' only")
+            raise ValueError("attention = 'none' needs decoder = 'parallel'")
         if self.coverage and (self.decoder == "parallel" or self.attention != "additive" or self.heads > 1):
-            raise ValueError("coverage needs additive attention with one head, and a decoder not 'parallel'")
+            raise ValueError(
+                "coverage needs attention = 'additive', heads = 1, and a decoder other than 'parallel'"
+            )
         if self.output == "positions" and (self.copy_source or self.heads > 1):
-            raise ValueError("output = 'positions' goes with copy = false and one head")
+            raise ValueError("output = 'positions' needs copy = false and heads = 1")
         return self
 
 
 class TeacherForcing(Settings):
-    """How often the decoder is fed the reference in training, rather than its own last symbol.
+    """Scheduled sampling: how often training feeds the decoder the reference instead of its own output.
 
     Reference: Bengio et al. 2015, section 2.4 (schedules).
     """
 
-    ratio: float = Field(1.0, ge=0, le=1, description="Probability of the reference, if constant.")
-    schedule: Literal["constant", "linear", "exponential", "inverse_sigmoid"] = Field(
-        "constant", description="Course of that probability over the updates."
+    ratio: float = Field(
+        1.0, ge=0, le=1, description="Probability of the reference (schedule = constant); 1 = always."
     )
-    start: float = Field(1.0, ge=0, le=1, description="At the first update (not constant).")
-    end: float = Field(0.0, ge=0, le=1, description="What it goes to (not constant).")
-    steps: int = Field(10_000, ge=1, description="Updates that the course takes (not constant).")
+    schedule: Literal["constant", "linear", "exponential", "inverse_sigmoid"] = Field(
+        "constant", description="How the probability of the reference falls over the updates."
+    )
+    start: float = Field(1.0, ge=0, le=1, description="Probability at the first update (not constant).")
+    end: float = Field(
+        0.0, ge=0, le=1, description="Probability that the schedule approaches (not constant)."
+    )
+    steps: int = Field(10_000, ge=1, description="Updates from start to end (not constant).")
 
     @model_validator(mode="after")
     def _nothing_is_ignored(self) -> TeacherForcing:
@@ -277,59 +301,60 @@ class TeacherForcing(Settings):
 
 
 class TranslatorTraining(TrainingSettings):
-    """`[training]`, with what only translators have."""
+    """The `[training]` table with the settings that only translators have."""
 
     objective: Literal["mle", "mrt", "self_critical"] = Field(
         "mle",
-        description="What is learned: each symbol of the references (mle); with --init-from only, outputs "
-        "with a high reward, by minimum risk (mrt, Shen 2016) or self_critical (Rennie 2017).",
+        description="Training objective: the likelihood of the references (mle), or the reward of sampled "
+        "outputs, by minimum risk (mrt, Shen 2016) or self_critical (Rennie 2017), with --init-from only.",
     )
-    reward: Literal["bleu", "chrf"] = Field("bleu", description="Of an output, by the sentence (not mle).")
+    reward: Literal["bleu", "chrf"] = Field(
+        "bleu", description="Reward of an output: its sentence BLEU or chrF (not mle)."
+    )
     samples: int = Field(
-        10, ge=1, description="Outputs drawn for each sentence (not mle); time and memory grow with it."
+        10, ge=1, description="Outputs sampled per sentence (not mle); time and memory grow with it."
     )
     sample_length: int = Field(
-        0, ge=0, description="Their symbols at most (not mle); 0 = twice those of the source and five."
+        0,
+        ge=0,
+        description="Maximum length of a sampled output, symbols (not mle); 0 = twice the source's, plus 5.",
     )
     sharpness: float = Field(
-        0.005, gt=0, description="Exponent of the probabilities that weigh the outputs of a sentence (mrt)."
+        0.005, gt=0, description="Exponent of the probabilities that weight the outputs of a sentence (mrt)."
     )
     mle_weight: float = Field(
         0.0,
         ge=0,
-        description="The loss of mle, nats a sentence, is added times this (not mle); Wu 2016 has 0.017.",
+        description="Weight of the mle loss, nats per sentence, that is added (not mle); Wu 2016 uses 0.017.",
     )
-    label_smoothing: Probability = Field(0.1, description="Share of the target spread over all symbols.")
-    coverage_loss: float = Field(0.0, ge=0, description="Weight of the coverage loss (See 2017).")
+    label_smoothing: Probability = Field(0.1, description=help_of("label_smoothing"))
+    coverage_loss: float = Field(0.0, ge=0, description="Weight of the coverage loss (See 2017); 0 = off.")
     teacher_forcing: TeacherForcing = TeacherForcing()
     select: Literal["bleu", "chrf", "exact_match", "loss"] = Field(
         "bleu",
-        description="Metric on dev (greedy search) that picks the best weights. Where BLEU is 0, and where "
-        "(nearly) all references are shorter than four words, bleu gives way to chrf.",
+        description="Metric on dev, with greedy search, that selects the best checkpoint. bleu falls back to "
+        "chrf where BLEU is 0, or where nearly all references are shorter than four words.",
     )
-    learning_rate: float = Field(2e-3, gt=0, description="Highest learning rate of the schedule.")
+    learning_rate: float = Field(2e-3, gt=0, description=help_of("learning_rate"))
     batch_tokens: int = Field(
         1024,
         ge=1,
-        description="Padded symbols of a batch, the longer side counted; small data want many updates.",
+        description="Symbols of the longer side per batch, padding included; small values give more updates, "
+        "which small data need.",
     )
-    average_decay: float = Field(0.995, gt=0, lt=1, description="Decay of the moving average (ema).")
-    clip_norm: float = Field(1.0, ge=0, description="Largest norm of the gradient; 0 = no clipping.")
-    beta2: float = Field(0.98, ge=0, lt=1, description="Decay of the second moment.")
-    warmup_steps: int = Field(
-        200,
-        ge=0,
-        description="Updates of linear rise to learning_rate, at most a fifth of all (not one_cycle).",
-    )
-    average: Literal["none", "ema", "asgd"] = Field("ema", description="Evaluate and keep averaged weights.")
+    average_decay: float = Field(0.995, gt=0, lt=1, description=help_of("average_decay"))
+    clip_norm: float = Field(1.0, ge=0, description=help_of("clip_norm"))
+    beta2: float = Field(0.98, ge=0, lt=1, description=help_of("beta2"))
+    warmup_steps: int = Field(200, ge=0, description=help_of("warmup_steps"))
+    average: Literal["none", "ema", "asgd"] = Field("ema", description=help_of("average"))
 
     @model_validator(mode="after")
     def _passes_read_the_reference(self) -> TranslatorTraining:
         own = self.objective != "mle" or self.teacher_forcing != TeacherForcing()
         if own and (self.r_drop or self.adversarial):
             raise ValueError(
-                "r_drop and adversarial compare two passes over the reference: they go with "
-                "objective = 'mle' and teacher_forcing = { ratio = 1.0 }"
+                "r_drop and adversarial compare two passes over the reference, so they need "
+                "objective = 'mle' and teacher_forcing = { ratio = 1.0 }; leave them out"
             )
         return self
 
@@ -338,7 +363,7 @@ class TranslatorTraining(TrainingSettings):
         refuse_ignored(self, OBJECTIVE_READERS)
         if self.objective == "mle" or self.mle_weight:
             return self
-        # What only the plain loss reads may stand there if it is off, as recipes have it.
+        # Settings of the mle loss alone; a recipe may state them as long as they are off.
         given = {
             "label_smoothing": self.label_smoothing
             not in (0.0, type(self).model_fields["label_smoothing"].default),
@@ -351,31 +376,40 @@ class TranslatorTraining(TrainingSettings):
         ignored = [name for name, is_given in given.items() if is_given]
         if ignored:
             raise ValueError(
-                f"{', '.join(ignored)} has no effect with objective = {self.objective!r} and mle_weight = 0"
+                f"{', '.join(ignored)} has no effect with objective = {self.objective!r} and mle_weight = 0; "
+                "leave it out, or set mle_weight"
             )
         return self
 
 
 class DecodingSettings(Settings):
-    """Search, unless the command line says otherwise."""
+    """Search options; options of the command line take precedence."""
 
-    beam: int = Field(5, ge=1, le=MOST_HYPOTHESES, description="Hypotheses a sentence; 1 = greedy.")
-    beam_penalty: Literal["wu", "average", "none"] = Field(
-        "average", description="What scores are divided by: Wu 2016, the length to a power, nothing."
+    beam: int = Field(
+        5, ge=1, le=MOST_HYPOTHESES, description="Beam size: hypotheses per sentence; 1 = greedy."
     )
-    length_penalty: float = Field(1.0, ge=0, le=MOST_FACTOR, description="Its exponent.")
+    beam_penalty: Literal["wu", "average", "none"] = Field(
+        "average",
+        description="Length normalisation of scores: by Wu 2016, by a power of the length, or none.",
+    )
+    length_penalty: float = Field(
+        1.0, ge=0, le=MOST_FACTOR, description="Exponent of the length normalisation."
+    )
     coverage_penalty: float = Field(
-        0.0, ge=0, le=MOST_FACTOR, description="Weight of Wu 2016's penalty for what is left out."
+        0.0,
+        ge=0,
+        le=MOST_FACTOR,
+        description="Weight of the penalty for source words that attention passes over (Wu 2016); 0 = off.",
     )
     no_repeat_ngram: int = Field(
-        0, ge=0, le=MOST_COUNT, description="No n-gram of words twice in an output; 0 = off."
+        0, ge=0, le=MOST_COUNT, description="N: no n-gram of N words occurs twice in an output; 0 = off."
     )
 
 
 class TranslatorSettings(RunSettings):
-    """A complete run of a translator."""
+    """All settings of a run that trains a translator."""
 
-    task: Literal["translate"] = Field("translate", description="The task.")
+    task: Literal["translate"] = Field("translate", description="Task: translate.")
     data: DataSettings
     vocabulary: VocabularySettings = VocabularySettings()
     model: ModelSettings = ModelSettings()
@@ -385,7 +419,7 @@ class TranslatorSettings(RunSettings):
     @model_validator(mode="before")
     @classmethod
     def _defaults_that_fit(cls, values: Any) -> Any:
-        """A pointer network has no vocabulary to spread a share over: its default is not to."""
+        """Label smoothing is off by default for a pointer network, which has no output vocabulary."""
         model, training = (values.get(name, {}) for name in ("model", "training"))
         tables = isinstance(model, Mapping) and isinstance(training, Mapping)
         if tables and model.get("output") == "positions":
@@ -396,9 +430,13 @@ class TranslatorSettings(RunSettings):
     def _fits_together(self) -> TranslatorSettings:
         refuse_without_effect(self.model, self.training)
         if self.training.label_smoothing and self.model.output == "positions":
-            raise ValueError("training.label_smoothing has no effect with model.output = 'positions'")
+            raise ValueError(
+                "training.label_smoothing has no effect with model.output = 'positions'; leave it out"
+            )
         if self.decoding.coverage_penalty and self.model.attention == "none":
-            raise ValueError("decoding.coverage_penalty needs attention, and model.attention = 'none'")
+            raise ValueError(
+                "decoding.coverage_penalty needs attention: set model.attention, or leave it out"
+            )
         if self.training.coverage_loss and not self.model.coverage:
             raise ValueError("training.coverage_loss needs model.coverage = true")
         if self.model.tied == "all" and not self.vocabulary.shared:

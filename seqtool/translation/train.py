@@ -29,7 +29,7 @@ from seqtool.translation.sequence_loss import SequenceLoss
 from seqtool.translation.settings import TranslatorSettings
 from seqtool.translation.vocabulary import Vocabularies, copies_of
 
-LEAST_LONG = 0.1  # share of references with four words or more, below which BLEU says little
+LEAST_LONG = 0.1  # share of references with four words or more, below which BLEU is not informative
 
 
 class Evaluator:
@@ -111,13 +111,13 @@ def prepare(
 
 
 def selecting_metric(asked: str, dev: Sequence[SentencePair]) -> str:
-    """The metric that picks the best weights: chrF where BLEU was asked for and cannot tell.
+    """The metric that selects the best checkpoint: chrF if BLEU was asked for and is not informative.
 
-    Corpus BLEU is a product over n-grams of up to four words: where (nearly) no reference has four, it is 0
-    for right outputs too, or depends on a sentence or two.
+    Corpus BLEU is a product over n-grams of up to four words: if nearly all references are shorter, it is 0
+    even for right outputs, or depends on very few sentences.
 
     Args:
-        asked: `training.select`.
+        asked: Name of the metric that was asked for (`training.select`).
         dev: The development part.
     """
     long = sum(any(has_four_words(text) for text in pair.references) for pair in dev)
@@ -128,8 +128,8 @@ def _describe_selection(settings: TranslatorSettings, select: str) -> tuple[str,
     if select == settings.training.select:
         return ()
     return (
-        "the best weights are picked by chrF, not by BLEU: BLEU counts sequences of four words, and (nearly) "
-        "all references of dev are shorter",
+        "the best checkpoint is selected by chrF, not by BLEU: BLEU counts sequences of four words, and "
+        "nearly all references of dev are shorter",
     )
 
 
@@ -169,7 +169,7 @@ def fine_tuning_settings(settings: TranslatorSettings, initial: TranslatorModel 
 
     Args:
         settings: The settings as given.
-        initial: The model to fine-tune; None = a new model, for which the settings stay as given.
+        initial: The model to fine-tune; None = a new model, which takes the settings as given.
 
     Raises:
         SettingsError: the settings name another network or vocabulary than the model's, or a setting

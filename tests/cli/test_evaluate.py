@@ -54,7 +54,7 @@ def test_the_table_says_the_same(inside: Inside, tiny: Tiny, hard: str):
         assert f"\n{name}\t{figure:.4f}\t" in text
     assert "\n\nby type\ntype\tprecision\t" in text
     assert "\x1b" not in text
-    warning = "warning: hard.conll: tags that the model cannot give, each an error: B-ORG (1)\n"
+    warning = "warning: hard.conll: tags that the model does not have; each counts as an error: B-ORG (1)\n"
     assert outcome.err == warning
     assert value["metrics"]["recall"] < 1
 
@@ -72,9 +72,7 @@ def test_a_copied_model_is_complete_but_has_no_data_of_its_own(inside: Inside, t
     for path in tiny.model.iterdir():
         (copy / path.name).write_bytes(path.read_bytes())
     assert figures(inside, tiny.dev, "-m", copy)["metrics"]["f1"] == 1.0
-    refused(
-        inside("evaluate", "-m", copy), 2, "evaluate", "name the data, as in `seqtool evaluate FILE -m MODEL`"
-    )
+    refused(inside("evaluate", "-m", copy), 2, "evaluate", f"name the data: seqtool evaluate FILE -m {copy}")
 
 
 def test_min_that_is_not_met_is_9_after_the_figures(inside: Inside, tiny: Tiny, hard: str):
@@ -259,7 +257,7 @@ def test_contradictions_about_predictions_are_2(inside: Inside, tiny: Tiny, tmp_
         inside("evaluate", "gold", "--predictions", "other"),
         3,
         "evaluate",
-        "other:1: token 1 is 'Eve', and 'Ada' in gold:1; predict the very file",
+        "other:1: token 1 is 'Eve', but 'Ada' in gold:1; tag the same file",
     )
 
 

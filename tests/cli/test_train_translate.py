@@ -151,8 +151,11 @@ def test_all_wrong_settings_are_named_at_once_with_the_nearest(inside: Inside, t
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("--set", "model.coverage=true", "--set", "model.decoder=parallel"), "coverage needs additive"),
-        (("--set", "model.attention=none"), "attention = 'none' goes with decoder = 'parallel' only"),
+        (
+            ("--set", "model.coverage=true", "--set", "model.decoder=parallel"),
+            "coverage needs attention = 'additive'",
+        ),
+        (("--set", "model.attention=none"), "attention = 'none' needs decoder = 'parallel'"),
         (("--set", "model.heads=2", "--set", "model.attention=dot"), "heads needs attention = 'additive'"),
         (("--set", "training.coverage_loss=1", "--set", "model.coverage=false"), "needs model.coverage"),
         (("--set", "model.tied=all", "--set", "vocabulary.shared=false"), "needs vocabulary.shared = true"),
@@ -307,7 +310,7 @@ def test_dev_references_of_three_words_are_selected_by_chrf_and_not_by_bleu(
         *words, "--epochs", 20, "--batch-tokens", 64, "--set", "training.evaluate_every=0", "-o", "run"
     )
     assert done.code == 0, done.err
-    assert "the best weights are picked by chrF, not by BLEU" in done.err
+    assert "the best checkpoint is selected by chrF, not by BLEU" in done.err
     events = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     scores = [event["metrics"] for event in events if event["event"] == "evaluation"]
     best = [event["metrics"] for event in events if event["event"] == "evaluation" and event["improved"]][-1]

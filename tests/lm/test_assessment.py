@@ -86,9 +86,9 @@ def test_warnings_of_the_other_model_carry_its_name() -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"documents": "line"}, "a has data.documents = 'stream', b 'line'"),
-        ({"lowercase": True}, "a has data.lowercase = False, b True"),
-        ({"normalization": "NFC"}, "a has data.normalization = 'none', b 'NFC'"),
+        ({"documents": "line"}, "a has data.documents = 'stream', b has 'line'"),
+        ({"lowercase": True}, "a has data.lowercase = False, b has True"),
+        ({"normalization": "NFC"}, "a has data.normalization = 'none', b has 'NFC'"),
     ],
 )
 def test_models_that_read_texts_differently_are_not_compared(
@@ -117,7 +117,7 @@ def test_a_text_is_read_as_the_training_text_was(tmp_path: Path) -> None:
     part = load_evaluation_data(model, [tmp_path / "a.txt"])
     assert part == Part("data", ("eins\n", "zwei\n"), str(tmp_path / "a.txt"), "whole")
     (tmp_path / "b.txt").write_bytes(b"")
-    with pytest.raises(DataError, match="no text in it"):
+    with pytest.raises(DataError, match="contains no text"):
         load_evaluation_data(model, [tmp_path / "b.txt"])
     with pytest.raises(UsageError):
         load_evaluation_data(model, [tmp_path / "c.txt"])

@@ -213,7 +213,7 @@ def test_files_that_are_named_are_whole_parts_and_train_is_then_whole_too(tmp_pa
         assert {part.protocol for part in data.parts.values()} == {"whole"}
     found = load_part(settings_of(train=train, dev=dev, test=test), "test").parts["test"]
     assert text_of(found) == lines_text() + "test\n"
-    with pytest.raises(UsageError, match=r"names no test data and holds none out \(data.test_share\)"):
+    with pytest.raises(UsageError, match=r"names no test data and holds none out \(data.test_share = 0\)"):
         load_part(settings_of(train=train, dev=dev), "test")
 
 
@@ -235,7 +235,7 @@ def test_what_a_file_is_named_for_is_not_cut_out_of_train(tmp_path: Path, named:
 def test_the_90_10_split_says_that_dev_chooses_on_the_test_text(tmp_path: Path) -> None:
     train = write(tmp_path / "a", lines_text())
     (warning,) = load_training_data(settings_of(train=train, split="90-10")).warnings
-    assert warning.startswith("split 90-10: dev and test are the same text")
+    assert warning.startswith("data.split = '90-10': dev and test are the same text")
 
 
 # --- files ---
@@ -288,7 +288,7 @@ def test_a_text_without_a_line_end_gets_none(tmp_path: Path, kind: str, name: st
 
 @pytest.mark.parametrize(
     ("raw", "message"),
-    [(b"", "no text in it"), (b"  \n\n \t\n", "no text in it"), (b"ab\xff\n", "not UTF-8 at byte 2")],
+    [(b"", "contains no text"), (b"  \n\n \t\n", "contains no text"), (b"ab\xff\n", "not UTF-8 at byte 2")],
 )
 def test_files_without_text_are_data_errors(tmp_path: Path, raw: bytes, message: str) -> None:
     path = tmp_path / "a.txt"
@@ -301,7 +301,7 @@ def test_files_without_text_are_data_errors(tmp_path: Path, raw: bytes, message:
 def test_missing_files_and_empty_folders_are_usage_errors(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no such file"):
         load_training_data(settings_of(train=str(tmp_path / "nothing")))
-    with pytest.raises(UsageError, match="no files in this folder"):
+    with pytest.raises(UsageError, match="this folder contains no files"):
         load_training_data(settings_of(train=str(tmp_path)))
     with pytest.raises(UsageError, match="the recipe names no train data"):
         load_training_data(settings_of())
@@ -320,7 +320,9 @@ def test_missing_files_and_empty_folders_are_usage_errors(tmp_path: Path) -> Non
 def test_too_little_text_to_hold_out_is_a_data_error(
     tmp_path: Path, text: str, data: dict[str, Any], message: str | None
 ) -> None:
-    with pytest.raises(DataError, match=message or "too little text to hold out dev; name a file for it"):
+    with pytest.raises(
+        DataError, match=message or "too little text to hold out dev; give it a file with --dev FILE"
+    ):
         load_training_data(settings_of(train=write(tmp_path / "a", text), **data))
 
 

@@ -155,7 +155,7 @@ def test_all_that_has_no_effect_is_named_at_once() -> None:
 @pytest.mark.parametrize(
     ("sections", "message"),
     [
-        ({"data": {"dev": "b"}}, "data: dev without train"),
+        ({"data": {"dev": "b"}}, "data: dev needs train: name the training text as well"),
         ({"data": {"train": "a", "dev_share": 0.5, "test_share": 0.5}}, "leave nothing to train on"),
         ({"data": {"train": "a", "dev_share": 0.0}}, "data.dev_share: expected more than 0"),
         ({"data": {"train": "a", "test_share": 1.0}}, "data.test_share: expected less than 1"),
@@ -163,15 +163,18 @@ def test_all_that_has_no_effect_is_named_at_once() -> None:
         ({"data": {"train": 3}}, "data.train: expected text or a list"),
         (
             {"data": {"train": "a", "split": "interleaved", "documents": "line"}},
-            "split = 'interleaved' cuts a stream, and documents = 'line'",
+            "split = 'interleaved' needs documents = 'stream', found 'line'",
         ),
-        ({"vocabulary": {"kind": "sentencepiece", "size": 0}}, "size = 0: sentencepiece has to know"),
+        (
+            {"vocabulary": {"kind": "sentencepiece", "size": 0}},
+            "size = 0: sentencepiece needs the number of subwords",
+        ),
         ({"model": {"residual": True, "layers": 1}}, "residual has no effect with one layer"),
-        ({"model": {"tied": True, "embedding": 0}}, "tied needs embeddings, and embedding = 0 has none"),
+        ({"model": {"tied": True, "embedding": 0}}, "tied needs embeddings: set embedding, or leave it out"),
         ({"model": {"tied": True, "adaptive": True}}, "choose one"),
         ({"model": {"cutoffs": [2]}}, "cutoffs has no effect without adaptive"),
-        ({"model": {"adaptive": True, "cutoffs": [5, 2]}}, "cutoffs = [5, 2]: expected rising numbers"),
-        ({"model": {"adaptive": True, "cutoffs": [2, 2]}}, "cutoffs = [2, 2]: expected rising numbers"),
+        ({"model": {"adaptive": True, "cutoffs": [5, 2]}}, "cutoffs = [5, 2]: expected ascending numbers"),
+        ({"model": {"adaptive": True, "cutoffs": [2, 2]}}, "cutoffs = [2, 2]: expected ascending numbers"),
         ({"model": {"cell": "lstn"}}, "model.cell: expected 'rnn', 'irnn', 'lstm', 'lstm_no_forget', "),
         (
             {"model": {"cell": "qrnn", "weight_drop": 0.5}},
@@ -187,7 +190,7 @@ def test_all_that_has_no_effect_is_named_at_once() -> None:
         ),
         (
             {"model": {"embedding": 0, "input_noise": 0.1}},
-            "input_noise are for embeddings, and",
+            "input_noise need embeddings: set embedding, or leave them out",
         ),
         (
             {"model": {"adaptive": True}, "training": {"label_smoothing": 0.1}},
@@ -195,7 +198,7 @@ def test_all_that_has_no_effect_is_named_at_once() -> None:
         ),
         (
             {"model": {"embedding": 0}, "training": {"adversarial": 0.1}},
-            "training.adversarial moves embeddings, and model.embedding = 0 has none",
+            "training.adversarial perturbs embeddings: set model.embedding, or leave it out",
         ),
         (
             {"model": {"cell": "echo_state"}, "training": {"slowness_penalty": 0.1}},
@@ -216,20 +219,23 @@ def test_all_that_has_no_effect_is_named_at_once() -> None:
         ({"model": {"droput": 0.1}}, "did you mean 'model.dropout'?"),
         (
             {"training": {"curriculum": "rarity"}},
-            "training.curriculum orders documents, and data.documents = 'stream' has none",
+            "training.curriculum orders documents: set data.documents to file, paragraph or line",
         ),
         (
             {"data": {"train": "a", "documents": "line"}, "training": {"window_jitter": 0.1}},
-            "training.window_jitter is for a stream, and data.documents = 'line'",
+            "training.window_jitter has no effect with data.documents = 'line'; leave it out",
         ),
-        ({"training": {"window": 65, "batch_tokens": 64}}, "training.batch_tokens is less than one window"),
+        (
+            {"training": {"window": 65, "batch_tokens": 64}},
+            "training.batch_tokens is less than training.window: raise it",
+        ),
         (
             {"model": {"cell": "irnn", "weight_drop": 0.1}},
-            "model.weight_drop divides what it leaves of the identity of model.cell = 'irnn' by 1 - p",
+            "model.weight_drop scales the identity matrix of model.cell = 'irnn' by 1 / (1 - p)",
         ),
         (
             {"model": {"cell": "batchnorm_lstm"}, "training": {"window": 64, "batch_tokens": 255}},
-            "training.batch_tokens / training.window = 3 rows side by side, and model.cell = 'batch",
+            "training.batch_tokens / training.window = 3 parallel rows, and model.cell = 'batch",
         ),
     ],
     ids=lambda each: each if isinstance(each, str) else "",

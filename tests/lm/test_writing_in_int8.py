@@ -141,7 +141,7 @@ def test_auto_is_int8_for_large_lstms_where_it_is_faster(monkeypatch: pytest.Mon
     "network", [{"cell": "gru"}, {"residual": True, "embedding": 12}, {"adaptive": True}], ids=str
 )
 def test_other_networks_refuse_int8(network: dict[str, Any]) -> None:
-    with pytest.raises(SettingsError, match="precision int8 is for LSTM layers"):
+    with pytest.raises(SettingsError, match="precision int8 is for plain stacks of LSTM layers"):
         writes_in_int8(untrained(**network), "int8")
 
 

@@ -103,7 +103,7 @@ def test_tags_that_the_model_lacks_are_a_warning_and_errors(learned: TaggerModel
     path = write_columns(tmp_path / "t.conll", [*SENTENCES, [("Mars", "B-PLANET")]])
     found = assess(learned, load_evaluation_data(learned, path), name="m", bootstrap=0)
     (warning,) = found.warnings
-    assert warning == f"{path}: tags that the model cannot give, each an error: B-PLANET (1)"
+    assert warning == f"{path}: tags that the model does not have; each counts as an error: B-PLANET (1)"
     assert found.report.scores["recall"].value < 1.0
 
 

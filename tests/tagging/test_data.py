@@ -106,7 +106,7 @@ def test_long_training_sentences_are_left_out_and_counted(tmp_path: Path) -> Non
     data = load_data(train, data={"max_length": 4})
     assert max(len(s.tokens) for s in data.train) == 4
     assert (len(data.train), len(data.dev)) == (7, 10)  # none of them in dev
-    assert data.warnings == ("3 training sentences of more than 4 tokens left out",)
+    assert data.warnings == ("3 training sentences of more than 4 tokens left out (data.max_length)",)
 
 
 def test_no_training_sentence_left_is_an_error(tmp_path: Path) -> None:

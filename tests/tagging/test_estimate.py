@@ -24,7 +24,7 @@ def test_an_estimate_gives_all_figures_and_writes_nothing(
     assert found.parameters == sum(p.numel() for p in build_model(settings, data, CPU).network.parameters())
     few = f"only about {found.steps} updates in all; lower --batch-tokens or raise --epochs"
     remark = "dev has only 13 entities: an F1 of 0.80 on it means 0.53 to 0.93 (95 % interval); "
-    remark += "--dev FILE gives more"
+    remark += "give a larger one with --dev FILE"
     assert found.facts == (*data.describe(), remark, few)
     assert 10 < found.megabytes < 100_000
     assert 0 < found.minutes < 1

@@ -94,9 +94,9 @@ def test_two_files_of_predictions_are_compared(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("Ada\tO\n\n", r"found:1: token 2 is '', and '\[Lovelace\]' in .*gold:1; predict the very file"),
-        ("Eve\tO\n\n", r"found:1: token 1 is 'Eve', and 'Ada' in .*gold:1"),
-        ("Ada\n\n", "found: no tags in it; expected what `seqtool tag` writes"),
+        ("Ada\tO\n\n", r"found:1: token 2 is '', but '\[Lovelace\]' in .*gold:1; tag the same file"),
+        ("Eve\tO\n\n", r"found:1: token 1 is 'Eve', but 'Ada' in .*gold:1"),
+        ("Ada\n\n", "found: contains no tags; expected the output of `seqtool tag`"),
         ("", "found: no sentences"),
     ],
 )
@@ -110,7 +110,7 @@ def test_too_few_and_too_many_sentences_are_refused(tmp_path: Path) -> None:
     gold, found = written(tmp_path / "gold", GOLD), written(tmp_path / "found", FOUND)
     text = found.read_text()
     found.write_text(text + "more\tO\n\n")
-    with pytest.raises(DataError, match="found:15: a sentence more than the annotated file has"):
+    with pytest.raises(DataError, match="found:15: a sentence that the annotated file does not have"):
         assess_predictions(found, [gold], task="ner")
     found.write_text(text[: text.index("no\t")])
     with pytest.raises(DataError, match=r"found: ends before the sentence of .*gold:11"):

@@ -27,7 +27,7 @@ def test_a_tiny_development_part_is_warned_of_with_its_interval(tmp_path: Path) 
     said = messages(write_columns(tmp_path / "t.conll", PEOPLE * 6))
     assert (
         "dev has only 12 entities: an F1 of 0.80 on it means 0.52 to 0.94 (95 % interval); "
-        "--dev FILE gives more" in said
+        "give a larger one with --dev FILE" in said
     )
     large = messages(write_columns(tmp_path / "l.conll", PEOPLE * 100))
     assert not any("dev has only" in line for line in large)
@@ -93,7 +93,9 @@ def test_partial_annotation_of_parts_of_speech_is_a_setting(tmp_path: Path) -> N
 def test_partial_annotation_of_entities_can_be_refused(tmp_path: Path) -> None:
     path = write_columns(tmp_path / "t.conll", [[("a", "B-X"), ("b", "?")]])
     assert load_data(path).train[0].tags == ("B-X|S-X", "?")
-    with pytest.raises(DataError, match=r"t\.conll:2: '\?' is partial annotation, and data.partial = false"):
+    with pytest.raises(
+        DataError, match=r"t\.conll:2: '\?' is partial annotation, which data.partial = false rules out"
+    ):
         load_data(path, data={"partial": False})
 
 

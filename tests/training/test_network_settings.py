@@ -81,7 +81,7 @@ def test_dilation_is_of_the_side_that_has_layers_to_dilate():
     both = {"encoder_layers": 1, "decoder_layers": 2, "dilation": 2}
     found = settings_of("translation", **both, cell="light_gru", decoder_cell="gru")
     assert found.layers_of("gru").dilation == 2
-    with pytest.raises(SettingsError, match="decoder_cell = 'light_gru' normalises over all rows"):
+    with pytest.raises(SettingsError, match="decoder_cell = 'light_gru' normalises over the rows"):
         settings_of(
             "translation",
             cell="gru",

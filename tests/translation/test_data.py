@@ -76,8 +76,8 @@ def test_languages_are_keys_of_json_lines(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("train", "languages", "message"),
     [
-        (["a", "b"], ["en", "de"], "languages is for JSONL, CSV and TMX files, and none is named"),
-        ("t.tsv", ["en", "de"], "languages is for JSONL, CSV and TMX files"),
+        (["a", "b"], ["en", "de"], "languages has an effect on JSONL, CSV and TMX files only; leave it out"),
+        ("t.tsv", ["en", "de"], "languages has an effect on JSONL, CSV and TMX files"),
         ("t.jsonl", ["en", "en"], "languages: expected two names, found 'en' twice"),
         ("t.jsonl", ["en"], "languages: expected at least 2 values"),
     ],
@@ -120,9 +120,9 @@ def test_one_pair_cannot_be_held_out(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("pair", "aligned", "columns"),
     [
-        (("", "b"), "t.en:2: an empty source", "t.tsv:2: an empty source"),
-        (("a", " "), "t.de:2: an empty target", "t.tsv:2: an empty target"),
-        (("", ""), "t.en:2: an empty source", "t.tsv:2: an empty source"),
+        (("", "b"), "t.en:2: the source is empty", "t.tsv:2: the source is empty"),
+        (("a", " "), "t.de:2: the target is empty", "t.tsv:2: the target is empty"),
+        (("", ""), "t.en:2: the source is empty", "t.tsv:2: the source is empty"),
     ],
 )
 def test_an_empty_side_is_an_error_with_its_file_and_line(
@@ -136,7 +136,7 @@ def test_an_empty_side_is_an_error_with_its_file_and_line(
         with pytest.raises(DataError) as caught:
             load_training_data(settings(train=train))
         assert str(caught.value).startswith(
-            f"{tmp_path}/{place}; expected text on both sides; --set data.empty=drop"
+            f"{tmp_path}/{place}; expected text on both sides; leave such pairs out"
         )
 
 
@@ -156,13 +156,15 @@ def test_empty_sides_are_dropped_and_counted_part_by_part(tmp_path: Path) -> Non
 @pytest.mark.parametrize("content", ["", "\n \n"])
 def test_a_part_without_pairs_is_an_error(tmp_path: Path, content: str) -> None:
     (tmp_path / "t.tsv").write_text(content)
-    with pytest.raises(DataError, match=r"t\.tsv: no sentence pairs in it"):
+    with pytest.raises(DataError, match=r"t\.tsv: contains no sentence pairs"):
         load_training_data(settings(train=str(tmp_path / "t.tsv"), empty="drop"))
 
 
 def test_json_without_a_target_is_an_error_with_its_line(tmp_path: Path) -> None:
     (tmp_path / "t.jsonl").write_text('{"source": "a", "target": "b"}\n{"source": "c"}\n')
-    with pytest.raises(DataError, match=r"t\.jsonl:2: no target; training and evaluation need one"):
+    with pytest.raises(
+        DataError, match=r"t\.jsonl:2: no target; training and evaluation need source and target"
+    ):
         read_files([tmp_path / "t.jsonl"], DataSettings(), "train")
 
 
@@ -203,7 +205,7 @@ def test_a_data_set_of_the_hub_is_read_where_no_file_is_named(tmp_path: Path) ->
     assert data.dev == (SentencePair("a", "b", (), "json:validation", 1),)
     assert data.fingerprint() == {"train": "revision None", "dev": "revision None"}
     assert len(data.warnings) == 2
-    with pytest.raises(DataError, match="json:train:2: an empty source"):
+    with pytest.raises(DataError, match="json:train:2: the source is empty"):
         load_training_data(settings(hub=hub))
 
 
@@ -242,7 +244,9 @@ def test_what_is_kept_and_what_is_counted_add_up(
     uneven = [(a, b) for a, b in lengths if max(a, b) <= limit and ratio and (a > ratio * b or b > ratio * a)]
     arguments = (pairs, [a for a, _ in lengths], [b for _, b in lengths], data)
     if len(long) + len(uneven) == len(lengths):
-        with pytest.raises(DataError, match=rf"^t\.tsv: no training pair of at most {limit} symbols a side"):
+        with pytest.raises(
+            DataError, match=rf"^t\.tsv: no training pair has at most {limit} symbols on each side"
+        ):
             filter_lengths(*arguments)
         return
     kept, warnings = filter_lengths(*arguments)
@@ -258,8 +262,8 @@ def test_left_out_pairs_are_said_in_words() -> None:
     )
     assert kept == [0]
     assert warnings == (
-        "1 training pairs with more than 3 symbols on a side left out",
-        "2 training pairs with one side more than 2.5 times the other left out",
+        "1 training pairs with more than 3 symbols on a side left out (data.max_length)",
+        "2 training pairs with one side more than 2.5 times the other left out (data.max_ratio)",
     )
 
 

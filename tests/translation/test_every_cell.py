@@ -82,8 +82,8 @@ def test_a_few_passes_lower_the_loss_and_what_is_saved_is_what_was_trained(cell:
 @pytest.mark.parametrize("cell", sorted(BATCH_NORMALISED))
 def test_cells_that_normalise_over_the_batch_are_for_encoders(cell: str) -> None:
     message = (
-        f"model: cell = '{cell}' normalises over all rows of a batch, and a decoder goes step by step with "
-        "rows that end at different times: set model.decoder_cell, as to 'layernorm_gru'"
+        f"model: cell = '{cell}' normalises over the rows of a batch, which in a decoder end at different "
+        "steps: --set model.decoder_cell=layernorm_gru, for instance"
     )
     both = tiny(cell=cell, decoder_cell="lstm")
     assert type(both.decoder.cell) is CELLS["lstm"]
@@ -101,5 +101,5 @@ def test_a_setting_has_to_suit_one_of_two_cells_and_reaches_that_one() -> None:
         tiny_settings(model={"cell": "sru", "decoder_cell": "qrnn", "weight_drop": 0.2})
     with pytest.raises(SettingsError, match="dilation does not go with cell = 'light_gru'"):
         tiny_settings(model={"cell": "light_gru", "decoder_cell": "lstm", "dilation": 2, "encoder_layers": 2})
-    with pytest.raises(SettingsError, match="decoder_cell = 'light_gru' normalises over all rows"):
+    with pytest.raises(SettingsError, match="decoder_cell = 'light_gru' normalises over the rows"):
         tiny_settings(model={"cell": "gru", "decoder_cell": "light_gru"})

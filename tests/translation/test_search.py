@@ -263,7 +263,9 @@ def test_no_limit_cuts_a_prefix(beam: int) -> None:
 @pytest.mark.parametrize("options", [SearchOptions(sample=True), SearchOptions(mbr=2)])
 @pytest.mark.parametrize("asked", [{"prefixes": ["ja"]}, {"phrases": [["ja"]]}])
 def test_what_drawing_does_not_heed_is_refused(options: SearchOptions, asked: dict[str, Any]) -> None:
-    with pytest.raises(UsageError, match=r"^prefixes and phrases are for searching, not for drawing$"):
+    with pytest.raises(
+        UsageError, match=r"^prefixes and phrases cannot be combined with sampling; leave them out$"
+    ):
         copier().search(pairs_of()[:1], options, **asked)
 
 

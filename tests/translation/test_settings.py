@@ -39,7 +39,7 @@ def test_labels_are_smoothed_unless_there_is_no_vocabulary_to_smooth_over() -> N
         ),
         (
             {"model": NOT_LOOKING, "decoding": {"coverage_penalty": 0.2}},
-            "decoding.coverage_penalty needs attention, and model.attention = 'none'",
+            "decoding.coverage_penalty needs attention: set model.attention, or leave it out",
         ),
         (
             {"training": {"r_drop": 1.0, "teacher_forcing": {"ratio": 0.5}}},
@@ -61,7 +61,7 @@ def test_a_coverage_penalty_is_refused_by_a_model_without_attention() -> None:
     model, other = untrained(model=NOT_LOOKING), untrained()
     options = SearchOptions(beam=2, coverage_penalty=0.1)
     for first, together in ((model, []), (other, [model])):
-        with pytest.raises(UsageError, match="has no attention; a coverage penalty means nothing for it"):
+        with pytest.raises(UsageError, match="has no attention, so a coverage penalty has no effect"):
             first.search(pairs_of()[:1], options, together=together)
 
 

@@ -150,8 +150,13 @@ def test_pairs_that_are_too_long_or_too_uneven_are_counted_and_not_learned_from(
     texts = [*TEXTS, long, uneven, uneven]
     data = {"max_length": 20, "max_ratio": 4.0}
     train_tiny(tmp_path, texts, {"reporter": listener}, data=data, training={"epochs": 1})
-    assert "1 training pairs with more than 20 symbols on a side left out" in listener.messages
-    assert "2 training pairs with one side more than 4 times the other left out" in listener.messages
+    assert (
+        "1 training pairs with more than 20 symbols on a side left out (data.max_length)" in listener.messages
+    )
+    assert (
+        "2 training pairs with one side more than 4 times the other left out (data.max_ratio)"
+        in listener.messages
+    )
     settings = tiny_settings(data=data)
     found = TrainingBatches(
         Vocabularies.build(pairs_of(texts), settings.vocabulary), tiny_data(pairs_of(texts)), settings, CPU
@@ -161,7 +166,7 @@ def test_pairs_that_are_too_long_or_too_uneven_are_counted_and_not_learned_from(
 
 
 def test_no_pair_within_the_limits_is_an_error_that_leaves_no_run(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="no training pair of at most 1 symbols a side is left"):
+    with pytest.raises(DataError, match="no training pair has at most 1 symbols on each side"):
         train_tiny(tmp_path, data={"max_length": 1})
 
 

@@ -107,8 +107,8 @@ def test_plots_are_pictures(inside: Inside, pairs: TinyTranslator, tmp_path: Pat
     [
         ("", "", 3, "no sentence pairs"),
         ("a\nb\n", "a\n", 3, "2"),
-        ("a\n\n", "a\nb\n", 3, "s:2: an empty source"),
-        ("a\nb\n", "a\n \n", 3, "t:2: an empty target"),
+        ("a\n\n", "a\nb\n", 3, "s:2: the source is empty"),
+        ("a\nb\n", "a\n \n", 3, "t:2: the target is empty"),
         ("a\n", None, 2, "t: no such file"),
     ],
 )
@@ -140,7 +140,7 @@ def test_options_of_another_task_are_refused(inside: Inside, pairs: TinyTranslat
         inside("evaluate", "a", "b", "-m", tiny.run),
         2,
         "evaluate",
-        "a second data file is for translators only",
+        "a tagger is evaluated on one annotated file; leave out the second file",
     )
     refused(inside("evaluate", "-m", pairs.run, "--against", tiny.run), 4, "evaluate", "ner", "translate")
 
