@@ -27,7 +27,7 @@ from seqtool.cli import (
     translate,
     vocab,
 )
-from seqtool.cli.help import CommandGroup
+from seqtool.cli.help import CommandGroup, Group
 from seqtool.errors import InterruptedRunError, MemoryExhaustedError, SeqtoolError, StorageError, UsageError
 from seqtool.settings import plain_message
 from seqtool.text.streaming import READER
@@ -40,20 +40,32 @@ ParserError: type[Exception] = next(
     base for base in typer.BadParameter.__mro__ if base.__name__ == "ClickException"
 )
 
+# In the order of use.
+COMMANDS = (
+    *("train", "evaluate", "tag", "translate", "lm", "inspect"),
+    *("data", "vocab", "recipes", "model", "doctor"),
+)
+
+
+class _Program(Group):
+    """The commands in the order of use; Typer would put the groups last."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """Names of the commands as the help shows them."""
+        return sorted(self.commands, key=COMMANDS.index)
+
+
 app = CommandGroup(
     """Train, evaluate and run recurrent sequence models: taggers, translators and language models.
 
     Examples:
       seqtool train ner ner-tiny
       echo 'Mr Brovell works for Tranex in Lake Othwick.' | seqtool tag
-    """
+    """,
+    cls=_Program,
 )
-# In the order of use, which is the order of the help.
-app.add_typer(train.app, name="train")
-app.command("evaluate")(evaluate.evaluate)
-app.command("tag")(tag.tag)
-app.command("translate")(translate.translate)
 for name, group in (
+    ("train", train.app),
     ("lm", lm.app),
     ("inspect", inspect.app),
     ("data", data.app),
@@ -62,6 +74,9 @@ for name, group in (
     ("model", model.app),
 ):
     app.add_typer(group, name=name)
+app.command("evaluate")(evaluate.evaluate)
+app.command("tag")(tag.tag)
+app.command("translate")(translate.translate)
 app.command("doctor")(doctor.doctor)
 
 

@@ -322,9 +322,7 @@ def _predictions(
         )
     unread = ["-m"] * (subject.model is not None) + [flag(hardware, name) for name in given(hardware)]
     if unread:
-        raise UsageError(
-            f"{unread[0]} has no effect with --predictions, which runs no model; leave one of them out"
-        )
+        raise UsageError(f"{unread[0]} has no effect with --predictions, which runs no model; leave it out")
     task = subject.task or _task_of_data(data)
     room = api.assessment_of(task, str(subject.predictions))
     chosen = _chosen(room, task, f"{subject.predictions} is of", groups, required)

@@ -16,6 +16,7 @@ from seqtool.cli import console
 DATA, MODEL, TRAINING, DECODING = "Data", "Model", "Model and training", "Decoding"
 TAGGERS, TRANSLATORS, LANGUAGE_MODELS = "Taggers", "Translators", "Language models"
 OUTPUT, HARDWARE = "Output", "Hardware"
+# In the order in which they are shown.
 PANELS = (
     DATA,
     MODEL,
@@ -36,11 +37,12 @@ class CommandGroup(typer.Typer):
 
     Args:
         help: Text of the group's help, with a section `Examples:` at its end.
+        cls: Class of the group; None = `Group`.
     """
 
-    def __init__(self, help: str) -> None:
+    def __init__(self, help: str, cls: type[TyperGroup] | None = None) -> None:
         super().__init__(
-            cls=Group,
+            cls=cls or Group,
             help=help,
             no_args_is_help=True,
             context_settings={"help_option_names": ["-h", "--help"]},
@@ -133,6 +135,13 @@ class Command(Helpful, TyperCommand):
 
 class Group(Helpful, TyperGroup):
     """A group of commands."""
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """Write the commands as plain text, each with the first paragraph of its help."""
+        found = [(name, self.get_command(ctx, name)) for name in self.list_commands(ctx)]
+        rows = [(name, (each.help or "").partition("\n\n")[0]) for name, each in found if each is not None]
+        with formatter.section("Commands"):
+            formatter.write_dl(rows)
 
 
 class _Screen(io.StringIO):
