@@ -19,7 +19,7 @@ ESCAPE = b"\x1b["
 
 def commands(inside: Inside, *parents: str) -> list[tuple[str, ...]]:
     """Every command and group, read from the help itself."""
-    words = inside(*parents, "-h").out.decode().partition("\nCommands:\n")[2]
+    words = inside(*parents, "-h").out.decode().partition("\nCommands:\n")[2].partition("\nExamples:")[0]
     names = re.findall(r"^  (\w[\w-]*)", words, re.MULTILINE)
     return [parents, *(deeper for name in names for deeper in commands(inside, *parents, name))]
 
