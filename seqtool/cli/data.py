@@ -92,55 +92,91 @@ Share = Annotated[
     ),
 ]
 
+FilesArgument = Annotated[
+    list[Path],
+    typer.Argument(
+        metavar="FILE",
+        help="Annotated files; the first (training) is what the others are compared with. With "
+        "--task translate: SRC TGT, or one file of pairs, for each part.",
+    ),
+]
+TaskOption = Annotated[
+    Literal["ner", "pos", "translate"] | None,
+    typer.Option(
+        "--task",
+        help="translate: the files are sentence pairs. Default: they are annotated.",
+        rich_help_panel=DATA,
+    ),
+]
+SchemeOption = Annotated[SchemeChoice, typer.Option(help="Tag scheme of the files.", rich_help_panel=DATA)]
+PairColumnsOption = Annotated[
+    str | None,
+    typer.Option(
+        "--columns",
+        metavar="NAMES",
+        help="Columns of a .tsv or .csv file of pairs, as in source,target,features; - = skip a column.",
+        rich_help_panel=DATA,
+    ),
+]
+LanguagesOption = Annotated[
+    str | None,
+    typer.Option(
+        "--languages",
+        metavar="SRC,TGT",
+        help="Languages of a .jsonl, .csv or .tmx file of pairs, as in en,de.",
+        rich_help_panel=DATA,
+    ),
+]
+FormatOption = Annotated[
+    Literal["conll", "jsonl", "inline"] | None,
+    typer.Option(
+        "--to",
+        help="Output format. Default: jsonl if OUTPUT ends in .jsonl, otherwise conll.",
+        rich_help_panel=OUTPUT,
+    ),
+]
+TargetSchemeOption = Annotated[
+    Scheme | None,
+    typer.Option("--scheme-to", help="Tag scheme of OUTPUT. Default: that of INPUT.", rich_help_panel=OUTPUT),
+]
+SourceSchemeOption = Annotated[
+    SchemeChoice,
+    typer.Option(
+        "--from-scheme",
+        "--scheme",
+        help="Tag scheme of INPUT; must be given if INPUT is a pipe.",
+        rich_help_panel=DATA,
+    ),
+]
+OverwriteOption = Annotated[
+    bool, typer.Option("--overwrite", help="Replace OUTPUT if it exists.", rich_help_panel=OUTPUT)
+]
+KeepOrderOption = Annotated[
+    bool,
+    typer.Option(
+        "--keep-order",
+        help="Take dev and test from the end of the file instead of at random.",
+        rich_help_panel=DATA,
+    ),
+]
+
 TAGS_SHOWN = 60
 
 
 @app.command()
 def check(
-    files: Annotated[
-        list[Path],
-        typer.Argument(
-            metavar="FILE",
-            help="Annotated files; the first (training) is what the others are compared with. With "
-            "--task translate: SRC TGT, or one file of pairs, for each part.",
-        ),
-    ],
-    task: Annotated[
-        Literal["ner", "pos", "translate"] | None,
-        typer.Option(
-            "--task",
-            help="translate: the files are sentence pairs. Default: they are annotated.",
-            rich_help_panel=DATA,
-        ),
-    ] = None,
+    files: FilesArgument,
+    task: TaskOption = None,
     token_column: TokenOption = None,
     tag_column: TagOption = None,
     feature_columns: FeatureOption = None,
-    scheme: Annotated[
-        SchemeChoice, typer.Option(help="Tag scheme of the files.", rich_help_panel=DATA)
-    ] = "auto",
+    scheme: SchemeOption = "auto",
     repair: RepairOption = False,
     strict: StrictOption = False,
     tag_names: NamesOption = None,
     misaligned: MisalignedOption = "align",
-    pair_columns: Annotated[
-        str | None,
-        typer.Option(
-            "--columns",
-            metavar="NAMES",
-            help="Columns of a .tsv or .csv file of pairs, as in source,target,features; - = skip a column.",
-            rich_help_panel=DATA,
-        ),
-    ] = None,
-    languages: Annotated[
-        str | None,
-        typer.Option(
-            "--languages",
-            metavar="SRC,TGT",
-            help="Languages of a .jsonl, .csv or .tmx file of pairs, as in en,de.",
-            rich_help_panel=DATA,
-        ),
-    ] = None,
+    pair_columns: PairColumnsOption = None,
+    languages: LanguagesOption = None,
     json_output: options.JsonOption = False,
 ) -> None:
     """Report what files contain, and what is wrong with them.
@@ -182,29 +218,9 @@ def check(
 def convert(
     source: Annotated[str, typer.Argument(metavar="INPUT", help="File to read; - is standard input.")],
     target: Annotated[str, typer.Argument(metavar="OUTPUT", help="File to write; - is standard output.")],
-    to: Annotated[
-        Literal["conll", "jsonl", "inline"] | None,
-        typer.Option(
-            "--to",
-            help="Output format. Default: jsonl if OUTPUT ends in .jsonl, otherwise conll.",
-            rich_help_panel=OUTPUT,
-        ),
-    ] = None,
-    scheme_to: Annotated[
-        Scheme | None,
-        typer.Option(
-            "--scheme-to", help="Tag scheme of OUTPUT. Default: that of INPUT.", rich_help_panel=OUTPUT
-        ),
-    ] = None,
-    from_scheme: Annotated[
-        SchemeChoice,
-        typer.Option(
-            "--from-scheme",
-            "--scheme",
-            help="Tag scheme of INPUT; must be given if INPUT is a pipe.",
-            rich_help_panel=DATA,
-        ),
-    ] = "auto",
+    to: FormatOption = None,
+    scheme_to: TargetSchemeOption = None,
+    from_scheme: SourceSchemeOption = "auto",
     repair: RepairOption = False,
     strict: StrictOption = False,
     tag_names: NamesOption = None,
@@ -212,9 +228,7 @@ def convert(
     token_column: TokenOption = None,
     tag_column: TagOption = None,
     feature_columns: FeatureOption = None,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace OUTPUT if it exists.", rich_help_panel=OUTPUT)
-    ] = False,
+    overwrite: OverwriteOption = False,
 ) -> None:
     """Convert a file to another format or tag scheme.
 
@@ -261,14 +275,7 @@ def split(
     dev: Share = 0.1,
     test: Share = 0.1,
     seed: Annotated[int, typer.Option(help="Random seed of the split.", rich_help_panel=DATA)] = 1,
-    keep_order: Annotated[
-        bool,
-        typer.Option(
-            "--keep-order",
-            help="Take dev and test from the end of the file instead of at random.",
-            rich_help_panel=DATA,
-        ),
-    ] = False,
+    keep_order: KeepOrderOption = False,
     token_column: TokenOption = None,
     tag_column: TagOption = None,
     overwrite: Annotated[

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -12,6 +13,7 @@ import typer
 
 from seqtool.cli import console, options, tables
 from seqtool.cli.help import DATA, OUTPUT, CommandGroup
+from seqtool.cli.option_groups import with_options
 from seqtool.errors import UsageError
 
 if TYPE_CHECKING:
@@ -33,7 +35,62 @@ VocabularyOption = Annotated[
 ]
 
 
+@dataclass(frozen=True)
+class SymbolOptions:
+    """Which symbols a vocabulary has."""
+
+    size: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            min=1,
+            help="Maximum number of symbols; exact for sentencepiece, where the default is 8000 or as many "
+            "as the text allows.",
+            rich_help_panel=DATA,
+        ),
+    ] = None
+    min_count: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            min=1,
+            help="Treat symbols that occur less often as unknown; not for sentencepiece.",
+            rich_help_panel=DATA,
+        ),
+    ] = None
+    model_type: Annotated[
+        Literal["unigram", "bpe"] | None,
+        typer.Option(help="Algorithm of sentencepiece. Default: unigram.", rich_help_panel=DATA),
+    ] = None
+    byte_fallback: Annotated[
+        bool,
+        typer.Option(
+            "--byte-fallback",
+            help="Spell unknown characters as bytes; only for sentencepiece.",
+            rich_help_panel=DATA,
+        ),
+    ] = False
+    lowercase: Annotated[
+        bool,
+        typer.Option(
+            "--lowercase",
+            help="Convert text to lower case; sentencepiece also applies NFKC.",
+            rich_help_panel=DATA,
+        ),
+    ] = False
+    symbols: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--symbols",
+            metavar="SYMBOL",
+            help="Reserve a symbol, such as <2de>. Repeatable.",
+            rich_help_panel=DATA,
+        ),
+    ] = None
+
+
 @app.command()
+@with_options
 def build(
     texts: Annotated[
         list[str], typer.Argument(metavar="TEXT", help="Text files (also .gz); - is standard input.")
@@ -46,57 +103,11 @@ def build(
         Literal["word", "character", "sentencepiece"],
         typer.Option(help="Unit of the symbols.", rich_help_panel=DATA),
     ],
-    size: Annotated[
-        int | None,
-        typer.Option(
-            metavar="N",
-            min=1,
-            help="Maximum number of symbols; exact for sentencepiece, where the default is 8000 or as many "
-            "as the text allows.",
-            rich_help_panel=DATA,
-        ),
-    ] = None,
-    min_count: Annotated[
-        int | None,
-        typer.Option(
-            metavar="N",
-            min=1,
-            help="Treat symbols that occur less often as unknown; not for sentencepiece.",
-            rich_help_panel=DATA,
-        ),
-    ] = None,
-    model_type: Annotated[
-        Literal["unigram", "bpe"] | None,
-        typer.Option(help="Algorithm of sentencepiece. Default: unigram.", rich_help_panel=DATA),
-    ] = None,
-    byte_fallback: Annotated[
-        bool,
-        typer.Option(
-            "--byte-fallback",
-            help="Spell unknown characters as bytes; only for sentencepiece.",
-            rich_help_panel=DATA,
-        ),
-    ] = False,
-    lowercase: Annotated[
-        bool,
-        typer.Option(
-            "--lowercase",
-            help="Convert text to lower case; sentencepiece also applies NFKC.",
-            rich_help_panel=DATA,
-        ),
-    ] = False,
-    symbols: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--symbols",
-            metavar="SYMBOL",
-            help="Reserve a symbol, such as <2de>. Repeatable.",
-            rich_help_panel=DATA,
-        ),
-    ] = None,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace FILE if it exists.", rich_help_panel=OUTPUT)
     ] = False,
+    *,
+    chosen: SymbolOptions,
 ) -> None:
     """Build a vocabulary from text.
 
@@ -108,26 +119,31 @@ def build(
     from seqtool.text import output as output_files
 
     if kind == "sentencepiece":
-        _refuse(kind, "--min-count", min_count)
+        _refuse(kind, "--min-count", chosen.min_count)
     else:
-        _refuse(kind, "--model-type", model_type)
-        _refuse(kind, "--byte-fallback", byte_fallback or None)
+        _refuse(kind, "--model-type", chosen.model_type)
+        _refuse(kind, "--byte-fallback", chosen.byte_fallback or None)
     output_files.require_free(output, overwrite)
     text = chain.from_iterable(map(lines.lines_of, texts))
-    reserved = tuple(symbols or ())
+    reserved = tuple(chosen.symbols or ())
     with output_files.open_durably(output) as file:
         if kind == "sentencepiece":
             built = codec.build_sentencepiece(
                 text,
-                size=size,
-                model_type=model_type or "unigram",
-                byte_fallback=byte_fallback,
-                lowercase=lowercase,
+                size=chosen.size,
+                model_type=chosen.model_type or "unigram",
+                byte_fallback=chosen.byte_fallback,
+                lowercase=chosen.lowercase,
                 reserved=reserved,
             )
         else:
             built = codec.build_symbols(
-                text, kind, size=size or 0, min_count=min_count or 1, lowercase=lowercase, reserved=reserved
+                text,
+                kind,
+                size=chosen.size or 0,
+                min_count=chosen.min_count or 1,
+                lowercase=chosen.lowercase,
+                reserved=reserved,
             )
         file.write(built.codec.to_bytes())
     console.say(_built_line(built))
