@@ -6,13 +6,13 @@ import heapq
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from seqtool.cli import console, options, scored_lines
-from seqtool.cli.help import MODEL, OUTPUT, CommandGroup
-from seqtool.cli.lm_options import DrawingOptions, SampleHardware, StateOptions, TextOptions
+from seqtool.cli.help import CommandGroup
+from seqtool.cli.lm_options import DrawingOptions, SampleHardware, ScoreOptions, StateOptions, TextOptions
 from seqtool.cli.option_groups import flag, given, with_options
 from seqtool.cli.options import HardwareOptions, find_model
 from seqtool.errors import UsageError
@@ -204,45 +204,8 @@ def score(
         str, typer.Argument(metavar="INPUT", help="A file (also .gz); - is standard input.")
     ] = "-",
     model: options.ModelOption = None,
-    per_token: Annotated[
-        bool,
-        typer.Option(
-            "--per-token", help="Add the log probability of every symbol (jsonl).", rich_help_panel=OUTPUT
-        ),
-    ] = False,
-    protocol: Annotated[
-        Literal["streaming", "cold"],
-        typer.Option(
-            help="Read each line in the context of those before it (streaming), or on its own (cold).",
-            rich_help_panel=MODEL,
-        ),
-    ] = "streaming",
-    adapt: Annotated[
-        bool,
-        typer.Option(
-            "--adapt",
-            help="Adapt the model to the text while reading it: dynamic evaluation (Krause et al. 2018).",
-            rich_help_panel=MODEL,
-        ),
-    ] = False,
-    top: Annotated[
-        int | None,
-        typer.Option(
-            metavar="N",
-            min=1,
-            help="Print only the N lines with the most bits per character, worst first.",
-            rich_help_panel=OUTPUT,
-        ),
-    ] = None,
-    form: Annotated[
-        Literal["auto", "jsonl", "tsv", "colour"],
-        typer.Option(
-            "--format",
-            help="Output format; auto = coloured text on a terminal, otherwise JSON lines.",
-            rich_help_panel=OUTPUT,
-        ),
-    ] = "auto",
     *,
+    scoring: ScoreOptions,
     hardware: HardwareOptions,
 ) -> None:
     """Score each line of a text: how probable it is, its line end included.
@@ -253,9 +216,9 @@ def score(
       seqtool lm score text.txt --top 10
       seqtool lm score text.txt -m runs/lm/lm-tiny --per-token
     """
-    if per_token and form in ("colour", "tsv"):
+    if scoring.per_token and scoring.form in ("colour", "tsv"):
         raise UsageError("--per-token has no effect with --format colour or --format tsv; use --format jsonl")
-    if adapt and protocol == "cold":
+    if scoring.adapt and scoring.protocol == "cold":
         raise UsageError(
             "--adapt remembers earlier lines and --protocol cold forgets them; leave one of them out"
         )
@@ -265,17 +228,17 @@ def score(
 
     configure(hardware.threads)
     judge = api.load_language_model(where, device=hardware.device, precision=hardware.precision)
-    write = scored_lines.writer(form, per_token=per_token)
+    write = scored_lines.writer(scoring.form, per_token=scoring.per_token)
     totals = scored_lines.Totals()
-    reader = judge.reader(adapt=adapt)
-    rows = scored_lines.counted(_scored(judge, reader, source, protocol == "cold"), totals)
-    if top is not None:
-        rows = iter(heapq.nlargest(top, rows, key=lambda row: (row.bits_per_character, -row.line)))
+    reader = judge.reader(adapt=scoring.adapt)
+    rows = scored_lines.counted(_scored(judge, reader, source, scoring.protocol == "cold"), totals)
+    if scoring.top is not None:
+        rows = iter(heapq.nlargest(scoring.top, rows, key=lambda row: (row.bits_per_character, -row.line)))
     for row in rows:
         write(row)
         console.output().flush()
     console.say(totals.describe())
-    if adapt and not reader.steps:
+    if scoring.adapt and not reader.steps:
         window = judge.description.adaptation.window
         console.warn(
             f"--adapt updates the model after every {window} symbols; the text has {totals.symbols}, so "

@@ -1,15 +1,15 @@
-"""Options of `seqtool lm sample`."""
+"""Options of `seqtool lm sample` and `seqtool lm score`."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
 from seqtool.cli import options
-from seqtool.cli.help import DATA, DECODING, HARDWARE, OUTPUT
+from seqtool.cli.help import DATA, DECODING, HARDWARE, MODEL, OUTPUT
 from seqtool.errors import UsageError
 
 
@@ -212,3 +212,47 @@ class SampleHardware:
         ),
     ] = "auto"
     threads: options.ThreadsOption = 0
+
+
+@dataclass(frozen=True)
+class ScoreOptions:
+    """How lines are scored, and what is written about them."""
+
+    per_token: Annotated[
+        bool,
+        typer.Option(
+            "--per-token", help="Add the log probability of every symbol (jsonl).", rich_help_panel=OUTPUT
+        ),
+    ] = False
+    protocol: Annotated[
+        Literal["streaming", "cold"],
+        typer.Option(
+            help="Read each line in the context of those before it (streaming), or on its own (cold).",
+            rich_help_panel=MODEL,
+        ),
+    ] = "streaming"
+    adapt: Annotated[
+        bool,
+        typer.Option(
+            "--adapt",
+            help="Adapt the model to the text while reading it: dynamic evaluation (Krause et al. 2018).",
+            rich_help_panel=MODEL,
+        ),
+    ] = False
+    top: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            min=1,
+            help="Print only the N lines with the most bits per character, worst first.",
+            rich_help_panel=OUTPUT,
+        ),
+    ] = None
+    form: Annotated[
+        Literal["auto", "jsonl", "tsv", "colour"],
+        typer.Option(
+            "--format",
+            help="Output format; auto = coloured text on a terminal, otherwise JSON lines.",
+            rich_help_panel=OUTPUT,
+        ),
+    ] = "auto"
