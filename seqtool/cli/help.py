@@ -5,8 +5,9 @@ from __future__ import annotations
 import io
 import os
 import sys
+from collections.abc import Callable
 from contextlib import redirect_stdout
-from typing import Any
+from typing import Any, TypeVar
 
 import typer
 from typer.core import TyperCommand, TyperGroup, TyperOption
@@ -27,9 +28,10 @@ PANELS = (
     LANGUAGE_MODELS,
     OUTPUT,
     HARDWARE,
-)  # as they are shown
-SHORT = 6  # options up to which a list needs no panels
+)
+SHORT = 9  # options up to which a list needs no panels
 EXAMPLES = "Examples:"
+Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 class CommandGroup(typer.Typer):
@@ -52,7 +54,7 @@ class CommandGroup(typer.Typer):
 
     def command(
         self, name: str | None = None, *, cls: type[TyperCommand] | None = None, **settings: Any
-    ) -> Any:
+    ) -> Callable[[Function], Function]:
         """Add a function as a command; its docstring is the help, with a section `Examples:` at its end."""
         return super().command(name, cls=cls or Command, **settings)
 
@@ -68,7 +70,8 @@ class Helpful:
         text, heading, examples = (help or "").partition(EXAMPLES)
         paragraphs = [" ".join(paragraph.split()) for paragraph in text.strip().split("\n\n")]
         epilog = f"{heading}{examples.rstrip()}" if heading else epilog
-        super().__init__(help="\n\n".join(paragraphs), epilog=epilog, **settings)
+        # Typer's class comes next in the order of base classes.
+        super().__init__(help="\n\n".join(paragraphs), epilog=epilog, **settings)  # type: ignore[call-arg]
         options = [each for each in self.params if isinstance(each, TyperOption)]
         self.in_panels = len(options) > SHORT
         if not self.in_panels:

@@ -177,7 +177,7 @@ def decode(vocabulary: VocabularyOption, source: InputArgument = "-") -> None:
 
     Examples:
       seqtool vocab decode ids.txt -v text.vocab
-      seqtool vocab encode text.txt -v text.vocab | seqtool vocab decode -v text.vocab
+      echo '8 15 4' | seqtool vocab decode -v text.vocab
     """
     from seqtool.text.codec import parse_ids, read_codec
 

@@ -53,7 +53,7 @@ def attention(
 
     Examples:
       echo 'call Anna at nine' | seqtool inspect attention
-      seqtool inspect attention sentences.txt -m runs/translate/translate-tiny -o pictures
+      seqtool inspect attention sentences.txt -o pictures --picture svg
     """
     where = find_model(model, ("translate",))
     from seqtool import api

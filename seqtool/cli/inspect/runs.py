@@ -33,7 +33,7 @@ def curves(
 
     Examples:
       seqtool inspect curves runs/ner/ner-tiny
-      seqtool inspect curves runs/ner/ner-tiny runs/ner/ner-tiny-2 --metric f1 -o curves.png
+      seqtool inspect curves runs/ner/a runs/ner/b --metric f1 -o curves.png
     """
     require_format(output)
     from seqtool.cli import console

@@ -46,7 +46,7 @@ def writer(form: str, tagger: TaggerModel, *, confidence: bool, kbest: int) -> W
 def column_lines(
     item: TaggingInput, prediction: Prediction, confidence: bool, kbest: int, tag_column: int | None
 ) -> str:
-    """A sentence as columns: token, tag, confidence and the k best taggings; comments before, a blank line after.
+    """A sentence as columns: token, tag, confidence, k best taggings; comments before, a blank line after.
 
     A sentence of CoNLL-U keeps its columns. If a short sentence has fewer than k taggings, `_` fills the
     remaining columns.

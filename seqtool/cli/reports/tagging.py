@@ -67,7 +67,9 @@ def _remarks(result: TaggerEvaluation) -> list[str]:
     report, lines = result.report, []
     counted = report.tokens - report.tokens_left_out
     left_out = (
-        f"; {report.tokens_left_out:,} are in partially annotated sentences" if report.tokens_left_out else ""
+        f"; {report.tokens_left_out:,} partially annotated ones are left out"
+        if report.tokens_left_out
+        else ""
     )
     lines.append(f"accuracy counts {counted:,} of {report.tokens:,} tokens{left_out}")
     if report.conlleval is not None and report.conlleval_differs:
