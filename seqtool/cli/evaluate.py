@@ -362,7 +362,7 @@ def _chosen(room: Any, task: str, what: str, groups: Groups, required: Requireme
         for name in given(group):
             plural = " and ".join(dict.fromkeys(f"{NAMES[reader]}s" for reader in readers))
             raise UsageError(
-                f"{flag(group, name)} applies to {plural} only, and {what} a {NAMES[task]}; leave it out"
+                f"{flag(group, name)} is for {plural} only, and {what} a {NAMES[task]}; leave it out"
             )
     chosen = room.EvaluationOptions(**values)
     known = room.metric_names(task, chosen)
@@ -381,7 +381,7 @@ def _show(result: Evaluation, report: Any, output: OutputGroup) -> None:
         with storage_errors(output.plots):
             output.plots.mkdir(parents=True, exist_ok=True)
         report.draw(result, output.plots)
-        console.say(f"pictures: {output.plots}")
+        console.say(f"pictures in {output.plots}")
     if output.errors is not None:
         rows = [json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n" for row in result.errors()]
         write_durably(output.errors, "".join(rows).encode())
