@@ -1,4 +1,4 @@
-"""Assembly of the commands, and the one place where errors become messages and exit codes."""
+"""All commands together, and the one place where errors become messages and exit codes."""
 
 from __future__ import annotations
 
@@ -27,6 +27,7 @@ from seqtool.cli import (
     translate,
     vocab,
 )
+from seqtool.cli.help import CommandGroup, Group
 from seqtool.errors import InterruptedRunError, MemoryExhaustedError, SeqtoolError, StorageError, UsageError
 from seqtool.settings import plain_message
 from seqtool.text.streaming import READER
@@ -34,37 +35,52 @@ from seqtool.version import __version__
 
 INTERRUPTED = 130
 TRAINING = ("seqtool train ", "seqtool recipes run")
-HELP = {"help_option_names": ["-h", "--help"]}
 # Every error of the parser is one of these; typer has no public name for their common base.
 ParserError: type[Exception] = next(
     base for base in typer.BadParameter.__mro__ if base.__name__ == "ClickException"
 )
 
-app = typer.Typer(
-    name="seqtool",
-    help="Train, evaluate and run recurrent sequence models.",
-    context_settings=HELP,
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
+# In the order of use.
+COMMANDS = (
+    *("train", "evaluate", "tag", "translate", "lm", "inspect"),
+    *("data", "vocab", "recipes", "model", "doctor"),
+)
+
+
+class _Program(Group):
+    """The commands in the order of use; Typer would put the groups last."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """Names of the commands as the help shows them."""
+        return sorted(self.commands, key=COMMANDS.index)
+
+
+app = CommandGroup(
+    """Train, evaluate and run recurrent sequence models: taggers, translators and language models.
+
+    Examples:
+      seqtool train ner ner-tiny
+      echo 'Mr Brovell works for Tranex in Lake Othwick.' | seqtool tag
+    """,
+    cls=_Program,
 )
 for name, group in (
     ("train", train.app),
     ("lm", lm.app),
+    ("inspect", inspect.app),
     ("data", data.app),
     ("vocab", vocab.app),
     ("recipes", recipes.app),
     ("model", model.app),
-    ("inspect", inspect.app),
 ):
     app.add_typer(group, name=name)
+app.command("evaluate")(evaluate.evaluate)
 app.command("tag")(tag.tag)
 app.command("translate")(translate.translate)
-app.command("evaluate")(evaluate.evaluate)
 app.command("doctor")(doctor.doctor)
 
 
-_output_is_broken = False  # whether standard output must not be flushed again
+_output_is_broken = False  # True = standard output must not be flushed again
 _was_interrupted = False
 
 
@@ -81,19 +97,35 @@ def _print_version(wanted: bool) -> None:
 @app.callback()
 def _global_options(
     version: Annotated[
-        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Name all versions.")
+        bool,
+        typer.Option(
+            "--version",
+            callback=_print_version,
+            is_eager=True,
+            help="Print the versions of seqtool, Python and torch, and exit.",
+        ),
     ] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", help="Results and errors only; works anywhere.")] = False,
-    no_color: Annotated[bool, typer.Option("--no-color", help="No colour; works anywhere.")] = False,
-    debug: Annotated[bool, typer.Option("--debug", help="Tracebacks; works anywhere.")] = False,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", help="Print only results and errors; may stand anywhere.")
+    ] = False,
+    no_color: Annotated[
+        bool, typer.Option("--no-color", help="Print without colours; may stand anywhere.")
+    ] = False,
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Show the traceback of an error; may stand anywhere.")
+    ] = False,
 ) -> None:
-    # The three switches are taken out of the line before it is parsed (see `main`): these
-    # declarations put them into the help.
+    # `main` removes these switches from the command line before it is parsed, so that they may stand
+    # anywhere; they are declared here for the help.
     del version, quiet, no_color, debug
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run the command line and leave with its exit code."""
+    """Run the command line and exit with its exit code.
+
+    Args:
+        arguments: Words after `seqtool`; None = those of this process.
+    """
     global _output_is_broken, _was_interrupted
     _output_is_broken = _was_interrupted = False
     _prepare_streams()
@@ -111,16 +143,24 @@ def main(arguments: list[str] | None = None) -> None:
     results_are_out, messages_are_out = _flushed(sys.stdout), _flushed(sys.stderr)
     if code == 0 and not (results_are_out or _output_is_broken):
         code = StorageError.exit_code
-    # The interpreter's own shutdown would flush what cannot be flushed once more, with an exit
-    # code of its own, and wait for the lock of an input stream that a thread is reading. Where Ctrl-C
-    # came inside an `exec`, as of any dataclass that is imported, it would send itself the signal again.
+    # The interpreter's own shutdown would try to flush a broken stream again and exit with another code,
+    # and would wait for the lock of an input stream that a thread is reading. After a Ctrl-C inside an
+    # `exec` (any dataclass that is being imported), it would send itself the signal again.
     broken = _output_is_broken or _was_interrupted or _a_thread_reads()
     clean = results_are_out and messages_are_out and not broken
     sys.exit(code) if clean else os._exit(code)
 
 
 def run(command: Callable[[], int], *, debug: bool = False) -> int:
-    """Carry out a command and give its exit code; whatever goes wrong becomes one line on stderr."""
+    """Run a command; an error becomes one line on stderr.
+
+    Args:
+        command: Runs the command and returns its exit code.
+        debug: Whether to print the traceback of an error as well.
+
+    Returns:
+        The exit code.
+    """
     global _output_is_broken
     try:
         return command()
@@ -128,7 +168,7 @@ def run(command: Callable[[], int], *, debug: bool = False) -> int:
         _output_is_broken = True
         return 0
     except SystemExit as leaving:
-        # Typer and Rich make an exit with 1 of a broken pipe.
+        # Typer and Rich turn a broken pipe into exit code 1.
         if not isinstance(leaving.__context__, BrokenPipeError):
             raise
         _output_is_broken = True
@@ -151,14 +191,17 @@ def run(command: Callable[[], int], *, debug: bool = False) -> int:
             message = "out of memory; lower --batch-tokens, or shorten the longest sentences"
             return _complain(message, MemoryExhaustedError.exit_code, debug)
         return _complain(
-            f"a bug of seqtool's: {type(error).__name__}: {error}; --debug shows where", 1, debug
+            f"a bug in seqtool: {type(error).__name__}: {error}; the same command with --debug shows the "
+            "traceback",
+            1,
+            debug,
         )
 
 
 def _prepare_streams() -> None:
-    """Results are UTF-8 whatever the locale; a closed standard stream is closed for everything.
+    """Write results as UTF-8 in any locale, and put /dev/null in place of a closed standard stream.
 
-    Without the second, a file opened later would become descriptor 1 or 2, where any library may write.
+    Otherwise the next file to be opened would get descriptor 1 or 2, to which any library may write.
     """
     for descriptor in range(3):
         try:
@@ -166,24 +209,24 @@ def _prepare_streams() -> None:
         except OSError:
             os.open(os.devnull, os.O_RDWR)  # takes the lowest free descriptor: this one
     if isinstance(sys.stdout, io.TextIOWrapper):
-        # A file name may hold bytes that are not UTF-8: they leave as they came.
+        # Bytes of a file name that are not UTF-8 are written as they came.
         sys.stdout.reconfigure(encoding="utf-8", errors="surrogateescape")
     if isinstance(sys.stderr, io.TextIOWrapper):
         sys.stderr.reconfigure(encoding="utf-8", errors="backslashreplace")
 
 
 def _wait_briefly() -> None:
-    """Threads that wait for each other go to sleep after a moment; read when torch is imported (libgomp).
+    """Let idle OpenMP threads sleep after a moment; libgomp reads this when torch is imported.
 
-    They would wait actively for minutes: beside one other busy program a tagger then made 20 updates on two
-    cores in the time of 150 with this, which takes 4 % of the speed where nothing else runs.
+    By default they spin for minutes. Beside another busy program on two cores, a tagger then made 20 updates
+    in the time of 150 with this setting, which costs 4 % of the speed on an idle machine.
     """
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", "100000")
 
 
 def _typed_command(command: Any, arguments: list[str]) -> str:
-    """The name of the command that the arguments begin with, as in `train ner`."""
+    """Names of the group and command at the start of the arguments, for instance `train ner`."""
     names = []
     for word in arguments:
         command = getattr(command, "commands", {}).get(word)
@@ -194,38 +237,38 @@ def _typed_command(command: Any, arguments: list[str]) -> str:
 
 
 def _run_command(command: Any, arguments: list[str]) -> int:
-    console.output()  # closed from the start: better said now than after hours of training
+    console.output()  # fails now if closed, rather than after hours of training
     result = command(arguments, standalone_mode=False, prog_name="seqtool")
-    if result == INTERRUPTED:  # what typer makes of Ctrl-C; no command of ours returns a number
+    if result == INTERRUPTED:  # what Typer returns after Ctrl-C; no command of ours returns a number
         raise KeyboardInterrupt
     sys.stdout.flush()
     return result if isinstance(result, int) else 0
 
 
 def _leave_interrupted() -> int:
-    """Who trains is told whether anything is left of it; of any other command its output tells."""
+    """Exit after Ctrl-C; a training command says whether a checkpoint was saved."""
     global _was_interrupted
     _was_interrupted = True
     if console.command().startswith(TRAINING):
-        saved = "interrupted; the last checkpoint is saved; continue with the same command and --resume"
+        saved = "interrupted; the last checkpoint was saved; continue with the same command and --resume"
         nothing = "interrupted before the first update; nothing was saved"
         console.interrupted(saved if console.training_has_begun() else nothing)
     return INTERRUPTED
 
 
 def _explain_usage(error: Any, debug: bool) -> int:
-    """One line about what was mistyped; the help where nothing was typed after a group of commands."""
+    """Print one line about a usage error, or the help of a group that was typed without a command."""
     if type(error).__name__ == "NoArgsIsHelpError":
         print(error.format_message(), file=sys.stderr)
         return UsageError.exit_code
-    if isinstance(error.__cause__, ValidationError):  # the parser hands on what pydantic said
+    if isinstance(error.__cause__, ValidationError):  # the parser passes on an error of pydantic
         error.message = plain_message(error.__cause__)
     message = f"{error.format_message().rstrip('.')}; see `{console.command()} -h`"
     return _complain(message, UsageError.exit_code, debug)
 
 
 def _is_out_of_memory(error: Exception) -> bool:
-    """Python's own kind, and those of torch: for a GPU, for the processor's allocator."""
+    """Whether an error is Python's `MemoryError`, or torch's for a GPU or for the CPU allocator."""
     signs = ("out of memory", "can't allocate memory", "not enough memory")
     known = isinstance(error, RuntimeError) and any(sign in str(error).lower() for sign in signs)
     return known or isinstance(error, MemoryError)

@@ -1,4 +1,4 @@
-"""What people see on stderr: messages and errors. Rich is imported when there is something to print."""
+"""Messages and errors on stderr, results on stdout. Rich is imported when there is something to print."""
 
 from __future__ import annotations
 
@@ -26,9 +26,14 @@ _error_console: Console | None = None  # made when the first message is printed
 
 
 def configure(*, quiet: bool, colour: bool) -> None:
-    """Set what the global switches say; NO_COLOR and TERM=dumb are Rich's to respect."""
+    """Apply the global switches; Rich itself respects NO_COLOR and TERM=dumb."""
     global _quiet, _colour, _training_has_begun, _error_console
     _quiet, _colour, _training_has_begun, _error_console = quiet, colour, False, None
+
+
+def has_colour() -> bool:
+    """Whether colours were not switched off with `--no-color`."""
+    return _colour
 
 
 def is_quiet() -> bool:
@@ -37,7 +42,7 @@ def is_quiet() -> bool:
 
 
 def error_console() -> Console:
-    """Standard error, as it was when the first message was printed."""
+    """The Rich console of standard error, made for the first message."""
     global _error_console
     if _error_console is None:
         from seqtool.cli.error_console import ErrorConsole
@@ -47,55 +52,59 @@ def error_console() -> Console:
 
 
 def silence() -> None:
-    """Say nothing more but errors: another process of the same run speaks."""
+    """Print nothing but errors from now on; another process of the same run reports its progress."""
     global _quiet
     _quiet = True
 
 
 def name_command(name: str) -> None:
-    """What heads error messages, as in `seqtool tag: error: ...`; an empty name is seqtool itself."""
+    """Set the command that error messages begin with, as in `seqtool tag: error: ...`.
+
+    Args:
+        name: Words after `seqtool`, as in `train ner`; empty for seqtool itself.
+    """
     global _command
     _command = f"seqtool {name}".rstrip()
 
 
 def command() -> str:
-    """What was typed, as in `seqtool tag`."""
+    """The command as it was typed, for instance `seqtool tag`."""
     return _command
 
 
 def say(message: str) -> None:
-    """A fact for people."""
+    """Print a message on stderr, unless `--quiet` was given."""
     if not _quiet:
         _tell(printable(message))
 
 
 def warn(message: str) -> None:
-    """A fact that they should not miss."""
+    """Print a warning on stderr, unless `--quiet` was given."""
     if not _quiet:
         _tell(("warning: ", "yellow"), printable(message))
 
 
 def error(message: str) -> None:
-    """The one line of a failed command."""
+    """Print the one line with which a failed command ends."""
     line = printable(" ".join(message.splitlines()))
     _tell(f"{_command}: ", ("error: ", "bold red"), line)
 
 
 def interrupted(message: str) -> None:
-    """The one line of a command that a signal has ended, which is no error of anybody's."""
+    """Print the one line with which an interrupted command ends; it is not an error."""
     _tell(f"{_command}: ", printable(message))
 
 
 def _tell(*parts: str | tuple[str, str]) -> None:
-    """A line of texts, some with a style."""
+    """Print one line of texts, some of which have a style."""
     from rich.text import Text
 
-    with contextlib.suppress(OSError):  # nowhere to say it: no reason to stop
+    with contextlib.suppress(OSError):  # a closed stderr is no reason to stop
         error_console().print(Text.assemble(*parts))
 
 
 def printable(text: str) -> str:
-    """Text without control characters, so that no data can steer a terminal or reverse its text."""
+    """Text with control characters escaped, so that data cannot control the terminal or reverse its text."""
     if text.isprintable():
         return text
     return "".join(
@@ -104,7 +113,7 @@ def printable(text: str) -> str:
 
 
 def output() -> Any:
-    """Standard output for results; a broken or closed one is an error with exit code 5.
+    """Standard output, for results.
 
     Raises:
         StorageError: standard output is closed.
@@ -115,18 +124,18 @@ def output() -> Any:
 
 
 def write_result(text: str) -> None:
-    """Results on standard output: raw into a pipe or file, control characters escaped on a terminal."""
+    """Write results to standard output; on a terminal, control characters are escaped."""
     stream = output()
     stream.write(printable(text) if stream.isatty() else text)
 
 
 def is_terminal() -> bool:
-    """Whether results go to a person."""
+    """Whether standard output is a terminal."""
     return bool(output().isatty())
 
 
 def print_text(text: Text) -> None:
-    """A line with colours on standard output."""
+    """Print one line with colours on standard output."""
     from rich.console import Console
 
     no_color = True if os.environ.get("NO_COLOR") else None
@@ -134,9 +143,10 @@ def print_text(text: Text) -> None:
 
 
 def print_table(table: Table) -> None:
-    """A table on standard output: drawn on a terminal, elsewhere one row a line with tabs between cells.
+    """Print a table on standard output.
 
-    A title stands above its rows, and an empty line after them.
+    On a terminal it is drawn. In a pipe or file there is one line per row with tabs between the cells; a
+    title stands on a line above the rows, with an empty line after them.
     """
     stream = output()
     if stream.isatty():
@@ -154,26 +164,26 @@ def print_table(table: Table) -> None:
 
 
 def _field(cell: object) -> str:
-    """The text of a cell, in one field of one line."""
+    """The text of a cell with tabs and line breaks escaped, so that it stays one field of one line."""
     return str(cell).replace("\t", "\\t").replace("\n", "\\n")
 
 
 def training_has_begun() -> bool:
-    """Whether a run of this command has come to its first update: from there on it saves before it leaves."""
+    """Whether this command's training has made its first update; from then on it saves before it stops."""
     return _training_has_begun
 
 
 def note_training() -> None:
-    """Remember that a run of this command has come to its first update."""
+    """Record that this command's training has made its first update."""
     global _training_has_begun
     _training_has_begun = True
 
 
 def shown(metrics: Mapping[str, float]) -> list[str]:
-    """Names of the metrics for people; a name with a dot in it is a detail, for the files alone."""
+    """Names of the metrics to print; a name with a dot is a detail that only the files record."""
     return [name for name in metrics if "." not in name]
 
 
 def figure(value: float) -> str:
-    """A metric for people: four decimals, of large numbers one."""
+    """A metric as it is printed: with four decimals, or one if it is 1,000 or more."""
     return f"{value:.4f}" if abs(value) < 1000 else f"{value:,.1f}"

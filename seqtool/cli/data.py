@@ -1,4 +1,4 @@
-"""`seqtool data`: annotated files and sentence pairs: what is in them, other layouts, parts."""
+"""`seqtool data`: check, convert and split annotated files, and check sentence pairs."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from seqtool.cli import console, options, tables
+from seqtool.cli.help import DATA, OUTPUT, CommandGroup
 from seqtool.cli.reports import pairs
 from seqtool.errors import UsageError
 from seqtool.text.tag_rules import Scheme, SchemeChoice
@@ -18,81 +19,172 @@ if TYPE_CHECKING:
     from seqtool.text.annotation import Columns
     from seqtool.text.corpus_check import CorpusReport, FileReport
 
-app = typer.Typer(
-    help="Annotated files (CoNLL, CoNLL-U, JSON lines, also .gz): check, convert, split; pairs: check.",
-    no_args_is_help=True,
-    context_settings={"help_option_names": ["-h", "--help"]},
-    rich_markup_mode=None,
+app = CommandGroup(
+    """Check, convert and split annotated files (CoNLL, CoNLL-U, JSON lines, also .gz); check sentence pairs.
+
+    Examples:
+      seqtool data check train.conll dev.conll
+      seqtool data convert train.conll train.jsonl --scheme-to iobes
+    """
 )
 TokenOption = Annotated[
-    int | None, typer.Option("--token-column", help="Column of the tokens, from 1, or from -1 backwards.")
+    int | None,
+    typer.Option(
+        "--token-column",
+        metavar="N",
+        help="Column of the tokens: 1 = the first, -1 = the last.",
+        rich_help_panel=DATA,
+    ),
 ]
 TagOption = Annotated[
-    int | None, typer.Option("--tag-column", help="Column of the tags, likewise; 0 = none.")
+    int | None,
+    typer.Option(
+        "--tag-column",
+        metavar="N",
+        help="Column of the tags: 1 = the first, -1 = the last, 0 = none.",
+        rich_help_panel=DATA,
+    ),
 ]
 FeatureOption = Annotated[
-    list[int] | None, typer.Option("--feature-columns", help="A further column; may be repeated.")
+    list[int] | None,
+    typer.Option(
+        "--feature-columns", metavar="N", help="Column of a feature. Repeatable.", rich_help_panel=DATA
+    ),
 ]
 RepairOption = Annotated[
-    bool, typer.Option("--repair", help="Repair any number of tags that are invalid in the scheme.")
+    bool,
+    typer.Option(
+        "--repair", help="Repair any number of tags that are invalid in the scheme.", rich_help_panel=DATA
+    ),
 ]
 StrictOption = Annotated[
     bool,
-    typer.Option("--strict", help="Refuse every tag that is invalid in the scheme; else a few are read."),
+    typer.Option(
+        "--strict",
+        help="Refuse every invalid tag; by default a few are accepted with a warning.",
+        rich_help_panel=DATA,
+    ),
 ]
 NamesOption = Annotated[
     str | None,
-    typer.Option("--tag-names", help="Names of tags that JSON gives as numbers from 0, as in O,B-PER,I-PER."),
+    typer.Option(
+        "--tag-names",
+        metavar="NAMES",
+        help="Names of tags that JSON gives as numbers from 0, as in O,B-PER,I-PER.",
+        rich_help_panel=DATA,
+    ),
 ]
 MisalignedOption = Annotated[
     Literal["error", "align", "drop"],
     typer.Option(
-        help="Spans of characters that cut a word are refused, widened to whole words, or left out."
+        help="Spans of characters that cut a token: refuse them (error), widen them to whole tokens (align), "
+        "or leave them out (drop).",
+        rich_help_panel=DATA,
     ),
 ]
-Share = Annotated[float, typer.Option(min=0.0, max=1.0, help="Share of the sentences; 0 = no such part.")]
+Share = Annotated[
+    float,
+    typer.Option(
+        min=0.0,
+        max=1.0,
+        help="Share of the sentences (0 to 1) in this part; 0 = no such part.",
+        rich_help_panel=DATA,
+    ),
+]
+
+FilesArgument = Annotated[
+    list[Path],
+    typer.Argument(
+        metavar="FILE",
+        help="Annotated files; the first (training) is what the others are compared with. With "
+        "--task translate: SRC TGT, or one file of pairs, for each part.",
+    ),
+]
+TaskOption = Annotated[
+    Literal["ner", "pos", "translate"] | None,
+    typer.Option(
+        "--task",
+        help="translate: the files are sentence pairs. Default: they are annotated.",
+        rich_help_panel=DATA,
+    ),
+]
+SchemeOption = Annotated[SchemeChoice, typer.Option(help="Tag scheme of the files.", rich_help_panel=DATA)]
+PairColumnsOption = Annotated[
+    str | None,
+    typer.Option(
+        "--columns",
+        metavar="NAMES",
+        help="Columns of a .tsv or .csv file of pairs, as in source,target,features; - = skip a column.",
+        rich_help_panel=DATA,
+    ),
+]
+LanguagesOption = Annotated[
+    str | None,
+    typer.Option(
+        "--languages",
+        metavar="SRC,TGT",
+        help="Languages of a .jsonl, .csv or .tmx file of pairs, as in en,de.",
+        rich_help_panel=DATA,
+    ),
+]
+FormatOption = Annotated[
+    Literal["conll", "jsonl", "inline"] | None,
+    typer.Option(
+        "--to",
+        help="Output format. Default: jsonl if OUTPUT ends in .jsonl, otherwise conll.",
+        rich_help_panel=OUTPUT,
+    ),
+]
+TargetSchemeOption = Annotated[
+    Scheme | None,
+    typer.Option("--scheme-to", help="Tag scheme of OUTPUT. Default: that of INPUT.", rich_help_panel=OUTPUT),
+]
+SourceSchemeOption = Annotated[
+    SchemeChoice,
+    typer.Option(
+        "--from-scheme",
+        "--scheme",
+        help="Tag scheme of INPUT; must be given if INPUT is a pipe.",
+        rich_help_panel=DATA,
+    ),
+]
+OverwriteOption = Annotated[
+    bool, typer.Option("--overwrite", help="Replace OUTPUT if it exists.", rich_help_panel=OUTPUT)
+]
+KeepOrderOption = Annotated[
+    bool,
+    typer.Option(
+        "--keep-order",
+        help="Take dev and test from the end of the file instead of at random.",
+        rich_help_panel=DATA,
+    ),
+]
 
 TAGS_SHOWN = 60
 
 
 @app.command()
 def check(
-    files: Annotated[
-        list[Path],
-        typer.Argument(
-            metavar="FILE...",
-            help="The training file first: the others are compared with it. With --task translate SRC TGT, "
-            "or one .tsv or .jsonl file; further parts may follow.",
-        ),
-    ],
-    task: Annotated[
-        Literal["ner", "pos", "translate"] | None,
-        typer.Option("--task", help="translate: the files are sentence pairs; else they are annotated."),
-    ] = None,
+    files: FilesArgument,
+    task: TaskOption = None,
     token_column: TokenOption = None,
     tag_column: TagOption = None,
     feature_columns: FeatureOption = None,
-    scheme: Annotated[SchemeChoice, typer.Option(help="Tag scheme of the files.")] = "auto",
+    scheme: SchemeOption = "auto",
     repair: RepairOption = False,
     strict: StrictOption = False,
     tag_names: NamesOption = None,
     misaligned: MisalignedOption = "align",
-    pair_columns: Annotated[
-        str | None,
-        typer.Option(
-            "--columns",
-            help="Columns of a .tsv or .csv of pairs, as in source,target,features; - is not read.",
-        ),
-    ] = None,
-    languages: Annotated[
-        str | None,
-        typer.Option(
-            "--languages", help="Source and target in a .jsonl, .csv or .tmx of pairs, as in en,de."
-        ),
-    ] = None,
+    pair_columns: PairColumnsOption = None,
+    languages: LanguagesOption = None,
     json_output: options.JsonOption = False,
 ) -> None:
-    """Say what is in files, or what is wrong with them."""
+    """Report what files contain, and what is wrong with them.
+
+    Examples:
+      seqtool data check train.conll dev.conll test.conll
+      seqtool data check train.en train.de --task translate
+    """
     of_taggers = {
         "--token-column": token_column,
         "--tag-column": tag_column,
@@ -124,19 +216,11 @@ def check(
 
 @app.command()
 def convert(
-    source: Annotated[str, typer.Argument(metavar="INPUT|-", help="A file; - is standard input.")],
-    target: Annotated[str, typer.Argument(metavar="OUTPUT|-", help="A file; - is standard output.")],
-    to: Annotated[
-        Literal["conll", "jsonl", "inline"] | None,
-        typer.Option("--to", help="Layout; else jsonl for a name in .jsonl, conll for others."),
-    ] = None,
-    scheme_to: Annotated[
-        Scheme | None, typer.Option("--scheme-to", help="Tag scheme of OUTPUT; else that of INPUT.")
-    ] = None,
-    from_scheme: Annotated[
-        SchemeChoice,
-        typer.Option("--from-scheme", "--scheme", help="Tag scheme of INPUT; a pipe's must be named."),
-    ] = "auto",
+    source: Annotated[str, typer.Argument(metavar="INPUT", help="File to read; - is standard input.")],
+    target: Annotated[str, typer.Argument(metavar="OUTPUT", help="File to write; - is standard output.")],
+    to: FormatOption = None,
+    scheme_to: TargetSchemeOption = None,
+    from_scheme: SourceSchemeOption = "auto",
     repair: RepairOption = False,
     strict: StrictOption = False,
     tag_names: NamesOption = None,
@@ -144,9 +228,14 @@ def convert(
     token_column: TokenOption = None,
     tag_column: TagOption = None,
     feature_columns: FeatureOption = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace OUTPUT.")] = False,
+    overwrite: OverwriteOption = False,
 ) -> None:
-    """Write a file in another layout or tag scheme."""
+    """Convert a file to another format or tag scheme.
+
+    Examples:
+      seqtool data convert train.conll train.jsonl
+      seqtool data convert old.conll new.conll --scheme-to iobes --repair
+    """
     from seqtool.text import output
     from seqtool.text.conversion import Conversion
 
@@ -178,22 +267,28 @@ def convert(
 
 @app.command()
 def split(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="The file to split.")],
-    output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Folder of the parts.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="Annotated file to split.")],
+    output: Annotated[
+        Path,
+        typer.Option("--output", "-o", metavar="DIR", help="Folder for the parts.", rich_help_panel=OUTPUT),
+    ],
     dev: Share = 0.1,
     test: Share = 0.1,
-    seed: Annotated[int, typer.Option(help="Of the choice of sentences.")] = 1,
-    keep_order: Annotated[
-        bool, typer.Option("--keep-order", help="Take dev and test from the end, not at random.")
-    ] = False,
+    seed: Annotated[int, typer.Option(help="Random seed of the split.", rich_help_panel=DATA)] = 1,
+    keep_order: KeepOrderOption = False,
     token_column: TokenOption = None,
     tag_column: TagOption = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace parts that are there.")] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace parts that exist.", rich_help_panel=OUTPUT)
+    ] = False,
 ) -> None:
-    """Part a file into train, dev and test by whole sentences.
+    """Split a file into train, dev and test parts of whole sentences.
 
-    Sentences that are chosen at random leave their documents, and the marks of these are dropped;
-    --keep-order keeps them.
+    A random split breaks documents up, so document marks are dropped; --keep-order keeps them.
+
+    Examples:
+      seqtool data split all.conll -o parts
+      seqtool data split all.conll -o parts --dev 0.2 --test 0 --keep-order
     """
     from seqtool.text.splitting import split_file
 
@@ -210,20 +305,21 @@ def split(
     for part in parts:
         console.say(f"{part.path}: {part.sentences:,} sentences")
         if part.shared:
-            console.warn(f"{part.path}: {part.shared:,} of its sentences also stand in {parts[0].path}")
+            console.warn(f"{part.path}: {part.shared:,} of its sentences are also in {parts[0].path}")
     console.write_result("".join(f"{part.path}\n" for part in parts))
 
 
 def _refuse(options: Mapping[str, object], where: str) -> None:
-    """An option that is not read is not accepted."""
+    """Refuse options that would be ignored."""
     for name, value in options.items():
         if value is not None:
-            raise UsageError(f"{name} means nothing {where}; leave it out")
+            raise UsageError(f"{name} has no effect {where}; leave it out")
 
 
 def _refuse_both(repair: bool, strict: bool) -> None:
+    """Refuse `--repair` together with `--strict`."""
     if repair and strict:
-        raise UsageError("--repair mends invalid tags and --strict refuses them: give one of them")
+        raise UsageError("--repair repairs invalid tags and --strict refuses them; leave one of them out")
 
 
 def _columns(
@@ -237,20 +333,20 @@ def _columns(
     from seqtool.text.json_lines import JsonReading
 
     if token == 0:
-        raise UsageError("--token-column 0: expected a column from 1, or from -1 backwards")
+        raise UsageError("--token-column 0: expected 1 or more, or -1 for the last column")
     names = tuple(tag_names.split(",")) if tag_names else ()
     return Columns(token, tag, tuple(features or ()), JsonReading(misaligned, names, annotated=True))
 
 
 def _warnings(report: CorpusReport) -> list[str]:
-    """What should be seen to before training."""
+    """Problems to solve before training."""
     lines = [line for file in report.files for line in file.remarks]
     if report.invalid is not None:
         lines.append(report.invalid)
     for file in report.files:
         for other, count in file.shared.items():
             if count:
-                lines.append(f"{file.path}: {count:,} of its sentences also stand in {other}")
+                lines.append(f"{file.path}: {count:,} of its sentences are also in {other}")
         if file.unseen_tags:
             listed = ", ".join(f"{tag} ({count})" for tag, count in file.unseen_tags.items())
             lines.append(f"{file.path}: tags that {report.files[0].path} does not have: {listed}")
@@ -274,7 +370,7 @@ def _rows(file: FileReport, report: CorpusReport) -> list[tuple[str, str]]:
         if len(file.tags) > TAGS_SHOWN:
             rows.append(("  ...", f"{len(file.tags) - TAGS_SHOWN:,} further tags"))
     if file.partial:
-        rows.append(("annotated in part", f"{file.partial:,} sentences; their entities are not counted"))
+        rows.append(("partially annotated", f"{file.partial:,} sentences, whose entities are not counted"))
     if file.repaired:
         rows.append(("tags invalid in the scheme", f"{file.repaired:,}"))
     return [*rows, ("repeated sentences", f"{file.repeated:,}"), *_comparison(file), *_oddities(file)]

@@ -1,4 +1,4 @@
-"""`seqtool doctor`: what this machine offers, what will be used, and why."""
+"""`seqtool doctor`: the devices of this machine, what will be used, and why."""
 
 from __future__ import annotations
 
@@ -10,7 +10,12 @@ from seqtool.cli import console, options, tables
 
 
 def doctor(json_output: options.JsonOption = False) -> None:
-    """Versions, devices, precision, speed, files: what will be used and why."""
+    """Show versions, devices, precision and speed of this machine, what will be used and why.
+
+    Examples:
+      seqtool doctor
+      seqtool doctor --json
+    """
     from seqtool import diagnosis
 
     chosen = diagnosis.conclusion()
@@ -28,7 +33,7 @@ def doctor(json_output: options.JsonOption = False) -> None:
 
 
 def _terminal() -> dict[str, str]:
-    """Where the streams go and what the terminal can show."""
+    """Where standard output and standard error go, and what the terminal can show."""
     screen = console.error_console()
     colours = screen.color_system if screen.is_terminal and not screen.no_color else None
     return {

@@ -1,4 +1,4 @@
-"""Standard error as Rich prints to it; imported when there is something to print."""
+"""Rich's console for standard error, in a module of its own so that Rich is imported only when needed."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from rich.console import Console
 
 
 class ErrorConsole(Console):
-    """Standard error; when its reader goes away the work goes on, with nobody to tell."""
+    """Rich's console for standard error; work continues in silence when the reader has gone away."""
 
     def __init__(self, *, colour: bool = True) -> None:
         super().__init__(stderr=True, highlight=False, soft_wrap=True, no_color=None if colour else True)
 
     def on_broken_pipe(self) -> None:
-        """Say nothing more (Rich itself would end the program)."""
+        """Print nothing more. Rich itself would end the program."""
         self.quiet = True

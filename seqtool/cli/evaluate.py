@@ -1,4 +1,4 @@
-"""`seqtool evaluate`: how good a model is on data that it has not seen, and where it errs."""
+"""`seqtool evaluate`: scores of a model on unseen data, and its errors."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from seqtool.cli import console, options
+from seqtool.cli.help import DATA, LANGUAGE_MODELS, MODEL, OUTPUT, TAGGERS, TRANSLATORS
 from seqtool.cli.option_groups import flag, given, with_options
 from seqtool.cli.options import find_model, require_folder
 from seqtool.cli.reports import lm, tagging, translation
@@ -27,85 +28,95 @@ REPORTS: dict[str, ModuleType] = {"ner": tagging, "pos": tagging, "translate": t
 
 @dataclass(frozen=True)
 class TaggerGroup:
-    """Options that only taggers read."""
+    """Options that apply to taggers only."""
 
     target_precision: Annotated[
         float | None,
         typer.Option(
             max=1.0,
-            help="Find the lowest --min-confidence with this precision on the data.",
-            rich_help_panel="Taggers",
+            metavar="P",
+            help="Find the lowest --min-confidence that reaches precision P (0 to 1) on DATA.",
+            rich_help_panel=TAGGERS,
         ),
     ] = None
     scheme: Annotated[
         SchemeChoice,
-        typer.Option(help="Tag scheme of DATA.", rich_help_panel="Taggers"),
+        typer.Option(help="Tag scheme of DATA.", rich_help_panel=TAGGERS),
     ] = "auto"
     repair: Annotated[
         bool,
         typer.Option(
             "--repair",
             help="Repair any number of tags of DATA that are invalid in the scheme.",
-            rich_help_panel="Taggers",
+            rich_help_panel=TAGGERS,
         ),
     ] = False
     strict: Annotated[
         bool,
         typer.Option(
             "--strict",
-            help="Refuse every tag of DATA that is invalid in the scheme; otherwise a few are read.",
-            rich_help_panel="Taggers",
+            help="Refuse every invalid tag of DATA; by default a few are accepted with a warning.",
+            rich_help_panel=TAGGERS,
         ),
     ] = False
 
 
 @dataclass(frozen=True)
 class TranslatorGroup:
-    """Options that only translators read."""
+    """Options that apply to translators only."""
 
     beam: Annotated[
         int | None,
-        typer.Option("--beam", min=1, help="Beam size; 1 = greedy.", rich_help_panel="Translators"),
+        typer.Option(
+            "--beam",
+            min=1,
+            help="Beam size; 1 = greedy search. Default: as in the model's recipe.",
+            rich_help_panel=TRANSLATORS,
+        ),
     ] = None
     ter: Annotated[
         bool,
         typer.Option(
             "--ter",
-            help="Compute the translation edit rate too, which is slow.",
-            rich_help_panel="Translators",
+            help="Also compute the translation edit rate (TER), which is slow.",
+            rich_help_panel=TRANSLATORS,
         ),
     ] = False
 
 
 @dataclass(frozen=True)
 class LanguageModelGroup:
-    """Options that only language models read."""
+    """Options that apply to language models only."""
 
     protocol: Annotated[
         Literal["streaming", "cold"],
         typer.Option(
-            help="The state goes through the text (streaming), or starts anew every 256 symbols (cold).",
-            rich_help_panel="Language models",
+            help="Carry the state through the whole text (streaming), or reset it every 256 symbols (cold).",
+            rich_help_panel=LANGUAGE_MODELS,
         ),
     ] = "streaming"
     adapt: Annotated[
         bool,
         typer.Option(
-            "--adapt", help="Learn from the text while reading it.", rich_help_panel="Language models"
+            "--adapt",
+            help="Adapt the model to the text while reading it (dynamic evaluation).",
+            rich_help_panel=LANGUAGE_MODELS,
         ),
     ] = False
     cache: Annotated[
         bool,
         typer.Option(
-            "--cache", help="Add a cache of what followed similar states.", rich_help_panel="Language models"
+            "--cache",
+            help="Use a neural cache: favour symbols that followed similar states.",
+            rich_help_panel=LANGUAGE_MODELS,
         ),
     ] = False
     interpolate: Annotated[
         bool,
         typer.Option(
             "--interpolate",
-            help="Mix with the n-gram, with the weight that is best on dev.",
-            rich_help_panel="Language models",
+            help="Interpolate with the n-gram baseline; the weight is tuned on the development data.",
+            rich_help_panel=LANGUAGE_MODELS,
         ),
     ] = False
     baselines: Annotated[
@@ -113,22 +124,22 @@ class LanguageModelGroup:
         typer.Option(
             "--baselines/--no-baselines",
             "--yardsticks/--no-yardsticks",
-            help="Compare with an n-gram and xz of the same training text.",
-            rich_help_panel="Language models",
+            help="Compare with baselines: an n-gram model and xz, on the same training text.",
+            rich_help_panel=LANGUAGE_MODELS,
         ),
     ] = True
 
 
 @dataclass(frozen=True)
 class BatchGroup:
-    """What taggers and translators read."""
+    """Options that apply to taggers and translators."""
 
     batch_tokens: options.BatchTokensOption = 4096
 
 
 Requirements = list[tuple[str, float]]  # metric and bound of each --min
 Groups = tuple[TaggerGroup, TranslatorGroup, LanguageModelGroup, BatchGroup]
-READERS: dict[type[Any], tuple[str, ...]] = {  # whose options a group holds
+READERS: dict[type[Any], tuple[str, ...]] = {  # tasks whose models the options of a group apply to
     TaggerGroup: ("ner", "pos"),
     TranslatorGroup: ("translate",),
     LanguageModelGroup: ("lm",),
@@ -139,31 +150,42 @@ NAMES = {"ner": "tagger", "pos": "tagger", "translate": "translator", "lm": "lan
 
 @dataclass(frozen=True)
 class SubjectGroup:
-    """What is scored, and on what."""
+    """What is evaluated, and on which data."""
 
     model: Annotated[
         Path | None,
-        typer.Option("--model", "-m", help="Run folder or its model/ folder; otherwise $SEQTOOL_MODEL."),
+        typer.Option(
+            "--model",
+            "-m",
+            metavar="MODEL",
+            help="Run folder or its model/ folder. Default: $SEQTOOL_MODEL.",
+            rich_help_panel=MODEL,
+        ),
     ] = None
     predictions: Annotated[
         Path | None,
         typer.Option(
             "--predictions",
+            metavar="FILE",
             help="Score this file, as `tag` or `translate` writes it, instead of a model; needs DATA.",
+            rich_help_panel=DATA,
         ),
     ] = None
     task: Annotated[
         Literal["ner", "pos", "translate"] | None,
-        typer.Option("--task", help="Task of --predictions, where DATA does not show it."),
+        typer.Option("--task", help="Task of --predictions, if DATA does not show it.", rich_help_panel=DATA),
     ] = None
     part: Annotated[
         Literal["test", "dev", "train"],
-        typer.Option(help="Part of the run's recipe, when no DATA is given."),
+        typer.Option(help="Part of the recipe's data to use when DATA is not given.", rich_help_panel=DATA),
     ] = "test"
     against: Annotated[
         Path | None,
         typer.Option(
-            "--against", help="Another model (or file of predictions): paired tests on the same data."
+            "--against",
+            metavar="MODEL",
+            help="Compare with this model (or file of predictions) by paired tests on the same data.",
+            rich_help_panel=MODEL,
         ),
     ] = None
     bootstrap: Annotated[
@@ -171,32 +193,44 @@ class SubjectGroup:
         typer.Option(
             "--bootstrap",
             min=0,
-            help="Resamples for 95 % intervals; 0 = none. --against takes 1,000 at least.",
+            metavar="N",
+            help="Bootstrap resamples for 95 % confidence intervals; 0 = none. --against uses at least "
+            "1,000.",
+            rich_help_panel=OUTPUT,
         ),
     ] = 1000
 
 
 @dataclass(frozen=True)
 class OutputGroup:
-    """What is done with the result."""
+    """What is done with the results."""
 
     minimum: Annotated[
         list[str] | None,
         typer.Option(
             "--min",
             metavar="METRIC=X",
-            help="Exit with 9 unless METRIC is at least X (at most X where lower is better). Repeatable.",
+            help="Exit with code 9 unless METRIC is at least X (at most X where lower is better). "
+            "Repeatable.",
+            rich_help_panel=OUTPUT,
         ),
     ] = None
     errors: Annotated[
         Path | None,
         typer.Option(
             "--errors",
-            help="Write the wrong examples to this file as JSON lines, gold beside predicted; of a language "
-            "model the 1,000 lines that cost most per character.",
+            metavar="FILE",
+            help="Write the errors to this file as JSON lines, gold beside predicted; for a language "
+            "model, the 1,000 lines with the most bits per character.",
+            rich_help_panel=OUTPUT,
         ),
     ] = None
-    plots: Annotated[Path | None, typer.Option("--plots", help="Folder for pictures (PNG).")] = None
+    plots: Annotated[
+        Path | None,
+        typer.Option(
+            "--plots", metavar="DIR", help="Draw pictures (PNG) into this folder.", rich_help_panel=OUTPUT
+        ),
+    ] = None
     json_output: options.JsonOption = False
 
 
@@ -206,8 +240,8 @@ def evaluate(
         list[Path] | None,
         typer.Argument(
             metavar="DATA",
-            help="Annotated file; source and target, or a file of pairs; or texts. Otherwise the test "
-            "part of the run's recipe.",
+            help="Taggers: an annotated file. Translators: source and target files, or one file of "
+            "pairs. Language models: texts. Default: the test part of the recipe's data.",
         ),
     ] = None,
     *,
@@ -219,10 +253,15 @@ def evaluate(
     batches: BatchGroup,
     hardware: options.HardwareOptions,
 ) -> None:
-    """Score a model, or a file of predictions, on data that the model has not seen."""
+    """Evaluate a model, or a file of predictions, on data that the model has not seen.
+
+    Examples:
+      seqtool evaluate test.conll -m runs/ner/ner-tiny --plots pictures
+      seqtool evaluate test.en test.de -m runs/translate/mine --min bleu=20
+    """
     if data and subject.part != "test":
         raise UsageError(
-            f"--part {subject.part} is of the run's recipe, and DATA is given; leave one of them out"
+            f"--part {subject.part} is a part of the recipe's data, but DATA is given; leave one of them out"
         )
     if output.errors is not None:
         require_folder(output.errors)
@@ -246,11 +285,11 @@ def _model(
     groups: Groups,
     required: Requirements,
 ) -> tuple[str, Evaluation]:
-    """The task of a model, and its evaluation."""
+    """Evaluate a model; returns its task as well."""
     from seqtool import api
 
     if subject.task is not None:
-        raise UsageError("--task is for --predictions: a model knows its task; leave it out")
+        raise UsageError("--task goes with --predictions only, since a model knows its task; leave it out")
     where = find_model(subject.model, tuple(REPORTS), newest=False)
     task = api.task_of(where)
     chosen = _chosen(api.assessment_of(task, str(where)), task, f"{where} is", groups, required)
@@ -273,17 +312,17 @@ def _predictions(
     groups: Groups,
     required: Requirements,
 ) -> tuple[str, Evaluation]:
-    """The task of a file of predictions, and its evaluation."""
+    """Evaluate a file of predictions; returns its task as well."""
     from seqtool import api
 
     assert subject.predictions is not None
     if not data:
         raise UsageError(
-            "--predictions are scored against DATA; name it, as in `seqtool evaluate GOLD --predictions FILE`"
+            "--predictions needs DATA to compare with, as in: seqtool evaluate GOLD --predictions FILE"
         )
     unread = ["-m"] * (subject.model is not None) + [flag(hardware, name) for name in given(hardware)]
     if unread:
-        raise UsageError(f"{unread[0]}: with --predictions no model is run; leave one of them out")
+        raise UsageError(f"{unread[0]} has no effect with --predictions, which runs no model; leave it out")
     task = subject.task or _task_of_data(data)
     room = api.assessment_of(task, str(subject.predictions))
     chosen = _chosen(room, task, f"{subject.predictions} is of", groups, required)
@@ -298,7 +337,7 @@ def _predictions(
 
 
 def _task_of_data(files: list[Path]) -> str:
-    """Tagging or translation, as far as the data shows it."""
+    """Guess from the data whether the task is tagging (ner or pos) or translation."""
     from seqtool.text.annotation import Columns, has_span_tags, read_annotated
     from seqtool.text.json_lines import is_sentence_object
     from seqtool.text.lines import lines_of
@@ -313,7 +352,7 @@ def _task_of_data(files: list[Path]) -> str:
 
 
 def _chosen(room: Any, task: str, what: str, groups: Groups, required: Requirements) -> Any:
-    """The options of the task's wing; the names of --min are checked before data is read."""
+    """The evaluation options of a task; the metrics of --min are checked before data is read."""
     values: dict[str, Any] = {}
     for group in groups:
         readers = READERS[type(group)]
@@ -330,12 +369,12 @@ def _chosen(room: Any, task: str, what: str, groups: Groups, required: Requireme
     for metric, _ in required:
         if metric not in known:
             hint = nearest(metric, known)
-            raise UsageError(f"--min {metric}: no such metric{hint}; there are {', '.join(known)}")
+            raise UsageError(f"--min {metric}: no such metric{hint}; the metrics are {', '.join(known)}")
     return chosen
 
 
 def _show(result: Evaluation, report: Any, output: OutputGroup) -> None:
-    """Say what was found, draw it, and write down where it is wrong."""
+    """Print the warnings and results, draw the pictures, and write the errors to a file."""
     for warning in result.warnings:
         console.warn(warning)
     if output.plots is not None:
@@ -354,6 +393,7 @@ def _show(result: Evaluation, report: Any, output: OutputGroup) -> None:
 
 
 def _requirement(text: str) -> tuple[str, float]:
+    """Metric and bound of a `--min`."""
     metric, separator, value = text.partition("=")
     try:
         if separator and math.isfinite(float(value)):
@@ -364,6 +404,7 @@ def _requirement(text: str) -> tuple[str, float]:
 
 
 def _check(required: Requirements, result: Evaluation) -> None:
+    """Raise `ThresholdError` unless every `--min` is met."""
     missed = []
     for metric, bound in required:
         score = result.scores[metric]
@@ -371,4 +412,4 @@ def _check(required: Requirements, result: Evaluation) -> None:
         if not (value >= bound if higher else value <= bound):
             missed.append(f"{metric} = {value:.4f} {'<' if higher else '>'} {bound}")
     if missed:
-        raise ThresholdError("not reached: " + "; ".join(missed))
+        raise ThresholdError("--min is not met: " + "; ".join(missed))

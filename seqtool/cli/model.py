@@ -1,4 +1,4 @@
-"""`seqtool model`: facts about a model, its integrity, the mean of several, the disk space of a run."""
+"""`seqtool model`: shows, verifies and averages models, and frees the disk space of runs."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from seqtool.cli import console, options, tables
+from seqtool.cli.help import CommandGroup
 from seqtool.cli.options import find_model
 from seqtool.errors import UsageError
 
@@ -17,16 +18,19 @@ if TYPE_CHECKING:
 
     from seqtool.models.facts import ModelFacts
 
-app = typer.Typer(
-    help="Inspect, verify and average models, and free the disk space of finished runs.",
-    no_args_is_help=True,
-    context_settings={"help_option_names": ["-h", "--help"]},
-    rich_markup_mode=None,
+app = CommandGroup(
+    """Inspect, verify and average models, and free the disk space of finished runs.
+
+    Examples:
+      seqtool model info runs/ner/ner-tiny
+      seqtool model verify runs/ner/ner-tiny
+    """
 )
 ModelArgument = Annotated[
     Path | None,
     typer.Argument(
-        metavar="[MODEL]", help="Run folder or model/ folder; else $SEQTOOL_MODEL, else the newest run."
+        metavar="MODEL",
+        help="Run folder or its model/ folder. Default: $SEQTOOL_MODEL, else the newest finished run.",
     ),
 ]
 TASKS = ("ner", "pos", "translate")
@@ -36,7 +40,12 @@ TASKS = ("ner", "pos", "translate")
 def info(
     model: ModelArgument = None, option: options.ModelOption = None, json_output: options.JsonOption = False
 ) -> None:
-    """Task, settings, size, vocabularies, tags, scores, digests."""
+    """Show a model's task, settings, size, vocabularies, tags, scores and digests.
+
+    Examples:
+      seqtool model info
+      seqtool model info runs/ner/ner-tiny --json
+    """
     path = _model(model, option)
     from seqtool.models.facts import describe_model
 
@@ -52,7 +61,12 @@ def info(
 def verify(
     model: ModelArgument = None, option: options.ModelOption = None, json_output: options.JsonOption = False
 ) -> None:
-    """Compare every file of the model with its recorded size and SHA-256."""
+    """Compare every file of a model with its recorded size and SHA-256.
+
+    Examples:
+      seqtool model verify
+      seqtool model verify runs/ner/ner-tiny
+    """
     path = _model(model, option)
     from seqtool.models.folder import find_model_folder, verify_model_folder
 
@@ -62,17 +76,23 @@ def verify(
         console.write_result(json.dumps({"path": folder, "verified": names}, ensure_ascii=False) + "\n")
     else:
         console.write_result("".join(f"{name}: as recorded\n" for name in names))
-        console.say(f"{folder}: whole, {len(names)} files")
+        console.say(f"{folder}: intact, {len(names)} files")
 
 
 @app.command()
 def average(
     models: Annotated[
-        list[Path], typer.Argument(metavar="MODEL MODEL...", help="Run folders or model/ folders.")
+        list[Path],
+        typer.Argument(metavar="MODEL", help="Run folders or their model/ folders, at least two."),
     ],
-    output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="The model folder to make.")],
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Model folder to make.")],
 ) -> None:
-    """One model whose weights are the mean of others', which must be of one network."""
+    """Average the weights of several models of the same network into one model.
+
+    Examples:
+      seqtool model average runs/ner/mine/seed1 runs/ner/mine/seed2 -o averaged
+      seqtool model average runs/lm/a runs/lm/b runs/lm/c -o averaged
+    """
     from seqtool.models.average import average_models
 
     for warning in average_models(models, output):
@@ -85,7 +105,14 @@ def prune(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="Run folder of a finished run.")],
     json_output: options.JsonOption = False,
 ) -> None:
-    """Delete the checkpoints of a finished run (RUN/state). Its model stays; only --resume needs them."""
+    """Delete the checkpoints of a finished run (RUN/state).
+
+    The model stays; only --resume needs the checkpoints.
+
+    Examples:
+      seqtool model prune-state runs/ner/ner-tiny
+      seqtool model prune-state runs/lm/lm-tiny --json
+    """
     from seqtool.training.pruning import prune_state
 
     freed = prune_state(run)
@@ -98,7 +125,7 @@ def prune(
 
 def _model(argument: Path | None, option: Path | None) -> Path:
     if argument is not None and option is not None:
-        raise UsageError("two models: give one, with -m or without")
+        raise UsageError(f"two models were named, {argument} and -m {option}; leave one of them out")
     return find_model(argument if argument is not None else option, TASKS)
 
 

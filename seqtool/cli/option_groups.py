@@ -1,4 +1,4 @@
-"""Groups of command-line options: a dataclass whose fields are options, spelled once for several commands.
+"""Groups of command-line options: a dataclass whose fields are options that several commands share.
 
 @dataclass(frozen=True)
 class SearchGroup:
@@ -20,14 +20,17 @@ from typer.models import OptionInfo
 
 
 def with_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Make a command of a function that takes groups of options.
+    """Make a Typer command of a function that takes groups of options.
 
-    Typer reads a function's signature, and has no way to share a group of options. The returned function
-    has, in place of each parameter that is annotated with a dataclass, one option for each of its fields.
+    Typer reads a function's signature and cannot share a group of options. The returned function has one
+    option per field in place of each parameter that is annotated with a dataclass.
 
     Args:
-        command: Its parameters are arguments and options as Typer wants them, or dataclasses of
-            options, each field with a default. No name may occur twice.
+        command: Function whose parameters are Typer's arguments and options, or dataclasses of options.
+            Every field needs a default, and no name may occur twice.
+
+    Returns:
+        The function to give to Typer.
 
     >>> from dataclasses import dataclass
     >>> @dataclass(frozen=True)
@@ -66,17 +69,17 @@ def with_options(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def given(group: Any) -> dict[str, Any]:
-    """The fields of a group of options that are not as they are by default, by name."""
+    """The options of a group that differ from their defaults, by field name."""
     values = {field.name: getattr(group, field.name) for field in fields(group)}
     return {field.name: values[field.name] for field in fields(group) if values[field.name] != field.default}
 
 
 def flag(group: Any, name: str) -> str:
-    """How an option is typed, as in `--top-k`.
+    """The flag of an option as it is typed, for instance `--top-k`.
 
     Args:
-        group: Dataclass of options, or one of its instances.
-        name: A field of it.
+        group: Dataclass of options, or an instance of it.
+        name: Name of one of its fields.
     """
     kind = group if isinstance(group, type) else type(group)
     metadata = getattr(get_type_hints(kind, include_extras=True)[name], "__metadata__", ())

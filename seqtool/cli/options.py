@@ -1,8 +1,9 @@
-"""Options that several commands share, declared once, and which model a command means."""
+"""Options that several commands share, and how a command finds its model."""
 
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,27 +12,50 @@ from typing import Annotated, Optional
 import typer
 
 from seqtool.cli import console
+from seqtool.cli.help import HARDWARE, MODEL, OUTPUT
 from seqtool.errors import StorageError, UsageError
 
 VARIABLE = "SEQTOOL_MODEL"
 ModelOption = Annotated[
     Optional[Path],  # noqa: UP045 - typer reads the annotation at run time
     typer.Option(
-        "--model", "-m", help="Run folder or its model/ folder; else $SEQTOOL_MODEL, else the newest run."
+        "--model",
+        "-m",
+        metavar="MODEL",
+        help="Run folder or its model/ folder. Default: $SEQTOOL_MODEL, else the newest finished run.",
+        rich_help_panel=MODEL,
     ),
 ]
-DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:N or mps.")]
+DEVICE_HELP = "Device: auto, cpu, cuda, cuda:N or mps."
+DeviceOption = Annotated[
+    str, typer.Option("--device", metavar="DEVICE", help=DEVICE_HELP, rich_help_panel=HARDWARE)
+]
 PrecisionOption = Annotated[
     str,
     typer.Option(
-        "--precision", help="auto, fp32, bf16 or (translators at work, CPU) int8; auto is the fast one."
+        "--precision",
+        metavar="PRECISION",
+        help="Arithmetic: auto, fp32, bf16, or int8 (translating on a CPU). auto picks the fastest that "
+        "suits the device.",
+        rich_help_panel=HARDWARE,
     ),
 ]
-ThreadsOption = Annotated[int, typer.Option("--threads", min=0, help="Processor threads; 0 = all cores.")]
-BatchTokensOption = Annotated[
-    int, typer.Option("--batch-tokens", min=1, help="Tokens of a batch, padding included.")
+ThreadsOption = Annotated[
+    int, typer.Option("--threads", min=0, help="CPU threads; 0 = all cores.", rich_help_panel=HARDWARE)
 ]
-JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")]
+BatchTokensOption = Annotated[
+    int,
+    typer.Option(
+        "--batch-tokens",
+        min=1,
+        help="Tokens per batch, padding included; lower it if memory runs out.",
+        rich_help_panel=HARDWARE,
+    ),
+]
+JsonOption = Annotated[
+    bool,
+    typer.Option("--json", help="Print one JSON value on standard output.", rich_help_panel=OUTPUT),
+]
 
 
 @dataclass(frozen=True)
@@ -44,25 +68,31 @@ class HardwareOptions:
 
 
 def require_folder(output: Path) -> None:
-    """Before anything is computed.
+    """Check, before anything is computed, that a file can be written.
+
+    Args:
+        output: Path of the file.
 
     Raises:
-        StorageError: there is no folder to put the file into.
+        StorageError: its folder does not exist.
     """
     if not output.parent.is_dir():
-        raise StorageError(f"{output}: there is no folder {output.parent}")
+        raise StorageError(
+            f"{output}: there is no folder {output.parent}; make it with: mkdir -p "
+            f"{shlex.quote(str(output.parent))}"
+        )
 
 
 def find_model(given: Path | None, tasks: Sequence[str], *, newest: bool = True) -> Path:
-    """The model to use; a choice that was not typed is announced on stderr.
+    """Find the model to use; unless it was named with -m, it is announced on stderr.
 
     Args:
-        given: What -m says.
-        tasks: Whose newest run may stand in.
-        newest: False where a run must be named; the newest one is then only proposed.
+        given: Argument of -m; None = not given.
+        tasks: Tasks whose newest finished run may be used.
+        newest: Whether the newest run may be used; otherwise it is only suggested.
 
     Raises:
-        UsageError: there is none; the message has the command that would make one.
+        UsageError: there is no model; the message names the command that would train one.
     """
     if given is not None:
         return given
@@ -73,12 +103,13 @@ def find_model(given: Path | None, tasks: Sequence[str], *, newest: bool = True)
 
     found = latest_model(tasks)
     if found is not None and not newest:
-        raise UsageError(f"which model? give one with -m, as in `-m {found}` (the newest run)")
+        raise UsageError(f"no model was named; choose one with -m, for instance the newest run: -m {found}")
     if found is None:
         commands = " or ".join(f"`seqtool train {task}`" for task in tasks)
         folders = ", ".join(f"runs/{task}/" for task in tasks)
         raise UsageError(
-            f"no model: give one with -m, or make one with {commands} (nothing finished under {folders})"
+            f"no model: name one with -m MODEL, or train one with {commands} "
+            f"(there is no finished run under {folders})"
         )
     console.say(f"model: {found} (the newest run)")
     return found

@@ -1,4 +1,4 @@
-"""`seqtool recipes`: what is bundled, to see, to copy, to run."""
+"""`seqtool recipes`: lists, shows, copies and runs the bundled recipes."""
 
 from __future__ import annotations
 
@@ -9,23 +9,33 @@ from typing import Annotated
 import typer
 
 from seqtool.cli import console, options, tables, train
+from seqtool.cli.help import CommandGroup
 from seqtool.cli.option_groups import with_options
 from seqtool.cli.run_options import RunOptions
 from seqtool.errors import UsageError, nearest
 
-app = typer.Typer(
-    help="Bundled recipes: complete runs, from data to model.",
-    no_args_is_help=True,
-    context_settings={"help_option_names": ["-h", "--help"]},
-    rich_markup_mode=None,
+app = CommandGroup(
+    """List, show, copy and run the bundled recipes: complete runs, from data to model.
+
+    Examples:
+      seqtool recipes list
+      seqtool recipes run ner-tiny
+    """
 )
-NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="Of a recipe in `seqtool recipes list`.")]
-TaskArgument = Annotated[str, typer.Argument(metavar="TASK", help="ner, pos, translate or lm.")]
+NameArgument = Annotated[
+    str, typer.Argument(metavar="NAME", help="Name of a recipe, as in `seqtool recipes list`.")
+]
+TaskArgument = Annotated[str, typer.Argument(metavar="TASK", help="Task: ner, pos, translate or lm.")]
 
 
 @app.command("list")
 def list_recipes(json_output: options.JsonOption = False) -> None:
-    """One line a recipe: its task, what it is, where its data comes from."""
+    """List the recipes, one per line: task, description, and where the data comes from.
+
+    Examples:
+      seqtool recipes list
+      seqtool recipes list --json
+    """
     from seqtool import bundled
 
     found = bundled.list_recipes()
@@ -38,7 +48,12 @@ def list_recipes(json_output: options.JsonOption = False) -> None:
 
 @app.command()
 def show(name: NameArgument) -> None:
-    """The recipe itself, as TOML."""
+    """Show a recipe as TOML.
+
+    Examples:
+      seqtool recipes show ner-tiny
+      seqtool recipes show lm-shakespeare > my-recipe.toml
+    """
     from seqtool import bundled
 
     console.write_result(bundled.recipe_text(name))
@@ -47,12 +62,18 @@ def show(name: NameArgument) -> None:
 @app.command()
 def settings(
     task: TaskArgument,
-    word: Annotated[str, typer.Argument(metavar="[WORD]", help="Only those with it in key or meaning.")] = "",
+    word: Annotated[
+        str, typer.Argument(metavar="WORD", help="List only settings with this in their key or meaning.")
+    ] = "",
     json_output: options.JsonOption = False,
 ) -> None:
-    """Every setting of a task: what it means, its default, which values it takes.
+    """List the settings of a task: meaning, default and possible values.
 
-    In a pipe: a line a setting, its columns separated by tabs.
+    In a pipe there is one line per setting, with columns separated by tabs.
+
+    Examples:
+      seqtool recipes settings ner
+      seqtool recipes settings translate dropout
     """
     from seqtool.settings_guide import describe_settings
     from seqtool.tasks import TASKS
@@ -61,7 +82,10 @@ def settings(
         raise UsageError(f"{task}: expected one of {', '.join(TASKS)}{nearest(task, TASKS)}")
     found = describe_settings(TASKS[task]().settings, word)
     if not found:
-        raise UsageError(f"{word}: no setting of {task} has that in its key or meaning")
+        raise UsageError(
+            f"{word}: no setting of {task} has this in its key or meaning; all are listed by: seqtool "
+            f"recipes settings {task}"
+        )
     if json_output:
         console.write_result(json.dumps([each.as_dict() for each in found], ensure_ascii=False) + "\n")
         return
@@ -73,10 +97,15 @@ def settings(
 def copy(
     name: NameArgument,
     destination: Annotated[
-        Path | None, typer.Argument(metavar="[DEST]", help="Folder to make; else ./NAME.")
+        Path | None, typer.Argument(metavar="DEST", help="Folder to make. Default: ./NAME.")
     ] = None,
 ) -> None:
-    """A copy of the recipe and its data, to change."""
+    """Copy a recipe with its data, to change it.
+
+    Examples:
+      seqtool recipes copy ner-tiny
+      seqtool recipes copy translate-tiny my-translator
+    """
     from seqtool import bundled
 
     path = bundled.copy_recipe(name, destination or Path(name))
@@ -88,7 +117,12 @@ def copy(
 @app.command()
 @with_options
 def run(name: NameArgument, *, options: RunOptions) -> None:
-    """Train a recipe: the same as `seqtool train TASK NAME`."""
+    """Train a recipe; the same as `seqtool train TASK NAME`.
+
+    Examples:
+      seqtool recipes run ner-tiny
+      seqtool recipes run lm-tiny --max-minutes 3 --seed 2
+    """
     from seqtool import bundled
 
     train.train_task(bundled.describe_recipe(name).task, name, {}, options)

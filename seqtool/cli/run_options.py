@@ -1,4 +1,4 @@
-"""The options that every `train` command has: written once, as the fields of one class."""
+"""Options that every `train` command has."""
 
 from __future__ import annotations
 
@@ -8,74 +8,163 @@ from typing import Annotated, Any
 
 import typer
 
+from seqtool.cli.help import HARDWARE, OUTPUT, TRAINING
+from seqtool.cli.options import DEVICE_HELP
 from seqtool.errors import UsageError
 
 
 @dataclass(frozen=True)
 class RunOptions:
-    """What any run may be told. A field that `SETTINGS` names overrides a setting."""
+    """Options of a run. Those that `SETTINGS` lists override a setting of the recipe."""
 
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Run folder; else runs/TASK/NAME.")
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="DIR",
+            help="Run folder. Default: runs/TASK/NAME.",
+            rich_help_panel=OUTPUT,
+        ),
     ] = None
     overrides: Annotated[
         list[str] | None,
         typer.Option(
             "--set",
             metavar="KEY=VALUE",
-            help="Any setting (`seqtool recipes settings TASK`), as in model.hidden=256; may be repeated.",
+            help="Change any setting, as in --set model.hidden=256; `seqtool recipes settings TASK` lists "
+            "them. Repeatable.",
+            rich_help_panel=TRAINING,
         ),
     ] = None
-    epochs: Annotated[int | None, typer.Option("--epochs", help="Passes over the data.")] = None
-    max_steps: Annotated[int | None, typer.Option("--max-steps", help="Updates at most.")] = None
+    epochs: Annotated[
+        int | None,
+        typer.Option("--epochs", help="Maximum passes over the training data.", rich_help_panel=TRAINING),
+    ] = None
+    max_steps: Annotated[
+        int | None, typer.Option("--max-steps", help="Maximum number of updates.", rich_help_panel=TRAINING)
+    ] = None
     max_minutes: Annotated[
         float | None,
-        typer.Option("--max-minutes", help="Minutes from the first update, at most; 0 = no limit."),
+        typer.Option(
+            "--max-minutes",
+            help="Maximum training time in minutes, evaluations included; 0 = no limit.",
+            rich_help_panel=TRAINING,
+        ),
     ] = None
     batch_tokens: Annotated[
-        int | None, typer.Option("--batch-tokens", help="Tokens or symbols of a batch, with padding.")
+        int | None,
+        typer.Option(
+            "--batch-tokens", help="Tokens or symbols per batch, padding included.", rich_help_panel=TRAINING
+        ),
     ] = None
-    learning_rate: Annotated[float | None, typer.Option("--lr", help="Highest learning rate.")] = None
-    seed: Annotated[int | None, typer.Option("--seed", help="Of everything random.")] = None
-    device: Annotated[str | None, typer.Option("--device", help="auto, cpu, cuda, cuda:N or mps.")] = None
-    precision: Annotated[str | None, typer.Option("--precision", help="auto, fp32, bf16 or fp16.")] = None
-    threads: Annotated[int | None, typer.Option("--threads", help="Processor threads.")] = None
-    deterministic: Annotated[
-        bool | None, typer.Option("--deterministic", help="Only operations that repeat bit for bit.")
+    learning_rate: Annotated[
+        float | None, typer.Option("--lr", help="Peak learning rate.", rich_help_panel=TRAINING)
     ] = None
-    resume: Annotated[bool, typer.Option("--resume", help="Continue a run; -o RUN alone names it.")] = False
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the run in its folder.")] = False
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything, train nothing.")] = False
-    track: Annotated[str | None, typer.Option("--track", help="tensorboard.")] = None
-    initial: Annotated[Path | None, typer.Option("--init-from", help="A model to fine-tune.")] = None
-    seeds: Annotated[int, typer.Option("--seeds", min=1, help="So many runs; mean and spread.")] = 1
+    seed: Annotated[int | None, typer.Option("--seed", help="Random seed.", rich_help_panel=TRAINING)] = None
+    seeds: Annotated[
+        int,
+        typer.Option(
+            "--seeds",
+            metavar="N",
+            min=1,
+            help="Train N runs with consecutive seeds; report mean and standard deviation.",
+            rich_help_panel=TRAINING,
+        ),
+    ] = 1
+    initial: Annotated[
+        Path | None,
+        typer.Option(
+            "--init-from",
+            metavar="MODEL",
+            help="Fine-tune this model instead of starting from random weights.",
+            rich_help_panel=TRAINING,
+        ),
+    ] = None
+    resume: Annotated[
+        bool,
+        typer.Option(
+            "--resume",
+            help="Continue an interrupted run; `--resume -o RUN` needs no recipe.",
+            rich_help_panel=TRAINING,
+        ),
+    ] = False
+    dry_run: Annotated[
+        bool,
+        typer.Option(
+            "--dry-run",
+            help="Check settings and data, estimate size and time, and train nothing.",
+            rich_help_panel=TRAINING,
+        ),
+    ] = False
+    overwrite: Annotated[
+        bool,
+        typer.Option("--overwrite", help="Replace the run in the folder of -o.", rich_help_panel=OUTPUT),
+    ] = False
+    track: Annotated[
+        str | None,
+        typer.Option(
+            "--track",
+            metavar="tensorboard",
+            help="Also record the learning curves for TensorBoard.",
+            rich_help_panel=OUTPUT,
+        ),
+    ] = None
     keep_state: Annotated[
         bool,
         typer.Option(
             "--keep-state/--no-keep-state",
             help="Keep the checkpoints of the finished run (RUN/state); --resume needs them to train longer.",
+            rich_help_panel=OUTPUT,
         ),
     ] = True
-    json_output: Annotated[bool, typer.Option("--json", help="A summary as JSON on standard output.")] = False
+    json_output: Annotated[
+        bool,
+        typer.Option("--json", help="Print a summary as JSON on standard output.", rich_help_panel=OUTPUT),
+    ] = False
+    device: Annotated[
+        str | None,
+        typer.Option("--device", metavar="DEVICE", help=DEVICE_HELP, rich_help_panel=HARDWARE),
+    ] = None
+    precision: Annotated[
+        str | None,
+        typer.Option(
+            "--precision",
+            metavar="PRECISION",
+            help="Arithmetic: auto, fp32, bf16 or fp16.",
+            rich_help_panel=HARDWARE,
+        ),
+    ] = None
+    threads: Annotated[
+        int | None, typer.Option("--threads", help="CPU threads; 0 = all cores.", rich_help_panel=HARDWARE)
+    ] = None
+    deterministic: Annotated[
+        bool | None,
+        typer.Option(
+            "--deterministic",
+            help="Use only operations that repeat bit for bit on the same machine.",
+            rich_help_panel=HARDWARE,
+        ),
+    ] = None
 
     def check(self) -> None:
-        """Refuse what contradicts itself.
+        """Refuse options that contradict each other.
 
         Raises:
-            UsageError: saying what.
+            UsageError: two options exclude each other, or --track has an unknown value.
         """
         if self.resume and self.overwrite:
-            raise UsageError("--resume continues a run and --overwrite replaces it: give one of them")
+            raise UsageError("--resume continues a run and --overwrite replaces it; leave one of them out")
         if self.track not in (None, "tensorboard"):
-            raise UsageError(f"--track {self.track}: expected tensorboard")
+            raise UsageError(f"--track {self.track}: expected --track tensorboard")
 
     def settings(self) -> dict[str, Any]:
-        """By dotted key, the settings that were given."""
+        """Settings that were given as options, by dotted key."""
         given = {key: getattr(self, name) for name, key in SETTINGS.items()}
         return {key: value for key, value in given.items() if value is not None}
 
 
-# Option to the setting that it stands for.
+# The setting that each of these options overrides.
 SETTINGS = {
     "epochs": "training.epochs",
     "max_steps": "training.max_steps",

@@ -1,4 +1,4 @@
-"""How scored lines are written."""
+"""Scored lines of a text as JSON, columns or coloured text."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from seqtool.cli import console
 if TYPE_CHECKING:
     from seqtool.lm.lines import ScoredLine
 
-# Bits of surprise from which on a symbol has a colour.
+# Style of a symbol from this surprisal on, in bits.
 COLOURS = ((8.0, "bold red"), (5.0, "red"), (3.0, "yellow"), (1.0, "none"), (0.0, "dim"))
 
 
 class Totals:
-    """Sums over lines, for the last line on standard error."""
+    """Sums over all lines, for the summary on standard error."""
 
     def __init__(self) -> None:
         self.lines = self.characters = self.symbols = self.unknown = 0
         self.nats = 0.0
 
     def add(self, row: ScoredLine) -> None:
-        """One line more."""
+        """Add a line."""
         self.lines += 1
         self.characters += row.characters
         self.symbols += len(row.symbols)
@@ -32,7 +32,7 @@ class Totals:
         self.nats += row.nats
 
     def describe(self) -> str:
-        """For people."""
+        """The summary: lines, nats, bits per character, perplexity per symbol."""
         if not self.lines:
             return "0 lines"
         bits = self.nats / math.log(2)
@@ -40,20 +40,25 @@ class Totals:
         unknown = f"; unknown to the model: {self.unknown:,}" if self.unknown else ""
         lines = f"{self.lines:,} line{'s' * (self.lines != 1)}"
         return (
-            f"{lines}, {self.nats:,.1f} nats, {bits / self.characters:.4f} bits a character, "
-            f"perplexity {perplexity:,.3f} a symbol{unknown}"
+            f"{lines}, {self.nats:,.1f} nats, {bits / self.characters:.4f} bits per character, "
+            f"perplexity {perplexity:,.3f} per symbol{unknown}"
         )
 
 
 def counted(rows: Iterable[ScoredLine], totals: Totals) -> Iterator[ScoredLine]:
-    """The rows on their way."""
+    """Pass rows on while adding them to the totals."""
     for row in rows:
         totals.add(row)
         yield row
 
 
 def writer(form: str, *, per_token: bool) -> Callable[[ScoredLine], None]:
-    """What writes a row in one of the forms of `--format`."""
+    """A function that writes a row in a format.
+
+    Args:
+        form: Name of the format, as in `--format`.
+        per_token: Whether to write the log probability of each symbol (JSON only).
+    """
     if form == "auto":
         form = "colour" if console.is_terminal() and not per_token else "jsonl"
     if form == "colour":
@@ -80,7 +85,7 @@ def _object(row: ScoredLine, per_token: bool) -> dict[str, object]:
 
 
 def _columns(row: ScoredLine) -> str:
-    """Line, nats, bits a character, text."""
+    """Line, nats, bits per character, text."""
     text = row.text.replace("\t", " ")
     return f"{row.line}\t{row.nats:.6f}\t{row.bits_per_character:.6f}\t{text}\n"
 
@@ -89,7 +94,7 @@ def _write_coloured(row: ScoredLine) -> None:
     from rich.text import Text
 
     text = Text(f"{row.bits_per_character:6.2f}  ", style="cyan")
-    # Where symbols are characters, those that the model does not know are shown too.
+    # If symbols are characters, take them from the text, so that unknown ones are shown as they are.
     symbols = row.text + "\n" if len(row.symbols) == row.characters else row.symbols
     for symbol, value in zip(symbols, row.log_probabilities, strict=True):
         bits = -value / math.log(2)

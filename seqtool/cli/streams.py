@@ -1,4 +1,4 @@
-"""Lines of a file in wide windows, lines of anything else as they come; results to a pipe or to a file."""
+"""Inputs in batches, from files in wide windows and from pipes as they come; results to a pipe or a file."""
 
 from __future__ import annotations
 
@@ -14,17 +14,18 @@ from typing import Annotated, BinaryIO, TypeVar
 import typer
 
 from seqtool.cli import console
+from seqtool.cli.help import OUTPUT
 from seqtool.errors import UsageError
 
 Item = TypeVar("Item")
 
-WINDOW = 16  # batches of a file that are sorted by length together
+WINDOW = 16  # batches of a file whose items are sorted by length together
 
 InputsArgument = Annotated[
     list[str] | None,
     typer.Argument(
         metavar="INPUT",
-        help="Files (also .gz) or folders of files, one after the other; - is standard input.",
+        help="Files (also .gz) or folders of files; - or nothing = standard input.",
     ),
 ]
 
@@ -36,45 +37,58 @@ class OutputOptions:
     output: Annotated[
         Path | None,
         typer.Option(
-            "--output", "-o", metavar="FILE", help="Write here, whole or not at all; else standard output."
+            "--output",
+            "-o",
+            metavar="FILE",
+            help="Write to this file, completely or not at all. Default: standard output.",
+            rich_help_panel=OUTPUT,
         ),
     ] = None
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace FILE.")] = False
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace the file of -o.", rich_help_panel=OUTPUT)
+    ] = False
 
     def check(self) -> None:
-        """Refuse, before any work, what cannot be written.
+        """Check, before any work, that the output can be written.
 
         Raises:
-            UsageError: the file exists, is a folder, or has no folder; or there is nothing to replace.
+            UsageError: the file exists, is a folder, or its folder does not exist; or --overwrite is given
+                without -o.
         """
         from seqtool.text.output import require_free
 
         if self.overwrite and self.output is None:
-            raise UsageError("--overwrite replaces the FILE of -o, and there is none; leave it out")
+            raise UsageError(
+                "--overwrite replaces the file of -o, which is not given; add -o FILE, or leave "
+                "--overwrite out"
+            )
         if self.output is not None:
             require_free(self.output, self.overwrite)
 
     @contextmanager
     def opened(self) -> Iterator[Callable[[str], None]]:
-        """What writes a result: to standard output at once, or to a file that is there at the end."""
+        """A function that writes results: to standard output at once, or to a file when all are there."""
         if self.output is None:
             yield _write_at_once
             return
         from seqtool.text.output import open_durably
 
         with open_durably(self.output) as file:
-            # Bytes of a text that were no UTF-8 leave as they came, as on standard output.
+            # Bytes that are not UTF-8 are written as they came, as on standard output.
             yield lambda text: _write_bytes(file, text)
 
 
 def inputs_of(given: Sequence[str] | None) -> list[str]:
-    """The files that some inputs are; a folder means the files in it by name, hidden ones left out.
+    """List the input files; a folder stands for its files in order of their names, without hidden ones.
 
     Args:
-        given: As typed; nothing is standard input.
+        given: Files and folders as they were typed; nothing means standard input.
+
+    Returns:
+        Paths of files; `-` is standard input.
 
     Raises:
-        UsageError: standard input comes twice, one of several files is missing, or a folder has no file.
+        UsageError: standard input is named twice, one of several files is missing, or a folder has no files.
     """
     result: list[str] = []
     for name in given or ["-"]:
@@ -82,12 +96,12 @@ def inputs_of(given: Sequence[str] | None) -> list[str]:
             files = sorted(path for path in Path(name).iterdir() if path.is_file())
             files = [path for path in files if not path.name.startswith(".")]
             if not files:
-                raise UsageError(f"{name}: a folder without files; expected a file, or a folder of files")
+                raise UsageError(f"{name}: the folder has no files; name a file, or a folder of files")
             result += map(str, files)
         else:
             result.append(name)
     if result.count("-") > 1:
-        raise UsageError("-: standard input can be read once")
+        raise UsageError("-: standard input can be read only once; name it once")
     for name in result if len(result) > 1 else ():
         if name != "-" and not Path(name).exists():
             raise UsageError(f"{name}: no such file")
@@ -101,19 +115,19 @@ def groups_from(
     size: Callable[[Item], int],
     budget: int,
 ) -> Iterator[list[Item]]:
-    """`groups_of` all items of some files, one file after the other.
+    """The items of several files in groups, one file after the other; see `groups_of`.
 
     Args:
-        sources: Files; `-` is standard input.
-        read: The items of a stream with a name for messages.
-        size: What an item takes in a batch.
-        budget: Size of a batch.
+        sources: Paths of files; `-` is standard input.
+        read: Reads the items of a stream; its second argument is the name for messages.
+        size: Size of an item in a batch.
+        budget: Largest size of a batch.
     """
     from seqtool.text.lines import open_input
 
     for source in sources:
         stream = open_input(source)
-        # What may pause is left open: closing it would wait for the thread that reads.
+        # A pipe is left open: closing it would wait for the thread that reads it.
         with stream if is_regular_file(stream) else nullcontext():
             items = read(stream, "standard input" if source == "-" else source)
             yield from groups_of(items, stream, size=size, budget=budget)
@@ -122,13 +136,13 @@ def groups_from(
 def groups_of(
     items: Iterator[Item], stream: BinaryIO, *, size: Callable[[Item], int], budget: int
 ) -> Iterator[list[Item]]:
-    """Items that are worked on together, in order; from a pipe nothing waits for what has not come yet.
+    """Items in groups, in order; those of a pipe do not wait for input that has not come yet.
 
     Args:
-        items: Read from `stream`.
-        stream: What they come from.
-        size: What an item takes in a batch.
-        budget: Size of a batch.
+        items: Items that are read from `stream`.
+        stream: Open input.
+        size: Size of an item in a batch.
+        budget: Largest size of a batch.
     """
     from seqtool.text.streaming import groups, ready_groups
 
@@ -137,7 +151,7 @@ def groups_of(
 
 
 def is_regular_file(stream: BinaryIO) -> bool:
-    """Whether a stream is always ready."""
+    """Whether a stream is a regular file, whose next line is always ready."""
     try:
         return stat.S_ISREG(os.fstat(stream.fileno()).st_mode)
     except io.UnsupportedOperation:
@@ -145,7 +159,7 @@ def is_regular_file(stream: BinaryIO) -> bool:
 
 
 def make_folder(path: Path) -> None:
-    """A folder for pictures, if it is not there yet."""
+    """Make a folder for pictures, unless it exists."""
     from seqtool.files import storage_errors
 
     with storage_errors(path):

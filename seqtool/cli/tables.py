@@ -1,4 +1,4 @@
-"""Tables of facts; data in them is escaped on a terminal and raw in a pipe."""
+"""Tables for the terminal or a pipe; text from data is escaped on a terminal."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def cell(value: object) -> Text:
-    """A cell that shows text as it is, markup included, and cannot steer a terminal."""
+    """A cell that shows text literally, without markup; control characters are escaped on a terminal."""
     from rich.text import Text
 
     text = str(value)
@@ -24,11 +24,11 @@ def cell(value: object) -> Text:
 
 
 def plain_table(columns: Mapping[str, bool], rows: Iterable[Iterable[object]]) -> Table:
-    """A table of texts without lines.
+    """A table of texts without borders.
 
     Args:
-        columns: By heading, whether its cells stay on one line.
-        rows: A value a column.
+        columns: Whether the cells of a column stay on one line, by heading.
+        rows: Values of each row, one per column.
     """
     from rich.table import Table
 
@@ -41,12 +41,12 @@ def plain_table(columns: Mapping[str, bool], rows: Iterable[Iterable[object]]) -
 
 
 def facts_table(title: str, rows: Iterable[tuple[str, object]], *, right: bool = False) -> Table:
-    """Two columns: what, and what it is.
+    """A table of names and values.
 
     Args:
-        title: Stands above.
-        rows: Name and value.
-        right: Whether to align the values to the right, as figures are.
+        title: Title above the table.
+        rows: Name and value of each row.
+        right: Whether to right-align the values, as for numbers.
     """
     from rich.table import Table
 
@@ -61,7 +61,7 @@ def facts_table(title: str, rows: Iterable[tuple[str, object]], *, right: bool =
 def scores_table(
     model: str, data: str, scores: Mapping[str, Score], intervals: Mapping[str, Interval]
 ) -> Table:
-    """One row a score: value, interval, how to repeat it."""
+    """A table with one row per score: value, confidence interval, signature."""
     from rich.table import Table
 
     table = Table(title=cell(f"{model} on {data}"), title_justify="left")
@@ -77,7 +77,7 @@ def scores_table(
 def comparison_lines(
     model: str, against: str | None, comparisons: Iterable[tuple[str, PairedTest]]
 ) -> list[str]:
-    """One line per paired test, with a remark where a difference below 0 is in favour of the model."""
+    """One line per paired test, saying where a negative difference favours the model."""
     from seqtool.evaluation.score import higher_is_better
 
     return [

@@ -1,4 +1,4 @@
-"""`seqtool tag`: text in, tags out, as it comes."""
+"""`seqtool tag`: tags text as it comes."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, BinaryIO, Literal
 import typer
 
 from seqtool.cli import console, options, streams
+from seqtool.cli.help import DATA, DECODING, OUTPUT
 from seqtool.cli.option_groups import with_options
 from seqtool.cli.options import HardwareOptions, find_model
 from seqtool.cli.streams import OutputOptions
@@ -21,29 +22,47 @@ if TYPE_CHECKING:
     from seqtool.tagging.prediction import TaggerModel
     from seqtool.text.tagging_input import TaggingInput
 
-CHARACTERS = 16  # of text that weigh as much as one token when memory is counted: odd input has huge tokens
+CHARACTERS = 16  # that count as one token when memory is estimated, since odd input can have huge tokens
 
 InputFormat = Literal["text", "conll", "jsonl"]
 
 
 @dataclass(frozen=True)
 class TaggingOptions:
-    """What is said of each sentence, and how it is written."""
+    """What is written about each sentence, and in which format."""
 
     output_format: Annotated[
         Literal["conll", "jsonl", "inline"],
         typer.Option(
             "--format",
-            help="Layout of the output. conll keeps comments, and all columns of CoNLL-U; jsonl keeps the "
-            "other keys of JSON objects.",
+            help="Output format. conll keeps comments and all columns of CoNLL-U; jsonl keeps the "
+            "other keys of JSON objects; inline marks entities in the text.",
+            rich_help_panel=OUTPUT,
         ),
     ] = "conll"
-    confidence: Annotated[bool, typer.Option("--confidence", help="Add exact probabilities.")] = False
+    confidence: Annotated[
+        bool,
+        typer.Option(
+            "--confidence", help="Add the probability of each tag or entity.", rich_help_panel=OUTPUT
+        ),
+    ] = False
     min_confidence: Annotated[
-        float, typer.Option(min=0.0, max=1.0, help="Take back entities less probable than this.")
+        float,
+        typer.Option(
+            min=0.0,
+            max=1.0,
+            help="Drop entities whose probability is below this.",
+            rich_help_panel=DECODING,
+        ),
     ] = 0.0
     kbest: Annotated[
-        int, typer.Option(min=0, help="The N best taggings of each sentence, the printed one first.")
+        int,
+        typer.Option(
+            metavar="N",
+            min=0,
+            help="Add the N most probable taggings of each sentence, best first; 0 = none.",
+            rich_help_panel=DECODING,
+        ),
     ] = 0
 
 
@@ -52,7 +71,12 @@ def tag(
     sources: streams.InputsArgument = None,
     model: options.ModelOption = None,
     input_format: Annotated[
-        InputFormat, typer.Option(help="text = one sentence a line, tokenised here.")
+        InputFormat,
+        typer.Option(
+            help="Input format. text: one sentence per line, split into tokens by seqtool; conll: columns; "
+            "jsonl: one JSON object per line.",
+            rich_help_panel=DATA,
+        ),
     ] = "text",
     *,
     tagging: TaggingOptions,
@@ -60,9 +84,14 @@ def tag(
     batch_tokens: options.BatchTokensOption = 4096,
     hardware: HardwareOptions,
 ) -> None:
-    """Tag text: one sentence in, one sentence out, in order."""
+    """Tag text: one sentence in, one sentence out, in order.
+
+    Examples:
+      echo 'Mr Brovell works for Tranex in Lake Othwick.' | seqtool tag
+      seqtool tag text.txt -m runs/ner/ner-tiny --format jsonl --confidence
+    """
     if tagging.kbest and tagging.output_format == "inline":
-        raise UsageError("--kbest has no inline form; use --format conll or jsonl")
+        raise UsageError("--kbest cannot be written inline; use --format conll or --format jsonl")
     where = find_model(model, ("ner", "pos"))
     files = streams.inputs_of(sources)
     output.check()
@@ -99,22 +128,23 @@ def tag(
 
 
 def _require_fit(tagger: TaggerModel, where: Path, tagging: TaggingOptions, input_format: str) -> None:
-    """Refuse what this model cannot do.
+    """Check that the model can do what the options ask for.
 
     Raises:
-        UsageError: saying what to do instead.
+        UsageError: it cannot; the message names the options that it can.
     """
     if tagging.min_confidence and tagger.scheme is None:
-        raise UsageError(f"--min-confidence is about spans, and {where} tags single tokens; use --confidence")
+        raise UsageError(f"--min-confidence drops entities, and {where} tags single tokens; use --confidence")
     if tagger.vocabularies.features and input_format != "conll":
         kind = "plain text" if input_format == "text" else "a JSON object"
         raise UsageError(
-            f"the model reads {len(tagger.vocabularies.features)} extra columns, which {kind} lacks; "
+            f"{where} reads {len(tagger.vocabularies.features)} feature columns, which {kind} does not have; "
             "use --input-format conll"
         )
 
 
 def _size(item: TaggingInput) -> int:
+    """Size of a sentence in a batch, in tokens."""
     tokens = item.sentence.tokens
     return max(len(tokens) + 1, sum(map(len, tokens)) // CHARACTERS)
 
@@ -122,7 +152,7 @@ def _size(item: TaggingInput) -> int:
 def _items(
     stream: BinaryIO, name: str, *, input_format: InputFormat, tagger: TaggerModel
 ) -> Iterator[TaggingInput]:
-    """Sentences as they come; one that would take unbounded memory is refused."""
+    """Sentences as they come; one that is too long for bounded memory is refused."""
     from seqtool.text import tagging_input
     from seqtool.text.columns import SENTENCE_LIMIT
 
@@ -138,6 +168,6 @@ def _items(
         if len(item.sentence.tokens) > SENTENCE_LIMIT:
             raise DataError(
                 f"{name}:{item.sentence.line}: a sentence of {len(item.sentence.tokens)} tokens, "
-                f"expected at most {SENTENCE_LIMIT}; put one sentence on a line"
+                f"expected at most {SENTENCE_LIMIT}; put each sentence on a line of its own"
             )
         yield item

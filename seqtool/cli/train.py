@@ -7,108 +7,43 @@ import json
 import shlex
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
-
-import typer
-from typer.core import TyperCommand
+from typing import Any
 
 from seqtool.cli import console
+from seqtool.cli.help import CommandGroup
 from seqtool.cli.option_groups import with_options
 from seqtool.cli.run_options import RunOptions
+from seqtool.cli.train_options import (
+    DevFile,
+    DevPair,
+    DevPairFile,
+    DevText,
+    PairCommand,
+    RecipeArgument,
+    RepairOption,
+    SchemeOption,
+    StrictOption,
+    TagColumn,
+    TestFile,
+    TestPair,
+    TestPairFile,
+    TestText,
+    TokenColumn,
+    TrainFile,
+    TrainPair,
+    TrainPairFile,
+    TrainText,
+)
 from seqtool.errors import InterruptedRunError, UsageError
 
-app = typer.Typer(
-    help="Train a model from a recipe or from your own files.",
-    no_args_is_help=True,
-    context_settings={"help_option_names": ["-h", "--help"]},
-    rich_markup_mode=None,
+app = CommandGroup(
+    """Train a model from a recipe or from your own files.
+
+    Examples:
+      seqtool train ner ner-tiny
+      seqtool train translate --train train.en train.de --dev dev.en dev.de
+    """
 )
-
-RecipeArgument = Annotated[
-    str | None, typer.Argument(help="Bundled recipe (`seqtool recipes list`) or a TOML file.")
-]
-TrainFile = Annotated[Path | None, typer.Option("--train", help="Training file.")]
-DevFile = Annotated[
-    Path | None, typer.Option("--dev", help="Development file; without one 10 % are held out.")
-]
-TestFile = Annotated[Path | None, typer.Option("--test", help="Test file, for `evaluate`.")]
-
-
-def _two_files(context: typer.Context, parameter: typer.CallbackParam, files: Any) -> Any:
-    """The parser takes two words whatever they are: an option that stands there was meant as one."""
-    option = parameter.opts[0]
-    if files is not None and str(files[1]).startswith("-"):
-        raise UsageError(
-            f"{option} {files[0]} {files[1]}: expected two files, SRC TGT; one file of pairs is "
-            f"{option}-file {files[0]}, and a file whose name begins with - is ./{files[1]}"
-        )
-    return files
-
-
-class PairCommand(TyperCommand):
-    """A command with options that take two files each."""
-
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """As the parser does, but with the remedy where the last option has one file only."""
-        option, file = args[-2:] if len(args) > 1 else ("", "")
-        if option in ("--train", "--dev", "--test") and not file.startswith("-"):
-            raise UsageError(
-                f"{option} {file}: expected two files, SRC TGT; one file of pairs (.tsv, .csv, .jsonl, .tmx) "
-                f"is {option}-file {file}"
-            )
-        return super().parse_args(ctx, args)
-
-
-TrainPair = Annotated[
-    tuple[Path, Path] | None,
-    typer.Option("--train", metavar="SRC TGT", help="Training files.", callback=_two_files),
-]
-DevPair = Annotated[
-    tuple[Path, Path] | None,
-    typer.Option(
-        "--dev",
-        metavar="SRC TGT",
-        help="Development files; without them 10 % are held out.",
-        callback=_two_files,
-    ),
-]
-TestPair = Annotated[
-    tuple[Path, Path] | None,
-    typer.Option("--test", metavar="SRC TGT", help="Test files, for `evaluate`.", callback=_two_files),
-]
-TrainPairFile = Annotated[
-    Path | None, typer.Option("--train-file", help="One file of pairs instead: .tsv, .csv, .jsonl or .tmx.")
-]
-DevPairFile = Annotated[
-    Path | None, typer.Option("--dev-file", help="One file of pairs instead: .tsv, .csv, .jsonl or .tmx.")
-]
-TestPairFile = Annotated[
-    Path | None, typer.Option("--test-file", help="One file of pairs instead: .tsv, .csv, .jsonl or .tmx.")
-]
-TrainText = Annotated[
-    Path | None, typer.Option("--train", help="Training text: a file (also .gz) or a folder of them.")
-]
-DevText = Annotated[
-    Path | None, typer.Option("--dev", help="Development text; without it 10 % are held out.")
-]
-TestText = Annotated[Path | None, typer.Option("--test", help="Test text, for `evaluate`.")]
-SchemeOption = Annotated[
-    str | None,
-    typer.Option("--scheme", help="Tag scheme: auto, iob1, iob2, iobes, bilou, bmes, or io for bare types."),
-]
-RepairOption = Annotated[
-    bool | None, typer.Option("--repair", help="Repair any number of tags that are invalid in the scheme.")
-]
-StrictOption = Annotated[
-    bool | None,
-    typer.Option("--strict", help="Refuse every tag that is invalid in the scheme; else a few are read."),
-]
-TokenColumn = Annotated[
-    int | None, typer.Option("--token-column", help="Column of the token, from 1, or from -1 backwards.")
-]
-TagColumn = Annotated[
-    int | None, typer.Option("--tag-column", help="Column of the tag, from 1, or from -1 backwards.")
-]
 
 
 @app.command()
@@ -126,7 +61,12 @@ def ner(
     *,
     options: RunOptions,
 ) -> None:
-    """Named entities and other spans."""
+    """Train a tagger of named entities or other spans.
+
+    Examples:
+      seqtool train ner ner-tiny
+      seqtool train ner --train train.conll --dev dev.conll -o runs/ner/mine
+    """
     files = {"train": train, "dev": dev, "test": test}
     tags = {"data.scheme": scheme, "data.repair": repair, "data.strict": strict}
     train_task("ner", recipe, files, options, {**tags, **_columns(token_column, tag_column)})
@@ -144,16 +84,21 @@ def pos(
     *,
     options: RunOptions,
 ) -> None:
-    """Parts of speech: one tag per token, scored by accuracy."""
+    """Train a tagger of parts of speech: one tag per token, scored by accuracy.
+
+    Examples:
+      seqtool train pos pos-ewt
+      seqtool train pos --train train.conllu --dev dev.conllu --max-minutes 10
+    """
     files = {"train": train, "dev": dev, "test": test}
     train_task("pos", recipe, files, options, _columns(token_column, tag_column))
 
 
 def _columns(token: int | None, tag: int | None) -> dict[str, int | None]:
-    """Settings of where tokens and tags stand."""
+    """Settings for the columns of tokens and tags."""
     for option, column in (("--token-column", token), ("--tag-column", tag)):
         if column == 0:
-            raise UsageError(f"{option} 0: expected a column from 1, or from -1 backwards")
+            raise UsageError(f"{option} 0: expected 1 or more, or -1 for the last column")
     return {"data.token_column": token, "data.tag_column": tag}
 
 
@@ -170,12 +115,17 @@ def translate(
     *,
     options: RunOptions,
 ) -> None:
-    """Sentences to sentences: languages, spellings, inflected forms."""
+    """Train a translator from sentences to sentences: languages, spellings, inflected forms.
+
+    Examples:
+      seqtool train translate translate-tiny
+      seqtool train translate --train-file pairs.tsv -o runs/translate/mine
+    """
     pairs = {"train": train, "dev": dev, "test": test}
     singles = {"train": train_file, "dev": dev_file, "test": test_file}
     for part, single in singles.items():
         if single is not None and pairs[part] is not None:
-            raise UsageError(f"--{part} and --{part}-file both name the {part} data: give one of them")
+            raise UsageError(f"--{part} and --{part}-file both name the {part} data; leave one of them out")
     train_task("translate", recipe, {part: pairs[part] or singles[part] for part in pairs}, options)
 
 
@@ -189,7 +139,12 @@ def lm(
     *,
     options: RunOptions,
 ) -> None:
-    """Language models: text that goes on, and how probable a text is."""
+    """Train a language model, which continues text and says how probable a text is.
+
+    Examples:
+      seqtool train lm lm-tiny
+      seqtool train lm --train book.txt --max-minutes 10 -o runs/lm/mine
+    """
     train_task("lm", recipe, {"train": train, "dev": dev, "test": test}, options)
 
 
@@ -200,14 +155,14 @@ def train_task(
     options: RunOptions,
     flags: Mapping[str, Any] | None = None,
 ) -> None:
-    """One run or several, from what was typed.
+    """Train one model, or several with `--seeds`.
 
     Args:
-        task: Name in `TASKS`.
-        recipe: As typed.
-        files: By part, what takes the place of the recipe's data; None = nothing.
-        options: Those that every task has.
-        flags: By dotted key, the settings of options that this task alone has; None = not given.
+        task: Name of the task in `TASKS`.
+        recipe: Name or file of the recipe; None = not given.
+        files: Data files by part (train, dev, test), which replace the recipe's; None = not given.
+        options: Options that every task has.
+        flags: Settings from the options of this task alone, by dotted key; None = not given.
     """
     for part in ("dev", "test"):
         if files.get(part) is not None and files.get("train") is None:
@@ -243,21 +198,23 @@ def train_task(
         console.write_result("".join(f"{run.path}\n" for run in runs))
         console.say(f"next: {runs[-1].model.USAGE.format(shlex.quote(str(runs[-1].path)))}")
         if len(runs) > 1:
-            _say_spread(_summary(runs))
+            _report_deviation(_summary(runs))
 
 
 def _recipe_of_run(options: RunOptions, files: Mapping[str, Any]) -> str | None:
-    """`--resume -o RUN` alone means the run's own recipe, and never another one."""
+    """The recipe in the run folder, which `--resume -o RUN` continues when no recipe is named."""
     output = options.output
     if output is None or not options.resume or files.get("train") is not None or options.seeds > 1:
         return None
     if not (output / "recipe.toml").is_file():
-        raise UsageError(f"{output}: no run to continue here; name the recipe or the files of a new one")
+        raise UsageError(
+            f"{output}: there is no run to resume; start one with a RECIPE or with --train, without --resume"
+        )
     return str(output / "recipe.toml")
 
 
 def _one_run(settings: Any, options: RunOptions, number: int) -> Any:
-    """One of the runs of `--seeds N`, or the only one."""
+    """Train one run: number `number` of `--seeds N`, or the only one."""
     from seqtool import api
     from seqtool.cli.training_display import training_reporter
 
@@ -289,7 +246,7 @@ def _one_run(settings: Any, options: RunOptions, number: int) -> Any:
 
 
 def _resuming(task: str, run: Path, options: RunOptions) -> str:
-    """The command that continues an interrupted run; its settings and data are in the folder."""
+    """The command that resumes an interrupted run; the run folder holds its settings."""
     if options.seeds > 1:
         return f"the same command with --resume{' in place of --overwrite' if options.overwrite else ''}"
     initial = [] if options.initial is None else ["--init-from", str(options.initial)]
@@ -297,7 +254,7 @@ def _resuming(task: str, run: Path, options: RunOptions) -> str:
 
 
 def _report_state(run: Path, *, keep: bool) -> None:
-    """Say how large the checkpoints of a finished run are, or delete them."""
+    """Print how large the checkpoints of a finished run are, or delete them."""
     from seqtool.training.pruning import prune_state, state_size
 
     if not keep:
@@ -310,6 +267,7 @@ def _report_state(run: Path, *, keep: bool) -> None:
 
 
 def _draw_curves(run: Any, metric: str) -> None:
+    """Draw the learning curves of a finished run into its folder."""
     from seqtool.inspection.learning_curves import training_curves
     from seqtool.training.run_folder import RunFolder
 
@@ -320,6 +278,7 @@ def _draw_curves(run: Any, metric: str) -> None:
 
 
 def _dry_run(settings: Any, options: RunOptions) -> None:
+    """Print the resolved recipe and what the run would cost."""
     from seqtool import api
     from seqtool.training.run_folder import require_no_run
 
@@ -342,6 +301,7 @@ def _dry_run(settings: Any, options: RunOptions) -> None:
 
 
 def _summary(runs: list[Any]) -> dict[str, Any]:
+    """What `--json` prints: one run, or several with mean and standard deviation."""
     import statistics
 
     rows = [
@@ -365,7 +325,7 @@ def _summary(runs: list[Any]) -> dict[str, Any]:
     }
 
 
-def _say_spread(summary: dict[str, Any]) -> None:
+def _report_deviation(summary: dict[str, Any]) -> None:
     for name in console.shown(summary["mean"]):
         mean = summary["mean"][name]
         deviation = summary["standard_deviation"][name]

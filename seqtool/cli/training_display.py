@@ -1,4 +1,4 @@
-"""The display of a training run on stderr: live on a terminal, plain lines elsewhere."""
+"""Progress of a training run on stderr: a live table on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from seqtool.cli import console
 from seqtool.cli.console import figure, say, shown
 from seqtool.training.progress import EvaluationReport, FitResult, SilentReporter, StepReport
 
-ROWS_SHOWN = 12  # evaluations in the live table
-SECONDS_BETWEEN_LINES = 15.0  # of plain progress, when stderr is no terminal
+ROWS_SHOWN = 12  # evaluations shown in the live table
+SECONDS_BETWEEN_LINES = 15.0  # of progress, if stderr is not a terminal
 
 
 def training_reporter(metric: str) -> Any:
-    """The display that suits stderr: live on a terminal, plain lines elsewhere, none when quiet.
+    """The reporter that suits stderr: live on a terminal, plain lines elsewhere, silent with `--quiet`.
 
     Args:
-        metric: Name of the metric that picks the best weights.
+        metric: Name of the metric that selects the best checkpoint.
     """
     if console.is_quiet():
         return QuietReporter()
@@ -32,15 +32,15 @@ def training_reporter(metric: str) -> Any:
 
 
 class QuietReporter(SilentReporter):
-    """Says nothing."""
+    """Prints nothing."""
 
     def started(self, total_steps: int, step: int, parameters: int) -> None:
-        """Only noted."""
+        """Record that training has begun."""
         console.note_training()
 
 
 class LineReporter:
-    """A line now and then."""
+    """Prints a line from time to time."""
 
     def __init__(self, metric: str) -> None:
         self._metric = metric
@@ -48,15 +48,15 @@ class LineReporter:
         self._last = time.monotonic()
 
     def started(self, total_steps: int, step: int, parameters: int) -> None:
-        """Note the size of the run."""
+        """Print the size of the run."""
         console.note_training()
         self._total, self._last = total_steps, time.monotonic()
         say(
-            f"{parameters:,} parameters, {total_steps:,} updates at most" + (f", from {step}" if step else "")
+            f"{parameters:,} parameters, at most {total_steps:,} updates" + (f", from {step}" if step else "")
         )
 
     def step(self, report: StepReport) -> None:
-        """A line if the last one is old."""
+        """Print a line, unless the last one is recent."""
         now = time.monotonic()
         if now - self._last < SECONDS_BETWEEN_LINES:
             return
@@ -64,7 +64,7 @@ class LineReporter:
         say(f"step {report.step}/{self._total}, loss {report.loss:.4f}, {_duration(report.left)} left")
 
     def evaluation(self, report: EvaluationReport) -> None:
-        """A line an evaluation."""
+        """Print a line for each evaluation."""
         values = ", ".join(f"{name} {figure(report.metrics[name])}" for name in shown(report.metrics))
         mark = " (best)" if report.improved else ""
         say(
@@ -73,11 +73,11 @@ class LineReporter:
         )
 
     def message(self, text: str) -> None:
-        """A line."""
+        """Print a message."""
         say(text)
 
     def finished(self, result: FitResult) -> None:
-        """How it ended."""
+        """Print how training ended."""
         value = figure(result.metrics.get(self._metric, float("nan")))
         say(
             f"finished after {_duration(result.seconds)} ({result.reason}); "
@@ -86,7 +86,7 @@ class LineReporter:
 
 
 class LiveReporter(LineReporter):
-    """A table of the evaluations and a bar with the time left, redrawn in place."""
+    """Draws a live table of evaluations and a progress bar with the time left."""
 
     def __init__(self, metric: str) -> None:
         super().__init__(metric)
@@ -102,7 +102,7 @@ class LiveReporter(LineReporter):
         self._live: Live | None = None
 
     def started(self, total_steps: int, step: int, parameters: int) -> None:
-        """Open the display."""
+        """Start the display."""
         super().started(total_steps, step, parameters)
         self._task = self._progress.add_task("training", total=total_steps, completed=step, facts="")
         self._live = Live(
@@ -111,28 +111,28 @@ class LiveReporter(LineReporter):
         self._live.start()
 
     def step(self, report: StepReport) -> None:
-        """Move the bar."""
+        """Advance the progress bar."""
         assert self._task is not None
         facts = f"{_duration(report.left)} left  epoch {report.epoch}  loss {report.loss:.4f}"
         self._progress.update(self._task, completed=report.step, facts=facts)
 
     def evaluation(self, report: EvaluationReport) -> None:
-        """Add a row."""
+        """Add a row to the table."""
         self._rows.append(report)
         if self._live is not None:
             self._live.update(self._table())
 
     def message(self, text: str) -> None:
-        """A line above the table."""
+        """Print a message above the table."""
         say(text)
 
     def finished(self, result: FitResult) -> None:
-        """Leave the last state on the screen."""
+        """Stop the display, leaving its last state on the screen."""
         self.close()
         super().finished(result)
 
     def close(self) -> None:
-        """Give the terminal back."""
+        """Stop the display."""
         if self._live is not None:
             self._live.stop()
             self._live = None

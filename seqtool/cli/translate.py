@@ -1,144 +1,33 @@
-"""`seqtool translate`: lines in, lines out, as they come."""
+"""`seqtool translate`: translates lines as they come."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from seqtool.cli import console, options, streams, translation_lines
+from seqtool.cli.help import DATA
 from seqtool.cli.option_groups import flag, given, with_options
 from seqtool.cli.options import HardwareOptions, find_model
 from seqtool.cli.streams import OutputOptions
+from seqtool.cli.translate_options import (
+    BesideGroup,
+    DrawingGroup,
+    FormGroup,
+    LengthGroup,
+    ModelsOption,
+    SearchGroup,
+)
 from seqtool.errors import UsageError
 
 if TYPE_CHECKING:
     from seqtool.cli.translation_lines import Inputs, Item
     from seqtool.translation.prediction import Translation, TranslatorModel
     from seqtool.translation.search import SearchOptions
-
-ModelsOption = Annotated[
-    list[Path] | None,
-    typer.Option("--model", "-m", help="Run folder or its model/ folder; several are an ensemble."),
-]
-
-
-@dataclass(frozen=True)
-class SearchGroup:
-    """How to search; None = as the model's recipe says under [decoding]."""
-
-    beam: Annotated[int | None, typer.Option("--beam", min=1, help="Beam size; 1 = greedy search.")] = None
-    beam_penalty: Annotated[
-        Literal["wu", "average", "none"] | None, typer.Option(help="What scores are divided by.")
-    ] = None
-    length_penalty: Annotated[
-        float | None, typer.Option("--length-penalty", min=0.0, help="Exponent of the length penalty.")
-    ] = None
-    coverage_penalty: Annotated[
-        float | None,
-        typer.Option(
-            "--coverage-penalty",
-            min=0.0,
-            help="Weight of the penalty for source words that are left out (Wu 2016).",
-        ),
-    ] = None
-    no_repeat_ngram: Annotated[
-        int | None, typer.Option("--no-repeat-ngram", min=0, help="Write no n-gram of words twice; 0 = off.")
-    ] = None
-    diverse: Annotated[int | None, typer.Option(min=1, help="Groups of diverse beam search.")] = None
-
-
-@dataclass(frozen=True)
-class LengthGroup:
-    """How long an output is, for searching and drawing."""
-
-    min_length: Annotated[int | None, typer.Option(min=0, help="Least symbols of an output.")] = None
-    max_length: Annotated[
-        int, typer.Option(min=0, help="Most symbols; 0 = as the training data had for such a source.")
-    ] = 0
-
-
-@dataclass(frozen=True)
-class DrawingGroup:
-    """How to draw instead of searching."""
-
-    sample: Annotated[
-        bool, typer.Option("--sample", help="Draw instead of searching; --nbest N draws N times.")
-    ] = False
-    mbr: Annotated[int | None, typer.Option(min=0, help="Draw N and take the one most like the others.")] = (
-        None
-    )
-    temperature: Annotated[
-        float | None, typer.Option(min=0.0, help="Sampling temperature: 1, or 0 = the most probable.")
-    ] = None
-    top_k: Annotated[int | None, typer.Option("--top-k", min=0, help="Draw from K symbols; 0 = all.")] = None
-    top_p: Annotated[float | None, typer.Option("--top-p", help="Draw from the fewest with this mass.")] = (
-        None
-    )
-    seed: Annotated[int | None, typer.Option(min=0, help="Random seed of drawing.")] = None
-
-
-@dataclass(frozen=True)
-class FormGroup:
-    """What is written of each line."""
-
-    form: Annotated[
-        Literal["text", "jsonl"],
-        typer.Option(
-            "--format",
-            help="text = lines; jsonl = objects with source, text, score, the n best, and the other keys of "
-            "what came in.",
-        ),
-    ] = "text"
-    nbest: Annotated[
-        int,
-        typer.Option(
-            min=1,
-            help="Write N lines for each line, blank ones too: index, rank, score (as of --scores), text; "
-            "alignments and pictures are those of the first. With --sample they are independent draws, and "
-            "the same text may come more than once.",
-        ),
-    ] = 1
-    scores: Annotated[
-        bool,
-        typer.Option(
-            "--scores",
-            help="Before each line its score and a tab: log probability (nats) by the length penalty, "
-            "less coverage penalties; with --sample the plain log probability.",
-        ),
-    ] = False
-    alignments: Annotated[
-        bool, typer.Option("--alignments", help="A tab and source-target pairs of words after each line.")
-    ] = False
-    attention: Annotated[
-        Path | None, typer.Option("--attention", metavar="DIR", help="A picture of each line's attention.")
-    ] = None
-
-
-@dataclass(frozen=True)
-class BesideGroup:
-    """Files of which line n belongs to line n of the input."""
-
-    force_prefix: Annotated[
-        Path | None,
-        typer.Option(metavar="F", help="What line n of the output begins with, whatever --max-length."),
-    ] = None
-    constraints: Annotated[
-        Path | None, typer.Option(metavar="F", help="Phrases, between tabs, that line n contains.")
-    ] = None
-    force_target: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="F",
-            help="Score these outputs: log probability (nats, not divided), tab, line. Each is "
-            "segmented as the vocabulary segments it; --scores gives the log probability of the segmentation "
-            "that the search found, which may be higher.",
-        ),
-    ] = None
 
 
 @with_options
@@ -147,7 +36,10 @@ def translate(
     model: ModelsOption = None,
     input_format: Annotated[
         Literal["text", "jsonl"],
-        typer.Option(help="text = lines; jsonl = objects with source (or text), and any other keys."),
+        typer.Option(
+            help="Input format. text: lines; jsonl: objects with source (or text) and any other keys.",
+            rich_help_panel=DATA,
+        ),
     ] = "text",
     *,
     search: SearchGroup,
@@ -162,12 +54,16 @@ def translate(
     """Translate lines: one line in, one line out, in order.
 
     How to search is what the model's recipe says under [decoding], unless an option here says otherwise.
+
+    Examples:
+      echo 'call Anna at nine' | seqtool translate --beam 5
+      seqtool translate source.txt -m runs/translate/translate-tiny --nbest 3
     """
     where = model or [find_model(None, ("translate",))]
     files = streams.inputs_of(sources)
     output.check()
     if form.scores and form.form == "jsonl":
-        raise UsageError("--scores: --format jsonl has them anyway; leave it out")
+        raise UsageError("--format jsonl always includes scores; leave --scores out")
     if beside.force_target is not None:
         _refuse_with_targets((search, drawing, lengths, beside), form, hardware, models=len(where))
     from seqtool import api
@@ -188,7 +84,7 @@ def translate(
 
 
 class _Work:
-    """Groups of lines through the model, and what is written of them."""
+    """Translates groups of lines and writes the results."""
 
     def __init__(
         self,
@@ -230,9 +126,13 @@ class _Work:
         )
         for item, translations in zip(group, found, strict=True):
             if translations and translations[0].hypothesis.exhausted:
-                console.warn(f"line {item.number}: the constraints leave no translation; the line is empty")
+                console.warn(
+                    f"line {item.number}: the constraints allow no translation; an empty line is written"
+                )
             elif translations and translations[0].hypothesis.unmet:
-                console.warn(f"line {item.number}: no translation with all phrases was found")
+                console.warn(
+                    f"line {item.number}: no translation with all phrases was found; try a larger --beam"
+                )
         return found
 
     def _written(self, group: list[Item], found: list[list[Translation]]) -> Iterator[str]:
@@ -254,7 +154,7 @@ class _Work:
                 )
 
     def _read(self, group: list[Item], found: list[list[Translation]]) -> dict[int, Any]:
-        """Readings of the best translations, by place in the group."""
+        """Scored pairs of the best translations, by their place in the group."""
         places = [i for i, translations in enumerate(found) if translations]
         scored_pairs = self.model.read(
             [group[i].pair for i in places],
@@ -272,7 +172,7 @@ def _options(
     form: FormGroup,
     beside: BesideGroup,
 ) -> SearchOptions:
-    """The model's own settings, and what was typed in their place."""
+    """The search options of the model, with those that were typed in their place."""
     from seqtool.translation.search import SearchOptions
 
     base = SearchOptions.of(translator.description.decoding)
@@ -284,25 +184,28 @@ def _options(
     elif how:
         _refuse((drawing,), "without --sample", how)
     if drawing.mbr and form.nbest > 1:
-        raise UsageError("--mbr gives one translation of each line; leave out --nbest")
+        raise UsageError("--mbr gives one translation of each line; leave --nbest out")
     if not draws and search.beam is None and form.nbest > base.beam:
-        raise UsageError(f"--nbest {form.nbest} with a beam of {base.beam}; raise --beam")
+        raise UsageError(
+            f"--nbest {form.nbest} needs a beam of at least {form.nbest}, and it is {base.beam}; add "
+            f"--beam {form.nbest}"
+        )
     typed = {**vars(search), **vars(drawing), **vars(lengths), "nbest": form.nbest}
     return replace(base, **{name: value for name, value in typed.items() if value is not None})
 
 
 def _refuse(groups: Sequence[Any], where: str, names: Collection[str] | None = None) -> None:
-    """An option that is not read is not accepted."""
+    """Refuse options that would be ignored."""
     for group in groups:
         for name in given(group):
             if names is None or name in names:
-                raise UsageError(f"{flag(group, name)} means nothing {where}; leave it out")
+                raise UsageError(f"{flag(group, name)} has no effect {where}; leave it out")
 
 
 def _refuse_with_targets(
     groups: Sequence[Any], form: FormGroup, hardware: HardwareOptions, models: int
 ) -> None:
-    """Targets that are given are only scored, in float32 or bf16, by one model."""
+    """Refuse options that have no effect when given targets are scored."""
     extras = {
         "--nbest": form.nbest > 1,
         "--alignments": form.alignments,
@@ -317,16 +220,16 @@ def _refuse_with_targets(
         if name not in ("force_target", "sample")
     ]
     if typed:
-        raise UsageError(f"{typed[0]} means nothing with --force-target; leave it out")
+        raise UsageError(f"{typed[0]} has no effect with --force-target; leave it out")
     drawn = any(given(group).get("sample") for group in groups)
     if ignored := ["--sample"] * drawn + [name for name, is_given in extras.items() if is_given]:
-        raise UsageError(f"{', '.join(ignored)}: not with --force-target; leave it out")
+        raise UsageError(f"{', '.join(ignored)} cannot be combined with --force-target; leave it out")
 
 
 def _score_given(
     translator: TranslatorModel, inputs: Inputs, form: FormGroup, put: Callable[[str], None]
 ) -> None:
-    """Log probabilities of outputs that are there already."""
+    """Write the log probabilities of the outputs of `--force-target`."""
     for group in inputs:
         pairs = [replace(item.pair, target=item.prefix) for item in group]
         scored_pairs = translator.read(pairs, batch_tokens=inputs.batch_tokens)

@@ -1,4 +1,4 @@
-"""What `seqtool translate` reads and writes: lines, or objects with keys of the user's own."""
+"""Input and output of `seqtool translate`: lines, or JSON objects with any further keys."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ if TYPE_CHECKING:
     from seqtool.text.parallel import SentencePair
     from seqtool.translation.prediction import Translation, TranslatorModel
 
-CHARACTERS = 4  # of text that weigh as much as one symbol when memory is counted
-LONG = 5_000  # characters of a line that is said to take long: models of sentences do badly on it, too
+CHARACTERS = 4  # that count as one symbol when memory is estimated
+LONG = 5_000  # characters of a line from which on a warning is printed
 LINE = str.maketrans({"\n": " "})
 FIELD = str.maketrans({"\n": " ", "\t": " "})
-# Keys of an object that hold what the answer has anew.
+# Keys of an input object that the output replaces.
 OF_TRANSLATORS = ("source", "text", "score", "nbest", "alignment")
 
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """A line to be translated, with what stands beside it in other files.
+    """A line to translate, with the line of the same number in other files.
 
     Attributes:
         number: Number of the line among all inputs, from 1.
-        pair: The source.
-        prefix: What the output begins with, or is.
-        phrases: What it contains.
-        keys: Other keys of the object that it came in.
+        pair: Source sentence.
+        prefix: Beginning of the output, or the whole output with `--force-target`.
+        phrases: Phrases that the output must contain.
+        keys: Other keys of the JSON object in which the line came; None for plain text.
     """
 
     number: int
@@ -43,17 +43,17 @@ class Item:
 
 
 class Inputs:
-    """All lines of some files, in groups that are worked on together.
+    """All lines of the input files, in groups that are translated together.
 
     Args:
-        files: The files, as `streams.inputs_of` gives them.
-        translator: Says how a line is read.
-        layout: text or jsonl.
-        beside: By field of `Item`, the files with a line for each line of all `files`; None = no such file.
-        batch_tokens: Symbols in a batch.
+        files: Input files, as from `streams.inputs_of`.
+        translator: Model whose settings say how a line is parsed.
+        layout: Input format: text or jsonl.
+        beside: Files with one line per input line, by field of `Item`; None = no such file.
+        batch_tokens: Symbols per batch.
 
     Raises:
-        DataError: while it is gone through: a file beside the input has more lines, or fewer.
+        DataError: during iteration: a file in `beside` has more or fewer lines than the input.
     """
 
     def __init__(
@@ -87,21 +87,22 @@ class Inputs:
             item = self._item(line, number, name)
             if len(item.pair.source) > LONG:
                 console.warn(
-                    f"line {number}: {len(item.pair.source):,} characters: this takes long, and a translator "
-                    "of sentences does badly on it; split it first"
+                    f"line {number}: {len(item.pair.source):,} characters; translating it is slow and "
+                    "works badly; split it into sentences first"
                 )
             for key, lines in self._others.items():
                 other = next(lines, None)
                 if other is None:
                     found = f"{self._beside[key]}: {self._number - 1} lines"
-                    raise DataError(f"{found}, but {name} has more; expected as many")
+                    raise DataError(f"{found}, but {name} has more; expected the same number")
                 value: Any = tuple(filter(None, other.split("\t"))) if key == "phrases" else other
                 item = replace(item, **{key: value})
             yield item
         for key, lines in self._others.items() if self._sources == len(self._files) else ():
             if next(lines, None) is not None:
                 raise DataError(
-                    f"{self._beside[key]}: more than the {self._number} lines of {name}; expected as many"
+                    f"{self._beside[key]}: more than the {self._number} lines of {name}; expected the "
+                    "same number"
                 )
 
     def _item(self, line: str, number: int, name: str) -> Item:
@@ -114,7 +115,7 @@ class Inputs:
 def _of_object(
     line: str, languages: Sequence[str] | None, name: str, number: int
 ) -> tuple[SentencePair, Mapping[str, Any]]:
-    """The source of an object, below the model's own key for it, `source` or `text`; the other keys."""
+    """The source text of a JSON object (under the model's own key, `source` or `text`) and its other keys."""
     from seqtool.text.parallel import FEATURES, SentencePair, check_features, check_text
     from seqtool.text.tagging_input import load_object
 
@@ -134,14 +135,14 @@ def _of_object(
 def text_lines(
     number: int, translations: list[Translation], alignment: str | None, nbest: int, *, scores: bool
 ) -> str:
-    """What is written of a line; an empty line has empty translations of score 0.
+    """The output for one line; an empty line has empty translations with score 0.
 
     Args:
         number: Number of the line, from 1.
-        translations: Best first; none of an empty line.
+        translations: Translations, best first; empty for an empty line.
         alignment: Word alignment of the best translation; None = not asked for.
-        nbest: Lines to write; more than one have number, rank and score.
-        scores: Whether a single one has its score.
+        nbest: Number of lines to write; with more than one, each has number, rank and score.
+        scores: Whether a single line has its score.
     """
     tail = "" if alignment is None else f"\t{alignment}"
     fields = nbest > 1 or scores or alignment is not None
@@ -157,7 +158,14 @@ def text_lines(
 
 
 def json_line(item: Item, translations: list[Translation], alignment: str | None, nbest: int) -> str:
-    """An object: the other keys of what came in, source, text, score, and what was asked for."""
+    """The output for one line as a JSON object, with the other keys of the input object.
+
+    Args:
+        item: Input line.
+        translations: Translations, best first; empty for an empty line.
+        alignment: Word alignment of the best translation; None = not asked for.
+        nbest: Number of translations to list.
+    """
     rows: list[dict[str, object]] = [
         {"text": each.text, "score": round(each.hypothesis.score, 6)} for each in translations
     ]
@@ -171,13 +179,13 @@ def json_line(item: Item, translations: list[Translation], alignment: str | None
 
 
 def scored_json(item: Item, score: float) -> str:
-    """An object of a given output: source, text, and its log probability in nats."""
+    """A given output as a JSON object: source, text, and log probability in nats."""
     value = {**(item.keys or {}), "source": item.pair.source, "text": item.prefix, "score": round(score, 6)}
     return json.dumps(value, ensure_ascii=False) + "\n"
 
 
 def _one_line(text: str, fields: bool) -> str:
-    """An output is one line, whatever bytes or characters a model gives, and one of several fields."""
+    """Replace line breaks, and tabs if the line has fields, so that an output stays one field of one line."""
     return text.translate(FIELD if fields else LINE)
 
 

@@ -1,9 +1,10 @@
-"""`seqtool vocab`: symbols and their ids: build, encode, decode, show."""
+"""`seqtool vocab`: vocabularies, which map symbols to ids."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -11,80 +12,138 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from seqtool.cli import console, options, tables
+from seqtool.cli.help import DATA, OUTPUT, CommandGroup
+from seqtool.cli.option_groups import with_options
 from seqtool.errors import UsageError
 
 if TYPE_CHECKING:
     from seqtool.text.codec import Built
     from seqtool.text.inventory import NamedVocabulary
 
-app = typer.Typer(
-    help="Vocabularies: build them, look at them, turn text into ids and back.",
-    no_args_is_help=True,
-    context_settings={"help_option_names": ["-h", "--help"]},
-    rich_markup_mode=None,
+app = CommandGroup(
+    """Build vocabularies, look at them, and turn text into ids and back.
+
+    Examples:
+      seqtool vocab build text.txt --kind sentencepiece --size 8000 -o text.vocab
+      seqtool vocab encode text.txt -v text.vocab
+    """
 )
-InputArgument = Annotated[str, typer.Argument(metavar="[INPUT|-]", help="A file; - is standard input.")]
+InputArgument = Annotated[str, typer.Argument(metavar="INPUT", help="A file; - is standard input.")]
 VocabularyOption = Annotated[
-    Path, typer.Option("--vocabulary", "-v", metavar="FILE", help="A file that `vocab build` made.")
+    Path,
+    typer.Option("--vocabulary", "-v", metavar="FILE", help="File that `seqtool vocab build` wrote."),
 ]
 
 
-@app.command()
-def build(
-    texts: Annotated[
-        list[str], typer.Argument(metavar="TEXT...", help="Files, also .gz; - is standard input.")
-    ],
-    output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="The file to write.")],
-    kind: Annotated[
-        Literal["word", "character", "sentencepiece"], typer.Option(help="What text is split into.")
-    ],
+@dataclass(frozen=True)
+class SymbolOptions:
+    """Which symbols a vocabulary has."""
+
     size: Annotated[
         int | None,
-        typer.Option(min=1, help="Symbols at most; sentencepiece: exactly (8000, or what the text gives)."),
-    ] = None,
+        typer.Option(
+            metavar="N",
+            min=1,
+            help="Maximum number of symbols; exact for sentencepiece, where the default is 8000 or as many "
+            "as the text allows.",
+            rich_help_panel=DATA,
+        ),
+    ] = None
     min_count: Annotated[
-        int | None, typer.Option(min=1, help="Rarer symbols are unknown; not for sentencepiece.")
-    ] = None,
+        int | None,
+        typer.Option(
+            metavar="N",
+            min=1,
+            help="Treat symbols that occur less often as unknown; not for sentencepiece.",
+            rich_help_panel=DATA,
+        ),
+    ] = None
     model_type: Annotated[
-        Literal["unigram", "bpe"] | None, typer.Option(help="Of sentencepiece; else unigram.")
-    ] = None,
+        Literal["unigram", "bpe"] | None,
+        typer.Option(help="Algorithm of sentencepiece. Default: unigram.", rich_help_panel=DATA),
+    ] = None
     byte_fallback: Annotated[
-        bool, typer.Option("--byte-fallback", help="sentencepiece: spell unknown characters in bytes.")
-    ] = False,
+        bool,
+        typer.Option(
+            "--byte-fallback",
+            help="Spell unknown characters as bytes; only for sentencepiece.",
+            rich_help_panel=DATA,
+        ),
+    ] = False
     lowercase: Annotated[
-        bool, typer.Option("--lowercase", help="Fold upper case; sentencepiece: also variants of NFKC.")
-    ] = False,
+        bool,
+        typer.Option(
+            "--lowercase",
+            help="Convert text to lower case; sentencepiece also applies NFKC.",
+            rich_help_panel=DATA,
+        ),
+    ] = False
     symbols: Annotated[
         list[str] | None,
-        typer.Option("--symbols", metavar="SYMBOL", help="A reserved symbol, as <2de>; may be repeated."),
-    ] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace FILE.")] = False,
+        typer.Option(
+            "--symbols",
+            metavar="SYMBOL",
+            help="Reserve a symbol, such as <2de>. Repeatable.",
+            rich_help_panel=DATA,
+        ),
+    ] = None
+
+
+@app.command()
+@with_options
+def build(
+    texts: Annotated[
+        list[str], typer.Argument(metavar="TEXT", help="Text files (also .gz); - is standard input.")
+    ],
+    output: Annotated[
+        Path,
+        typer.Option("--output", "-o", metavar="FILE", help="File to write.", rich_help_panel=OUTPUT),
+    ],
+    kind: Annotated[
+        Literal["word", "character", "sentencepiece"],
+        typer.Option(help="Unit of the symbols.", rich_help_panel=DATA),
+    ],
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace FILE if it exists.", rich_help_panel=OUTPUT)
+    ] = False,
+    *,
+    chosen: SymbolOptions,
 ) -> None:
-    """Make a vocabulary from text."""
+    """Build a vocabulary from text.
+
+    Examples:
+      seqtool vocab build text.txt --kind sentencepiece --size 8000 -o text.vocab
+      seqtool vocab build train.txt.gz --kind word --min-count 2 -o words.vocab
+    """
     from seqtool.text import codec, lines
     from seqtool.text import output as output_files
 
     if kind == "sentencepiece":
-        _refuse(kind, "--min-count", min_count)
+        _refuse(kind, "--min-count", chosen.min_count)
     else:
-        _refuse(kind, "--model-type", model_type)
-        _refuse(kind, "--byte-fallback", byte_fallback or None)
+        _refuse(kind, "--model-type", chosen.model_type)
+        _refuse(kind, "--byte-fallback", chosen.byte_fallback or None)
     output_files.require_free(output, overwrite)
     text = chain.from_iterable(map(lines.lines_of, texts))
-    reserved = tuple(symbols or ())
+    reserved = tuple(chosen.symbols or ())
     with output_files.open_durably(output) as file:
         if kind == "sentencepiece":
             built = codec.build_sentencepiece(
                 text,
-                size=size,
-                model_type=model_type or "unigram",
-                byte_fallback=byte_fallback,
-                lowercase=lowercase,
+                size=chosen.size,
+                model_type=chosen.model_type or "unigram",
+                byte_fallback=chosen.byte_fallback,
+                lowercase=chosen.lowercase,
                 reserved=reserved,
             )
         else:
             built = codec.build_symbols(
-                text, kind, size=size or 0, min_count=min_count or 1, lowercase=lowercase, reserved=reserved
+                text,
+                kind,
+                size=chosen.size or 0,
+                min_count=chosen.min_count or 1,
+                lowercase=chosen.lowercase,
+                reserved=reserved,
             )
         file.write(built.codec.to_bytes())
     console.say(_built_line(built))
@@ -93,7 +152,12 @@ def build(
 
 @app.command()
 def encode(vocabulary: VocabularyOption, source: InputArgument = "-") -> None:
-    """Lines of text to lines of ids."""
+    """Turn lines of text into lines of ids.
+
+    Examples:
+      seqtool vocab encode text.txt -v text.vocab
+      echo 'a line of text' | seqtool vocab encode -v text.vocab
+    """
     from seqtool.text.codec import read_codec
 
     codec = read_codec(vocabulary)
@@ -109,7 +173,12 @@ def encode(vocabulary: VocabularyOption, source: InputArgument = "-") -> None:
 
 @app.command()
 def decode(vocabulary: VocabularyOption, source: InputArgument = "-") -> None:
-    """Lines of ids to lines of text."""
+    """Turn lines of ids back into lines of text.
+
+    Examples:
+      seqtool vocab decode ids.txt -v text.vocab
+      echo '8 15 4' | seqtool vocab decode -v text.vocab
+    """
     from seqtool.text.codec import parse_ids, read_codec
 
     codec = read_codec(vocabulary)
@@ -123,14 +192,19 @@ def show(
     name: Annotated[
         str | None,
         typer.Argument(
-            metavar="[NAME|FILE|MODEL]",
-            help="Bundled inventory, file or model; else all that is bundled.",
+            metavar="NAME",
+            help="Bundled vocabulary, file, or model folder. Default: all bundled vocabularies.",
         ),
     ] = None,
-    top: Annotated[int, typer.Option(min=0, help="How many symbols to show of each.")] = 20,
+    top: Annotated[int, typer.Option(metavar="N", min=0, help="Number of symbols to show of each.")] = 20,
     json_output: options.JsonOption = False,
 ) -> None:
-    """Symbols, sizes and digests."""
+    """Show the symbols, sizes and digests of vocabularies.
+
+    Examples:
+      seqtool vocab show
+      seqtool vocab show runs/translate/translate-tiny --top 50
+    """
     from seqtool.text import inventory
 
     if name is None:
@@ -164,7 +238,7 @@ def _print(found: list[NamedVocabulary], top: int) -> None:
 
 
 def _visible(symbol: str) -> str:
-    """A symbol that can be told from its neighbours: spaces and the like in quotes."""
+    """A symbol as it is shown: in quotes if it has spaces or cannot be printed."""
     return symbol if symbol.isprintable() and " " not in symbol and symbol else repr(symbol)
 
 
@@ -173,12 +247,12 @@ def _built_line(built: Built) -> str:
     if built.codec.kind == "sentencepiece":
         return line
     share = 100 * (1 - built.unknown / built.symbols)
-    return f"{line}, {share:.2f} % of the text is known to them"
+    return f"{line}, {share:.2f} % of the text covered"
 
 
 def _refuse(kind: str, option: str, value: object) -> None:
     if value is not None:
-        raise UsageError(f"{option} means nothing for --kind {kind}; leave it out")
+        raise UsageError(f"{option} has no effect with --kind {kind}; leave it out")
 
 
 def _lines(source: str) -> Iterator[str]:
@@ -188,6 +262,6 @@ def _lines(source: str) -> Iterator[str]:
 
 
 def _answer(line: str) -> None:
-    """One line of output, at once: the input may be a pipe that says no more for a while."""
+    """Write one line at once, since the next line of a pipe may take a while."""
     console.write_result(line + "\n")
     console.output().flush()

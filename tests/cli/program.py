@@ -38,15 +38,16 @@ def inside(*arguments: object, folder: Path, stdin: str = "", **variables: str) 
     return Outcome(done.code, done.out.decode(), done.err)
 
 
-def on_a_terminal(*arguments: object, folder: Path) -> str:
-    """What a command shows on a terminal."""
+def on_a_terminal(*arguments: object, folder: Path, both: bool = False, **variables: str) -> str:
+    """What a command shows on a terminal, which is standard output or `both` streams."""
     ours, theirs = os.openpty()
     process = running.start(
         *arguments,
         cwd=folder,
         stdin=subprocess.DEVNULL,
         stdout=theirs,
-        env={"COLUMNS": "120", "TERM": "dumb"},
+        stderr=theirs if both else subprocess.PIPE,
+        env={"COLUMNS": "120", "TERM": "dumb", **variables},
     )
     os.close(theirs)
     shown = b""

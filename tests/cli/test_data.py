@@ -62,7 +62,7 @@ def test_check_compares_later_files_with_the_first(folder):
     assert file["unseen_entities"] == 1 / 2  # Ada occurs only as a person
     assert file["unseen_tags"] == {"B-ORG": 1}
     assert done.err.splitlines() == [
-        "warning: dev.conll: 1 of its sentences also stand in train.conll",
+        "warning: dev.conll: 1 of its sentences are also in train.conll",
         "warning: dev.conll: tags that train.conll does not have: B-ORG (1)",
     ]
 
@@ -166,7 +166,7 @@ def test_check_names_the_line_of_a_bad_tag(folder, arguments, place):
         (("none.conll",), "none.conll: no such file"),
         ((".",), ".: is a folder; expected a file"),
         (("train.conll", "--tag-column", "5"), "there is no column 5 for the tag; expected 1 to 2"),
-        (("train.conll", "--token-column", "0"), "--token-column 0: expected a column from 1"),
+        (("train.conll", "--token-column", "0"), "--token-column 0: expected 1 or more"),
         (("train.conll", "--scheme", "iob3"), "'iob3' is not one of"),
     ],
 )
@@ -317,7 +317,7 @@ def test_split_of_json_lines_and_gzip_keeps_the_lines(folder):
 def test_split_warns_of_sentences_that_stand_in_train_too(folder):
     (folder / "all.conll").write_text("same\tO\n\n" * 10)
     done = inside("data", "split", "all.conll", "-o", "parts", "--test", "0", folder=folder)
-    assert "warning: parts/dev.conll: 1 of its sentences also stand in parts/train.conll" in done.err
+    assert "warning: parts/dev.conll: 1 of its sentences are also in parts/train.conll" in done.err
 
 
 @pytest.mark.parametrize(

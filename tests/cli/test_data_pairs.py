@@ -66,8 +66,8 @@ def test_later_parts_are_compared_with_those_before(folder: Path) -> None:
     assert done.err.splitlines() == [
         "warning: t.en and t.de: 1 pairs with an empty side, which training refuses "
         "(--set data.empty=drop leaves them out)",
-        "warning: d.tsv: 2 of its pairs also stand in t.en and t.de",
-        "warning: x.jsonl: 1 of its pairs also stand in d.tsv",
+        "warning: d.tsv: 2 of its pairs are also in t.en and t.de",
+        "warning: x.jsonl: 1 of its pairs are also in d.tsv",
     ]
     assert ("also in t.en and t.de", "2 pairs") in cells(done.out)
     found = reports(folder, "t.en", "t.de", "d.tsv", "x.jsonl")
@@ -118,9 +118,9 @@ def test_columns_and_languages_are_those_of_a_recipe(folder: Path) -> None:
         (("d.tsv", "--columns", "source"), 2, "--columns source: expected source, one target or more"),
         (("d.tsv", "--columns", "source,target,x"), 2, "--columns source,target,x: expected"),
         (("d.tsv", "--languages", "en"), 2, "--languages en: expected two keys"),
-        (("d.tsv", "--scheme", "iob2"), 2, "--scheme means nothing with --task translate"),
-        (("d.tsv", "--repair"), 2, "--repair means nothing with --task translate"),
-        (("d.tsv", "--tag-column", "2"), 2, "--tag-column means nothing with --task translate"),
+        (("d.tsv", "--scheme", "iob2"), 2, "--scheme has no effect with --task translate"),
+        (("d.tsv", "--repair"), 2, "--repair has no effect with --task translate"),
+        (("d.tsv", "--tag-column", "2"), 2, "--tag-column has no effect with --task translate"),
     ],
 )
 def test_what_cannot_be_checked_is_refused(
@@ -139,7 +139,7 @@ def test_options_of_pairs_are_for_pairs(folder: Path) -> None:
     for words in (("--columns", "source,target"), ("--languages", "en,de")):
         done = inside("data", "check", "d.tsv", *words, folder=folder)
         assert (done.code, done.out) == (2, "")
-        assert f"{words[0]} means nothing without --task translate" in done.err
+        assert f"{words[0]} has no effect without --task translate" in done.err
 
 
 def test_all_sides_empty_have_no_ratio(folder: Path) -> None:

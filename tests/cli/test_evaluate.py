@@ -81,7 +81,9 @@ def test_min_that_is_not_met_is_9_after_the_figures(inside: Inside, tiny: Tiny, 
     assert inside(*words, "--min", f"f1={reached['f1']}", "--min", "accuracy=0").code == 0
     outcome = inside(*words, "--min", "f1=0.99", "--min", "recall=1", "--min", "accuracy=0.1")
     assert json.loads(outcome.out)["metrics"] == reached
-    line = assert_error(outcome, 9, "evaluate", f"not reached: f1 = {reached['f1']:.4f} < 0.99; recall = ")
+    line = assert_error(
+        outcome, 9, "evaluate", f"--min is not met: f1 = {reached['f1']:.4f} < 0.99; recall = "
+    )
     assert "accuracy" not in line
     refused(
         inside(*words, "--min", "recal=0"),
@@ -137,7 +139,7 @@ def test_a_target_that_cannot_be_reached_is_said(inside: Inside, tiny: Tiny, tmp
     (tmp_path / "wrong.conll").write_text("Ada\tB-LOC\n\nTurin\tB-PER\n\n")
     words = ("wrong.conll", "-m", tiny.run, "--target-precision", 0.9)
     assert figures(inside, *words)["target_precision"]["min_confidence"] is None
-    assert "no confidence threshold reaches precision 0.9 here" in inside("evaluate", *words).out.decode()
+    assert "no --min-confidence reaches precision 0.9 on this data" in inside("evaluate", *words).out.decode()
 
 
 def test_plots_are_pictures(inside: Inside, tiny: Tiny, hard: str, tmp_path: Path):
@@ -246,8 +248,8 @@ def test_predictions_of_parts_of_speech_and_pairs_are_told_by_their_data(inside:
 def test_contradictions_about_predictions_are_2(inside: Inside, tiny: Tiny, tmp_path: Path):
     (tmp_path / "gold").write_text("Ada\tB-PER\n\n")
     words = ("evaluate", "gold", "--predictions", "gold")
-    refused(inside(*words, "-m", tiny.run), 2, "evaluate", "-m: with --predictions no model is run")
-    refused(inside(*words, "--device", "cpu"), 2, "evaluate", "--device: with --predictions no model is run")
+    refused(inside(*words, "-m", tiny.run), 2, "evaluate", "-m has no effect with --predictions")
+    refused(inside(*words, "--device", "cpu"), 2, "evaluate", "--device has no effect with --predictions")
     refused(inside(*words[:1], *words[2:]), 2, "evaluate", "`seqtool evaluate GOLD --predictions FILE`")
     refused(inside(*words, "--ter"), 2, "evaluate", "--ter is for translators only, and gold is of a tagger")
     refused(inside("evaluate", "-m", tiny.run, "--task", "ner"), 2, "evaluate", "--task is for --predictions")
@@ -285,5 +287,5 @@ def test_metrics_of_min_are_checked_before_the_data_is_read(inside: Inside, tiny
         inside("evaluate", "broken", "-m", tiny.run, "--min", "bleu=3"),
         2,
         "evaluate",
-        "--min bleu: no such metric; there are precision, recall, f1, accuracy",
+        "--min bleu: no such metric; the metrics are precision, recall, f1, accuracy",
     )

@@ -19,7 +19,7 @@ ESCAPE = b"\x1b["
 
 def commands(inside: Inside, *parents: str) -> list[tuple[str, ...]]:
     """Every command and group, read from the help itself."""
-    words = inside(*parents, "-h").out.decode().partition("\nCommands:\n")[2]
+    words = inside(*parents, "-h").out.decode().partition("\nCommands:\n")[2].partition("\nExamples:")[0]
     names = re.findall(r"^  (\w[\w-]*)", words, re.MULTILINE)
     return [parents, *(deeper for name in names for deeper in commands(inside, *parents, name))]
 
@@ -69,7 +69,7 @@ def test_the_module_and_the_script_are_one_program(inside: Inside, tmp_path: Pat
         (["tag", "--batch-tokens", "0"], "tag", "expected at least 1 (given '0')"),
         (["tag", "--threads", "-1"], "tag", "expected at least 0 (given '-1')"),
         (["lm", "score", "a", "b"], "lm score", "unexpected extra argument"),
-        (["tag", "--kbest", "2", "--format", "inline"], "tag", "--kbest has no inline form"),
+        (["tag", "--kbest", "2", "--format", "inline"], "tag", "--kbest cannot be written inline"),
         (
             ["train", "ner", "--epochs", "many"],
             "train ner",
@@ -77,10 +77,10 @@ def test_the_module_and_the_script_are_one_program(inside: Inside, tmp_path: Pat
         ),
         (["train", "ner", "--epochs"], "train ner", "--epochs"),
         (["train", "ner", "--seeds", "0"], "train ner", "expected at least 1 (given '0')"),
-        (["train", "ner", "--resume", "--overwrite"], "train ner", "give one of them"),
+        (["train", "ner", "--resume", "--overwrite"], "train ner", "leave one of them out"),
         (["train", "ner", "--dev", "d.conll"], "train ner", "--dev needs --train"),
         (["train", "ner", "ner-tiny", "--test", "d.conll"], "train ner", "--set data.test=FILE"),
-        (["train", "ner", "--track", "paper"], "train ner", "--track paper: expected tensorboard"),
+        (["train", "ner", "--track", "paper"], "train ner", "--track paper: expected --track tensorboard"),
         (["train", "pos", "--scheme", "iob2"], "train pos", "--scheme"),
         (["evaluate", "-m", "x", "--min", "f1"], "evaluate", "expected METRIC=X, as in --min f1=0.8"),
         (["evaluate", "-m", "x", "--min", "f1=high"], "evaluate", "--min f1=high"),
@@ -124,7 +124,7 @@ def test_a_bug_is_one_apologetic_line(inside: Inside, monkeypatch: pytest.Monkey
         raise ZeroDivisionError("by\nnought")
 
     monkeypatch.setattr("seqtool.cli.tag.find_model", fail)
-    refused(inside("tag"), 1, "tag", "a bug of seqtool's: ZeroDivisionError: by nought", "--debug")
+    refused(inside("tag"), 1, "tag", "a bug in seqtool: ZeroDivisionError: by nought", "--debug")
 
 
 @pytest.mark.parametrize(

@@ -60,7 +60,12 @@ def test_the_arithmetic_can_be_chosen_and_is_said(inside: Inside, lm: TinyModel)
         assert other.out == exact.out  # memorised
         assert f", {precision}; 40 symbols" in other.err
     refused(inside(*words[:-2], "--precision", "int9"), 2, "lm sample", "precision int9: expected")
-    refused(inside(*words[:-2], "--precision", "int8", "--beam", 2), 2, "lm sample", "not with --beam")
+    refused(
+        inside(*words[:-2], "--precision", "int8", "--beam", 2),
+        2,
+        "lm sample",
+        "cannot be combined with --beam",
+    )
 
 
 def test_a_text_ends_with_what_it_shall_stop_at(inside: Inside, lm: TinyModel) -> None:
@@ -133,8 +138,8 @@ def test_beam_search_writes_a_probable_text_and_draws_nothing(inside: Inside, lm
         (("--min-p", "2"), "min-p 2"),
         (("--typical", "0"), "typical 0"),
         (("--length", "0"), "length"),
-        (("-n", "2", "--save-state", "x"), "--save-state keeps one text"),
-        (("--stop", ""), "--stop '': expected text to stop at; leave it out to write --length symbols"),
+        (("-n", "2", "--save-state", "x"), "--save-state saves the state of one text"),
+        (("--stop", ""), "--stop '': expected a text to stop after; leave it out to write --length symbols"),
         (("--stop", "a", "--stop", ""), "--stop ''"),
         (("--prompt", "a", "--prompt-file", "f"), "--prompt and --prompt-file both give the prompt"),
         (("--prompt-file", "absent"), "absent: no such file"),
@@ -211,7 +216,7 @@ def test_lines_are_scored_as_they_come_and_add_up(inside: Inside, lm: TinyModel)
     assert [row["line"] for row in rows] == list(range(1, len(rows) + 1))
     total = sum(row["nats"] for row in rows)
     assert f"{total:,.1f} nats" in outcome.err
-    assert f"{total / math.log(2) / len(TEXT):.4f} bits a character" in outcome.err
+    assert f"{total / math.log(2) / len(TEXT):.4f} bits per character" in outcome.err
     assert total / len(TEXT) < 0.3
 
 
@@ -281,8 +286,8 @@ def test_unknown_characters_are_counted_not_refused(inside: Inside, lm: TinyMode
 def test_lm_score_says_when_a_text_is_too_short_to_be_learned_from(inside: Inside, lm: TinyModel) -> None:
     words = ("lm", "score", "-m", lm.run, "--adapt")
     short = inside(*words, stdin=b"the cat\n")
-    assert "here were 8, so nothing was learned" in short.err
-    assert "nothing was learned" not in inside(*words, stdin=TEXT.encode()).err
+    assert "the text has 8, so there was no update" in short.err
+    assert "there was no update" not in inside(*words, stdin=TEXT.encode()).err
 
 
 def test_a_bad_byte_comes_after_the_lines_before_it(inside: Inside, lm: TinyModel) -> None:

@@ -96,7 +96,7 @@ def test_verify_names_every_file(folder):
     done = inside("model", "verify", "run", folder=folder)
     names = sorted(file.name for file in (folder / "run" / "model").iterdir() if file.name != "manifest.json")
     assert (done.code, done.out) == (0, "".join(f"{name}: as recorded\n" for name in names))
-    assert done.err == f"run/model: whole, {len(names)} files\n"
+    assert done.err == f"run/model: intact, {len(names)} files\n"
     done = inside("model", "verify", "run", "--json", folder=folder)
     assert json.loads(done.out) == {"path": "run/model", "verified": names}
 
@@ -120,10 +120,10 @@ def test_verify_finds_any_damage(folder, name, damage):
     ("arguments", "code", "message"),
     [
         (("none",), 2, "none: no such model"),
-        (("run", "-m", "run"), 2, "two models: give one, with -m or without"),
+        (("run", "-m", "run"), 2, "two models were named, run and -m run; leave one of them out"),
         (("file.pt",), 4, "file.pt: is a file; give a model folder"),
         (("empty",), 4, "empty: neither a model folder"),
-        ((), 2, "no model: give one with -m, or make one with `seqtool train ner`"),
+        ((), 2, "no model: name one with -m MODEL, or train one with `seqtool train ner`"),
     ],
 )
 def test_what_is_no_model_is_refused(folder, command, arguments, code, message):

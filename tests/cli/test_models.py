@@ -59,7 +59,7 @@ def test_the_model_is_the_option_then_the_variable_then_the_newest_run(
         os.utime(runs[older] / "model", (1, 1))
         os.utime(runs[newest] / "model", (2, 2))
         assert f"model: runs/{newest}/custom (the newest run)\n" in inside("tag", stdin=b"Ada\n").err
-    line = refused(inside("evaluate", tiny.dev), 2, "evaluate", "which model? give one with -m")
+    line = refused(inside("evaluate", tiny.dev), 2, "evaluate", "no model was named; choose one with -m")
     assert "-m runs/ner/custom" in line
     monkeypatch.setenv("SEQTOOL_MODEL", str(tiny.run))
     for words in (("tag",), ("evaluate", tiny.dev)):
@@ -77,7 +77,10 @@ def test_without_any_model_the_message_has_the_command_that_makes_one(
     for command in ("tag", "evaluate"):
         words = (command, tiny.dev)
         refused(
-            inside(*words), 2, command, "no model: give one with -m, or make one with `seqtool train ner`"
+            inside(*words),
+            2,
+            command,
+            "no model: name one with -m MODEL, or train one with `seqtool train ner`",
         )
     monkeypatch.setenv("SEQTOOL_MODEL", "gone")
     refused(inside("tag"), 2, "tag", "gone: no such model")

@@ -61,7 +61,7 @@ def test_the_three_output_formats_agree(inside: Inside, tiny: Tiny):
 
 def test_what_has_no_inline_form_is_refused(inside: Inside, tiny: Tiny) -> None:
     outcome = inside("tag", "-m", tiny.run, "--format", "inline", "--kbest", 2, stdin=b"Ada\n")
-    refused(outcome, 2, "tag", "--kbest has no inline form")
+    refused(outcome, 2, "tag", "--kbest cannot be written inline")
 
 
 def test_the_inline_form_has_the_confidence_of_each_entity(inside: Inside, tiny: Tiny) -> None:
@@ -270,7 +270,7 @@ def test_kbest_columns_are_as_many_in_every_sentence(inside: Inside, tiny: Tiny)
 
 def test_an_input_that_is_no_file_is_a_usage_error(inside: Inside, tiny: Tiny, tmp_path: Path):
     refused(inside("tag", "absent.txt", "-m", tiny.run), 2, "tag", "absent.txt: no such file")
-    refused(inside("tag", tmp_path, "-m", tiny.run), 2, "tag", "a folder without files; expected a file")
+    refused(inside("tag", tmp_path, "-m", tiny.run), 2, "tag", "the folder has no files; name a file")
 
 
 @pytest.mark.parametrize(

@@ -33,7 +33,7 @@ def test_a_run_prints_its_path_and_tells_its_story_on_stderr(tiny: Tiny):
     story = tiny.training.err
     assert f"train: 20 sentences, 115 tokens, {tiny.train}" in story
     assert "tags: iob2" in story
-    assert "parameters, 60 updates at most" in story
+    assert "parameters, at most 60 updates" in story
     assert len(re.findall(r"^epoch \d+, step \d+, train loss .* f1 1.0000", story, re.MULTILINE)) == 1
     assert "\x1b" not in story
     assert "\r" not in story

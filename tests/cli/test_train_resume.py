@@ -140,7 +140,7 @@ def test_resuming_without_a_checkpoint_starts_afresh(
 ):
     outcome = inside(*words(tiny, "run", *SHORT, "--resume"))
     assert outcome.out == b"run\n"
-    assert "no run to continue here" in outcome.err
+    assert "there is no run to resume" in outcome.err
     assert trace(tmp_path / "run") == whole(inside, SHORT)
 
 
@@ -150,10 +150,10 @@ def test_a_run_is_continued_by_its_folder_alone(
     inside(*words(tiny, "run", "--epochs", 8))
     outcome = inside("train", "ner", "--resume", "-o", "run", *SHORT)
     assert (outcome.code, outcome.out) == (0, b"run\n")
-    assert "no run to continue here" not in outcome.err
+    assert "there is no run to resume" not in outcome.err
     assert trace(tmp_path / "run")[0] == whole(inside, SHORT)[0]  # type: ignore[index]
     refused(inside("train", "pos", "--resume", "-o", "run"), 2, "train pos", "a recipe for task 'ner'")
-    refused(inside("train", "ner", "--resume", "-o", "rnu"), 2, "train ner", "rnu: no run to continue here")
+    refused(inside("train", "ner", "--resume", "-o", "rnu"), 2, "train ner", "rnu: there is no run to resume")
     assert not (tmp_path / "rnu").exists()
 
 

@@ -106,7 +106,7 @@ def test_a_line_that_takes_long_is_announced(inside: Inside, pairs: TinyTranslat
     lines = f"{SOURCE}\n{'Grace ' * 1000}\n".encode()
     outcome = inside("translate", "-m", pairs.run, "--max-length", 3, stdin=lines)
     assert (outcome.code, outcome.out.count(b"\n")) == (0, 2)
-    assert "line 2: 6,000 characters: this takes long" in outcome.err
+    assert "line 2: 6,000 characters; translating it is slow" in outcome.err
     assert "line 1:" not in outcome.err
 
 
@@ -289,7 +289,7 @@ def test_constraints_that_leave_nothing_empty_the_line_and_say_so(
     command = ("translate", "-m", pairs.run, "--force-prefix", "prefixes", "--no-repeat-ngram", 1)
     outcome = inside(*command, stdin=f"{SOURCE}\n".encode())
     assert (outcome.code, outcome.out) == (0, b"\n")
-    assert "warning: line 1: the constraints leave no translation; the line is empty\n" in outcome.err
+    assert "warning: line 1: the constraints allow no translation; an empty line is written\n" in outcome.err
 
 
 @pytest.mark.parametrize("option", ["--force-prefix", "--constraints", "--force-target"])
@@ -385,12 +385,12 @@ def test_the_models_that_do_not_go_together_are_named_as_typed(inside: Inside, p
     [
         (("--beam", 0), "--beam"),
         (("--nbest", 0), "--nbest"),
-        (("--nbest", 3), "--nbest 3 with a beam of 2; raise --beam"),
+        (("--nbest", 3), "--nbest 3 needs a beam of at least 3, and it is 2; add --beam 3"),
         (("--beam", 3, "--nbest", 4), "nbest 4: must be between 1 and the beam, 3"),
         (("--beam", 4, "--diverse", 3), "3: must be a divisor of the beam, 4"),
         (("--sample", "--temperature", -1), "--temperature"),
         (("--temperature", "nan"), "temperature"),
-        (("--top-p", 1.5), "--top-p means nothing without --sample"),
+        (("--top-p", 1.5), "--top-p has no effect without --sample"),
         (("--sample", "--temperature", "nan"), "temperature"),
         (("--sample", "--temperature", "inf"), "temperature"),
         (("--sample", "--top-p", 0), "top-p 0"),
@@ -402,9 +402,9 @@ def test_the_models_that_do_not_go_together_are_named_as_typed(inside: Inside, p
         (("--length-penalty", "nan"), "--length-penalty"),
         (("--min-length", 5, "--max-length", 3), "max_length 3 is less than min_length 5"),
         (("--batch-tokens", 0), "--batch-tokens"),
-        (("--sample", "--no-repeat-ngram", 2), "--no-repeat-ngram means nothing with --sample"),
-        (("--sample", "--force-prefix", "f"), "--force-prefix means nothing with --sample"),
-        (("--mbr", 2, "--constraints", "f"), "--constraints means nothing with --sample or --mbr"),
+        (("--sample", "--no-repeat-ngram", 2), "--no-repeat-ngram has no effect with --sample"),
+        (("--sample", "--force-prefix", "f"), "--force-prefix has no effect with --sample"),
+        (("--mbr", 2, "--constraints", "f"), "--constraints has no effect with --sample or --mbr"),
         (("--device", "tpu"), "--device tpu"),
     ],
     ids=str,
@@ -451,7 +451,7 @@ def test_a_model_of_another_task_is_4_naming_both(inside: Inside, pairs: TinyTra
 
 
 def test_without_any_model_the_message_has_the_command_that_makes_one(inside: Inside) -> None:
-    message = "no model: give one with -m, or make one with `seqtool train translate`"
+    message = "no model: name one with -m MODEL, or train one with `seqtool train translate`"
     refused(inside("translate", "--beam", 5), 2, "translate", message)
 
 
@@ -463,7 +463,7 @@ def test_an_input_that_is_no_file_is_a_usage_error(
         inside("translate", tmp_path, "-m", pairs.run),
         2,
         "translate",
-        "a folder without files; expected a file",
+        "the folder has no files; name a file",
     )
 
 

@@ -113,7 +113,7 @@ def test_build_reads_several_files_and_a_pipe(folder):
         file.write("alpha\n")
     arguments = ("vocab", "build", "more.txt.gz", "-", "-o", "v", "--kind", "word")
     done = inside(*arguments, folder=folder, stdin="beta\n")
-    assert done.err == "2 lines, 4 symbols, 100.00 % of the text is known to them\n"
+    assert done.err == "2 lines, 4 symbols, 100.00 % of the text covered\n"
     assert shown(folder, "v")[0]["symbols"] == ["<pad>", "<unk>", "alpha", "beta"]
 
 
@@ -134,13 +134,13 @@ def test_encode_answers_a_slow_pipe_at_once(folder):
     [
         (("text.txt", "--kind", "sentencepiece", "--size", "5000"), 2, "--size 5000: this text gives "),
         (("text.txt", "--kind", "sentencepiece", "--size", "9"), 2, "--size 9: this text needs more than "),
-        (("text.txt", "--kind", "sentencepiece", "--min-count", "2"), 2, "--min-count means nothing for"),
+        (("text.txt", "--kind", "sentencepiece", "--min-count", "2"), 2, "--min-count has no effect with"),
         (
             ("text.txt", "--kind", "word", "--byte-fallback"),
             2,
-            "--byte-fallback means nothing for --kind word",
+            "--byte-fallback has no effect with --kind word",
         ),
-        (("text.txt", "--kind", "word", "--model-type", "bpe"), 2, "--model-type means nothing for"),
+        (("text.txt", "--kind", "word", "--model-type", "bpe"), 2, "--model-type has no effect with"),
         (("text.txt", "--kind", "word", "--size", "2"), 2, "--size 2: 2 symbols are special"),
         (("text.txt", "--kind", "word", "--symbols", "a b"), 2, "--symbols 'a b': expected text without"),
         (("text.txt", "--kind", "word", "--symbols", "<pad>"), 2, "--symbols <pad>: that symbol is there"),

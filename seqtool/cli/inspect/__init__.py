@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import typer
-
+from seqtool.cli.help import CommandGroup
 from seqtool.cli.inspect import attention, cells, layers, runs
 
-app = typer.Typer(
-    help="Draw what happens inside a model: attention, states, gates, gradients, learning curves.",
-    no_args_is_help=True,
-    context_settings={"help_option_names": ["-h", "--help"]},
-    rich_markup_mode=None,
+app = CommandGroup(
+    """Draw what happens inside a model: attention, states, gates, gradients, learning curves.
+
+    Examples:
+      echo 'call Anna at nine' | seqtool inspect attention
+      seqtool inspect curves runs/ner/ner-tiny -o curves.png
+    """
 )
 for command in (
     attention.attention,

@@ -26,7 +26,7 @@ PIPE_WIDTH = 100  # columns, where there is no terminal to ask
 def attention(
     source: Annotated[
         str,
-        typer.Argument(metavar="[INPUT]", help="Sentences, one per line; a file (also .gz) or - for stdin."),
+        typer.Argument(metavar="INPUT", help="Sentences, one per line; a file (also .gz) or - for stdin."),
     ] = "-",
     model: options.ModelOption = None,
     given: Annotated[
@@ -51,10 +51,9 @@ def attention(
     With copying, p(gen) is the probability that a symbol was generated rather than copied. With
     coverage, the last line is the attention that each source symbol received in total.
 
-    \b
     Examples:
       echo 'call Anna at nine' | seqtool inspect attention
-      seqtool inspect attention sentences.txt -m runs/translate/translate-tiny -o pictures
+      seqtool inspect attention sentences.txt -o pictures --picture svg
     """
     where = find_model(model, ("translate",))
     from seqtool import api

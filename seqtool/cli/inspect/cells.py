@@ -30,7 +30,7 @@ USUAL = ["rnn", "gru", "lstm"]
 DISTANCES = (0, 1, 2, 5, 10, 20, 50, 100, 200, 500)  # in steps, the columns of the table
 READ = 16  # sequences that gradients are averaged over
 
-CellsArgument = Annotated[list[str] | None, typer.Argument(metavar="[CELL]...", help=CELLS_HELP)]
+CellsArgument = Annotated[list[str] | None, typer.Argument(metavar="CELL", help=CELLS_HELP)]
 LengthOption = Annotated[int, typer.Option("--length", min=2, help="Length of the sequences, in steps.")]
 SeedOption = Annotated[
     int, typer.Option("--seed", min=0, max=2**32 - 1, help="Random seed of weights and sequences.")
@@ -63,7 +63,6 @@ def cells(
     The parameters of echo_state are fixed at random; all others are trained. In a pipe, one line per
     cell with columns separated by tabs.
 
-    \b
     Examples:
       seqtool inspect cells
       seqtool inspect cells lstm gru mingru --parameters 100000
@@ -84,9 +83,7 @@ def gradients(
     names: CellsArgument = None,
     models: Annotated[
         list[Path] | None,
-        typer.Option(
-            "--model", "-m", help="Language model to include, on text that it samples; may be repeated."
-        ),
+        typer.Option("--model", "-m", help="Language model to include, on text that it samples. Repeatable."),
     ] = None,
     length: LengthOption = 100,
     hidden: Annotated[int, typer.Option("--hidden", min=1, help="Width of the cells.")] = 128,
@@ -106,7 +103,6 @@ def gradients(
     state. Cells are freshly initialised and read random inputs; with --problem they are also shown
     after training on it. Without CELL and --model: rnn, gru and lstm.
 
-    \b
     Examples:
       seqtool inspect gradients -o gradients.png
       seqtool inspect gradients lstm --problem adding --length 50 --updates 500
@@ -158,7 +154,6 @@ def memory(
     copying: ten symbols repeated after a pause; nats per symbol, 2.079 by guessing. The table says
     at which update the loss first fell below half of guessing. Without CELL: rnn, gru and lstm.
 
-    \b
     Examples:
       seqtool inspect memory --length 20 --updates 500
       seqtool inspect memory gru mingru --problem copying --length 20 -o memory.png

@@ -28,7 +28,7 @@ UNITS = 3  # shown unless --unit names some
 
 LayerOption = Annotated[int, typer.Option("--layer", min=1, help="Number of the layer, 1 = the lowest.")]
 TextArgument = Annotated[
-    str, typer.Argument(metavar="[INPUT]", help="Text to read; a file (also .gz) or - for standard input.")
+    str, typer.Argument(metavar="INPUT", help="Text to read; a file (also .gz) or - for standard input.")
 ]
 
 
@@ -39,7 +39,7 @@ def states(
     units: Annotated[
         list[int] | None,
         typer.Option(
-            "--unit", min=0, help="Unit to show, from 0; may be repeated. Default: the 3 that vary most."
+            "--unit", min=0, help="Unit to show, from 0. Repeatable. Default: the 3 that vary most."
         ),
     ] = None,
     method: Annotated[
@@ -56,7 +56,6 @@ def states(
     lines; for a tagger or translator, its encoder reads the first line. The picture projects all states
     to a plane.
 
-    \b
     Examples:
       echo 'Ada met Bob in Paris.' | seqtool inspect states --unit 3 --unit 5
       seqtool inspect states text.txt -m runs/lm/lm-tiny --method tsne -o states.png
@@ -92,7 +91,6 @@ def gates(
     output gate is shown, since its other gates are exponential and have no upper end. In the picture
     dark is open; up to 120 symbols are written below it, so a line or two of text are best.
 
-    \b
     Examples:
       echo 'Ada met Bob in Paris.' | seqtool inspect gates
       seqtool inspect gates text.txt -m runs/lm/lm-tiny -o gates.png

@@ -13,7 +13,7 @@ DIFFERENT = "evaluated on different dev data: scores cannot be compared"
 
 
 def curves(
-    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run folders, finished or running.")],
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN", help="Run folders, finished or running.")],
     metric: Annotated[
         str | None,
         typer.Option(
@@ -31,10 +31,9 @@ def curves(
     The runs must be of one task; the best comes first. Runs with different dev data are shown with a
     warning, since their scores cannot be compared. In a pipe, columns are separated by tabs.
 
-    \b
     Examples:
       seqtool inspect curves runs/ner/ner-tiny
-      seqtool inspect curves runs/ner/ner-tiny runs/ner/ner-tiny-2 --metric f1 -o curves.png
+      seqtool inspect curves runs/ner/a runs/ner/b --metric f1 -o curves.png
     """
     require_format(output)
     from seqtool.cli import console

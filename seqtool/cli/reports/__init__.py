@@ -1,1 +1,1 @@
-"""How the results of an evaluation are printed, one file a task."""
+"""How results are printed, one file per kind of result."""

@@ -10,7 +10,13 @@ if TYPE_CHECKING:
 
 
 def draw(scored: ScoredPair, sentence: str, path: Path) -> None:
-    """Draw one pair, with as much of the source as fits in the title."""
+    """Draw the attention of one pair, with the source sentence in the title.
+
+    Args:
+        scored: Pair with its attention.
+        sentence: Source sentence.
+        path: Picture file to write.
+    """
     from seqtool.inspection.attention import attention_figure
 
     attention_figure(

@@ -1,4 +1,4 @@
-"""What `seqtool evaluate` shows of a language model: scores, baselines, pictures."""
+"""Evaluation of a language model: scores, baselines, pictures."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def show(result: LanguageModelEvaluation) -> None:
-    """Tables for people."""
+    """Print the results as tables."""
     console.print_table(scores_table(result.model, result.data, result.scores, result.intervals))
     if result.text.baselines:
         console.print_table(_baselines_table(result))
@@ -25,7 +25,7 @@ def show(result: LanguageModelEvaluation) -> None:
 
 
 def draw(result: LanguageModelEvaluation, folder: Path) -> None:
-    """Every picture that applies."""
+    """Draw all pictures that apply into a folder."""
     from seqtool.inspection import figures
     from seqtool.lm.baselines import NAMES
     from seqtool.lm.scores import CHARACTERS, NATS
@@ -42,14 +42,14 @@ def _baselines_table(result: LanguageModelEvaluation) -> Any:
     from seqtool.lm.baselines import NAMES
 
     text = result.text
-    table = Table(title="on the same training text", title_justify="left")
-    table.add_column("what predicts")
-    table.add_column("nats a character", justify="right")
+    table = Table(title="baselines, trained on the same text", title_justify="left")
+    table.add_column("model")
+    table.add_column("nats per character", justify="right")
     rows = {"this network": text.nats_per_character}
     rows |= {NAMES[name]: value for name, value in text.baselines.items()}
     if text.mixture is not None:
         mixture = text.mixture
-        rows[f"mixed, weight of the network {mixture.weight:.2f}"] = mixture.nats_per_character
+        rows[f"interpolated, weight of the network {mixture.weight:.2f}"] = mixture.nats_per_character
     for name, value in rows.items():
         table.add_row(name, f"{value:.4f}")
     return table

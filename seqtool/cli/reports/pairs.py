@@ -1,4 +1,4 @@
-"""What `seqtool data check --task translate` shows."""
+"""Report of `seqtool data check --task translate`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,14 @@ COLUMNS = ("source", "target", "features", "-")
 
 
 def check(files: Sequence[Path], columns: str | None, languages: str | None, *, as_json: bool) -> None:
-    """Say what is in files of sentence pairs, or what is wrong with them."""
+    """Check files of sentence pairs and print what they contain.
+
+    Args:
+        files: Source and target file, or one file of pairs, for each part.
+        columns: Names of columns, separated by commas; None = source,target.
+        languages: Keys of source and target, separated by a comma; None = not given.
+        as_json: Whether to print JSON instead of tables.
+    """
     from seqtool.text.pair_check import check_pairs
 
     names = ("source", "target") if columns is None else _columns(columns)
@@ -36,8 +43,8 @@ def _columns(text: str) -> list[str]:
     once = names.count("source") == 1 and names.count("features") <= 1
     if not once or "target" not in names or set(names) - set(COLUMNS):
         raise UsageError(
-            f"--columns {text}: expected source, one target or more, perhaps features, and - for a column "
-            "that is not read, as in source,target,-"
+            f"--columns {text}: expected source, one or more target, optionally features, and - for a column "
+            "to skip, as in --columns source,target,-"
         )
     return names
 
@@ -45,22 +52,22 @@ def _columns(text: str) -> list[str]:
 def _languages(text: str) -> tuple[str, str]:
     source, comma, target = (each.strip() for each in text.partition(","))
     if not (source and comma and target):
-        raise UsageError(f"--languages {text}: expected two keys, as in en,de")
+        raise UsageError(f"--languages {text}: expected two keys, as in --languages en,de")
     return source, target
 
 
 def _warnings(report: PairsReport) -> list[str]:
-    """What should be seen to before training."""
+    """Problems to solve before training."""
     lines = []
     for part in report.files:
         if part.empty:
             lines.append(
-                f"{part.path}: {part.empty:,} pairs with an empty side, which training refuses "
-                "(--set data.empty=drop leaves them out)"
+                f"{part.path}: {part.empty:,} pairs with an empty side, which training refuses; "
+                "leave them out with --set data.empty=drop"
             )
         for other, count in part.shared.items():
             if count:
-                lines.append(f"{part.path}: {count:,} of its pairs also stand in {other}")
+                lines.append(f"{part.path}: {count:,} of its pairs are also in {other}")
     return lines
 
 
@@ -74,11 +81,11 @@ def _rows(part: PartReport) -> list[tuple[str, str]]:
             (f"empty {name}s", f"{side.empty:,}"),
         ]
     if part.ratio is not None:
-        rows.append(("target characters a source character", f"{part.ratio:.2f} (median)"))
+        rows.append(("target characters per source character", f"{part.ratio:.2f} (median)"))
     first = f", first at {', '.join(part.uneven_at)}" if part.uneven else ""
     rows += [
-        ("pairs over 3 times that, or under a third", f"{part.uneven:,}{first}"),
+        ("pairs above 3 times that ratio, or below a third", f"{part.uneven:,}{first}"),
         ("repeated pairs", f"{part.repeated:,}"),
-        ("pairs whose target is their source", f"{part.identical:,}"),
+        ("pairs with target equal to source", f"{part.identical:,}"),
     ]
     return rows + [(f"also in {other}", f"{count:,} pairs") for other, count in part.shared.items()]

@@ -1,4 +1,4 @@
-"""How `seqtool tag` writes a sentence: columns, JSON or a line to read."""
+"""Output of `seqtool tag`: columns, JSON, or text with inline marks."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ Writer = Callable[["TaggingInput", "Prediction"], str]
 
 
 def writer(form: str, tagger: TaggerModel, *, confidence: bool, kbest: int) -> Writer:
-    """What writes a sentence.
+    """A function that formats a tagged sentence.
 
     Args:
-        form: conll, jsonl or inline.
-        tagger: Whose predictions they are.
-        confidence: Whether probabilities are written.
-        kbest: How many taggings are written beside the best one.
+        form: Output format: conll, jsonl or inline.
+        tagger: Model that made the predictions.
+        confidence: Whether to write probabilities.
+        kbest: Number of alternative taggings to write.
     """
     has_spans = tagger.scheme is not None
     if form == "inline":
@@ -38,7 +38,7 @@ def writer(form: str, tagger: TaggerModel, *, confidence: bool, kbest: int) -> W
         return inline
     if form == "jsonl":
         return lambda item, prediction: json_line(item, prediction, has_spans, confidence)
-    # A tagger of spans has its tags among the miscellaneous facts, unless its training files had a column.
+    # Entity tags go into the MISC column, unless the training files had a column for them.
     column = tagger.description.data.tag_column or (None if has_spans else UNIVERSAL_TAG)
     return lambda item, prediction: column_lines(item, prediction, confidence, kbest, column)
 
@@ -46,10 +46,10 @@ def writer(form: str, tagger: TaggerModel, *, confidence: bool, kbest: int) -> W
 def column_lines(
     item: TaggingInput, prediction: Prediction, confidence: bool, kbest: int, tag_column: int | None
 ) -> str:
-    """Token, tag, then confidence and the k best taggings as further columns; a blank line after.
+    """A sentence as columns: token, tag, confidence, k best taggings; comments before, a blank line after.
 
-    Comments stand before it. A sentence of CoNLL-U keeps its columns. A short sentence may have fewer
-    than k taggings: `_` fills the columns that are left.
+    A sentence of CoNLL-U keeps its columns. If a short sentence has fewer than k taggings, `_` fills the
+    remaining columns.
     """
     sentence = item.sentence
     columns: list[tuple[str, list[str]]] = []
@@ -71,7 +71,7 @@ def column_lines(
 def _universal_lines(
     item: TaggingInput, tags: list[str], columns: list[tuple[str, list[str]]], tag_column: int | None
 ) -> str:
-    """The lines of a sentence of CoNLL-U with the tags in their column, or as `ner=TAG` in the last."""
+    """A sentence of CoNLL-U with the tags in their column, or as `ner=TAG` in MISC."""
     word = 0
     lines = []
     for row in item.rows:
@@ -91,7 +91,7 @@ def _universal_lines(
 
 
 def json_line(item: TaggingInput, prediction: Prediction, spans: bool, confidence: bool) -> str:
-    """An object: what came in, then tokens, tags and what belongs to them."""
+    """A sentence as a JSON object: the keys of the input, then tokens, tags, entities and confidences."""
     value: dict[str, object] = {} if item.text is None else {"text": item.text}
     value = dict(item.keys) if item.keys is not None else value
     if item.comments:
@@ -111,7 +111,7 @@ def json_line(item: TaggingInput, prediction: Prediction, spans: bool, confidenc
 
 
 def _entity(item: TaggingInput, prediction: Prediction, number: int) -> dict[str, object]:
-    """A span; where the text is known with the exact characters that it covers."""
+    """An entity; if the text is known, with the characters that it covers."""
     span = prediction.spans[number]
     entity: dict[str, object] = {"type": span.type, "first_token": span.start, "after_token": span.end}
     if item.text is None:

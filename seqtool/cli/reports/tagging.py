@@ -1,4 +1,4 @@
-"""What `seqtool evaluate` shows of a tagger: tables, remarks, pictures."""
+"""Evaluation of a tagger: tables, remarks, pictures."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def draw(result: TaggerEvaluation, folder: Path) -> None:
-    """Every picture that applies."""
+    """Draw all pictures that apply into a folder."""
     from seqtool.inspection import figures
 
     report = result.report
@@ -31,7 +31,7 @@ def draw(result: TaggerEvaluation, folder: Path) -> None:
 
 
 def show(result: TaggerEvaluation) -> None:
-    """Tables for people."""
+    """Print the results as tables."""
     report = result.report
     console.print_table(scores_table(result.model, result.data, report.scores, result.intervals))
     if report.by_type:
@@ -55,29 +55,35 @@ def _types_table(by_type: Any) -> Any:
 
 def _target(result: TaggerEvaluation) -> str:
     if result.target is None:
-        return f"no confidence threshold reaches precision {result.target_precision} here"
+        return f"no --min-confidence reaches precision {result.target_precision} on this data"
     found = result.target
     return (
         f"--min-confidence {found.threshold:.4f} gives precision {found.precision:.4f}, "
-        f"recall {found.recall:.4f} here"
+        f"recall {found.recall:.4f} on this data"
     )
 
 
 def _remarks(result: TaggerEvaluation) -> list[str]:
     report, lines = result.report, []
     counted = report.tokens - report.tokens_left_out
-    left_out = f"; {report.tokens_left_out:,} are annotated in part" if report.tokens_left_out else ""
+    left_out = (
+        f"; {report.tokens_left_out:,} partially annotated ones are left out"
+        if report.tokens_left_out
+        else ""
+    )
     lines.append(f"accuracy counts {counted:,} of {report.tokens:,} tokens{left_out}")
     if report.conlleval is not None and report.conlleval_differs:
         lines.append(f"conlleval's lenient rules give f1 {report.conlleval.f1:.4f}")
     if report.seen is not None and report.unseen is not None:
         for name, counts in (("seen", report.seen), ("unseen", report.unseen)):
             lines.append(
-                f"entities {name} in training: {counts.support} of the gold ones, "
+                f"entities {name} in training: {counts.support} gold, "
                 f"recall {counts.recall:.4f}, f1 {counts.f1:.4f}"
             )
     if report.errors is not None:
-        lines.append("kinds: " + ", ".join(f"{kind} {count}" for kind, count in report.errors.items()))
+        lines.append(
+            "errors by kind: " + ", ".join(f"{kind} {count}" for kind, count in report.errors.items())
+        )
     if report.calibration is not None:
         lines.append(f"expected calibration error {report.calibration.expected_error:.4f}")
     if result.target_precision is not None:

@@ -1,4 +1,4 @@
-"""What `seqtool evaluate` shows of a translator: tables, remarks, pictures."""
+"""Evaluation of a translator: tables and pictures."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def show(result: TranslatorEvaluation) -> None:
-    """Tables for people."""
+    """Print the results as tables."""
     console.print_table(scores_table(result.model, result.data, result.scores, result.intervals))
     console.print_table(_lengths_table(result))
     comparisons = comparison_lines(result.model, result.against, result.comparisons)
@@ -22,7 +22,7 @@ def show(result: TranslatorEvaluation) -> None:
 
 
 def draw(result: TranslatorEvaluation, folder: Path) -> None:
-    """Every picture that applies."""
+    """Draw all pictures that apply into a folder."""
     from seqtool.inspection import figures
 
     rows = [(row.label, row.value, row.sentences) for row in result.by_length]

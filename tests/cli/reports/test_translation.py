@@ -76,7 +76,7 @@ def test_min_that_is_not_met_is_9_after_the_figures(inside: Inside, pairs: TinyT
     assert inside("evaluate", "-m", pairs.run, "--min", "bleu=99.9", "--min", "exact_match=1").code == 0
     outcome = inside(*command, "--min", "bleu=90", "--min", "chrf=0")
     assert set(json.loads(outcome.out)["metrics"]) == METRICS
-    line = assert_error(outcome, 9, "evaluate", "not reached: bleu = ", " < 90")
+    line = assert_error(outcome, 9, "evaluate", "--min is not met: bleu = ", " < 90")
     assert "chrf" not in line
     message = "--min belu: no such metric; did you mean 'bleu'?"
     refused(inside(*command, "--min", "belu=1"), 2, "evaluate", message)
