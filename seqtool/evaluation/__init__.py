@@ -1,1 +1,1 @@
-"""Scores with signatures and statistics, their uncertainty, kinds of errors, calibration of confidences."""
+"""Scores with signatures and statistics per sentence, their uncertainty, kinds of errors, calibration."""

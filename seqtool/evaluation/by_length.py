@@ -12,7 +12,7 @@ from seqtool.errors import DataError
 from seqtool.evaluation.score import Score
 
 MOST_RANGES = 6
-LEAST_SENTENCES = 10  # per range, on average: a corpus score of fewer sentences says little
+LEAST_SENTENCES = 10  # per range on average, since a corpus score of fewer sentences says little
 
 
 class LengthRow(NamedTuple):
@@ -27,8 +27,8 @@ def score_by_length(score: Score, lengths: Sequence[int]) -> list[LengthRow]:
     """A corpus score for each range of lengths, for instance BLEU by the number of source words.
 
     Args:
-        score: Any score of B sentences.
-        lengths: The length by which each sentence is sorted, at least 0, [B].
+        score: The score, of B sentences.
+        lengths: Length of each sentence, at least 0, [B].
 
     Returns:
         One row per range of `length_ranges`, from the shortest sentences to the longest.
@@ -49,10 +49,13 @@ def score_by_length(score: Score, lengths: Sequence[int]) -> list[LengthRow]:
 
 
 def length_ranges(lengths: Sequence[int]) -> list[tuple[int, int]]:
-    """Ranges, both ends included, that hold about equally many sentences each.
+    """Ranges of lengths, both ends included, with about equally many sentences each.
 
-    At most six, and fewer where each would hold fewer than ten sentences on average. Sentences of one
-    length always fall into the same range.
+    There are at most six, and fewer if a range would have fewer than ten sentences on average. Sentences of
+    equal length always fall into the same range.
+
+    Args:
+        lengths: Length of each sentence, at least 0, [B].
 
     >>> length_ranges([3] * 10 + [4] * 5 + [5] * 5 + [9] * 10)
     [(3, 3), (4, 5), (9, 9)]
@@ -62,7 +65,7 @@ def length_ranges(lengths: Sequence[int]) -> list[tuple[int, int]]:
     first, held = None, 0
     for length, count in sorted(Counter(lengths).items()):
         first, held = length if first is None else first, held + count
-        # The sentences that are left are shared out among the ranges that are left.
+        # The remaining sentences are divided evenly among the remaining ranges.
         if len(found) < ranges - 1 and held >= left / (ranges - len(found)):
             found.append((first, length))
             first, held, left = None, 0, left - held

@@ -11,16 +11,16 @@ from numpy.typing import NDArray
 from seqtool.errors import UsageError
 from seqtool.evaluation.score import Array, divide
 
-TOLERANCE = 1e-4  # by which rounding in float32 may take a probability outside [0, 1]
+TOLERANCE = 1e-4  # how far rounding in float32 may move a probability outside [0, 1]
 
 
 @dataclass(frozen=True, slots=True)
 class ReliabilityBin:
-    """Predictions with a confidence in [low, high), in the last bin [low, 1]; both means are 0.0 if empty."""
+    """Predictions with a confidence in [low, high), or [low, 1] in the last bin; 0.0 if there are none."""
 
     low: float
     high: float
-    count: int  # of predictions
+    count: int  # number of predictions
     confidence: float  # mean confidence, 0-1
     accuracy: float  # share of correct predictions, 0-1
 
@@ -36,16 +36,16 @@ class Calibration:
 
 @dataclass(frozen=True, slots=True)
 class Threshold:
-    """Precision and recall when only predictions with at least this confidence are kept."""
+    """Precision and recall if only predictions with at least this confidence are kept."""
 
     threshold: float
     precision: float
     recall: float
-    kept: int  # number of predictions kept
+    kept: int  # number of predictions that are kept
 
 
 def calibration(confidences: Sequence[float], correct: Sequence[bool], bins: int = 10) -> Calibration:
-    """Compare confidence with the share of correct predictions, in bins of equal width.
+    """Compare confidence with accuracy, in bins of equal width.
 
     Args:
         confidences: Probability that the model gives each prediction, in [0, 1], [N].

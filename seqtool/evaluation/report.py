@@ -1,4 +1,4 @@
-"""What an evaluation says, whatever the task: scores with intervals, tests against another model, JSON."""
+"""The result of an evaluation, for every task: scores with intervals, tests against another model, JSON."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from seqtool.evaluation.significance import (
     paired_randomisation,
 )
 
-SEED = 1  # of the resampling, so that every figure can be repeated
-TEST_SAMPLES = 1000  # resamples of a paired test, where fewer were asked for
+SEED = 1  # random seed of the resampling, fixed so that every figure can be reproduced
+TEST_SAMPLES = 1000  # smallest number of resamples in a paired test
 
 
 class Rival(NamedTuple):
-    """What a model is compared with: another one's scores on the same data."""
+    """The model that is compared with: its name, and its scores on the same data."""
 
     name: str
     scores: Mapping[str, Score]
 
 
 class Comparison(NamedTuple):
-    """One paired test of one metric."""
+    """The result of one paired test of one metric."""
 
     metric: str
     test: PairedTest
@@ -36,20 +36,21 @@ class Comparison(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluation:
-    """Scores of a model on one data set, how far to trust them, and how they compare with another model's.
+    """Scores of a model on one data set, with their uncertainty and a comparison with another model.
 
-    A wing derives its own from this one, with what only its task has.
+    Each task derives its own class from this one and adds what only that task has.
 
     Args:
         model: Name of the model, or of the file of predictions.
         data: Name of the data.
-        scores: By the name of the metric.
-        bootstrap: Resamples for the intervals and the paired bootstrap; 0 = no intervals.
-        rival: Another model on the same data; None = no comparison.
-        warnings: What a reader of the figures has to know.
+        scores: Score of each metric, by name.
+        bootstrap: Number of resamples for the intervals and the paired bootstrap, at least 0; 0 = no
+            intervals.
+        rival: Another model to compare with, scored on the same data; None = no comparison.
+        warnings: Warnings that a reader of the scores should know.
     """
 
-    FEWEST: ClassVar[int] = 1  # items that an interval needs
+    FEWEST: ClassVar[int] = 1  # smallest number of items for which intervals are computed
 
     model: str
     data: str
@@ -60,7 +61,7 @@ class Evaluation:
 
     @cached_property
     def intervals(self) -> dict[str, Interval]:
-        """The 95 % interval of each score."""
+        """The 95 % bootstrap interval of each score; empty without resamples or with too few items."""
         return {
             name: bootstrap_interval(score, seed=SEED, samples=self.bootstrap)
             for name, score in self.scores.items()
@@ -69,17 +70,17 @@ class Evaluation:
 
     @property
     def compared(self) -> tuple[str, ...]:
-        """Metrics that are tested against the other model."""
+        """Names of the metrics whose scores are tested against the other model."""
         raise NotImplementedError
 
     @property
     def against(self) -> str | None:
-        """Name of the other model."""
+        """Name of the other model; None without a comparison."""
         return None if self.rival is None else self.rival.name
 
     @cached_property
     def comparisons(self) -> tuple[Comparison, ...]:
-        """Paired tests of this model's scores minus the other's; none without another model."""
+        """Paired tests of this model's scores minus the other's; empty without another model."""
         if self.rival is None:
             return ()
         tests, samples = [], max(self.bootstrap, TEST_SAMPLES)
@@ -90,15 +91,15 @@ class Evaluation:
         return tuple(tests)
 
     def details(self) -> dict[str, Any]:
-        """What only this task has, as JSON values."""
+        """Results that only this task has, as JSON values."""
         return {}
 
     def errors(self) -> Iterator[dict[str, Any]]:
-        """The wrong examples as JSON values: what was predicted beside what is right."""
+        """The wrongly predicted examples as JSON values, each prediction beside the gold annotation."""
         raise NotImplementedError
 
     def as_dict(self) -> dict[str, Any]:
-        """The whole as JSON values."""
+        """The whole result as JSON values."""
         result: dict[str, Any] = {
             "model": self.model,
             "data": self.data,

@@ -1,4 +1,4 @@
-"""A score with its unit, signature and statistics per sentence, so that it can be resampled cheaply."""
+"""A corpus score with its unit, its signature, and statistics per sentence for cheap resampling."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 Unit = Literal["fraction", "points", "nats", "bits", "plain"]  # points: 0-100; plain: perplexity and the like
 Array = NDArray[np.float64]
-# Metrics that count what went wrong; of every other one more is better.
+# Metrics that measure errors or loss; of all others a higher value is better.
 LOWER_IS_BETTER = frozenset(
     {
         "ter",
@@ -26,7 +26,10 @@ LOWER_IS_BETTER = frozenset(
 
 
 def higher_is_better(name: str) -> bool:
-    """Whether a higher value of the metric of that name is better; a learning curve has only its name.
+    """Whether a higher value of a metric is better, for callers that have only its name (learning curves).
+
+    Args:
+        name: Name of the metric.
 
     >>> higher_is_better("f1"), higher_is_better("perplexity")
     (True, False)
@@ -36,14 +39,14 @@ def higher_is_better(name: str) -> bool:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Score:
-    """A corpus score: `formula` applied once to statistics summed over sentences; no averages of averages.
+    """A corpus score: a formula of statistics that are summed over sentences, not a mean of sentence scores.
 
     Args:
         name: Name that is printed and that `--min NAME=X` refers to.
         unit: Unit of the score.
-        signature: What another program needs to reproduce the score (library, version, mode).
-        statistics: Numbers that are summed over sentences, [sentences, n].
-        formula: Summed statistics [..., n] to scores [...]; vectorised over leading dimensions.
+        signature: Information that is needed to reproduce the score (library, version, mode).
+        statistics: Statistics of each sentence, which are summed, [sentences, n].
+        formula: Maps summed statistics [..., n] to scores [...], vectorised over leading dimensions.
     """
 
     name: str
@@ -63,7 +66,7 @@ class Score:
 
     @property
     def higher_is_better(self) -> bool:
-        """Whether a higher value is a better one."""
+        """Whether a higher value is better."""
         return higher_is_better(self.name)
 
     def of_each(self) -> Array:
@@ -97,15 +100,15 @@ def ratio_score(
     unit: Unit = "fraction",
     scale: float = 1.0,
 ) -> Score:
-    """Sum over sum, times `scale`: accuracy, exact match, nats or bits per character.
+    """A ratio of sums, times `scale`: accuracy, exact match, nats or bits per character.
 
     Args:
         name: Name of the score.
         numerators: One number per sentence, [sentences].
         denominators: Number of units in each sentence, for instance tokens, [sentences].
-        signature: What is needed to reproduce the score.
-        unit: Unit of the scaled quotient.
-        scale: Factor, for instance 100 for points or 1 / ln 2 for bits from nats.
+        signature: Information that is needed to reproduce the score.
+        unit: Unit of the scaled ratio.
+        scale: Factor, for instance 100 for points, or 1 / ln 2 to turn nats into bits.
 
     Returns:
         The score; 0.0 where the denominators sum to zero.
@@ -134,7 +137,7 @@ def f1_score(correct: ArrayLike, predicted: ArrayLike, gold: ArrayLike, *, signa
         correct: Number of predictions that equal a gold item, [sentences].
         predicted: Number of predictions, [sentences].
         gold: Number of gold items, [sentences].
-        signature: What is needed to reproduce the score.
+        signature: Information that is needed to reproduce the score.
 
     Returns:
         2 correct / (predicted + gold), a fraction; 0.0 when there are neither predictions nor gold items.

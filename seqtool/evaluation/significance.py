@@ -1,7 +1,7 @@
-"""How far a score can be trusted: bootstrap intervals, and paired tests between two systems.
+"""Statistical significance of scores: bootstrap intervals, and paired tests between two systems.
 
-All of it resamples sentences and sends *sums* of their statistics through the score's own
-formula; a score of a resample is a corpus score, not a mean of sentence scores.
+Sentences are resampled, and the score's own formula is applied to the *sums* of their statistics: the score
+of a resample is a corpus score, not a mean of sentence scores.
 """
 
 from __future__ import annotations
@@ -16,27 +16,33 @@ from numpy.typing import NDArray
 from seqtool.errors import DataError
 from seqtool.evaluation.score import Array, Score
 
-CELLS_AT_ONCE = 4_000_000  # resamples x sentences held in memory at a time
-ROUNDING = 1e-12  # differences closer than this count as equal
+CELLS_AT_ONCE = 4_000_000  # largest number of resamples times sentences in memory at a time
+ROUNDING = 1e-12  # differences smaller than this count as zero
 
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """Where the score lies in `level` of the resamples."""
+    """The interval that contains the central scores of the resamples."""
 
     low: float
     high: float
-    level: float
-    samples: int
+    level: float  # fraction of the resamples inside, in (0, 1)
+    samples: int  # number of resamples
 
 
 @dataclass(frozen=True, slots=True)
 class PairedTest:
-    """What a paired test says about `first - second`.
+    """The result of a paired test of the difference `first - second`.
 
-    `p_value` is two-sided: how often a difference at least this large appears when the
-    systems are equally good. `first_better` is the share of resamples that the first
-    system wins (higher number, ties count half), None for randomisation.
+    Attributes:
+        method: Name of the test.
+        difference: The first system's score minus the second's.
+        p_value: Two-sided p-value: probability of a difference at least this large, in either direction, if
+            the systems are equally good.
+        samples: Number of resamples, or of random assignments.
+        interval: Bootstrap interval of the difference; None for randomisation.
+        first_better: Fraction of the resamples in which the first system's score is higher, ties counting
+            half; None for randomisation.
     """
 
     method: Literal["paired bootstrap", "approximate randomisation"]
@@ -51,13 +57,13 @@ def bootstrap_interval(score: Score, *, seed: int, samples: int = 1000, level: f
     """Percentile bootstrap interval of a corpus score (Efron and Tibshirani 1993, section 13.3).
 
     Args:
-        score: Any score with at least one sentence.
-        seed: The same seed gives the same interval.
-        samples: Resamples, at least 1.
-        level: Share of the resamples inside, in (0, 1).
+        score: The score, of at least one sentence.
+        seed: Random seed; the same seed gives the same interval.
+        samples: Number of resamples, at least 1.
+        level: Fraction of the resamples inside the interval, in (0, 1).
 
     Returns:
-        The central `level` of the resampled scores.
+        The interval that contains the central fraction `level` of the resampled scores.
 
     Raises:
         DataError: there is no sentence to resample.
@@ -70,23 +76,25 @@ def bootstrap_interval(score: Score, *, seed: int, samples: int = 1000, level: f
 def paired_bootstrap(
     first: Score, second: Score, *, seed: int, samples: int = 1000, level: float = 0.95
 ) -> PairedTest:
-    """Resample the same sentences for both systems (Koehn 2004).
+    """Paired bootstrap test, which resamples the same sentences for both systems (Koehn 2004).
 
-    The p-value shifts the resampled differences by the observed one, so that they vary about zero as
-    they would if the systems were equally good, and counts those that are at least as far out as it:
-    (count + 1) / (samples + 1). Riezler and Maxwell (2005, figure 2) shift by the resamples' own mean;
-    that differs a little with every seed, and where few sentences differ, so that many resamples have
-    exactly the observed difference, it decides whether all of these count or none.
+    For the p-value, the observed difference is subtracted from the resampled ones, so that they vary around
+    zero as they would if the systems were equally good. The p-value is (count + 1) / (samples + 1), where
+    `count` is the number of shifted differences that are at least as large as the observed one, in absolute
+    value. Riezler and Maxwell (2005, figure 2) subtract the mean of the resampled differences instead. That
+    mean changes slightly with the seed. If only a few sentences differ, many resamples have exactly the
+    observed difference, and such a slight change decides whether all of these count or none.
 
     Args:
-        first: One system's score.
-        second: The other's, on the same sentences in the same order.
-        seed: The same seed gives the same result.
-        samples: Resamples, at least 1.
-        level: Of the interval of the difference, in (0, 1).
+        first: The first system's score.
+        second: The second system's score, on the same sentences in the same order.
+        seed: Random seed; the same seed gives the same result.
+        samples: Number of resamples, at least 1.
+        level: Level of the interval of the difference, in (0, 1).
 
     Returns:
-        Difference, its interval, the share of resamples the first wins, two-sided p-value.
+        The difference, its interval, the fraction of resamples that the first system wins, and the two-sided
+        p-value.
 
     Raises:
         DataError: the numbers of sentences differ or are zero.
@@ -108,18 +116,19 @@ def paired_bootstrap(
 
 
 def paired_randomisation(first: Score, second: Score, *, seed: int, samples: int = 10_000) -> PairedTest:
-    """Swap the systems' outputs sentence by sentence at random (Riezler and Maxwell 2005, figure 1).
+    """Approximate randomisation test (Riezler and Maxwell 2005, figure 1).
 
-    If the systems are equally good, who produced which output cannot matter.
+    The outputs of the two systems are swapped at random for each sentence: if the systems are equally good,
+    it does not matter which of them produced which output.
 
     Args:
-        first: One system's score.
-        second: The other's, on the same sentences in the same order.
-        seed: The same seed gives the same result.
-        samples: Random assignments, at least 1.
+        first: The first system's score.
+        second: The second system's score, on the same sentences in the same order.
+        seed: Random seed; the same seed gives the same result.
+        samples: Number of random assignments, at least 1.
 
     Returns:
-        Difference and two-sided p-value, (count + 1) / (samples + 1).
+        The difference and the two-sided p-value, (count + 1) / (samples + 1).
 
     Raises:
         DataError: the numbers of sentences differ or are zero.
@@ -138,7 +147,7 @@ def paired_randomisation(first: Score, second: Score, *, seed: int, samples: int
 
 
 def _bootstrap_sums(statistics: Array, samples: int, seed: int) -> Array:
-    """Summed statistics of `samples` resamples with replacement, [samples, n]."""
+    """Summed statistics of each of `samples` resamples with replacement, [samples, n]."""
     generator = np.random.default_rng(seed)
     sentences = len(statistics)
     pieces = []
@@ -149,14 +158,14 @@ def _bootstrap_sums(statistics: Array, samples: int, seed: int) -> Array:
 
 
 def _times_chosen(chosen: NDArray[np.int64], sentences: int) -> Array:
-    """How often row i of `chosen` names sentence j, [samples, sentences]."""
+    """How often resample i (a row of `chosen`) contains sentence j, [samples, sentences]."""
     shifted = chosen + sentences * np.arange(len(chosen))[:, None]
     counts = np.bincount(shifted.ravel(), minlength=chosen.size)
     return counts.reshape(chosen.shape).astype(np.float64)
 
 
 def _pieces(samples: int, sentences: int) -> Iterator[int]:
-    """Sizes that add up to `samples`, each small enough to hold that many resamples in memory."""
+    """Numbers of resamples that add up to `samples`, each small enough for the memory."""
     assert samples >= 1, samples
     size = max(1, CELLS_AT_ONCE // sentences)
     for start in range(0, samples, size):
@@ -176,7 +185,7 @@ def _p_value(differences: Array, observed: float) -> float:
 
 def _require_sentences(score: Score) -> None:
     if score.sentences == 0:
-        raise DataError(f"{score.name}: 0 sentences, expected at least 1; there is nothing to resample")
+        raise DataError(f"{score.name}: 0 sentences, so there is nothing to resample; expected at least 1")
 
 
 def _require_paired(first: Score, second: Score) -> None:

@@ -1,4 +1,4 @@
-"""Kinds of span errors: every gold span and every predicted span falls into exactly one class."""
+"""Kinds of span errors: every gold span and every predicted span has exactly one kind."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ Interval = tuple[int, int, str]  # start, end (exclusive), type
 
 
 class SpanMatch(NamedTuple):
-    """A gold span with the prediction that it is paired with, or one of them alone."""
+    """A gold span and the predicted span that it is paired with, or a single span without a partner."""
 
     kind: Kind
     gold: Interval | None
@@ -19,20 +19,20 @@ class SpanMatch(NamedTuple):
 
 
 def match_spans(gold: Sequence[Interval], predicted: Sequence[Interval]) -> list[SpanMatch]:
-    """Pair the gold and predicted spans of one sentence, and name the kind of error of each pair.
+    """Pair the gold and predicted spans of one sentence, and find the kind of error of each pair.
 
-    Pairs are formed in rounds, each over the spans that are left: same boundaries and same type
-    (`correct`); same boundaries, other type (`type`); overlapping, same type (`boundary`);
-    overlapping, other type (`both`). Within a round, the pair that shares most tokens comes first,
-    then the leftmost. A span without a partner is `missed` (gold) or `spurious` (predicted).
+    Pairs are formed in rounds, each among the spans that remain: same boundaries and same type (`correct`);
+    same boundaries, other type (`type`); overlapping, same type (`boundary`); overlapping, other type
+    (`both`). Within a round, the pair that shares the most tokens comes first, then the leftmost. A span
+    without a partner is `missed` (gold) or `spurious` (predicted).
 
-    So correct + type + boundary + both + missed is the number of gold spans, and with spurious
-    instead of missed it is the number of predicted ones. A gold span that is predicted in two halves
-    is one boundary error and one spurious span.
+    So correct + type + boundary + both + missed is the number of gold spans, and with spurious instead of
+    missed it is the number of predicted spans. A gold span that is predicted in two halves counts as one
+    boundary error and one spurious span.
 
     Args:
         gold: Gold spans of the sentence, which do not overlap each other.
-        predicted: Predicted spans, likewise.
+        predicted: Predicted spans of the sentence, which do not overlap each other.
 
     Returns:
         All pairs and single spans, from left to right.
@@ -65,7 +65,7 @@ def _overlap(first: Interval, second: Interval) -> int:
 
 
 def _kind(gold: Interval, predicted: Interval) -> Kind | None:
-    """The kind of two spans that share a token; None if they share none."""
+    """The kind of a pair of spans that share a token; None if they share none."""
     if _overlap(gold, predicted) <= 0:
         return None
     same_place, same_type = gold[:2] == predicted[:2], gold[2] == predicted[2]

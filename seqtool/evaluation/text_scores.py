@@ -1,7 +1,7 @@
 """Scores of texts against references: BLEU, chrF and TER as in sacrebleu, exact match, copied words.
 
-Every corpus score keeps sacrebleu's own statistics of each sentence, and computes sacrebleu's formula for
-many sums at once: the bootstrap costs one matrix product, and each resample is a true corpus score.
+Every corpus score keeps sacrebleu's own statistics of each sentence, and applies sacrebleu's formula to many
+sums at once. So the bootstrap costs one matrix product, and the score of a resample is a true corpus score.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from seqtool.evaluation.score import Array, Score, divide, ratio_score
 
 Reference = str | Sequence[str]  # one reference text, or several
 
-ORDERS = 4  # of BLEU's n-grams, words
-CHARACTER_ORDERS = 6  # of chrF's n-grams, characters
-BETA = 2  # chrF2: recall counts twice as much as precision
+ORDERS = 4  # longest n-gram in BLEU, in words
+CHARACTER_ORDERS = 6  # longest n-gram in chrF, in characters
+BETA = 2  # chrF2: recall is weighted twice as much as precision
 
 
 class CopyScores(NamedTuple):
-    """How well words of the source were copied; see `copy_scores`."""
+    """Precision and recall of words copied from the source; see `copy_scores`."""
 
     precision: Score
     recall: Score
@@ -47,8 +47,8 @@ def text_scores(
     Args:
         hypotheses: Outputs, [B].
         references: One reference text per output, or several, [B].
-        names: Keys of `SCORES`, in the order of the result; `ter` is slow.
-        tokenize: BLEU's tokenisation; `none` for texts that are tokenised already.
+        names: Names of the scores, keys of `SCORES`, in the order of the result; `ter` is slow.
+        tokenize: Name of sacrebleu's tokeniser for BLEU; `none` for texts that are tokenised already.
 
     Raises:
         DataError: the numbers of outputs and references differ, or a sentence has no reference.
@@ -70,16 +70,17 @@ def bleu(
     lowercase: bool = False,
     tokenize: str = "13a",
 ) -> Score:
-    """Corpus BLEU of sacrebleu, exponential smoothing (Papineni et al. 2002; Post 2018).
+    """Corpus BLEU as in sacrebleu, with exponential smoothing (Papineni et al. 2002; Post 2018).
 
     Args:
         hypotheses: Outputs, detokenised, [B].
         references: One reference text per output, or several, [B].
-        lowercase: Fold case on both sides; the score is then called `bleu_lowercase`.
-        tokenize: A tokeniser of sacrebleu; `none` splits at spaces only.
+        lowercase: Whether to ignore case; if so, the score is called `bleu_lowercase`.
+        tokenize: Name of sacrebleu's tokeniser; `none` splits at spaces only.
 
     Returns:
-        Points, 0-100. Statistics: length of output and reference, matched n-grams, n-grams, [B, 10].
+        Points, 0-100. Statistics, [B, 10]: length of output and of reference, then for each order the number
+        of matched n-grams, then for each order the number of n-grams in the output.
 
     Raises:
         DataError: the numbers of outputs and references differ, or a sentence has no reference.
@@ -90,14 +91,15 @@ def bleu(
 
 
 def chrf(hypotheses: Sequence[str], references: Sequence[Reference]) -> Score:
-    """Corpus chrF2 of sacrebleu: F of character n-grams up to six, spaces left out (Popović 2015).
+    """Corpus chrF2 as in sacrebleu: F-score of character n-grams up to six, without spaces (Popović 2015).
 
     Args:
         hypotheses: Outputs, [B].
         references: One reference text per output, or several, [B].
 
     Returns:
-        Points, 0-100. Statistics: n-grams of the output, of the reference, and of both, per order, [B, 18].
+        Points, 0-100. Statistics, [B, 18]: for each order the number of n-grams in the output, in the
+        reference, and in both.
 
     Raises:
         DataError: the numbers of outputs and references differ, or a sentence has no reference.
@@ -107,16 +109,16 @@ def chrf(hypotheses: Sequence[str], references: Sequence[Reference]) -> Score:
 
 
 def ter(hypotheses: Sequence[str], references: Sequence[Reference]) -> Score:
-    """Translation edit rate of sacrebleu: lower is better, and it may pass 100 (Snover et al. 2006).
+    """Translation edit rate as in sacrebleu; lower is better, and it may exceed 100 (Snover et al. 2006).
 
-    Slow, since it searches for the cheapest phrase movements in every sentence.
+    It is slow, since it searches for the cheapest shifts of phrases in every sentence.
 
     Args:
         hypotheses: Outputs, [B].
         references: One reference text per output, or several, [B].
 
     Returns:
-        Edits per 100 words of the reference. Statistics: edits, mean length of the references, [B, 2].
+        Edits per 100 words of the reference. Statistics, [B, 2]: edits, and mean length of the references.
 
     Raises:
         DataError: the numbers of outputs and references differ, or a sentence has no reference.
@@ -125,7 +127,7 @@ def ter(hypotheses: Sequence[str], references: Sequence[Reference]) -> Score:
 
 
 def exact_match(hypotheses: Sequence[str], references: Sequence[Reference]) -> Score:
-    """Share of the outputs that are one of their references, character by character.
+    """Fraction of the outputs that are identical to one of their references.
 
     Args:
         hypotheses: Outputs, [B].
@@ -145,26 +147,26 @@ def exact_match(hypotheses: Sequence[str], references: Sequence[Reference]) -> S
 def copy_scores(
     sources: Sequence[str], hypotheses: Sequence[str], references: Sequence[str], ignore: Collection[str] = ()
 ) -> CopyScores:
-    """Precision and recall of what an output shares with its source: names, numbers, codes.
+    """Precision and recall of words copied from the source: names, numbers, codes.
 
-    Words are what 13a tokenisation leaves between spaces, case kept. Counted are the words that the
-    source of the sentence has, that hold a letter or a digit (a full stop stands in every language),
-    and that are not in `ignore` (where the languages share words such as "in", give these). With
-    o(w), r(w) for how often output and reference have such a word, over all sentences
+    Words are the tokens of 13a tokenisation, with case. Only words count that occur in the sentence's source,
+    contain a letter or a digit (a full stop is the same in every language), and are not in `ignore` (meant
+    for words that both languages have, such as "in"). Let o(w) and r(w) be the number of times that such a
+    word w occurs in a sentence's output and in its reference. Summed over all sentences,
 
-        precision = sum of min(o, r) / sum of o        of the words that came from the source, the right ones
-        recall    = sum of min(o, r) / sum of r        of the words that should come from it, those that did
+        precision = sum of min(o, r) / sum of o        correct among the words copied from the source
+        recall    = sum of min(o, r) / sum of r        copied among the words that should be copied
 
-    so a word copied once too often costs precision. How often the source has it does not matter.
+    So a word that is copied once too often lowers precision. How often the source contains it is irrelevant.
 
     Args:
-        sources: What was translated, [B].
+        sources: Texts that were translated, [B].
         hypotheses: Outputs, [B].
-        references: One text each, [B].
-        ignore: Words that are no copies even where both sides have them.
+        references: One reference text per output, [B].
+        ignore: Words that never count as copied.
 
     Returns:
-        Two fractions, 0-1; 0 where there is nothing to count.
+        Two fractions, 0-1; 0 if there is nothing to count.
 
     Raises:
         DataError: the numbers of sources, outputs and references differ.
@@ -186,33 +188,42 @@ def copy_scores(
 
 
 def has_four_words(text: str) -> bool:
-    """Whether a text has an n-gram of every order that BLEU counts, after 13a tokenisation."""
+    """Whether a text has an n-gram of each order in BLEU: at least four words in 13a tokenisation."""
     return len(_tokenizer()(text.rstrip()).split()) >= ORDERS
 
 
 def sentence_bleu(hypothesis: str, reference: Reference) -> float:
-    """BLEU of one sentence, as a reward: sacrebleu's, points, 0-100.
+    """Sentence BLEU as in sacrebleu, used as a reward, in points, 0-100.
 
-    Exponential smoothing (Chen and Cherry 2014, method 3), and only the orders that the output is long
-    enough for (`effective_order`): a right word alone has 100, an output without a right word 0.
+    With exponential smoothing (Chen and Cherry 2014, method 3), and only with the orders for which the output
+    is long enough (`effective_order`): a single correct word scores 100, an output without one scores 0.
+
+    Args:
+        hypothesis: The output.
+        reference: One reference text, or several.
     """
     return float(_sentence_metrics()[0].sentence_score(hypothesis, _texts(reference)).score)
 
 
 def sentence_chrf(hypothesis: str, reference: Reference) -> float:
-    """chrF2 of one sentence, as a reward: sacrebleu's, points, 0-100."""
+    """Sentence chrF2 as in sacrebleu, used as a reward, in points, 0-100.
+
+    Args:
+        hypothesis: The output.
+        reference: One reference text, or several.
+    """
     return float(_sentence_metrics()[1].sentence_score(hypothesis, _texts(reference)).score)
 
 
 def chrf_matrix(hypotheses: Sequence[str]) -> Array:
-    """chrF2 of every text (row) with every other as its reference (column).
+    """chrF2 of every text (row) with every text as its reference (column).
 
     Args:
-        hypotheses: Texts, [n]; repeated ones cost nothing.
+        hypotheses: Texts, [n]; repeated texts cost nothing.
 
     Returns:
-        Points, 0-100, [n, n]: `sentence_chrf(hypotheses[row], hypotheses[column])`. Not symmetric, since
-        recall counts more; 100 on the diagonal, 0 for an empty text.
+        Points, 0-100, [n, n]: `sentence_chrf(hypotheses[row], hypotheses[column])`. The matrix is not
+        symmetric, since recall has more weight. It is 100 on the diagonal, and 0 for an empty text.
     """
     texts = {text: place for place, text in enumerate(dict.fromkeys(hypotheses))}
     squeezed = ["".join(text.split()) for text in texts]
@@ -232,13 +243,13 @@ def minimum_bayes_risk(hypotheses: Sequence[str]) -> int:
     """The sample with the highest mean chrF against all samples (Eikema and Aziz 2020).
 
     Args:
-        hypotheses: Samples of a model's translations of one sentence, repetitions included, at least one.
+        hypotheses: Sampled translations of one sentence, including repetitions, at least one.
 
     Returns:
-        Its index; the first one of equally good samples.
+        Index of that sample; of equally good samples, the first.
     """
     assert hypotheses, "no sample to choose from"
-    # Rounded, since sums of the same numbers in another order may differ in the last digit.
+    # Rounded, since sums of the same numbers in a different order may differ in the last digit.
     return int(np.argmax(np.round(chrf_matrix(hypotheses).mean(axis=1), 9)))
 
 
@@ -255,7 +266,7 @@ def _score(
     metric.num_refs = 1
     rows: list[list[float]] = []
     if texts:
-        # sacrebleu wants one list for each place among the references, with None where there is none.
+        # sacrebleu takes one list for each place among the references, with None for a missing reference.
         places = range(max(map(len, texts)))
         columns = [[row[place] if place < len(row) else None for row in texts] for place in places]
         rows = metric._extract_corpus_statistics(list(hypotheses), columns)  # type: ignore[arg-type]
@@ -268,7 +279,7 @@ def _bleu(sums: Array) -> Array:
     length, wanted = sums[..., 0], sums[..., 1]
     correct, total = sums[..., 2 : 2 + ORDERS], sums[..., 2 + ORDERS :]
     missed = correct == 0
-    # The k-th order in a row of orders without a match counts as 1 / 2^k matches.
+    # The k-th order without a match counts as 1 / 2^k matches.
     smoothed = np.where(missed, 0.5 ** np.cumsum(missed, axis=-1), correct)
     defined = np.asarray((total > 0).all(axis=-1) & (correct > 0).any(axis=-1))
     precisions = np.where(defined[..., None], divide(smoothed, total), 1.0)
@@ -277,7 +288,7 @@ def _bleu(sums: Array) -> Array:
 
 
 def _chrf(sums: Array) -> Array:
-    """sacrebleu's chrF: mean precision and recall of the orders that both sides have; [..., 18] -> [...]."""
+    """sacrebleu's chrF, from mean precision and recall of the orders in both texts; [..., 18] -> [...]."""
     output, reference, matched = np.moveaxis(sums.reshape(*sums.shape[:-1], CHARACTER_ORDERS, 3), -1, 0)
     counted = (output > 0) & (reference > 0)
     orders = counted.sum(axis=-1)
@@ -287,13 +298,16 @@ def _chrf(sums: Array) -> Array:
 
 
 def _ter(sums: Array) -> Array:
-    """Edits per word, in points; 100 where the reference is empty and the output is not."""
+    """Edits per word, in points; 100 if the reference is empty and the output is not; [..., 2] -> [...]."""
     edits, words = sums[..., 0], sums[..., 1]
     return 100.0 * np.where(words > 0, divide(edits, words), edits > 0)
 
 
 def _indicators(texts: Sequence[str], order: int) -> Array:
-    """Row i has a one for the k-th occurrence of an n-gram in text i: products of rows are clipped counts."""
+    """A matrix with a 1 in row i for the k-th occurrence of an n-gram in text i.
+
+    The product of two rows is the clipped count of n-grams that the two texts share.
+    """
     columns: dict[tuple[str, int], int] = {}
     places: list[list[int]] = []
     for text in texts:
@@ -311,7 +325,7 @@ def _indicators(texts: Sequence[str], order: int) -> Array:
 
 
 def _check(name: str, hypotheses: Sequence[str], references: Sequence[Reference]) -> list[list[str]]:
-    """The references as lists, as many as there are hypotheses, none empty."""
+    """The references of each hypothesis as a list, after checking that each has at least one."""
     _require_equal(name, hypotheses, references)
     texts = [_texts(reference) for reference in references]
     for number, row in enumerate(texts, start=1):
@@ -332,7 +346,7 @@ def _texts(reference: Reference) -> list[str]:
 
 
 def _countable(text: str, ignore: Collection[str]) -> Counter[str]:
-    """Words with at least one letter or digit, each with its count."""
+    """Counts of the words that have at least one letter or digit and are not ignored."""
     words = _tokenizer()(text.rstrip()).split()
     return Counter(word for word in words if word not in ignore and _has_letter_or_digit(word))
 

@@ -10,7 +10,7 @@ from seqtool.evaluation.significance import bootstrap_interval, paired_bootstrap
 
 
 class Plain(Evaluation):
-    """Of two metrics, of which one is tested."""
+    """An evaluation with two metrics, one of which is tested."""
 
     @property
     def compared(self) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""Annotated files in the shapes that people have them: comments, headers, exports, invalid tags."""
+"""Annotated files as people have them: comments, headers, exports of tools, invalid tags."""
 
 from __future__ import annotations
 

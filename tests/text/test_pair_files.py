@@ -1,4 +1,4 @@
-"""Pairs of CSV and TMX, several references, and what is said of files that are laid out otherwise."""
+"""Pairs in CSV and TMX, several references, and the messages about files with another layout."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Files of sentence pairs, read strictly and as they are."""
+"""Files of sentence pairs: read strictly, and without changing the text."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Segmentations drawn at random: reproducible, and with the right probabilities."""
+"""Random segmentations: reproducible, and with the correct probabilities."""
 
 from __future__ import annotations
 
@@ -138,7 +138,7 @@ def test_a_skipped_merge_is_skipped_for_good_and_the_next_best_is_tried():
     assert merge("abc", scores, frozenset([1])) == (("ab", "c"), 2)
 
 
-# What stands in some people's text, and is a symbol or a mark inside the library.
+# Text that some users have, and that is a symbol or a marker inside the library.
 LITERAL = [
     "<s> old price </s> new price",
     "keep <unk> and <pad> here",
