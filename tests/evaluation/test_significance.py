@@ -179,7 +179,7 @@ def test_different_numbers_of_sentences_are_refused(test):
 @pytest.mark.parametrize("test", [paired_bootstrap, paired_randomisation])
 def test_no_sentences_are_refused(test):
     empty = ratio_score("accuracy", [], [], signature="x")
-    with pytest.raises(DataError, match=r"^accuracy: 0 sentences, so there is nothing to resample; expected at least 1"):
+    with pytest.raises(DataError, match=r"^accuracy: 0 sentences, .*; expected at least 1"):
         test(empty, empty, seed=1)
-    with pytest.raises(DataError, match=r"^accuracy: 0 sentences, so there is nothing to resample; expected at least 1"):
+    with pytest.raises(DataError, match=r"^accuracy: 0 sentences, .*; expected at least 1"):
         bootstrap_interval(empty, seed=1)
