@@ -322,8 +322,8 @@ def test_lines_as_documents_are_written_one_a_line(inside: Inside) -> None:
 @pytest.mark.parametrize(
     ("content", "code", "message"),
     [
-        (b"", 3, "no text in it"),
-        (b" \n\n", 3, "no text in it"),
+        (b"", 3, "contains no text"),
+        (b" \n\n", 3, "contains no text"),
         (b"\xff\xfea\x00", 3, "UTF-16"),
         (b"a\x00b\n", 3, "NUL byte"),
         (b"ab\n\xc3(\n", 3, "not UTF-8 at byte 3"),

@@ -83,15 +83,15 @@ def test_every_layout_of_the_data_gives_the_same_model(
     [
         ("a\nb\nc\n", "a\nb\n", (), ("3", "2")),
         ("a\n", "a\nb\n", (), ("1", "2")),
-        ("a\n\n", "a\nb\n", (), ("s:2: an empty source", "--set data.empty=drop")),
-        ("a\nb\n", "\nb\n", (), ("t:1: an empty target",)),
+        ("a\n\n", "a\nb\n", (), ("s:2: the source is empty", "--set data.empty=drop")),
+        ("a\nb\n", "\nb\n", (), ("t:1: the target is empty",)),
         ("", "", (), ("no sentence pairs",)),
         ("\n\n", "\n\n", ("--set", "data.empty=drop"), ("no sentence pairs",)),
         (
             "a b c\n" * 4,
             "a\n" * 4,
             ("--set", "data.max_length=2"),
-            ("no training pair of at most 2 symbols",),
+            ("no training pair has at most 2 symbols",),
         ),
     ],
     ids=["longer", "shorter", "empty source", "empty target", "nothing", "all dropped", "too long"],
