@@ -83,7 +83,7 @@ def settings(
     found = describe_settings(TASKS[task]().settings, word)
     if not found:
         raise UsageError(
-            f"{word}: no setting of {task} has this in its key or meaning; list all with: "
+            f"{word}: no setting of {task} has this in its key or meaning; see: "
             f"seqtool recipes settings {task}"
         )
     if json_output:

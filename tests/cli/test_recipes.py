@@ -93,7 +93,7 @@ def test_settings_can_be_searched_and_read_by_programs(tmp_path):
         (("nre",), "nre: expected one of ner, pos, translate, lm; did you mean 'ner'?"),
         (
             ("lm", "zzz"),
-            "zzz: no setting of lm has this in its key or meaning; list all with: seqtool recipes settings lm",
+            "zzz: no setting of lm has this in its key or meaning; see: seqtool recipes settings lm",
         ),
     ],
 )
