@@ -62,6 +62,7 @@ app = CommandGroup(
       seqtool train ner ner-tiny
       echo 'Mr Brovell works for Tranex in Lake Othwick.' | seqtool tag
     """,
+    name="seqtool",
     cls=_Program,
 )
 for name, group in (

@@ -39,11 +39,13 @@ class CommandGroup(typer.Typer):
 
     Args:
         help: Text of the group's help, with a section `Examples:` at its end.
+        name: Name of the group; None = the name that it is added by.
         cls: Class of the group; None = `Group`.
     """
 
-    def __init__(self, help: str, cls: type[TyperGroup] | None = None) -> None:
+    def __init__(self, help: str, *, name: str | None = None, cls: type[TyperGroup] | None = None) -> None:
         super().__init__(
+            name=name,
             cls=cls or Group,
             help=help,
             no_args_is_help=True,

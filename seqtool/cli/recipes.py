@@ -83,8 +83,8 @@ def settings(
     found = describe_settings(TASKS[task]().settings, word)
     if not found:
         raise UsageError(
-            f"{word}: no setting of {task} has this in its key or meaning; all are listed by: seqtool "
-            f"recipes settings {task}"
+            f"{word}: no setting of {task} has this in its key or meaning; see: "
+            f"seqtool recipes settings {task}"
         )
     if json_output:
         console.write_result(json.dumps([each.as_dict() for each in found], ensure_ascii=False) + "\n")

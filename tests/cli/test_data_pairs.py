@@ -64,8 +64,8 @@ def test_later_parts_are_compared_with_those_before(folder: Path) -> None:
     (folder / "x.jsonl").write_text('{"source": "no", "target": "nein"}\n{"source": "a", "target": "b"}\n')
     done = inside("data", "check", "--task", "translate", "t.en", "t.de", "d.tsv", "x.jsonl", folder=folder)
     assert done.err.splitlines() == [
-        "warning: t.en and t.de: 1 pairs with an empty side, which training refuses "
-        "(--set data.empty=drop leaves them out)",
+        "warning: t.en and t.de: 1 pairs with an empty side, which training refuses; "
+        "leave them out with --set data.empty=drop",
         "warning: d.tsv: 2 of its pairs are also in t.en and t.de",
         "warning: x.jsonl: 1 of its pairs are also in d.tsv",
     ]
@@ -84,9 +84,9 @@ def test_a_part_is_a_table_of_its_own(folder: Path) -> None:
     assert {
         ("source words", "12"),
         ("longest source", "11 characters, t.en:6"),
-        ("pairs over 3 times that, or under a third", "2, first at t.en:6, t.en:7"),
+        ("pairs above 3 times that ratio, or below a third", "2, first at t.en:6, t.en:7"),
         ("repeated pairs", "1"),
-        ("pairs whose target is their source", "1"),
+        ("pairs with target equal to source", "1"),
     } <= cells(done.out)
 
 
@@ -115,7 +115,7 @@ def test_columns_and_languages_are_those_of_a_recipe(folder: Path) -> None:
             2,
             "t.en: no target file after it; expected SRC TGT, or one file in .tsv, .csv, .jsonl, .tmx",
         ),
-        (("d.tsv", "--columns", "source"), 2, "--columns source: expected source, one target or more"),
+        (("d.tsv", "--columns", "source"), 2, "--columns source: expected source, one or more target"),
         (("d.tsv", "--columns", "source,target,x"), 2, "--columns source,target,x: expected"),
         (("d.tsv", "--languages", "en"), 2, "--languages en: expected two keys"),
         (("d.tsv", "--scheme", "iob2"), 2, "--scheme has no effect with --task translate"),

@@ -250,9 +250,14 @@ def test_contradictions_about_predictions_are_2(inside: Inside, tiny: Tiny, tmp_
     words = ("evaluate", "gold", "--predictions", "gold")
     refused(inside(*words, "-m", tiny.run), 2, "evaluate", "-m has no effect with --predictions")
     refused(inside(*words, "--device", "cpu"), 2, "evaluate", "--device has no effect with --predictions")
-    refused(inside(*words[:1], *words[2:]), 2, "evaluate", "`seqtool evaluate GOLD --predictions FILE`")
+    refused(inside(*words[:1], *words[2:]), 2, "evaluate", "seqtool evaluate GOLD --predictions FILE")
     refused(inside(*words, "--ter"), 2, "evaluate", "--ter is for translators only, and gold is of a tagger")
-    refused(inside("evaluate", "-m", tiny.run, "--task", "ner"), 2, "evaluate", "--task is for --predictions")
+    refused(
+        inside("evaluate", "-m", tiny.run, "--task", "ner"),
+        2,
+        "evaluate",
+        "--task goes with --predictions only",
+    )
     refused(inside("evaluate", "gold", "--predictions", "absent"), 2, "evaluate", "absent: no such file")
     (tmp_path / "other").write_text("Eve\tB-PER\n\n")
     refused(

@@ -91,7 +91,10 @@ def test_settings_can_be_searched_and_read_by_programs(tmp_path):
     ("words", "message"),
     [
         (("nre",), "nre: expected one of ner, pos, translate, lm; did you mean 'ner'?"),
-        (("lm", "zzz"), "zzz: no setting of lm has this in its key or meaning"),
+        (
+            ("lm", "zzz"),
+            "zzz: no setting of lm has this in its key or meaning; see: seqtool recipes settings lm",
+        ),
     ],
 )
 def test_settings_that_are_not_there_are_said(tmp_path, words, message):
