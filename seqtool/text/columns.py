@@ -193,13 +193,15 @@ def require_sentences(sentences: Iterable[Item], name: str) -> Iterator[Item]:
 
 def _first_lines(lines: Iterable[str], one_sentence: bool = False) -> Iterator[str]:
     """Enough lines to find the layout; with `one_sentence`, up to the end of the first sentence."""
-    characters = 0
+    characters, begun = 0, False
     for number, line in enumerate(lines, 1):
         yield line
         characters += len(line)
         blank = not line.strip(" \t")
-        if one_sentence and (is_sentence_object(line) or (blank and characters > len(line))):
+        if one_sentence and (is_sentence_object(line) or (blank and begun)):
             return
+        # Marks of documents and comments may stand by themselves before the first sentence.
+        begun |= not blank and not line.startswith((DOCUMENT_START, "#"))
         if number == DETECTION_LINES or characters >= DETECTION_CHARACTERS:
             return
 

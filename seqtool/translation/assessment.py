@@ -14,7 +14,9 @@ from seqtool.evaluation.report import Evaluation, Rival
 from seqtool.evaluation.score import Score
 from seqtool.evaluation.text_scores import copy_scores, text_scores
 from seqtool.text.data_files import PartName
+from seqtool.text.json_lines import load
 from seqtool.text.lines import lines_of
+from seqtool.text.pair_files import kind_of
 from seqtool.text.parallel import SentencePair
 from seqtool.translation.data import Part, TranslationData, describe_dropped, load_part, read_files
 from seqtool.translation.prediction import TranslatorModel
@@ -227,8 +229,8 @@ def read_predictions(path: Path, gold: Part) -> Outputs:
     """Read the translations of sentence pairs from a file.
 
     Args:
-        path: One translation per line; or an n-best list (index, rank, score, text), of which the
-            translations of rank 1 are used.
+        path: One translation per line; an n-best list (index, rank, score, text), of which the
+            translations of rank 1 are used; or, in a file that ends in .jsonl, objects with a `text`.
         gold: The sentence pairs; the line number of a source is that of its translation.
 
     Raises:
@@ -236,6 +238,8 @@ def read_predictions(path: Path, gold: Part) -> Outputs:
         DataError: the numbers of translations and of lines of the source differ.
     """
     lines = list(lines_of(path))
+    if kind_of(path) == "jsonl":
+        lines = [_text_of(line, f"{path}:{number}") for number, line in enumerate(lines, 1)]
     ranked = [_NBEST.fullmatch(line) for line in lines]
     if lines and all(ranked):
         lines = [match["text"] for match in ranked if match is not None and match["rank"] == "1"]
@@ -247,6 +251,14 @@ def read_predictions(path: Path, gold: Part) -> Outputs:
         )
     numbers = [pair.line - 1 if gold.dropped else place for place, pair in enumerate(gold.pairs)]
     return Outputs([lines[number] for number in numbers], None, "the file of predictions")
+
+
+def _text_of(line: str, place: str) -> str:
+    """The translation in a JSON object, as `seqtool translate --format jsonl` writes it."""
+    value = load(line, place)
+    if not isinstance(value, dict) or not isinstance(value.get("text"), str):
+        raise DataError(f'{place}: no translation under the key \'text\', as in {{"text": "..."}}')
+    return str(value["text"])
 
 
 def judged(

@@ -103,6 +103,12 @@ def test_columns_and_json_lines_are_read_with_their_own_tokens(inside: Inside, t
     (tmp_path / "in.conll").write_text("-DOCSTART-\tO\n\nAda\tB-X\nlives\tB-X\n\n\n\nEdsger\tO\nlives\tO\n")
     outcome = inside("tag", "in.conll", "-m", tiny.run, "--input-format", "conll")
     assert outcome.out == b"Ada\tB-PER\nlives\tO\n\nEdsger\tB-PER\nlives\tO\n\n"
+    # Marks and comments by themselves are not the sentence that shows the layout of a stream.
+    (tmp_path / "in.conll").write_text(
+        "-DOCSTART-\n\n# id = 1\n\nAda\tB-X\nlives\tB-X\n\nEdsger\tO\nlives\tO\n"
+    )
+    again = inside("tag", "in.conll", "-m", tiny.run, "--input-format", "conll")
+    assert again.out.count(b"Ada\tB-PER\nlives\tO\n\nEdsger\tB-PER\nlives\tO\n") == 1, again.err
     rows = [{"tokens": ["Ada", "lives"], "tags": ["O", "O"]}, {"text": "Ada lives in Turin"}]
     text = "".join(json.dumps(row) + "\n" for row in rows)
     outcome = inside(

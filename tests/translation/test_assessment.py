@@ -180,15 +180,16 @@ def test_wrong_outputs_are_listed_the_worst_first(learned: TranslatorModel) -> N
     assert all(row["log_probability"] < 0 for row in rows)
 
 
-def test_predictions_may_be_lines_or_an_n_best_list(tmp_path: Path) -> None:
+def test_predictions_may_be_lines_an_n_best_list_or_json_lines(tmp_path: Path) -> None:
     files = [Path(path) for path in write_pairs(tmp_path)]
     outputs = ["nein", *targets_of()[1:]]
-    lines, ranked = tmp_path / "lines", tmp_path / "ranked"
+    lines, ranked, objects = tmp_path / "lines", tmp_path / "ranked", tmp_path / "objects.jsonl"
     lines.write_text("".join(f"{text}\n" for text in outputs), encoding="utf-8")
     rows = [f"{n}\t1\t-0.5000\t{t}\n{n}\t2\t-1.2500\tanders\n" for n, t in enumerate(outputs, 1)]
     ranked.write_text("".join(rows), encoding="utf-8")
+    objects.write_text("".join(json.dumps({"text": text}) + "\n" for text in outputs), encoding="utf-8")
     expected = text_scores(outputs, targets_of(), SCORES)
-    for path in (lines, ranked):
+    for path in (lines, ranked, objects):
         found = assess_predictions(path, files, task="translate", bootstrap=0)
         assert {name: found.scores[name].value for name in SCORES} == {
             name: score.value for name, score in expected.items()
