@@ -268,7 +268,7 @@ def test_phrases_are_in_their_lines_or_a_warning_says_so(
     (tmp_path / "phrases").write_text("Maschine Maschine Maschine\n\n")
     outcome = inside(*command, "--max-length", 2, stdin=text)
     assert len(lines_of(outcome.out)) == 2
-    assert "warning: line 1: no translation with all phrases was found\n" in outcome.err
+    assert "warning: line 1: no translation with all phrases was found; try a larger --beam\n" in outcome.err
 
 
 def test_a_phrase_with_an_unknown_word_is_refused_by_name(

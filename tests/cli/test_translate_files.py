@@ -81,7 +81,7 @@ def test_json_without_a_source_is_refused_with_its_line(
 
 def test_scores_are_in_json_anyway(inside: Inside, pairs: TinyTranslator) -> None:
     done = translate(inside, pairs, "--scores", "--format", "jsonl")
-    refused(done, 2, "translate", "--scores: --format jsonl has them anyway; leave it out")
+    refused(done, 2, "translate", "--format jsonl always includes scores; leave --scores out")
 
 
 def test_given_targets_are_scored_as_json(inside: Inside, pairs: TinyTranslator) -> None:
@@ -106,7 +106,7 @@ def test_several_files_and_folders_are_one_input(
     (tmp_path / "short").write_text("".join(lines[:-1]))
     done = translate(inside, pairs, "first.txt", "texts", "--force-prefix", "short")
     assert done.code == 3
-    assert f"short: {len(lines) - 1} lines, but texts/2.txt has more; expected as many" in done.err
+    assert f"short: {len(lines) - 1} lines, but texts/2.txt has more; expected the same number" in done.err
 
 
 def test_an_output_file_is_whole_or_not_there_at_all(
