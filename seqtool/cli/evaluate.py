@@ -263,6 +263,10 @@ def evaluate(
         raise UsageError(
             f"--part {subject.part} is a part of the recipe's data, but DATA is given; leave one of them out"
         )
+    if of_taggers.target_precision is not None and of_taggers.target_precision <= 0:
+        raise UsageError(
+            f"--target-precision {of_taggers.target_precision:g}: must be more than 0, at most 1"
+        )
     if output.errors is not None:
         require_folder(output.errors)
     required = [_requirement(text) for text in output.minimum or ()]

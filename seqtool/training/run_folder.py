@@ -22,7 +22,6 @@ import torch
 from seqtool.errors import BusyError, ModelError, StorageError, UsageError
 from seqtool.files import Lock, remove_leftovers, safe_name, storage_errors, write_durably, write_json
 from seqtool.training import distributed
-from seqtool.training.checkpoint import Checkpoints
 
 ROOT = Path("runs")
 LATEST = "latest"
@@ -143,18 +142,25 @@ class RunFolder:
         """Path of the folder of checkpoints, which `--resume` needs."""
         return self.path / "state"
 
+    def saved_steps(self) -> list[int]:
+        """Steps of the checkpoints in the folder, ascending."""
+        # Imported here: every command that looks for the newest run reads this file.
+        from seqtool.training.checkpoint import Checkpoints
+
+        return Checkpoints(self.state).steps()
+
     @property
     def is_finished(self) -> bool:
         """Whether the run is finished, and no checkpoint was saved since (by a resumed run, say)."""
         marker = self.state / FINISHED
         with storage_errors(marker):
             step = marker.read_text(encoding="utf-8").strip() if marker.is_file() else ""
-        return step.isdecimal() and all(saved <= int(step) for saved in Checkpoints(self.state).steps())
+        return step.isdecimal() and all(saved <= int(step) for saved in self.saved_steps())
 
     @property
     def is_pruned(self) -> bool:
         """Whether the run is finished and its checkpoints were deleted (`pruning.prune_state`)."""
-        return self.is_finished and not Checkpoints(self.state).steps()
+        return self.is_finished and not self.saved_steps()
 
     @property
     def plots(self) -> Path:
@@ -197,7 +203,7 @@ class RunFolder:
 
     def mark_finished(self, *, task: str, root: Path = ROOT) -> None:
         """Mark the run as finished, and name it in `root/task/latest` if it lies in that folder."""
-        steps = Checkpoints(self.state).steps()
+        steps = self.saved_steps()
         if steps:
             write_durably(self.state / FINISHED, f"{steps[-1]}\n".encode())
         base = root / task
