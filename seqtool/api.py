@@ -377,7 +377,7 @@ def _announce_resumption(run: RunFolder, listener: Reporter) -> None:
             f"{run.path}: already finished; to train longer, raise --epochs, --max-steps or --max-minutes"
         )
     elif not Checkpoints(run.state).steps():
-        listener.message(f"{run.path}: no run to continue here; starting a new one")
+        listener.message(f"{run.path}: there is no run to resume; starting a new one")
 
 
 def _manifest(

@@ -124,7 +124,7 @@ def test_beam_search_writes_a_probable_text_and_draws_nothing(inside: Inside, lm
         inside(*words, "--beam", 3, "--temperature", 0.5, "-n", 2),
         2,
         "lm sample",
-        "--temperature, --count: not with",
+        "--temperature, --count has no effect with --beam",
     )
 
 
@@ -231,7 +231,9 @@ def test_columns_are_one_line_a_line(inside: Inside, lm: TinyModel) -> None:
     (row,) = (line.split("\t") for line in inside(*words, stdin=b"the cat\n").lines)
     assert (row[0], row[3], len(row)) == ("1", "the cat", 4)
     assert math.isclose(float(row[1]) / math.log(2) / len("the cat\n"), float(row[2]), abs_tol=1e-5)
-    refused(inside(*words, "--per-token", stdin=b"the cat\n"), 2, "lm score", "--per-token is for jsonl")
+    refused(
+        inside(*words, "--per-token", stdin=b"the cat\n"), 2, "lm score", "--per-token has no effect with"
+    )
 
 
 def test_a_state_needs_a_folder_before_anything_is_written(inside: Inside, lm: TinyModel) -> None:
@@ -246,7 +248,9 @@ def test_colours_need_no_symbols_beside_them(inside: Inside, lm: TinyModel) -> N
     assert (shown.code, "the cat" in shown.out.decode()) == (0, True)
     unknown = inside(*words, stdin="the 漢字 cat\n".encode())
     assert "the 漢字 cat" in unknown.out.decode()
-    refused(inside(*words, "--per-token", stdin=b"the cat\n"), 2, "lm score", "--per-token is for jsonl")
+    refused(
+        inside(*words, "--per-token", stdin=b"the cat\n"), 2, "lm score", "--per-token has no effect with"
+    )
 
 
 def test_cold_lines_know_nothing_of_each_other(inside: Inside, lm: TinyModel) -> None:

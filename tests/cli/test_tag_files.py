@@ -141,9 +141,9 @@ def test_several_files_and_folders_are_tagged_one_after_the_other(
 @pytest.mark.parametrize(
     ("inputs", "message"),
     [
-        (("-", "-"), "-: standard input can be read once"),
+        (("-", "-"), "-: standard input can be read only once"),
         (("a.txt", "absent.txt"), "absent.txt: no such file"),
-        (("empty",), "empty: a folder without files"),
+        (("empty",), "empty: the folder has no files"),
     ],
 )
 def test_inputs_are_looked_at_before_anything_is_written(
@@ -172,4 +172,4 @@ def test_an_output_file_is_whole_or_not_there_at_all(inside: Inside, tiny: Tiny,
 
 
 def test_overwrite_needs_an_output_file(inside: Inside, tiny: Tiny) -> None:
-    refused(inside("tag", "-m", tiny.run, "--overwrite"), 2, "tag", "--overwrite replaces the FILE of -o")
+    refused(inside("tag", "-m", tiny.run, "--overwrite"), 2, "tag", "--overwrite replaces the file of -o")

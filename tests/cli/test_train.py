@@ -165,7 +165,10 @@ def test_all_wrong_settings_are_named_at_once_with_the_nearest(inside: Inside, t
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("--scheme", "iob3"), "data.scheme: expected 'auto', 'iob1', 'iob2', 'iobes' or 'bilou'"),
+        (
+            ("--scheme", "iob3"),
+            "data.scheme: expected 'auto', 'iob1', 'iob2', 'iobes', 'bilou', 'bmes' or 'io'",
+        ),
         (("--lr", "0"), "training.learning_rate: expected more than 0"),
         (("--lr", "nan"), "training.learning_rate: expected a finite number"),
         (("--max-minutes", "-1"), "training.max_minutes"),

@@ -119,7 +119,7 @@ def test_an_interrupt_after_training_does_not_say_that_nothing_was_saved(
 
     monkeypatch.setattr("seqtool.cli.train._draw_curves", interrupt)
     outcome = inside(*words(tiny, "run", *SHORT, *quiet))
-    interrupted(outcome, signal.SIGINT, "train ner", "the last checkpoint is saved", "command and --resume")
+    interrupted(outcome, signal.SIGINT, "train ner", "the last checkpoint was saved", "command and --resume")
     assert (tmp_path / "run/model").is_dir()
 
 
