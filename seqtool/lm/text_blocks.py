@@ -62,7 +62,7 @@ def line_costs(
     """Nats of each line of each document, its end included, [L]; a symbol belongs to the line it ends in.
 
     Args:
-        symbols: Of the model.
+        symbols: The symbols of the model.
         texts: The documents.
         ids: Their symbols.
         found: Log probabilities of these.

@@ -23,7 +23,7 @@ def own_text(model: LanguageModel, *, rows: int, length: int, seed: int) -> tupl
         model: In evaluation mode; it is in float64 afterwards.
         rows: B, texts beside each other.
         length: T, symbols of each.
-        seed: Of what it writes.
+        seed: Random seed of what it writes.
 
     Returns:
         [B, T, E], and the states of all layers before the first symbol.
