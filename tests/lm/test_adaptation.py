@@ -25,7 +25,7 @@ def fixed_weights() -> None:
     torch.manual_seed(3)
 
 
-def close(found: LogProbabilities, expected: LogProbabilities | list[float]) -> None:
+def assert_close(found: LogProbabilities, expected: LogProbabilities | list[float]) -> None:
     """Equal except for rounding in float64."""
     np.testing.assert_allclose(found, expected, rtol=0.0, atol=1e-10)
 
@@ -101,13 +101,13 @@ def test_adapting_reader_does_what_the_paper_says(cell: str, rule: str) -> None:
     net, ids = network(cell=cell), text(75)
     settings = settings_of(rule=rule, rate=0.3 if rule == "sgd" else 0.01)
     found = AdaptingReader(net, CPU, settings).read(ids)
-    close(found, literal_scores(net, [ids], settings))
+    assert_close(found, literal_scores(net, [ids], settings))
     assert np.abs(found - Reader(net, CPU).read(ids)).max() > 0.1
 
 
 def test_no_weight_goes_further_back_than_to_where_it_was() -> None:
     net, ids, settings = network(), text(75), settings_of(rule="rms", rate=0.01, decay=0.9)
-    close(AdaptingReader(net, CPU, settings).read(ids), literal_scores(net, [ids], settings))
+    assert_close(AdaptingReader(net, CPU, settings).read(ids), literal_scores(net, [ids], settings))
 
 
 @pytest.mark.parametrize(
@@ -116,7 +116,7 @@ def test_no_weight_goes_further_back_than_to_where_it_was() -> None:
 def test_every_form_of_network_can_adapt(extra: dict[str, object]) -> None:
     net, ids, settings = network(**extra), text(50), settings_of()
     found = AdaptingReader(net, CPU, settings).read(ids)
-    close(found, literal_scores(net, [ids], settings))
+    assert_close(found, literal_scores(net, [ids], settings))
 
 
 def test_an_adaptive_softmax_can_adapt_and_repetition_is_learned() -> None:
@@ -139,8 +139,8 @@ def test_scores_do_not_depend_on_how_reads_are_cut(rule: str, cache: bool, adapt
     whole, pieces, single = reader(), reader(), reader()
     expected = whole.read(ids)
     found = np.concatenate([pieces.read(piece) for piece in np.split(ids, cuts(len(ids), seed))])
-    close(found, expected)
-    close(np.concatenate([single.read(ids[i : i + 1]) for i in range(60)]), expected)
+    assert_close(found, expected)
+    assert_close(np.concatenate([single.read(ids[i : i + 1]) for i in range(60)]), expected)
     assert (whole.last, len(whole.states)) == (single.last, len(single.states))
 
 
@@ -161,7 +161,7 @@ def test_the_next_document_begins_afresh_with_the_adapted_weights() -> None:
     for ids in documents:
         reader.reset()
         found.append(reader.read(ids))
-    close(np.concatenate(found), literal_scores(net, documents, settings))
+    assert_close(np.concatenate(found), literal_scores(net, documents, settings))
 
 
 @pytest.mark.parametrize("rule", ["sgd", "rms"])
@@ -186,7 +186,7 @@ def test_the_network_is_not_changed() -> None:
 def test_the_smallest_rate_is_no_adaptation() -> None:
     net, ids = network(), text(64)
     found = AdaptingReader(net, CPU, settings_of(rate=1e-300)).read(ids)
-    close(found, Reader(net, CPU).read(ids))
+    assert_close(found, Reader(net, CPU).read(ids))
 
 
 def test_full_decay_undoes_each_step_before_the_next() -> None:
@@ -224,9 +224,9 @@ def test_adaptation_works_where_the_caller_has_switched_gradients_off() -> None:
     expected = AdaptingReader(net, CPU, settings_of()).read(ids)
     with torch.inference_mode():
         reader = AdaptingReader(net, CPU, settings_of())
-        close(reader.read(ids), expected)
+        assert_close(reader.read(ids), expected)
     with torch.no_grad():
-        close(AdaptingReader(net, CPU, settings_of()).read(ids), expected)
+        assert_close(AdaptingReader(net, CPU, settings_of()).read(ids), expected)
 
 
 def test_a_rate_that_diverges_is_named() -> None:
@@ -258,7 +258,7 @@ def test_cache_equals_a_double_loop(size: int, chunk: int) -> None:
     net, ids = network(), text(70)
     settings = settings_of(cache_size=size, cache_weight=0.3)
     found = CachingReader(Reader(net, CPU, chunk=chunk), settings).read(ids)
-    close(found, literal_cache(net, ids, settings))
+    assert_close(found, literal_cache(net, ids, settings))
 
 
 def test_cache_of_weight_0_is_the_reader_alone() -> None:
