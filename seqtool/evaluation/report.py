@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -35,7 +36,7 @@ class Comparison(NamedTuple):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Evaluation:
+class Evaluation(ABC):
     """Scores of a model on one data set, with their uncertainty and a comparison with another model.
 
     Each task derives its own class from this one and adds what only that task has.
@@ -94,9 +95,9 @@ class Evaluation:
         """Results that only this task has, as JSON values."""
         return {}
 
+    @abstractmethod
     def errors(self) -> Iterator[dict[str, Any]]:
         """The wrongly predicted examples as JSON values, each prediction beside the gold annotation."""
-        raise NotImplementedError
 
     def as_dict(self) -> dict[str, Any]:
         """The whole result as JSON values."""

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -15,6 +16,9 @@ class Plain(Evaluation):
     @property
     def compared(self) -> tuple[str, ...]:
         return ("accuracy",)
+
+    def errors(self) -> Iterator[dict[str, Any]]:
+        return iter(())
 
     def details(self) -> dict[str, Any]:
         return {"own": 1}
