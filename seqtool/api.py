@@ -57,7 +57,6 @@ __all__ = [
     "load_translator",
     "recipe_text",
     "resolve_settings",
-    "shown_metric",
     "starting_from",
     "task_of",
     "train",
@@ -346,11 +345,6 @@ def _paths(data: Files | None) -> list[Path]:
     if data is None:
         return []
     return [Path(data)] if isinstance(data, str | Path) else [Path(each) for each in data]
-
-
-def shown_metric(settings: AnySettings) -> str:
-    """Name of the metric that selects the best checkpoint of a run."""
-    return TASKS[settings.task]().metric(settings)
 
 
 def _run_folder(

@@ -95,6 +95,15 @@ class InterruptedRunError(SeqtoolError):
         self.run = run
 
 
+def counted(number: int, noun: str) -> str:
+    """A number with its noun, in the plural unless it is one.
+
+    >>> counted(1, "sentence"), counted(12000, "sentence")
+    ('1 sentence', '12,000 sentences')
+    """
+    return f"{number:,} {noun}{'s' * (number != 1)}"
+
+
 FEW = 3  # names offered at most by "did you mean"
 
 

@@ -23,12 +23,11 @@ class Task:
     fine_tuning_settings: Callable[[Any, Any], Any]  # from settings, and a model to fine-tune or None
     model: type[Any]  # class of its trained models
     trace: Callable[[Any, list[str], int], Any]  # from a model, lines and the index of a layer to a trace
-    metric: Callable[[Any], str]  # from settings to the name of the metric that selects the best checkpoint
     unit: str = "sentences"  # unit that the size of a part of the data is counted in
     reads_folders: bool = False  # whether a setting that names files may name a folder
 
 
-def _tagger(default_recipe: str, metric: str) -> Task:
+def _tagger(default_recipe: str) -> Task:
     from seqtool.tagging import data, prediction, settings, tracing, train
 
     files = (("data", "train"), ("data", "dev"), ("data", "test"), ("vocabulary", "pretrained"))
@@ -41,7 +40,6 @@ def _tagger(default_recipe: str, metric: str) -> Task:
         fine_tuning_settings=train.fine_tuning_settings,
         model=prediction.TaggerModel,
         trace=tracing.trace,
-        metric=lambda settings: metric,
     )
 
 
@@ -58,7 +56,6 @@ def _translator() -> Task:
         fine_tuning_settings=train.fine_tuning_settings,
         model=prediction.TranslatorModel,
         trace=tracing.trace,
-        metric=lambda settings: str(settings.training.select),
     )
 
 
@@ -74,15 +71,14 @@ def _language_model() -> Task:
         fine_tuning_settings=train.fine_tuning_settings,
         model=prediction.LanguageModel,
         trace=tracing.trace,
-        metric=lambda settings: "nats_per_character",
         unit="characters",
         reads_folders=True,
     )
 
 
 TASKS: dict[str, Callable[[], Task]] = {
-    "ner": functools.cache(lambda: _tagger("ner-tiny", "f1")),
-    "pos": functools.cache(lambda: _tagger("pos-ewt", "accuracy")),
+    "ner": functools.cache(lambda: _tagger("ner-tiny")),
+    "pos": functools.cache(lambda: _tagger("pos-ewt")),
     "translate": functools.cache(_translator),
     "lm": functools.cache(_language_model),
 }

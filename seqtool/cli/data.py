@@ -12,7 +12,7 @@ import typer
 from seqtool.cli import console, options, tables
 from seqtool.cli.help import DATA, OUTPUT, CommandGroup
 from seqtool.cli.reports import pairs
-from seqtool.errors import UsageError
+from seqtool.errors import UsageError, counted
 from seqtool.text.tag_rules import Scheme, SchemeChoice
 
 if TYPE_CHECKING:
@@ -109,24 +109,6 @@ TaskOption = Annotated[
     ),
 ]
 SchemeOption = Annotated[SchemeChoice, typer.Option(help="Tag scheme of the files.", rich_help_panel=DATA)]
-PairColumnsOption = Annotated[
-    str | None,
-    typer.Option(
-        "--columns",
-        metavar="NAMES",
-        help="Columns of a .tsv or .csv file of pairs, as in source,target,features; - = skip a column.",
-        rich_help_panel=DATA,
-    ),
-]
-LanguagesOption = Annotated[
-    str | None,
-    typer.Option(
-        "--languages",
-        metavar="SRC,TGT",
-        help="Languages of a .jsonl, .csv or .tmx file of pairs, as in en,de.",
-        rich_help_panel=DATA,
-    ),
-]
 FormatOption = Annotated[
     Literal["conll", "jsonl", "inline"] | None,
     typer.Option(
@@ -175,8 +157,8 @@ def check(
     strict: StrictOption = False,
     tag_names: NamesOption = None,
     misaligned: MisalignedOption = "align",
-    pair_columns: PairColumnsOption = None,
-    languages: LanguagesOption = None,
+    pair_columns: options.PairColumnsOption = None,
+    languages: options.LanguagesOption = None,
     json_output: options.JsonOption = False,
 ) -> None:
     """Report what files contain, and what is wrong with them.
@@ -261,8 +243,8 @@ def convert(
                 file.write(text.encode())
     for warning in conversion.warnings:
         console.warn(warning)
-    repaired = f", {conversion.repaired:,} tags repaired" if conversion.repaired else ""
-    console.say(f"{conversion.sentences:,} sentences{repaired}")
+    repaired = f", {counted(conversion.repaired, 'tag')} repaired" if conversion.repaired else ""
+    console.say(f"{counted(conversion.sentences, 'sentence')}{repaired}")
 
 
 @app.command()
@@ -303,7 +285,7 @@ def split(
         columns=_columns(token_column, tag_column, None),
     )
     for part in parts:
-        console.say(f"{part.path}: {part.sentences:,} sentences")
+        console.say(f"{part.path}: {counted(part.sentences, 'sentence')}")
         if part.shared:
             console.warn(f"{part.path}: {part.shared:,} of its sentences are also in {parts[0].path}")
     console.write_result("".join(f"{part.path}\n" for part in parts))
@@ -359,7 +341,7 @@ def _rows(file: FileReport, report: CorpusReport) -> list[tuple[str, str]]:
         ("layout", file.layout),
         ("sentences", f"{file.sentences:,}"),
         ("tokens", f"{file.tokens:,}"),
-        ("longest sentence", f"{file.longest:,} tokens, {file.longest_at}"),
+        ("longest sentence", f"{counted(file.longest, 'token')}, {file.longest_at}"),
         ("tags", report.scheme or without_scheme),
     ]
     if report.scheme is not None:
@@ -370,14 +352,16 @@ def _rows(file: FileReport, report: CorpusReport) -> list[tuple[str, str]]:
         if len(file.tags) > TAGS_SHOWN:
             rows.append(("  ...", f"{len(file.tags) - TAGS_SHOWN:,} further tags"))
     if file.partial:
-        rows.append(("partially annotated", f"{file.partial:,} sentences, whose entities are not counted"))
+        rows.append(
+            ("partially annotated", f"{counted(file.partial, 'sentence')}, whose entities are not counted")
+        )
     if file.repaired:
         rows.append(("tags invalid in the scheme", f"{file.repaired:,}"))
     return [*rows, ("repeated sentences", f"{file.repeated:,}"), *_comparison(file), *_oddities(file)]
 
 
 def _comparison(file: FileReport) -> list[tuple[str, str]]:
-    rows = [(f"also in {other}", f"{count:,} sentences") for other, count in file.shared.items()]
+    rows = [(f"also in {other}", counted(count, "sentence")) for other, count in file.shared.items()]
     for name, share in (("unseen words", file.unseen_words), ("unseen entities", file.unseen_entities)):
         if share is not None:
             rows.append((name, f"{100 * share:.1f} %"))

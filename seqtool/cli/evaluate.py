@@ -16,7 +16,7 @@ from seqtool.cli.help import DATA, LANGUAGE_MODELS, MODEL, OUTPUT, TAGGERS, TRAN
 from seqtool.cli.option_groups import flag, given, with_options
 from seqtool.cli.options import find_model, require_folder
 from seqtool.cli.reports import lm, tagging, translation
-from seqtool.errors import ThresholdError, UsageError, nearest
+from seqtool.errors import ThresholdError, UsageError, counted, nearest
 from seqtool.files import storage_errors, write_durably
 from seqtool.text.tag_rules import SchemeChoice
 
@@ -82,6 +82,8 @@ class TranslatorGroup:
             rich_help_panel=TRANSLATORS,
         ),
     ] = False
+    columns: options.PairColumnsOption = None
+    languages: options.LanguagesOption = None
 
 
 @dataclass(frozen=True)
@@ -345,8 +347,9 @@ def _task_of_data(files: list[Path]) -> str:
     from seqtool.text.annotation import Columns, has_span_tags, read_annotated
     from seqtool.text.json_lines import is_sentence_object
     from seqtool.text.lines import lines_of
+    from seqtool.text.pair_files import kind_of
 
-    if len(files) > 1 or ".tsv" in files[0].suffixes:
+    if len(files) > 1 or kind_of(files[0]) in ("tsv", "csv", "tmx"):
         return "translate"
     first = next((line for line in lines_of(files[0]) if line.strip()), "")
     if first.lstrip().startswith("{") and not is_sentence_object(first):
@@ -361,7 +364,7 @@ def _chosen(room: Any, task: str, what: str, groups: Groups, required: Requireme
     for group in groups:
         readers = READERS[type(group)]
         if task in readers:
-            values |= asdict(group)
+            values |= _values(group)
             continue
         for name in given(group):
             plural = " and ".join(dict.fromkeys(f"{NAMES[reader]}s" for reader in readers))
@@ -377,6 +380,15 @@ def _chosen(room: Any, task: str, what: str, groups: Groups, required: Requireme
     return chosen
 
 
+def _values(group: Any) -> dict[str, Any]:
+    """The values of a group of options; lists that are typed with commas are taken apart."""
+    values = asdict(group)
+    if isinstance(group, TranslatorGroup):
+        values["columns"] = None if group.columns is None else tuple(options.pair_columns(group.columns))
+        values["languages"] = None if group.languages is None else options.pair_languages(group.languages)
+    return values
+
+
 def _show(result: Evaluation, report: Any, output: OutputGroup) -> None:
     """Print the warnings and results, draw the pictures, and write the errors to a file."""
     for warning in result.warnings:
@@ -389,7 +401,7 @@ def _show(result: Evaluation, report: Any, output: OutputGroup) -> None:
     if output.errors is not None:
         rows = [json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n" for row in result.errors()]
         write_durably(output.errors, "".join(rows).encode())
-        console.say(f"errors: {len(rows):,} example{'s' * (len(rows) != 1)} in {output.errors}")
+        console.say(f"errors: {counted(len(rows), 'example')} in {output.errors}")
     if output.json_output:
         console.write_result(json.dumps(result.as_dict(), ensure_ascii=False, allow_nan=False) + "\n")
     else:

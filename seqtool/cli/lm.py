@@ -15,7 +15,7 @@ from seqtool.cli.help import CommandGroup
 from seqtool.cli.lm_options import DrawingOptions, SampleHardware, ScoreOptions, StateOptions, TextOptions
 from seqtool.cli.option_groups import flag, given, with_options
 from seqtool.cli.options import HardwareOptions, find_model
-from seqtool.errors import UsageError
+from seqtool.errors import UsageError, counted
 
 if TYPE_CHECKING:
     from seqtool.lm.lines import ScoredLine
@@ -91,7 +91,7 @@ def sample(
 
 
 def _pace(written: int, seconds: float) -> str:
-    return f"{written:,} symbols, {seconds:.1f} s, {written / max(seconds, 1e-9):,.0f} symbols/s"
+    return f"{counted(written, 'symbol')}, {seconds:.1f} s, {written / max(seconds, 1e-9):,.0f} symbols/s"
 
 
 def _refuse_beside_beam(
@@ -231,7 +231,7 @@ def score(
     write = scored_lines.writer(scoring.form, per_token=scoring.per_token)
     totals = scored_lines.Totals()
     reader = judge.reader(adapt=scoring.adapt)
-    rows = scored_lines.counted(_scored(judge, reader, source, scoring.protocol == "cold"), totals)
+    rows = scored_lines.adding_up(_scored(judge, reader, source, scoring.protocol == "cold"), totals)
     if scoring.top is not None:
         rows = iter(heapq.nlargest(scoring.top, rows, key=lambda row: (row.bits_per_character, -row.line)))
     for row in rows:

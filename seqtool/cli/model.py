@@ -11,7 +11,7 @@ import typer
 from seqtool.cli import console, options, tables
 from seqtool.cli.help import CommandGroup
 from seqtool.cli.options import find_model
-from seqtool.errors import UsageError
+from seqtool.errors import UsageError, counted
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -76,7 +76,7 @@ def verify(
         console.write_result(json.dumps({"path": folder, "verified": names}, ensure_ascii=False) + "\n")
     else:
         console.write_result("".join(f"{name}: as recorded\n" for name in names))
-        console.say(f"{folder}: intact, {len(names)} files")
+        console.say(f"{folder}: intact, {counted(len(names), 'file')}")
 
 
 @app.command()

@@ -12,10 +12,11 @@ from typing import Annotated, Optional
 import typer
 
 from seqtool.cli import console
-from seqtool.cli.help import HARDWARE, MODEL, OUTPUT
+from seqtool.cli.help import DATA, HARDWARE, MODEL, OUTPUT
 from seqtool.errors import StorageError, UsageError
 
 VARIABLE = "SEQTOOL_MODEL"
+PAIR_COLUMNS = ("source", "target", "features", "-")
 ModelOption = Annotated[
     Optional[Path],  # noqa: UP045 - typer reads the annotation at run time
     typer.Option(
@@ -52,6 +53,24 @@ BatchTokensOption = Annotated[
         rich_help_panel=HARDWARE,
     ),
 ]
+PairColumnsOption = Annotated[
+    str | None,
+    typer.Option(
+        "--columns",
+        metavar="NAMES",
+        help="Columns of a .tsv or .csv file of pairs, as in source,target,features; - = skip a column.",
+        rich_help_panel=DATA,
+    ),
+]
+LanguagesOption = Annotated[
+    str | None,
+    typer.Option(
+        "--languages",
+        metavar="SRC,TGT",
+        help="Languages of a .jsonl, .csv or .tmx file of pairs, as in en,de.",
+        rich_help_panel=DATA,
+    ),
+]
 JsonOption = Annotated[
     bool,
     typer.Option("--json", help="Print one JSON value on standard output.", rich_help_panel=OUTPUT),
@@ -65,6 +84,34 @@ class HardwareOptions:
     device: DeviceOption = "auto"
     precision: PrecisionOption = "auto"
     threads: ThreadsOption = 0
+
+
+def pair_columns(text: str) -> list[str]:
+    """The columns that `--columns` names.
+
+    Raises:
+        UsageError: there is not one source, no target, or an unknown name.
+    """
+    names = [name.strip() for name in text.split(",")]
+    once = names.count("source") == 1 and names.count("features") <= 1
+    if not once or "target" not in names or set(names) - set(PAIR_COLUMNS):
+        raise UsageError(
+            f"--columns {text}: expected source, one or more target, optionally features, and - for a column "
+            "to skip, as in --columns source,target,-"
+        )
+    return names
+
+
+def pair_languages(text: str) -> tuple[str, str]:
+    """The languages of source and target that `--languages` names.
+
+    Raises:
+        UsageError: there are not two names.
+    """
+    source, comma, target = (each.strip() for each in text.partition(","))
+    if not (source and comma and target):
+        raise UsageError(f"--languages {text}: expected two keys, as in --languages en,de")
+    return source, target
 
 
 def require_folder(output: Path) -> None:

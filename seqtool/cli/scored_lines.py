@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from seqtool.cli import console
+from seqtool.errors import counted
 
 if TYPE_CHECKING:
     from seqtool.lm.lines import ScoredLine
@@ -38,14 +39,14 @@ class Totals:
         bits = self.nats / math.log(2)
         perplexity = math.exp(min(self.nats / self.symbols, 700.0))
         unknown = f"; unknown to the model: {self.unknown:,}" if self.unknown else ""
-        lines = f"{self.lines:,} line{'s' * (self.lines != 1)}"
+        lines = counted(self.lines, "line")
         return (
             f"{lines}, {self.nats:,.1f} nats, {bits / self.characters:.4f} bits per character, "
             f"perplexity {perplexity:,.3f} per symbol{unknown}"
         )
 
 
-def counted(rows: Iterable[ScoredLine], totals: Totals) -> Iterator[ScoredLine]:
+def adding_up(rows: Iterable[ScoredLine], totals: Totals) -> Iterator[ScoredLine]:
     """Pass rows on while adding them to the totals."""
     for row in rows:
         totals.add(row)

@@ -16,7 +16,7 @@ from seqtool.cli.help import DATA, DECODING, OUTPUT
 from seqtool.cli.option_groups import with_options
 from seqtool.cli.options import HardwareOptions, find_model
 from seqtool.cli.streams import OutputOptions
-from seqtool.errors import DataError, UsageError
+from seqtool.errors import DataError, UsageError, counted
 
 if TYPE_CHECKING:
     from seqtool.tagging.prediction import TaggerModel
@@ -122,7 +122,7 @@ def tag(
             tokens += sum(len(item.sentence.tokens) for item in group)
     seconds = max(time.monotonic() - started, 1e-9)
     console.say(
-        f"{sentences:,} sentence{'s' * (sentences != 1)}, {tokens:,} tokens, {seconds:.1f} s, "
+        f"{counted(sentences, 'sentence')}, {counted(tokens, 'token')}, {seconds:.1f} s, "
         f"{tokens / seconds:,.0f} tokens/s"
     )
 

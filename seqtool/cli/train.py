@@ -34,7 +34,7 @@ from seqtool.cli.train_options import (
     TrainPairFile,
     TrainText,
 )
-from seqtool.errors import InterruptedRunError, UsageError
+from seqtool.errors import InterruptedRunError, UsageError, counted
 
 app = CommandGroup(
     """Train a model from a recipe or from your own files.
@@ -190,7 +190,7 @@ def train_task(
     if not distributed.is_first():
         return
     for run in runs:
-        _draw_curves(run, api.shown_metric(settings))
+        _draw_curves(run)
         _report_state(run.path, keep=options.keep_state)
     if options.json_output:
         console.write_result(json.dumps(_summary(runs), ensure_ascii=False) + "\n")
@@ -225,8 +225,7 @@ def _one_run(settings: Any, options: RunOptions, number: int) -> Any:
         settings = settings.model_copy(update={"seed": seed, "name": name})
         output = None if output is None else output / f"seed{seed}"
         console.say(f"run {number + 1} of {options.seeds}, seed {seed}")
-    metric = api.shown_metric(settings)
-    reporter = training_reporter(metric)
+    reporter = training_reporter()
     try:
         run = api.train(
             settings,
@@ -266,7 +265,7 @@ def _report_state(run: Path, *, keep: bool) -> None:
         )
 
 
-def _draw_curves(run: Any, metric: str) -> None:
+def _draw_curves(run: Any) -> None:
     """Draw the learning curves of a finished run into its folder."""
     from seqtool.inspection.learning_curves import training_curves
     from seqtool.training.run_folder import RunFolder
@@ -274,7 +273,7 @@ def _draw_curves(run: Any, metric: str) -> None:
     folder = RunFolder(run.path)
     events = [json.loads(line) for line in folder.metrics.read_text(encoding="utf-8").splitlines()]
     folder.plots.mkdir(exist_ok=True)
-    training_curves(events, folder.plots / "curves.png", metric)
+    training_curves(events, folder.plots / "curves.png", run.result.selected_by)
 
 
 def _dry_run(settings: Any, options: RunOptions) -> None:
@@ -296,7 +295,7 @@ def _dry_run(settings: Any, options: RunOptions) -> None:
     console.write_result(api.recipe_text(settings))
     console.write_result(
         f"\n# {estimate.parameters:,} parameters, about {estimate.megabytes:,.0f} MB of memory, "
-        f"about {estimate.minutes:.1f} minutes for {estimate.steps:,} updates here\n"
+        f"about {estimate.minutes:.1f} minutes for {counted(estimate.steps, 'update')} here\n"
     )
 
 

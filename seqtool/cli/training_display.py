@@ -18,17 +18,13 @@ ROWS_SHOWN = 12  # evaluations shown in the live table
 SECONDS_BETWEEN_LINES = 15.0  # of progress, if stderr is not a terminal
 
 
-def training_reporter(metric: str) -> Any:
-    """The reporter that suits stderr: live on a terminal, plain lines elsewhere, silent with `--quiet`.
-
-    Args:
-        metric: Name of the metric that selects the best checkpoint.
-    """
+def training_reporter() -> Any:
+    """The reporter that suits stderr: live on a terminal, plain lines elsewhere, silent with `--quiet`."""
     if console.is_quiet():
         return QuietReporter()
     screen = console.error_console()
     live = screen.is_terminal and not screen.is_dumb_terminal
-    return LiveReporter(metric) if live else LineReporter(metric)
+    return LiveReporter() if live else LineReporter()
 
 
 class QuietReporter(SilentReporter):
@@ -42,8 +38,7 @@ class QuietReporter(SilentReporter):
 class LineReporter:
     """Prints a line from time to time."""
 
-    def __init__(self, metric: str) -> None:
-        self._metric = metric
+    def __init__(self) -> None:
         self._total = 0
         self._last = time.monotonic()
 
@@ -78,18 +73,18 @@ class LineReporter:
 
     def finished(self, result: FitResult) -> None:
         """Print how training ended."""
-        value = figure(result.metrics.get(self._metric, float("nan")))
+        value = figure(result.metrics.get(result.selected_by, float("nan")))
         say(
             f"finished after {_duration(result.seconds)} ({result.reason}); "
-            f"best {self._metric} {value} at step {result.best_step}"
+            f"best {result.selected_by} {value} at step {result.best_step}"
         )
 
 
 class LiveReporter(LineReporter):
     """Draws a live table of evaluations and a progress bar with the time left."""
 
-    def __init__(self, metric: str) -> None:
-        super().__init__(metric)
+    def __init__(self) -> None:
+        super().__init__()
         self._rows: list[EvaluationReport] = []
         self._progress = Progress(
             TextColumn("{task.description}"),

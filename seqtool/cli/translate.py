@@ -22,7 +22,7 @@ from seqtool.cli.translate_options import (
     ModelsOption,
     SearchGroup,
 )
-from seqtool.errors import UsageError
+from seqtool.errors import UsageError, counted
 
 if TYPE_CHECKING:
     from seqtool.cli.translation_lines import Inputs, Item
@@ -111,8 +111,8 @@ class _Work:
             lines += len(group)
             symbols += sum(len(best[0].hypothesis.tokens) for best in found if best)
         seconds = max(time.monotonic() - started, 1e-9)
-        count = f"{lines:,} line{'s' * (lines != 1)}"
-        rate = f"{count}, {symbols:,} symbols, {seconds:.1f} s, {lines / seconds:,.1f} lines/s"
+        count = counted(lines, "line")
+        rate = f"{count}, {counted(symbols, 'symbol')}, {seconds:.1f} s, {lines / seconds:,.1f} lines/s"
         console.say(f"{rate} ({self.model.describe_search(self.options)})")
 
     def _search(self, group: list[Item]) -> list[list[Translation]]:

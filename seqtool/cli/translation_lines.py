@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from seqtool.cli import console, streams
-from seqtool.errors import DataError
+from seqtool.errors import DataError, counted
 
 if TYPE_CHECKING:
     from seqtool.text.parallel import SentencePair
@@ -93,7 +93,7 @@ class Inputs:
             for key, lines in self._others.items():
                 other = next(lines, None)
                 if other is None:
-                    found = f"{self._beside[key]}: {self._number - 1} lines"
+                    found = f"{self._beside[key]}: {counted(self._number - 1, 'line')}"
                     raise DataError(f"{found}, but {name} has more; expected the same number")
                 value: Any = tuple(filter(None, other.split("\t"))) if key == "phrases" else other
                 item = replace(item, **{key: value})

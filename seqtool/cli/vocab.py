@@ -14,7 +14,7 @@ import typer
 from seqtool.cli import console, options, tables
 from seqtool.cli.help import DATA, OUTPUT, CommandGroup
 from seqtool.cli.option_groups import with_options
-from seqtool.errors import UsageError
+from seqtool.errors import UsageError, counted
 
 if TYPE_CHECKING:
     from seqtool.text.codec import Built
@@ -243,7 +243,7 @@ def _visible(symbol: str) -> str:
 
 
 def _built_line(built: Built) -> str:
-    line = f"{built.lines:,} lines, {len(built.codec.symbols):,} symbols"
+    line = f"{counted(built.lines, 'line')}, {counted(len(built.codec.symbols), 'symbol')}"
     if built.codec.kind == "sentencepiece":
         return line
     share = 100 * (1 - built.unknown / built.symbols)

@@ -15,6 +15,7 @@ from matplotlib.patheffects import withStroke
 from matplotlib.transforms import Bbox
 from numpy.typing import NDArray
 
+from seqtool.errors import counted
 from seqtool.inspection.canvas import COLOURS, GREY, picture, printable
 from seqtool.inspection.traces import separator_of
 
@@ -99,7 +100,7 @@ def state_figure(
         axes.set_ylabel(plane.axes[1])
         axes.tick_params(labelsize=8)
         outside = _limit(axes, points)
-        left_out = f"{outside} state{'s' * (outside != 1)} farther out not shown"
+        left_out = f"{counted(outside, 'state')} farther out not shown"
         axes.set_title(f"{title}\n{left_out}" if outside else title)
         note = "word at each state" if separator_of(labels) else "end of the text read up to each state"
         figure.supxlabel(f"Labels: {note}", fontsize=8, color=GREY)

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from seqtool.errors import DataError, UsageError
+from seqtool.errors import DataError, UsageError, counted
 from seqtool.files import storage_errors
 from seqtool.lm.settings import DataSettings, LanguageModelSettings
 from seqtool.text import data_files, hub
@@ -49,10 +49,10 @@ class Part:
 
     def describe(self) -> str:
         """Sizes and source of the part, in one line."""
-        documents = f" in {len(self.documents):,} documents" if len(self.documents) > 1 else ""
+        documents = f" in {counted(len(self.documents), 'document')}" if len(self.documents) > 1 else ""
         distinct = len(set().union(*map(set, self.documents)))
         return (
-            f"{self.name}: {self.size:,} characters{documents}, {distinct} distinct, {self.source}"
+            f"{self.name}: {counted(self.size, 'character')}{documents}, {distinct} distinct, {self.source}"
             f" ({self.protocol})"
         )
 

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from seqtool.errors import DataError
+from seqtool.errors import DataError, counted
 from seqtool.files import digest
 from seqtool.tagging.settings import DataSettings, TaggerSettings
 from seqtool.text import annotation, data_files, hub, tag_scheme
@@ -39,7 +39,7 @@ class Part:
     def describe(self) -> str:
         """Sizes and source of the part, in one line."""
         tokens = sum(len(sentence.tokens) for sentence in self.sentences)
-        return f"{self.name}: {self.size} sentences, {tokens} tokens, {self.source}"
+        return f"{self.name}: {counted(self.size, 'sentence')}, {counted(tokens, 'token')}, {self.source}"
 
 
 @dataclass(frozen=True)
@@ -85,8 +85,8 @@ def load_training_data(settings: TaggerSettings) -> TaggingData:
     train, dropped = _without_long(data.parts["train"], settings.data.max_length)
     if dropped:
         warnings.append(
-            f"{dropped} training sentences of more than {settings.data.max_length} tokens left out "
-            "(data.max_length)"
+            f"{counted(dropped, 'training sentence')} of more than {settings.data.max_length} tokens "
+            "left out (data.max_length)"
         )
     if not train.sentences:
         raise DataError(

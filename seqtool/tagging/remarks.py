@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Collection
 
+from seqtool.errors import counted
 from seqtool.tagging.data import Part, TaggingData, unseen_tags
 from seqtool.text import tag_scheme
 from seqtool.text.tag_scheme import Scheme
@@ -34,7 +35,7 @@ def remarks_on(data: TaggingData, tags: Collection[str]) -> tuple[str, ...]:
             f"{data.parts['train'].source}: the training part has no entity, so the model will find none; "
             "check --tag-column"
         )
-    found.append(_small_dev(data))
+    found += [_small_dev(data), _partial_dev(data)]
     return tuple(line for line in found if line)
 
 
@@ -75,6 +76,18 @@ def _small_dev(data: TaggingData) -> str | None:
     return (
         f"dev has only {count} {units}: an {name} of {value:.2f} on it means {low:.2f} to {high:.2f} "
         "(95 % interval); give a larger one with --dev FILE"
+    )
+
+
+def _partial_dev(data: TaggingData) -> str | None:
+    """A line that says how many tokens of dev an accuracy counts; None if it counts all of them."""
+    tags = [tag for sentence in data.parts["dev"].sentences for tag in sentence.tags or ()]
+    left_out = sum(map(tag_scheme.is_partial, tags)) if data.partial else 0
+    if not left_out:
+        return None
+    return (
+        f"dev: accuracy counts {len(tags) - left_out:,} of {counted(len(tags), 'token')}; the others have a "
+        "partial annotation (? or A|B)"
     )
 
 

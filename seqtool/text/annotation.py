@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from seqtool.errors import DataError
+from seqtool.errors import DataError, counted
 from seqtool.text import tag_scheme
 from seqtool.text.columns import (
     ColumnFormat,
@@ -258,12 +258,12 @@ class TagReading:
         if not self.invalid:
             return None
         if self.repair:
-            return f"{self.invalid} tags repaired to valid {self.scheme} sequences"
+            return f"{counted(self.invalid, 'tag')} repaired to valid {self.scheme} sequences"
         if self.too_many():
             raise DataError(
                 f"{self.first}; {self.invalid:,} tags are invalid in {self.scheme}, and there are only "
-                f"{self.spans:,} spans; --scheme {self.scheme} --repair reads all of them as conlleval does, "
-                "--scheme NAME selects another scheme"
+                f"{counted(self.spans, 'span')}; --scheme {self.scheme} --repair reads all of them as "
+                "conlleval does, --scheme NAME selects another scheme"
             )
         tags = "1 tag is" if self.invalid == 1 else f"{self.invalid} tags are"
         return (

@@ -19,7 +19,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
-from seqtool.errors import DataError
+from seqtool.errors import DataError, counted
 from seqtool.text.exports import items_of
 from seqtool.text.json_lines import JsonReading, Remarks, is_sentence_object, load, sentences_of
 from seqtool.text.layout import (
@@ -273,7 +273,7 @@ def _row(line: str, place: str, layout: ColumnFormat, at_start: bool) -> list[st
     if len(row) != layout.columns:
         advice = "is a tab" if layout.separator == "tab" else "is not a tab, and that no token holds a space"
         raise DataError(
-            f"{place}: {len(row)} column{'s' * (len(row) != 1)}, expected {layout.columns}; "
+            f"{place}: {counted(len(row), 'column')}, expected {layout.columns}; "
             f"check that the separator {advice}"
         )
     if layout.kind == "conllu" and not row[0].isdecimal():

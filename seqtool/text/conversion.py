@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
-from seqtool.errors import DataError, UsageError
+from seqtool.errors import DataError, UsageError, counted
 from seqtool.text import tag_scheme
 from seqtool.text.annotation import (
     AUTO,
@@ -95,7 +95,7 @@ class Conversion:
         self.warnings += [] if said is None or self.repair else [said]
         if self.joined:
             self.warnings.append(
-                f"{self.joined:,} spans touch a span of the same type and are merged with it in io"
+                f"{counted(self.joined, 'span')} merged in io with a span of the same type that it touches"
             )
 
     @property

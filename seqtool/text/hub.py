@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, model_validator
 
-from seqtool.errors import DataError, SettingsError, StorageError, UsageError, nearest
+from seqtool.errors import DataError, SettingsError, StorageError, UsageError, counted, nearest
 from seqtool.settings import Settings
 from seqtool.text.parallel import SentencePair, check_features, check_text
 
@@ -281,7 +281,10 @@ def _sentence(
             f"{place}: {settings.tags!r} is {tags!r}; expected a list of tags, by name or class label"
         )
     if len(tags) != len(tokens):
-        raise DataError(f"{place}: {len(tags)} tags for {len(tokens)} tokens; expected one per token")
+        raise DataError(
+            f"{place}: {counted(len(tags), 'tag')} for {counted(len(tokens), 'token')}; "
+            "expected one per token"
+        )
     return TaggedSentence(tuple(tokens), tuple(tags), source=name, line=number)
 
 

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from seqtool.errors import DataError
+from seqtool.errors import DataError, counted
 from seqtool.text.exports import SPAN_KEYS, TAG_KEYS, annotation_like, is_pair, span_of, standard
 from seqtool.text.offsets import Misaligned, from_utf16, place_spans, sentence_starts, split_at
 from seqtool.text.tag_scheme import Span, from_spans
@@ -75,13 +75,18 @@ class Remarks:
                 "(in `train`: --set data.misaligned=drop)"
             )
         if self.utf16:
-            lines.append(f"{name}: offsets of {self.utf16:,} texts count UTF-16 units, and are read that way")
+            lines.append(
+                f"{name}: offsets of {counted(self.utf16, 'text')} are in UTF-16 units, and are read that way"
+            )
         if self.rejected:
             lines.append(f"{name}: {self.rejected:,} rejected examples are left out")
         if self.unannotated:
-            lines.append(f"{name}: {self.unannotated:,} texts without annotation")
+            lines.append(f"{name}: {counted(self.unannotated, 'text')} without annotation")
         if self.documents:
-            lines.append(f"{name}: {self.documents:,} documents split into {self.sentences:,} sentences")
+            lines.append(
+                f"{name}: {counted(self.documents, 'document')} split into "
+                f"{counted(self.sentences, 'sentence')}"
+            )
         return lines
 
 
@@ -162,7 +167,10 @@ def _tags(value: dict[str, Any], length: int, place: str, reading: JsonReading) 
         if key in value:
             tags = _texts(_named(value[key], key, place, reading), key, place)
             if len(tags) != length:
-                raise DataError(f"{place}: {len(tags)} tags for {length} tokens; expected one per token")
+                raise DataError(
+                    f"{place}: {counted(len(tags), 'tag')} for {counted(length, 'token')}; "
+                    "expected one per token"
+                )
             return tags
     _refuse_unknown(value, length, place, reading, TAG_KEYS)
     return None

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from seqtool.errors import DataError, UsageError
+from seqtool.errors import DataError, UsageError, counted
 from seqtool.files import storage_errors
 from seqtool.text.foreign import refuse_foreign
 from seqtool.text.json_lines import JsonReading, is_sentence_object
@@ -31,8 +31,13 @@ DOCUMENT_START = "-DOCSTART-"
 DOCUMENT_LINE = re.compile(rf"{DOCUMENT_START}([ \t]|$)")
 _ARRAY = re.compile(r"\ufeff?\s*\[\s*(\{\s*[\"}]|\[\s*\")")  # a JSON array of objects, or of pairs
 _OBJECT = re.compile(r"\{\s*\"[^\"]*\"\s*:")
-# First cell of a header row, in lower case.
+# Names in a header row, in lower case: of the column of tokens, and of columns of tags (`ne-...`: HIPE).
 _HEADER_NAMES = frozenset({"token", "tokens", "word", "words", "form"})
+_TAG_NAMES = frozenset(
+    {"tag", "tags", "label", "labels", "ner", "ner_tag", "ner_tags", "ne", "iob", "entity", "pos", "upos"}
+    | {"ne-coarse-lit"}
+)
+_GERMEVAL_COLUMNS = 4  # number, token, outer entity, inner entity
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +74,7 @@ class ColumnFormat:
         """
         if self.kind in ("jsonl", "json"):
             return "JSON lines" if self.kind == "jsonl" else "JSON array"
-        start = "CoNLL-U" if self.kind == "conllu" else f"{self.columns} column{'s' * (self.columns > 1)}"
+        start = "CoNLL-U" if self.kind == "conllu" else counted(self.columns, "column")
         parts = [f"token = {self.token}"]
         if self.tag is not None:
             parts.append(f"tag = {self.tag}")
@@ -130,13 +135,32 @@ def layout_of(
         numbers = _resolve(name, count, 2 if token is None else token, 4 if tag is None else tag, features)
         return ColumnFormat("conllu", "tab", count, *numbers)
     separator, count = _layout(content)
-    if tag is None:
-        tag = -1 if count > 1 else 0
+    numbered = count > 2 and _is_numbered(prefix, separator, count)
     if token is None:
-        token = 2 if count > 2 and _is_numbered(prefix, separator, count) else 1
+        token = 2 if numbered else 1
+    if tag is None:
+        tag = _tag_column(content, separator, count, numbered=numbered)
     numbers = _resolve(name, count, token, tag, features)
     span_tags, header = _tags_and_header(content, separator, count, *numbers[:2])
     return ColumnFormat("conll", separator, count, *numbers, span_tags=span_tags, header=header)
+
+
+def _tag_column(content: list[str], separator: Separator, count: int, *, numbered: bool) -> int:
+    """The column of the tags: the one that a header row names, else the last; 0 = there are none.
+
+    GermEval 2014 numbers the words and has two levels of entities, of which the outer one is taken.
+    """
+    rows = [cells for line in content if len(cells := cells_of(line, separator)) == count]
+    if count == 1 or not rows:
+        return -1 if count > 1 else 0
+    first = [cell.lower() for cell in rows[0]]
+    if not _HEADER_NAMES.isdisjoint(first):
+        named = [place for place, cell in enumerate(first, 1) if cell in _TAG_NAMES]
+        return named[0] if named and first[-1] not in _TAG_NAMES else -1
+    if numbered and count == _GERMEVAL_COLUMNS:
+        levels = [[row[place] for row in rows if row[0].isdecimal()] for place in (2, 3)]
+        return 3 if all(map(looks_like_spans, levels)) else -1
+    return -1
 
 
 def _is_numbered(prefix: list[str], separator: Separator, count: int) -> bool:

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Literal, cast
 from xml.etree import ElementTree
 
-from seqtool.errors import DataError, StorageError, UsageError
+from seqtool.errors import DataError, StorageError, UsageError, counted
 from seqtool.text.lines import LINE_LIMIT, lines_of, open_input
 from seqtool.text.parallel import (
     FEATURES,
@@ -219,7 +219,7 @@ def _headings(
 
 def _another_width(row: Sequence[str], names: Sequence[str]) -> str:
     return (
-        f"{len(row)} column{'s' * (len(row) != 1)}, expected {len(names)} ({', '.join(names)}); name them in "
+        f"{counted(len(row), 'column')}, expected {len(names)} ({', '.join(names)}); name them in "
         f"the first row (source, target), or, with - for one that is not read, with "
         f"{columns_example(names, len(row))}"
     )

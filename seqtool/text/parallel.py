@@ -19,7 +19,7 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
-from seqtool.errors import DataError
+from seqtool.errors import DataError, counted
 from seqtool.text.lines import lines_of
 
 FEATURES = "features"  # key in JSON lines, and name of a column
@@ -242,7 +242,7 @@ def _from_columns(line: str, columns: Sequence[str], separator: str, file: str, 
     cells = line.split("\t")
     if len(cells) != len(columns):
         raise DataError(
-            f"{file}:{number}: {len(cells)} column{'s' * (len(cells) != 1)}, expected {len(columns)}; "
+            f"{file}:{number}: {counted(len(cells), 'column')}, expected {len(columns)}; "
             f"check that a tab stands between {', '.join(columns)}"
         )
     return pair_of_cells(cells, columns, separator, file, number)
@@ -267,7 +267,7 @@ def columns_example(columns: Sequence[str], found: int) -> str:
     """
     names = [*columns, *[IGNORED] * max(found - len(columns), 0)][:found]
     quoted = ",".join(f'"{name}"' for name in names)
-    return f"--set 'data.columns=[{quoted}]' (in `data check`: --columns {','.join(names)})"
+    return f"--set 'data.columns=[{quoted}]' (in `data check` and `evaluate`: --columns {','.join(names)})"
 
 
 def _from_object(line: str, keys: tuple[str, str], file: str, number: int) -> SentencePair:

@@ -1,22 +1,38 @@
-"""Splitting an annotated file into train, dev and test files; lines stay as they are."""
+"""Splitting an annotated file into train, dev and test files.
+
+Lines stay as they are; the examples of a JSON array become JSON lines.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
+import json
 import re
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from seqtool.errors import DataError, UsageError
+from seqtool.errors import DataError, UsageError, counted
 from seqtool.files import storage_errors
 from seqtool.text.annotation import AnnotatedFile, Columns, read_annotated
+from seqtool.text.columns import ARRAY_LIMIT
+from seqtool.text.exports import items_of
+from seqtool.text.json_lines import load
 from seqtool.text.lines import lines_of
 from seqtool.text.output import open_durably
 
 PARTS = ("train", "dev", "test")
 _DOCUMENT_START = re.compile(r"-DOCSTART-([ \t]|$)")
+
+
+@dataclass(frozen=True)
+class Block:
+    """What stays together: a sentence with its comments, or an example of a JSON file."""
+
+    text: str  # as it is written
+    sentences: tuple[tuple[str, ...], ...]  # tokens of each; a document has several, a rejected example none
 
 
 @dataclass(frozen=True)
@@ -42,7 +58,7 @@ def split_file(
     """Split a file by sentences; each part keeps the lines and their order.
 
     Args:
-        path: The file; the parts get the same suffix, without `.gz`.
+        path: The file; the parts get the same suffix, without `.gz` (`.jsonl` for a JSON array).
         folder: Folder for train, dev and test; created if it does not exist.
         dev: Fraction of the sentences for the development part, in [0, 1); 0 = no such part.
         test: Fraction of the sentences for the test part, in [0, 1); 0 = no such part.
@@ -62,27 +78,26 @@ def split_file(
     """
     if not (dev >= 0 and test >= 0 and dev + test < 1):
         raise UsageError(f"--dev {dev:g} --test {test:g}: expected fractions from 0, together below 1")
-    suffix = _suffix(path)
+    columns = columns or Columns()
+    suffix = ".jsonl" if path.is_file() and columns.detect(path).kind == "json" else _suffix(path)
     targets = {part: folder / f"{part}{suffix}" for part in PARTS}
     _require_free(path, folder, targets.values(), overwrite)
-    file = read_annotated(path, columns or Columns())
-    blocks = sentence_blocks(file, keep_documents=keep_order)
-    chosen = choose(len(blocks), {"dev": dev, "test": test}, seed=seed, keep_order=keep_order)
-    if any(not chosen[part] for part in PARTS if part in chosen):
-        raise DataError(f"{path}: {len(blocks)} sentences are too few for {len(chosen)} parts")
+    blocks = blocks_of(read_annotated(path, columns), keep_documents=keep_order)
+    numbers = choose(len(blocks), {"dev": dev, "test": test}, seed=seed, keep_order=keep_order)
+    chosen = {part: [blocks[number] for number in numbers[part]] for part in numbers}
+    if not all(chosen.values()):
+        raise DataError(f"{path}: {counted(len(blocks), 'sentence')}, too few for {len(chosen)} parts")
     with storage_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
-    _write({targets[part]: [blocks[number] for number in chosen[part]] for part in chosen})
+    _write({targets[part]: [block.text for block in chosen[part]] for part in chosen})
     with storage_errors(folder):
         for part in PARTS:
             if part not in chosen:
                 targets[part].unlink(missing_ok=True)  # left by an earlier split, which chose differently
-    trained = {file.sentences[number].tokens for number in chosen["train"]}
-    shared = {part: [n for n in chosen[part] if file.sentences[n].tokens in trained] for part in chosen}
-    return [
-        SplitPart(targets[part], len(chosen[part]), 0 if part == "train" else len(shared[part]))
-        for part in chosen
-    ]
+    sentences = {part: [tokens for block in chosen[part] for tokens in block.sentences] for part in chosen}
+    trained = set(sentences["train"])
+    shared = {part: sum(map(trained.__contains__, sentences[part])) for part in chosen if part != "train"}
+    return [SplitPart(targets[part], len(sentences[part]), shared.get(part, 0)) for part in chosen]
 
 
 def choose(count: int, shares: dict[str, float], *, seed: int, keep_order: bool) -> dict[str, list[int]]:
@@ -107,15 +122,15 @@ def choose(count: int, shares: dict[str, float], *, seed: int, keep_order: bool)
     return parts
 
 
-def sentence_blocks(file: AnnotatedFile, *, keep_documents: bool) -> list[str]:
-    """The lines of each sentence as they are in the file, with its comments and the blank line after it.
+def blocks_of(file: AnnotatedFile, *, keep_documents: bool) -> list[Block]:
+    """The blocks of a file, in its order.
 
     Args:
         file: The file as it was read.
         keep_documents: Whether to keep the marker of a document before its first sentence.
     """
-    if file.layout.kind == "jsonl":
-        return [f"{line}\n" for line in lines_of(file.path) if line.strip(" \t")]
+    if file.layout.kind in ("jsonl", "json"):
+        return _json_blocks(file)
     lines = list(lines_of(file.path))
     blocks = []
     start = 0
@@ -123,13 +138,31 @@ def sentence_blocks(file: AnnotatedFile, *, keep_documents: bool) -> list[str]:
         end = sentence.line
         while end < len(lines) and lines[end].strip(" \t") and not _DOCUMENT_START.match(lines[end]):
             end += 1
-        block = _block(lines[start : sentence.line - 1], keep_documents)
-        blocks.append("".join(f"{line}\n" for line in [*block, *lines[sentence.line - 1 : end], ""]))
+        block = [
+            *_before(lines[start : sentence.line - 1], keep_documents),
+            *lines[sentence.line - 1 : end],
+            "",
+        ]
+        blocks.append(Block("".join(f"{line}\n" for line in block), (sentence.tokens,)))
         start = end
     return blocks
 
 
-def _block(before: Sequence[str], keep_documents: bool) -> list[str]:
+def _json_blocks(file: AnnotatedFile) -> list[Block]:
+    """One block per example: a line of JSON lines, or an item of an array as a line."""
+    sentences: dict[int, list[tuple[str, ...]]] = defaultdict(list)  # by the number of line or item
+    for sentence in file.sentences:
+        sentences[sentence.line].append(sentence.tokens)
+    if file.layout.kind == "json":
+        items = items_of(load("\n".join(lines_of(file.path, ARRAY_LIMIT)), file.path), file.path)
+        lines = [json.dumps(item, ensure_ascii=False) for item in items]
+    else:
+        lines = list(lines_of(file.path))
+    numbered = enumerate(lines, 1)
+    return [Block(f"{line}\n", tuple(sentences[number])) for number, line in numbered if line.strip(" \t")]
+
+
+def _before(before: Sequence[str], keep_documents: bool) -> list[str]:
     """The lines before a sentence that belong to it: comments, and document markers if they are kept."""
     kept: list[str] = []
     for line in before:

@@ -436,7 +436,8 @@ class _Loop(Generic[Batch]):
         self.state.model.eval()
         epochs = at.epoch + (at.batches / len(self.epochs.of(at.epoch)) if at.batches else 0.0)
         metrics = {name: math.nan if value is None else value for name, value in at.best_metrics.items()}
-        result = FitResult(metrics, at.best_step, at.step, epochs, at.seconds, reason)
+        name = self.select.removeprefix("-")
+        result = FitResult(metrics, at.best_step, at.step, epochs, at.seconds, name, reason)
         self.reporter.finished(result)
         return result
 

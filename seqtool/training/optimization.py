@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from seqtool.errors import counted
 from seqtool.training.settings import TrainingSettings
 
 Groups = list[dict[str, Any]]
@@ -181,7 +182,7 @@ def few_updates(updates: int) -> tuple[str, ...]:
     """A warning if a run has too few updates to move a network far from its random weights; else nothing."""
     if updates >= FEW_UPDATES:
         return ()
-    return (f"only about {updates} updates in all; lower --batch-tokens or raise --epochs",)
+    return (f"only about {counted(updates, 'update')} in all; lower --batch-tokens or raise --epochs",)
 
 
 def _cosine(start: float, end: float, progress: float) -> float:

@@ -43,6 +43,7 @@ class FitResult(NamedTuple):
     steps: int  # updates of the whole run
     epochs: float  # passes over the training data, fractions included
     seconds: float  # since the first update, evaluations included
+    selected_by: str  # name of the metric that selects the best evaluation
     reason: str  # setting that ended the run: epochs, max_steps, max_minutes or patience
 
 

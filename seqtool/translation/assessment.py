@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from seqtool.errors import DataError, UsageError
+from seqtool.errors import DataError, UsageError, counted
 from seqtool.evaluation.by_length import LengthRow, score_by_length
 from seqtool.evaluation.report import Evaluation, Rival
 from seqtool.evaluation.score import Score
@@ -38,6 +38,8 @@ class EvaluationOptions:
         beam: Beam size, at least 1; None = that of the recipe.
         ter: Whether to compute TER as well, which is slow.
         batch_tokens: Symbols per batch, padding included.
+        columns: Columns of a file of pairs, as in `data.columns`; None = those of the training files.
+        languages: Languages of a file of pairs, as in `data.languages`; None = likewise.
 
     Raises:
         UsageError: a beam size below 1.
@@ -46,6 +48,8 @@ class EvaluationOptions:
     beam: int | None = None
     ter: bool = False
     batch_tokens: int = 4096
+    columns: tuple[str, ...] | None = None
+    languages: tuple[str, str] | None = None
 
     def __post_init__(self) -> None:
         if self.beam is not None and self.beam < 1:
@@ -133,7 +137,7 @@ def evaluation_data(
     Args:
         model: The model; the files are expected in the format of its training files.
         files: Source and references, or one file of pairs, or empty for a part of the recipe's data.
-        options: Options of the evaluation; none of them concerns the data.
+        options: Options of the evaluation.
         recipe: Function that returns the settings of the model's run.
         part: Name of the part of the recipe's data.
 
@@ -141,17 +145,35 @@ def evaluation_data(
         UsageError: there is no such file, or no recipe.
         DataError: a file is not valid; the message names the line.
     """
-    return load_evaluation_data(model, files) if files else load_part(recipe(), part)
+    if files:
+        return load_evaluation_data(model, files, options)
+    unread = next((name for name in ("columns", "languages") if getattr(options, name) is not None), None)
+    if unread is not None:
+        raise UsageError(f"--{unread} is for files of pairs, and none was given; leave it out")
+    return load_part(recipe(), part)
 
 
-def load_evaluation_data(model: TranslatorModel, paths: Sequence[Path]) -> TranslationData:
+def load_evaluation_data(
+    model: TranslatorModel, paths: Sequence[Path], options: EvaluationOptions | None = None
+) -> TranslationData:
     """Read pairs in the format of the training files (errors of `evaluation_data`)."""
-    return read_gold(paths, model.description.data)
+    return read_gold(paths, model.description.data, options)
 
 
-def read_gold(paths: Sequence[Path], data: DataSettings) -> TranslationData:
-    """Read pairs of source and reference (errors of `evaluation_data`)."""
-    part = read_files(paths, data, "data", to_be_scored=True)
+def read_gold(
+    paths: Sequence[Path], data: DataSettings, options: EvaluationOptions | None = None
+) -> TranslationData:
+    """Read pairs of source and reference (errors of `evaluation_data`).
+
+    Args:
+        paths: Source and references, or one file of pairs.
+        data: The format of the files.
+        options: Columns and languages that differ from it.
+    """
+    chosen = options or EvaluationOptions()
+    named = {"columns": chosen.columns, "languages": chosen.languages}
+    changed = {name: list(value) for name, value in named.items() if value is not None}
+    part = read_files(paths, data.model_copy(update=changed), "data", to_be_scored=True)
     return TranslationData({"data": part}, describe_dropped(part))
 
 
@@ -216,7 +238,7 @@ def assess_predictions(
     chosen = options or EvaluationOptions()
     if chosen.beam is not None:
         raise UsageError("--beam needs a model: give one with -m instead of --predictions, or leave it out")
-    data = read_gold(files, DataSettings())
+    data = read_gold(files, DataSettings(), chosen)
     (part,) = data.parts.values()
     rival = None
     if against is not None:
@@ -246,7 +268,7 @@ def read_predictions(path: Path, gold: Part) -> Outputs:
     count = gold.pairs[-1].line if gold.dropped else len(gold.pairs)
     if len(lines) != count:
         raise DataError(
-            f"{path}: {len(lines)} translations, but {count} lines in {gold.source}; "
+            f"{path}: {counted(len(lines), 'translation')}, but {counted(count, 'line')} in {gold.source}; "
             "expected one translation per line"
         )
     numbers = [pair.line - 1 if gold.dropped else place for place, pair in enumerate(gold.pairs)]

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from seqtool.errors import DataError
+from seqtool.errors import DataError, counted
 from seqtool.files import digest
 from seqtool.text import data_files, hub
 from seqtool.text.data_files import PartName
@@ -181,7 +181,7 @@ def filter_lengths(
     warnings = []
     if long:
         warnings.append(
-            f"{long} training pairs with more than {data.max_length} symbols on a side left out "
+            f"{counted(long, 'training pair')} with more than {data.max_length} symbols on a side left out "
             "(data.max_length)"
         )
     if uneven:
@@ -232,4 +232,4 @@ def describe_dropped(part: Part) -> tuple[str, ...]:
     """A warning that counts the pairs left out because of an empty side; none if there are no such pairs."""
     if not part.dropped:
         return ()
-    return (f"{part.name}: {part.dropped} pairs with an empty side left out",)
+    return (f"{part.name}: {counted(part.dropped, 'pair')} with an empty side left out",)

@@ -151,7 +151,7 @@ def inside(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Inside:
     for name in PERSONAL:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(os, "fsync", os.fstat)
-    monkeypatch.setattr("seqtool.cli.train._draw_curves", lambda run, metric: None)
+    monkeypatch.setattr("seqtool.cli.train._draw_curves", lambda run: None)
     return Inside(monkeypatch)
 
 

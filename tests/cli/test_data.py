@@ -259,7 +259,7 @@ def test_convert_overwrites_and_repairs_on_request(folder):
     arguments = ("--overwrite", "--repair", "--from-scheme", "iob2", "--scheme-to", "iobes")
     done = inside("data", "convert", "loose.conll", "loose.conll", *arguments, folder=folder)
     assert (folder / "loose.conll").read_text() == "Ada\tS-PER\n\n"
-    assert done.err == "1 sentences, 1 tags repaired\n"
+    assert done.err == "1 sentence, 1 tag repaired\n"
 
 
 def test_convert_writes_into_a_device_and_leaves_it_there(folder):
@@ -314,6 +314,23 @@ def test_split_of_json_lines_and_gzip_keeps_the_lines(folder):
     assert [len(text.splitlines()) for text in written] == [8, 1, 1]
 
 
+def test_split_keeps_the_examples_of_an_array_and_of_annotation_tools_whole(folder):
+    items = [{"id": n, "text": f"Ada saw town {n}.\nIt rained.", "label": [[0, 3, "PER"]]} for n in range(10)]
+    (folder / "all.json").write_text(json.dumps(items))
+    done = inside("data", "split", "all.json", "-o", "parts", folder=folder)
+    assert done.out.splitlines() == [f"parts/{part}.jsonl" for part in ("train", "dev", "test")], done.err
+    parts = [(folder / name).read_text().splitlines() for name in done.out.splitlines()]
+    assert sorted((json.loads(line) for part in parts for line in part), key=lambda item: item["id"]) == items
+    assert inside("data", "check", "parts/train.jsonl", folder=folder).code == 0
+    assert "parts/dev.jsonl: 2 sentences" in done.err  # of one text
+    assert "parts/dev.jsonl: 1 of its sentences are also in parts/train.jsonl" in done.err
+    rejected = [{**item, "answer": "reject" if item["id"] % 2 else "accept"} for item in items]
+    (folder / "some.jsonl").write_text("".join(json.dumps(item) + "\n" for item in rejected))
+    done = inside("data", "split", "some.jsonl", "-o", "kept", folder=folder)
+    lines = [line for name in done.out.splitlines() for line in (folder / name).read_text().splitlines()]
+    assert sorted(map(json.loads, lines), key=lambda item: item["id"]) == rejected
+
+
 def test_split_warns_of_sentences_that_stand_in_train_too(folder):
     (folder / "all.conll").write_text("same\tO\n\n" * 10)
     done = inside("data", "split", "all.conll", "-o", "parts", "--test", "0", folder=folder)
@@ -325,7 +342,7 @@ def test_split_warns_of_sentences_that_stand_in_train_too(folder):
     [
         (("train.conll", "-o", "parts"), 2, "parts/dev.conll: exists already; replace it with --overwrite"),
         (("train.conll", "-o", ".", "--overwrite"), 2, "train.conll: is the file to split"),
-        (("train.conll", "-o", "new"), 3, "train.conll: 2 sentences are too few for 3 parts"),
+        (("train.conll", "-o", "new"), 3, "train.conll: 2 sentences, too few for 3 parts"),
         (("train.conll", "-o", "new", "--dev", "0.5", "--test", "0.5"), 2, "together below 1"),
         (("train.conll", "-o", "new", "--dev", "nan"), 2, "Invalid value for '--dev'"),
         (("none.conll", "-o", "new"), 2, "none.conll: no such file"),

@@ -64,7 +64,7 @@ def test_later_parts_are_compared_with_those_before(folder: Path) -> None:
     (folder / "x.jsonl").write_text('{"source": "no", "target": "nein"}\n{"source": "a", "target": "b"}\n')
     done = inside("data", "check", "--task", "translate", "t.en", "t.de", "d.tsv", "x.jsonl", folder=folder)
     assert done.err.splitlines() == [
-        "warning: t.en and t.de: 1 pairs with an empty side, which training refuses; "
+        "warning: t.en and t.de: 1 pair with an empty side, which training refuses; "
         "leave them out with --set data.empty=drop",
         "warning: d.tsv: 2 of its pairs are also in t.en and t.de",
         "warning: x.jsonl: 1 of its pairs are also in d.tsv",

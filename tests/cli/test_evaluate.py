@@ -190,7 +190,7 @@ def test_other_schemes_of_the_data_give_the_same_figures(inside: Inside, tiny: T
     refused(inside(*words, "--strict", "--repair"), 2, "evaluate", "leave one of them out")
     outcome = inside(*words, "--repair")
     assert outcome.code == 0
-    assert "1 tags repaired to valid iob2 sequences" in outcome.err
+    assert "1 tag repaired to valid iob2 sequences" in outcome.err
 
 
 def test_markup_and_escapes_in_labels_are_text(inside: Inside, tiny: Tiny, tmp_path: Path):
@@ -236,13 +236,21 @@ def test_predictions_of_parts_of_speech_and_pairs_are_told_by_their_data(inside:
     (tmp_path / "s").write_text("the engine\nyes\n")
     (tmp_path / "t").write_text("die Maschine\nja\n")
     (tmp_path / "p.tsv").write_text("the engine\tdie Maschine\nyes\tja\n")
+    (tmp_path / "p.csv").write_text("the engine,die Maschine\nyes,ja\n")
+    (tmp_path / "l.csv").write_text("nr,en,de\n1,the engine,die Maschine\n2,yes,ja\n")
+    (tmp_path / "x.csv").write_text("1,die Maschine,the engine\n2,ja,yes\n")
     (tmp_path / "o").write_text("die Maschine\nnein\n")
-    for files in (("s", "t"), ("p.tsv",)):
+    named = (("l.csv", "--languages", "en,de"), ("x.csv", "--columns", "-,target,source"))
+    for files in (("s", "t"), ("p.tsv",), ("p.csv",), *named):
         found = figures(inside, *files, "--predictions", "o", "--ter", "--errors", "e.jsonl")
         assert (found["metrics"]["exact_match"], found["model"]) == (0.5, "o")
         assert found["metrics"]["ter"] > 0
         (row,) = map(json.loads, Path("e.jsonl").read_text().splitlines())
-        assert (row["source"], row["gold"], row["predicted"], row["line"]) == ("yes", "ja", "nein", 2)
+        assert (row["source"], row["gold"], row["predicted"]) == ("yes", "ja", "nein")
+        assert row["line"] == (3 if "l.csv" in files else 2)
+    words = ("evaluate", "x.csv", "--predictions", "o", "--columns")
+    refused(inside(*words, "-,target"), 2, "evaluate", "--columns -,target: expected source")
+    refused(inside(*words[:4], "--languages", "en"), 2, "evaluate", "--languages en: expected two keys")
 
 
 def test_contradictions_about_predictions_are_2(inside: Inside, tiny: Tiny, tmp_path: Path):

@@ -37,7 +37,7 @@ def test_a_run_that_drops_empty_lines_leaves_them_out_of_its_scores(
     assert inside("train", "translate", "--train", "s", "t", *settings).code == 0
     found, err = figures(inside, "s", "t", "-m", "run")
     assert found["metrics"] == figures(inside, pairs.source, pairs.target, "-m", "run")[0]["metrics"]
-    assert "data: 1 pairs with an empty side left out" in err
+    assert "data: 1 pair with an empty side left out" in err
 
 
 def test_several_references_are_those_of_sacrebleu(pairs: TinyTranslator, inside: Inside) -> None:

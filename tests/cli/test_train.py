@@ -262,7 +262,7 @@ def test_a_dry_run_prints_a_recipe_that_trains_and_writes_nothing(inside: Inside
     settings = tomllib.loads(outcome.out.decode())
     assert settings["training"]["epochs"] == 1
     assert re.fullmatch(
-        r"# [\d,]+ parameters, about [\d,]+ MB of memory, about \d+\.\d minutes for 1 updates here",
+        r"# [\d,]+ parameters, about [\d,]+ MB of memory, about \d+\.\d minutes for 1 update here",
         outcome.out.decode().splitlines()[-1],
     )
     assert "train: 20 sentences" in outcome.err

@@ -114,7 +114,7 @@ def test_an_interrupt_before_the_first_update_says_that_nothing_was_saved(
 def test_an_interrupt_after_training_does_not_say_that_nothing_was_saved(
     inside: Inside, tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, quiet: list[str]
 ):
-    def interrupt(run: object, metric: str) -> None:
+    def interrupt(run: object) -> None:
         os.kill(os.getpid(), signal.SIGINT)
 
     monkeypatch.setattr("seqtool.cli.train._draw_curves", interrupt)

@@ -311,6 +311,7 @@ def test_dev_references_of_three_words_are_selected_by_chrf_and_not_by_bleu(
     )
     assert done.code == 0, done.err
     assert "the best checkpoint is selected by chrF, not by BLEU" in done.err
+    assert "; best chrf " in done.err
     events = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     scores = [event["metrics"] for event in events if event["event"] == "evaluation"]
     best = [event["metrics"] for event in events if event["event"] == "evaluation" and event["improved"]][-1]

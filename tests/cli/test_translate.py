@@ -298,7 +298,7 @@ def test_a_file_beside_the_input_needs_as_many_lines(
 ) -> None:
     (tmp_path / "beside").write_text("ja\n")
     outcome = inside("translate", "-m", pairs.run, option, "beside", stdin=f"{SOURCE}\nyes\n".encode())
-    assert_error(outcome, 3, "translate", "beside: 1 lines, but standard input has more")
+    assert_error(outcome, 3, "translate", "beside: 1 line, but standard input has more")
     outcome = inside("translate", "-m", pairs.run, option, "absent", stdin=b"yes\n")
     refused(outcome, 2, "translate", "absent: no such file")
 

@@ -132,7 +132,7 @@ def test_invalid_sequences_are_errors_unless_repaired(learned: TaggerModel, tmp_
     data = load_evaluation_data(learned, path, EvaluationOptions(scheme="iob2", repair=True))
     assert data.parts["data"].sentences[0].tags == ("O", "S-LOC")
     assert assess(learned, data, name="m", bootstrap=0).warnings == (
-        "1 tags repaired to valid iob2 sequences",
+        "1 tag repaired to valid iob2 sequences",
     )
 
 

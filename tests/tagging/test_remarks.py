@@ -111,6 +111,15 @@ def test_accuracy_counts_every_token_where_no_tag_is_partial() -> None:
 # Files
 
 
+def test_how_many_tokens_of_dev_an_accuracy_counts_is_said_before_training(tmp_path: Path) -> None:
+    rows = [[("Ada", "NOUN|PROPN"), ("met", "VERB"), ("x", "?")]] * 4
+    path = write_columns(tmp_path / "p.conll", [*rows, [("Ada", "NOUN"), ("met", "VERB"), ("x", "PROPN")]])
+    files: dict[str, Any] = {"train": str(path), "dev": str(path)}
+    said = [line for line in messages(path, "pos", data={**files, "partial": True}) if "counts" in line]
+    assert said == ["dev: accuracy counts 7 of 15 tokens; the others have a partial annotation (? or A|B)"]
+    assert not any("accuracy counts" in line for line in messages(path, "pos", data=files))
+
+
 def test_a_handful_of_invalid_tags_trains_and_is_said_unless_strict(tmp_path: Path) -> None:
     path = write_columns(tmp_path / "t.conll", [[("a", "B-X"), ("b", "I-X")], [("c", "O"), ("d", "I-X")]] * 5)
     said = messages(path)
@@ -141,7 +150,7 @@ def test_unannotated_texts_are_left_out_of_training_and_counted(tmp_path: Path) 
     path = tmp_path / "t.jsonl"
     path.write_text('{"text":"Ada ran","label":[[0,3,"PER"]]}\n{"text":"Later"}\n')
     data = load_data(path)
-    assert len(data.train) == 1 and f"{path}: 1 texts without annotation" in data.warnings
+    assert len(data.train) == 1 and f"{path}: 1 text without annotation" in data.warnings
     path.write_text('{"text":"Later"}\n')
     with pytest.raises(DataError, match=r"t\.jsonl:1: no tags"):
         load_data(path)
@@ -158,7 +167,7 @@ def test_long_documents_are_split_and_not_left_out(tmp_path: Path) -> None:
     path.write_text(json.dumps({"text": "Ada ran home. " * 200, "spans": [[0, 3, "PER"]]}) + "\n")
     data = load_data(path, data={"max_length": 50})
     assert [len(s.tokens) for s in data.train] == [4] * 200
-    assert f"{path}: 1 documents split into 200 sentences" in data.warnings
+    assert f"{path}: 1 document split into 200 sentences" in data.warnings
 
 
 @pytest.mark.parametrize("scheme", ["bmes", "io"])

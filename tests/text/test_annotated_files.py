@@ -47,12 +47,12 @@ def rows(file: AnnotatedFile) -> list[list[tuple[str, str]]]:
         ),
         (
             "#\thttp://x.y\t[2009-10-17]\n1\tUlla\tB-PER\tO\n2\tKron\tI-PER\tB-LOCpart\n\n",
-            Columns(tag=3),
+            Columns(),
             [[("Ulla", "B-PER"), ("Kron", "I-PER")]],
         ),
         (
             "TOKEN\tNE-COARSE-LIT\tMISC\n# hipe2022:id = x\nUlla\tB-pers\t_\nleft\tO\tNoSpaceAfter\n",
-            Columns(tag=2),
+            Columns(),
             [[("Ulla", "B-pers"), ("left", "O")]],
         ),
         (
@@ -74,6 +74,8 @@ def test_comments_headers_and_marks_are_no_words(
 def test_a_column_of_numbers_is_not_taken_for_the_words(tmp_path: Path):
     (tmp_path / "a.tsv").write_text("1\tUlla\tO\n2\tleft\tO\n\n1\tHe\tO\n")
     assert detect_format(tmp_path / "a.tsv").describe() == "3 columns, tab-separated: token = 2, tag = 3"
+    (tmp_path / "four.tsv").write_text("1\tUlla\tNNP\tB-PER\n2\tleft\tVBD\tO\n")
+    assert detect_format(tmp_path / "four.tsv").tag == 4
     (tmp_path / "b.tsv").write_text("1\tone\tO\n5\tfive\tO\n")
     assert detect_format(tmp_path / "b.tsv").token == 1
 
@@ -163,7 +165,7 @@ def test_tokens_of_prodigy_are_kept_and_rejected_answers_are_no_examples(tmp_pat
 def test_texts_without_annotation_are_counted(tmp_path: Path):
     file = read(tmp_path / "a.jsonl", json.dumps(DOCCANO) + "\n" + json.dumps({"text": "Later."}) + "\n")
     assert [s.tags is None for s in file.sentences] == [False, True]
-    assert file.remark_lines() == [f"{tmp_path}/a.jsonl: 1 texts without annotation"]
+    assert file.remark_lines() == [f"{tmp_path}/a.jsonl: 1 text without annotation"]
 
 
 def test_tags_that_are_numbers_need_their_names(tmp_path: Path):
@@ -250,7 +252,7 @@ def test_offsets_in_utf16_units_are_recognised(tmp_path: Path):
     file = read(tmp_path / "a.jsonl", json.dumps(EMOJI))
     assert rows(file)[0][2:4] == [("Susan", "B-PER"), ("went", "O")]
     assert file.remark_lines() == [
-        f"{tmp_path}/a.jsonl: offsets of 1 texts count UTF-16 units, and are read that way"
+        f"{tmp_path}/a.jsonl: offsets of 1 text are in UTF-16 units, and are read that way"
     ]
     counted = {**EMOJI, "entities": [[5, 10, "PER"]]}
     file = read(tmp_path / "b.jsonl", json.dumps(counted))
@@ -281,7 +283,7 @@ def test_a_document_is_split_into_sentences_and_spans_are_never_cut(tmp_path: Pa
         if g.endswith("ORG")
     ] == ["John", ".", "Inc.", "is"]
     assert [s.opens for s in file.sentences] == [True, *[False] * (len(file.sentences) - 2), True]
-    assert f"1 documents split into {len(file.sentences) - 1} sentences" in file.remark_lines()[1]
+    assert f"1 document split into {len(file.sentences) - 1} sentences" in file.remark_lines()[1]
 
 
 def test_a_short_text_stays_one_sentence(tmp_path: Path):
@@ -352,6 +354,6 @@ def test_a_conversion_keeps_or_names_what_a_scheme_cannot_write(tmp_path: Path, 
         assert tags[:5] == ["B-PER", "M-PER", "E-PER", "S-PER", "O"] and not conversion.warnings
     else:
         assert tags[:5] == ["PER", "PER", "PER", "PER", "O"]
-        assert conversion.warnings == ["1 spans touch a span of the same type and are merged with it in io"]
+        assert conversion.warnings == ["1 span merged in io with a span of the same type that it touches"]
     (tmp_path / "b.conll").write_text("".join(f"x\t{tag}\n" for tag in tags))
     assert check_corpus([tmp_path / "b.conll"], Columns()).scheme == scheme

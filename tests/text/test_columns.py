@@ -316,7 +316,7 @@ def test_character_spans_become_tags_and_cut_tokens(key: str):
         ('{"tokens": ["a", ""]}', "data:1: '' in \"tokens\"; expected text that is not empty"),
         ('{"tokens": ["a"], "ner_tags": [3]}', 'data:1: 3 in "ner_tags"; expected text that is not empty'),
         ('{"tokens": ["\\ud800"]}', 'data:1: half of a surrogate pair in "tokens"; expected text'),
-        ('{"tokens": ["a", "b"], "tags": ["O"]}', "data:1: 1 tags for 2 tokens; expected one per token"),
+        ('{"tokens": ["a", "b"], "tags": ["O"]}', "data:1: 1 tag for 2 tokens; expected one per token"),
         ('{"text": "a", "spans": {}}', 'data:1: "spans" is not a list; expected a list of spans'),
         (
             '{"text": "a", "spans": [{"start": 0, "end": 2, "label": "X"}]}',

@@ -168,7 +168,7 @@ def test_revision_and_configuration_reach_the_library(monkeypatch: pytest.Monkey
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
-        ({"tokens": [["a", "b"]], "ner_tags": [[0]]}, ":1: 1 tags for 2 tokens; expected one per token"),
+        ({"tokens": [["a", "b"]], "ner_tags": [[0]]}, ":1: 1 tag for 2 tokens; expected one per token"),
         ({"tokens": [[]], "ner_tags": [[]]}, ":1: 'tokens' is []; expected a list of non-empty texts"),
         ({"tokens": [["a", None]], "ner_tags": [[0, 0]]}, ":1: 'tokens' is ['a', None]; expected a list"),
         ({"tokens": [["a"]], "ner_tags": [[-1]]}, ":1: 'ner_tags' is [-1]; expected a list of tags"),

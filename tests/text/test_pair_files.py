@@ -152,7 +152,7 @@ def test_too_many_columns_name_the_setting(tmp_path: Path) -> None:
     assert str(caught.value) == (
         f"{tmp_path}/p.tsv:1: 3 columns, expected 2 (source, target); name them, "
         """with - for one that is not read: --set 'data.columns=["source","target","-"]' """
-        "(in `data check`: --columns source,target,-)"
+        "(in `data check` and `evaluate`: --columns source,target,-)"
     )
 
 

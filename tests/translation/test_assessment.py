@@ -206,7 +206,7 @@ def test_predictions_that_do_not_belong_to_the_pairs_are_refused(tmp_path: Path)
     files = [Path(path) for path in write_pairs(tmp_path)]
     (tmp_path / "few").write_text("ja\n")
     with pytest.raises(
-        DataError, match=r"few: 1 translations, but 10 lines in .*; expected one translation per line"
+        DataError, match=r"few: 1 translation, but 10 lines in .*; expected one translation per line"
     ):
         assess_predictions(tmp_path / "few", files, task="translate")
     with pytest.raises(UsageError, match="--beam needs a model"):

@@ -148,7 +148,7 @@ def test_empty_sides_are_dropped_and_counted_part_by_part(tmp_path: Path) -> Non
     assert (texts(data.train), texts(data.dev)) == (PAIRS, PAIRS[:1])
     assert data.warnings == (
         "train: 3 pairs with an empty side left out",
-        "dev: 1 pairs with an empty side left out",
+        "dev: 1 pair with an empty side left out",
     )
     assert load_part(recipe, "dev").warnings == data.warnings[1:]
 
@@ -283,4 +283,4 @@ def test_a_part_to_be_scored_keeps_empty_lines_unless_the_run_drops_them(tmp_pat
     recipe = settings(train=write_columns(tmp_path / "t.tsv"), test=[source, target], empty="drop")
     dropped = load_part(recipe, "test")
     assert len(dropped.parts["test"].pairs) == len(PAIRS)
-    assert dropped.warnings == ("test: 1 pairs with an empty side left out",)
+    assert dropped.warnings == ("test: 1 pair with an empty side left out",)

@@ -8,12 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from seqtool.cli import console, tables
-from seqtool.errors import UsageError
+from seqtool.cli.options import pair_columns, pair_languages
+from seqtool.errors import counted
 
 if TYPE_CHECKING:
     from seqtool.text.pair_check import PairsReport, PartReport
-
-COLUMNS = ("source", "target", "features", "-")
 
 
 def check(files: Sequence[Path], columns: str | None, languages: str | None, *, as_json: bool) -> None:
@@ -27,8 +26,8 @@ def check(files: Sequence[Path], columns: str | None, languages: str | None, *, 
     """
     from seqtool.text.pair_check import check_pairs
 
-    names = ("source", "target") if columns is None else _columns(columns)
-    report = check_pairs(files, names, None if languages is None else _languages(languages))
+    names = ("source", "target") if columns is None else pair_columns(columns)
+    report = check_pairs(files, names, None if languages is None else pair_languages(languages))
     for warning in _warnings(report):
         console.warn(warning)
     if as_json:
@@ -38,31 +37,13 @@ def check(files: Sequence[Path], columns: str | None, languages: str | None, *, 
         console.print_table(tables.facts_table(part.path, _rows(part)))
 
 
-def _columns(text: str) -> list[str]:
-    names = [name.strip() for name in text.split(",")]
-    once = names.count("source") == 1 and names.count("features") <= 1
-    if not once or "target" not in names or set(names) - set(COLUMNS):
-        raise UsageError(
-            f"--columns {text}: expected source, one or more target, optionally features, and - for a column "
-            "to skip, as in --columns source,target,-"
-        )
-    return names
-
-
-def _languages(text: str) -> tuple[str, str]:
-    source, comma, target = (each.strip() for each in text.partition(","))
-    if not (source and comma and target):
-        raise UsageError(f"--languages {text}: expected two keys, as in --languages en,de")
-    return source, target
-
-
 def _warnings(report: PairsReport) -> list[str]:
     """Problems to solve before training."""
     lines = []
     for part in report.files:
         if part.empty:
             lines.append(
-                f"{part.path}: {part.empty:,} pairs with an empty side, which training refuses; "
+                f"{part.path}: {counted(part.empty, 'pair')} with an empty side, which training refuses; "
                 "leave them out with --set data.empty=drop"
             )
         for other, count in part.shared.items():
@@ -77,7 +58,7 @@ def _rows(part: PartReport) -> list[tuple[str, str]]:
         rows += [
             (f"{name} words", f"{side.words:,}"),
             (f"{name} characters", f"{side.characters:,}, {side.distinct_characters:,} distinct"),
-            (f"longest {name}", f"{side.longest:,} characters, {side.longest_at}"),
+            (f"longest {name}", f"{counted(side.longest, 'character')}, {side.longest_at}"),
             (f"empty {name}s", f"{side.empty:,}"),
         ]
     if part.ratio is not None:
@@ -88,4 +69,4 @@ def _rows(part: PartReport) -> list[tuple[str, str]]:
         ("repeated pairs", f"{part.repeated:,}"),
         ("pairs with target equal to source", f"{part.identical:,}"),
     ]
-    return rows + [(f"also in {other}", f"{count:,} pairs") for other, count in part.shared.items()]
+    return rows + [(f"also in {other}", counted(count, "pair")) for other, count in part.shared.items()]
