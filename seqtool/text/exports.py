@@ -96,12 +96,24 @@ def _label_studio(task: dict[str, Any], place: str) -> dict[str, Any] | None:
         )
     if not answers:
         return {"text": texts[0]}
-    kept = [answer for answer in answers if not (answer.get("was_cancelled") or answer.get("skipped"))]
+    kept = _finished(answers)
     if not kept:
         return None
     results = kept[0].get("result") or []
     values = [item.get("value") for item in results if isinstance(item, dict)]
     return {"text": texts[0], "spans": [v for v in values if isinstance(v, dict) and "start" in v]}
+
+
+def _finished(answers: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The annotations of a Label Studio task that were neither cancelled nor skipped."""
+    return [answer for answer in answers if not (answer.get("was_cancelled") or answer.get("skipped"))]
+
+
+def has_several_answers(value: Any) -> bool:
+    """True for a Label Studio task with several annotations, of which `standard` reads the first."""
+    answers = value.get("annotations", value.get("completions")) if isinstance(value, dict) else None
+    known = isinstance(answers, list) and all(isinstance(answer, dict) for answer in answers)
+    return known and "data" in value and len(_finished(answers)) > 1
 
 
 def span_of(item: Any) -> Span | None:

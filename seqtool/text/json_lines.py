@@ -16,7 +16,15 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from seqtool.errors import DataError, counted
-from seqtool.text.exports import SPAN_KEYS, TAG_KEYS, annotation_like, is_pair, span_of, standard
+from seqtool.text.exports import (
+    SPAN_KEYS,
+    TAG_KEYS,
+    annotation_like,
+    has_several_answers,
+    is_pair,
+    span_of,
+    standard,
+)
 from seqtool.text.offsets import Misaligned, from_utf16, place_spans, sentence_starts, split_at
 from seqtool.text.tag_scheme import Span, from_spans
 from seqtool.text.tokenizer import Token, tokenize
@@ -55,6 +63,7 @@ class Remarks:
     first_misaligned: str = ""  # place and text of the first of them
     utf16: int = 0  # texts whose offsets count UTF-16 units
     rejected: int = 0  # examples that the annotator rejected
+    several: int = 0  # texts with more than one annotation, of which the first is read
     unannotated: int = 0  # texts without annotation
     documents: int = 0  # texts that were split into sentences
     sentences: int = 0  # number of sentences in these documents
@@ -80,6 +89,9 @@ class Remarks:
             )
         if self.rejected:
             lines.append(f"{name}: {self.rejected:,} rejected examples are left out")
+        if self.several:
+            texts = counted(self.several, "text")
+            lines.append(f"{name}: {texts} annotated more than once; the first annotation of each is read")
         if self.unannotated:
             lines.append(f"{name}: {counted(self.unannotated, 'text')} without annotation")
         if self.documents:
@@ -135,6 +147,7 @@ def sentences_of(loaded: Any, place: str, reading: JsonReading, remarks: Remarks
     if value is None:
         remarks.rejected += 1
         return
+    remarks.several += has_several_answers(loaded)
     if "tokens" in value and not _has_token_objects(value):
         tokens = _texts(value["tokens"], "tokens", place)
         found: list[Annotation] = [Annotation(tokens, _tags(value, len(tokens), place, reading))]

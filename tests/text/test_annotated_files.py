@@ -83,7 +83,7 @@ def test_a_column_of_numbers_is_not_taken_for_the_words(tmp_path: Path):
 # Exports of annotation tools
 
 DOCCANO = {"id": 1, "text": TEXT, "label": [[0, 5, "PER"], [14, 18, "LOC"]]}
-STUDIO = {
+STUDIO: dict[str, Any] = {
     "id": 7,
     "data": {"text": TEXT},
     "annotations": [
@@ -135,6 +135,16 @@ def test_exports_of_annotation_tools_are_read_by_line_and_as_an_array(tmp_path: 
     array = read(tmp_path / "a.json", json.dumps([example, example]))
     assert (rows(array), array.layout.describe()) == (expected * 2, "JSON array")
     assert rows(read(tmp_path / "b.json", json.dumps([example], indent=2))) == expected
+
+
+def test_of_several_annotations_of_a_text_the_first_is_read_and_that_is_said(tmp_path: Path):
+    twice: dict[str, Any] = {**STUDIO, "annotations": STUDIO["annotations"] * 2}
+    cancelled = {**STUDIO, "annotations": [{"was_cancelled": True, "result": []}, *STUDIO["annotations"]]}
+    file = read(tmp_path / "a.json", json.dumps([twice, cancelled, STUDIO]))
+    assert rows(file) == rows(read(tmp_path / "b.json", json.dumps([STUDIO] * 3)))
+    assert file.remark_lines() == [
+        f"{tmp_path}/a.json: 1 text annotated more than once; the first annotation of each is read"
+    ]
 
 
 def test_an_array_may_be_one_line_of_any_length(tmp_path: Path):
