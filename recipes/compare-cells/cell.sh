@@ -15,7 +15,7 @@ best=$(echo "$order" | sed -n 2p | cut -f 1)
 for seed in 2 3; do train "$(basename "${best%-1}")" "$seed"; done
 rm -f "$out"/*/test.json
 for run in "${best%-1}"-*; do
-    [ ! -d "$run/model" ] || seqtool evaluate -m "$run" --no-yardsticks --bootstrap 0 --json < /dev/null > "$run/test.json"
+    [ ! -d "$run/model" ] || seqtool evaluate -m "$run" --no-baselines --bootstrap 0 --json < /dev/null > "$run/test.json"
 done
 for problem in adding-1 adding-2 adding-3 copying-1 copying-2 copying-3; do
     if [ ! -s "$out/$problem.tsv" ]; then

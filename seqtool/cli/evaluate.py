@@ -125,11 +125,13 @@ class LanguageModelGroup:
         bool,
         typer.Option(
             "--baselines/--no-baselines",
-            "--yardsticks/--no-yardsticks",
             help="Compare with baselines: an n-gram model and xz, on the same training text.",
             rich_help_panel=LANGUAGE_MODELS,
         ),
     ] = True
+    yardsticks: Annotated[  # the name that --baselines had before
+        bool | None, typer.Option("--yardsticks/--no-yardsticks", hidden=True)
+    ] = None
 
 
 @dataclass(frozen=True)
@@ -386,6 +388,10 @@ def _values(group: Any) -> dict[str, Any]:
     if isinstance(group, TranslatorGroup):
         values["columns"] = None if group.columns is None else tuple(options.pair_columns(group.columns))
         values["languages"] = None if group.languages is None else options.pair_languages(group.languages)
+    if isinstance(group, LanguageModelGroup) and (before := values.pop("yardsticks")) is not None:
+        prefix = "--" if before else "--no-"
+        console.warn(f"{prefix}yardsticks is now called {prefix}baselines")
+        values["baselines"] = before
     return values
 
 

@@ -365,7 +365,7 @@ def test_evaluation_adds_up_every_symbol(inside: Inside, lm: TinyModel) -> None:
 
 
 def test_protocols_are_named_and_differ(inside: Inside, lm: TinyModel) -> None:
-    words = ("-m", lm.run, "--no-yardsticks", "--bootstrap", 0)
+    words = ("-m", lm.run, "--no-baselines", "--bootstrap", 0)
     plain = evaluated(inside, *words)
     found = {
         flag: evaluated(inside, *words, *flag.split())
@@ -376,6 +376,14 @@ def test_protocols_are_named_and_differ(inside: Inside, lm: TinyModel) -> None:
     figures = {each["metrics"]["nats_per_character"] for each in (plain, *found.values())}
     assert len(figures) == 5
     assert plain["yardsticks"] == {}
+
+
+def test_the_former_name_of_baselines_works_with_a_warning(inside: Inside, lm: TinyModel) -> None:
+    words = ("evaluate", "-m", lm.run, "--bootstrap", 0, "--json")
+    before = inside(*words, "--no-yardsticks")
+    assert before.out == inside(*words, "--no-baselines").out
+    assert before.err.splitlines()[0] == "warning: --no-yardsticks is now called --no-baselines"
+    assert "yardsticks" not in inside("evaluate", "-h").out.decode()
 
 
 def test_a_mixture_is_no_worse_than_its_parts_on_dev(inside: Inside, lm: TinyModel) -> None:
@@ -436,7 +444,7 @@ def test_the_lines_that_cost_most_are_written_first(inside: Inside, lm: TinyMode
 
 
 def test_a_highest_cost_can_be_asked_for(inside: Inside, lm: TinyModel) -> None:
-    words = ("evaluate", "-m", lm.run, "--bootstrap", 0, "--no-yardsticks", "--min")
+    words = ("evaluate", "-m", lm.run, "--bootstrap", 0, "--no-baselines", "--min")
     assert inside(*words, "perplexity=9").code == 0
     missed = inside(*words, "perplexity=1.0")
     assert missed.code == 9
