@@ -84,6 +84,7 @@ class TaggerEvaluation(Evaluation):
         thresholds: Precision and recall at every confidence threshold.
         target: The lowest confidence threshold with `target_precision`; None = no threshold reaches it.
         target_precision: The precision that was asked for, in (0, 1]; None = none was.
+        partial: Whether `?` and `|` in gold tags mark partial annotation rather than being part of the tag.
     """
 
     report: TaggingReport
@@ -93,6 +94,7 @@ class TaggerEvaluation(Evaluation):
     thresholds: tuple[Threshold, ...] = ()
     target: Threshold | None = None
     target_precision: float | None = None
+    partial: bool = True
 
     @property
     def compared(self) -> tuple[str, ...]:
@@ -148,7 +150,7 @@ class TaggerEvaluation(Evaluation):
         wrong = []
         pairs = zip(sentence.tokens, sentence.tags or (), self.answers.tags[number], strict=True)
         for place, (token, gold, predicted) in enumerate(pairs):
-            if gold != predicted and not tag_scheme.is_partial(gold):
+            if gold != predicted and not (self.partial and tag_scheme.is_partial(gold)):
                 entry = {"token": place, "text": token, "gold": gold, "predicted": predicted}
                 if self.answers.confidences is not None:
                     entry["confidence"] = round(self.answers.confidences[number][place], 6)
@@ -366,6 +368,7 @@ def judged(
         thresholds=thresholds,
         target=target,
         target_precision=options.target_precision,
+        partial=data.partial,
     )
 
 

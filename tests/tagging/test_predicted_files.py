@@ -10,6 +10,7 @@ import pytest
 from seqtool.errors import DataError, UsageError
 from seqtool.tagging.assessment import EvaluationOptions, TaggerEvaluation, assess_predictions
 from seqtool.text.columns import format_conll, format_inline, format_jsonl
+from seqtool.text.tag_scheme import spans as spans_of
 
 TOKENS = (["Ada", "[Lovelace]", "met", "a/b"], ["Turing", "in", "New", "York"], ["no", "\\one", "."])
 GOLD = (["B-PER", "I-PER", "O", "O"], ["B-PER", "O", "B-LOC", "I-LOC"], ["O", "O", "O"])
@@ -22,6 +23,9 @@ def written(path: Path, rows: tuple[list[str], ...], form: str = "conll", spans:
         "conll": format_conll,
         "jsonl": format_jsonl,
         "inline": lambda tokens, tags: format_inline(tokens, tags, scheme),
+        "inline with confidence": lambda tokens, tags: format_inline(
+            tokens, tags, scheme, [0.29] * (len(spans_of(tags, scheme)) if scheme else len(tags))
+        ),
         "confidence": lambda tokens, tags: format_conll(tokens, tags, ["0.9812"] * len(tags)),
         "kbest": lambda tokens, tags: format_conll(tokens, tags, ["0.5000"] * len(tags), ["O"] * len(tags)),
     }[form]
@@ -36,7 +40,7 @@ def scored(folder: Path, form: str = "conll", *, task: str = "ner") -> TaggerEva
     return assess_predictions(found, [gold], task=task, bootstrap=0)
 
 
-@pytest.mark.parametrize("form", ["conll", "jsonl", "inline", "confidence", "kbest"])
+@pytest.mark.parametrize("form", ["conll", "jsonl", "inline", "inline with confidence", "confidence", "kbest"])
 def test_every_layout_of_tag_has_the_same_scores(tmp_path: Path, form: str) -> None:
     found = scored(tmp_path, form)
     values = {name: score.value for name, score in found.scores.items()}
@@ -47,9 +51,16 @@ def test_every_layout_of_tag_has_the_same_scores(tmp_path: Path, form: str) -> N
     }  # fmt: skip
 
 
-@pytest.mark.parametrize("form", ["conll", "jsonl", "inline"])
+@pytest.mark.parametrize("form", ["conll", "jsonl", "inline", "inline with confidence"])
 def test_tags_without_spans_have_accuracy(tmp_path: Path, form: str) -> None:
     assert scored(tmp_path, form, task="pos").scores["accuracy"].value == pytest.approx(8 / 11)
+
+
+def test_a_gold_tag_that_ends_like_a_confidence_is_kept(tmp_path: Path) -> None:
+    (tmp_path / "gold").write_text("Ada\tX:0.50\nmet\tY\n\n")
+    (tmp_path / "found").write_text("Ada/X:0.50 met/Y:1.00\n")
+    found = assess_predictions(tmp_path / "found", [tmp_path / "gold"], task="pos", bootstrap=0)
+    assert found.scores["accuracy"].value == 1.0
 
 
 def test_wrong_sentences_are_listed_with_gold_beside_predicted(tmp_path: Path) -> None:
@@ -64,6 +75,15 @@ def test_wrong_sentences_are_listed_with_gold_beside_predicted(tmp_path: Path) -
     assert third["errors"][0]["gold"] is None
     tokens = [each["errors"] for each in scored(tmp_path, task="pos").errors()]
     assert tokens[2] == [{"token": 1, "text": "\\one", "gold": "O", "predicted": "B-LOC"}]
+
+
+def test_wrong_tokens_with_a_bar_or_question_mark_in_the_tag_are_listed(tmp_path: Path) -> None:
+    (tmp_path / "gold").write_text("Ada\tNOUN|X\nwhy\t?\n\n")
+    (tmp_path / "found").write_text("Ada\tNOUN\nwhy\tX\n\n")
+    found = assess_predictions(tmp_path / "found", [tmp_path / "gold"], task="pos", bootstrap=0)
+    assert found.scores["accuracy"].value == 0.0
+    (wrong,) = found.errors()
+    assert [error["gold"] for error in wrong["errors"]] == ["NOUN|X", "?"]
 
 
 def test_columns_are_those_of_the_annotated_file_where_there_are_as_many(tmp_path: Path) -> None:
