@@ -110,7 +110,12 @@ class Corpus:
 
 
 def encode(
-    sentences: Sequence[TaggedSentence], vocabularies: Vocabularies, table: FormTable, *, with_tags: bool
+    sentences: Sequence[TaggedSentence],
+    vocabularies: Vocabularies,
+    table: FormTable,
+    *,
+    with_tags: bool,
+    partial_tags: bool = True,
 ) -> Corpus:
     """Encode sentences as ids.
 
@@ -119,6 +124,7 @@ def encode(
         vocabularies: Vocabularies of the model.
         table: Table of word forms over the same vocabularies; new forms are added to it.
         with_tags: Whether to encode the tags; tags unknown to the model become -1.
+        partial_tags: Whether `?` and `|` in tags mark partial annotation rather than being part of the tag.
 
     Raises:
         DataError: a sentence has more or fewer feature columns than the model reads.
@@ -137,7 +143,8 @@ def encode(
         features.append([_ids(column, vocabulary) for column, vocabulary in columns])
         if with_tags and sentence.tags is not None:
             tags.append(_tag_ids(sentence.tags, vocabularies.tags))
-            if any(tag not in vocabularies.tags and tag_scheme.is_partial(tag) for tag in sentence.tags):
+            unknown = [tag for tag in sentence.tags if tag not in vocabularies.tags]
+            if partial_tags and any(map(tag_scheme.is_partial, unknown)):
                 partial[number] = _possible_tags(sentence, vocabularies.tags)
     return Corpus(forms, features, tags if with_tags else None, partial, table)
 

@@ -60,6 +60,13 @@ class TaggingData(data_files.DataSet[Part]):
         """The sentences of the development part."""
         return self.parts["dev"].sentences
 
+    def tags_in_file(self, sentence: TaggedSentence) -> tuple[str, ...]:
+        """The tags of a sentence in the scheme of the files."""
+        tags = sentence.tags or ()
+        if self.scheme is None or self.file_scheme is None:
+            return tags
+        return _converted(tags, self.scheme, self.file_scheme)
+
     def describe(self) -> list[str]:
         """A line for each part, then one for the file formats and one for the tag scheme."""
         layouts = dict.fromkeys(part.layout for part in self.parts.values())
@@ -216,9 +223,9 @@ def unseen_tags(part: Part, known: Collection[str], data: TaggingData) -> dict[s
             for position, tag in enumerate(tags)
             if tag not in known and not (data.partial and tag_scheme.is_partial(tag))
         ]
-        if unseen and data.scheme is not None and data.file_scheme is not None:
-            tags = _converted(tags, data.scheme, data.file_scheme)
-        counts.update(tags[position] for position in unseen)
+        if unseen:
+            written = data.tags_in_file(sentence)
+            counts.update(written[position] for position in unseen)
     return dict(counts)
 
 

@@ -55,7 +55,7 @@ class TaggerDescription(Description):
     """The configuration of a tagger in its model folder, beside weights and vocabularies."""
 
     KEPT: ClassVar[Mapping[str, Set[str]]] = {
-        "data": {"token_column", "tag_column", "feature_columns", "partial"}
+        "data": {"token_column", "tag_column", "feature_columns", "partial", "tag_names", "misaligned"}
     }
 
     task: str = Field(exclude=True)  # not in the configuration, since the folder records it elsewhere

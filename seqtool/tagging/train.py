@@ -17,13 +17,14 @@ from seqtool.nn.embeddings import pretrained_rows
 from seqtool.nn.losses import LossSum
 from seqtool.nn.regularization import StatePenalties
 from seqtool.tagging.batches import Batch, Corpus, TrainingBatches, encode
-from seqtool.tagging.data import Part, TaggingData, tag_inventory
+from seqtool.tagging.data import TaggingData, tag_inventory
 from seqtool.tagging.model import Tagger, VocabularySizes, class_weights
 from seqtool.tagging.prediction import TaggerDescription, TaggerModel
 from seqtool.tagging.remarks import remarks_on
 from seqtool.tagging.scores import accuracy, entities, span_scores
 from seqtool.tagging.settings import ModelSettings, TaggerSettings
 from seqtool.tagging.vocabulary import Vocabularies
+from seqtool.text.annotation import place
 from seqtool.text.columns import TaggedSentence
 from seqtool.text.tag_scheme import Scheme
 from seqtool.training.finetuning import settings_of_base
@@ -168,8 +169,8 @@ def prepare(
     else:
         model, facts = adopted(initial, settings, data), ()
     table = model.vocabularies.form_table(model.description.vocabulary)
-    corpus = encode(data.train, model.vocabularies, table, with_tags=True)
-    _require_known_tags(corpus, data.parts["train"])
+    corpus = encode(data.train, model.vocabularies, table, with_tags=True, partial_tags=data.partial)
+    _require_known_tags(corpus, data)
     return Job(
         settings=settings,
         data=data,
@@ -272,18 +273,19 @@ def _entities(data: TaggingData) -> set[tuple[str, str]]:
     return entities([tokens for tokens, _ in pairs], [tags for _, tags in pairs], data.scheme)
 
 
-def _require_known_tags(corpus: Corpus, part: Part) -> None:
+def _require_known_tags(corpus: Corpus, data: TaggingData) -> None:
     """Refuse a training tag that the model to fine-tune does not have."""
+    part = data.parts["train"]
     for number, tags in enumerate(corpus.tags or ()):
         possible = corpus.partial.get(number)
         unknown = tags < 0 if possible is None else ~possible.any(1)
         if unknown.any():
             position = int(unknown.argmax())
             sentence = part.sentences[number]
-            tag = (sentence.tags or ())[position]
+            tag, where = data.tags_in_file(sentence)[position], place(sentence, part.columns, position)
             raise DataError(
-                f"{sentence.source}:{sentence.line + position}: the model to fine-tune has no tag {tag!r}; "
-                "train a new model (without --init-from), or remove the tag from the file"
+                f"{where}: the model to fine-tune has no tag {tag!r}; train a new model (without "
+                "--init-from), or remove the tag from the file"
             )
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from seqtool import load
 from seqtool.errors import DataError, UsageError
 from seqtool.tagging.assessment import EvaluationOptions, assess, load_evaluation_data, metric_names
 from seqtool.tagging.data import TaggingData
@@ -123,6 +124,15 @@ def test_the_layout_is_that_of_the_training_files(tmp_path: Path) -> None:
     run = train_tiny(tmp_path, rows, data={"tag_column": 2})
     found = load_evaluation_data(run.model, tmp_path / "train.conll")
     assert found.parts["data"].sentences[0].tags == ("S-PER", "O")
+
+
+def test_numbers_are_the_tags_that_the_training_named(tmp_path: Path) -> None:
+    path = tmp_path / "numbers.jsonl"
+    path.write_text('{"tokens": ["Ada", "met"], "ner_tags": [1, 0]}\n' * 3)
+    train_tiny(tmp_path, data={"train": str(path), "dev": str(path), "tag_names": ["O", "B-PER"]})
+    model = load(tmp_path / "run")
+    assert isinstance(model, TaggerModel)
+    assert load_evaluation_data(model, path).parts["data"].sentences[0].tags == ("S-PER", "O")
 
 
 def test_invalid_sequences_are_errors_unless_repaired(learned: TaggerModel, tmp_path: Path) -> None:

@@ -161,5 +161,7 @@ def test_the_config_is_plain_json_with_the_layout_of_the_columns(tmp_path: Path)
         "tag_column": 4,
         "feature_columns": [],
         "partial": None,
+        "tag_names": [],
+        "misaligned": "align",
     }
     assert str(tmp_path) not in str(config)

@@ -75,7 +75,7 @@ WORDS = [token for row in SENTENCES for token, _ in row] + ["Zurich", "unseen", 
 
 
 def column_text(sentences: Sequence[Sequence[Sequence[str]]]) -> str:
-    """The sentences in The sentences in CoNLL columns."""
+    """The sentences in CoNLL columns."""
     return "".join("".join("\t".join(row) + "\n" for row in rows) + "\n" for rows in sentences)
 
 
