@@ -89,8 +89,8 @@ def _tag_column(path: Path, layout: ColumnFormat, gold: Part) -> int:
 
 
 def _inline(path: Path, gold: Part, spans: bool) -> Iterator[TaggedSentence]:
-    tags = {tag for sentence in gold.sentences for tag in sentence.tags or ()}
-    names = {tag.split("-", 1)[-1] for tag in tags} if spans else tags
+    known = {tag for sentence in gold.sentences for tag in sentence.tags or ()}
+    names = {tag.split("-", 1)[-1] for tag in known} if spans else known
     with closing(lines_of(path)) as lines:
         for number, line in enumerate(lines, 1):
             if line.strip():

@@ -16,7 +16,7 @@ from seqtool.nn.pointer import NOT_COPYABLE
 from seqtool.text.batching import LazyBatches, training_batches
 from seqtool.text.parallel import SentencePair
 from seqtool.training import distributed
-from seqtool.translation.data import TranslationData, filter_lengths
+from seqtool.translation.data import TranslationData, exceeded_limit, filter_lengths
 from seqtool.translation.settings import TranslatorSettings
 from seqtool.translation.vocabulary import PADDING, START, Copies, EncodedSource, Vocabularies, copies_of
 
@@ -156,6 +156,11 @@ class TrainingBatches:
         settings: The run's settings.
         device: Device that the batches are moved to.
 
+    Attributes:
+        warnings: Counts of the pairs that are left out.
+        length_ratio: Length ratio of the pairs that are kept.
+        counts_anew: Whether other pairs would be kept if features and end counted as symbols.
+
     Raises:
         DataError: no pair is within the length limits, or a pure pointer network cannot produce a target.
     """
@@ -170,8 +175,15 @@ class TrainingBatches:
         self._vocabularies, self._settings, self._device = vocabularies, settings, device
         self._copies = copies_of(settings.model)
         encoded = encode_pairs(data.train, vocabularies, copies=self._copies)
-        sources, targets = [len(pair.source.ids) for pair in encoded], [len(pair.target) for pair in encoded]
-        kept, self.warnings = filter_lengths(data.train, sources, targets, settings.data)
+        sources = [len(pair.source.ids) - 1 for pair in encoded]
+        targets = [len(pair.target) - 1 for pair in encoded]
+        texts = [length - len(pair.features) for length, pair in zip(sources, data.train, strict=True)]
+        kept, self.warnings = filter_lengths(data.train, texts, targets, settings.data)
+        self.counts_anew = kept != [
+            position
+            for position, (source, target) in enumerate(zip(sources, targets, strict=True))
+            if exceeded_limit(source + 1, target + 1, settings.data) is None
+        ]
         self._pairs, self._encoded = [data.train[i] for i in kept], [encoded[i] for i in kept]
         self.length_ratio = length_ratio(self._encoded)
         if settings.model.output == "positions":
@@ -222,11 +234,15 @@ def shorter_side(pair: EncodedPair) -> int:
     return min(len(pair.source.ids), len(pair.target))
 
 
+def is_copyable(pair: EncodedPair) -> bool:
+    """Whether the source has every symbol of the target, so that a pure pointer network can produce it."""
+    return set(pair.target) <= set(pair.source.symbols) - {NOT_COPYABLE}
+
+
 def _require_copyable(pairs: Sequence[SentencePair], encoded: Sequence[EncodedPair]) -> None:
     """Refuse targets with symbols that their sources lack, which a pure pointer network cannot produce."""
     for pair, ids in zip(pairs, encoded, strict=True):
-        missing = set(ids.target) - set(ids.source.symbols) - {NOT_COPYABLE}
-        if missing:
+        if not is_copyable(ids):
             raise DataError(
                 f"{pair.place}: the target has symbols that its source lacks, and model.output = 'positions' "
                 "can only copy; set model.output=vocabulary, with model.copy=true to copy as well"

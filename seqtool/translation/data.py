@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Literal
 
 from seqtool.errors import DataError, counted
 from seqtool.files import digest
@@ -36,14 +37,16 @@ class Part:
         source = sum(len(pair.source.split()) for pair in self.pairs)
         target = sum(len((pair.target or "").split()) for pair in self.pairs)
         return (
-            f"{self.name}: {self.size} sentence pairs, {source} source words, {target} target words, "
-            f"{self.source}"
+            f"{self.name}: {counted(self.size, 'sentence pair')}, {counted(source, 'source word')}, "
+            f"{counted(target, 'target word')}, {self.source}"
         )
 
 
 @dataclass(frozen=True)
 class TranslationData(data_files.DataSet[Part]):
     """The parts of a data set of sentence pairs."""
+
+    counting: str = ""  # how the symbols of training pairs were counted, if it decides which are left out
 
     @property
     def train(self) -> tuple[SentencePair, ...]:
@@ -54,6 +57,18 @@ class TranslationData(data_files.DataSet[Part]):
     def dev(self) -> tuple[SentencePair, ...]:
         """The pairs of the development part."""
         return self.parts["dev"].pairs
+
+    def fingerprint(self) -> dict[str, str]:
+        """Digest of each part, and how symbols were counted if other pairs would be left out otherwise."""
+        return super().fingerprint() | ({"counting": self.counting} if self.counting else {})
+
+    def counted_anew(self) -> TranslationData:
+        """The same data, marked as read by the limits of `filter_lengths`.
+
+        Earlier versions counted the end and the features as symbols. The mark is in the fingerprint, so a
+        run that learned from other pairs for that reason is not resumed with these.
+        """
+        return replace(self, counting="symbols without features and end")
 
 
 def load_training_data(settings: TranslatorSettings) -> TranslationData:
@@ -154,8 +169,8 @@ def filter_lengths(
 
     Args:
         pairs: The training pairs.
-        source_lengths: Number of symbols of each source, without start and end.
-        target_lengths: Number of symbols of each target, without start and end.
+        source_lengths: Number of symbols of each source, without features and end.
+        target_lengths: Number of symbols of each target, without end.
         data: The `[data]` table, whose `max_length` and `max_ratio` are the limits. A pair that exceeds both
             is counted as too long.
 
@@ -165,32 +180,34 @@ def filter_lengths(
     Raises:
         DataError: no pair is left.
     """
-    kept, long, uneven = [], 0, 0
-    for position, (_, *lengths) in enumerate(zip(pairs, source_lengths, target_lengths, strict=True)):
-        if max(lengths) > data.max_length:
-            long += 1
-        elif data.max_ratio and max(lengths) > data.max_ratio * min(lengths):
-            uneven += 1
-        else:
-            kept.append(position)
+    lengths = zip(source_lengths, target_lengths, strict=True)
+    exceeded = [exceeded_limit(source, target, data) for source, target in lengths]
+    kept = [position for position, limit in enumerate(exceeded) if limit is None]
+    warnings = []
+    if long := exceeded.count("max_length"):
+        warnings.append(
+            f"{counted(long, 'training pair')} with more than {counted(data.max_length, 'symbol')} on a side "
+            "left out (data.max_length)"
+        )
+    if uneven := exceeded.count("max_ratio"):
+        warnings.append(
+            f"{counted(uneven, 'training pair')} with one side more than {data.max_ratio:g} times the other "
+            "left out (data.max_ratio)"
+        )
     if not kept:
         source = pairs[0].file if pairs else "train"
-        raise DataError(
-            f"{source}: no training pair has at most {data.max_length} symbols on each side (data.max_length)"
-        )
-    warnings = []
-    if long:
-        warnings.append(
-            f"{counted(long, 'training pair')} with more than {data.max_length} symbols on a side left out "
-            "(data.max_length)"
-        )
-    if uneven:
-        ratio = f"{data.max_ratio:g}"
-        warnings.append(
-            f"{uneven} training pairs with one side more than {ratio} times the other left out "
-            "(data.max_ratio)"
-        )
+        remedies = ["raise data.max_length"] if long else []
+        remedies += ["raise data.max_ratio (0 = off)"] if uneven else []
+        raise DataError(f"{source}: no training pair is left: {'; '.join(warnings)}; {', '.join(remedies)}")
     return kept, tuple(warnings)
+
+
+def exceeded_limit(source: int, target: int, data: DataSettings) -> Literal["max_length", "max_ratio"] | None:
+    """The setting of `data` that rules out a pair with so many symbols on its sides; None = neither."""
+    if max(source, target) > data.max_length:
+        return "max_length"
+    uneven = data.max_ratio and max(source, target) > data.max_ratio * min(source, target)
+    return "max_ratio" if uneven else None
 
 
 def _read(paths: Sequence[Path], data: DataSettings) -> Iterator[SentencePair]:

@@ -83,13 +83,15 @@ class DataSettings(Settings):
         100,
         ge=1,
         le=MOST_COUNT,
-        description="Leave out training pairs with more symbols than this on a side; a warning counts them.",
+        description="Leave out training pairs with more symbols than this on a side, features not "
+        "counted; a warning counts them.",
     )
     max_ratio: float = Field(
         0.0,
         ge=0,
         le=MOST_FACTOR,
-        description="Leave out training pairs with one side more than this many times the other; 0 = off.",
+        description="Leave out training pairs with more than this many times as many symbols on one side as "
+        "on the other, features not counted; 0 = off.",
     )
     empty: Literal["error", "drop"] = Field(
         "error",

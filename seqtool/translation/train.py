@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from seqtool.devices import resolve_device
-from seqtool.errors import SettingsError
+from seqtool.errors import DataError, SettingsError, counted
 from seqtool.evaluation.text_scores import has_four_words, text_scores
 from seqtool.nn.losses import LossSum
 from seqtool.nn.regularization import StatePenalties
@@ -19,7 +19,14 @@ from seqtool.text.parallel import SentencePair
 from seqtool.training.finetuning import settings_of_base
 from seqtool.training.job import Job
 from seqtool.training.passes import Pass, loss_of_passes
-from seqtool.translation.batches import Batch, TrainingBatches, encode_pairs, longer_side, pair_batch
+from seqtool.translation.batches import (
+    Batch,
+    TrainingBatches,
+    encode_pairs,
+    is_copyable,
+    longer_side,
+    pair_batch,
+)
 from seqtool.translation.data import TranslationData
 from seqtool.translation.forcing import mixed_forcing_pass, reference_ratio
 from seqtool.translation.model import ForwardPass, Translator
@@ -35,13 +42,16 @@ LEAST_LONG = 0.1  # share of references with four words or more, below which BLE
 class Evaluator:
     """Scores the network on the development part, for the training loop.
 
-    The loss is that of teacher forcing, without label smoothing; the other scores compare the outputs of
-    greedy search with the references.
+    The loss is that of teacher forcing, without label smoothing, over the pairs whose target the network can
+    produce; the other scores compare the outputs of greedy search with the references.
 
     Args:
         model: The model whose network is being trained.
         pairs: The development part.
         settings: The run's settings.
+
+    Raises:
+        DataError: a pure pointer network can produce none of the targets.
     """
 
     def __init__(
@@ -49,8 +59,27 @@ class Evaluator:
     ) -> None:
         self._model, self._pairs = model, list(pairs)
         self._budget = settings.training.batch_tokens
-        self._encoded = encode_pairs(self._pairs, model.vocabularies, copies=copies_of(settings.model))
+        encoded = encode_pairs(self._pairs, model.vocabularies, copies=copies_of(settings.model))
+        # Whatever its weights are, a pure pointer network gives the other targets a probability of 0.
+        only_copies = settings.model.output == "positions"
+        self._encoded = [pair for pair in encoded if not only_copies or is_copyable(pair)]
+        if encoded and not self._encoded:
+            raise DataError(
+                "dev: every target has symbols that its source lacks, and model.output = 'positions' can only "
+                "copy; name other pairs with --dev, or set model.output=vocabulary"
+            )
         self._greedy = replace(SearchOptions.of(settings.decoding), beam=1)
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """A line that counts the pairs that are left out of the loss; none if there are no such pairs."""
+        missing = len(self._pairs) - len(self._encoded)
+        if not missing:
+            return ()
+        return (
+            f"dev: {counted(missing, 'pair')} with symbols in the target that the source lacks left out of the "
+            "loss, since model.output = 'positions' can only copy",
+        )
 
     def __call__(self) -> dict[str, float]:
         """`loss` (nats per target symbol), `bleu`, `chrf` and `exact_match`."""
@@ -90,14 +119,15 @@ def prepare(
     model = build_model(settings, data, device) if initial is None else adopted(initial, settings)
     batches = TrainingBatches(model.vocabularies, data, settings, device)
     model.description = model.description.model_copy(update={"length_ratio": batches.length_ratio})
+    evaluator = Evaluator(model, data.dev, settings)
     select = selecting_metric(settings.training.select, data.dev)
     return Job(
         settings=settings,
-        data=data,
+        data=data.counted_anew() if batches.counts_anew else data,
         model=model,
         batches=batches,
         loss=loss_function(model, settings),
-        evaluate=Evaluator(model, data.dev, settings),
+        evaluate=evaluator,
         select="-loss" if select == "loss" else select,
         tiebreak="chrf" if select == "bleu" else None,
         facts=(
@@ -105,7 +135,7 @@ def prepare(
             *_describe_selection(settings, select),
             *_describe_search(settings),
         ),
-        warnings=(*data.warnings, *batches.warnings),
+        warnings=(*data.warnings, *batches.warnings, *evaluator.warnings),
         scored="on the development part, greedy search",
     )
 

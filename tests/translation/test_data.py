@@ -244,10 +244,10 @@ def test_what_is_kept_and_what_is_counted_add_up(
     uneven = [(a, b) for a, b in lengths if max(a, b) <= limit and ratio and (a > ratio * b or b > ratio * a)]
     arguments = (pairs, [a for a, _ in lengths], [b for _, b in lengths], data)
     if len(long) + len(uneven) == len(lengths):
-        with pytest.raises(
-            DataError, match=rf"^t\.tsv: no training pair has at most {limit} symbols on each side"
-        ):
+        with pytest.raises(DataError, match=r"^t\.tsv: no training pair is left: ") as caught:
             filter_lengths(*arguments)
+        assert ("raise data.max_length" in str(caught.value)) == bool(long)
+        assert ("raise data.max_ratio" in str(caught.value)) == bool(uneven)
         return
     kept, warnings = filter_lengths(*arguments)
     assert sorted([*long, *uneven, *(lengths[position] for position in kept)]) == sorted(lengths)
@@ -265,6 +265,22 @@ def test_left_out_pairs_are_said_in_words() -> None:
         "1 training pair with more than 3 symbols on a side left out (data.max_length)",
         "2 training pairs with one side more than 2.5 times the other left out (data.max_ratio)",
     )
+
+
+def test_the_limit_that_leaves_no_pair_is_named() -> None:
+    with pytest.raises(DataError) as caught:
+        filter_lengths([SentencePair("a", "b", (), "t.tsv", 1)], [9], [1], DataSettings(max_ratio=2.0))
+    assert str(caught.value) == (
+        "t.tsv: no training pair is left: 1 training pair with one side more than 2 times the other left out "
+        "(data.max_ratio); raise data.max_ratio (0 = off)"
+    )
+
+
+def test_one_pair_is_described_in_the_singular(tmp_path: Path) -> None:
+    file = write_columns(tmp_path / "t.tsv", [("a", "b")])
+    assert load_part(settings(train=file, dev=file), "dev").describe() == [
+        f"dev: 1 sentence pair, 1 source word, 1 target word, {file}"
+    ]
 
 
 def test_training_learns_from_every_reference_and_dev_keeps_them_together(tmp_path: Path) -> None:

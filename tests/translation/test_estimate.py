@@ -74,7 +74,7 @@ def test_what_is_left_out_is_among_the_facts(tmp_path: Path) -> None:
     assert any("held out" in fact for fact in facts)
     settings = tiny_settings(write_pairs(tmp_path, texts), data={"max_length": 20})
     facts = estimate(prepare(settings, load_training_data(settings))).facts
-    assert "1 training pairs with more than 20 symbols on a side left out (data.max_length)" in facts
+    assert "1 training pair with more than 20 symbols on a side left out (data.max_length)" in facts
 
 
 def test_an_estimate_does_not_move_a_run() -> None:

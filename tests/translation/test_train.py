@@ -15,7 +15,7 @@ from seqtool.evaluation.text_scores import text_scores
 from seqtool.settings import read_toml, validate
 from seqtool.text.parallel import SentencePair
 from seqtool.translation.batches import encode_pairs, pair_batch
-from seqtool.translation.data import load_training_data
+from seqtool.translation.data import TranslationData, load_training_data
 from seqtool.translation.prediction import TranslatorModel
 from seqtool.translation.search import SearchOptions
 from seqtool.translation.settings import TranslatorSettings
@@ -81,6 +81,20 @@ def test_a_pointer_network_refuses_what_it_cannot_give_with_its_place(tmp_path: 
     texts = [("a b", "b a"), ("a", "a c")]
     with pytest.raises(DataError, match=r"train\.src:2: the target has symbols that its source lacks"):
         train_tiny(tmp_path, texts, model={"output": "positions"})
+
+
+def test_a_pointer_network_leaves_dev_pairs_that_it_cannot_give_out_of_the_loss(tmp_path: Path) -> None:
+    texts, listener = [("a b", "b a"), ("b", "b")], Listener()
+    dev = write_pairs(tmp_path, [*texts, ("a", "a c")], "dev")
+    model = {"output": "positions"}
+    run = train_tiny(tmp_path, texts, {"reporter": listener}, model=model, data={"dev": dev})
+    assert [text for text in listener.messages if text.startswith("dev: 1 pair with symbols in the target")]
+    with torch.no_grad():
+        alone = Evaluator(run.model, pairs_of(texts), tiny_settings(model=model))()
+    assert run.result.metrics["loss"] == pytest.approx(alone["loss"])
+    dev = write_pairs(tmp_path, [("a", "a c")], "dev")
+    with pytest.raises(DataError, match="dev: every target has symbols that its source lacks"):
+        train_tiny(tmp_path / "b", texts, model=model, data={"dev": dev})
 
 
 def test_a_run_repeats_bit_for_bit_and_another_seed_does_not(tmp_path: Path) -> None:
@@ -151,7 +165,7 @@ def test_pairs_that_are_too_long_or_too_uneven_are_counted_and_not_learned_from(
     data = {"max_length": 20, "max_ratio": 4.0}
     train_tiny(tmp_path, texts, {"reporter": listener}, data=data, training={"epochs": 1})
     assert (
-        "1 training pairs with more than 20 symbols on a side left out (data.max_length)" in listener.messages
+        "1 training pair with more than 20 symbols on a side left out (data.max_length)" in listener.messages
     )
     assert (
         "2 training pairs with one side more than 4 times the other left out (data.max_ratio)"
@@ -165,8 +179,28 @@ def test_pairs_that_are_too_long_or_too_uneven_are_counted_and_not_learned_from(
     assert len(found.warnings) == 2
 
 
+def test_features_and_end_are_no_symbols_of_a_side(tmp_path: Path) -> None:
+    pairs = (SentencePair("yes yes", "ja", ("N", "PL")), SentencePair("a b c", "a b"))
+    for limits, counts_anew in (({"max_length": 3, "max_ratio": 2.0}, True), ({"max_length": 9}, False)):
+        settings = tiny_settings(data=limits)
+        vocabularies = Vocabularies.build(pairs, settings.vocabulary)
+        found = TrainingBatches(vocabularies, tiny_data(pairs), settings, CPU)
+        assert (found.warnings, found.counts_anew) == ((), counts_anew)
+
+
+def test_a_run_that_learned_from_other_pairs_is_not_resumed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = {"max_length": 6}  # the longest side without its end
+    with monkeypatch.context() as patch:
+        patch.setattr(TranslationData, "counted_anew", lambda self: self)
+        train_tiny(tmp_path, data=data)
+    with pytest.raises(UsageError, match="counting was absent, is symbols without features and end"):
+        train_tiny(tmp_path, options={"resume": True}, data=data)
+
+
 def test_no_pair_within_the_limits_is_an_error_that_leaves_no_run(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="no training pair has at most 1 symbols on each side"):
+    with pytest.raises(DataError, match=r"with more than 1 symbol on a side left out \(data.max_length\); raise data.max_length$"):
         train_tiny(tmp_path, data={"max_length": 1})
 
 
