@@ -200,8 +200,9 @@ def test_a_run_that_learned_from_other_pairs_is_not_resumed(
 
 
 def test_no_pair_within_the_limits_is_an_error_that_leaves_no_run(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"with more than 1 symbol on a side left out \(data.max_length\); raise data.max_length$"):
-        train_tiny(tmp_path, data={"max_length": 1})
+    message = r"with more than 1 symbol on a side left out \(data.max_length\); raise data.max_length$"
+    with pytest.raises(DataError, match=message):
+        train_tiny(tmp_path, TEXTS[:3], data={"max_length": 1})
 
 
 def test_a_run_says_what_it_is_made_of(tmp_path: Path) -> None:
