@@ -18,7 +18,7 @@ from seqtool.text.data_files import LocalFolder
 from seqtool.text.hub import HubSettings
 from seqtool.text.tag_rules import SchemeChoice
 from seqtool.training.network_settings import NetworkSettings, Probability, refuse_without_effect
-from seqtool.training.settings import RunSettings, TrainingSettings, help_of, refuse_ignored
+from seqtool.training.settings import RunSettings, TrainingSettings, given_in_vain, help_of, refuse_ignored
 
 Bias = Annotated[float, Field(ge=-MOST_FACTOR, le=MOST_FACTOR)]
 
@@ -275,3 +275,20 @@ class TaggerSettings(RunSettings):
         if self.task == "pos" and self.decoding.entity_bias not in (0.0, {}, "auto"):
             raise ValueError("decoding.entity_bias is for task = 'ner'; leave it out")
         return self
+
+    def without_effect(self, *, new_model: bool) -> list[str]:
+        """Messages about settings that have no effect (see `RunSettings.without_effect`)."""
+        found = []
+        if self.task == "pos":
+            of_spans, because = {"scheme", "repair", "strict"}, "with task = 'pos', whose tags mark no spans"
+            found += given_in_vain(self.data, "data", of_spans, because)
+        if new_model and not self.data.feature_columns:
+            because = "without data.feature_columns"
+            found += given_in_vain(self.model, "model", ("feature_embedding",), because)
+        if new_model and self.model.word_embedding == 0:
+            of_words, because = (
+                {"min_count", "size", "lowercase", "zero_digits"},
+                "with model.word_embedding = 0",
+            )
+            found += given_in_vain(self.vocabulary, "vocabulary", of_words, because)
+        return found

@@ -182,6 +182,7 @@ def prepare(
         facts=facts,
         warnings=(*data.warnings, *remarks_on(data, set(model.vocabularies.tags.symbols))),
         conclude=_keep_biases,
+        ignored=settings.without_effect(new_model=initial is None),
     )
 
 

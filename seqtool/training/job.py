@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar, cast
 
 from seqtool.devices import resolve_precision
+from seqtool.errors import SettingsError
 from seqtool.models.trained import TrainedModel
 from seqtool.nn.losses import LossSum
 from seqtool.text.batching import LazyBatches
@@ -73,6 +74,7 @@ class Job(Generic[ModelType, Batch]):
         scored: How the development part is scored, for the model card.
         carried: State that `loss` keeps from one batch to the next; None = none.
         tiebreak: Metric that decides while `select` is 0, as `fit` takes it; None = none.
+        ignored: Messages about settings without effect, for which a new run is refused.
     """
 
     settings: RunSettings
@@ -89,6 +91,7 @@ class Job(Generic[ModelType, Batch]):
     scored: str = "on the development part"
     carried: Carried | None = None
     tiebreak: str | None = None
+    ignored: Sequence[str] = ()
 
     @property
     def training(self) -> TrainingSettings:
@@ -105,6 +108,15 @@ class Job(Generic[ModelType, Batch]):
     def messages(self) -> tuple[str, ...]:
         """Warnings and facts for the user, the most important first."""
         return (*self.warnings, *self.facts, *few_updates(self.updates))
+
+    def refuse_ignored(self) -> None:
+        """Refuse settings that have no effect.
+
+        Raises:
+            SettingsError: there are some; the message lists all of them.
+        """
+        if self.ignored:
+            raise SettingsError("; ".join(self.ignored))
 
 
 @dataclass(frozen=True)
@@ -142,8 +154,11 @@ def train(
         The run folder, the model with its best weights, and how training ended.
 
     Raises:
+        SettingsError: a new run has a setting without effect.
         SeqtoolError: the errors of `fit` and of `RunFolder`.
     """
+    if not resume:
+        job.refuse_ignored()
     for line in job.messages():
         reporter.message(line)
 
@@ -193,7 +208,11 @@ def estimate(job: Job[ModelType, Batch]) -> Estimate:
 
     Returns:
         The estimate, for this machine.
+
+    Raises:
+        SettingsError: a setting has no effect.
     """
+    job.refuse_ignored()
     seconds = _timed_updates(job)
     training = job.training
     steps = min(job.updates, training.max_steps) if training.max_steps else job.updates

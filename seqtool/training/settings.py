@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Iterable, Mapping
 from typing import Literal
 
 from pydantic import Field, model_validator
@@ -55,6 +56,18 @@ class RunSettings(Settings):
         description="Use deterministic algorithms only, so that a run repeats bit for bit: slower on a GPU, "
         "and an error where an operation has no deterministic implementation.",
     )
+
+    def without_effect(self, *, new_model: bool) -> list[str]:
+        """Messages about settings that were given and have no effect, which a new run refuses.
+
+        They are valid, because the recipe of a run of an earlier version may have them, and that run can be
+        resumed and evaluated.
+
+        Args:
+            new_model: Whether the run trains a new model; otherwise the tables `model` and `vocabulary` are
+                those of the model to fine-tune.
+        """
+        return []
 
 
 class TrainingSettings(Settings):
@@ -238,6 +251,22 @@ class TrainingSettings(Settings):
         return self.activation_penalty, self.slowness_penalty, self.norm_penalty
 
 
+def given_in_vain(settings: Settings, table: str, names: Iterable[str], because: str) -> list[str]:
+    """A message for each setting that was given and has no effect.
+
+    Args:
+        settings: A table of settings; a value that equals the field's default counts as not given.
+        table: Name of the table.
+        names: Names of the settings that have no effect.
+        because: Why they have none: the end of `vocabulary.size = 100 has no effect ...`.
+    """
+    fields, values = type(settings).model_fields, settings.model_dump(mode="json")
+    given = [name for name in fields if name in names and getattr(settings, name) != fields[name].default]
+    return [
+        f"{table}.{name} = {json.dumps(values[name])} has no effect {because}; leave it out" for name in given
+    ]
+
+
 def help_of(name: str) -> str:
     """The description of a field of `TrainingSettings`, for a task that changes only its default."""
     return str(TrainingSettings.model_fields[name].description)
@@ -254,12 +283,13 @@ def refuse_ignored(settings: Settings, readers: Mapping[str, tuple[str, tuple[st
     Raises:
         ValueError: some were given to no effect; the message names them all.
     """
-    # No setting and no option is ever accepted and then ignored. Four mechanisms see to it, because they
+    # No setting and no option is ever accepted and then ignored. Five mechanisms see to it, because they
     # need to know different things:
     # - this function: a setting is used with some values of another setting of the same table (a lookup);
     # - `WITHOUT` and `refusal` in nn/cell_options.py: an option has no effect on some cells. The reason
     #   differs by cell and is part of the message, and networks have two cells; `nn` knows no settings;
     # - validators such as `refuse_without_effect` in network_settings.py: conditions on several tables;
+    # - `RunSettings.without_effect`: what a new run refuses, but not one that an earlier version began;
     # - `_refuse` in cli/: options that are no settings, which are named as they are typed.
     fields = type(settings).model_fields
     problems = []

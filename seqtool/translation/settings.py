@@ -9,11 +9,11 @@ from pydantic import Field, model_validator
 
 from seqtool.nn.cell_names import BATCH_NORMALISED, CELL_HELP, CellName
 from seqtool.settings import MOST_COUNT, MOST_FACTOR, MOST_HYPOTHESES, MOST_LAYERS, MOST_UNITS, Settings
-from seqtool.text.data_files import LocalFolder
+from seqtool.text.data_files import PARTS, LocalFolder
 from seqtool.text.hub import PairHubSettings
 from seqtool.text.pair_files import NAMED_SIDES, kind_of
 from seqtool.training.network_settings import NetworkSettings, Probability, refuse_without_effect
-from seqtool.training.settings import RunSettings, TrainingSettings, help_of, refuse_ignored
+from seqtool.training.settings import RunSettings, TrainingSettings, given_in_vain, help_of, refuse_ignored
 
 Column = Literal["source", "target", "features", "-"]
 Files = str | Annotated[list[str], Field(min_length=2)]  # one file of pairs, or a source and its targets
@@ -21,14 +21,9 @@ Files = str | Annotated[list[str], Field(min_length=2)]  # one file of pairs, or
 
 # The kinds of vocabulary that use each of these settings; with another kind the setting is refused.
 VOCABULARY_READERS: dict[str, tuple[str, ...]] = {
-    "size": ("word", "character", "sentencepiece"),
-    "lowercase": ("word", "character", "sentencepiece"),
-    "reserved": ("word", "character", "sentencepiece"),
+    **dict.fromkeys(("size", "lowercase", "reserved"), ("word", "character", "sentencepiece")),
     "min_count": ("word", "character"),
-    "model_type": ("sentencepiece",),
-    "byte_fallback": ("sentencepiece",),
-    "split_digits": ("sentencepiece",),
-    "sampling": ("sentencepiece",),
+    **dict.fromkeys(("model_type", "byte_fallback", "split_digits", "sampling"), ("sentencepiece",)),
 }
 
 
@@ -41,8 +36,6 @@ OBJECTIVE_READERS: dict[str, tuple[str, tuple[str, ...]]] = {
     "mle_weight": ("objective", SEQUENCE_OBJECTIVES),
     "sharpness": ("objective", ("mrt",)),
 }
-
-PARTS = ("train", "dev", "test")
 
 
 class LocalSettings(LocalFolder):
@@ -444,3 +437,14 @@ class TranslatorSettings(RunSettings):
         if self.model.tied == "all" and not self.vocabulary.shared:
             raise ValueError("model.tied = 'all' needs vocabulary.shared = true")
         return self
+
+    def without_effect(self, *, new_model: bool) -> list[str]:
+        """Messages about settings that have no effect (see `RunSettings.without_effect`)."""
+        found = []
+        if new_model and self.vocabulary.source_file is not None:
+            names = {"kind", *VOCABULARY_READERS} - {"sampling"}
+            found += given_in_vain(self.vocabulary, "vocabulary", names, "with vocabulary.source_file")
+        if self.decoding.beam_penalty == "none":
+            because = "with decoding.beam_penalty = 'none'"
+            found += given_in_vain(self.decoding, "decoding", ("length_penalty",), because)
+        return found

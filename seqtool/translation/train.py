@@ -65,8 +65,8 @@ class Evaluator:
         self._encoded = [pair for pair in encoded if not only_copies or is_copyable(pair)]
         if encoded and not self._encoded:
             raise DataError(
-                "dev: every target has symbols that its source lacks, and model.output = 'positions' can only "
-                "copy; name other pairs with --dev, or set model.output=vocabulary"
+                "dev: every target has symbols that its source lacks, and model.output = 'positions' can "
+                "only copy; name other pairs with --dev, or set model.output=vocabulary"
             )
         self._greedy = replace(SearchOptions.of(settings.decoding), beam=1)
 
@@ -77,8 +77,8 @@ class Evaluator:
         if not missing:
             return ()
         return (
-            f"dev: {counted(missing, 'pair')} with symbols in the target that the source lacks left out of the "
-            "loss, since model.output = 'positions' can only copy",
+            f"dev: {counted(missing, 'pair')} with symbols in the target that the source lacks left out of "
+            "the loss, since model.output = 'positions' can only copy",
         )
 
     def __call__(self) -> dict[str, float]:
@@ -137,6 +137,7 @@ def prepare(
         ),
         warnings=(*data.warnings, *batches.warnings, *evaluator.warnings),
         scored="on the development part, greedy search",
+        ignored=settings.without_effect(new_model=initial is None),
     )
 
 

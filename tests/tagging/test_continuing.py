@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from seqtool.errors import DataError, InterruptedRunError, SettingsError, UsageError
+from seqtool.tagging.settings import TaggerSettings
 from seqtool.training.checkpoint import Checkpoints
 from tests.listeners import Listener, StopAt
 from tests.tagging.tiny_tagger import (
@@ -69,6 +70,20 @@ def test_resuming_with_other_data_is_refused(tmp_path: Path) -> None:
     train_tiny(tmp_path)
     with pytest.raises(UsageError, match="data"):
         train_tiny(tmp_path, SENTENCES[:9], options={"resume": True})
+
+
+def test_a_setting_without_effect_is_refused_in_a_new_run_and_may_be_resumed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = {"feature_embedding": 4}
+    with pytest.raises(
+        SettingsError, match=r"model.feature_embedding = 4 has no effect without data.feature"
+    ):
+        train_tiny(tmp_path, model=model)
+    with monkeypatch.context() as patch:
+        patch.setattr(TaggerSettings, "without_effect", lambda self, new_model: [])
+        train_tiny(tmp_path, model=model)
+    train_tiny(tmp_path, model=model, options={"resume": True})
 
 
 # --- fine-tuning ---

@@ -40,7 +40,9 @@ def scored(folder: Path, form: str = "conll", *, task: str = "ner") -> TaggerEva
     return assess_predictions(found, [gold], task=task, bootstrap=0)
 
 
-@pytest.mark.parametrize("form", ["conll", "jsonl", "inline", "inline with confidence", "confidence", "kbest"])
+@pytest.mark.parametrize(
+    "form", ["conll", "jsonl", "inline", "inline with confidence", "confidence", "kbest"]
+)
 def test_every_layout_of_tag_has_the_same_scores(tmp_path: Path, form: str) -> None:
     found = scored(tmp_path, form)
     values = {name: score.value for name, score in found.scores.items()}

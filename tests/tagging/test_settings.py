@@ -12,6 +12,42 @@ BASE: dict[str, Any] = {"task": "ner", "name": "x", "data": {"train": "t.conll"}
 
 
 @pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"task": "pos", "data": {"scheme": "iob2"}},
+            "data.scheme = \"iob2\" has no effect with task = 'pos'",
+        ),
+        ({"task": "pos", "data": {"repair": True}}, "data.repair = true has no effect with task = 'pos'"),
+        ({"task": "pos", "data": {"strict": True}}, "data.strict = true has no effect with task = 'pos'"),
+        (
+            {"model": {"feature_embedding": 4}},
+            "model.feature_embedding = 4 has no effect without data.feature_columns; leave it out",
+        ),
+        (
+            {"model": {"word_embedding": 0}, "vocabulary": {"min_count": 2}},
+            "vocabulary.min_count = 2 has no effect with model.word_embedding = 0; leave it out",
+        ),
+        (
+            {"model": {"word_embedding": 0}, "vocabulary": {"lowercase": False}},
+            "vocabulary.lowercase = false has no effect with model.word_embedding = 0",
+        ),
+    ],
+    ids=str,
+)
+def test_settings_without_effect_are_refused_in_a_new_run_alone(
+    changes: dict[str, Any], message: str
+) -> None:
+    data = {**BASE["data"], **changes.get("data", {})}
+    settings = validate(TaggerSettings, {**BASE, **changes, "data": data}, "settings")
+    (found,) = settings.without_effect(new_model=True)
+    assert found.startswith(message) and found.endswith("; leave it out")
+    if "data" not in changes:  # the tables model and vocabulary are those of the model to fine-tune
+        assert settings.without_effect(new_model=False) == []
+    assert validate(TaggerSettings, BASE, "settings").without_effect(new_model=True) == []
+
+
+@pytest.mark.parametrize(
     ("changes", "reason"),
     [
         (

@@ -115,6 +115,8 @@ def tables(train: Path, task: str = "ner", **sections: Any) -> dict[str, Any]:
         result[name] = {**result.get(name, {}), **section}
     kind = result["model"]["characters"]
     unread = [name for name, readers in CHARACTER_READERS.items() if kind not in readers]
+    if not result["data"].get("feature_columns") and "feature_embedding" not in sections.get("model", {}):
+        unread.append("feature_embedding")
     result["model"] = {name: value for name, value in result["model"].items() if name not in unread}
     return result
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,7 +14,7 @@ from seqtool.settings import validate
 from seqtool.translation.search import SearchOptions
 from seqtool.translation.settings import TranslatorSettings
 from seqtool.translation.train import fine_tuning_settings
-from tests.translation.tiny_pairs import pairs_of, untrained
+from tests.translation.tiny_pairs import pairs_of, train_tiny, untrained
 
 POINTING = {"output": "positions"}
 NOT_LOOKING = {"attention": "none", "decoder": "parallel"}
@@ -55,6 +57,27 @@ def test_labels_are_smoothed_unless_there_is_no_vocabulary_to_smooth_over() -> N
 def test_what_would_be_ignored_is_refused(sections: dict[str, Any], message: str) -> None:
     with pytest.raises(SettingsError, match=message):
         settings_of(**sections)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [{"kind": "word"}, {"size": 10}, {"lowercase": True}, {"reserved": ["<2de>"]}, {"byte_fallback": True}],
+    ids=str,
+)
+def test_a_vocabulary_file_replaces_what_builds_one(given: dict[str, Any]) -> None:
+    settings = settings_of(vocabulary={"kind": "sentencepiece", "source_file": "v.model", **given})
+    (found,) = settings.without_effect(new_model=True)
+    assert found.startswith(f"vocabulary.{next(iter(given))} = ")
+    assert found.endswith(" has no effect with vocabulary.source_file; leave it out")
+    assert settings.without_effect(new_model=False) == []
+
+
+def test_an_exponent_has_no_effect_without_a_length_penalty(tmp_path: Path) -> None:
+    decoding = {"beam_penalty": "none", "length_penalty": 0.5}
+    message = "decoding.length_penalty = 0.5 has no effect with decoding.beam_penalty = 'none'; leave it out"
+    with pytest.raises(SettingsError, match=re.escape(message)):
+        train_tiny(tmp_path, decoding=decoding)
+    assert settings_of(decoding={"beam_penalty": "none"}).without_effect(new_model=True) == []
 
 
 def test_a_coverage_penalty_is_refused_by_a_model_without_attention() -> None:
