@@ -6,7 +6,7 @@ import contextlib
 import hashlib
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -63,7 +63,7 @@ class Checkpoints:
         """Write a checkpoint, then delete all but the two newest ones and the best one.
 
         Args:
-            step: Updates made so far.
+            step: Updates made so far; checkpoints of later steps are deleted first.
             tensors: Tensors to save, by name, on any device.
             values: JSON values to save.
             best: Step of the best checkpoint; None = there is none yet.
@@ -74,6 +74,9 @@ class Checkpoints:
         """
         with storage_errors(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
+        # A resumed run goes back behind damaged checkpoints. If they stayed, they would pass for the newest
+        # ones, and every checkpoint of the run would be deleted as soon as it is written.
+        self._delete(later for later in self.steps() if later > step)
         path = self._free_name(step)
         try:
             write_tensors(path, tensors)
@@ -159,14 +162,17 @@ class Checkpoints:
         except (SeqtoolError, KeyError, TypeError):
             return None
 
+    def _delete(self, steps: Iterable[int]) -> None:
+        with contextlib.suppress(OSError):  # what cannot be deleted now is deleted after the next save
+            for step in steps:
+                self._json(step).unlink()  # before its tensors: no JSON without them
+
     def _prune(self, best: int | None) -> None:
         steps = self.steps()
         kept = {*steps[-RECENT:], best}
         names = {self._tensor_file(step) for step in kept if step is not None}
-        with contextlib.suppress(OSError):  # what cannot be deleted now is deleted after the next save
-            for step in steps:
-                if step not in kept:
-                    self._json(step).unlink()  # before its tensors: no JSON without them
+        self._delete(step for step in steps if step not in kept)
+        with contextlib.suppress(OSError):
             for path in self.folder.iterdir():
                 stray = path.match("step-*.safetensors") and path.name not in names and None not in names
                 if stray or path.match(".step-*.tmp"):

@@ -116,6 +116,18 @@ def test_damaged_tensors_fall_back(tmp_path: Path, damage: str):
     assert loaded_step(tmp_path) == 1
 
 
+def test_checkpoints_after_damaged_ones_stay(tmp_path: Path):
+    checkpoints = Checkpoints(tmp_path)
+    for step in (1, 2, 3):
+        save(checkpoints, step)
+    for step in (2, 3):  # the best one was kept as well
+        (tmp_path / f"step-{step:06d}.json").write_text("{}")
+    save(checkpoints, 1)
+    save(checkpoints, 2)
+    assert checkpoints.steps() == [1, 2]
+    assert loaded_step(tmp_path) == 2
+
+
 def test_all_damaged_is_an_error(tmp_path: Path):
     checkpoints = Checkpoints(tmp_path)
     for step in (1, 2):
