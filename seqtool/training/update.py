@@ -121,9 +121,11 @@ def update(
     """
     optimizer.zero_grad(set_to_none=True)
     totals, count, unit = _accumulate(group, loss, arithmetic, place)
-    arithmetic.scaler.unscale_(optimizer)
     sums = torch.tensor([float(totals.sum()), count], dtype=torch.float64, device=arithmetic.device)
     _sum_gradients(model, sums)
+    # After the sum all processes have the same gradients, also one without a batch, and see the overflow of
+    # any. So their loss scales stay the same.
+    arithmetic.scaler.unscale_(optimizer)
     total, count = float(sums[0]), int(sums[1])
     if not math.isfinite(total):
         raise DivergedError(f"{place}: {_culprit(totals, place)}{_advice(place)}")
@@ -170,6 +172,7 @@ def _accumulate(
         count += result.count
         unit = result.unit
     if not totals:
+        arithmetic.scaler.scale(torch.zeros((), device=arithmetic.device))  # it needs a first call to unscale
         return torch.zeros(0, dtype=torch.float64), 0, unit
     return torch.stack(totals).cpu().double(), count, unit
 

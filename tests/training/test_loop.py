@@ -24,10 +24,11 @@ from seqtool.errors import (
     StorageError,
 )
 from seqtool.nn.losses import LossSum
+from seqtool.training import distributed
 from seqtool.training import loop as loop_module
 from seqtool.training.progress import EvaluationReport, FitResult, SilentReporter, StepReport
 from seqtool.training.settings import TrainingSettings
-from seqtool.training.update import Arithmetic, GradientNoise, Place, describe_batch, update
+from seqtool.training.update import Arithmetic, GradientNoise, Place, Update, describe_batch, update
 from tests.training.tiny_run import CPU, TinyBatch, TinyRun, squared_error, tiny_batches, tiny_model
 
 
@@ -619,6 +620,44 @@ def test_float16_overflow_leaves_the_weights_and_lowers_the_scale(
     assert newest is not None
     assert newest.values["scaler"]["scale"] == 65536.0 / 2
     assert newest.values["position"]["skipped"] == 0
+
+
+def test_a_process_without_a_batch_learns_of_an_overflow_and_lowers_its_scale(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    """The second of two processes in a group of one batch; the gradients of the first are made up."""
+    factor = 1.0
+
+    def add_those_of_the_first(tensors: list[Tensor]) -> None:
+        sums, used, *gradients = tensors
+        sums += 1.0
+        used += 1.0
+        for gradient in gradients:
+            gradient += factor * arithmetic.scaler.get_scale()
+
+    monkeypatch.setattr(distributed, "rank", lambda: 1)
+    monkeypatch.setattr(distributed, "world_size", lambda: 2)
+    monkeypatch.setattr(distributed, "sum_in_place", add_those_of_the_first)
+    arithmetic = Arithmetic(CPU, torch.float16, torch.amp.GradScaler("cpu"))
+    model = tiny_model().float()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+
+    def step() -> Update:
+        batch = tiny_batches((4,))
+        place = Place(1, 1, 0, 0.1)
+        return update(
+            model, optimizer, batch, lambda batch: LossSum(Tensor(), 1, "sentence"),
+            arithmetic=arithmetic, clip_norm=0.0, place=place,
+        )  # fmt: skip
+
+    before = torch.nn.utils.parameters_to_vector(model.parameters()).clone()
+    assert step().done
+    after = torch.nn.utils.parameters_to_vector(model.parameters()).clone()
+    torch.testing.assert_close(after, before - 0.1)  # gradients of 1, without their scale
+    factor = float("inf")
+    assert not step().done
+    assert torch.equal(torch.nn.utils.parameters_to_vector(model.parameters()), after)
+    assert arithmetic.scaler.get_scale() == 65536.0 / 2
 
 
 def test_float16_that_never_stops_overflowing_is_a_divergence(
