@@ -38,7 +38,7 @@ def resolve_device(name: str) -> torch.device:
     Raises:
         UsageError: the name is none of these, or this machine has no such device.
     """
-    if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", name):
+    if not re.fullmatch(r"auto|cpu|mps|cuda(:\d{1,3})?", name):
         raise UsageError(f"--device {name}: expected auto, cpu, cuda, cuda:N or mps")
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"

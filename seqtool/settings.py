@@ -347,9 +347,11 @@ def _fields_at(kind: type[BaseModel], location: list[str]) -> list[str]:
 def _toml_value(text: str) -> Any:
     """A value as TOML, or the text itself if it is not TOML; ValueError as for `_parsed`."""
     try:
-        return _parsed(f"value = {text}")["value"]
+        tables = _parsed(f"value = {text}")
     except tomllib.TOMLDecodeError:
         return text
+    # After a line break the text may go on with other keys and tables; then it is no value.
+    return tables["value"] if tables.keys() == {"value"} else text
 
 
 def _parsed(text: str) -> dict[str, Any]:

@@ -13,7 +13,7 @@ CPU = torch.device("cpu")
 no_gpu = pytest.mark.skipif(torch.cuda.is_available(), reason="says what happens without a GPU")
 
 
-@pytest.mark.parametrize("name", ["gpu", "cuda:", "cuda:x", "CPU", "", "cuda:0 "])
+@pytest.mark.parametrize("name", ["gpu", "cuda:", "cuda:x", "CPU", "", "cuda:0 ", "cuda:" + "9" * 20])
 def test_unknown_devices_are_refused(name: str):
     with pytest.raises(UsageError, match=r"expected auto, cpu, cuda, cuda:N or mps"):
         resolve_device(name)

@@ -240,6 +240,9 @@ def test_settings_are_frozen() -> None:
         ("no", "no"),
         (" 5 ", 5),
         ("../x y.txt", "../x y.txt"),
+        ("1\nname = 'lost'", "1\nname = 'lost'"),
+        ("1\n[data]\ntrain = 'lost'", "1\n[data]\ntrain = 'lost'"),
+        ("[1,\n2]", [1, 2]),
     ],
 )
 def test_a_value_is_toml_or_else_text(text: str, value: Any) -> None:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Sequence
 
 from seqtool.decoding.sampling import SamplingOptions
+from seqtool.errors import UsageError
 from seqtool.lm.data import DOCUMENT_ENDS
 from seqtool.lm.lines import ScoredLine, score_lines
 from seqtool.lm.loaded import TASK, Fingerprint, LanguageModelDescription, LoadedLanguageModel, RecordedScores
@@ -41,7 +42,8 @@ class LanguageModel(LoadedLanguageModel):
             temperature: Sampling temperature, at least 0; 0 = greedy.
             top_k: Sample from the K most probable symbols only; 0 = all.
             top_p: Sample from the smallest set of symbols with at least this total probability, in (0, 1].
-            stop: Strings that end a text; None = the end of a document of the model, if it has one.
+            stop: Strings that end a text, none of them empty; None = the end of a document of the model, if it
+                has one.
             seed: Random seed; the same seed gives the same texts. None = a new seed for every call.
 
         Returns:
@@ -51,6 +53,13 @@ class LanguageModel(LoadedLanguageModel):
             UsageError: an argument is out of its range.
             DataError: the prompt contains a character for which the model has no symbol.
         """
+        for name, value in (("length", length), ("count", count)):
+            if value < 1:
+                raise UsageError(f"{name} {value}: must be 1 or more")
+        if stop is not None:
+            require_several(stop, 'model.sample(stop=["\\n"])')
+        if "" in (stop or ()):
+            raise UsageError("stop '': expected a text to stop after; write stop=[] to stop at `length` only")
         drawing = SamplingOptions(
             temperature=temperature,
             top_k=top_k,

@@ -12,6 +12,8 @@ from seqtool.errors import DataError, UsageError
 from seqtool.files import read_json, storage_errors
 from seqtool.settings import read_toml
 
+MOST_STEPS = 2**53  # a picture has no place for more
+
 Metrics = dict[str, float]
 
 
@@ -64,7 +66,7 @@ def learning_curve(run: Path) -> LearningCurve:
     if not path.is_file():
         raise UsageError(f"{run}: not a run folder: it has no metrics.jsonl")
     with storage_errors(path):
-        lines = path.read_text(encoding="utf-8").rstrip("\n").split("\n")
+        lines = path.read_bytes().rstrip(b"\n").split(b"\n")
     found: dict[int, dict[str, Any]] = {}
     for number, line in enumerate(lines, 1):
         event = _event(line, f"{path}:{number}")
@@ -78,7 +80,7 @@ def learning_curve(run: Path) -> LearningCurve:
         str(recipe.get("task")),
         steps,
         [float(found[step]["seconds"]) for step in steps],
-        [dict(found[step]["metrics"]) for step in steps],
+        [_finite(found[step]["metrics"]) for step in steps],
         max((step for step in steps if found[step].get("improved")), default=None),
         _dev_data(run, recipe),
     )
@@ -104,16 +106,21 @@ def _dev_data(run: Path, recipe: Mapping[str, Any]) -> DevData:
     return DevData(settings, json.dumps(facts, sort_keys=True))
 
 
-def _event(line: str, place: str) -> dict[str, Any]:
+def _finite(metrics: Mapping[str, float | None]) -> Metrics:
+    """The metrics that are numbers: a run writes null for one that is not finite."""
+    return {name: float(x) for name, x in metrics.items() if x is not None and math.isfinite(x)}
+
+
+def _event(line: bytes, place: str) -> dict[str, Any]:
     try:
-        event = json.loads(line)
+        event = json.loads(line.decode("utf-8"))
         if not isinstance(event, dict):
             raise TypeError
         if event.get("event") == "evaluation":
-            finite = [math.isfinite(event[name]) for name in ("step", "seconds")]
-            if not all(finite) or not isinstance(event["metrics"], dict):
+            if not math.isfinite(event["seconds"]) or not 0 <= int(event["step"]) < MOST_STEPS:
                 raise TypeError
-    except (ValueError, TypeError, KeyError) as error:
+            _finite(event["metrics"])
+    except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError) as error:
         raise DataError(f"{place}: not an event that a training run writes") from error
     return event
 

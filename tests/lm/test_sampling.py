@@ -289,6 +289,21 @@ def test_a_model_writes_what_its_sampler_writes() -> None:
     assert len(set(model.sample(length=30, count=5, temperature=0.0))) == 1
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"length": 0}, "length 0: must be 1 or more"),
+        ({"count": -1}, "count -1: must be 1 or more"),
+        ({"stop": "end"}, r"a single text is given, expected a list of texts; write model.sample\(stop="),
+        ({"stop": [".", ""]}, "stop '': expected a text to stop after"),
+    ],
+    ids=str,
+)
+def test_what_a_model_cannot_write_is_refused(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        untrained().sample("the ", **options)
+
+
 def test_a_model_scores_lines_as_its_reader_does() -> None:
     model = untrained()
     lines = ["the cat sat.", "", "the dog"]

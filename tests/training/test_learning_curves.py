@@ -47,6 +47,19 @@ def test_what_is_no_run_or_has_nothing_is_refused(tmp_path: Path):
         learning_curve(write(tmp_path / "run", {"event": "train", "step": 1, "loss": 3.0}))
 
 
+def test_a_metric_that_was_not_finite_is_left_out(tmp_path: Path):
+    event = {**evaluation(2, f1=0.1), "metrics": {"f1": 0.1, "loss": None}}
+    assert learning_curve(write(tmp_path / "run", event)).metrics == [{"f1": 0.1}]
+
+
+def test_bytes_that_are_no_text_are_bad_data_with_their_line(tmp_path: Path):
+    run = write(tmp_path / "run", evaluation(2, f1=0.1))
+    with (run / "metrics.jsonl").open("ab") as file:
+        file.write(b'{"event": "\xff"}\n')
+    with pytest.raises(DataError, match=r"metrics\.jsonl:2: not an event that a training run writes"):
+        learning_curve(run)
+
+
 @pytest.mark.parametrize(
     "line",
     [
@@ -55,6 +68,11 @@ def test_what_is_no_run_or_has_nothing_is_refused(tmp_path: Path):
         '{"event": "evaluation", "step": 1}',
         '{"event": "evaluation", "step": "x", "seconds": 1, "metrics": {}}',
         '{"event": "evaluation", "step": 1, "seconds": 1, "metrics": 3}',
+        '{"event": "evaluation", "step": 1, "seconds": 1, "metrics": {"f1": "high"}}',
+        '{"event": "evaluation", "step": 1e300, "seconds": 1, "metrics": {}}',
+        '{"event": "evaluation", "step": 1' + "0" * 400 + ', "seconds": 1, "metrics": {}}',
+        '{"event": "evaluation", "step": 1, "seconds": 1' + "0" * 400 + ', "metrics": {}}',
+        "[" * 100_000,
     ],
 )
 def test_a_damaged_line_is_bad_data_with_its_number(tmp_path: Path, line: str):
