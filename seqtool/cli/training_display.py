@@ -12,6 +12,7 @@ from rich.table import Table
 
 from seqtool.cli import console
 from seqtool.cli.console import figure, say, shown
+from seqtool.errors import counted
 from seqtool.training.progress import EvaluationReport, FitResult, SilentReporter, StepReport
 
 ROWS_SHOWN = 12  # evaluations shown in the live table
@@ -47,7 +48,8 @@ class LineReporter:
         console.note_training()
         self._total, self._last = total_steps, time.monotonic()
         say(
-            f"{parameters:,} parameters, at most {total_steps:,} updates" + (f", from {step}" if step else "")
+            f"{counted(parameters, 'parameter')}, at most {counted(total_steps, 'update')}"
+            + (f", from {step}" if step else "")
         )
 
     def step(self, report: StepReport) -> None:

@@ -65,7 +65,7 @@ def greedy_search(
         source_mask=source_mask,
         keep_attention=keep_attention,
     )
-    return rows.run(best, keep_impossible=False)
+    return rows.run(best)
 
 
 def _without_repeats(

@@ -1,4 +1,4 @@
-"""One hypothesis per sentence, extended by a given rule: the common part of greedy search and scoring."""
+"""One hypothesis per sentence, extended by a given rule: the rows of greedy search."""
 
 from __future__ import annotations
 
@@ -43,20 +43,18 @@ class SingleRows:
         self.covered: Tensor | None = None  # attention summed over steps, [B, S]
         self.trace, self.found = Trace(), Findings(count, 1)
 
-    def run(self, pick: Pick, *, keep_impossible: bool) -> list[Hypothesis]:
+    def run(self, pick: Pick) -> list[Hypothesis]:
         """Extend all hypotheses until every sentence is done.
 
         Args:
             pick: Rule that chooses the next symbols.
-            keep_impossible: Whether a hypothesis whose probability is 0 is continued; otherwise the
-                sentence's result is `exhausted`.
 
         Returns:
-            A hypothesis per sentence.
+            A hypothesis per sentence; `exhausted` where its probability is 0.
         """
         while len(self.sentences):
             self._advance(pick)
-            self._release(keep_impossible)
+            self._release()
         none = Findings(len(self.found.endings), 1)
         return [each[0] for each in hypotheses(self.trace, self.found, none, self.source_mask)]
 
@@ -76,13 +74,11 @@ class SingleRows:
         self.trace.add(self.last, torch.arange(len(self.last), device=self.last.device), self.log_p)
         self.prefixes = torch.cat([self.prefixes, self.last[:, None]], 1)
 
-    def _release(self, keep_impossible: bool) -> None:
+    def _release(self) -> None:
         """Record the sentences that are done, and remove them."""
         length = self.prefixes.shape[1]
         ended = self.last == self.end
-        done = ended | (self.limits <= length)
-        if not keep_impossible:
-            done |= self.log_p.isinf()
+        done = ended | (self.limits <= length) | self.log_p.isinf()
         if not done.any():
             return
         mask = None if self.source_mask is None else self.source_mask[self.sentences]
@@ -90,7 +86,7 @@ class SingleRows:
         rows = done.nonzero()[:, 0]
         facts = (each[done].tolist() for each in (self.sentences, scores, self.log_p, ended))
         for row, sentence, score, log_p, finished in zip(rows.tolist(), *facts, strict=True):
-            if keep_impossible or log_p > -torch.inf:
+            if log_p > -torch.inf:
                 self.found.add(sentence, Ending(score, log_p, length - 1, row, finished))
         kept = (~done).nonzero()[:, 0]
         self.trace.keep(kept)

@@ -99,6 +99,7 @@ class LanguageModelEvaluation(Evaluation):
                 "words": text.words,
                 "unknown": text.unknown,
             },
+            # The option is called --baselines; programs that read the report know the figures by this key.
             "yardsticks": dict(text.baselines),
         }
         if text.mixture is not None:

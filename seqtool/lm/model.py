@@ -18,6 +18,7 @@ from seqtool.lm.settings import ModelSettings
 from seqtool.lm.vocabulary import LINE_END, PADDING, UNKNOWN
 from seqtool.nn.cell_names import BATCH_NORMALISED
 from seqtool.nn.cells import State
+from seqtool.nn.cells.cell import glorot
 from seqtool.nn.deferred import at_least_float32
 from seqtool.nn.embeddings import empty_embedding
 from seqtool.nn.losses import projected_cross_entropy, projected_log_probabilities
@@ -73,7 +74,7 @@ class LanguageNetwork(nn.Module):
         self.narrow = nn.Linear(settings.hidden, features, bias=False) if different else None
         never = list(impossible)
         self.adaptive = _adaptive(features, symbols, settings.cutoffs, never) if settings.adaptive else None
-        self.weight = None if settings.tied or settings.adaptive else _output_weight(symbols, features)
+        self.weight = None if settings.tied or settings.adaptive else glorot(symbols, features)
         self.bias = None if settings.adaptive else nn.Parameter(torch.zeros(symbols))
         self.register_buffer("impossible", _mask(symbols, never), persistent=False)
 
@@ -162,11 +163,6 @@ class LanguageNetwork(nn.Module):
 def detached(states: Sequence[State]) -> list[State]:
     """The same states, detached from the graph, so that no gradient flows back through them."""
     return [tuple(part.detach() for part in layer) for layer in states]
-
-
-def _output_weight(symbols: int, features: int) -> nn.Parameter:
-    """A Glorot-uniform weight, [V, D]."""
-    return nn.Parameter(nn.init.xavier_uniform_(torch.empty(symbols, features)))
 
 
 class _MaskedLinear(nn.Linear):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import lzma
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -134,38 +134,6 @@ class KneserNey:
             probability[followed] *= level.weight[context[followed]]
             probability[seen] += level.share[number[seen]]
         return np.asarray(np.log(probability))
-
-    def distribution(self, context: Sequence[int]) -> Floats:
-        """Distribution of the next symbol.
-
-        Args:
-            context: The document so far, of which the last order - 1 symbols are used.
-
-        Returns:
-            Probability of each symbol, above 0, with sum 1, [V].
-
-        Raises:
-            ValueError: A symbol is out of range.
-        """
-        symbols = _checked(np.asarray(context, np.int64), self.size).tolist()
-        probability = np.full(self.size, 1.0 / self.size)
-        for level, length in zip(self.levels, range(len(symbols) + 1), strict=False):
-            number = self._number(symbols[len(symbols) - length :])
-            if number == ABSENT:
-                break  # a longer context that ends in it was not seen either
-            first, end = np.searchsorted(level.keys, [number * self.size, (number + 1) * self.size])
-            probability *= level.weight[number]
-            probability[level.keys[first:end] - number * self.size] += level.share[first:end]
-        return probability
-
-    def _number(self, symbols: list[int]) -> int:
-        """Number of an n-gram, or ABSENT."""
-        number = 0
-        for level, symbol in zip(self.levels, symbols, strict=False):
-            number = int(_find(level.keys, np.array([number * self.size + symbol]))[0])
-            if number == ABSENT:
-                break
-        return number
 
 
 def xz_bits(train: bytes, test: bytes) -> float:

@@ -42,8 +42,8 @@ class LanguageModel(LoadedLanguageModel):
             temperature: Sampling temperature, at least 0; 0 = greedy.
             top_k: Sample from the K most probable symbols only; 0 = all.
             top_p: Sample from the smallest set of symbols with at least this total probability, in (0, 1].
-            stop: Strings that end a text, none of them empty; None = the end of a document of the model, if it
-                has one.
+            stop: Strings that end a text, none of them empty; None = the end of a document of the model, if
+                it has one.
             seed: Random seed; the same seed gives the same texts. None = a new seed for every call.
 
         Returns:

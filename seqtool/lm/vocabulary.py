@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from seqtool.errors import DataError, ModelError
 from seqtool.lm.settings import VocabularySettings
 from seqtool.text.codec import Codec, SymbolCodec, build_sentencepiece, build_symbols, codec_of
-from seqtool.text.pieces import CONTROLS, ByteCodec
+from seqtool.text.pieces import CONTROLS, ByteCodec, byte_of
 from seqtool.text.subwords import SentencePieceCodec
 from seqtool.text.vocabulary import PADDING as TEXT_PADDING
 from seqtool.text.vocabulary import UNKNOWN as TEXT_UNKNOWN
@@ -32,7 +32,6 @@ LONGEST_PIECE = 4096  # longest piece of a line, in characters, that SentencePie
 
 Ids = NDArray[np.int32]
 
-_BYTE = re.compile(r"<0x([0-9A-F]{2})>")
 _WORD = re.compile(r"[^ \t\n]+")
 
 
@@ -188,9 +187,9 @@ def _spelled(codec: Codec, number: int) -> bytes:
         spelled = codec.spelled(number)
         return spelled if isinstance(spelled, bytes) else spelled.encode()
     symbol = codec.symbols[number]
-    byte = _BYTE.fullmatch(symbol)
-    if byte and codec.kind != "word":
-        return bytes([int(byte[1], 16)])
+    byte = byte_of(symbol)
+    if byte is not None and codec.kind != "word":
+        return byte
     return (b" " if codec.kind == "word" else b"") + symbol.encode()
 
 

@@ -69,10 +69,6 @@ class CopySlots(NamedTuple):
     collects: Tensor  # 1 where position s (row) counts for slot j (column), else 0, [B, S, S]
     copyable: Tensor  # 1 at positions that can be copied, else 0, [B, 1, S]
 
-    def kept(self, sentences: Tensor) -> CopySlots:
-        """The slots of the sentences at these positions, [B'], only."""
-        return CopySlots(*(each[sentences] for each in self))
-
 
 def copy_slots(symbols: Tensor) -> CopySlots:
     """Slots for sources with the extended ids `symbols`, [B, S].

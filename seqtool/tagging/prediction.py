@@ -177,7 +177,8 @@ class TaggerModel(TrainedModel):
         Raises:
             DataError: a sentence lacks a feature column that the model reads.
         """
-        result: list[Prediction] = [Prediction([], [], *(([], []) if confidence else ()))] * len(sentences)
+        empty = Prediction([], [], *(([], []) if confidence else ()))
+        result = [replace(empty, alternatives=[([], 1.0)] if kbest else None)] * len(sentences)
         filled = [i for i, sentence in enumerate(sentences) if sentence.tokens]
         for part, scores, mask in self.score_batches([sentences[i] for i in filled], batch_tokens, context):
             found = self._predict_batch(scores, mask, confidence, min_confidence, kbest)

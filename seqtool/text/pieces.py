@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -12,6 +13,14 @@ START = "<s>"
 END = "</s>"
 CONTROLS = (START, END)  # if a vocabulary has them: never encoded from text, never decoded to text
 FORMAT = 1  # version of the vocabulary files
+
+_BYTE = re.compile(r"<0x([0-9A-F]{2})>")
+
+
+def byte_of(symbol: str) -> bytes | None:
+    """The byte that a symbol such as `<0x0A>` stands for; None if it stands for something else."""
+    found = _BYTE.fullmatch(symbol)
+    return None if found is None else bytes([int(found[1], 16)])
 
 
 class Piece(NamedTuple):

@@ -253,7 +253,7 @@ def read_predictions(path: Path, gold: Part) -> Outputs:
     Args:
         path: One translation per line; an n-best list (index, rank, score, text), of which the
             translations of rank 1 are used; or, in a file that ends in .jsonl, objects with a `text`.
-        gold: The sentence pairs; the line number of a source is that of its translation.
+        gold: The sentence pairs, all of their files.
 
     Raises:
         UsageError: there is no such file.
@@ -265,14 +265,12 @@ def read_predictions(path: Path, gold: Part) -> Outputs:
     ranked = [_NBEST.fullmatch(line) for line in lines]
     if lines and all(ranked):
         lines = [match["text"] for match in ranked if match is not None and match["rank"] == "1"]
-    count = gold.pairs[-1].line if gold.dropped else len(gold.pairs)
-    if len(lines) != count:
+    if len(lines) != len(gold.pairs):
         raise DataError(
-            f"{path}: {counted(len(lines), 'translation')}, but {counted(count, 'line')} in {gold.source}; "
-            "expected one translation per line"
+            f"{path}: {counted(len(lines), 'translation')}, but {counted(len(gold.pairs), 'line')} in "
+            f"{gold.source}; expected one translation per line"
         )
-    numbers = [pair.line - 1 if gold.dropped else place for place, pair in enumerate(gold.pairs)]
-    return Outputs([lines[number] for number in numbers], None, "the file of predictions")
+    return Outputs(lines, None, "the file of predictions")
 
 
 def _text_of(line: str, place: str) -> str:

@@ -16,13 +16,14 @@ reads the context (1 for the copy gate, else 0).
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from seqtool.nn.attention import Attention, context_values
+from seqtool.nn.cells.cell import glorot
 from seqtool.nn.cells.running import run_cell
 from seqtool.nn.deferred import DeferredLinear, DeferredMixture, Linears, at_least_float32
 from seqtool.nn.recurrence import cells_of
@@ -33,7 +34,6 @@ from seqtool.translation.layers import (
     attend,
     cast_like,
     gate_width,
-    glorot,
     mix,
 )
 
@@ -57,6 +57,11 @@ class StepOutput(NamedTuple):
 
     hidden: Tensor  # what the readout is computed from, [N, O]
     weights: Tensor  # attention weights, [N, G x S]
+
+    @classmethod
+    def stacked(cls, outputs: Sequence[StepOutput]) -> StepOutput:
+        """The outputs of all steps, [N, T, O] and [N, T, G x S], from those of each."""
+        return cls(*(torch.stack(parts, 1) for parts in zip(*outputs, strict=True)))
 
 
 # From the projected input of a step, [N, P], and the state before it, to its output and the state after it.
@@ -433,7 +438,4 @@ def looped(advance: DecoderStep, projected: Tensor, state: DecoderState) -> Step
         for each in at_least_float32(projected).unbind(0):
             output, state = advance(each, state)
             outputs.append(output)
-        return StepOutput(
-            torch.stack([output.hidden for output in outputs], 1),
-            torch.stack([output.weights for output in outputs], 1),
-        )
+        return StepOutput.stacked(outputs)

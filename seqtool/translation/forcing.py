@@ -91,12 +91,7 @@ def unroll(model: Translator, source: Source, inputs: Tensor, ratio: float) -> R
         with torch.autocast(inputs.device.type, enabled=False):
             output, state = advance(projected, state)
         outputs.append(output)
-    # [B, T, O], [B, T, G x S]
-    stacked = StepOutput(
-        torch.stack([output.hidden for output in outputs], 1),
-        torch.stack([output.weights for output in outputs], 1),
-    )
-    return model.finish(stacked, model.share(torch.stack(embedded, 1)), memory)
+    return model.finish(StepOutput.stacked(outputs), model.share(torch.stack(embedded, 1)), memory)
 
 
 @torch.no_grad()

@@ -110,11 +110,6 @@ def gate_width(cell: Cell) -> int:
     return len(cell.input_map())
 
 
-def glorot(outputs: int, inputs: int) -> nn.Parameter:
-    """A Glorot-uniform weight, [outputs, inputs]."""
-    return nn.Parameter(nn.init.xavier_uniform_(torch.empty(outputs, inputs)))
-
-
 def cast_like(inputs: Tensor, state: DecoderState) -> DecoderState:
     """A state in the data type of the inputs, which the fused kernels require."""
     return tuple(each.to(inputs.dtype) for each in state)

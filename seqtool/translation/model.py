@@ -21,6 +21,7 @@ from seqtool.nn.attention import (
     mean_over_heads,
     mixed,
 )
+from seqtool.nn.cells.cell import glorot
 from seqtool.nn.deferred import DeferredLinear, Linears, at_least_float32
 from seqtool.nn.divergence import symmetric_divergence
 from seqtool.nn.embeddings import uniform_embedding
@@ -37,7 +38,7 @@ from seqtool.nn.regularization import (
 )
 from seqtool.translation.batches import Batch
 from seqtool.translation.decoders import DECODERS, Memory, StepOutput
-from seqtool.translation.layers import DecoderOptions, glorot
+from seqtool.translation.layers import DecoderOptions
 from seqtool.translation.settings import ModelSettings
 from seqtool.translation.vocabulary import END, PADDING, UNKNOWN
 

@@ -211,7 +211,7 @@ def own_outputs(
         network: The network; it is left in the mode, training or evaluation, that it was in.
         batch: A batch, of which only the sources are read.
         samples: M, number of samples of each source, at least 1.
-        max_length: Largest number of symbols of an output, its end included; 0 = that of a search.
+        max_length: Largest number of symbols of an output, its end included; 0 = twice the source's, plus 5.
         seed: Random seed of the samples.
         greedy: Whether to run greedy search as well.
     """

@@ -7,7 +7,6 @@ such symbols are valid for that source only, and are decoded as the source spell
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -17,7 +16,7 @@ from seqtool.errors import ModelError, SettingsError
 from seqtool.nn.pointer import NOT_COPYABLE
 from seqtool.text.codec import Codec, build_sentencepiece, build_symbols, codec_of, read_codec
 from seqtool.text.parallel import SentencePair
-from seqtool.text.pieces import ByteCodec, Piece
+from seqtool.text.pieces import ByteCodec, Piece, byte_of
 from seqtool.text.segmentation import SPACE
 from seqtool.text.subwords import SentencePieceCodec
 from seqtool.translation.settings import ModelSettings, VocabularySettings
@@ -30,8 +29,6 @@ SHARED, SOURCE, TARGET = (
     "source.vocabulary",
     "target.vocabulary",
 )  # files of a model folder
-
-_BYTE = re.compile(r"<0x([0-9A-F]{2})>")
 
 
 Copies = Literal["nothing", "symbols", "all"]  # what can be copied of a source; all = its END as well
@@ -195,7 +192,7 @@ class Vocabularies:
         if not piece.symbol:
             return NOT_COPYABLE
         # A byte that the target lacks is kept apart by the character that it is part of.
-        key = piece.symbol + piece.surface if _BYTE.fullmatch(piece.symbol) else piece.symbol
+        key = piece.symbol + piece.surface if byte_of(piece.symbol) else piece.symbol
         if self.target.kind == "sentencepiece" and piece.symbol.startswith(SPACE):
             # At the start of a line the surface lacks the space of the symbol, which is needed elsewhere.
             piece = piece._replace(surface=" " + piece.surface.removeprefix(" "))
@@ -296,8 +293,7 @@ def _spelled(codec: Codec, number: int) -> str | bytes:
     if isinstance(codec, SentencePieceCodec):
         return codec.spelled(number)
     symbol = codec.symbols[number]
-    byte = _BYTE.fullmatch(symbol) if codec.kind == "byte" else None
-    return bytes([int(byte[1], 16)]) if byte else symbol
+    return (byte_of(symbol) if codec.kind == "byte" else None) or symbol
 
 
 def _text_of(codec: Codec, spelled: str | bytes) -> bytes:

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 
+from seqtool.cli import training_display
 from seqtool.files import Lock
 from tests.cli.conftest import Tiny, tiny_settings
 from tests.cli.running import Inside, Outcome, contents, refused
@@ -382,3 +383,12 @@ def test_without_a_recipe_the_bundled_one_is_trained(inside: Inside, tmp_path: P
     assert settings["name"] == "ner-tiny"
     assert Path(settings["data"]["train"]).is_file()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_one_of_a_thing_is_in_the_singular(monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+    monkeypatch.setattr(training_display, "say", said.append)
+    monkeypatch.setattr("seqtool.cli.console.note_training", lambda: None)
+    training_display.LineReporter().started(1, 0, 1)
+    training_display.LineReporter().started(2000, 5, 3000)
+    assert said == ["1 parameter, at most 1 update", "3,000 parameters, at most 2,000 updates, from 5"]

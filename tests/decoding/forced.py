@@ -39,7 +39,7 @@ def score_sequences(
         keep_attention: Whether hypotheses include their attention.
 
     Returns:
-        A finished hypothesis per sentence; its score is -inf if the model cannot write the sequence.
+        A finished hypothesis per sentence, whose probability has to be above 0.
     """
     device = state[0].device
     widest = max((len(target) for target in targets), default=0)
@@ -63,4 +63,4 @@ def score_sequences(
         source_mask=source_mask,
         keep_attention=keep_attention,
     )
-    return rows.run(given, keep_impossible=True)
+    return rows.run(given)

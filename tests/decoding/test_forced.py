@@ -41,15 +41,5 @@ def test_sequences_get_the_scores_of_the_table(seed: int, targets: list[list[int
         assert numpy.array_equal(each.attention, expected.attention.numpy())
 
 
-def test_what_cannot_be_written_scores_minus_infinity():
-    sentence = random_sentence(1, symbols=5)
-    sentence.scores[:, 3] = -torch.inf
-    step = ToyStep([sentence, random_sentence(2, symbols=5)])
-    first, second = score_sequences(step, step.initial(), [[2, 3, 2, 4], [3]], start=START, end=END)
-    assert first.log_probability == first.score == -torch.inf
-    assert first.token_log_probabilities[1:] == [-torch.inf] * 4
-    assert second.score == second.log_probability > -torch.inf
-
-
 def test_nothing_to_score_is_nothing():
     assert score_sequences(None, (torch.zeros(0, 1),), [], start=START, end=END) == []  # type: ignore[arg-type]

@@ -157,15 +157,6 @@ def test_gradients_are_finite_where_attention_underflows_and_where_nothing_match
     assert weights.grad is not None and weights.grad.isfinite().all()
 
 
-def test_slots_of_some_sentences_are_the_slots_of_those_sentences() -> None:
-    case = case_of([[1, 6, 1], [NOT_COPYABLE] * 3, [2, 7, 0]], 3)
-    chosen = torch.tensor([2, 0])
-    for found, expected in zip(
-        copy_slots(case.symbols).kept(chosen), copy_slots(case.symbols[chosen]), strict=True
-    ):
-        assert found.equal(expected)
-
-
 def test_all_attention_on_what_cannot_be_copied_gives_training_and_search_the_same() -> None:
     weights, symbols = torch.tensor([[[0.0, 0.0, 1.0]]]), torch.tensor([[4, 5, NOT_COPYABLE]])
     nothing = torch.full((1, 1, SIZE), -torch.inf)

@@ -98,6 +98,7 @@ def test_empty_sentences_stay_empty_and_in_place() -> None:
     found = model.predict([empty, sentence, empty])
     assert [p.tags for p in found] == [[], model.predict([sentence])[0].tags, []]
     assert model.predict([empty], confidence=True) == [Prediction([], [], [], [])]
+    assert model.predict([empty], kbest=2) == [Prediction([], [], alternatives=[([], 1.0)])]
     assert model.predict([]) == []
 
 

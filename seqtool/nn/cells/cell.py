@@ -269,9 +269,9 @@ def plain_linear(weight: Tensor) -> Linear:
     return partial(functional.linear, weight=weight)
 
 
-def glorot(outputs: int, inputs: int) -> Tensor:
+def glorot(outputs: int, inputs: int) -> nn.Parameter:
     """A weight [O, I], uniform with the variance of Glorot and Bengio 2010."""
-    return nn.init.xavier_uniform_(torch.empty(outputs, inputs))
+    return nn.Parameter(nn.init.xavier_uniform_(torch.empty(outputs, inputs)))
 
 
 def glorot_blocks(rows: Sequence[int], inputs: int) -> nn.Parameter:
