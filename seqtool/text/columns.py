@@ -169,11 +169,6 @@ def read_sentences(
         yield from _sentences(lines, "standard input" if str(path) == "-" else str(path), layout, remarks)
 
 
-def read_stream(stream: BinaryIO, name: str, layout: ColumnFormat) -> Iterator[TaggedSentence]:
-    """Like `read_sentences`, for a pipe: a sentence is yielded as soon as its blank line is read."""
-    return _sentences(read_lines(stream, name), name, layout)
-
-
 def require_sentences(sentences: Iterable[Item], name: str) -> Iterator[Item]:
     """Pass the sentences on.
 

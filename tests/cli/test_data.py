@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 from collections import Counter
 from pathlib import Path
 
@@ -293,6 +294,26 @@ def test_split_is_a_function_of_the_seed(folder):
     assert tree(folder / "a") == tree(folder / "b") != tree(folder / "c")
 
 
+def test_split_writes_a_header_row_at_the_top_of_each_part(folder):
+    rows = "".join(f"word{n}\tB-PER\tx\nend\tO\tx\n\n" for n in range(10))
+    (folder / "all.conll").write_text(f"token\tner\tlemma\n{rows}")  # the tags are not in the last column
+    done = inside("data", "split", "all.conll", "-o", "parts", folder=folder)
+    parts = [(folder / name).read_text() for name in done.out.splitlines()]
+    assert [part.partition("\n")[0] for part in parts] == ["token\tner\tlemma"] * 3
+    assert sum(part.count("token\tner") for part in parts) == 3
+    layouts = [file["layout"] for file in reports(folder, *done.out.splitlines())["files"]]
+    assert layouts == ["3 columns, tab-separated: token = 1, tag = 2"] * 3
+
+
+@pytest.mark.parametrize("name", ["-", "pipe"])
+def test_split_refuses_what_can_be_read_only_once(folder, name):
+    os.mkfifo(folder / "pipe")
+    done = inside("data", "split", name, "-o", "parts", folder=folder, stdin=corpus(10))
+    assert (done.code, done.out) == (2, "")
+    assert "a pipe can be read only once; save it as a file first, as in: cat > all.conll" in done.err
+    assert not (folder / "parts").exists()
+
+
 def test_split_in_order_takes_the_end_and_keeps_documents(folder):
     document = "-DOCSTART-\tO\n\n"
     (folder / "all.conll").write_text(document + corpus(8) + document + "z\tO\nend\tO\n\ny\tO\nend\tO")
@@ -343,7 +364,7 @@ def test_split_warns_of_sentences_that_stand_in_train_too(folder):
         (("train.conll", "-o", "parts"), 2, "parts/dev.conll: exists already; replace it with --overwrite"),
         (("train.conll", "-o", ".", "--overwrite"), 2, "train.conll: is the file to split"),
         (("train.conll", "-o", "new"), 3, "train.conll: 2 sentences, too few for 3 parts"),
-        (("train.conll", "-o", "new", "--dev", "0.5", "--test", "0.5"), 2, "together below 1"),
+        (("train.conll", "-o", "new", "--dev", "0.5", "--test", "0.5"), 2, "that add up to less than 1"),
         (("train.conll", "-o", "new", "--dev", "nan"), 2, "Invalid value for '--dev'"),
         (("none.conll", "-o", "new"), 2, "none.conll: no such file"),
         (("dev.conll", "-o", "train.conll"), 2, "train.conll: is a file; expected a folder"),
