@@ -116,8 +116,8 @@ def _of_object(
     line: str, languages: Sequence[str] | None, name: str, number: int
 ) -> tuple[SentencePair, Mapping[str, Any]]:
     """The source text of a JSON object (under the model's own key, `source` or `text`) and its other keys."""
+    from seqtool.text.json_lines import load_object
     from seqtool.text.parallel import FEATURES, SentencePair, check_features, check_text
-    from seqtool.text.tagging_input import load_object
 
     place = f"{name}:{number}"
     value = load_object(line, place)
@@ -175,13 +175,13 @@ def json_line(item: Item, translations: list[Translation], alignment: str | None
         value["alignment"] = alignment
     if nbest > 1:
         value["nbest"] = rows
-    return json.dumps(value, ensure_ascii=False) + "\n"
+    return json.dumps(value, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def scored_json(item: Item, score: float) -> str:
     """A given output as a JSON object: source, text, and log probability in nats."""
     value = {**(item.keys or {}), "source": item.pair.source, "text": item.prefix, "score": round(score, 6)}
-    return json.dumps(value, ensure_ascii=False) + "\n"
+    return json.dumps(value, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def _one_line(text: str, fields: bool) -> str:

@@ -210,7 +210,7 @@ def _json_sentences(
     """The sentences of a JSON file; a document may hold several, and what follows it begins a new one."""
     examples: Iterator[tuple[int, str, Any]]
     if layout.kind == "json":
-        items = items_of(load("\n".join(lines), name), name)
+        items = items_of(load("\n".join(lines), name, array=True), name)
         examples = ((number, f"{name}: item {number}", item) for number, item in enumerate(items, 1))
     else:
         filled = ((n, line.removeprefix("\ufeff")) for n, line in enumerate(lines, 1))
@@ -367,9 +367,18 @@ def format_inline(
         confidence: Confidence of each span (of each token if there are no spans), written after its type or
             tag; None = not written.
 
+    Raises:
+        DataError: a token contains a line end, which would break the line.
+
     >>> format_inline(["Ada", "Lovelace", "lives"], ["B-PER", "I-PER", "O"], "iob2", [0.98])
     '[PER:0.98 Ada Lovelace] lives\\n'
     """
+    for token in tokens:
+        if "\n" in token or "\r" in token:
+            raise DataError(
+                f"{token!r} cannot stand in a line of text; expected text without line ends; "
+                "--format jsonl or --to jsonl writes it"
+            )
     if scheme is None:
         escaped = [re.sub(r"([\\/])", r"\\\1", token) for token in tokens]
         marks = _marks(tags, confidence)

@@ -162,8 +162,8 @@ def _json_blocks(file: AnnotatedFile) -> list[Block]:
     for sentence in file.sentences:
         sentences[sentence.line].append(sentence.tokens)
     if file.layout.kind == "json":
-        items = items_of(load("\n".join(lines_of(file.path, ARRAY_LIMIT)), file.path), file.path)
-        lines = [json.dumps(item, ensure_ascii=False) for item in items]
+        items = items_of(load("\n".join(lines_of(file.path, ARRAY_LIMIT)), file.path, array=True), file.path)
+        lines = [json.dumps(item, ensure_ascii=False, allow_nan=False) for item in items]
     else:
         lines = list(lines_of(file.path))
     numbered = enumerate(lines, 1)

@@ -270,6 +270,18 @@ def test_convert_writes_into_a_device_and_leaves_it_there(folder):
     assert Path("/dev/full").is_char_device()
 
 
+@pytest.mark.parametrize("value", ['"\\ud800"', "NaN"])
+def test_values_that_could_not_be_written_are_refused_with_their_line(folder, value):
+    rows = [f'{{"tokens": ["w{n}"], "tags": ["O"], "x": {value if n == 7 else n}}}\n' for n in range(10)]
+    (folder / "all.jsonl").write_text("".join(rows))
+    (folder / "all.json").write_text(f"[{', '.join(rows)}]")
+    for name, where in (("all.jsonl", "all.jsonl:8: "), ("all.json", "all.json: item 8: ")):
+        for words in (("convert", name, "new.conll"), ("split", name, "-o", "new")):
+            done = inside("data", *words, folder=folder)
+            assert (done.code, done.out) == (3, ""), done
+            assert f"error: {where}" in done.err and 'in "x"' in done.err
+
+
 def corpus(count: int) -> str:
     return "".join(f"# sent_id = {n}\nword{n}\tO\nend\tB-X\n\n" for n in range(count))
 

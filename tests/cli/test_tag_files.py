@@ -71,6 +71,9 @@ def test_tokens_beside_their_text_have_offsets_in_it(inside: Inside, tiny: Tiny)
         (b'{"text": 7}\n', '7 in "text"; expected text'),
         (b'{"tokens": ["a", " "]}\n', "' ' in \"tokens\"; expected text that is not empty"),
         (b"[1]\n", "not a JSON object; expected one object per line"),
+        (b'{"tokens": ["Ada"], "x": "\\ud800"}\n', 'half of a surrogate pair in "x"; expected text'),
+        (b'{"tokens": ["Ada"], "\\ud800": "x"}\n', "half of a surrogate pair; expected text"),
+        (b'{"tokens": ["Ada"], "x": NaN}\n', "a number that JSON does not have (NaN or infinity) in"),
     ],
 )
 def test_an_object_without_text_is_refused_with_its_line(

@@ -341,6 +341,13 @@ def test_character_spans_become_tags_and_cut_tokens(key: str):
             'data.jsonl:1: 3 in "ner_tags"; expected text that is not empty',
         ),
         ('{"tokens": ["\\ud800"]}', 'data.jsonl:1: half of a surrogate pair in "tokens"; expected text'),
+        ('{"tokens": ["a"], "x": [{"y": "\\ud800"}]}', 'data.jsonl:1: half of a surrogate pair in "x"; '),
+        ('{"tokens": ["a"], "\\udfff": 1}', "data.jsonl:1: half of a surrogate pair; expected text"),
+        (
+            '{"tokens": ["a"], "x": [NaN]}',
+            "data.jsonl:1: a number that JSON does not have (NaN or infinity) in ",
+        ),
+        ('{"tokens": ["a"], "x": {"y": -1e999}}', "data.jsonl:1: a number that JSON does not have "),
         ('{"tokens": ["a", "b"], "tags": ["O"]}', "data.jsonl:1: 1 tag for 2 tokens; expected one per token"),
         ('{"text": "a", "spans": {}}', 'data.jsonl:1: "spans" is not a list; expected a list of spans'),
         (
@@ -362,6 +369,19 @@ def test_bad_json_lines_are_named(line: str, message: str):
     with pytest.raises(DataError) as caught:
         sentences(line, ColumnFormat("jsonl"))
     assert str(caught.value).startswith(message)
+
+
+@pytest.mark.parametrize(
+    "value", ['"\\\\ud800"', '"\\ud83d\\ude00"', '"NaN, Infinity, 1e999"', "1e100", "9" * 300]
+)
+def test_values_that_only_look_odd_are_read(value: str):
+    assert sentences(f'{{"tokens": ["a"], "x": {value}}}', ColumnFormat("jsonl")) == [(["a"], [])]
+
+
+def test_an_odd_value_in_an_array_is_named_by_the_number_of_its_example(tmp_path: Path):
+    path = write(tmp_path / "a.json", '[{"text": "a"}, {"text": "b", "score": NaN}]')
+    with pytest.raises(DataError, match=re.escape(f"{path}: item 2: a number that JSON does not have")):
+        list(read_sentences(path, detect_format(path)))
 
 
 # Writing

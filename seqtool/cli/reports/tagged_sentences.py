@@ -33,7 +33,10 @@ def writer(form: str, tagger: TaggerModel, *, confidence: bool, kbest: int) -> W
 
         def inline(item: TaggingInput, prediction: Prediction) -> str:
             found = prediction.span_confidence if has_spans else prediction.token_confidence
-            return format_inline(item.sentence.tokens, prediction.tags, tagger.scheme, found)
+            try:
+                return format_inline(item.sentence.tokens, prediction.tags, tagger.scheme, found)
+            except DataError as error:
+                raise DataError(f"{item.sentence.source}:{item.sentence.line}: {error}") from error
 
         return inline
     if form == "jsonl":
@@ -107,7 +110,7 @@ def json_line(item: TaggingInput, prediction: Prediction, spans: bool, confidenc
         value["alternatives"] = [
             {"tags": tags, "probability": round(weight, 6)} for tags, weight in prediction.alternatives
         ]
-    return json.dumps(value, ensure_ascii=False) + "\n"
+    return json.dumps(value, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def _entity(item: TaggingInput, prediction: Prediction, number: int) -> dict[str, object]:
