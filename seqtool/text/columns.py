@@ -143,10 +143,13 @@ def detect_lines(
     features: tuple[int, ...] = (),
     reading: JsonReading | None = None,
     remarks: Remarks | None = None,
+    forms: bool = False,
 ) -> tuple[ColumnFormat, Iterator[TaggedSentence]]:
-    """Like `detect_stream`, for decoded lines; a sentence is yielded as soon as its blank line is read."""
+    """Like `detect_stream`, for decoded lines; with `forms`, tokens of CoNLL-U are its forms in any case."""
     prefix = list(_first_lines(lines, one_sentence=True))
-    layout = layout_of(prefix, name, token, tag, features, reading)
+    layout = layout_of(prefix, name, None if forms else token, tag, features, reading)
+    if forms and token is not None and layout.kind != "conllu":
+        layout = layout_of(prefix, name, token, tag, features, reading)
     return layout, _sentences(chain(prefix, lines), name, layout, remarks)
 
 

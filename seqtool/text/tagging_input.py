@@ -96,7 +96,8 @@ def read_columns(
     Args:
         stream: The bytes to read.
         name: Name of the stream for messages.
-        token: Column of the tokens, as in `detect_format`.
+        token: Column of the tokens in the model's training files, as in `detect_format`. CoNLL-U has a column
+            of its own for them, which is read in any case.
         features: Columns that the model reads beside the tokens.
 
     Raises:
@@ -114,7 +115,7 @@ def read_columns(
     sentences: Iterator[TaggedSentence] = iter(())
     with suppress(NoSentencesError):  # empty input gives empty output
         lines = noted(read_lines(stream, name))
-        layout, sentences = detect_lines(lines, name, token=token, tag=0, features=features)
+        layout, sentences = detect_lines(lines, name, token=token, tag=0, features=features, forms=True)
     for sentence in sentences:
         comments = tuple(line for number, line in seen if number < sentence.line and line.startswith("#"))
         rows = tuple(line for _, line in seen if not line.startswith("#"))
