@@ -56,7 +56,9 @@ def sample(
     if state.save_state is not None and text.count > 1:
         raise UsageError("--save-state saves the state of one text; leave -n out")
     if state.save_state is not None:
-        options.require_folder(state.save_state)
+        from seqtool.text.output import require_free
+
+        require_free(state.save_state, overwrite=True)
     _refuse_beside_beam(text, drawing, state, hardware)
     where = find_model(model, TASKS)
     from seqtool import api

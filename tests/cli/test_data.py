@@ -231,7 +231,7 @@ def test_convert_answers_a_slow_pipe_at_once(folder):
     [
         (("-", "-", "--scheme-to", "bilou"), 2, "the tag scheme of a pipe cannot be detected"),
         (("train.conll", "dev.conll"), 2, "dev.conll: exists already; replace it with --overwrite"),
-        (("train.conll", "no/such.conll"), 2, "no: no such folder"),
+        (("train.conll", "no/such.conll"), 2, "there is no folder no; make it with: mkdir -p no"),
         (
             ("loose.conll", "new.conll", "--scheme-to", "bilou", "--scheme", "iob2", "--strict"),
             3,

@@ -238,8 +238,9 @@ def test_columns_are_one_line_a_line(inside: Inside, lm: TinyModel) -> None:
 
 def test_a_state_needs_a_folder_before_anything_is_written(inside: Inside, lm: TinyModel) -> None:
     outcome = inside("lm", "sample", "-m", lm.run, "--save-state", "absent/state")
-    refused(outcome, 5, "lm sample", "absent/state: there is no folder absent")
-    assert not outcome.out
+    refused(outcome, 2, "lm sample", "absent/state: there is no folder absent; make it with: mkdir -p absent")
+    outcome = inside("lm", "sample", "-m", lm.run, "--save-state", ".")
+    refused(outcome, 2, "lm sample", ".: is a folder; expected a file to write")
 
 
 def test_colours_need_no_symbols_beside_them(inside: Inside, lm: TinyModel) -> None:
