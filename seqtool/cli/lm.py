@@ -243,9 +243,8 @@ def score(
     if scoring.adapt and not reader.steps:
         window = judge.description.adaptation.window
         console.warn(
-            f"--adapt updates the model after every {window} symbols; the text has {totals.symbols}, so "
-            "there was no "
-            "update"
+            f"--adapt updates the model after every {window} symbols; the text has "
+            f"{counted(totals.symbols, 'symbol')}, so there was no update"
         )
 
 

@@ -76,6 +76,11 @@ class Inputs:
     def __iter__(self) -> Iterator[list[Item]]:
         return streams.groups_from(self._files, self._items, size=_size, budget=self.batch_tokens)
 
+    def place_beside(self, kind: str, item: Item) -> str:
+        """`file:line` of the prefix or phrase (the `kind`) of an item."""
+        path = self._beside["prefix" if kind == "prefix" else "phrases"]
+        return f"{'standard input' if str(path) == '-' else path}:{item.number}"
+
     def _items(self, stream: BinaryIO, name: str) -> Iterator[Item]:
         from seqtool.text.lines import read_lines
 
@@ -87,8 +92,8 @@ class Inputs:
             item = self._item(line, number, name)
             if len(item.pair.source) > LONG:
                 console.warn(
-                    f"line {number}: {len(item.pair.source):,} characters; translating it is slow and "
-                    "works badly; split it into sentences first"
+                    f"{name}:{number}: {counted(len(item.pair.source), 'character')} in one line; "
+                    "translating it is slow and works badly; split it into sentences first"
                 )
             for key, lines in self._others.items():
                 other = next(lines, None)

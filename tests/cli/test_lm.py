@@ -291,7 +291,7 @@ def test_unknown_characters_are_counted_not_refused(inside: Inside, lm: TinyMode
 def test_lm_score_says_when_a_text_is_too_short_to_be_learned_from(inside: Inside, lm: TinyModel) -> None:
     words = ("lm", "score", "-m", lm.run, "--adapt")
     short = inside(*words, stdin=b"the cat\n")
-    assert "the text has 8, so there was no update" in short.err
+    assert "the text has 8 symbols, so there was no update" in short.err
     assert "there was no update" not in inside(*words, stdin=TEXT.encode()).err
 
 
