@@ -80,7 +80,8 @@ def train(
 
     Args:
         recipe: Name of a bundled recipe, path of a TOML file, the tables of a recipe as a mapping, or the
-            complete settings of a run; None = the default recipe of `task`.
+            complete settings of a run, which name everything, so that `task`, `files` and `overrides` must
+            be left out; None = the default recipe of `task`.
         task: Name of the task; None = that of the recipe.
         files: Files that replace the recipe's data: `{"train": ..., "dev": ..., "test": ...}`.
         overrides: `KEY=VALUE` each, as for `--set`.
@@ -95,15 +96,13 @@ def train(
         The run: its folder, the model, and the result of training.
 
     Raises:
-        SeqtoolError: one of its subclasses; see `seqtool.errors`.
+        UsageError: there is neither a recipe nor a task, or complete settings come with changes to them.
+        SeqtoolError: one of its other subclasses; see `seqtool.errors`.
     """
     from seqtool.training import distributed, job
     from seqtool.training.progress import SilentReporter, TensorBoardReporter
 
-    if isinstance(recipe, str | Path | Mapping) or recipe is None:
-        settings = resolve_settings(task or task_of_recipe(recipe), recipe, files=files, overrides=overrides)
-    else:
-        settings = recipe
+    settings = _complete(recipe, task=task, files=files, overrides=list(overrides))
     spec = TASKS[settings.task]()
     listener = reporter or SilentReporter()
     devices.configure(settings.threads, settings.deterministic)
@@ -132,6 +131,30 @@ def train(
             run.write_manifest(_manifest(settings, data, device, result, time.time() - started))
             run.mark_finished(task=settings.task)
         return result
+
+
+def _complete(
+    recipe: str | Path | Mapping[str, Any] | AnySettings | None,
+    *,
+    task: str | None,
+    files: Mapping[str, Files | None] | None,
+    overrides: list[str],
+) -> AnySettings:
+    """The complete settings of a run (arguments and errors of `train`)."""
+    if recipe is None and task is None:
+        raise UsageError('nothing to train: name a recipe, or give task="ner" or another task')
+    if isinstance(recipe, str | Path | Mapping) or recipe is None:
+        settings: AnySettings = resolve_settings(
+            task or task_of_recipe(recipe), recipe, files=files, overrides=overrides
+        )
+        return settings
+    for name, value in {"task": task, "files": files, "overrides": overrides}.items():
+        if value:
+            raise UsageError(
+                f"{name} changes a recipe, and complete settings are given; leave it out, or change the "
+                "settings themselves"
+            )
+    return recipe
 
 
 def starting_from(settings: AnySettings, initial: str | Path | None) -> tuple[AnySettings, AnyModel | None]:

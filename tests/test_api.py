@@ -195,6 +195,19 @@ def test_a_run_can_be_trained_from_complete_settings(tmp_path: Path, recipe: dic
     assert run.result.steps > 0
 
 
+@pytest.mark.parametrize(
+    ("name", "value"), [("task", "pos"), ("files", {"dev": "d.conll"}), ("overrides", ["seed=7"])]
+)
+def test_what_would_change_complete_settings_is_refused(tmp_path, name, value):
+    with pytest.raises(UsageError, match=f"^{name} changes a recipe, and complete settings are given; "):
+        api.train(tiny_settings(tmp_path / "train.conll"), **{name: value})
+
+
+def test_a_recipe_or_a_task_is_needed():
+    with pytest.raises(UsageError, match=r'^nothing to train: name a recipe, or give task="ner"'):
+        api.train()
+
+
 def test_names_are_taken_in_turn_and_a_named_folder_is_not_taken_twice(recipe: dict[str, Any]) -> None:
     paths = [api.train(recipe).path for _ in range(3)]
     assert paths == [Path("runs/ner") / name for name in ("tiny", "tiny-2", "tiny-3")]

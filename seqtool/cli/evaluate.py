@@ -4,141 +4,33 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable
+from dataclasses import asdict
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from seqtool.cli import console, options
-from seqtool.cli.help import DATA, LANGUAGE_MODELS, MODEL, OUTPUT, TAGGERS, TRANSLATORS
+from seqtool.cli.evaluate_options import (
+    BatchGroup,
+    LanguageModelGroup,
+    OutputGroup,
+    SubjectGroup,
+    TaggerGroup,
+    TranslatorGroup,
+)
 from seqtool.cli.option_groups import flag, given, with_options
-from seqtool.cli.options import find_model, require_folder
+from seqtool.cli.options import find_model
 from seqtool.cli.reports import lm, tagging, translation
 from seqtool.errors import ThresholdError, UsageError, counted, nearest
-from seqtool.files import storage_errors, write_durably
-from seqtool.text.tag_rules import SchemeChoice
+from seqtool.files import storage_errors
 
 if TYPE_CHECKING:
     from seqtool.evaluation.report import Evaluation
 
 REPORTS: dict[str, ModuleType] = {"ner": tagging, "pos": tagging, "translate": translation, "lm": lm}
-
-
-@dataclass(frozen=True)
-class TaggerGroup:
-    """Options that apply to taggers only."""
-
-    target_precision: Annotated[
-        float | None,
-        typer.Option(
-            max=1.0,
-            metavar="P",
-            help="Find the lowest --min-confidence that reaches precision P (0 to 1) on DATA.",
-            rich_help_panel=TAGGERS,
-        ),
-    ] = None
-    scheme: Annotated[
-        SchemeChoice,
-        typer.Option(help="Tag scheme of DATA.", rich_help_panel=TAGGERS),
-    ] = "auto"
-    repair: Annotated[
-        bool,
-        typer.Option(
-            "--repair",
-            help="Repair any number of tags of DATA that are invalid in the scheme.",
-            rich_help_panel=TAGGERS,
-        ),
-    ] = False
-    strict: Annotated[
-        bool,
-        typer.Option(
-            "--strict",
-            help="Refuse every invalid tag of DATA; by default a few are accepted with a warning.",
-            rich_help_panel=TAGGERS,
-        ),
-    ] = False
-
-
-@dataclass(frozen=True)
-class TranslatorGroup:
-    """Options that apply to translators only."""
-
-    beam: Annotated[
-        int | None,
-        typer.Option(
-            "--beam",
-            min=1,
-            help="Beam size; 1 = greedy search. Default: as in the model's recipe.",
-            rich_help_panel=TRANSLATORS,
-        ),
-    ] = None
-    ter: Annotated[
-        bool,
-        typer.Option(
-            "--ter",
-            help="Also compute the translation edit rate (TER), which is slow.",
-            rich_help_panel=TRANSLATORS,
-        ),
-    ] = False
-    columns: options.PairColumnsOption = None
-    languages: options.LanguagesOption = None
-
-
-@dataclass(frozen=True)
-class LanguageModelGroup:
-    """Options that apply to language models only."""
-
-    protocol: Annotated[
-        Literal["streaming", "cold"],
-        typer.Option(
-            help="Carry the state through the whole text (streaming), or reset it every 256 symbols (cold).",
-            rich_help_panel=LANGUAGE_MODELS,
-        ),
-    ] = "streaming"
-    adapt: Annotated[
-        bool,
-        typer.Option(
-            "--adapt",
-            help="Adapt the model to the text while reading it (dynamic evaluation).",
-            rich_help_panel=LANGUAGE_MODELS,
-        ),
-    ] = False
-    cache: Annotated[
-        bool,
-        typer.Option(
-            "--cache",
-            help="Use a neural cache: favour symbols that followed similar states.",
-            rich_help_panel=LANGUAGE_MODELS,
-        ),
-    ] = False
-    interpolate: Annotated[
-        bool,
-        typer.Option(
-            "--interpolate",
-            help="Interpolate with the n-gram baseline; the weight is tuned on the development data.",
-            rich_help_panel=LANGUAGE_MODELS,
-        ),
-    ] = False
-    baselines: Annotated[
-        bool,
-        typer.Option(
-            "--baselines/--no-baselines",
-            help="Compare with baselines: an n-gram model and xz, on the same training text.",
-            rich_help_panel=LANGUAGE_MODELS,
-        ),
-    ] = True
-    yardsticks: Annotated[  # the name that --baselines had before
-        bool | None, typer.Option("--yardsticks/--no-yardsticks", hidden=True)
-    ] = None
-
-
-@dataclass(frozen=True)
-class BatchGroup:
-    """Options that apply to taggers and translators."""
-
-    batch_tokens: options.BatchTokensOption = 4096
 
 
 Requirements = list[tuple[str, float]]  # metric and bound of each --min
@@ -149,93 +41,8 @@ READERS: dict[type[Any], tuple[str, ...]] = {  # tasks whose models the options 
     LanguageModelGroup: ("lm",),
     BatchGroup: ("ner", "pos", "translate"),
 }
+OF_ENTITIES = ("scheme", "repair", "strict")  # options of taggers
 NAMES = {"ner": "tagger", "pos": "tagger", "translate": "translator", "lm": "language model"}
-
-
-@dataclass(frozen=True)
-class SubjectGroup:
-    """What is evaluated, and on which data."""
-
-    model: Annotated[
-        Path | None,
-        typer.Option(
-            "--model",
-            "-m",
-            metavar="MODEL",
-            help="Run folder or its model/ folder. Default: $SEQTOOL_MODEL.",
-            rich_help_panel=MODEL,
-        ),
-    ] = None
-    predictions: Annotated[
-        Path | None,
-        typer.Option(
-            "--predictions",
-            metavar="FILE",
-            help="Score this file, as `tag` or `translate` writes it, instead of a model; needs DATA.",
-            rich_help_panel=DATA,
-        ),
-    ] = None
-    task: Annotated[
-        Literal["ner", "pos", "translate"] | None,
-        typer.Option("--task", help="Task of --predictions, if DATA does not show it.", rich_help_panel=DATA),
-    ] = None
-    part: Annotated[
-        Literal["test", "dev", "train"],
-        typer.Option(help="Part of the recipe's data to use when DATA is not given.", rich_help_panel=DATA),
-    ] = "test"
-    against: Annotated[
-        Path | None,
-        typer.Option(
-            "--against",
-            metavar="MODEL",
-            help="Compare with this model (or file of predictions) by paired tests on the same data.",
-            rich_help_panel=MODEL,
-        ),
-    ] = None
-    bootstrap: Annotated[
-        int,
-        typer.Option(
-            "--bootstrap",
-            min=0,
-            metavar="N",
-            help="Bootstrap resamples for 95 % confidence intervals; 0 = none. --against uses at least "
-            "1,000.",
-            rich_help_panel=OUTPUT,
-        ),
-    ] = 1000
-
-
-@dataclass(frozen=True)
-class OutputGroup:
-    """What is done with the results."""
-
-    minimum: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--min",
-            metavar="METRIC=X",
-            help="Exit with code 9 unless METRIC is at least X (at most X where lower is better). "
-            "Repeatable.",
-            rich_help_panel=OUTPUT,
-        ),
-    ] = None
-    errors: Annotated[
-        Path | None,
-        typer.Option(
-            "--errors",
-            metavar="FILE",
-            help="Write the errors to this file as JSON lines, gold beside predicted; for a language "
-            "model, the 1,000 lines with the most bits per character.",
-            rich_help_panel=OUTPUT,
-        ),
-    ] = None
-    plots: Annotated[
-        Path | None,
-        typer.Option(
-            "--plots", metavar="DIR", help="Draw pictures (PNG) into this folder.", rich_help_panel=OUTPUT
-        ),
-    ] = None
-    json_output: options.JsonOption = False
 
 
 @with_options
@@ -271,8 +78,7 @@ def evaluate(
         raise UsageError(
             f"--target-precision {of_taggers.target_precision:g}: must be more than 0, at most 1"
         )
-    if output.errors is not None:
-        require_folder(output.errors)
+    _require_free_errors(output, [*(data or ()), subject.predictions, subject.against])
     required = [_requirement(text) for text in output.minimum or ()]
     groups: Groups = (of_taggers, of_translators, of_language_models, batches)
     from seqtool.devices import configure
@@ -281,14 +87,54 @@ def evaluate(
     if subject.predictions is not None:
         task, result = _predictions(data, subject, hardware, groups, required)
     else:
-        task, result = _model(data, subject, hardware, groups, required)
+        task, result = _model(data, subject, output, hardware, groups, required)
     _show(result, REPORTS[task], output)
     _check(required, result)
+
+
+def _require_free_errors(output: OutputGroup, inputs: Iterable[Path | None]) -> None:
+    """Check that the file of `--errors` can be written, and is none of the inputs."""
+    path = output.errors
+    if path is None:
+        if output.overwrite:
+            raise UsageError(
+                "--overwrite replaces the file of --errors, which is not given; add --errors FILE, or leave "
+                "--overwrite out"
+            )
+        return
+    from seqtool.text.output import require_free
+
+    for source in inputs:
+        if source is not None and path.exists() and source.exists() and path.samefile(source):
+            raise UsageError(f"--errors {path}: is one of the files to evaluate; give another name")
+    require_free(path, output.overwrite)
+
+
+def _require_files(paths: Iterable[Path | None]) -> None:
+    """Refuse standard input and pipes where files are read more than once."""
+    for path in paths:
+        if path is None:
+            continue
+        if str(path) == "-" or (path.exists() and not path.is_file() and not path.is_dir()):
+            name = "standard input" if str(path) == "-" else path
+            raise UsageError(
+                f"{name}: a pipe can be read only once, and this evaluation reads its files more than once; "
+                "save it as a file and give that"
+            )
+
+
+def _recipe_files(where: Path, part: str) -> list[Path]:
+    """The files of a part of the recipe's data."""
+    from seqtool.resolution import settings_of_run
+
+    files = getattr(settings_of_run(where).data, part, None) or ()
+    return [Path(file) for file in ([files] if isinstance(files, str) else files)]
 
 
 def _model(
     data: list[Path] | None,
     subject: SubjectGroup,
+    output: OutputGroup,
     hardware: options.HardwareOptions,
     groups: Groups,
     required: Requirements,
@@ -300,6 +146,10 @@ def _model(
         raise UsageError("--task goes with --predictions only, since a model knows its task; leave it out")
     where = find_model(subject.model, tuple(REPORTS), newest=False)
     task = api.task_of(where)
+    if output.errors is not None and not data:
+        _require_free_errors(output, _recipe_files(where, subject.part))
+    if task != "lm":
+        _require_files(data or ())
     chosen = _chosen(api.assessment_of(task, str(where)), task, f"{where} is", groups, required)
     return task, api.evaluate(
         where,
@@ -328,12 +178,15 @@ def _predictions(
         raise UsageError(
             "--predictions needs DATA to compare with, as in: seqtool evaluate GOLD --predictions FILE"
         )
-    unread = ["-m"] * (subject.model is not None) + [flag(hardware, name) for name in given(hardware)]
+    _require_files([*data, subject.predictions, subject.against])
+    unread = ["-m"] * (subject.model is not None)
+    unread += [flag(group, name) for group in (hardware, groups[-1]) for name in given(group)]
     if unread:
         raise UsageError(f"{unread[0]} has no effect with --predictions, which runs no model; leave it out")
     task = subject.task or _task_of_data(data)
     room = api.assessment_of(task, str(subject.predictions))
-    chosen = _chosen(room, task, f"{subject.predictions} is of", groups, required)
+    instead = "" if subject.task else ", or add --task ner"
+    chosen = _chosen(room, task, f"{subject.predictions} is of", groups, required, instead=instead)
     return task, api.evaluate_predictions(
         subject.predictions,
         data,
@@ -360,7 +213,9 @@ def _task_of_data(files: list[Path]) -> str:
     return "ner" if has_span_tags(tags) else "pos"
 
 
-def _chosen(room: Any, task: str, what: str, groups: Groups, required: Requirements) -> Any:
+def _chosen(
+    room: Any, task: str, what: str, groups: Groups, required: Requirements, *, instead: str = ""
+) -> Any:
     """The evaluation options of a task; the metrics of --min are checked before data is read."""
     values: dict[str, Any] = {}
     for group in groups:
@@ -372,6 +227,12 @@ def _chosen(room: Any, task: str, what: str, groups: Groups, required: Requireme
             plural = " and ".join(dict.fromkeys(f"{NAMES[reader]}s" for reader in readers))
             raise UsageError(
                 f"{flag(group, name)} is for {plural} only, and {what} a {NAMES[task]}; leave it out"
+            )
+    for name in given(groups[0]) if task == "pos" else ():
+        if name in OF_ENTITIES:
+            raise UsageError(
+                f"{flag(groups[0], name)} is for tags of entities, and {what} a tagger of single tokens, "
+                f"whose tags have no scheme; leave it out{instead}"
             )
     chosen = room.EvaluationOptions(**values)
     known = room.metric_names(task, chosen)
@@ -405,8 +266,11 @@ def _show(result: Evaluation, report: Any, output: OutputGroup) -> None:
         report.draw(result, output.plots)
         console.say(f"pictures in {output.plots}")
     if output.errors is not None:
+        from seqtool.text.output import open_durably
+
         rows = [json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n" for row in result.errors()]
-        write_durably(output.errors, "".join(rows).encode())
+        with open_durably(output.errors) as file:
+            file.write("".join(rows).encode())
         console.say(f"errors: {counted(len(rows), 'example')} in {output.errors}")
     if output.json_output:
         console.write_result(json.dumps(result.as_dict(), ensure_ascii=False, allow_nan=False) + "\n")

@@ -56,7 +56,9 @@ def sample(
     if state.save_state is not None and text.count > 1:
         raise UsageError("--save-state saves the state of one text; leave -n out")
     if state.save_state is not None:
-        options.require_folder(state.save_state)
+        from seqtool.text.output import require_free
+
+        require_free(state.save_state, overwrite=True)
     _refuse_beside_beam(text, drawing, state, hardware)
     where = find_model(model, TASKS)
     from seqtool import api
@@ -241,9 +243,8 @@ def score(
     if scoring.adapt and not reader.steps:
         window = judge.description.adaptation.window
         console.warn(
-            f"--adapt updates the model after every {window} symbols; the text has {totals.symbols}, so "
-            "there was no "
-            "update"
+            f"--adapt updates the model after every {window} symbols; the text has "
+            f"{counted(totals.symbols, 'symbol')}, so there was no update"
         )
 
 

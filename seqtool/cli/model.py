@@ -12,6 +12,7 @@ from seqtool.cli import console, options, tables
 from seqtool.cli.help import CommandGroup
 from seqtool.cli.options import find_model
 from seqtool.errors import UsageError, counted
+from seqtool.tasks import TASKS
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -33,7 +34,6 @@ ModelArgument = Annotated[
         help="Run folder or its model/ folder. Default: $SEQTOOL_MODEL, else the newest finished run.",
     ),
 ]
-TASKS = ("ner", "pos", "translate")
 
 
 @app.command()
@@ -126,7 +126,7 @@ def prune(
 def _model(argument: Path | None, option: Path | None) -> Path:
     if argument is not None and option is not None:
         raise UsageError(f"two models were named, {argument} and -m {option}; leave one of them out")
-    return find_model(argument if argument is not None else option, TASKS)
+    return find_model(argument if argument is not None else option, tuple(TASKS))
 
 
 def _tables(facts: ModelFacts) -> list[Table]:

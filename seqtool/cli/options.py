@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +12,7 @@ import typer
 
 from seqtool.cli import console
 from seqtool.cli.help import DATA, HARDWARE, MODEL, OUTPUT
-from seqtool.errors import StorageError, UsageError
+from seqtool.errors import UsageError
 
 VARIABLE = "SEQTOOL_MODEL"
 PAIR_COLUMNS = ("source", "target", "features", "-")
@@ -112,22 +111,6 @@ def pair_languages(text: str) -> tuple[str, str]:
     if not (source and comma and target):
         raise UsageError(f"--languages {text}: expected two keys, as in --languages en,de")
     return source, target
-
-
-def require_folder(output: Path) -> None:
-    """Check, before anything is computed, that a file can be written.
-
-    Args:
-        output: Path of the file.
-
-    Raises:
-        StorageError: its folder does not exist.
-    """
-    if not output.parent.is_dir():
-        raise StorageError(
-            f"{output}: there is no folder {output.parent}; make it with: mkdir -p "
-            f"{shlex.quote(str(output.parent))}"
-        )
 
 
 def find_model(given: Path | None, tasks: Sequence[str], *, newest: bool = True) -> Path:

@@ -22,7 +22,7 @@ from seqtool.cli.translate_options import (
     ModelsOption,
     SearchGroup,
 )
-from seqtool.errors import UsageError, counted
+from seqtool.errors import DataError, UsageError, counted
 
 if TYPE_CHECKING:
     from seqtool.cli.translation_lines import Inputs, Item
@@ -106,7 +106,7 @@ class _Work:
         """Translate all lines."""
         started, lines, symbols = time.monotonic(), 0, 0
         for group in inputs:
-            found = self._search(group)
+            found = self._search(group, inputs)
             put("".join(self._written(group, found)))
             lines += len(group)
             symbols += sum(len(best[0].hypothesis.tokens) for best in found if best)
@@ -115,15 +115,21 @@ class _Work:
         rate = f"{count}, {counted(symbols, 'symbol')}, {seconds:.1f} s, {lines / seconds:,.1f} lines/s"
         console.say(f"{rate} ({self.model.describe_search(self.options)})")
 
-    def _search(self, group: list[Item]) -> list[list[Translation]]:
-        found = self.model.search(
-            [item.pair for item in group],
-            self.options,
-            prefixes=[item.prefix for item in group],
-            phrases=[item.phrases for item in group],
-            together=self.others,
-            batch_tokens=self.batch_tokens,
-        )
+    def _search(self, group: list[Item], inputs: Inputs) -> list[list[Translation]]:
+        from seqtool.translation.prediction import UnwritableError
+
+        try:
+            found = self.model.search(
+                [item.pair for item in group],
+                self.options,
+                prefixes=[item.prefix for item in group],
+                phrases=[item.phrases for item in group],
+                together=self.others,
+                batch_tokens=self.batch_tokens,
+            )
+        except UnwritableError as error:
+            place = inputs.place_beside(error.kind, group[error.number])
+            raise DataError(f"{place}: {error.problem}") from error
         for item, translations in zip(group, found, strict=True):
             if translations and translations[0].hypothesis.exhausted:
                 console.warn(
@@ -185,13 +191,35 @@ def _options(
         _refuse((drawing,), "without --sample", how)
     if drawing.mbr and form.nbest > 1:
         raise UsageError("--mbr gives one translation of each line; leave --nbest out")
-    if not draws and search.beam is None and form.nbest > base.beam:
+    if draws and lengths.min_length:
+        raise UsageError("--min-length has no effect with --sample or --mbr; leave it out")
+    if drawing.mbr == 1:
+        raise UsageError("--mbr 1: expected 2 or more samples, or 0 to search; use --mbr 16, for instance")
+    if not draws:
+        _check_beam(base.beam if search.beam is None else search.beam, search, form)
+    if 0 < lengths.max_length < (lengths.min_length or 0):
         raise UsageError(
-            f"--nbest {form.nbest} needs a beam of at least {form.nbest}, and it is {base.beam}; add "
-            f"--beam {form.nbest}"
+            f"--max-length {lengths.max_length} is less than --min-length {lengths.min_length}; raise "
+            "--max-length, or lower --min-length"
         )
     typed = {**vars(search), **vars(drawing), **vars(lengths), "nbest": form.nbest}
     return replace(base, **{name: value for name, value in typed.items() if value is not None})
+
+
+def _check_beam(beam: int, search: SearchGroup, form: FormGroup) -> None:
+    """Refuse a beam that is too small for `--nbest`, or not a multiple of `--diverse`."""
+    if form.nbest > beam:
+        verb = "add" if search.beam is None else "use"
+        raise UsageError(
+            f"--nbest {form.nbest} needs a beam of at least {form.nbest}, and it is {beam}; {verb} "
+            f"--beam {form.nbest}"
+        )
+    if search.diverse is not None and beam % search.diverse:
+        verb = "add" if search.beam is None else "use"
+        raise UsageError(
+            f"--diverse {search.diverse} needs a beam that is a multiple of {search.diverse}, and it is "
+            f"{beam}; {verb} --beam {-(-beam // search.diverse) * search.diverse}"
+        )
 
 
 def _refuse(groups: Sequence[Any], where: str, names: Collection[str] | None = None) -> None:

@@ -76,6 +76,11 @@ class Inputs:
     def __iter__(self) -> Iterator[list[Item]]:
         return streams.groups_from(self._files, self._items, size=_size, budget=self.batch_tokens)
 
+    def place_beside(self, kind: str, item: Item) -> str:
+        """`file:line` of the prefix or phrase (the `kind`) of an item."""
+        path = self._beside["prefix" if kind == "prefix" else "phrases"]
+        return f"{'standard input' if str(path) == '-' else path}:{item.number}"
+
     def _items(self, stream: BinaryIO, name: str) -> Iterator[Item]:
         from seqtool.text.lines import read_lines
 
@@ -87,8 +92,8 @@ class Inputs:
             item = self._item(line, number, name)
             if len(item.pair.source) > LONG:
                 console.warn(
-                    f"line {number}: {len(item.pair.source):,} characters; translating it is slow and "
-                    "works badly; split it into sentences first"
+                    f"{name}:{number}: {counted(len(item.pair.source), 'character')} in one line; "
+                    "translating it is slow and works badly; split it into sentences first"
                 )
             for key, lines in self._others.items():
                 other = next(lines, None)
@@ -116,8 +121,8 @@ def _of_object(
     line: str, languages: Sequence[str] | None, name: str, number: int
 ) -> tuple[SentencePair, Mapping[str, Any]]:
     """The source text of a JSON object (under the model's own key, `source` or `text`) and its other keys."""
+    from seqtool.text.json_lines import load_object
     from seqtool.text.parallel import FEATURES, SentencePair, check_features, check_text
-    from seqtool.text.tagging_input import load_object
 
     place = f"{name}:{number}"
     value = load_object(line, place)
@@ -175,13 +180,13 @@ def json_line(item: Item, translations: list[Translation], alignment: str | None
         value["alignment"] = alignment
     if nbest > 1:
         value["nbest"] = rows
-    return json.dumps(value, ensure_ascii=False) + "\n"
+    return json.dumps(value, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def scored_json(item: Item, score: float) -> str:
     """A given output as a JSON object: source, text, and log probability in nats."""
     value = {**(item.keys or {}), "source": item.pair.source, "text": item.prefix, "score": round(score, 6)}
-    return json.dumps(value, ensure_ascii=False) + "\n"
+    return json.dumps(value, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def _one_line(text: str, fields: bool) -> str:

@@ -123,6 +123,8 @@ def build(
     else:
         _refuse(kind, "--model-type", chosen.model_type)
         _refuse(kind, "--byte-fallback", chosen.byte_fallback or None)
+    if texts.count("-") > 1:
+        raise UsageError("-: standard input can be read only once; name it once")
     output_files.require_free(output, overwrite)
     text = chain.from_iterable(map(lines.lines_of, texts))
     reserved = tuple(chosen.symbols or ())

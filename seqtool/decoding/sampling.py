@@ -43,7 +43,7 @@ class SamplingOptions:
 
     def __post_init__(self) -> None:
         if not 0 <= self.temperature < math.inf:
-            raise UsageError(f"temperature {self.temperature}: must be 0 (greedy) or more")
+            raise UsageError(f"temperature {self.temperature}: expected a finite number, 0 (greedy) or more")
         check_filters(top_k=self.top_k, top_p=self.top_p, min_p=self.min_p, typical=self.typical)
 
 

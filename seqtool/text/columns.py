@@ -143,10 +143,13 @@ def detect_lines(
     features: tuple[int, ...] = (),
     reading: JsonReading | None = None,
     remarks: Remarks | None = None,
+    forms: bool = False,
 ) -> tuple[ColumnFormat, Iterator[TaggedSentence]]:
-    """Like `detect_stream`, for decoded lines; a sentence is yielded as soon as its blank line is read."""
+    """Like `detect_stream`, for decoded lines; with `forms`, tokens of CoNLL-U are its forms in any case."""
     prefix = list(_first_lines(lines, one_sentence=True))
-    layout = layout_of(prefix, name, token, tag, features, reading)
+    layout = layout_of(prefix, name, None if forms else token, tag, features, reading)
+    if forms and token is not None and layout.kind != "conllu":
+        layout = layout_of(prefix, name, token, tag, features, reading)
     return layout, _sentences(chain(prefix, lines), name, layout, remarks)
 
 
@@ -167,11 +170,6 @@ def read_sentences(
     limit = ARRAY_LIMIT if layout.kind == "json" else LINE_LIMIT
     with closing(lines_of(path, limit)) as lines:
         yield from _sentences(lines, "standard input" if str(path) == "-" else str(path), layout, remarks)
-
-
-def read_stream(stream: BinaryIO, name: str, layout: ColumnFormat) -> Iterator[TaggedSentence]:
-    """Like `read_sentences`, for a pipe: a sentence is yielded as soon as its blank line is read."""
-    return _sentences(read_lines(stream, name), name, layout)
 
 
 def require_sentences(sentences: Iterable[Item], name: str) -> Iterator[Item]:
@@ -215,7 +213,7 @@ def _json_sentences(
     """The sentences of a JSON file; a document may hold several, and what follows it begins a new one."""
     examples: Iterator[tuple[int, str, Any]]
     if layout.kind == "json":
-        items = items_of(load("\n".join(lines), name), name)
+        items = items_of(load("\n".join(lines), name, array=True), name)
         examples = ((number, f"{name}: item {number}", item) for number, item in enumerate(items, 1))
     else:
         filled = ((n, line.removeprefix("\ufeff")) for n, line in enumerate(lines, 1))
@@ -372,9 +370,18 @@ def format_inline(
         confidence: Confidence of each span (of each token if there are no spans), written after its type or
             tag; None = not written.
 
+    Raises:
+        DataError: a token contains a line end, which would break the line.
+
     >>> format_inline(["Ada", "Lovelace", "lives"], ["B-PER", "I-PER", "O"], "iob2", [0.98])
     '[PER:0.98 Ada Lovelace] lives\\n'
     """
+    for token in tokens:
+        if "\n" in token or "\r" in token:
+            raise DataError(
+                f"{token!r} cannot stand in a line of text; expected text without line ends; "
+                "--format jsonl or --to jsonl writes it"
+            )
     if scheme is None:
         escaped = [re.sub(r"([\\/])", r"\\\1", token) for token in tokens]
         marks = _marks(tags, confidence)

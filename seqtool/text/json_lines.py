@@ -11,6 +11,8 @@ annotation is expected, a long text is taken for a document and split into sente
 from __future__ import annotations
 
 import json
+import math
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -28,6 +30,9 @@ from seqtool.text.exports import (
 from seqtool.text.offsets import Misaligned, from_utf16, place_spans, sentence_starts, split_at
 from seqtool.text.tag_scheme import Span, from_spans
 from seqtool.text.tokenizer import Token, tokenize
+
+# What JSON text has wherever it holds a value that `load` refuses; the values are looked at only then.
+_ODD = re.compile(r"\\u[dD][89a-fA-F]|NaN|Infinity|[eE]\+?[0-9]{3}|[0-9]{200}")
 
 
 class Annotation(NamedTuple):
@@ -113,22 +118,79 @@ def is_sentence_object(line: str) -> bool:
     return (isinstance(value, dict) and bool(value)) or is_pair(value)
 
 
-def load(text: str, place: str) -> Any:
-    """The value of a JSON text.
+def load(text: str, place: str, *, array: bool = False) -> Any:
+    """The value of a JSON text, which can be written as JSON again.
 
     Args:
         text: The text.
         place: `file:line` for messages.
+        array: Whether the text is a whole file of examples, so that messages name the number of one.
 
     Raises:
-        DataError: the text is not valid JSON.
+        DataError: the text is not valid JSON, or holds NaN, infinity or half of a surrogate pair.
     """
     try:
-        return json.loads(text)
+        value = json.loads(text)
+        if _ODD.search(text):
+            _refuse_unwritable(value, place, array=array)
+        return value
     except RecursionError as error:
         raise DataError(f"{place}: nested too deeply; expected one flat JSON object per line") from error
     except ValueError as error:
         raise DataError(f"{place}: not JSON: {error}; expected one object per line") from error
+
+
+def load_object(line: str, place: str) -> dict[str, Any]:
+    """The JSON object on a line.
+
+    Args:
+        line: The line.
+        place: `file:line` for messages.
+
+    Raises:
+        DataError: the line is not a JSON object, or as `load`.
+    """
+    value = load(line, place)
+    if not isinstance(value, dict):
+        raise DataError(f"{place}: not a JSON object; expected one object per line")
+    return value
+
+
+def _refuse_unwritable(value: Any, place: str, *, array: bool) -> None:
+    """Refuse texts that UTF-8 cannot write, and numbers that JSON cannot."""
+    if array and isinstance(value, list):
+        for number, item in enumerate(value, 1):
+            _refuse_unwritable(item, f"{place}: item {number}", array=False)
+        return
+    top = value.items() if isinstance(value, dict) else [("", value)]
+    for key, each in top:
+        where = f' in "{key}"' if key and not has_half(key) else ""
+        for part in (key, *_parts(each)):
+            if isinstance(part, str) and has_half(part):
+                raise DataError(f"{place}: half of a surrogate pair{where}; expected text")
+            if isinstance(part, float) and not math.isfinite(part):
+                raise DataError(
+                    f"{place}: a number that JSON does not have (NaN or infinity){where}; expected null or a "
+                    "finite number"
+                )
+
+
+def _parts(value: Any) -> Iterator[Any]:
+    """All texts and numbers in a JSON value, keys included."""
+    if isinstance(value, dict):
+        for key, each in value.items():
+            yield key
+            yield from _parts(each)
+    elif isinstance(value, list):
+        for each in value:
+            yield from _parts(each)
+    else:
+        yield value
+
+
+def has_half(text: str) -> bool:
+    """Whether a text contains half of a surrogate pair, which UTF-8 cannot write."""
+    return any("\ud800" <= character <= "\udfff" for character in text)
 
 
 def sentences_of(loaded: Any, place: str, reading: JsonReading, remarks: Remarks) -> Iterator[Annotation]:
@@ -170,7 +232,7 @@ def _texts(values: Any, key: str, place: str) -> tuple[str, ...]:
     for value in values:
         if not isinstance(value, str) or not value.strip(" "):
             raise DataError(f'{place}: {value!r} in "{key}"; expected text that is not empty')
-        if any("\ud800" <= character <= "\udfff" for character in value):
+        if has_half(value):
             raise DataError(f'{place}: half of a surrogate pair in "{key}"; expected text')
     return tuple(values)
 

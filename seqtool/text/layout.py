@@ -183,17 +183,28 @@ def _tags_and_header(
 ) -> tuple[bool, bool]:
     """Whether the tags in the first lines have prefixes, and whether the first row names the columns."""
     rows = [cells for line in content if len(cells := cells_of(line, separator)) == count]
-    if tag is None or not rows:
+    if not rows:
         return False, False
     header = rows[0][token - 1].lower() in _HEADER_NAMES and len(rows) > 1
     rest = rows[1:] if header else rows
+    if tag is None and count == 1:
+        # A sentence may well begin with "Word" or "Form", and nothing beside it tells that it does.
+        return False, header and rows[0][0].lower() in ("token", "tokens")
+    # A file whose tags are not read has its header all the same: its last column shows it as well.
+    shown = (tag or (count if token != count else 1)) - 1
     header = (
         header
-        and not looks_like_spans([rows[0][tag - 1]])
-        and rows[0][tag - 1] not in {row[tag - 1] for row in rest}
+        and not looks_like_spans([rows[0][shown]])
+        and rows[0][shown] not in {row[shown] for row in rest}
     )
-    words = [row[tag - 1] for row in rest if not row[0].startswith("#")]
-    return looks_like_spans(words), header
+    words = [row[shown] for row in rest if not row[0].startswith("#")]
+    return tag is not None and looks_like_spans(words), header
+
+
+def is_header(line: str, layout: ColumnFormat) -> bool:
+    """Whether a line of a file with a header can be the row that names the columns."""
+    cells = cells_of(line, layout.separator)
+    return len(cells) == layout.columns and cells[layout.token - 1].lower() in _HEADER_NAMES
 
 
 def _looks_like_conllu(content: list[str]) -> bool:

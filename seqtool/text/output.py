@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
 import stat
 import tempfile
 from collections.abc import Iterator
@@ -27,7 +28,10 @@ def require_free(path: Path, overwrite: bool) -> None:
     if path.is_dir():
         raise UsageError(f"{path}: is a folder; expected a file to write")
     if not path.parent.is_dir():
-        raise UsageError(f"{path.parent}: no such folder")
+        raise UsageError(
+            f"{path}: there is no folder {path.parent}; make it with: mkdir -p "
+            f"{shlex.quote(str(path.parent))}"
+        )
     if _is_regular(path) and not overwrite:
         raise UsageError(f"{path}: exists already; replace it with --overwrite, or give another name")
 

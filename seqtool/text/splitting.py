@@ -1,6 +1,7 @@
 """Splitting an annotated file into train, dev and test files.
 
-Lines stay as they are; the examples of a JSON array become JSON lines.
+Lines stay as they are, and a row that names the columns begins each part; the examples of a JSON array become
+JSON lines.
 """
 
 from __future__ import annotations
@@ -8,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import re
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -20,11 +20,11 @@ from seqtool.text.annotation import AnnotatedFile, Columns, read_annotated
 from seqtool.text.columns import ARRAY_LIMIT
 from seqtool.text.exports import items_of
 from seqtool.text.json_lines import load
+from seqtool.text.layout import DOCUMENT_LINE, is_header
 from seqtool.text.lines import lines_of
 from seqtool.text.output import open_durably
 
 PARTS = ("train", "dev", "test")
-_DOCUMENT_START = re.compile(r"-DOCSTART-([ \t]|$)")
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ def split_file(
     """Split a file by sentences; each part keeps the lines and their order.
 
     Args:
-        path: The file; the parts get the same suffix, without `.gz` (`.jsonl` for a JSON array).
+        path: The file, not a pipe; the parts get the same suffix, without `.gz` (`.jsonl` for a JSON array).
         folder: Folder for train, dev and test; created if it does not exist.
         dev: Fraction of the sentences for the development part, in [0, 1); 0 = no such part.
         test: Fraction of the sentences for the test part, in [0, 1); 0 = no such part.
@@ -72,24 +72,28 @@ def split_file(
         The parts that were written, train first.
 
     Raises:
-        UsageError: the fractions are invalid, the file does not exist, or parts exist already.
+        UsageError: the fractions are invalid, the file does not exist or is a pipe, or parts exist already.
         DataError: the file is invalid, or has too few sentences.
         StorageError: the folder cannot be written.
     """
     if not (dev >= 0 and test >= 0 and dev + test < 1):
-        raise UsageError(f"--dev {dev:g} --test {test:g}: expected fractions from 0, together below 1")
+        raise UsageError(
+            f"--dev {dev:g} --test {test:g}: expected shares of 0 or more that add up to less than 1, as in "
+            "--dev 0.1 --test 0.1"
+        )
+    _require_regular(path)
     columns = columns or Columns()
     suffix = ".jsonl" if path.is_file() and columns.detect(path).kind == "json" else _suffix(path)
     targets = {part: folder / f"{part}{suffix}" for part in PARTS}
     _require_free(path, folder, targets.values(), overwrite)
-    blocks = blocks_of(read_annotated(path, columns), keep_documents=keep_order)
+    header, blocks = _blocks(read_annotated(path, columns), keep_documents=keep_order)
     numbers = choose(len(blocks), {"dev": dev, "test": test}, seed=seed, keep_order=keep_order)
     chosen = {part: [blocks[number] for number in numbers[part]] for part in numbers}
     if not all(chosen.values()):
         raise DataError(f"{path}: {counted(len(blocks), 'sentence')}, too few for {len(chosen)} parts")
     with storage_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
-    _write({targets[part]: [block.text for block in chosen[part]] for part in chosen})
+    _write({targets[part]: [header, *(block.text for block in chosen[part])] for part in chosen})
     with storage_errors(folder):
         for part in PARTS:
             if part not in chosen:
@@ -122,21 +126,25 @@ def choose(count: int, shares: dict[str, float], *, seed: int, keep_order: bool)
     return parts
 
 
-def blocks_of(file: AnnotatedFile, *, keep_documents: bool) -> list[Block]:
-    """The blocks of a file, in its order.
+def _blocks(file: AnnotatedFile, *, keep_documents: bool) -> tuple[str, list[Block]]:
+    """The row that names the columns (empty if there is none), and the blocks of a file in its order.
 
     Args:
         file: The file as it was read.
         keep_documents: Whether to keep the marker of a document before its first sentence.
     """
     if file.layout.kind in ("jsonl", "json"):
-        return _json_blocks(file)
+        return "", _json_blocks(file)
     lines = list(lines_of(file.path))
+    header = ""
+    if file.layout.header:
+        place = next(place for place, line in enumerate(lines) if is_header(line, file.layout))
+        header, lines[place] = f"{lines[place]}\n", ""
     blocks = []
     start = 0
     for sentence in file.sentences:
         end = sentence.line
-        while end < len(lines) and lines[end].strip(" \t") and not _DOCUMENT_START.match(lines[end]):
+        while end < len(lines) and lines[end].strip(" \t") and not DOCUMENT_LINE.match(lines[end]):
             end += 1
         block = [
             *_before(lines[start : sentence.line - 1], keep_documents),
@@ -145,7 +153,7 @@ def blocks_of(file: AnnotatedFile, *, keep_documents: bool) -> list[Block]:
         ]
         blocks.append(Block("".join(f"{line}\n" for line in block), (sentence.tokens,)))
         start = end
-    return blocks
+    return header, blocks
 
 
 def _json_blocks(file: AnnotatedFile) -> list[Block]:
@@ -154,8 +162,8 @@ def _json_blocks(file: AnnotatedFile) -> list[Block]:
     for sentence in file.sentences:
         sentences[sentence.line].append(sentence.tokens)
     if file.layout.kind == "json":
-        items = items_of(load("\n".join(lines_of(file.path, ARRAY_LIMIT)), file.path), file.path)
-        lines = [json.dumps(item, ensure_ascii=False) for item in items]
+        items = items_of(load("\n".join(lines_of(file.path, ARRAY_LIMIT)), file.path, array=True), file.path)
+        lines = [json.dumps(item, ensure_ascii=False, allow_nan=False) for item in items]
     else:
         lines = list(lines_of(file.path))
     numbered = enumerate(lines, 1)
@@ -166,7 +174,7 @@ def _before(before: Sequence[str], keep_documents: bool) -> list[str]:
     """The lines before a sentence that belong to it: comments, and document markers if they are kept."""
     kept: list[str] = []
     for line in before:
-        if _DOCUMENT_START.match(line):
+        if DOCUMENT_LINE.match(line):
             kept += [line, ""] if keep_documents else []
         elif line.strip(" \t"):
             kept.append(line)
@@ -185,6 +193,15 @@ def _write(parts: dict[Path, list[str]]) -> None:
 def _suffix(path: Path) -> str:
     suffixes = [suffix for suffix in path.suffixes if suffix != ".gz"]
     return suffixes[-1] if suffixes else ""
+
+
+def _require_regular(path: Path) -> None:
+    if str(path) == "-" or (path.exists() and not path.is_file() and not path.is_dir()):
+        name = "standard input" if str(path) == "-" else path
+        raise UsageError(
+            f"{name}: splitting reads FILE more than once, and a pipe can be read only once; save it as a "
+            "file first, as in: cat > all.conll"
+        )
 
 
 def _require_free(path: Path, folder: Path, targets: Iterable[Path], overwrite: bool) -> None:

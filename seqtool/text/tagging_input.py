@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from typing import Any, BinaryIO
 
 from seqtool.errors import DataError
 from seqtool.text.columns import ColumnFormat, NoSentencesError, TaggedSentence, detect_lines
+from seqtool.text.json_lines import has_half, load_object
 from seqtool.text.lines import read_lines
 from seqtool.text.tokenizer import tokenize
 
@@ -96,7 +96,8 @@ def read_columns(
     Args:
         stream: The bytes to read.
         name: Name of the stream for messages.
-        token: Column of the tokens, as in `detect_format`.
+        token: Column of the tokens in the model's training files, as in `detect_format`. CoNLL-U has a column
+            of its own for them, which is read in any case.
         features: Columns that the model reads beside the tokens.
 
     Raises:
@@ -114,31 +115,12 @@ def read_columns(
     sentences: Iterator[TaggedSentence] = iter(())
     with suppress(NoSentencesError):  # empty input gives empty output
         lines = noted(read_lines(stream, name))
-        layout, sentences = detect_lines(lines, name, token=token, tag=0, features=features)
+        layout, sentences = detect_lines(lines, name, token=token, tag=0, features=features, forms=True)
     for sentence in sentences:
         comments = tuple(line for number, line in seen if number < sentence.line and line.startswith("#"))
         rows = tuple(line for _, line in seen if not line.startswith("#"))
         seen.clear()
         yield TaggingInput(sentence, comments=comments, rows=rows if layout.kind == "conllu" else ())
-
-
-def load_object(line: str, place: str) -> dict[str, Any]:
-    """The JSON object on a line.
-
-    Args:
-        line: The line.
-        place: `file:line` for messages.
-
-    Raises:
-        DataError: the line is not a JSON object.
-    """
-    try:
-        value = json.loads(line)
-    except (ValueError, RecursionError) as error:
-        raise DataError(f"{place}: not JSON: {error}; expected one object per line") from error
-    if not isinstance(value, dict):
-        raise DataError(f"{place}: not a JSON object; expected one object per line")
-    return value
 
 
 def _of_object(
@@ -168,7 +150,7 @@ def _require_text(values: Sequence[Any], key: str, place: str) -> None:
     for value in values:
         if not isinstance(value, str):
             raise DataError(f'{place}: {value!r} in "{key}"; expected text')
-        if any("\ud800" <= character <= "\udfff" for character in value):
+        if has_half(value):
             raise DataError(f'{place}: half of a surrogate pair in "{key}"; expected text')
 
 

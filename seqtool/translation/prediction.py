@@ -49,6 +49,21 @@ class TranslatorDescription(Description):
     length_ratio: float = Field(UNKNOWN_RATIO, gt=0, le=MOST_TIMES)
 
 
+class UnwritableError(DataError):
+    """A text that a translation must contain has a word that the model cannot write.
+
+    Args:
+        place: `file:line` of the source.
+        number: Position of the source among those given, from 0.
+        kind: What the text is: prefix or phrase.
+        problem: The text, what is wrong with it, and what to do.
+    """
+
+    def __init__(self, place: str, number: int, kind: str, problem: str) -> None:
+        super().__init__(f"{place}: {problem}")
+        self.number, self.kind, self.problem = number, kind, problem
+
+
 @dataclass(frozen=True)
 class Translation:
     """A translation of a source."""
@@ -148,7 +163,7 @@ class TranslatorModel(TrainedModel):
 
         Raises:
             ModelError: a model of `together` has other vocabularies.
-            DataError: a prefix or phrase has a word that is neither in the vocabulary nor can be copied.
+            UnwritableError: a prefix or phrase has a word that is not in the vocabulary and cannot be copied.
             UsageError: phrases with diverse beam search, prefixes or phrases with sampling, or a coverage
                 penalty without attention.
         """
@@ -175,7 +190,7 @@ class TranslatorModel(TrainedModel):
             for i in filled
         ]
         for i, task in zip(filled, tasks, strict=True):
-            self._require_writable(task, pairs[i])
+            self._require_writable(task, pairs[i], i)
         result: list[list[Translation]] = [[] for _ in pairs]
         budget = max(batch_tokens // chosen.rows, 1)
         for part in prediction_batches([len(task.source.ids) for task in tasks], budget=budget):
@@ -333,13 +348,14 @@ class TranslatorModel(TrainedModel):
         source = self.network.encode(batch.source, batch.symbols)
         return TranslatorStep(self.network, self._tables, source, batch.extra)
 
-    def _require_writable(self, task: SearchTask, pair: SentencePair) -> None:
+    def _require_writable(self, task: SearchTask, pair: SentencePair, number: int) -> None:
         for kind, texts in (("prefix", [task.prefix]), ("phrase", task.phrases)):
             for text in texts:
                 word = self.vocabularies.unwritable(text, task.source.extra)
                 if word is not None:
                     nor = ", and neither has the source" if self.description.model.copy_source else ""
-                    raise DataError(f"{pair.place}: {kind} {text!r}: the vocabulary has no {word!r}{nor}")
+                    problem = f"{kind} {text!r}: the vocabulary has no {word!r}{nor}; leave the {kind} out"
+                    raise UnwritableError(pair.place, number, kind, problem)
 
     def _require_one_vocabulary(self, others: Sequence[TranslatorModel]) -> None:
         for other in others:

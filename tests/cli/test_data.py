@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 from collections import Counter
 from pathlib import Path
 
@@ -230,7 +231,7 @@ def test_convert_answers_a_slow_pipe_at_once(folder):
     [
         (("-", "-", "--scheme-to", "bilou"), 2, "the tag scheme of a pipe cannot be detected"),
         (("train.conll", "dev.conll"), 2, "dev.conll: exists already; replace it with --overwrite"),
-        (("train.conll", "no/such.conll"), 2, "no: no such folder"),
+        (("train.conll", "no/such.conll"), 2, "there is no folder no; make it with: mkdir -p no"),
         (
             ("loose.conll", "new.conll", "--scheme-to", "bilou", "--scheme", "iob2", "--strict"),
             3,
@@ -269,6 +270,18 @@ def test_convert_writes_into_a_device_and_leaves_it_there(folder):
     assert Path("/dev/full").is_char_device()
 
 
+@pytest.mark.parametrize("value", ['"\\ud800"', "NaN"])
+def test_values_that_could_not_be_written_are_refused_with_their_line(folder, value):
+    rows = [f'{{"tokens": ["w{n}"], "tags": ["O"], "x": {value if n == 7 else n}}}\n' for n in range(10)]
+    (folder / "all.jsonl").write_text("".join(rows))
+    (folder / "all.json").write_text(f"[{', '.join(rows)}]")
+    for name, where in (("all.jsonl", "all.jsonl:8: "), ("all.json", "all.json: item 8: ")):
+        for words in (("convert", name, "new.conll"), ("split", name, "-o", "new")):
+            done = inside("data", *words, folder=folder)
+            assert (done.code, done.out) == (3, ""), done
+            assert f"error: {where}" in done.err and 'in "x"' in done.err
+
+
 def corpus(count: int) -> str:
     return "".join(f"# sent_id = {n}\nword{n}\tO\nend\tB-X\n\n" for n in range(count))
 
@@ -291,6 +304,26 @@ def test_split_is_a_function_of_the_seed(folder):
     for name, seed in (("a", "7"), ("b", "7"), ("c", "8")):
         assert inside("data", "split", "all.conll", "-o", name, "--seed", seed, folder=folder).code == 0
     assert tree(folder / "a") == tree(folder / "b") != tree(folder / "c")
+
+
+def test_split_writes_a_header_row_at_the_top_of_each_part(folder):
+    rows = "".join(f"word{n}\tB-PER\tx\nend\tO\tx\n\n" for n in range(10))
+    (folder / "all.conll").write_text(f"token\tner\tlemma\n{rows}")  # the tags are not in the last column
+    done = inside("data", "split", "all.conll", "-o", "parts", folder=folder)
+    parts = [(folder / name).read_text() for name in done.out.splitlines()]
+    assert [part.partition("\n")[0] for part in parts] == ["token\tner\tlemma"] * 3
+    assert sum(part.count("token\tner") for part in parts) == 3
+    layouts = [file["layout"] for file in reports(folder, *done.out.splitlines())["files"]]
+    assert layouts == ["3 columns, tab-separated: token = 1, tag = 2"] * 3
+
+
+@pytest.mark.parametrize("name", ["-", "pipe"])
+def test_split_refuses_what_can_be_read_only_once(folder, name):
+    os.mkfifo(folder / "pipe")
+    done = inside("data", "split", name, "-o", "parts", folder=folder, stdin=corpus(10))
+    assert (done.code, done.out) == (2, "")
+    assert "a pipe can be read only once; save it as a file first, as in: cat > all.conll" in done.err
+    assert not (folder / "parts").exists()
 
 
 def test_split_in_order_takes_the_end_and_keeps_documents(folder):
@@ -343,7 +376,7 @@ def test_split_warns_of_sentences_that_stand_in_train_too(folder):
         (("train.conll", "-o", "parts"), 2, "parts/dev.conll: exists already; replace it with --overwrite"),
         (("train.conll", "-o", ".", "--overwrite"), 2, "train.conll: is the file to split"),
         (("train.conll", "-o", "new"), 3, "train.conll: 2 sentences, too few for 3 parts"),
-        (("train.conll", "-o", "new", "--dev", "0.5", "--test", "0.5"), 2, "together below 1"),
+        (("train.conll", "-o", "new", "--dev", "0.5", "--test", "0.5"), 2, "that add up to less than 1"),
         (("train.conll", "-o", "new", "--dev", "nan"), 2, "Invalid value for '--dev'"),
         (("none.conll", "-o", "new"), 2, "none.conll: no such file"),
         (("dev.conll", "-o", "train.conll"), 2, "train.conll: is a file; expected a folder"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -242,7 +243,7 @@ def test_predictions_of_parts_of_speech_and_pairs_are_told_by_their_data(inside:
     (tmp_path / "o").write_text("die Maschine\nnein\n")
     named = (("l.csv", "--languages", "en,de"), ("x.csv", "--columns", "-,target,source"))
     for files in (("s", "t"), ("p.tsv",), ("p.csv",), *named):
-        found = figures(inside, *files, "--predictions", "o", "--ter", "--errors", "e.jsonl")
+        found = figures(inside, *files, "--predictions", "o", "--ter", "--errors", "e.jsonl", "--overwrite")
         assert (found["metrics"]["exact_match"], found["model"]) == (0.5, "o")
         assert found["metrics"]["ter"] > 0
         (row,) = map(json.loads, Path("e.jsonl").read_text().splitlines())
@@ -286,12 +287,59 @@ def test_wrong_examples_are_written_whole_beside_the_figures(
     kinds = figures(inside, hard, "-m", tiny.run)["errors"]
     assert sum(len(row["errors"]) for row in rows) == sum(kinds.values()) - kinds["correct"]
     assert {row["line"] for row in rows} <= {1, 7}
-    refused(
-        inside("evaluate", hard, "-m", tiny.run, "--errors", "no/e.jsonl"),
-        5,
-        "evaluate",
-        "no/e.jsonl: there is no folder no",
-    )
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--errors", "no/e.jsonl"), "no/e.jsonl: there is no folder no; make it with: mkdir -p no"),
+        (("--errors", "."), ".: is a folder; expected a file to write"),
+        (("--errors", "mine"), "mine: exists already; replace it with --overwrite, or give another name"),
+        (("--errors", "hard.conll", "--overwrite"), "--errors hard.conll: is one of the files to evaluate"),
+        (
+            ("--overwrite",),
+            "--overwrite replaces the file of --errors, which is not given; add --errors FILE",
+        ),
+    ],
+)
+def test_errors_overwrite_nothing_that_is_not_meant(
+    inside: Inside, tiny: Tiny, hard: str, tmp_path: Path, words: tuple[str, ...], message: str
+):
+    (tmp_path / "mine").write_text("mine\n")
+    before = contents(tmp_path)
+    refused(inside("evaluate", hard, "-m", tiny.run, *words), 2, "evaluate", message)
+    assert contents(tmp_path) == before
+
+
+def test_errors_replace_a_file_on_request_but_never_the_data_of_the_recipe(
+    inside: Inside, tiny: Tiny, hard: str, tmp_path: Path
+):
+    (tmp_path / "mine").write_text("mine\n")
+    words = ("evaluate", "-m", tiny.run, "--overwrite", "--errors")
+    assert inside(*words[:1], hard, *words[1:], "mine").code == 0
+    assert json.loads((tmp_path / "mine").read_text().splitlines()[0])["errors"]
+    before = tiny.dev.read_bytes()
+    refused(inside(*words, tiny.dev), 2, "evaluate", f"--errors {tiny.dev}: is one of the files to evaluate")
+    assert tiny.dev.read_bytes() == before
+
+
+def test_what_is_read_more_than_once_cannot_be_a_pipe(inside: Inside, tiny: Tiny, hard: str, tmp_path: Path):
+    os.mkfifo(tmp_path / "pipe")
+    message = "a pipe can be read only once, and this evaluation reads its files more than once; save it as"
+    for name in ("-", "pipe"):
+        for words in ((name, "-m", tiny.run), (name, "--predictions", hard), (hard, "--predictions", name)):
+            refused(inside("evaluate", *words, stdin=HARD.encode()), 2, "evaluate", message)
+
+
+def test_options_of_entities_are_refused_where_tags_have_no_scheme(inside: Inside, tmp_path: Path):
+    (tmp_path / "pos").write_text("the\tDET\ncat\tNOUN\n\n")
+    words = ("evaluate", "pos", "--predictions", "pos")
+    for option in (("--scheme", "iob2"), ("--repair",), ("--strict",)):
+        done = inside(*words, *option)
+        refused(
+            done, 2, "evaluate", f"{option[0]} is for tags of entities", "leave it out, or add --task ner"
+        )
+    refused(inside(*words, "--batch-tokens", 9), 2, "evaluate", "--batch-tokens has no effect with --predict")
 
 
 def test_metrics_of_min_are_checked_before_the_data_is_read(inside: Inside, tiny: Tiny, tmp_path: Path):

@@ -238,8 +238,9 @@ def test_columns_are_one_line_a_line(inside: Inside, lm: TinyModel) -> None:
 
 def test_a_state_needs_a_folder_before_anything_is_written(inside: Inside, lm: TinyModel) -> None:
     outcome = inside("lm", "sample", "-m", lm.run, "--save-state", "absent/state")
-    refused(outcome, 5, "lm sample", "absent/state: there is no folder absent")
-    assert not outcome.out
+    refused(outcome, 2, "lm sample", "absent/state: there is no folder absent; make it with: mkdir -p absent")
+    outcome = inside("lm", "sample", "-m", lm.run, "--save-state", ".")
+    refused(outcome, 2, "lm sample", ".: is a folder; expected a file to write")
 
 
 def test_colours_need_no_symbols_beside_them(inside: Inside, lm: TinyModel) -> None:
@@ -290,7 +291,7 @@ def test_unknown_characters_are_counted_not_refused(inside: Inside, lm: TinyMode
 def test_lm_score_says_when_a_text_is_too_short_to_be_learned_from(inside: Inside, lm: TinyModel) -> None:
     words = ("lm", "score", "-m", lm.run, "--adapt")
     short = inside(*words, stdin=b"the cat\n")
-    assert "the text has 8, so there was no update" in short.err
+    assert "the text has 8 symbols, so there was no update" in short.err
     assert "there was no update" not in inside(*words, stdin=TEXT.encode()).err
 
 

@@ -140,3 +140,13 @@ def test_the_model_may_come_from_the_environment(folder):
     done = inside("model", "verify", folder=folder, SEQTOOL_MODEL=str(folder / "run"))
     assert done.code == 0
     assert done.err.startswith(f"model: {folder / 'run'} (from $SEQTOOL_MODEL)\n")
+
+
+@pytest.mark.parametrize("command", ["info", "verify"])
+@pytest.mark.parametrize("task", ["ner", "pos", "translate", "lm"])
+def test_the_newest_finished_run_of_any_task_is_the_default(folder, command, task):
+    (folder / "runs" / task).mkdir(parents=True)
+    (folder / "run").rename(folder / "runs" / task / "mine")
+    (folder / "runs" / task / "latest").write_text("mine\n")
+    done = inside("model", command, folder=folder)
+    assert done.err.startswith(f"model: runs/{task}/mine (the newest run)\n"), done.err

@@ -134,6 +134,13 @@ def test_a_token_that_columns_cannot_hold_is_refused_after_the_lines_before(insi
     ]
 
 
+@pytest.mark.parametrize("token", ["New\\nYork", "New\\r"])
+def test_a_token_that_would_break_the_line_is_refused_inline(inside: Inside, tiny: Tiny, token: str):
+    text = f'{{"tokens": ["in", "{token}"]}}\n'.encode()
+    done = inside("tag", "-m", tiny.run, "--input-format", "jsonl", "--format", "inline", stdin=text)
+    refused(done, 3, "tag", f"standard input:1: '{token}' cannot stand in a line of text; ")
+
+
 def test_gzip_is_read_by_its_name(inside: Inside, tiny: Tiny, tmp_path: Path):
     (tmp_path / "text.gz").write_bytes(gzip.compress(TEXT.encode()))
     assert inside("tag", "text.gz", "-m", tiny.run).out.decode() == COLUMNS

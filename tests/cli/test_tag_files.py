@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from seqtool.cli.reports.tagged_sentences import writer
+from seqtool.text.columns import TaggedSentence
+from seqtool.text.tagging_input import TaggingInput
 from tests.cli.conftest import Tiny, conll, tiny_settings
 from tests.cli.running import Inside, contents, refused
 
@@ -71,6 +75,9 @@ def test_tokens_beside_their_text_have_offsets_in_it(inside: Inside, tiny: Tiny)
         (b'{"text": 7}\n', '7 in "text"; expected text'),
         (b'{"tokens": ["a", " "]}\n', "' ' in \"tokens\"; expected text that is not empty"),
         (b"[1]\n", "not a JSON object; expected one object per line"),
+        (b'{"tokens": ["Ada"], "x": "\\ud800"}\n', 'half of a surrogate pair in "x"; expected text'),
+        (b'{"tokens": ["Ada"], "\\ud800": "x"}\n', "half of a surrogate pair; expected text"),
+        (b'{"tokens": ["Ada"], "x": NaN}\n', "a number that JSON does not have (NaN or infinity) in"),
     ],
 )
 def test_an_object_without_text_is_refused_with_its_line(
@@ -108,6 +115,44 @@ def test_conll_u_keeps_comments_numbers_and_columns_and_has_entities_in_the_last
     value = json.loads(inside("tag", "-m", tiny.run, *words, stdin=UNIVERSAL.encode()).out)
     assert (value["ids"], value["tokens"]) == (["1", "2", "3", "4"], ["Ada", "'s", "in", "Turin"])
     assert value["comments"] == ["# sent_id = s1", "# text = Ada's in Turin"]
+
+
+@pytest.mark.parametrize(("token", "tag"), [(1, -1), (1, 2), (11, 12)])
+def test_the_columns_of_other_training_files_mean_nothing_in_conll_u(
+    inside: Inside, token: int, tag: int
+) -> None:
+    rows = [["w"] * max(tag, 2) for _ in range(2)]
+    for row, word, label in zip(rows, ("Ada", "lives"), ("B-PER", "O"), strict=True):
+        row[token - 1], row[tag - 1 if tag > 0 else tag] = word, label
+    text = "".join("\t".join(row) + "\n" for row in rows) + "\n"
+    Path("wide.conll").write_text(text * 4)
+    words = ("train", "ner", "--train", "wide.conll", "--dev", "wide.conll", "-o", "run", "--epochs", 1)
+    done = inside(*words, "--token-column", token, "--tag-column", tag, *tiny_settings())
+    assert done.code == 0, done.err
+    done = inside("tag", "-m", "run", "--input-format", "conll", stdin=UNIVERSAL.encode())
+    assert done.code == 0, done.err
+    for old, new in zip(UNIVERSAL.splitlines(), done.out.decode().splitlines(), strict=True):
+        before, after = old.split("\t"), new.split("\t")
+        assert before[:9] == after[:9]
+        assert before[-1] == after[-1] or after[-1].removeprefix("SpaceAfter=No|").startswith("ner=")
+    words = ("--input-format", "conll", "--format", "jsonl")
+    tokens = json.loads(inside("tag", "-m", "run", *words, stdin=UNIVERSAL.encode()).out)["tokens"]
+    assert tokens == ["Ada", "'s", "in", "Turin"]
+
+
+@pytest.mark.parametrize(("column", "written"), [(None, 4), (4, 4), (5, 5), (2, 4), (-1, 4)])
+def test_parts_of_speech_go_where_they_were_learned_if_that_is_a_column_for_them(
+    column: int | None, written: int
+) -> None:
+    data = SimpleNamespace(token_column=None, tag_column=column)
+    tagger: Any = SimpleNamespace(scheme=None, description=SimpleNamespace(data=data))
+    prediction: Any = SimpleNamespace(tags=["NEW"])
+    row = "1\tAda\tAda\tU\tX\t_\t0\troot\t_\tSpaceAfter=No"
+    item = TaggingInput(TaggedSentence(("Ada",)), rows=(row,))
+    line = writer("conll", tagger, confidence=False, kbest=0)(item, prediction)
+    cells = row.split("\t")
+    cells[written - 1] = "NEW"
+    assert line == "\t".join(cells) + "\n\n"
 
 
 def test_parts_of_speech_go_into_their_column_of_conll_u(inside: Inside, tmp_path: Path) -> None:

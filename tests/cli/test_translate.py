@@ -106,7 +106,7 @@ def test_a_line_that_takes_long_is_announced(inside: Inside, pairs: TinyTranslat
     lines = f"{SOURCE}\n{'Grace ' * 1000}\n".encode()
     outcome = inside("translate", "-m", pairs.run, "--max-length", 3, stdin=lines)
     assert (outcome.code, outcome.out.count(b"\n")) == (0, 2)
-    assert "line 2: 6,000 characters; translating it is slow" in outcome.err
+    assert "standard input:2: 6,000 characters in one line; translating it is slow" in outcome.err
     assert "line 1:" not in outcome.err
 
 
@@ -277,9 +277,14 @@ def test_a_phrase_with_an_unknown_word_is_refused_by_name(
     (tmp_path / "phrases").write_text("ja\nMaschine\tGr\u00e4fin Ada\n")
     command = ("translate", "-m", pairs.run, "--constraints", "phrases")
     outcome = inside(*command, stdin=f"{SOURCE}\nyes\n".encode())
-    assert_error(
-        outcome, 3, "translate", "standard input:2: phrase 'Gr\u00e4fin Ada': the vocabulary has no "
+    message = assert_error(
+        outcome, 3, "translate", "phrases:2: phrase 'Gr\u00e4fin Ada': the vocabulary has no "
     )
+    assert message.endswith("; leave the phrase out")
+    (tmp_path / "prefixes").write_text("ja\nGr\u00e4fin\n")
+    command = ("translate", "-m", pairs.run, "--force-prefix", "prefixes")
+    outcome = inside(*command, stdin=f"{SOURCE}\nyes\n".encode())
+    assert_error(outcome, 3, "translate", "prefixes:2: prefix 'Gr\u00e4fin': the vocabulary has no ")
 
 
 def test_constraints_that_leave_nothing_empty_the_line_and_say_so(
@@ -386,21 +391,32 @@ def test_the_models_that_do_not_go_together_are_named_as_typed(inside: Inside, p
         (("--beam", 0), "--beam"),
         (("--nbest", 0), "--nbest"),
         (("--nbest", 3), "--nbest 3 needs a beam of at least 3, and it is 2; add --beam 3"),
-        (("--beam", 3, "--nbest", 4), "nbest 4: must be between 1 and the beam, 3"),
-        (("--beam", 4, "--diverse", 3), "3: must be a divisor of the beam, 4"),
+        (("--beam", 3, "--nbest", 4), "--nbest 4 needs a beam of at least 4, and it is 3; use --beam 4"),
+        (
+            ("--beam", 4, "--diverse", 3),
+            "--diverse 3 needs a beam that is a multiple of 3, and it is 4; use --beam 6",
+        ),
         (("--sample", "--temperature", -1), "--temperature"),
         (("--temperature", "nan"), "temperature"),
         (("--top-p", 1.5), "--top-p has no effect without --sample"),
         (("--sample", "--temperature", "nan"), "temperature"),
-        (("--sample", "--temperature", "inf"), "temperature"),
+        (
+            ("--sample", "--temperature", "inf"),
+            "temperature inf: expected a finite number, 0 (greedy) or more",
+        ),
         (("--sample", "--top-p", 0), "top-p 0"),
         (("--sample", "--top-p", 1.5), "top-p 1.5"),
         (("--sample", "--top-p", "nan"), "top-p nan"),
         (("--sample", "--top-k", -1), "--top-k"),
-        (("--mbr", 1), "mbr 1"),
+        (("--mbr", 1), "--mbr 1: expected 2 or more samples"),
+        (("--sample", "--min-length", 3), "--min-length has no effect with --sample or --mbr; leave it out"),
+        (("--beam", 3, "--diverse", 2), "--diverse 2 needs a beam that is a multiple of 2, and it is 3; use"),
         (("--length-penalty", -1), "--length-penalty"),
         (("--length-penalty", "nan"), "--length-penalty"),
-        (("--min-length", 5, "--max-length", 3), "max_length 3 is less than min_length 5"),
+        (
+            ("--min-length", 5, "--max-length", 3),
+            "--max-length 3 is less than --min-length 5; raise --max-length, or",
+        ),
         (("--batch-tokens", 0), "--batch-tokens"),
         (("--sample", "--no-repeat-ngram", 2), "--no-repeat-ngram has no effect with --sample"),
         (("--sample", "--force-prefix", "f"), "--force-prefix has no effect with --sample"),

@@ -70,6 +70,8 @@ def test_other_keys_of_json_come_back(inside: Inside, pairs: TinyTranslator) -> 
         (b'{"id": 1}\n', "no 'source' or 'text' among 'id'"),
         (b'{"source": 1}\n', "'source' is 1; expected text"),
         (b"plain\n", "not JSON: "),
+        (b'{"source": "Ada", "x": "\\ud800"}\n', 'half of a surrogate pair in "x"; expected text'),
+        (b'{"source": "Ada", "x": [1, Infinity]}\n', "a number that JSON does not have (NaN or infinity) in"),
     ],
 )
 def test_json_without_a_source_is_refused_with_its_line(

@@ -146,6 +146,11 @@ def test_encode_answers_a_slow_pipe_at_once(folder):
         (("text.txt", "--kind", "word", "--symbols", "<pad>"), 2, "--symbols <pad>: the vocabulary has"),
         (("text.txt", "--kind", "words"), 2, "'words' is not one of"),
         (("none.txt", "--kind", "word"), 2, "none.txt: no such file"),
+        (
+            ("-", "text.txt", "-", "--kind", "word"),
+            2,
+            "-: standard input can be read only once; name it once",
+        ),
         (("none.txt", "--kind", "sentencepiece"), 2, "none.txt: no such file"),
         (("blank.txt", "--kind", "word"), 3, "no text: every line is blank"),
         (("blank.txt", "--kind", "sentencepiece"), 3, "no text: every line is blank"),

@@ -210,7 +210,7 @@ def test_samples_carry_the_scores_of_the_model_and_their_own_attention():
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"temperature": -0.1}, "temperature -0.1: must be 0"),
+        ({"temperature": -0.1}, "temperature -0.1: expected a finite number, 0"),
         ({"temperature": math.nan}, "temperature nan"),
         ({"top_k": -1}, "top-k -1"),
         ({"top_p": 0.0}, "top-p 0.0: must be more than 0 and at most 1"),

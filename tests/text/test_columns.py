@@ -7,6 +7,7 @@ import io
 import json
 import os
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -24,7 +25,6 @@ from seqtool.text.columns import (
     format_inline,
     format_jsonl,
     read_sentences,
-    read_stream,
     require_sentences,
 )
 from seqtool.text.tag_scheme import Scheme, inventory, spans
@@ -45,9 +45,18 @@ CONLLU = """\
 """
 
 
-def sentences(text: str, layout: ColumnFormat = TABS) -> list[tuple[list[str], list[str]]]:
+def read(text: str, layout: ColumnFormat = TABS) -> Iterator[TaggedSentence]:
+    """The sentences of a stream whose columns are known."""
     stream = io.BytesIO(text.encode())
-    return [(list(s.tokens), list(s.tags or ())) for s in read_stream(stream, "data", layout)]
+    if layout.kind == "jsonl":
+        return detect_stream(stream, "data.jsonl")[1]
+    known = {"token": layout.token, "tag": layout.tag or 0, "features": layout.features}
+    name = "data.conllu" if layout.kind == "conllu" else "data"
+    return detect_stream(stream, name, **known)[1]  # type: ignore[arg-type]
+
+
+def sentences(text: str, layout: ColumnFormat = TABS) -> list[tuple[list[str], list[str]]]:
+    return [(list(s.tokens), list(s.tags or ())) for s in read(text, layout)]
 
 
 def detected(text: str, **options: int | tuple[int, ...]) -> ColumnFormat:
@@ -203,7 +212,7 @@ def test_conllu_words_leave_out_comments_ranges_and_empty_nodes():
         (["Today", "'s", "sun"], ["NOUN", "PART", "NOUN"]),
         (["#"], ["SYM"]),
     ]
-    assert [s.line for s in read_stream(io.BytesIO(CONLLU.encode()), "data", layout)] == [4, 10]
+    assert [s.line for s in read(CONLLU, layout)] == [4, 10]
 
 
 @pytest.mark.parametrize(
@@ -226,7 +235,7 @@ def test_conllu_words_leave_out_comments_ranges_and_empty_nodes():
         (
             ColumnFormat("conllu", "tab", 10, 2, 4),
             "x" + "\ta" * 9 + "\n",
-            "data:1: 'x' is not a word number; expected the ten columns of CoNLL-U",
+            "data.conllu:1: 'x' is not a word number; expected the ten columns of CoNLL-U",
         ),
     ],
 )
@@ -243,16 +252,31 @@ def test_file_without_blank_lines_takes_bounded_memory(monkeypatch: pytest.Monke
         sentences("\n" + "a\tO\n" * 11)
 
 
+@pytest.mark.parametrize("text", ["token\tner\nAda\tB-PER\n", "Word\tPOS\nthe\tDET\n", "token\nAda\n"])
+def test_a_header_row_is_found_where_no_tags_are_read(text: str):
+    layout, found = detect_stream(io.BytesIO(text.encode()), "data", tag=0)
+    assert layout.header
+    assert [len(sentence.tokens) for sentence in found] == [1]
+
+
+@pytest.mark.parametrize("text", ["Form\tO\nis\tO\n", "Word\nof\nmouth\n", "Word\tB-X\nis\tO\n"])
+def test_a_word_is_no_header_though_it_could_name_a_column(text: str):
+    layout, found = detect_stream(io.BytesIO(text.encode()), "data", tag=0)
+    assert not layout.header
+    assert next(found).tokens[0] in ("Form", "Word")
+
+
 # Pipes
 
 
 def test_sentence_is_yielded_at_its_blank_line_not_later():
     reader, writer = os.pipe()
     with os.fdopen(reader, "rb") as stream, os.fdopen(writer, "wb", buffering=0) as sink:
-        found = read_stream(stream, "pipe", TABS)
-        for token in ["a", "b"]:
-            sink.write(f"{token}\tO\n\n".encode())
-            assert next(found).tokens == (token,)
+        sink.write(b"a\tO\n\n")
+        _, found = detect_stream(stream, "pipe")
+        assert next(found).tokens == ("a",)
+        sink.write(b"b\tO\n\n")
+        assert next(found).tokens == ("b",)
 
 
 @pytest.mark.parametrize("first", ["a\tO\n\n", "\n\na\tO\n\n", '{"tokens": ["a"], "tags": ["O"]}\n', CONLLU])
@@ -281,12 +305,10 @@ def test_json_lines_hold_tokens_and_tags(key: str):
 
 
 def test_json_lines_without_tags_have_none():
-    found = list(
-        read_stream(io.BytesIO(b'\n{"tokens": ["a"]}\n{"text": "b c"}'), "data", ColumnFormat("jsonl"))
-    )
+    found = list(read('\n{"tokens": ["a"]}\n{"text": "b c"}', ColumnFormat("jsonl")))
     assert found == [
-        TaggedSentence(("a",), None, source="data", line=2),
-        TaggedSentence(("b", "c"), None, source="data", line=3),
+        TaggedSentence(("a",), None, source="data.jsonl", line=2),
+        TaggedSentence(("b", "c"), None, source="data.jsonl", line=3),
     ]
 
 
@@ -306,30 +328,40 @@ def test_character_spans_become_tags_and_cut_tokens(key: str):
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("[1]", "data:1: not a JSON object; expected one object per line"),
-        ("{", "data:1: not JSON: "),
-        ("[" * 100_000, "data:1: nested too deeply; "),
-        ('{"words": []}', 'data:1: neither "tokens" nor "text"; expected one of them'),
-        ('{"tokens": []}', "data:1: no tokens; expected at least one"),
-        ('{"text": "\\u200b"}', "data:1: no tokens; expected at least one"),
-        ('{"tokens": "a"}', 'data:1: "tokens" is not a list; expected a list of texts'),
-        ('{"tokens": ["a", ""]}', "data:1: '' in \"tokens\"; expected text that is not empty"),
-        ('{"tokens": ["a"], "ner_tags": [3]}', 'data:1: 3 in "ner_tags"; expected text that is not empty'),
-        ('{"tokens": ["\\ud800"]}', 'data:1: half of a surrogate pair in "tokens"; expected text'),
-        ('{"tokens": ["a", "b"], "tags": ["O"]}', "data:1: 1 tag for 2 tokens; expected one per token"),
-        ('{"text": "a", "spans": {}}', 'data:1: "spans" is not a list; expected a list of spans'),
+        ("[1]", "data.jsonl:1: not a JSON object; expected one object per line"),
+        ("{", "data.jsonl:1: not JSON: "),
+        ("[" * 100_000, "data.jsonl:1: nested too deeply; "),
+        ('{"words": []}', 'data.jsonl:1: neither "tokens" nor "text"; expected one of them'),
+        ('{"tokens": []}', "data.jsonl:1: no tokens; expected at least one"),
+        ('{"text": "\\u200b"}', "data.jsonl:1: no tokens; expected at least one"),
+        ('{"tokens": "a"}', 'data.jsonl:1: "tokens" is not a list; expected a list of texts'),
+        ('{"tokens": ["a", ""]}', "data.jsonl:1: '' in \"tokens\"; expected text that is not empty"),
+        (
+            '{"tokens": ["a"], "ner_tags": [3]}',
+            'data.jsonl:1: 3 in "ner_tags"; expected text that is not empty',
+        ),
+        ('{"tokens": ["\\ud800"]}', 'data.jsonl:1: half of a surrogate pair in "tokens"; expected text'),
+        ('{"tokens": ["a"], "x": [{"y": "\\ud800"}]}', 'data.jsonl:1: half of a surrogate pair in "x"; '),
+        ('{"tokens": ["a"], "\\udfff": 1}', "data.jsonl:1: half of a surrogate pair; expected text"),
+        (
+            '{"tokens": ["a"], "x": [NaN]}',
+            "data.jsonl:1: a number that JSON does not have (NaN or infinity) in ",
+        ),
+        ('{"tokens": ["a"], "x": {"y": -1e999}}', "data.jsonl:1: a number that JSON does not have "),
+        ('{"tokens": ["a", "b"], "tags": ["O"]}', "data.jsonl:1: 1 tag for 2 tokens; expected one per token"),
+        ('{"text": "a", "spans": {}}', 'data.jsonl:1: "spans" is not a list; expected a list of spans'),
         (
             '{"text": "a", "spans": [{"start": 0, "end": 2, "label": "X"}]}',
-            'data:1: span {"start": 0, "end": 2, "label": "X"} in a text of 1 characters; ',
+            'data.jsonl:1: span {"start": 0, "end": 2, "label": "X"} in a text of 1 characters; ',
         ),
         (
             '{"text": "a b", "spans": [{"start": 1, "end": 2, "label": "X"}]}',
-            "data:1: the span 1 to 2 has no token; expected text in it",
+            "data.jsonl:1: the span 1 to 2 has no token; expected text in it",
         ),
         (
             '{"text": "a b", "spans": [{"start": 0, "end": 3, "label": "X"}, '
             '{"start": 2, "end": 3, "label": "Y"}]}',
-            "data:1: span 1 to 2 (Y) in a sentence of 2 tokens; expected spans that lie inside it",
+            "data.jsonl:1: span 1 to 2 (Y) in a sentence of 2 tokens; expected spans that lie inside it",
         ),
     ],
 )
@@ -337,6 +369,19 @@ def test_bad_json_lines_are_named(line: str, message: str):
     with pytest.raises(DataError) as caught:
         sentences(line, ColumnFormat("jsonl"))
     assert str(caught.value).startswith(message)
+
+
+@pytest.mark.parametrize(
+    "value", ['"\\\\ud800"', '"\\ud83d\\ude00"', '"NaN, Infinity, 1e999"', "1e100", "9" * 300]
+)
+def test_values_that_only_look_odd_are_read(value: str):
+    assert sentences(f'{{"tokens": ["a"], "x": {value}}}', ColumnFormat("jsonl")) == [(["a"], [])]
+
+
+def test_an_odd_value_in_an_array_is_named_by_the_number_of_its_example(tmp_path: Path):
+    path = write(tmp_path / "a.json", '[{"text": "a"}, {"text": "b", "score": NaN}]')
+    with pytest.raises(DataError, match=re.escape(f"{path}: item 2: a number that JSON does not have")):
+        list(read_sentences(path, detect_format(path)))
 
 
 # Writing
@@ -353,7 +398,7 @@ ROWS = st.lists(st.lists(st.tuples(CELL, CELL, CELL), min_size=1, max_size=5), m
 def test_written_columns_read_back(corpus: list[list[tuple[str, str, str]]]):
     layout = ColumnFormat("conll", "tab", 3, 1, 2, (3,))
     text = "".join(format_conll(*zip(*rows, strict=True)) for rows in corpus)
-    found = list(read_stream(io.BytesIO(text.encode()), "data", layout))
+    found = list(read(text, layout))
     assert [list(zip(s.tokens, s.tags or (), *s.features, strict=True)) for s in found] == corpus
 
 
@@ -367,7 +412,7 @@ def test_written_columns_are_recognised(corpus: list[list[tuple[str, str, str]]]
 def test_single_column_reads_back(corpus: list[list[str]]):
     text = "".join(format_conll(tokens, None) for tokens in corpus)
     layout = ColumnFormat("conll", "whitespace", 1, 1, None)
-    found = read_stream(io.BytesIO(text.encode()), "data", layout)
+    found = read(text, layout)
     assert [list(s.tokens) for s in found] == corpus
 
 

@@ -68,7 +68,11 @@ def test_permissions_follow_the_umask(tmp_path):
 
 def test_only_a_free_place_in_a_folder_is_accepted(tmp_path):
     (tmp_path / "taken").touch()
-    for path, message in (("taken", "exists already"), (".", "is a folder"), ("no/x", "no such folder")):
+    for path, message in (
+        ("taken", "exists already"),
+        (".", "is a folder"),
+        ("no/x", "there is no folder .*/no; make it with: mkdir -p "),
+    ):
         with pytest.raises(UsageError, match=message):
             require_free(tmp_path / path, overwrite=False)
     require_free(tmp_path / "taken", overwrite=True)

@@ -281,11 +281,14 @@ def test_constraints_that_leave_nothing_give_an_empty_line_that_says_so() -> Non
 @pytest.mark.parametrize(
     ("asked", "message"),
     [
-        ({"prefixes": ["Ada"]}, "prefix 'Ada': the vocabulary has no 'Ada'$"),
-        ({"phrases": [["in", "in Ada"]]}, "phrase 'in Ada': the vocabulary has no 'Ada'$"),
+        ({"prefixes": ["Ada"]}, "prefix 'Ada': the vocabulary has no 'Ada'; leave the prefix out$"),
+        (
+            {"phrases": [["in", "in Ada"]]},
+            "phrase 'in Ada': the vocabulary has no 'Ada'; leave the phrase out$",
+        ),
         (
             {"phrases": [["in \u4e2d"]], "vocabulary": PIECES},
-            "phrase 'in \u4e2d': the vocabulary has no '\u4e2d'$",
+            "phrase 'in \u4e2d': the vocabulary has no '\u4e2d'; leave the phrase out$",
         ),
     ],
     ids=["prefix", "phrase", "pieces"],
@@ -300,7 +303,9 @@ def test_a_word_that_can_be_copied_is_not_refused_and_another_one_is() -> None:
     pairs = [SentencePair(text, file="text", line=n) for n, text in enumerate(("Ada met", "yes"), 1)]
     found = copier().search(pairs, SearchOptions(beam=4), prefixes=["Ada", ""])
     assert found[0][0].text.split()[0] == "Ada"
-    with pytest.raises(DataError, match=r"^text:2: .* has no 'Ada', and neither has the source$"):
+    with pytest.raises(
+        DataError, match=r"^text:2: .* has no 'Ada', and neither has the source; leave the phrase out$"
+    ):
         copier().search(pairs, SearchOptions(beam=4), phrases=[(), ("Ada",)])
 
 

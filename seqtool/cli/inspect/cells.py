@@ -214,9 +214,10 @@ def require_format(output: Path | None) -> None:
     """Refuse an impossible picture file before anything is computed."""
     if output is not None:
         from seqtool.inspection.canvas import format_of
+        from seqtool.text.output import require_free
 
         format_of(output)
-        options.require_folder(output)
+        require_free(output, overwrite=True)
 
 
 def _described(kind: type[Cell]) -> tuple[str, str]:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from seqtool.tagging.prediction import Prediction, TaggerModel
     from seqtool.text.tagging_input import TaggingInput
 
-UNIVERSAL_TAG, MISCELLANEOUS = 4, 10  # columns of CoNLL-U
+FORM, UNIVERSAL_TAG, LANGUAGE_TAG, MISCELLANEOUS = 2, 4, 5, 10  # columns of CoNLL-U
 
 Writer = Callable[["TaggingInput", "Prediction"], str]
 
@@ -33,14 +33,26 @@ def writer(form: str, tagger: TaggerModel, *, confidence: bool, kbest: int) -> W
 
         def inline(item: TaggingInput, prediction: Prediction) -> str:
             found = prediction.span_confidence if has_spans else prediction.token_confidence
-            return format_inline(item.sentence.tokens, prediction.tags, tagger.scheme, found)
+            try:
+                return format_inline(item.sentence.tokens, prediction.tags, tagger.scheme, found)
+            except DataError as error:
+                raise DataError(f"{item.sentence.source}:{item.sentence.line}: {error}") from error
 
         return inline
     if form == "jsonl":
         return lambda item, prediction: json_line(item, prediction, has_spans, confidence)
-    # Entity tags go into the MISC column, unless the training files had a column for them.
-    column = tagger.description.data.tag_column or (None if has_spans else UNIVERSAL_TAG)
+    column = None if has_spans else _tag_column(tagger)
     return lambda item, prediction: column_lines(item, prediction, confidence, kbest, column)
+
+
+def _tag_column(tagger: TaggerModel) -> int:
+    """The column of CoNLL-U for tags of single tokens: XPOS if the tagger learned from it, otherwise UPOS.
+
+    Other columns of the training files mean nothing in CoNLL-U, and their numbers would overwrite words.
+    """
+    data = tagger.description.data
+    of_language = data.tag_column == LANGUAGE_TAG and data.token_column in (None, FORM)
+    return LANGUAGE_TAG if of_language else UNIVERSAL_TAG
 
 
 def column_lines(
@@ -71,7 +83,7 @@ def column_lines(
 def _universal_lines(
     item: TaggingInput, tags: list[str], columns: list[tuple[str, list[str]]], tag_column: int | None
 ) -> str:
-    """A sentence of CoNLL-U with the tags in their column, or as `ner=TAG` in MISC."""
+    """A sentence of CoNLL-U with the tags in their column, or (None) added to MISC as `ner=TAG`."""
     word = 0
     lines = []
     for row in item.rows:
@@ -81,8 +93,7 @@ def _universal_lines(
             if tag_column is None:
                 facts.insert(0, f"ner={tags[word]}")
             else:
-                place = tag_column if tag_column < 0 else tag_column - 1
-                cells[place] = tags[word]
+                cells[tag_column - 1] = tags[word]
             known = [] if cells[MISCELLANEOUS - 1] == "_" else [cells[MISCELLANEOUS - 1]]
             cells[MISCELLANEOUS - 1] = "|".join([*known, *facts]) or "_"
             word += 1
@@ -107,7 +118,7 @@ def json_line(item: TaggingInput, prediction: Prediction, spans: bool, confidenc
         value["alternatives"] = [
             {"tags": tags, "probability": round(weight, 6)} for tags, weight in prediction.alternatives
         ]
-    return json.dumps(value, ensure_ascii=False) + "\n"
+    return json.dumps(value, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def _entity(item: TaggingInput, prediction: Prediction, number: int) -> dict[str, object]:

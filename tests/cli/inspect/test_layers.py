@@ -72,7 +72,7 @@ def test_what_cannot_be_shown_is_refused(inside: Inside, lm: TinyModel, tiny: Ti
         "name a file that ends in .png or .svg",
     )
     no_folder = inside(*words, "-o", "absent/x.png", stdin=b"the\n")
-    refused(no_folder, 5, f"inspect {command}", "absent/x.png: there is no folder absent")
+    refused(no_folder, 2, f"inspect {command}", "absent/x.png: there is no folder absent")
     refused(inside(*words, "absent"), 2, f"inspect {command}", "absent: no such file")
 
 
