@@ -1,6 +1,7 @@
-# Creates the environment in which quickstart.sh and tests/run.sh work. Both source this file; POSIX sh.
-# The caller sets `root` (the repository) and calls `set_up` or `set_up dev`; afterwards `python` is the
-# interpreter of $root/.venv. If nothing has changed, a second call returns at once and needs no network.
+# Creates the environment in which quickstart.sh and tests/run.sh work; POSIX sh.
+# `sh recipes/setup.sh` installs seqtool into .venv and does nothing else. Those two scripts source this file:
+# they set `root` (the repository) and call `set_up` or `set_up dev`; afterwards `python` is the interpreter of
+# $root/.venv. If nothing has changed, a second call returns at once and needs no network.
 
 torch_tested='torch==2.13.0'
 torch_allowed='torch>=2.10'
@@ -31,9 +32,14 @@ set_up() {
     extra=${1:-}
     python=$root/.venv/bin/python
     if ! "$python" -m pip --version >/dev/null 2>&1; then
+        if [ -e "$root/.venv" ] || [ -L "$root/.venv" ]; then
+            say "$root/.venv exists but is not a Python environment; remove it and run this again"
+            return 1
+        fi
         found=$(find_python) || return 1
         say "Creating $root/.venv with $("$found" --version)"
         "$found" -m venv "$root/.venv" || {
+            rm -rf "$root/.venv"  # the half that was made would be in the way of the next try
             say 'The environment could not be created. On Debian and Ubuntu, first run: sudo apt install python3-venv'
             return 1
         }
@@ -42,10 +48,10 @@ set_up() {
         say "$root/.venv has $("$python" --version), which is older than 3.11. Remove that folder and run this again."
         return 1
     fi
-    # The stamp holds what the installation depends on: pyproject.toml, and where the checkout stands.
+    # The stamp holds what the installation depends on: pyproject.toml, where the checkout stands, how it is linked.
     stamp=$root/.venv/seqtool-installed${extra:+-$extra}
     wanted="$("$python" -c 'import hashlib, sys; print(hashlib.sha256(open(sys.argv[1], "rb").read()).hexdigest())' \
-        "$root/pyproject.toml") $root" || return 1
+        "$root/pyproject.toml") $root compat" || return 1
     if [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$wanted" ]; then
         return 0
     fi
@@ -57,6 +63,17 @@ set_up() {
         }
     fi
     say "Installing seqtool${extra:+ with its $extra tools} from $root"
-    pip_install -e "$root${extra:+[$extra]}" || return 1
+    # compat puts the checkout itself on Python's path. With the default, `import seqtool` in the folder above a
+    # checkout that is called seqtool would find that folder, as a package without content.
+    pip_install --config-settings editable_mode=compat -e "$root${extra:+[$extra]}" || return 1
     printf '%s\n' "$wanted" >"$stamp"
 }
+
+case $0 in
+    setup.sh | */setup.sh)
+        set -eu
+        root=$(cd "$(dirname "$0")/.." && pwd)
+        set_up
+        say "seqtool is installed in $root/.venv. Type this once per terminal:" "    . \"$root/.venv/bin/activate\""
+        ;;
+esac

@@ -6,6 +6,7 @@ import platform
 import sys
 import time
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -24,7 +25,7 @@ from seqtool.resolution import (
 )
 from seqtool.tasks import ASSESSMENTS, MODELS, TASKS
 from seqtool.text.data_files import PARTS, PartName
-from seqtool.training.run_folder import find_latest
+from seqtool.training.run_folder import find_latest, training_part
 from seqtool.version import __version__
 
 # Each wing is imported only for its own tasks, and training only to train, so that commands such as
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from seqtool.training.job import Estimate, TrainedRun
     from seqtool.training.progress import Reporter
     from seqtool.training.run_folder import RunFolder
+    from seqtool.training.settings import TrainingSettings
     from seqtool.translation.prediction import TranslatorModel
     from seqtool.translation.settings import TranslatorSettings
 
@@ -122,11 +124,11 @@ def train(
             listener = TensorBoardReporter(run.path / "tensorboard", listener)
         for line in data.describe():
             listener.message(line)
-        if resume:
-            _announce_resumption(run, listener)
+        saved = _steps_to_resume(run, listener) if resume else []
         run.recipe_text = recipe_text(settings)
-        prepared = spec.prepare(settings, data, base)
-        result = job.train(prepared, run=run, reporter=listener, resume=resume)
+        result = job.train(spec.prepare(settings, data, base), run=run, reporter=listener, resume=resume)
+        if result.result.steps in saved[-1:]:
+            listener.message(f"{run.path}: {_ended_by(result.result.reason, settings.training)}")
         if run.writes:
             run.write_manifest(_manifest(settings, data, device, result, time.time() - started))
             run.mark_finished(task=settings.task)
@@ -300,7 +302,21 @@ def evaluate(
         other = str(against), reader.load(Path(against), device=device, precision=precision)
     text = room.evaluation_data(own, _paths(data), chosen, recipe=lambda: settings_of_run(where), part=part)
     found: Evaluation = room.assess(own, text, chosen, name=str(model), bootstrap=bootstrap, against=other)
-    return found
+    return replace(found, warnings=(*_overlap(where, text), *found.warnings)) if data else found
+
+
+def _overlap(model: Path, data: Any) -> list[str]:
+    """A warning if the data of an evaluation is what the model's run was trained on.
+
+    Args:
+        model: The model folder or the run folder.
+        data: What `evaluation_data` of the wing returned for files.
+    """
+    part = data.part if hasattr(data, "part") else next(iter(data.parts.values()))
+    trained = training_part(model)
+    if part.digest != trained.get("sha256") and str(Path(part.source).absolute()) != trained.get("source"):
+        return []
+    return [f"{part.source}: the model was trained on this data, so the scores say nothing about other data"]
 
 
 def evaluate_predictions(
@@ -385,16 +401,28 @@ def _run_folder(
     )
 
 
-def _announce_resumption(run: RunFolder, listener: Reporter) -> None:
-    """Report that a run to resume is finished already, or has no checkpoint."""
-    from seqtool.training.checkpoint import Checkpoints
-
-    if run.manifest.exists():
-        listener.message(
-            f"{run.path}: already finished; to train longer, raise --epochs, --max-steps or --max-minutes"
-        )
-    elif not Checkpoints(run.state).steps():
+def _steps_to_resume(run: RunFolder, listener: Reporter) -> list[int]:
+    """Steps of the checkpoints of a run to resume, ascending; reported if there are none."""
+    if not (steps := run.saved_steps()):
         listener.message(f"{run.path}: there is no run to resume; starting a new one")
+    return steps
+
+
+def _ended_by(limit: str, training: TrainingSettings) -> str:
+    """Say which limit had ended a run that was to be resumed, and how to raise it.
+
+    Args:
+        limit: The limit: epochs, max_steps, max_minutes or patience.
+        training: The `[training]` table of the run, which has all of them.
+    """
+    value = getattr(training, limit)
+    if limit == "patience":
+        return (
+            f"already finished by early stopping (training.patience = {value}); to train longer, raise it "
+            f"with --set training.patience={2 * value}, or switch it off with --set training.patience=0"
+        )
+    option = f"--{limit.replace('_', '-')}"
+    return f"already finished by training.{limit} = {value:g}; to train longer, raise {option}"
 
 
 def _manifest(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -24,7 +24,9 @@ if TYPE_CHECKING:
 
 CHARACTERS = 16  # that count as one token when memory is estimated, since odd input can have huge tokens
 
-InputFormat = Literal["text", "conll", "jsonl"]
+ROWS = 2  # consecutive lines of text that look like columns, from which a warning says so
+
+InputFormat = Literal["text", "tokens", "conll", "jsonl"]
 
 
 @dataclass(frozen=True)
@@ -71,13 +73,14 @@ def tag(
     sources: streams.InputsArgument = None,
     model: options.ModelOption = None,
     input_format: Annotated[
-        InputFormat,
+        InputFormat | None,
         typer.Option(
-            help="Input format. text: one sentence per line, split into tokens by seqtool; conll: columns; "
-            "jsonl: one JSON object per line.",
+            help="Input format. text: one sentence per line, split into tokens by seqtool; tokens: one "
+            "sentence per line, with spaces between its tokens; conll: columns; jsonl: one JSON object per "
+            "line. Default: by the file's ending (.conll, .conllu, .jsonl), otherwise text.",
             rich_help_panel=DATA,
         ),
-    ] = "text",
+    ] = None,
     *,
     tagging: TaggingOptions,
     output: OutputOptions,
@@ -99,14 +102,15 @@ def tag(
     from seqtool.cli.reports.tagged_sentences import writer
     from seqtool.devices import configure
     from seqtool.tagging.documents import DocumentContext
+    from seqtool.text.tagging_input import format_of
 
     configure(hardware.threads)
     tagger = api.load_tagger(where, device=hardware.device, precision=hardware.precision)
-    _require_fit(tagger, where, tagging, input_format)
+    _require_fit(tagger, where, tagging, [input_format or format_of(name) for name in files])
     write = writer(tagging.output_format, tagger, confidence=tagging.confidence, kbest=tagging.kbest)
     context = DocumentContext()
     started, sentences, tokens = time.monotonic(), 0, 0
-    read = partial(_items, input_format=input_format, tagger=tagger)
+    read = partial(_items, chosen=input_format, tagger=tagger)
     with output.opened() as put:
         for group in streams.groups_from(files, read, size=_size, budget=batch_tokens):
             predictions = tagger.predict(
@@ -127,16 +131,17 @@ def tag(
     )
 
 
-def _require_fit(tagger: TaggerModel, where: Path, tagging: TaggingOptions, input_format: str) -> None:
-    """Check that the model can do what the options ask for.
+def _require_fit(tagger: TaggerModel, where: Path, tagging: TaggingOptions, formats: Sequence[str]) -> None:
+    """Check that the model can do what the options ask for, with inputs of these formats.
 
     Raises:
         UsageError: it cannot; the message names the options that it can.
     """
     if tagging.min_confidence and tagger.scheme is None:
         raise UsageError(f"--min-confidence drops entities, and {where} tags single tokens; use --confidence")
-    if tagger.vocabularies.features and input_format != "conll":
-        kind = "plain text" if input_format == "text" else "a JSON object"
+    unfit = next((name for name in formats if name != "conll"), None)
+    if tagger.vocabularies.features and unfit is not None:
+        kind = "a JSON object" if unfit == "jsonl" else "plain text"
         raise UsageError(
             f"{where} reads {len(tagger.vocabularies.features)} feature columns, which {kind} does not have; "
             "use --input-format conll"
@@ -150,15 +155,18 @@ def _size(item: TaggingInput) -> int:
 
 
 def _items(
-    stream: BinaryIO, name: str, *, input_format: InputFormat, tagger: TaggerModel
+    stream: BinaryIO, name: str, *, chosen: InputFormat | None, tagger: TaggerModel
 ) -> Iterator[TaggingInput]:
-    """Sentences as they come; one that is too long for bounded memory is refused."""
+    """Sentences as they come, in the chosen format or that of the name; one that is too long is refused."""
     from seqtool.text import tagging_input
     from seqtool.text.columns import SENTENCE_LIMIT
 
     columns = tagger.description.data
+    input_format = chosen or tagging_input.format_of(name)
     if input_format == "text":
-        items = tagging_input.read_text(stream, name)
+        items = _warning_of_columns(tagging_input.read_text(stream, name), name)
+    elif input_format == "tokens":
+        items = tagging_input.read_tokens(stream, name)
     elif input_format == "jsonl":
         items = tagging_input.read_objects(stream, name)
     else:
@@ -171,3 +179,20 @@ def _items(
                 f"expected at most {SENTENCE_LIMIT}; put each sentence on a line of its own"
             )
         yield item
+
+
+def _warning_of_columns(items: Iterator[TaggingInput], name: str) -> Iterator[TaggingInput]:
+    """The same sentences of plain text; a warning where consecutive lines look like columns."""
+    from seqtool.text.tagging_input import looks_like_columns
+
+    rows = 0
+    for item in items:
+        rows = rows + 1 if looks_like_columns(item.text or "") else 0
+        yield item
+        if rows == ROWS:
+            console.warn(
+                f"{name}: read as plain text, one sentence per line, but it looks like columns with one "
+                "token per line; if so, use --input-format conll"
+            )
+            break
+    yield from items

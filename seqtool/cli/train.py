@@ -182,6 +182,8 @@ def train_task(
         overrides=options.overrides or (),
         flags={**options.settings(), **(flags or {})},
     )
+    if recipe is None and files.get("train") is None:
+        _require_a_run_to_resume(settings, options)
     if options.dry_run:
         if distributed.is_first():
             _dry_run(settings, options)
@@ -211,6 +213,25 @@ def _recipe_of_run(options: RunOptions, files: Mapping[str, Any]) -> str | None:
             f"{output}: there is no run to resume; start one with a RECIPE or with --train, without --resume"
         )
     return str(output / "recipe.toml")
+
+
+def _require_a_run_to_resume(settings: Any, options: RunOptions) -> None:
+    """Refuse a bare `--resume` without a run of the default recipe, which would train that from the start."""
+    from seqtool.training.run_folder import ROOT, find_unfinished, holds_run
+
+    task, folder = settings.task, ROOT / settings.task / settings.name
+    if not options.resume or options.output is not None or options.seeds > 1 or holds_run(folder):
+        return
+    found = find_unfinished(task)
+    if found is None:
+        raise UsageError(
+            f"--resume: there is no unfinished run under {folder.parent}/; name the folder of the run: "
+            f"seqtool train {task} --resume -o RUN"
+        )
+    raise UsageError(
+        f"--resume: which run? The newest unfinished one is {found}: "
+        f"seqtool train {task} --resume -o {shlex.quote(str(found))}"
+    )
 
 
 def _one_run(settings: Any, options: RunOptions, number: int) -> Any:

@@ -40,13 +40,13 @@ class LineReporter:
     """Prints a line from time to time."""
 
     def __init__(self) -> None:
-        self._total = 0
+        self._total = self._first = 0  # updates of the whole run; those made before this command
         self._last = time.monotonic()
 
     def started(self, total_steps: int, step: int, parameters: int) -> None:
         """Print the size of the run."""
         console.note_training()
-        self._total, self._last = total_steps, time.monotonic()
+        self._total, self._first, self._last = total_steps, step, time.monotonic()
         say(
             f"{counted(parameters, 'parameter')}, at most {counted(total_steps, 'update')}"
             + (f", from {step}" if step else "")
@@ -76,10 +76,11 @@ class LineReporter:
     def finished(self, result: FitResult) -> None:
         """Print how training ended."""
         value = figure(result.metrics.get(result.selected_by, float("nan")))
-        say(
-            f"finished after {_duration(result.seconds)} ({result.reason}); "
-            f"best {result.selected_by} {value} at step {result.best_step}"
-        )
+        best = f"best {result.selected_by} {value} at step {result.best_step}"
+        if self._first == result.steps:
+            say(f"nothing was left to train; {best}")
+        else:
+            say(f"finished after {_duration(result.seconds)} ({result.reason}); {best}")
 
 
 class LiveReporter(LineReporter):

@@ -83,7 +83,7 @@ def load_training_data(settings: LanguageModelSettings) -> TextData:
         DataError: a file is not UTF-8 text, or too short to hold anything out.
     """
     parts = _load(settings.data, ("train", "dev"))
-    warnings = []
+    warnings = [*data_files.same_content(parts["train"], parts["dev"])]
     if _is_held_out_twice(settings.data):
         warnings.append("data.split = '90-10': dev and test are the same text, so test scores are too good")
     return TextData(parts, tuple(warnings))
@@ -104,6 +104,8 @@ def _load(data: DataSettings, names: Sequence[PartName]) -> dict[str, Part]:
     if len(named) < len(names):
         parts = _cut(_named_part(data, "train"), data) | parts
     for name in names:
+        if name not in parts and name == "test":
+            raise data_files.missing_part(data, name)
         if name not in parts:
             raise UsageError(
                 f"the recipe names no {name} data and holds none out (data.{name}_share = 0); name a file, "

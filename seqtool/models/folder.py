@@ -15,6 +15,7 @@ under their hidden names, and reading finds the new one there.
 from __future__ import annotations
 
 import contextlib
+import shlex
 import shutil
 import stat
 from collections.abc import Mapping
@@ -27,6 +28,7 @@ from torch import Tensor
 from seqtool.errors import ModelError, UsageError
 from seqtool.files import digest, read_json, safe_name, storage_errors, sync_folder, write_durably, write_json
 from seqtool.models.tensors import read_tensors, write_tensors
+from seqtool.settings import read_toml
 from seqtool.version import __version__
 
 FORMAT = 1
@@ -172,8 +174,17 @@ def find_model_folder(path: Path) -> Path:
             f"{path}: no such model; give a run folder or its model/ folder (made by seqtool train)"
         )
     if (path / "state").is_dir() or (path / "recipe.toml").is_file():
-        raise UsageError(f"{path}: this run has no model yet; finish it with seqtool train ... --resume")
+        raise UsageError(
+            f"{path}: this run has no model yet; finish it with: seqtool train {_task_of_run(path)} --resume "
+            f"-o {shlex.quote(str(path))}"
+        )
     raise ModelError(f"{path}: neither a model folder ({MANIFEST} or {CONFIG} is missing) nor a run folder")
+
+
+def _task_of_run(path: Path) -> str:
+    """The task that the recipe of a run names, for a command in a message."""
+    recipe = path / "recipe.toml"
+    return str(read_toml(recipe).get("task", "TASK")) if recipe.is_file() else "TASK"
 
 
 def weights_digest(path: Path) -> str:

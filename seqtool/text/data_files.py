@@ -86,10 +86,21 @@ def training_parts(
     """
     train = read(data, "train")
     if not _holds_out(data):
-        return {"train": train, "dev": read(data, "dev")}, ()
+        dev = read(data, "dev")
+        return {"train": train, "dev": dev}, same_content(train, dev) if data.train is not None else ()
     train, dev = hold_out(train)
     remark = f"no dev file: the last {dev.size} of the training {items} are held out for it"
     return {"train": train, "dev": dev}, (remark,)
+
+
+def same_content(train: AnyPart, dev: AnyPart) -> tuple[str, ...]:
+    """A warning if the development part is the training part; the digests must be those of their contents."""
+    if train.digest != dev.digest:
+        return ()
+    return (
+        "the development data is the training data, so scores on it say nothing about other text; name other "
+        "data with --dev, or leave --dev out to hold some out",
+    )
 
 
 def single_part(data: Any, name: PartName, read: Read[PartType], hold_out: HoldOut[PartType]) -> PartType:
@@ -141,6 +152,10 @@ def missing_part(data: Any, name: str) -> UsageError:
     if data.local is not None and data.hub is None and data.train is None:
         return UsageError(
             f"the recipe's data is {data.local.folder}/ below ${DATA_VARIABLE}; set that variable"
+        )
+    if name == "test":  # which only an evaluation asks for
+        return UsageError(
+            "this run has no test part; name a file, or use the part that training was tuned on: --part dev"
         )
     return UsageError(f"the recipe names no {name} data; name a file")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -13,6 +14,8 @@ from seqtool.text.json_lines import has_half, load_object
 from seqtool.text.lines import read_lines
 from seqtool.text.tokenizer import tokenize
 
+_BETWEEN_SPACES = re.compile(r"[^ \t]+")
+_ROW = re.compile(r"\S+(\t\S+)+\s*")
 # Keys that an earlier tagger may have written, and that are written anew.
 OF_TAGGERS = ("tags", "entities", "confidence", "alternatives")
 
@@ -64,6 +67,31 @@ def read_text(stream: BinaryIO, name: str) -> Iterator[TaggingInput]:
         sentence = TaggedSentence(tuple(token.text for token in found), None, (), name, number, opens)
         opens = not found
         yield TaggingInput(sentence, line, tuple((token.start, token.end) for token in found))
+
+
+def read_tokens(stream: BinaryIO, name: str) -> Iterator[TaggingInput]:
+    """Text that is tokenised: one sentence per line, spaces between its tokens; otherwise as `read_text`."""
+    opens = True
+    for number, line in enumerate(read_lines(stream, name), 1):
+        found = list(_BETWEEN_SPACES.finditer(line))
+        sentence = TaggedSentence(tuple(token.group() for token in found), None, (), name, number, opens)
+        opens = not found
+        yield TaggingInput(sentence, line, tuple(token.span() for token in found))
+
+
+def format_of(name: str) -> str:
+    """The input format of a file by the ending of its name (also with `.gz`); text for any other.
+
+    >>> format_of("dev.conllu.gz"), format_of("news.txt")
+    ('conll', 'text')
+    """
+    ending = name.lower().removesuffix(".gz").rpartition(".")[2]
+    return {"conll": "conll", "conllu": "conll", "jsonl": "jsonl"}.get(ending, "text")
+
+
+def looks_like_columns(line: str) -> bool:
+    """Whether a line of text looks like a row of columns: words with tabs between them, and no space."""
+    return _ROW.fullmatch(line) is not None
 
 
 def read_objects(stream: BinaryIO, name: str) -> Iterator[TaggingInput]:

@@ -20,7 +20,15 @@ from typing import Any
 import torch
 
 from seqtool.errors import BusyError, ModelError, StorageError, UsageError
-from seqtool.files import Lock, remove_leftovers, safe_name, storage_errors, write_durably, write_json
+from seqtool.files import (
+    Lock,
+    read_json,
+    remove_leftovers,
+    safe_name,
+    storage_errors,
+    write_durably,
+    write_json,
+)
 from seqtool.training import distributed
 
 ROOT = Path("runs")
@@ -259,6 +267,25 @@ def find_latest(task: str, *, root: Path = ROOT) -> Path | None:
     run = root / task / name
     plain = bool(name) and "/" not in name and not name.startswith(".")
     return run if plain and (run / "model").is_dir() else None
+
+
+def find_unfinished(task: str, *, root: Path = ROOT) -> Path | None:
+    """The unfinished run of a task under `root` with the newest checkpoint; None if there is none."""
+    folders = [path for path in (root / task).glob("*") if path.is_dir()]
+    runs = [run for run in map(RunFolder, folders) if run.saved_steps() and not run.is_finished]
+    return max(runs, key=lambda run: run.state.stat().st_mtime).path if runs else None
+
+
+def training_part(model: Path) -> dict[str, Any]:
+    """What the manifest of a model's run says of its training part; empty without a manifest.
+
+    Args:
+        model: The run folder, or the model folder inside it.
+    """
+    manifest = (model.absolute().parent if model.name == "model" else model) / "manifest.json"
+    values = read_json(manifest) if manifest.is_file() else {}
+    found = values.get("data", {}).get("train", {}) if isinstance(values, dict) else {}
+    return dict(found) if isinstance(found, dict) else {}
 
 
 def _open(path: Path, *, may_hold_run: bool) -> RunFolder:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import shlex
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Protocol
 
 import torch
@@ -20,6 +22,7 @@ from seqtool.training.update import Arithmetic
 
 # Settings that may change when a run is resumed: how long it trains, not what it computes.
 ADJUSTABLE = ("epochs", "max_steps", "max_minutes", "patience")
+DIGITS = 12  # of a digest in messages
 SHOWN_DIFFERENCES = 6  # at most; a message with all differences between unrelated runs would be too long
 
 
@@ -135,7 +138,7 @@ class RunState:
         """
         values = checkpoint.values
         try:
-            check_fingerprint(values["fingerprint"], self.fingerprint)
+            check_fingerprint(values["fingerprint"], self.fingerprint, str(Path(where).parent))
             if values["processes"] != distributed.world_size():
                 raise UsageError(
                     f"--resume: the run used {values['processes']} processes, not "
@@ -159,30 +162,53 @@ class RunState:
             raise ModelError(f"{where}: damaged checkpoint: {error} is missing or not valid") from error
 
 
-def check_fingerprint(before: Mapping[str, Any], now: RunFingerprint) -> None:
+def check_fingerprint(before: Mapping[str, Any], now: RunFingerprint, run: str) -> None:
     """Refuse to continue a run with other settings or other data.
 
     Args:
         before: Values of the run's fingerprint, from its checkpoint.
         now: Fingerprint of the settings and data that were given.
+        run: Path of the run folder, for the message.
 
     Raises:
         UsageError: anything but an `ADJUSTABLE` setting differs; the message lists the first differences.
     """
     old, new = dotted(before), dotted(now.values)
     old |= {key: now.defaults[key] for key in new.keys() & now.defaults.keys() - old.keys()}
-    differences = [
-        f"{key} was {old.get(key, 'absent')}, is {new.get(key, 'absent')}"
-        for key in sorted(old.keys() | new.keys())
+    keys = [
+        key
+        for key in sorted(old.keys() | new.keys(), key=lambda key: (key.startswith("data."), key))
         if old.get(key, _ABSENT) != new.get(key, _ABSENT) and key.rpartition(".")[2] not in ADJUSTABLE
     ]
-    if differences:
-        more = len(differences) - SHOWN_DIFFERENCES
-        shown = [*differences[:SHOWN_DIFFERENCES], *([f"and {more} more"] if more > 0 else ())]
-        raise UsageError(
-            f"--resume: {'; '.join(shown)}; only {', '.join(ADJUSTABLE)} may change; "
-            "restore the old values, or start again with --overwrite"
-        )
+    if not keys:
+        return
+    differences = [
+        f"{_setting(key)} was {_short(key, old.get(key, 'absent'))}, is {_short(key, new.get(key, 'absent'))}"
+        for key in keys
+    ]
+    more = len(differences) - SHOWN_DIFFERENCES
+    shown = [*differences[:SHOWN_DIFFERENCES], *([f"and {more} more"] if more > 0 else ())]
+    if all(key.startswith("data.") for key in keys):
+        begun = f"{run}: the content of its data has changed since this run was begun"
+        remedy = "restore the old files"
+    else:
+        begun = f"{run}: this run was begun with other data or settings"
+        task = now.values.get("settings", {}).get("task", "TASK")
+        remedy = f"to continue it, leave them out: seqtool train {task} --resume -o {shlex.quote(run)}"
+    raise UsageError(
+        f"{begun}; {remedy}, or start again with --overwrite ({'; '.join(shown)}; "
+        f"only {', '.join(ADJUSTABLE)} may change)"
+    )
+
+
+def _setting(key: str) -> str:
+    """A key of a fingerprint for a message: a setting as for `--set`, or the content of some data."""
+    return f"content of {key}" if key.startswith("data.") else key.removeprefix("settings.")
+
+
+def _short(key: str, value: Any) -> Any:
+    """A value of a fingerprint for a message, with the first `DIGITS` digits of a digest."""
+    return str(value)[:DIGITS] if key.startswith("data.") else value
 
 
 def best_weights(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

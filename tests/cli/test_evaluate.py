@@ -34,6 +34,16 @@ def test_a_part_of_the_recipe_beside_a_file_is_2(inside: Inside, tiny: Tiny) -> 
     refused(inside("evaluate", tiny.dev, "-m", tiny.run, "--part", "dev"), 2, "evaluate", "--part dev")
 
 
+def test_data_that_the_model_was_trained_on_is_a_warning(inside: Inside, tiny: Tiny, tmp_path: Path) -> None:
+    copy = tmp_path / "copy.conll"
+    copy.write_bytes(tiny.train.read_bytes())
+    warned = "copy.conll: the model was trained on this data, so the scores say nothing about other data"
+    for model in (tiny.run, tiny.model):
+        assert warned in inside("evaluate", "copy.conll", "-m", model).err
+    for words in ((tiny.dev,), ("--part", "train")):
+        assert "trained on" not in inside("evaluate", *words, "-m", tiny.run).err
+
+
 def test_json_is_one_object_with_all_figures(inside: Inside, tiny: Tiny):
     value = figures(inside, "-m", tiny.run)
     assert value["model"] == str(tiny.run)

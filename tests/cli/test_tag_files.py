@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from pathlib import Path
 from types import SimpleNamespace
@@ -218,3 +219,37 @@ def test_an_output_file_is_whole_or_not_there_at_all(inside: Inside, tiny: Tiny,
 
 def test_overwrite_needs_an_output_file(inside: Inside, tiny: Tiny) -> None:
     refused(inside("tag", "-m", tiny.run, "--overwrite"), 2, "tag", "--overwrite replaces the file of -o")
+
+
+def test_the_ending_of_a_file_names_its_format_and_an_option_overrules_it(
+    inside: Inside, tiny: Tiny, tmp_path: Path
+):
+    (tmp_path / "a.conll").write_text(COLUMNS)
+    (tmp_path / "b.CONLLU.gz").write_bytes(gzip.compress(UNIVERSAL.encode()))
+    (tmp_path / "c.jsonl").write_text('{"tokens": ["Ada", "lives"]}\n')
+    columns = inside("tag", "a.conll", "-m", tiny.run)
+    assert (columns.out.decode(), "warning" in columns.err) == (COLUMNS, False)
+    for name, kind in (("b.CONLLU.gz", "conll"), ("c.jsonl", "jsonl")):
+        told = inside("tag", name, "-m", tiny.run, "--input-format", kind)
+        assert inside("tag", name, "-m", tiny.run).out == told.out
+    as_text = inside("tag", "a.conll", "-m", tiny.run, "--input-format", "text")
+    assert len(as_text.out.split(b"\n\n")) > len(columns.out.split(b"\n\n"))
+
+
+def test_text_that_looks_like_columns_is_a_warning(inside: Inside, tiny: Tiny):
+    warning = "warning: standard input: read as plain text, one sentence per line, but it looks like columns"
+    columns = inside("tag", "-m", tiny.run, stdin=COLUMNS.encode() * 3)
+    assert columns.err.count(warning) == 1 and "if so, use --input-format conll" in columns.err
+    for text in (b"Ada\tlives\n\nAda lives\n", b"1\tAda lives\n2\tAda lives\n"):
+        assert warning not in inside("tag", "-m", tiny.run, stdin=text).err
+
+
+def test_tokens_stay_as_they_are(inside: Inside, tiny: Tiny):
+    words = ("tag", "-m", tiny.run, "--input-format", "tokens")
+    rows = inside(*words, stdin=b"Ada didn't live in New-York.\n\nAda\n").out.decode()
+    assert [line.partition("\t")[0] for line in rows.splitlines()] == [
+        *("Ada", "didn't", "live", "in", "New-York."),
+        *("", "", "Ada", ""),
+    ]
+    found = json.loads(inside(*words, "--format", "jsonl", stdin=b"Ada lives\n").out)
+    assert (found["text"], found["tokens"]) == ("Ada lives", ["Ada", "lives"])

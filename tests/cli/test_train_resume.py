@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -177,6 +178,33 @@ def test_resuming_a_finished_run_prints_its_path_and_changes_no_weight(
     assert (outcome.code, outcome.out) == (0, b"run\n")
     assert trace(tmp_path / "run") == before
     assert contents(tmp_path / "run/state") == states
+    assert "run: already finished by training.epochs = 12; to train longer, raise --epochs\n" in outcome.err
+    assert "nothing was left to train; best f1 " in outcome.err
+    assert "finished after" not in outcome.err
+
+
+def test_a_limit_that_did_not_end_the_run_may_be_raised_and_changes_nothing(
+    inside: Inside, tiny: Tiny, tmp_path: Path
+):
+    inside(*words(tiny, "run", *SHORT, "--max-steps", 5))
+    raised = inside("train", "ner", "--resume", "-o", "run", "--epochs", 90)
+    assert "run: already finished by training.max_steps = 5; to train longer, raise --max-steps" in raised.err
+    patient = ("--set", "training.patience=1", "--lr", 1e-9)
+    inside(*words(tiny, "idle", *SHORT, *patient, "--set", "training.evaluate_every=1"))
+    raised = inside("train", "ner", "--resume", "-o", "idle", "--epochs", 90)
+    assert "idle: already finished by early stopping (training.patience = 1); to train longer" in raised.err
+    assert "raise it with --set training.patience=2, or switch it off" in raised.err
+
+
+def test_a_bare_resume_names_the_newest_unfinished_run(inside: Inside, tiny: Tiny, tmp_path: Path):
+    bare = ("train", "ner", "--resume")
+    refused(inside(*bare), 2, "train ner", "there is no unfinished run under runs/ner/", "--resume -o RUN")
+    inside(*words(tiny, "runs/ner/done", "--epochs", 2))
+    refused(inside(*bare), 2, "train ner", "there is no unfinished run under runs/ner/")
+    inside(*words(tiny, "runs/ner/mine", "--epochs", 2))
+    (tmp_path / "runs/ner/mine/state/finished").unlink()
+    refused(inside(*bare), 2, "train ner", "is runs/ner/mine: seqtool train ner --resume -o runs/ner/mine")
+    assert sorted(path.name for path in (tmp_path / "runs/ner").glob("*/")) == ["done", "mine"]
 
 
 def test_resuming_without_a_folder_takes_the_last_run_of_the_name(inside: Inside, tiny: Tiny, tmp_path: Path):
@@ -206,14 +234,20 @@ def test_other_settings_or_data_are_2_with_every_difference(inside: Inside, tiny
         inside(*run, *changes, "--resume"),
         2,
         "train ner",
-        "settings.training.learning_rate was",
+        "run: this run was begun with other data or settings; to continue it, leave them out: "
+        "seqtool train ner --resume -o run, or start again with --overwrite (model.hidden was 8, is 9; ",
+        "seed was 1, is 9",
+        "training.learning_rate was",
         "is 0.25",
-        "settings.seed was 1, is 9",
-        "settings.model.hidden was 8, is 9",
         "only epochs, max_steps, max_minutes, patience may change",
     )
     (tmp_path / "t.conll").write_text(tiny.train.read_text().replace("Turin", "Tunis"))
-    refused(inside(*run, "--epochs", 5, "--resume"), 2, "train ner", "data.train was")
+    changed = refused(inside(*run, "--epochs", 5, "--resume"), 2, "train ner")
+    assert re.search(
+        "run: the content of its data has changed since this run was begun; restore the old files, or start "
+        r"again with --overwrite \(content of data\.dev was \w{12}, is \w{12}; content of data.train was",
+        changed,
+    ), changed
     assert contents(tmp_path / "run") == before
 
 

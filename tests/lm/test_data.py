@@ -213,7 +213,7 @@ def test_files_that_are_named_are_whole_parts_and_train_is_then_whole_too(tmp_pa
         assert {part.protocol for part in data.parts.values()} == {"whole"}
     found = load_part(settings_of(train=train, dev=dev, test=test), "test").parts["test"]
     assert text_of(found) == lines_text() + "test\n"
-    with pytest.raises(UsageError, match=r"names no test data and holds none out \(data.test_share = 0\)"):
+    with pytest.raises(UsageError, match=r"this run has no test part; name a file, or use .*: --part dev"):
         load_part(settings_of(train=train, dev=dev), "test")
 
 

@@ -186,8 +186,11 @@ def test_a_missing_folder_and_an_unfinished_run_are_usage_errors(tmp_path: Path)
     with pytest.raises(UsageError, match=r"nowhere: no such model; give a run folder"):
         find_model_folder(tmp_path / "nowhere")
     (tmp_path / "run" / "state").mkdir(parents=True)
-    with pytest.raises(UsageError, match=r"run: this run has no model yet; finish it with"):
-        find_model_folder(tmp_path / "run")
+    for task in ("TASK", "pos"):
+        command = f"finish it with: seqtool train {task} --resume -o {tmp_path}/run$"
+        with pytest.raises(UsageError, match=f"run: this run has no model yet; {command}"):
+            find_model_folder(tmp_path / "run")
+        (tmp_path / "run" / "recipe.toml").write_text('task = "pos"\n')
 
 
 def test_files_and_other_folders_are_not_models(tmp_path: Path):

@@ -38,6 +38,18 @@ class Workshop:
         (self.path / "python3").write_text(INTERPRETER)
         (self.path / "python3").chmod(0o755)
 
+    def run_itself(self) -> subprocess.CompletedProcess[str]:
+        """Run `sh recipes/setup.sh` in the checkout."""
+        script = self.root / "recipes" / "setup.sh"
+        script.parent.mkdir()
+        script.write_text(SETUP.read_text(encoding="utf-8"), encoding="utf-8")
+        self.log.write_text("")
+        environment = {"LOG": str(self.log), "REAL": sys.executable, "PATH": f"{self.path}:/usr/bin:/bin"}
+        environment["PYTHON"] = "python3"
+        return subprocess.run(
+            ["sh", script], env=environment, capture_output=True, text=True, check=False, cwd=self.path
+        )
+
     def set_up(self, extra: str = "", **variables: str) -> tuple[int, list[str], str]:
         """Exit status, what was installed since the last call, stderr."""
         self.log.write_text("")
@@ -107,3 +119,23 @@ def test_without_a_new_enough_python_it_says_what_to_do(workshop):
     status, log, stderr = workshop.set_up()
     assert (status, log) == (1, [])
     assert "needs Python 3.11 or newer, and none was found" in stderr
+
+
+def test_run_by_itself_it_installs_the_checkout_and_nothing_else(workshop):
+    done = workshop.run_itself()
+    log = workshop.log.read_text().splitlines()
+    assert (done.returncode, done.stdout) == (0, "")
+    assert log == ["venv", "install torch==2.13.0", f"install {workshop.root}"]
+    assert f'. "{workshop.root}/.venv/bin/activate"' in done.stderr
+
+
+@pytest.mark.parametrize("is_folder", [True, False])
+def test_a_venv_that_is_no_environment_is_named_and_left_alone(workshop, is_folder):
+    venv = workshop.root / ".venv"
+    if is_folder:
+        (venv / "bin").mkdir(parents=True)
+    else:
+        venv.write_text("mine")
+    status, log, stderr = workshop.set_up(PYTHON="python3")
+    assert (status, log, venv.exists()) == (1, [], True)
+    assert stderr == f"{venv} exists but is not a Python environment; remove it and run this again\n"

@@ -1,12 +1,13 @@
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from seqtool.errors import DataError
 from seqtool.settings import Settings
-from seqtool.text.data_files import hold_out, locate, missing_part
+from seqtool.text.data_files import hold_out, locate, missing_part, same_content, training_parts
 
 
 class Local(Settings):
@@ -55,7 +56,28 @@ def test_one_item_cannot_be_held_out() -> None:
         hold_out("x", "t", "item")
 
 
+@dataclass(frozen=True)
+class Content:
+    """A part of which only the digest matters."""
+
+    digest: str
+    source: str = "file"
+    size: int = 1
+
+    def describe(self) -> str:
+        return ""
+
+
+def test_equal_contents_of_train_and_dev_are_a_warning_and_equal_revisions_are_none() -> None:
+    assert "the development data is the training data" in same_content(Content("a"), Content("a"))[0]
+    assert same_content(Content("a"), Content("b")) == ()
+    for data, count in ((Data(train="t", dev="d"), 1), (Data(hub="h"), 0)):
+        _, remarks = training_parts(data, lambda data, name: Content("a"), lambda part: (part, part), "items")
+        assert len(remarks) == count
+
+
 def test_a_missing_part_is_explained() -> None:
     assert "set that variable" in str(missing_part(Data(local=Local()), "train"))
     for data in (Data(), Data(train="t", local=Local())):
-        assert str(missing_part(data, "test")) == "the recipe names no test data; name a file"
+        assert str(missing_part(data, "dev")) == "the recipe names no dev data; name a file"
+        assert str(missing_part(data, "test")).startswith("this run has no test part; name a file, or use ")

@@ -287,17 +287,19 @@ def test_a_run_that_is_older_than_a_setting_had_its_default(tmp_path: Path, valu
 
 def test_an_empty_table_is_a_value():
     was = {"settings": {"bias": {}}}
-    check_fingerprint(was, RunFingerprint(was, {"settings.bias": "auto"}))
-    with pytest.raises(UsageError, match=r"settings\.bias was {}, is auto"):
-        check_fingerprint(was, RunFingerprint({"settings": {"bias": "auto"}}, {"settings.bias": "auto"}))
+    check_fingerprint(was, RunFingerprint(was, {"settings.bias": "auto"}), "run")
+    with pytest.raises(UsageError, match=r"\(bias was {}, is auto"):
+        check_fingerprint(
+            was, RunFingerprint({"settings": {"bias": "auto"}}, {"settings.bias": "auto"}), "run"
+        )
 
 
 def test_a_new_setting_of_a_table_that_need_not_be_there_has_its_default_too():
     now = {"data": {"hub": {"id": "a/b", "streaming": False}}}
     defaults = {"data.hub": None, "data.hub.streaming": False}
-    check_fingerprint({"data": {"hub": {"id": "a/b"}}}, RunFingerprint(now, defaults))
+    check_fingerprint({"data": {"hub": {"id": "a/b"}}}, RunFingerprint(now, defaults), "run")
     with pytest.raises(UsageError, match=r"data\.hub was None"):
-        check_fingerprint({"data": {"hub": None}}, RunFingerprint(now, defaults))
+        check_fingerprint({"data": {"hub": None}}, RunFingerprint(now, defaults), "run")
 
 
 def test_a_run_may_be_made_longer(tmp_path: Path):

@@ -171,7 +171,10 @@ def test_json_without_a_target_is_an_error_with_its_line(tmp_path: Path) -> None
 def test_missing_files_and_parts_are_usage_errors(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"absent\.tsv: no such file"):
         load_training_data(settings(train=str(tmp_path / "absent.tsv")))
-    with pytest.raises(UsageError, match="the recipe names no test data; name a file"):
+    with pytest.raises(
+        UsageError,
+        match=r"this run has no test part; name a file, or use .*: --part dev",
+    ):
         load_part(settings(train=write_columns(tmp_path / "t.tsv")), "test")
     with pytest.raises(UsageError, match=r"set/ below \$SEQTOOL_DATA; set that variable"):
         read_part(DataSettings(local=LOCAL), "train")
