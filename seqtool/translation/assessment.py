@@ -18,7 +18,7 @@ from seqtool.text.json_lines import load
 from seqtool.text.lines import lines_of
 from seqtool.text.pair_files import kind_of
 from seqtool.text.parallel import SentencePair
-from seqtool.translation.data import Part, TranslationData, describe_dropped, load_part, read_files
+from seqtool.translation.data import Part, TranslationData, load_part, read_files, warnings_about
 from seqtool.translation.prediction import TranslatorModel
 from seqtool.translation.search import SearchOptions
 from seqtool.translation.settings import DataSettings, TranslatorSettings
@@ -174,7 +174,7 @@ def read_gold(
     named = {"columns": chosen.columns, "languages": chosen.languages}
     changed = {name: list(value) for name, value in named.items() if value is not None}
     part = read_files(paths, data.model_copy(update=changed), "data", to_be_scored=True)
-    return TranslationData({"data": part}, describe_dropped(part))
+    return TranslationData({"data": part}, warnings_about(part))
 
 
 def assess(

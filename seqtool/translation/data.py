@@ -11,7 +11,7 @@ from seqtool.errors import DataError, counted
 from seqtool.files import digest
 from seqtool.text import data_files, hub
 from seqtool.text.data_files import PartName
-from seqtool.text.pair_files import read_pairs, require_files
+from seqtool.text.pair_files import headings_remark, read_pairs, require_files
 from seqtool.text.parallel import SentencePair
 from seqtool.translation.settings import DataSettings, Files, TranslatorSettings
 
@@ -25,6 +25,7 @@ class Part:
     source: str
     digest: str  # SHA-256 of each file; the pinned revision for a hub id
     dropped: int = 0  # pairs with an empty side that were left out
+    remark: str | None = None  # what the user should know about how the file was read
 
     @property
     def size(self) -> int:
@@ -70,9 +71,9 @@ def load_training_data(settings: TranslatorSettings) -> TranslationData:
         DataError: a line is not a pair, or one of its sides is empty; the message names file and line.
     """
     parts, remarks = data_files.training_parts(settings.data, read_part, hold_out, "pairs")
-    dropped = [line for part in parts.values() for line in describe_dropped(part)]
+    about = [line for part in parts.values() for line in warnings_about(part)]
     train = replace(parts["train"], pairs=tuple(_one_target_each(parts["train"].pairs)))
-    return TranslationData({**parts, "train": train}, (*dropped, *remarks))
+    return TranslationData({**parts, "train": train}, (*about, *remarks))
 
 
 def _one_target_each(pairs: Iterable[SentencePair]) -> Iterator[SentencePair]:
@@ -88,7 +89,7 @@ def _one_target_each(pairs: Iterable[SentencePair]) -> Iterator[SentencePair]:
 def load_part(settings: TranslatorSettings, name: PartName) -> TranslationData:
     """Read one part of the recipe's data, such as test (errors of `load_training_data`)."""
     part = data_files.single_part(settings.data, name, partial(read_part, to_be_scored=True), hold_out)
-    return TranslationData({name: part}, describe_dropped(part))
+    return TranslationData({name: part}, warnings_about(part))
 
 
 def read_part(data: DataSettings, name: PartName, *, to_be_scored: bool = False) -> Part:
@@ -131,7 +132,8 @@ def read_files(paths: Sequence[Path], data: DataSettings, name: str, *, to_be_sc
     source = " and ".join(map(str, paths))
     empty = "keep" if to_be_scored and data.empty == "error" else data.empty
     pairs, dropped = _usable(_read(paths, data), empty, source, target_file=str(paths[-1]))
-    return Part(name, pairs, source, " ".join(map(digest, paths)), dropped)
+    remark = headings_remark(paths, data.columns, _languages(data))
+    return Part(name, pairs, source, " ".join(map(digest, paths)), dropped, remark)
 
 
 def hold_out(train: Part) -> tuple[Part, Part]:
@@ -141,7 +143,7 @@ def hold_out(train: Part) -> tuple[Part, Part]:
         DataError: fewer than two pairs.
     """
     kept, held = data_files.hold_out(train.pairs, train.source, "sentence pair")
-    return replace(train, pairs=kept), replace(train, name="dev", pairs=held, dropped=0)
+    return replace(train, pairs=kept), replace(train, name="dev", pairs=held, dropped=0, remark=None)
 
 
 def filter_lengths(
@@ -195,9 +197,11 @@ def filter_lengths(
 
 def _read(paths: Sequence[Path], data: DataSettings) -> Iterator[SentencePair]:
     require_files(paths)
-    source, target = data.languages or (None, None)
-    languages = (source, target) if source and target else None
-    return read_pairs(paths, data.columns, languages, data.feature_separator)
+    return read_pairs(paths, data.columns, _languages(data), data.feature_separator)
+
+
+def _languages(data: DataSettings) -> tuple[str, str] | None:
+    return None if data.languages is None else (data.languages[0], data.languages[1])
 
 
 def _usable(
@@ -228,8 +232,9 @@ def _refuse(pair: SentencePair, target_file: str) -> None:
     )
 
 
-def describe_dropped(part: Part) -> tuple[str, ...]:
-    """A warning that counts the pairs left out because of an empty side; none if there are no such pairs."""
-    if not part.dropped:
-        return ()
-    return (f"{part.name}: {counted(part.dropped, 'pair')} with an empty side left out",)
+def warnings_about(part: Part) -> tuple[str, ...]:
+    """Warnings about a part: its first row taken for headings, pairs left out because of an empty side."""
+    remarks = [] if part.remark is None else [part.remark]
+    if part.dropped:
+        remarks.append(f"{part.name}: {counted(part.dropped, 'pair')} with an empty side left out")
+    return tuple(remarks)

@@ -41,6 +41,8 @@ def _warnings(report: PairsReport) -> list[str]:
     """Problems to solve before training."""
     lines = []
     for part in report.files:
+        if part.remark is not None:
+            lines.append(part.remark)
         if part.empty:
             lines.append(
                 f"{part.path}: {counted(part.empty, 'pair')} with an empty side, which training refuses; "
