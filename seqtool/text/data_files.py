@@ -88,7 +88,7 @@ def training_parts(
     if not _holds_out(data):
         return {"train": train, "dev": read(data, "dev")}, ()
     train, dev = hold_out(train)
-    remark = f"no dev file: the last {dev.size} of the training {items} are held out for it"
+    remark = f"no dev file: the last {dev.size:,} of the training {items} are held out for it"
     return {"train": train, "dev": dev}, (remark,)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -12,8 +13,11 @@ from seqtool.files import digest
 from seqtool.text import data_files, hub
 from seqtool.text.data_files import PartName
 from seqtool.text.pair_files import headings_remark, read_pairs, require_files
-from seqtool.text.parallel import SentencePair
+from seqtool.text.parallel import SIDES, SentencePair
 from seqtool.translation.settings import DataSettings, Files, TranslatorSettings
+
+FEWEST = 10  # pairs held out whose mean length is compared
+UNLIKE = 1.8  # ratio of the mean lengths of the pairs held out and the others that is reported
 
 
 @dataclass(frozen=True)
@@ -37,8 +41,8 @@ class Part:
         source = sum(len(pair.source.split()) for pair in self.pairs)
         target = sum(len((pair.target or "").split()) for pair in self.pairs)
         return (
-            f"{self.name}: {self.size} sentence pairs, {source} source words, {target} target words, "
-            f"{self.source}"
+            f"{self.name}: {counted(self.size, 'sentence pair')}, {counted(source, 'source word')}, "
+            f"{counted(target, 'target word')}, {self.source}"
         )
 
 
@@ -71,9 +75,34 @@ def load_training_data(settings: TranslatorSettings) -> TranslationData:
         DataError: a line is not a pair, or one of its sides is empty; the message names file and line.
     """
     parts, remarks = data_files.training_parts(settings.data, read_part, hold_out, "pairs")
+    if remarks:
+        remarks += _sorted_by_length(parts["train"], parts["dev"], settings.data)
     about = [line for part in parts.values() for line in warnings_about(part)]
     train = replace(parts["train"], pairs=tuple(_one_target_each(parts["train"].pairs)))
     return TranslationData({**parts, "train": train}, (*about, *remarks))
+
+
+def _sorted_by_length(train: Part, dev: Part, data: DataSettings) -> tuple[str, ...]:
+    """A warning if the pairs held out from the end are much longer or shorter than the others."""
+    ratio = _mean_length(dev) / max(_mean_length(train), 1.0)
+    if dev.size < FEWEST or 1 / UNLIKE <= ratio <= UNLIKE:
+        return ()
+    files = [data.train] if isinstance(data.train, str) else data.train or []
+    named = [*files[:2], "-o", "parts", "--task", "translate"]
+    if data.languages is not None:
+        named += ["--languages", ",".join(data.languages)]
+    if data.columns != list(SIDES):
+        named += ["--columns", ",".join(data.columns)]
+    return (
+        f"the pairs held out are {ratio:.1f} times as long as the others; if the file is sorted, split it at "
+        f"random with: "
+        f"{shlex.join(['seqtool', 'data', 'split', *named])}",
+    )
+
+
+def _mean_length(part: Part) -> float:
+    """Mean number of characters of a pair, both sides together."""
+    return sum(len(pair.source) + len(pair.target or "") for pair in part.pairs) / part.size
 
 
 def _one_target_each(pairs: Iterable[SentencePair]) -> Iterator[SentencePair]:
@@ -189,7 +218,7 @@ def filter_lengths(
     if uneven:
         ratio = f"{data.max_ratio:g}"
         warnings.append(
-            f"{uneven} training pairs with one side more than {ratio} times the other left out "
+            f"{counted(uneven, 'training pair')} with one side more than {ratio} times the other left out "
             "(data.max_ratio)"
         )
     return kept, tuple(warnings)
