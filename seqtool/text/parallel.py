@@ -259,6 +259,7 @@ def _from_columns(line: str, columns: Sequence[str], separator: str, file: str, 
         raise DataError(
             f"{file}:{number}: {counted(len(cells), 'column')}, expected {len(columns)}; "
             f"check that a tab stands between {', '.join(columns)}"
+            + (", or give two files, SRC TGT" if number == 1 and len(cells) == 1 else "")
         )
     return pair_of_cells(cells, columns, separator, file, number)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -205,10 +206,13 @@ def assess(
     how = search or SearchOptions.of(model.description.decoding)
     if chosen.beam is not None:
         how = replace(how, beam=chosen.beam)
+    outputs = _outputs(model, part.pairs, how, chosen)
     rival = None
     if against is not None:
-        rival = rival_scores(against[0], part.pairs, _outputs(against[1], part.pairs, how, chosen))
-    outputs = _outputs(model, part.pairs, how, chosen)
+        others = _outputs(against[1], part.pairs, how, chosen)
+        rival = rival_scores(against[0], part.pairs, others)
+        if others.search != outputs.search:
+            outputs = outputs._replace(search=f"{outputs.search} ({name}), {others.search} ({against[0]})")
     return judged(data, outputs, chosen, name=name, bootstrap=bootstrap, rival=rival)
 
 
@@ -252,7 +256,7 @@ def read_predictions(path: Path, gold: Part) -> Outputs:
 
     Args:
         path: One translation per line; an n-best list (index, rank, score, text), of which the
-            translations of rank 1 are used; or, in a file that ends in .jsonl, objects with a `text`.
+            translations of rank 1 are used; or JSON objects with a `text`.
         gold: The sentence pairs; the line number of a source is that of its translation.
 
     Raises:
@@ -260,7 +264,7 @@ def read_predictions(path: Path, gold: Part) -> Outputs:
         DataError: the numbers of translations and of lines of the source differ.
     """
     lines = list(lines_of(path))
-    if kind_of(path) == "jsonl":
+    if kind_of(path) == "jsonl" or (lines and all(map(_is_translation, lines))):
         lines = [_text_of(line, f"{path}:{number}") for number, line in enumerate(lines, 1)]
     ranked = [_NBEST.fullmatch(line) for line in lines]
     if lines and all(ranked):
@@ -273,6 +277,17 @@ def read_predictions(path: Path, gold: Part) -> Outputs:
         )
     numbers = [pair.line - 1 if gold.dropped else place for place, pair in enumerate(gold.pairs)]
     return Outputs([lines[number] for number in numbers], None, "the file of predictions")
+
+
+def _is_translation(line: str) -> bool:
+    """Whether a line is a JSON object with a translation, whatever the name of its file."""
+    if not line.startswith("{"):
+        return False
+    try:
+        value = json.loads(line)
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(value, dict) and isinstance(value.get("text"), str)
 
 
 def _text_of(line: str, place: str) -> str:
