@@ -299,7 +299,9 @@ def evaluate(
     own = reader.load(where, device=device, precision=precision)
     other = None
     if against is not None:
-        other = str(against), reader.load(Path(against), device=device, precision=precision)
+        # What auto means is decided for the first model, so that both compute alike.
+        same = devices.PRECISION_NAMES[own.precision] if precision == "auto" else precision
+        other = str(against), reader.load(Path(against), device=device, precision=same)
     text = room.evaluation_data(own, _paths(data), chosen, recipe=lambda: settings_of_run(where), part=part)
     found: Evaluation = room.assess(own, text, chosen, name=str(model), bootstrap=bootstrap, against=other)
     return replace(found, warnings=(*_overlap(where, text), *found.warnings)) if data else found

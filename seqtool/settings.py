@@ -275,7 +275,19 @@ def _text(kind: type[BaseModel], problem: _Problem, expected: str) -> str:
     hint = ""
     if error["type"] == "literal_error" and isinstance(error["input"], str):
         hint = nearest(error["input"], re.findall(r"'([^']*)'", expected))
+    if error["type"] == "list_type" and isinstance(error["input"], str):
+        expected += f", as in --set '{key}={_list_of(error['input'])}'"
     return f"{key}: expected {expected} (given {_given(error['input'])}){hint}"
+
+
+def _list_of(text: str) -> str:
+    """Values with commas between them as a TOML list.
+
+    >>> _list_of("en, fr"), _list_of("2,3")
+    ('["en","fr"]', '[2,3]')
+    """
+    values = [each for each in (part.strip().strip("[]\"'") for part in text.split(",")) if each]
+    return "[" + ",".join(each if each.isdecimal() else f'"{each}"' for each in values) + "]"
 
 
 def _nearest_key(kind: type[BaseModel], parents: list[str], name: str) -> str:

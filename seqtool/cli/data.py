@@ -1,11 +1,11 @@
-"""`seqtool data`: check, convert and split annotated files, and check sentence pairs."""
+"""`seqtool data`: check, convert and split annotated files; check and split sentence pairs."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from seqtool.text.corpus_check import CorpusReport, FileReport
 
 app = CommandGroup(
-    """Check, convert and split annotated files (CoNLL, CoNLL-U, JSON lines, also .gz); check sentence pairs.
+    """Check, convert and split annotated files (CoNLL, CoNLL-U, JSON lines, .gz); also sentence pairs.
 
     Examples:
       seqtool data check train.conll dev.conll
@@ -105,6 +105,14 @@ TaskOption = Annotated[
     typer.Option(
         "--task",
         help="translate: the files are sentence pairs. Default: they are annotated.",
+        rich_help_panel=DATA,
+    ),
+]
+SplitTaskOption = Annotated[
+    Literal["ner", "pos", "translate"] | None,
+    typer.Option(
+        "--task",
+        help="translate: the files are sentence pairs. Default: found from the files.",
         rich_help_panel=DATA,
     ),
 ]
@@ -249,7 +257,10 @@ def convert(
 
 @app.command()
 def split(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="Annotated file to split.")],
+    files: Annotated[
+        list[Path],
+        typer.Argument(metavar="FILE", help="Annotated file; or SRC TGT, or one file of sentence pairs."),
+    ],
     output: Annotated[
         Path,
         typer.Option("--output", "-o", metavar="DIR", help="Folder for the parts.", rich_help_panel=OUTPUT),
@@ -258,32 +269,44 @@ def split(
     test: Share = 0.1,
     seed: Annotated[int, typer.Option(help="Random seed of the split.", rich_help_panel=DATA)] = 1,
     keep_order: KeepOrderOption = False,
+    task: SplitTaskOption = None,
     token_column: TokenOption = None,
     tag_column: TagOption = None,
+    pair_columns: options.PairColumnsOption = None,
+    languages: options.LanguagesOption = None,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace parts that exist.", rich_help_panel=OUTPUT)
     ] = False,
 ) -> None:
-    """Split a file into train, dev and test parts of whole sentences.
+    """Split files into train, dev and test parts of whole sentences, or of whole sentence pairs.
 
-    A random split breaks documents up, so document marks are dropped; --keep-order keeps them.
+    A random split breaks documents up, so document marks are dropped; --keep-order keeps them. Pairs with the
+    same source or the same target go to the same part.
 
     Examples:
       seqtool data split all.conll -o parts
-      seqtool data split all.conll -o parts --dev 0.2 --test 0 --keep-order
+      seqtool data split pairs.csv -o parts --task translate --languages english,french
     """
+    from seqtool.text.pair_splitting import look_like_pairs
     from seqtool.text.splitting import split_file
 
-    parts = split_file(
-        file,
-        output,
-        dev=dev,
-        test=test,
-        seed=seed,
-        keep_order=keep_order,
-        overwrite=overwrite,
-        columns=_columns(token_column, tag_column, None),
-    )
+    how: dict[str, Any] = {
+        "dev": dev,
+        "test": test,
+        "seed": seed,
+        "keep_order": keep_order,
+        "overwrite": overwrite,
+    }
+    of_pairs = {"--columns": pair_columns, "--languages": languages}
+    if task == "translate" or (task is None and (any(of_pairs.values()) or look_like_pairs(files))):
+        _refuse({"--token-column": token_column, "--tag-column": tag_column}, "on sentence pairs")
+        pairs.split(files, output, pair_columns, languages, how)
+        return
+    _refuse(of_pairs, "without --task translate")
+    if len(files) > 1:
+        raise UsageError(f"{counted(len(files), 'file')}: expected one annotated file")
+    columns = _columns(token_column, tag_column, None)
+    parts = split_file(files[0], output, columns=columns, **how)
     for part in parts:
         console.say(f"{part.path}: {counted(part.sentences, 'sentence')}")
         if part.shared:

@@ -24,7 +24,7 @@ from seqtool.cli.evaluate_options import (
 from seqtool.cli.option_groups import flag, given, with_options
 from seqtool.cli.options import find_model
 from seqtool.cli.reports import lm, tagging, translation
-from seqtool.errors import ThresholdError, UsageError, counted, nearest
+from seqtool.errors import DataError, ThresholdError, UsageError, counted, nearest
 from seqtool.files import storage_errors
 
 if TYPE_CHECKING:
@@ -209,7 +209,14 @@ def _task_of_data(files: list[Path]) -> str:
     first = next((line for line in lines_of(files[0]) if line.strip()), "")
     if first.lstrip().startswith("{") and not is_sentence_object(first):
         return "translate"
-    tags = [sentence.tags for sentence in read_annotated(files[0], Columns()).sentences if sentence.tags]
+    try:
+        sentences = read_annotated(files[0], Columns()).sentences
+    except DataError as error:
+        raise DataError(
+            f"{error} (translations are compared with two files, SRC TGT, or with one file of pairs: "
+            f"seqtool evaluate SRC TGT --predictions FILE)"
+        ) from error
+    tags = [sentence.tags for sentence in sentences if sentence.tags]
     return "ner" if has_span_tags(tags) else "pos"
 
 

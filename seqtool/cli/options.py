@@ -113,6 +113,19 @@ def pair_languages(text: str) -> tuple[str, str]:
     return source, target
 
 
+def pair_settings(columns: str | None, languages: str | None) -> dict[str, list[str] | None]:
+    """The settings that `--columns` and `--languages` stand for (errors of `pair_columns`, `pair_languages`).
+
+    Args:
+        columns: Argument of `--columns`; None = not given.
+        languages: Argument of `--languages`; None = not given.
+    """
+    return {
+        "data.columns": None if columns is None else pair_columns(columns),
+        "data.languages": None if languages is None else list(pair_languages(languages)),
+    }
+
+
 def find_model(given: Path | None, tasks: Sequence[str], *, newest: bool = True) -> Path:
     """Find the model to use; unless it was named with -m, it is announced on stderr.
 

@@ -12,6 +12,7 @@ from typing import Any
 from seqtool.cli import console
 from seqtool.cli.help import CommandGroup
 from seqtool.cli.option_groups import with_options
+from seqtool.cli.options import LanguagesOption, PairColumnsOption, pair_settings
 from seqtool.cli.run_options import RunOptions
 from seqtool.cli.train_options import (
     DevFile,
@@ -112,6 +113,8 @@ def translate(
     train_file: TrainPairFile = None,
     dev_file: DevPairFile = None,
     test_file: TestPairFile = None,
+    columns: PairColumnsOption = None,
+    languages: LanguagesOption = None,
     *,
     options: RunOptions,
 ) -> None:
@@ -126,7 +129,8 @@ def translate(
     for part, single in singles.items():
         if single is not None and pairs[part] is not None:
             raise UsageError(f"--{part} and --{part}-file both name the {part} data; leave one of them out")
-    train_task("translate", recipe, {part: pairs[part] or singles[part] for part in pairs}, options)
+    files = {part: pairs[part] or singles[part] for part in pairs}
+    train_task("translate", recipe, files, options, pair_settings(columns, languages))
 
 
 @app.command()

@@ -89,7 +89,7 @@ def training_parts(
         dev = read(data, "dev")
         return {"train": train, "dev": dev}, same_content(train, dev) if data.train is not None else ()
     train, dev = hold_out(train)
-    remark = f"no dev file: the last {dev.size} of the training {items} are held out for it"
+    remark = f"no dev file: the last {dev.size:,} of the training {items} are held out for it"
     return {"train": train, "dev": dev}, (remark,)
 
 

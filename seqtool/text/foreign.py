@@ -40,7 +40,10 @@ def _name(content: Sequence[str], extension: str) -> str | None:
     if content[0].startswith(_WEBANNO):
         return "WebAnno TSV; export it from WebAnno or INCEpTION as CoNLL 2002"
     if extension == ".csv" or _has_commas(content):
-        return f"comma-separated; save it as CoNLL columns: {ROWS}"
+        return (
+            f"comma-separated; save it as CoNLL columns: {ROWS}; or, if it holds pairs of sentences, check "
+            "it with `seqtool data check FILE --task translate`"
+        )
     return None
 
 

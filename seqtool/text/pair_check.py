@@ -5,14 +5,14 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import islice
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 from seqtool.errors import DataError, UsageError
-from seqtool.text.pair_files import KINDS, kind_of, read_pairs
+from seqtool.text.pair_files import KINDS, headings_remark, kind_of, read_pairs
 from seqtool.text.parallel import SentencePair
 
 UNEVEN = 3.0  # a pair is uneven if its ratio of lengths differs from the median by more than this factor
@@ -47,6 +47,7 @@ class PartReport:
     repeated: int  # pairs that occur earlier in the same part
     identical: int  # pairs whose target equals their source
     shared: dict[str, int]  # for each part before this one, the pairs that occur there too
+    remark: str | None = None  # how the file was read, if that was decided by its look
 
 
 @dataclass(frozen=True)
@@ -84,7 +85,8 @@ def check_pairs(
         name = " and ".join(map(str, part))
         pairs = _complete(read_pairs(part, columns, languages), name)
         contents.append(Counter(map(_text, pairs)))
-        reports.append(_report(name, str(part[-1]), pairs, contents, [report.path for report in reports]))
+        report = _report(name, str(part[-1]), pairs, contents, [report.path for report in reports])
+        reports.append(replace(report, remark=headings_remark(part, columns, languages)))
     return PairsReport(tuple(reports))
 
 

@@ -1,7 +1,4 @@
-"""Reading sentence pairs from files of any layout: one function for all of them, and the CSV and TMX readers.
-
-source,target                        CSV, with a header or without
-"Ada lives, too.",Ada lebt auch.
+"""Reading sentence pairs from files of any layout: one function for all of them, and the reader of TMX.
 
 <tu><tuv xml:lang="en"><seg>Ada lives.</seg></tuv>                     TMX 1.4
     <tuv xml:lang="de"><seg>Ada lebt.</seg></tuv></tu>
@@ -9,26 +6,22 @@ source,target                        CSV, with a header or without
 
 from __future__ import annotations
 
-import csv
 import gzip
 import re
 import zlib
 from collections.abc import Iterator, Sequence
-from contextlib import closing
-from itertools import chain
 from pathlib import Path
 from typing import Literal, cast
 from xml.etree import ElementTree
 
-from seqtool.errors import DataError, StorageError, UsageError, counted
-from seqtool.text.lines import LINE_LIMIT, lines_of, open_input
+from seqtool.errors import DataError, StorageError, UsageError
+from seqtool.text.headings import languages_example
+from seqtool.text.lines import LINE_LIMIT, open_input
+from seqtool.text.pair_csv import csv_headings_remark, read_pair_csv
 from seqtool.text.parallel import (
-    FEATURES,
-    IGNORED,
+    SIDES,
     SentencePair,
-    check_text,
-    columns_example,
-    pair_of_cells,
+    column_headings_remark,
     read_aligned,
     read_pair_columns,
     read_pair_objects,
@@ -37,16 +30,6 @@ from seqtool.text.parallel import (
 Kind = Literal["tsv", "csv", "jsonl", "tmx"]
 KINDS: tuple[Kind, ...] = ("tsv", "csv", "jsonl", "tmx")
 NAMED_SIDES: tuple[Kind, ...] = ("csv", "jsonl", "tmx")  # layouts whose sides `languages` can name
-SIDES = ("source", "target")
-DELIMITERS = (",", ";", "\t")  # of CSV: which one a spreadsheet writes depends on its locale
-
-# Usual names of the columns, in lower case; several targets are several references.
-_HEADINGS = {
-    "source": re.compile(r"source|src|source[ _]text|input"),
-    "target": re.compile(r"(target|tgt|trg|target[ _]text|reference|translation|output)[ _-]?\d*"),
-    FEATURES: re.compile(r"features"),
-}
-_LANGUAGE = re.compile(r"[A-Za-z]{2,3}([-_][A-Za-z]{2,4})?")
 _XML_LANGUAGE = "{http://www.w3.org/XML/1998/namespace}lang"
 # Elements of a TMX segment that hold formatting codes and no text (TMX 1.4b, section 2.2).
 _CODES = ("bpt", "ept", "ph", "it", "ut")
@@ -92,46 +75,22 @@ def read_pairs(
     return read_pair_columns(paths[0], columns, feature_separator)
 
 
-def read_pair_csv(
-    path: str | Path,
-    columns: Sequence[str] = SIDES,
-    languages: tuple[str, str] | None = None,
-    feature_separator: str = ";",
-) -> Iterator[SentencePair]:
-    """The pairs of a CSV file (RFC 4180); blank lines are skipped.
-
-    A first row of headings (source and target, or the languages) names the columns; without one, `columns`
-    does. Fields are separated by commas, semicolons or tabs.
+def headings_remark(
+    paths: Sequence[str | Path], columns: Sequence[str] = SIDES, languages: tuple[str, str] | None = None
+) -> str | None:
+    """A remark if `read_pairs` takes the first row of a file for headings by its look; otherwise None.
 
     Args:
-        path: The file; a name in `.gz` is decompressed.
-        columns: What each column is, as in `read_pair_columns`.
-        languages: Headings of source and target.
-        feature_separator: Text between two features.
-
-    Raises:
-        UsageError, StorageError, DataError: as `lines_of`.
-        DataError: a wrong number of columns, or a field of several lines (with file and line).
+        paths: The files, as in `read_pairs`.
+        columns: What each column is.
+        languages: Names of source and target.
     """
-    with closing(lines_of(path)) as lines:
-        first = next(lines, None)
-        if first is None:
-            return
-        delimiter = _delimiter(first, columns, languages)
-        rows = csv.reader((f"{line}\n" for line in chain([first], lines)), delimiter=delimiter, strict=True)
-        names: Sequence[str] | None = None
-        while (row := _next_row(rows, str(path))) is not None:
-            if names is None:
-                names, is_heading = _names(row, columns, languages, f"{path}:1")
-                if is_heading:
-                    continue
-            if not any(cell.strip() for cell in row):
-                continue
-            place = f"{path}:{rows.line_num}"
-            if len(row) != len(names):
-                raise DataError(f"{place}: {_another_width(row, names)}")
-            cells = [check_text(cell, name, place) for cell, name in zip(row, names, strict=True)]
-            yield pair_of_cells(cells, names, feature_separator, str(path), rows.line_num)
+    kind = kind_of(paths[0])
+    if len(paths) > 1 or kind in ("jsonl", "tmx") or not Path(paths[0]).is_file():
+        return None
+    if kind == "csv":
+        return csv_headings_remark(paths[0], columns, languages)
+    return column_headings_remark(paths[0], columns)
 
 
 def read_translation_memory(
@@ -160,69 +119,6 @@ def read_translation_memory(
         sources, targets = ([text for language, text in spoken if _is(language, side)] for side in chosen)
         if sources and targets:
             yield SentencePair(sources[0], targets[0], file=str(path), line=line, others=tuple(targets[1:]))
-
-
-def _next_row(rows: Iterator[list[str]], name: str) -> list[str] | None:
-    try:
-        return next(rows, None)
-    except csv.Error as error:
-        line = getattr(rows, "line_num", 0)
-        raise DataError(f"{name}:{line}: not CSV: {error}; check the quotation marks") from error
-
-
-def _delimiter(line: str, columns: Sequence[str], languages: tuple[str, str] | None) -> str:
-    """The delimiter that splits the first line into headings, or into the expected number of columns."""
-    for delimiter in DELIMITERS:
-        cells = line.split(delimiter)
-        if len(cells) > 1 and (len(cells) == len(columns) or _headings(cells, columns, languages)):
-            return delimiter
-    return next((delimiter for delimiter in DELIMITERS if delimiter in line), ",")
-
-
-def _names(
-    row: Sequence[str], columns: Sequence[str], languages: tuple[str, str] | None, place: str
-) -> tuple[Sequence[str], bool]:
-    """What each column is, and whether the first row is a row of headings."""
-    names = _headings(row, columns, languages)
-    if names is not None:
-        # If a setting names the columns, it takes precedence over the headings.
-        given = tuple(columns) != SIDES and len(columns) == len(row)
-        return (columns if given else names), True
-    if languages is not None:
-        raise DataError(
-            f"{place}: no columns {languages[0]!r} and {languages[1]!r} among {', '.join(map(repr, row))}; "
-            'name two of them: --set \'data.languages=["en","de"]\' (in `data check`: --languages en,de)'
-        )
-    if len(row) != len(columns):
-        raise DataError(f"{place}: {_another_width(row, columns)}")
-    return columns, False
-
-
-def _headings(
-    row: Sequence[str], columns: Sequence[str], languages: tuple[str, str] | None
-) -> list[str] | None:
-    """What each column is according to a row of headings; None if the row is not one."""
-    cells = [cell.strip().strip('"').strip().lower() for cell in row]
-    if languages is not None:
-        sides = {name.lower(): side for name, side in zip(languages, SIDES, strict=True)}
-        names = [sides.get(cell, FEATURES if cell == FEATURES else IGNORED) for cell in cells]
-    else:
-        names = [
-            next((name for name, known in _HEADINGS.items() if known.fullmatch(cell)), IGNORED)
-            for cell in cells
-        ]
-    if names.count("source") == 1 and "target" in names:
-        return names
-    are_languages = len(set(cells)) == len(cells) == len(columns) and all(map(_LANGUAGE.fullmatch, cells))
-    return list(columns) if are_languages and languages is None else None
-
-
-def _another_width(row: Sequence[str], names: Sequence[str]) -> str:
-    return (
-        f"{counted(len(row), 'column')}, expected {len(names)} ({', '.join(names)}); name them in "
-        f"the first row (source, target), or, with - for one that is not read, with "
-        f"{columns_example(names, len(row))}"
-    )
 
 
 def _units(path: str | Path) -> Iterator[tuple[int, str, ElementTree.Element]]:
@@ -287,7 +183,7 @@ def _two_languages(found: Sequence[str], header: str, place: str) -> tuple[str, 
         first, second = [source, *others, source][:2]
         raise DataError(
             f"{place}: the languages {', '.join(distinct)}, expected a source and a target; name them: "
-            f'--set \'data.languages=["{first}","{second}"]\' (in `data check`: --languages {first},{second})'
+            f"{languages_example(first, second)}"
         )
     return source, others[0]
 

@@ -15,15 +15,16 @@ import json
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
-from itertools import zip_longest
+from itertools import chain, islice, zip_longest
 from pathlib import Path
 from typing import Any
 
 from seqtool.errors import DataError, counted
+from seqtool.text.headings import IGNORED, PREVIEW, REMARK, are_headings, columns_example, name_columns
 from seqtool.text.lines import lines_of
 
+SIDES = ("source", "target")
 FEATURES = "features"  # key in JSON lines, and name of a column
-IGNORED = "-"  # name of a column that is not read
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,11 +90,11 @@ def read_aligned(source: str | Path, *targets: str | Path) -> Iterator[SentenceP
 
 
 def read_pair_columns(
-    path: str | Path, columns: Sequence[str] = ("source", "target"), feature_separator: str = ";"
+    path: str | Path, columns: Sequence[str] = SIDES, feature_separator: str = ";"
 ) -> Iterator[SentencePair]:
     """The pairs of a file of tab-separated columns; a blank line is a pair with two empty sides.
 
-    A first line of headings, the same names as in `columns`, is skipped.
+    A first line of headings is skipped: the same names as in `columns`, or `headings.are_headings`.
 
     Args:
         path: The file; a name in `.gz` is decompressed.
@@ -106,12 +107,21 @@ def read_pair_columns(
         DataError: a wrong number of columns, or an empty feature (with file and line).
     """
     with closing(lines_of(path)) as lines:
-        for number, line in enumerate(lines, 1):
-            if number == 1:
-                _require_columns(line, columns, f"{path}:1")
-                if _is_heading(line, columns):
-                    continue
+        preview = list(islice(lines, PREVIEW))
+        rows = [line.split("\t") for line in preview]
+        _require_columns(rows, columns, f"{path}:1")
+        start = int(_are_these_columns(rows, columns) or _guessed(rows, columns))
+        for number, line in enumerate(chain(preview[start:], lines), start + 1):
             yield _from_columns(line, columns, feature_separator, str(path), number)
+
+
+def column_headings_remark(path: str | Path, columns: Sequence[str]) -> str | None:
+    """A remark if `read_pair_columns` takes the first line for headings by its look; otherwise None."""
+    with closing(lines_of(path)) as lines:
+        rows = [line.split("\t") for line in islice(lines, PREVIEW)]
+    if _are_these_columns(rows, columns) or not _guessed(rows, columns):
+        return None
+    return f"{path}: {REMARK}: {', '.join(rows[0])}"
 
 
 def read_pair_objects(path: str | Path, languages: tuple[str, str] | None = None) -> Iterator[SentencePair]:
@@ -228,12 +238,17 @@ def _with_targets(source: str, targets: Sequence[str], **more: Any) -> SentenceP
     return SentencePair(source, targets[0] if targets else None, others=others, **more)
 
 
-def _is_heading(line: str, columns: Sequence[str]) -> bool:
-    """Whether a line is a row of headings that names the columns."""
-    cells = [cell.strip().lower() for cell in line.split("\t")]
+def _are_these_columns(rows: Sequence[Sequence[str]], columns: Sequence[str]) -> bool:
+    """Whether the first line consists of the names of the columns."""
+    cells = [cell.strip().lower() for cell in rows[0]] if rows else []
     return len(cells) == len(columns) and all(
         name in (IGNORED, cell) for name, cell in zip(columns, cells, strict=True)
     )
+
+
+def _guessed(rows: Sequence[Sequence[str]], columns: Sequence[str]) -> bool:
+    """Whether the first line is headings by its look."""
+    return bool(rows) and len(rows[0]) == len(columns) and are_headings(rows)
 
 
 def _from_columns(line: str, columns: Sequence[str], separator: str, file: str, number: int) -> SentencePair:
@@ -244,30 +259,18 @@ def _from_columns(line: str, columns: Sequence[str], separator: str, file: str, 
         raise DataError(
             f"{file}:{number}: {counted(len(cells), 'column')}, expected {len(columns)}; "
             f"check that a tab stands between {', '.join(columns)}"
+            + (", or give two files, SRC TGT" if number == 1 and len(cells) == 1 else "")
         )
     return pair_of_cells(cells, columns, separator, file, number)
 
 
-def _require_columns(line: str, columns: Sequence[str], place: str) -> None:
+def _require_columns(rows: Sequence[Sequence[str]], columns: Sequence[str], place: str) -> None:
     """Refuse a file whose first line has more columns than were named, and show how to name all."""
-    found = line.count("\t") + 1
-    if found > len(columns):
+    if rows and len(rows[0]) > len(columns):
         raise DataError(
-            f"{place}: {found} columns, expected {len(columns)} ({', '.join(columns)}); name them, "
-            f"with - for one that is not read: {columns_example(columns, found)}"
+            f"{place}: {len(rows[0])} columns, expected {len(columns)} ({', '.join(columns)}); name them, "
+            f"with - for one that is not read: {columns_example(name_columns(rows, columns))}"
         )
-
-
-def columns_example(columns: Sequence[str], found: int) -> str:
-    """How to name the columns of a file, as it is typed: `columns`, and `-` for those beyond them.
-
-    Args:
-        columns: The names that are expected.
-        found: Number of columns in the file.
-    """
-    names = [*columns, *[IGNORED] * max(found - len(columns), 0)][:found]
-    quoted = ",".join(f'"{name}"' for name in names)
-    return f"--set 'data.columns=[{quoted}]' (in `data check` and `evaluate`: --columns {','.join(names)})"
 
 
 def _from_object(line: str, keys: tuple[str, str], file: str, number: int) -> SentencePair:

@@ -83,9 +83,9 @@ def split_file(
         )
     _require_regular(path)
     columns = columns or Columns()
-    suffix = ".jsonl" if path.is_file() and columns.detect(path).kind == "json" else _suffix(path)
+    suffix = ".jsonl" if path.is_file() and columns.detect(path).kind == "json" else suffix_of(path)
     targets = {part: folder / f"{part}{suffix}" for part in PARTS}
-    _require_free(path, folder, targets.values(), overwrite)
+    require_free_parts(path, folder, targets.values(), overwrite)
     header, blocks = _blocks(read_annotated(path, columns), keep_documents=keep_order)
     numbers = choose(len(blocks), {"dev": dev, "test": test}, seed=seed, keep_order=keep_order)
     chosen = {part: [blocks[number] for number in numbers[part]] for part in numbers}
@@ -93,7 +93,7 @@ def split_file(
         raise DataError(f"{path}: {counted(len(blocks), 'sentence')}, too few for {len(chosen)} parts")
     with storage_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
-    _write({targets[part]: [header, *(block.text for block in chosen[part])] for part in chosen})
+    write_parts({targets[part]: [header, *(block.text for block in chosen[part])] for part in chosen})
     with storage_errors(folder):
         for part in PARTS:
             if part not in chosen:
@@ -181,7 +181,7 @@ def _before(before: Sequence[str], keep_documents: bool) -> list[str]:
     return kept
 
 
-def _write(parts: dict[Path, list[str]]) -> None:
+def write_parts(parts: dict[Path, list[str]]) -> None:
     """Write all files or, if the disk is full, none: they appear only once all are written."""
     with contextlib.ExitStack() as stack:
         for path, blocks in parts.items():
@@ -190,7 +190,8 @@ def _write(parts: dict[Path, list[str]]) -> None:
             file.flush()
 
 
-def _suffix(path: Path) -> str:
+def suffix_of(path: Path) -> str:
+    """The ending of a file's name, without `.gz`."""
     suffixes = [suffix for suffix in path.suffixes if suffix != ".gz"]
     return suffixes[-1] if suffixes else ""
 
@@ -204,7 +205,18 @@ def _require_regular(path: Path) -> None:
         )
 
 
-def _require_free(path: Path, folder: Path, targets: Iterable[Path], overwrite: bool) -> None:
+def require_free_parts(path: Path, folder: Path, targets: Iterable[Path], overwrite: bool) -> None:
+    """Check, before anything is written, that the parts of a file can be.
+
+    Args:
+        path: The file to split.
+        folder: Folder for the parts.
+        targets: Files that may be written.
+        overwrite: Whether to replace existing parts.
+
+    Raises:
+        UsageError: the folder is a file, or a part is the file to split, or exists already.
+    """
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"{folder}: is a file; expected a folder")
     for target in targets:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -18,7 +19,7 @@ from seqtool.text.json_lines import load
 from seqtool.text.lines import lines_of
 from seqtool.text.pair_files import kind_of
 from seqtool.text.parallel import SentencePair
-from seqtool.translation.data import Part, TranslationData, describe_dropped, load_part, read_files
+from seqtool.translation.data import Part, TranslationData, load_part, read_files, warnings_about
 from seqtool.translation.prediction import TranslatorModel
 from seqtool.translation.search import SearchOptions
 from seqtool.translation.settings import DataSettings, TranslatorSettings
@@ -174,7 +175,7 @@ def read_gold(
     named = {"columns": chosen.columns, "languages": chosen.languages}
     changed = {name: list(value) for name, value in named.items() if value is not None}
     part = read_files(paths, data.model_copy(update=changed), "data", to_be_scored=True)
-    return TranslationData({"data": part}, describe_dropped(part))
+    return TranslationData({"data": part}, warnings_about(part))
 
 
 def assess(
@@ -205,10 +206,13 @@ def assess(
     how = search or SearchOptions.of(model.description.decoding)
     if chosen.beam is not None:
         how = replace(how, beam=chosen.beam)
+    outputs = _outputs(model, part.pairs, how, chosen)
     rival = None
     if against is not None:
-        rival = rival_scores(against[0], part.pairs, _outputs(against[1], part.pairs, how, chosen))
-    outputs = _outputs(model, part.pairs, how, chosen)
+        others = _outputs(against[1], part.pairs, how, chosen)
+        rival = rival_scores(against[0], part.pairs, others)
+        if others.search != outputs.search:
+            outputs = outputs._replace(search=f"{outputs.search} ({name}), {others.search} ({against[0]})")
     return judged(data, outputs, chosen, name=name, bootstrap=bootstrap, rival=rival)
 
 
@@ -252,7 +256,7 @@ def read_predictions(path: Path, gold: Part) -> Outputs:
 
     Args:
         path: One translation per line; an n-best list (index, rank, score, text), of which the
-            translations of rank 1 are used; or, in a file that ends in .jsonl, objects with a `text`.
+            translations of rank 1 are used; or JSON objects with a `text`.
         gold: The sentence pairs, all of their files.
 
     Raises:
@@ -260,7 +264,7 @@ def read_predictions(path: Path, gold: Part) -> Outputs:
         DataError: the numbers of translations and of lines of the source differ.
     """
     lines = list(lines_of(path))
-    if kind_of(path) == "jsonl":
+    if kind_of(path) == "jsonl" or (lines and all(map(_is_translation, lines))):
         lines = [_text_of(line, f"{path}:{number}") for number, line in enumerate(lines, 1)]
     ranked = [_NBEST.fullmatch(line) for line in lines]
     if lines and all(ranked):
@@ -271,6 +275,17 @@ def read_predictions(path: Path, gold: Part) -> Outputs:
             f"{gold.source}; expected one translation per line"
         )
     return Outputs(lines, None, "the file of predictions")
+
+
+def _is_translation(line: str) -> bool:
+    """Whether a line is a JSON object with a translation, whatever the name of its file."""
+    if not line.startswith("{"):
+        return False
+    try:
+        value = json.loads(line)
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(value, dict) and isinstance(value.get("text"), str)
 
 
 def _text_of(line: str, place: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -12,9 +13,12 @@ from seqtool.errors import DataError, counted
 from seqtool.files import digest
 from seqtool.text import data_files, hub
 from seqtool.text.data_files import PartName
-from seqtool.text.pair_files import read_pairs, require_files
-from seqtool.text.parallel import SentencePair
+from seqtool.text.pair_files import headings_remark, read_pairs, require_files
+from seqtool.text.parallel import SIDES, SentencePair
 from seqtool.translation.settings import DataSettings, Files, TranslatorSettings
+
+FEWEST = 10  # pairs held out whose mean length is compared
+UNLIKE = 1.8  # ratio of the mean lengths of the pairs held out and the others that is reported
 
 
 @dataclass(frozen=True)
@@ -26,6 +30,7 @@ class Part:
     source: str
     digest: str  # SHA-256 of each file; the pinned revision for a hub id
     dropped: int = 0  # pairs with an empty side that were left out
+    remark: str | None = None  # what the user should know about how the file was read
 
     @property
     def size(self) -> int:
@@ -85,9 +90,34 @@ def load_training_data(settings: TranslatorSettings) -> TranslationData:
         DataError: a line is not a pair, or one of its sides is empty; the message names file and line.
     """
     parts, remarks = data_files.training_parts(settings.data, read_part, hold_out, "pairs")
-    dropped = [line for part in parts.values() for line in describe_dropped(part)]
+    if remarks:
+        remarks += _sorted_by_length(parts["train"], parts["dev"], settings.data)
+    about = [line for part in parts.values() for line in warnings_about(part)]
     train = replace(parts["train"], pairs=tuple(_one_target_each(parts["train"].pairs)))
-    return TranslationData({**parts, "train": train}, (*dropped, *remarks))
+    return TranslationData({**parts, "train": train}, (*about, *remarks))
+
+
+def _sorted_by_length(train: Part, dev: Part, data: DataSettings) -> tuple[str, ...]:
+    """A warning if the pairs held out from the end are much longer or shorter than the others."""
+    ratio = _mean_length(dev) / max(_mean_length(train), 1.0)
+    if dev.size < FEWEST or 1 / UNLIKE <= ratio <= UNLIKE:
+        return ()
+    files = [data.train] if isinstance(data.train, str) else data.train or []
+    named = [*files[:2], "-o", "parts", "--task", "translate"]
+    if data.languages is not None:
+        named += ["--languages", ",".join(data.languages)]
+    if data.columns != list(SIDES):
+        named += ["--columns", ",".join(data.columns)]
+    return (
+        f"the pairs held out are {ratio:.1f} times as long as the others; if the file is sorted, split it at "
+        f"random with: "
+        f"{shlex.join(['seqtool', 'data', 'split', *named])}",
+    )
+
+
+def _mean_length(part: Part) -> float:
+    """Mean number of characters of a pair, both sides together."""
+    return sum(len(pair.source) + len(pair.target or "") for pair in part.pairs) / part.size
 
 
 def _one_target_each(pairs: Iterable[SentencePair]) -> Iterator[SentencePair]:
@@ -103,7 +133,7 @@ def _one_target_each(pairs: Iterable[SentencePair]) -> Iterator[SentencePair]:
 def load_part(settings: TranslatorSettings, name: PartName) -> TranslationData:
     """Read one part of the recipe's data, such as test (errors of `load_training_data`)."""
     part = data_files.single_part(settings.data, name, partial(read_part, to_be_scored=True), hold_out)
-    return TranslationData({name: part}, describe_dropped(part))
+    return TranslationData({name: part}, warnings_about(part))
 
 
 def read_part(data: DataSettings, name: PartName, *, to_be_scored: bool = False) -> Part:
@@ -146,7 +176,8 @@ def read_files(paths: Sequence[Path], data: DataSettings, name: str, *, to_be_sc
     source = " and ".join(map(str, paths))
     empty = "keep" if to_be_scored and data.empty == "error" else data.empty
     pairs, dropped = _usable(_read(paths, data), empty, source, target_file=str(paths[-1]))
-    return Part(name, pairs, source, " ".join(map(digest, paths)), dropped)
+    remark = headings_remark(paths, data.columns, _languages(data))
+    return Part(name, pairs, source, " ".join(map(digest, paths)), dropped, remark)
 
 
 def hold_out(train: Part) -> tuple[Part, Part]:
@@ -156,7 +187,7 @@ def hold_out(train: Part) -> tuple[Part, Part]:
         DataError: fewer than two pairs.
     """
     kept, held = data_files.hold_out(train.pairs, train.source, "sentence pair")
-    return replace(train, pairs=kept), replace(train, name="dev", pairs=held, dropped=0)
+    return replace(train, pairs=kept), replace(train, name="dev", pairs=held, dropped=0, remark=None)
 
 
 def filter_lengths(
@@ -212,9 +243,11 @@ def exceeded_limit(source: int, target: int, data: DataSettings) -> Literal["max
 
 def _read(paths: Sequence[Path], data: DataSettings) -> Iterator[SentencePair]:
     require_files(paths)
-    source, target = data.languages or (None, None)
-    languages = (source, target) if source and target else None
-    return read_pairs(paths, data.columns, languages, data.feature_separator)
+    return read_pairs(paths, data.columns, _languages(data), data.feature_separator)
+
+
+def _languages(data: DataSettings) -> tuple[str, str] | None:
+    return None if data.languages is None else (data.languages[0], data.languages[1])
 
 
 def _usable(
@@ -245,8 +278,9 @@ def _refuse(pair: SentencePair, target_file: str) -> None:
     )
 
 
-def describe_dropped(part: Part) -> tuple[str, ...]:
-    """A warning that counts the pairs left out because of an empty side; none if there are no such pairs."""
-    if not part.dropped:
-        return ()
-    return (f"{part.name}: {counted(part.dropped, 'pair')} with an empty side left out",)
+def warnings_about(part: Part) -> tuple[str, ...]:
+    """Warnings about a part: its first row taken for headings, pairs left out because of an empty side."""
+    remarks = [] if part.remark is None else [part.remark]
+    if part.dropped:
+        remarks.append(f"{part.name}: {counted(part.dropped, 'pair')} with an empty side left out")
+    return tuple(remarks)

@@ -148,6 +148,23 @@ def test_all_sides_empty_have_no_ratio(folder: Path) -> None:
     assert (found["pairs"], found["empty"], found["ratio"], found["uneven"]) == (2, 2, None, 0)
 
 
+def test_split_finds_that_a_file_is_of_pairs(folder: Path) -> None:
+    lines = [f'"Go, {n} times.",Va {n} !' for n in range(20)]
+    (folder / "p.csv").write_text("".join(f"{line}\n" for line in ["english,french", *lines]))
+    done = inside("data", "split", "p.csv", "-o", "parts", folder=folder)
+    assert done.out.splitlines() == [f"parts/{part}.csv" for part in ("train", "dev", "test")], done.err
+    assert "p.csv: first row taken as headings: english, french" in done.err
+    assert "parts/train.csv: 16 pairs" in done.err
+    done = inside("data", "split", "p.csv", "-o", "parts", "--task", "ner", folder=folder)
+    assert (done.code, done.out) == (3, "")
+    assert (
+        "if it holds pairs of sentences, check it with `seqtool data check FILE --task translate`" in done.err
+    )
+    done = inside("data", "split", "t.en", "t.de", "-o", "two", "--tag-column", "2", folder=folder)
+    assert (done.code, done.out) == (2, "")
+    assert "--tag-column has no effect on sentence pairs" in done.err
+
+
 def test_a_single_file_is_of_columns_whatever_its_name() -> None:
     assert parts_of(["pairs"]) == [("pairs",)]
     assert parts_of(["a", "b", "c.jsonl.gz", "d", "e"]) == [("a", "b"), ("c.jsonl.gz",), ("d", "e")]

@@ -264,6 +264,23 @@ def test_predictions_of_parts_of_speech_and_pairs_are_told_by_their_data(inside:
     refused(inside(*words[:4], "--languages", "en"), 2, "evaluate", "--languages en: expected two keys")
 
 
+def test_a_source_without_its_target_shows_what_data_is(inside: Inside, tmp_path: Path):
+    (tmp_path / "s").write_text("the engine stops at the station at nine\nyes it does\n")
+    (tmp_path / "o").write_text("die Maschine\nja\n")
+    refused(
+        inside("evaluate", "s", "--predictions", "o"),
+        3,
+        "evaluate",
+        "two files, SRC TGT, or with one file of pairs: seqtool evaluate SRC TGT --predictions FILE",
+    )
+    refused(
+        inside("evaluate", "s", "--predictions", "o", "--task", "translate"),
+        3,
+        "evaluate",
+        "s:1: 1 column, expected 2; check that a tab stands between source, target, or give two files, SRC",
+    )
+
+
 def test_contradictions_about_predictions_are_2(inside: Inside, tiny: Tiny, tmp_path: Path):
     (tmp_path / "gold").write_text("Ada\tB-PER\n\n")
     words = ("evaluate", "gold", "--predictions", "gold")

@@ -344,9 +344,25 @@ def test_csv_and_tmx_train_as_the_same_pairs_in_two_files_do(pairs: TinyTranslat
         assert weights == Path("two", "model", "model.safetensors").read_bytes()
 
 
+def test_columns_and_languages_are_options_and_settings(inside: Inside) -> None:
+    Path("p.csv").write_text("id,english,french\n1,Go.,Va !\n2,Hi there.,Salut !\n")
+    words = ("train", "translate", "--train-file", "p.csv", *QUICK, "--dry-run")
+    done = inside(*words, "--languages", "english,french")
+    assert b'languages = [\n    "english",\n    "french",\n]' in done.out, done.err
+    done = inside(*words, "--columns", "-,source,target")
+    assert b'columns = [\n    "-",\n    "source",\n    "target",\n]' in done.out, done.err
+    done = inside(*words, "--set", "data.languages=english,french")
+    refused(
+        done,
+        2,
+        "train translate",
+        """data.languages: expected a list, as in --set 'data.languages=["english","french"]' (given""",
+    )
+
+
 def test_three_columns_of_pairs_name_the_setting(inside: Inside) -> None:
     Path("p.tsv").write_text("1\ta\tb\n2\tc\td\n")
     done = inside("train", "translate", "--train-file", "p.tsv", *QUICK)
-    refused(done, 3, "train translate", "p.tsv:1: 3 columns, expected 2", "--set 'data.columns=[")
-    columns = ("--set", 'data.columns=["-","source","target"]')
+    refused(done, 3, "train translate", "p.tsv:1: 3 columns, expected 2", "--columns -,source,target ")
+    columns = ("--columns", "-,source,target")
     assert inside("train", "translate", "--train-file", "p.tsv", *QUICK, *columns, "-o", "run").code == 0

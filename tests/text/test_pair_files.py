@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from seqtool.errors import DataError, UsageError
-from seqtool.text.pair_files import kind_of, read_pairs, require_files
+from seqtool.text.pair_files import headings_remark, kind_of, read_pairs, require_files
 from seqtool.text.parallel import SentencePair
 
 
@@ -57,6 +57,61 @@ def test_named_languages_are_columns_of_csv_wherever_they_stand(tmp_path: Path) 
         texts(path, languages=("en", "it"))
 
 
+SENTENCES = "1,Go.,Va !\n2,Hi there.,Salut !\n3,Run!,Cours !\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            f"id,english,french\n{SENTENCES}",
+            "3 columns (id, english, french), expected source and target; name the two: --languages "
+            'english,french (as a setting: data.languages = ["english", "french"])',
+        ),
+        ("id,en,id\n1,Go.,Pergi.\n", "3 columns, expected 2"),
+        (f"id,question,answer\n{SENTENCES}", "name the two: --languages question,answer (as"),
+        (f"number,some English,le français\n{SENTENCES}", "--languages 'some English,le français' (as"),
+        (SENTENCES, "3 columns, expected 2 (source, target); name them, with - for one that is not read: "),
+        (SENTENCES, "--columns -,source,target (as a setting"),
+    ],
+)
+def test_three_columns_show_the_headings_and_what_to_type(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(DataError) as caught:
+        texts(write(tmp_path / "p.csv", text))
+    assert message in str(caught.value)
+
+
+def test_languages_that_are_not_there_name_those_that_are(tmp_path: Path) -> None:
+    path = write(tmp_path / "p.csv", f"id,english,french\n{SENTENCES}")
+    with pytest.raises(DataError, match=r"no columns 'en' and 'fr' among .*: --languages english,french "):
+        texts(path, languages=("en", "fr"))
+    write(path, SENTENCES)
+    with pytest.raises(DataError, match=r"does not name the columns, name them: --columns -,source,target "):
+        texts(path, languages=("en", "fr"))
+
+
+@pytest.mark.parametrize(("name", "separator"), [("p.csv", ","), ("p.tsv", "\t")])
+def test_a_row_of_headings_is_no_pair_and_the_remark_says_so(
+    tmp_path: Path, name: str, separator: str
+) -> None:
+    path = write(tmp_path / name, f"id,english,french\n{SENTENCES}".replace(",", separator))
+    columns = ("-", "source", "target")
+    assert texts(path, *columns) == [("Go.", "Va !"), ("Hi there.", "Salut !"), ("Run!", "Cours !")]
+    assert headings_remark([path], columns) == f"{path}: first row taken as headings: id, english, french"
+    write(path, "English,German\nHello,Hallo\n".replace(",", separator))
+    assert texts(path) == [("Hello", "Hallo")]
+
+
+@pytest.mark.parametrize("name", ["p.csv", "p.tsv"])
+def test_a_first_pair_of_short_words_is_data(tmp_path: Path, name: str) -> None:
+    separator = "," if name.endswith("csv") else "\t"
+    path = write(tmp_path / name, "run,courir\ngo,aller\n".replace(",", separator))
+    assert texts(path) == [("run", "courir"), ("go", "aller")]
+    assert headings_remark([path]) is None
+    write(path, "source,target\ngo,aller\n".replace(",", separator))
+    assert headings_remark([path]) is None
+
+
 def test_features_of_csv(tmp_path: Path) -> None:
     path = write(tmp_path / "p.csv", "source,features,target\ngehen,V;PST,ging\n")
     assert next(read_pairs([path])) == SentencePair("gehen", "ging", ("V", "PST"), str(path), 2)
@@ -66,8 +121,9 @@ def test_features_of_csv(tmp_path: Path) -> None:
     ("text", "message"),
     [
         ("a,b,c\n", "p.csv:1: 3 columns, expected 2 (source, target); "),
-        ("a,b,c\n", """--set 'data.columns=["source","target","-"]'"""),
-        ("source,target\na,b\nc\n", "p.csv:3: 1 column, expected 2 (source, target); "),
+        ("a,b,c\n", "--columns source,target,- (as a setting: data.columns = ["),
+        ("source,target\na,b\nc\n", "p.csv:3: 1 cell, the first row has 2; check the quotation marks"),
+        ("a\nb\n", "p.csv:1: 1 column, expected 2 (source, target), separated by commas, semicolons or tabs"),
         ('source,target\na,"b\n', "p.csv:2: not CSV: "),
         ('source,target\na,"b\nc"\n', "p.csv:3: a line end or a NUL in 'target'; expected one line of text"),
     ],
@@ -114,7 +170,7 @@ def test_a_translation_memory_of_three_languages_asks_for_their_names(tmp_path: 
     with pytest.raises(DataError) as caught:
         texts(path)
     assert """p.tmx:1: the languages en, de, fr, expected a source and a target""" in str(caught.value)
-    assert """--set 'data.languages=["en","de"]'""" in str(caught.value)
+    assert """--languages en,de (as a setting: data.languages = ["en", "de"])""" in str(caught.value)
     assert texts(path, languages=("fr", "en")) == [("fr", "en")]
 
 
@@ -151,8 +207,8 @@ def test_too_many_columns_name_the_setting(tmp_path: Path) -> None:
         texts(write(tmp_path / "p.tsv", "a\tb\tc\n"))
     assert str(caught.value) == (
         f"{tmp_path}/p.tsv:1: 3 columns, expected 2 (source, target); name them, "
-        """with - for one that is not read: --set 'data.columns=["source","target","-"]' """
-        "(in `data check` and `evaluate`: --columns source,target,-)"
+        "with - for one that is not read: --columns source,target,- "
+        """(as a setting: data.columns = ["source", "target", "-"])"""
     )
 
 

@@ -189,7 +189,9 @@ def test_predictions_may_be_lines_an_n_best_list_or_json_lines(tmp_path: Path) -
     ranked.write_text("".join(rows), encoding="utf-8")
     objects.write_text("".join(json.dumps({"text": text}) + "\n" for text in outputs), encoding="utf-8")
     expected = text_scores(outputs, targets_of(), SCORES)
-    for path in (lines, ranked, objects):
+    plainly_named = tmp_path / "objects.txt"
+    plainly_named.write_bytes(objects.read_bytes())
+    for path in (lines, ranked, objects, plainly_named):
         found = assess_predictions(path, files, task="translate", bootstrap=0)
         assert {name: found.scores[name].value for name in SCORES} == {
             name: score.value for name, score in expected.items()

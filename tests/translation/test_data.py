@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -197,6 +198,21 @@ def test_the_description_counts_pairs_and_words_of_both_sides(tmp_path: Path) ->
     assert load_part(settings(train=[source, target], dev=[source, target]), "dev").describe() == [
         f"dev: 10 sentence pairs, 20 source words, 30 target words, {source} and {target}"
     ]
+
+
+def test_pairs_sorted_by_length_are_reported_with_the_command_that_mends_it(tmp_path: Path) -> None:
+    pairs = [("word " * (1 + n // 20), "Wort " * (1 + n // 20)) for n in range(200)]
+    source, target = write_aligned(tmp_path, pairs)
+    _, remark = load_training_data(settings(train=[source, target])).warnings
+    assert re.match(
+        r"the pairs held out are \d\.\d times as long as the others; if the file is sorted", remark
+    )
+    assert remark.endswith(f": seqtool data split {source} {target} -o parts --task translate")
+    (tmp_path / "p.csv").write_text("en,de\n" + "".join(f"{a},{b}\n" for a, b in reversed(pairs)))
+    data = load_training_data(settings(train=str(tmp_path / "p.csv"), languages=["en", "de"]))
+    assert data.warnings[-1].endswith("p.csv -o parts --task translate --languages en,de")
+    mixed = write_aligned(tmp_path, [pairs[n * 7 % 200] for n in range(200)])
+    assert len(load_training_data(settings(train=mixed)).warnings) == 1
 
 
 def test_a_data_set_of_the_hub_is_read_where_no_file_is_named(tmp_path: Path) -> None:

@@ -1,11 +1,11 @@
-"""Report of `seqtool data check --task translate`."""
+"""Reports of `seqtool data check` and `seqtool data split` on sentence pairs."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from seqtool.cli import console, tables
 from seqtool.cli.options import pair_columns, pair_languages
@@ -37,10 +37,37 @@ def check(files: Sequence[Path], columns: str | None, languages: str | None, *, 
         console.print_table(tables.facts_table(part.path, _rows(part)))
 
 
+def split(
+    files: Sequence[Path], folder: Path, columns: str | None, languages: str | None, how: Mapping[str, Any]
+) -> None:
+    """Split files of sentence pairs, and print the paths of the parts.
+
+    Args:
+        files: Source and target file, or one file of pairs.
+        folder: Folder for the parts.
+        columns: Names of columns, separated by commas; None = source,target.
+        languages: Names of source and target, separated by a comma; None = not given.
+        how: Further arguments of `pair_splitting.split_pairs`.
+    """
+    from seqtool.text.pair_files import headings_remark
+    from seqtool.text.pair_splitting import split_pairs
+
+    names = ("source", "target") if columns is None else pair_columns(columns)
+    sides = None if languages is None else pair_languages(languages)
+    parts = split_pairs(files, folder, columns=names, languages=sides, **how)
+    if remark := headings_remark(files, names, sides):
+        console.warn(remark)
+    for part in parts:
+        console.say(f"{part.path}: {counted(part.sentences, 'pair')}")
+    console.write_result("".join(f"{part.path}\n" for part in parts))
+
+
 def _warnings(report: PairsReport) -> list[str]:
     """Problems to solve before training."""
     lines = []
     for part in report.files:
+        if part.remark is not None:
+            lines.append(part.remark)
         if part.empty:
             lines.append(
                 f"{part.path}: {counted(part.empty, 'pair')} with an empty side, which training refuses; "

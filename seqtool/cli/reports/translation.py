@@ -17,7 +17,9 @@ def show(result: TranslatorEvaluation) -> None:
     console.print_table(scores_table(result.model, result.data, result.scores, result.intervals))
     console.print_table(_lengths_table(result))
     comparisons = comparison_lines(result.model, result.against, result.comparisons)
-    for line in (f"outputs by {result.search}", *comparisons):
+    searched = result.outputs.log_probabilities is not None
+    outputs = "outputs of both models" if comparisons and searched else "outputs"
+    for line in (f"{outputs} by {result.search}", *comparisons):
         console.write_result(line + "\n")
 
 

@@ -12,6 +12,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+import seqtool
+from seqtool.translation import prediction
 from tests.cli.conftest import Tiny, TinyTranslator, translator_words
 from tests.cli.running import Inside, assert_error, contents, refused
 from tests.translation.tiny_pairs import TEXTS, untrained
@@ -92,7 +94,31 @@ def test_against_compares_two_models_on_the_same_pairs(inside: Inside, pairs: Ti
     assert all(test["difference"] == 0 and test["p"] > 0.9 for test in own)
     text = inside("evaluate", "-m", pairs.run, "--against", pairs.poor).out.decode()
     assert f"\nbleu of {pairs.run} minus bleu of {pairs.poor}: +" in text
+    assert re.search(r"^outputs of both models by beam \d+, .*, fp32$", text, re.MULTILINE)
     assert len(re.findall(r"minus (bleu|chrf|exact_match) of .*poor: \+", text)) == 6
+
+
+def test_both_models_of_a_comparison_compute_alike(
+    pairs: TinyTranslator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """auto is int8 for a large model and fp32 for a small one; the first model decides for both."""
+    monkeypatch.setattr(prediction, "multiplies_int8", lambda device: True)
+    monkeypatch.setattr(prediction, "WORTH_INT8", 1)
+    found: list[torch.dtype] = []
+    load = prediction.TranslatorModel.load.__func__
+
+    def noted(cls: type, *arguments: Any, **options: Any) -> prediction.TranslatorModel:
+        model = load(cls, *arguments, **options)
+        found.append(model.precision)
+        monkeypatch.setattr(prediction, "WORTH_INT8", 2**40)
+        return model
+
+    monkeypatch.setattr(prediction.TranslatorModel, "load", classmethod(noted))
+    result = seqtool.evaluate(
+        pairs.run, [pairs.source, pairs.target], against=pairs.poor, device="cpu", bootstrap=0
+    )
+    assert found == [torch.int8, torch.int8]
+    assert result.search.endswith(", int8")
 
 
 def test_plots_are_pictures(inside: Inside, pairs: TinyTranslator, tmp_path: Path) -> None:
