@@ -20,7 +20,7 @@ def test_a_tag_that_the_model_to_fine_tune_lacks(
     (tmp_path / "other.conll").write_text("Rome\tB-PLACE\n\nIt\tO\nrains\tO\n")
     words = ("--train", "other.conll", "--dev", tiny.dev, "--init-from", tiny.run, "--epochs", 1)
     found = inside("train", "ner", *words, *dry)
-    refused(found, 3, "train ner", "other.conll:1: the model to fine-tune has no tag 'S-PLACE'")
+    refused(found, 3, "train ner", "other.conll:1: the model to fine-tune has no tag 'B-PLACE'")
 
 
 @DRY_OR_NOT

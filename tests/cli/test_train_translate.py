@@ -91,7 +91,7 @@ def test_every_layout_of_the_data_gives_the_same_model(
             "a b c\n" * 4,
             "a\n" * 4,
             ("--set", "data.max_length=2"),
-            ("no training pair has at most 2 symbols",),
+            ("no training pair is left: ", "(data.max_length); raise data.max_length"),
         ),
     ],
     ids=["longer", "shorter", "empty source", "empty target", "nothing", "all dropped", "too long"],
