@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -104,7 +103,8 @@ TaskOption = Annotated[
     Literal["ner", "pos", "translate"] | None,
     typer.Option(
         "--task",
-        help="translate: the files are sentence pairs. Default: they are annotated.",
+        help="ner: the tags mark entities; pos: they do not; translate: the files are sentence pairs. "
+        "Default: annotated files, whose tags show what they are.",
         rich_help_panel=DATA,
     ),
 ]
@@ -186,15 +186,19 @@ def check(
         "--misaligned": None if misaligned == "align" else misaligned,
     }
     if task == "translate":
-        _refuse(of_taggers, "with --task translate")
+        options.refuse(of_taggers, "with --task translate")
         pairs.check(files, pair_columns, languages, as_json=json_output)
         return
-    _refuse({"--columns": pair_columns, "--languages": languages}, "without --task translate")
+    options.refuse({"--columns": pair_columns, "--languages": languages}, "without --task translate")
     from seqtool.text.corpus_check import check_corpus
 
     _refuse_both(repair, strict)
     columns = _columns(token_column, tag_column, feature_columns, tag_names, misaligned)
-    report = check_corpus(files, columns, scheme=scheme, repair=repair, strict=strict)
+    if task == "pos":
+        of_entities = {name: of_taggers[name] for name in ("--scheme", "--repair", "--strict")}
+        options.refuse(of_entities, "with --task pos, whose tags have no scheme")
+    spans = None if task is None else task == "ner"
+    report = check_corpus(files, columns, spans=spans, scheme=scheme, repair=repair, strict=strict)
     for warning in _warnings(report):
         console.warn(warning)
     if json_output:
@@ -312,13 +316,6 @@ def split(
         if part.shared:
             console.warn(f"{part.path}: {part.shared:,} of its sentences are also in {parts[0].path}")
     console.write_result("".join(f"{part.path}\n" for part in parts))
-
-
-def _refuse(options: Mapping[str, object], where: str) -> None:
-    """Refuse options that would be ignored."""
-    for name, value in options.items():
-        if value is not None:
-            raise UsageError(f"{name} has no effect {where}; leave it out")
 
 
 def _refuse_both(repair: bool, strict: bool) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Optional
@@ -124,6 +124,21 @@ def pair_settings(columns: str | None, languages: str | None) -> dict[str, list[
         "data.columns": None if columns is None else pair_columns(columns),
         "data.languages": None if languages is None else list(pair_languages(languages)),
     }
+
+
+def refuse(given: Mapping[str, object], where: str) -> None:
+    """Refuse options that would be ignored.
+
+    Args:
+        given: Value of each option as it is typed; None or False = not given.
+        where: When they have no effect, for instance `without --problem`.
+
+    Raises:
+        UsageError: one of them is given.
+    """
+    for name, value in given.items():
+        if value is not None and value is not False:
+            raise UsageError(f"{name} has no effect {where}; leave it out")
 
 
 def find_model(given: Path | None, tasks: Sequence[str], *, newest: bool = True) -> Path:

@@ -63,7 +63,7 @@ class Conversion:
         """The output, one sentence at a time.
 
         Raises:
-            UsageError: a file or column is missing, or the scheme must be named.
+            UsageError: a file or column is missing, the scheme must be named, or an option has no effect.
             DataError: the input is invalid, or cannot be written in that layout (with file and line).
         """
         remarks = Remarks()
@@ -75,6 +75,7 @@ class Conversion:
             self._require_named_scheme()
             layout, sentences = open_annotated(self.source, self.columns, remarks)
             scheme = None if self.from_scheme == AUTO else scheme_named(self.from_scheme)
+        self._refuse_unread(layout)
         self._reading = None if scheme is None else TagReading(scheme, self.repair, self.strict)
         for sentence in sentences:
             self.sentences += 1
@@ -106,6 +107,13 @@ class Conversion:
     @property
     def _needs_scheme(self) -> bool:
         return self.scheme_to is not None or self.repair or self.to == "inline"
+
+    def _refuse_unread(self, layout: ColumnFormat) -> None:
+        """Refuse options for JSON where the input has columns."""
+        reading = self.columns.reading
+        if layout.kind in ("conll", "conllu") and (reading.tag_names or reading.misaligned != "align"):
+            option = "--tag-names" if reading.tag_names else f"--misaligned {reading.misaligned}"
+            raise UsageError(f"{option} is for JSON, and {self.source} has columns; leave it out")
 
     def _require_named_scheme(self) -> None:
         if self._needs_scheme and self.from_scheme == AUTO:

@@ -10,6 +10,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from seqtool.errors import DataError
 from seqtool.text import tag_scheme
 from seqtool.text.annotation import AnnotatedFile, Columns, TagReading, find_scheme, place, read_annotated
 from seqtool.text.columns import TaggedSentence
@@ -78,6 +79,7 @@ def check_corpus(
     paths: Sequence[str | Path],
     columns: Columns,
     *,
+    spans: bool | None = None,
     scheme: str = "auto",
     repair: bool = False,
     strict: bool = False,
@@ -87,16 +89,22 @@ def check_corpus(
     Args:
         paths: The files; the training file comes first, and the others are compared with it.
         columns: Columns of tokens and tags.
+        spans: Whether the tags mark spans; None = found from the tags.
         scheme: Tag scheme, or `auto` to find it.
         repair: Whether to repair (and count) any number of tags that are invalid in the scheme.
         strict: Whether to refuse every invalid tag; otherwise a handful is accepted and reported.
 
     Raises:
         UsageError: a file or a column does not exist.
-        DataError: a file is invalid (with file and line).
+        DataError: a file is invalid (with file and line), or its tags mark no spans though they should.
     """
     files = [read_annotated(path, columns) for path in paths]
-    found = find_scheme(files, scheme, repair, strict)
+    found = None if spans is False else find_scheme(files, scheme, repair, strict)
+    if spans and found is None:
+        raise DataError(
+            f"{files[0].path}: its tags mark no entities; check it with --task pos, or name their "
+            "scheme, as in --scheme io"
+        )
     reading = None if found is None else TagReading(found, repair, strict)
     reports: list[FileReport] = []
     contents: list[_Contents] = []

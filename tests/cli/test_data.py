@@ -398,3 +398,29 @@ def test_split_overwrites_and_removes_a_part_that_is_not_wanted_any_more(folder)
     arguments = ("--overwrite", "--test", "0")
     assert inside("data", "split", "all.conll", "-o", "parts", *arguments, folder=folder).code == 0
     assert sorted(tree(folder / "parts")) == ["dev.conll", "train.conll"]
+
+
+def test_check_takes_tags_for_what_the_task_says(folder):
+    (folder / "pos.conll").write_text("the\tDET\ncat\tNOUN\n\n")
+    assert reports(folder, "train.conll", "--task", "ner")["scheme"] == "iob2"
+    report = reports(folder, "train.conll", "--task", "pos")
+    assert (report["scheme"], report["files"][0]["entities"]) == (None, {})
+    assert report["files"][0]["tags"]["B-PER"] == 1
+    for words, code, message in (
+        (("pos.conll", "--task", "ner"), 3, "pos.conll: its tags mark no entities; check it with --task pos"),
+        (("train.conll", "--task", "pos", "--repair"), 2, "--repair has no effect with --task pos"),
+        (("train.conll", "--task", "pos", "--scheme", "iob2"), 2, "--scheme has no effect with --task pos"),
+    ):
+        done = inside("data", "check", *words, folder=folder)
+        assert (done.code, done.out) == (code, "") and message in done.err
+
+
+@pytest.mark.parametrize("option", [("--tag-names", "O,B-PER"), ("--misaligned", "drop")])
+def test_convert_refuses_options_of_json_where_there_are_columns(folder, option):
+    for source in ("train.conll", "-"):
+        done = inside("data", "convert", source, "new.jsonl", *option, folder=folder, stdin=TRAIN)
+        assert (done.code, done.out) == (2, "")
+        assert (
+            f"{option[0]}" in done.err and f"is for JSON, and {source} has columns; leave it out" in done.err
+        )
+        assert not (folder / "new.jsonl").exists()

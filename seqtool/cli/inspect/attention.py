@@ -39,8 +39,9 @@ def attention(
         Path | None, typer.Option("--output", "-o", help="Folder for one picture per line, 1.png, 2.png, ...")
     ] = None,
     picture: Annotated[
-        Literal["png", "svg"], typer.Option("--picture", help="File format of the pictures.")
-    ] = "png",
+        Literal["png", "svg"] | None,
+        typer.Option("--picture", help="File format of the pictures of -o. Default: png."),
+    ] = None,
     batch_tokens: options.BatchTokensOption = 4096,
     device: options.DeviceOption = "auto",
     precision: options.PrecisionOption = "auto",
@@ -55,6 +56,8 @@ def attention(
       echo 'call Anna at nine' | seqtool inspect attention
       seqtool inspect attention sentences.txt -o pictures --picture svg
     """
+    if output is None:
+        options.refuse({"--picture": picture}, "without -o DIR")
     where = find_model(model, ("translate",))
     from seqtool import api
     from seqtool.devices import configure
@@ -80,7 +83,7 @@ def attention(
             (scored,) = translator.read([pair], [best.hypothesis.tokens], batch_tokens=batch_tokens)
         _show(scored)
         if output is not None:
-            draw(scored, pair.source, output / f"{number}.{picture}")
+            draw(scored, pair.source, output / f"{number}.{picture or 'png'}")
     if output is not None:
         console.say(f"pictures in {output}")
 

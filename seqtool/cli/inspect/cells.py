@@ -86,13 +86,24 @@ def gradients(
         typer.Option("--model", "-m", help="Language model to include, on text that it samples. Repeatable."),
     ] = None,
     length: LengthOption = 100,
-    hidden: Annotated[int, typer.Option("--hidden", min=1, help="Width of the cells.")] = 128,
-    layers: LayersOption = 1,
+    hidden: Annotated[
+        int | None, typer.Option("--hidden", min=1, help="Width of the cells. Default: 128.")
+    ] = None,
+    layers: Annotated[
+        int | None, typer.Option("--layers", min=1, help="Number of layers of the cells. Default: 1.")
+    ] = None,
     problem: Annotated[
         Literal["none", "adding", "copying"],
         typer.Option("--problem", help="Also train the cells on this problem; show before and after."),
     ] = "none",
-    updates: UpdatesOption = 1000,
+    updates: Annotated[
+        int | None,
+        typer.Option(
+            "--updates",
+            min=1,
+            help="Number of training updates of --problem, each on new sequences. Default: 1000.",
+        ),
+    ] = None,
     seed: SeedOption = 1,
     output: PictureOption = None,
     threads: options.ThreadsOption = 0,
@@ -108,6 +119,16 @@ def gradients(
       seqtool inspect gradients lstm --problem adding --length 50 --updates 500
     """
     chosen = _known(names if names or models else USUAL)
+    if not chosen:
+        of_cells = {
+            "--problem": problem != "none",
+            "--hidden": hidden,
+            "--layers": layers,
+            "--updates": updates,
+        }
+        options.refuse(of_cells, "without CELL, since a model of -m is taken as it is")
+    if problem == "none":
+        options.refuse({"--updates": updates}, "without --problem")
     where = [find_model(model, ("lm",)) for model in models or ()]
     require_format(output)
     from seqtool.devices import configure
@@ -116,7 +137,7 @@ def gradients(
     configure(threads)
     curves: dict[str, Curve] = {}
     for name in chosen:
-        curves |= _curves_of(name, problem, Shape(length, hidden, layers), updates, seed)
+        curves |= _curves_of(name, problem, Shape(length, hidden or 128, layers or 1), updates or 1000, seed)
     for path in where:
         curves[str(path)] = _curve_of_model(path, length, seed)
     shown = [distance for distance in DISTANCES if distance < length]

@@ -43,9 +43,12 @@ def states(
         ),
     ] = None,
     method: Annotated[
-        Literal["pca", "tsne"],
-        typer.Option("--method", help="Projection of the picture: principal components or t-SNE."),
-    ] = "pca",
+        Literal["pca", "tsne"] | None,
+        typer.Option(
+            "--method",
+            help="Projection of the picture of -o: principal components (pca) or t-SNE. Default: pca.",
+        ),
+    ] = None,
     output: PictureOption = None,
     threads: options.ThreadsOption = 0,
 ) -> None:
@@ -60,6 +63,8 @@ def states(
       echo 'Ada met Bob in Paris.' | seqtool inspect states --unit 3 --unit 5
       seqtool inspect states text.txt -m runs/lm/lm-tiny --method tsne -o states.png
     """
+    if output is None:
+        options.refuse({"--method": method}, "without -o FILE")
     where = find_model(model, TASKS)
     require_format(output)
     trace = _traced(where, source, layer, threads)
@@ -73,7 +78,7 @@ def states(
     else:
         print_rows(["symbol", *(f"unit {unit}" for unit in chosen)], _rows(trace, chosen))
     if output is not None:
-        _draw_states(trace, method, layer, output)
+        _draw_states(trace, method or "pca", layer, output)
         console.say(f"picture in {output}")
 
 

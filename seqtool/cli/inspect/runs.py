@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from seqtool.cli import options
 from seqtool.cli.inspect.cells import PictureOption, print_rows, require_format
 
 DIFFERENT = "evaluated on different dev data: scores cannot be compared"
@@ -22,8 +23,12 @@ def curves(
         ),
     ] = None,
     against: Annotated[
-        Literal["steps", "minutes"], typer.Option("--against", help="Horizontal axis: updates or minutes.")
-    ] = "steps",
+        Literal["steps", "minutes"] | None,
+        typer.Option(
+            "--against",
+            help="Horizontal axis of the picture of -o: updates (steps) or minutes. Default: steps.",
+        ),
+    ] = None,
     output: PictureOption = None,
 ) -> None:
     """Compare the learning curves of runs: best dev score, when it was reached, one picture of all.
@@ -36,6 +41,8 @@ def curves(
       seqtool inspect curves runs/ner/a runs/ner/b --metric f1 -o curves.png
     """
     require_format(output)
+    if output is None:
+        options.refuse({"--against": against}, "without -o FILE")
     from seqtool.cli import console
     from seqtool.evaluation.score import higher_is_better
     from seqtool.inspection.learning_curves import MAIN_METRICS, compared_runs

@@ -84,3 +84,18 @@ def test_pictures_that_cannot_be_are_refused(inside: Inside, tiny: TinyModel):
     refused(inside(*words, "-o", "g.gif"), 2, "inspect gradients", "g.gif: a picture cannot be saved as .gif")
     refused(inside(*words, "-m", "absent"), 2, "inspect gradients", "absent: no such model")
     refused(inside("inspect", "gradients", "-m", tiny.run), 4, "inspect gradients", "ner", "lm")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("rnn", "--updates", 9), "--updates has no effect without --problem; leave it out"),
+        (("-m", "run", "--hidden", 9), "--hidden has no effect without CELL"),
+        (("-m", "run", "--layers", 2), "--layers has no effect without CELL"),
+        (("-m", "run", "--problem", "adding", "--updates", 9), "--problem has no effect without CELL"),
+    ],
+)
+def test_options_of_gradients_that_would_be_ignored_are_refused(
+    inside: Inside, words: tuple[object, ...], message: str
+):
+    refused(inside("inspect", "gradients", *words), 2, "inspect gradients", message)

@@ -90,3 +90,15 @@ def test_characters_that_the_model_does_not_know_are_read(inside: Inside, lm: Ti
 def test_units_that_are_not_there_are_refused(inside: Inside, lm: TinyModel):
     outcome = inside("inspect", "states", "-m", lm.run, "--unit", 99, stdin=b"the\n")
     refused(outcome, 2, "inspect states", "--unit 99: the layer has 32 units; give a number from 0 to 31")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("states", "--method", "pca"), "--method has no effect without -o FILE; leave it out"),
+        (("attention", "--picture", "svg"), "--picture has no effect without -o DIR; leave it out"),
+        (("curves", "run", "--against", "minutes"), "--against has no effect without -o FILE; leave it out"),
+    ],
+)
+def test_options_of_a_picture_are_refused_without_one(inside: Inside, words: tuple[str, ...], message: str):
+    refused(inside("inspect", *words), 2, f"inspect {words[0]}", message)
