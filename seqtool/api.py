@@ -20,8 +20,8 @@ from seqtool.resolution import (
     recipe_text,
     require_files,
     resolve_settings,
+    settings_of,
     settings_of_run,
-    task_of_recipe,
 )
 from seqtool.tasks import ASSESSMENTS, MODELS, TASKS
 from seqtool.text.data_files import PARTS, PartName
@@ -39,7 +39,6 @@ if TYPE_CHECKING:
     from seqtool.training.job import Estimate, TrainedRun
     from seqtool.training.progress import Reporter
     from seqtool.training.run_folder import RunFolder
-    from seqtool.training.settings import TrainingSettings
     from seqtool.translation.prediction import TranslatorModel
     from seqtool.translation.settings import TranslatorSettings
 
@@ -104,7 +103,7 @@ def train(
     from seqtool.training import distributed, job
     from seqtool.training.progress import SilentReporter, TensorBoardReporter
 
-    settings = _complete(recipe, task=task, files=files, overrides=list(overrides))
+    settings = settings_of(recipe, task=task, files=files, overrides=list(overrides))
     spec = TASKS[settings.task]()
     listener = reporter or SilentReporter()
     devices.configure(settings.threads, settings.deterministic)
@@ -128,35 +127,11 @@ def train(
         run.recipe_text = recipe_text(settings)
         result = job.train(spec.prepare(settings, data, base), run=run, reporter=listener, resume=resume)
         if result.result.steps in saved[-1:]:
-            listener.message(f"{run.path}: {_ended_by(result.result.reason, settings.training)}")
+            listener.message(f"{run.path}: {settings.training.ended_by(result.result.reason)}")
         if run.writes:
             run.write_manifest(_manifest(settings, data, device, result, time.time() - started))
             run.mark_finished(task=settings.task)
         return result
-
-
-def _complete(
-    recipe: str | Path | Mapping[str, Any] | AnySettings | None,
-    *,
-    task: str | None,
-    files: Mapping[str, Files | None] | None,
-    overrides: list[str],
-) -> AnySettings:
-    """The complete settings of a run (arguments and errors of `train`)."""
-    if recipe is None and task is None:
-        raise UsageError('nothing to train: name a recipe, or give task="ner" or another task')
-    if isinstance(recipe, str | Path | Mapping) or recipe is None:
-        settings: AnySettings = resolve_settings(
-            task or task_of_recipe(recipe), recipe, files=files, overrides=overrides
-        )
-        return settings
-    for name, value in {"task": task, "files": files, "overrides": overrides}.items():
-        if value:
-            raise UsageError(
-                f"{name} changes a recipe, and complete settings are given; leave it out, or change the "
-                "settings themselves"
-            )
-    return recipe
 
 
 def starting_from(settings: AnySettings, initial: str | Path | None) -> tuple[AnySettings, AnyModel | None]:
@@ -408,23 +383,6 @@ def _steps_to_resume(run: RunFolder, listener: Reporter) -> list[int]:
     if not (steps := run.saved_steps()):
         listener.message(f"{run.path}: there is no run to resume; starting a new one")
     return steps
-
-
-def _ended_by(limit: str, training: TrainingSettings) -> str:
-    """Say which limit had ended a run that was to be resumed, and how to raise it.
-
-    Args:
-        limit: The limit: epochs, max_steps, max_minutes or patience.
-        training: The `[training]` table of the run, which has all of them.
-    """
-    value = getattr(training, limit)
-    if limit == "patience":
-        return (
-            f"already finished by early stopping (training.patience = {value}); to train longer, raise it "
-            f"with --set training.patience={2 * value}, or switch it off with --set training.patience=0"
-        )
-    option = f"--{limit.replace('_', '-')}"
-    return f"already finished by training.{limit} = {value:g}; to train longer, raise {option}"
 
 
 def _manifest(

@@ -69,6 +69,39 @@ def resolve_settings(
     return located
 
 
+def settings_of(
+    recipe: str | Path | Mapping[str, Any] | Any,
+    *,
+    task: str | None,
+    files: Mapping[str, Files | None] | None,
+    overrides: list[str],
+) -> Any:
+    """The settings of a run, from a recipe or as they are.
+
+    Args:
+        recipe: Name of a bundled recipe, path of a TOML file, the tables of a recipe, or the complete settings
+            of a run, to which the other arguments would be changes; None = the default recipe of `task`.
+        task: Name of the task; None = that of the recipe.
+        files: Files that replace the recipe's data.
+        overrides: `KEY=VALUE` each, as for `--set`.
+
+    Raises:
+        UsageError: there is neither a recipe nor a task, or complete settings come with changes to them.
+        SettingsError: as `resolve_settings`.
+    """
+    if recipe is None and task is None:
+        raise UsageError('nothing to train: name a recipe, or give task="ner" or another task')
+    if isinstance(recipe, str | Path | Mapping) or recipe is None:
+        return resolve_settings(task or task_of_recipe(recipe), recipe, files=files, overrides=overrides)
+    for name, value in {"task": task, "files": files, "overrides": overrides}.items():
+        if value:
+            raise UsageError(
+                f"{name} changes a recipe, and complete settings are given; leave it out, or change the "
+                "settings themselves"
+            )
+    return recipe
+
+
 def recipe_text(settings: Any) -> str:
     """Settings as the TOML of a recipe; settings that are None are left out."""
     import tomli_w

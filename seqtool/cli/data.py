@@ -303,10 +303,10 @@ def split(
     }
     of_pairs = {"--columns": pair_columns, "--languages": languages}
     if task == "translate" or (task is None and (any(of_pairs.values()) or look_like_pairs(files))):
-        _refuse({"--token-column": token_column, "--tag-column": tag_column}, "on sentence pairs")
+        options.refuse({"--token-column": token_column, "--tag-column": tag_column}, "on sentence pairs")
         pairs.split(files, output, pair_columns, languages, how)
         return
-    _refuse(of_pairs, "without --task translate")
+    options.refuse(of_pairs, "without --task translate")
     if len(files) > 1:
         raise UsageError(f"{counted(len(files), 'file')}: expected one annotated file")
     columns = _columns(token_column, tag_column, None)

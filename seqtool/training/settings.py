@@ -245,6 +245,22 @@ class TrainingSettings(Settings):
             raise ValueError("r_drop and adversarial each make a second pass: choose one")
         return self
 
+    def ended_by(self, limit: str) -> str:
+        """Say which limit had ended a run that was to be resumed, and how to raise it.
+
+        Args:
+            limit: The limit: epochs, max_steps, max_minutes or patience.
+        """
+        value = getattr(self, limit)
+        if limit == "patience":
+            return (
+                f"already finished by early stopping (training.patience = {value}); to train longer, raise "
+                f"it with --set training.patience={2 * value}, or switch it off with "
+                "--set training.patience=0"
+            )
+        option = f"--{limit.replace('_', '-')}"
+        return f"already finished by training.{limit} = {value:g}; to train longer, raise {option}"
+
     @property
     def state_penalties(self) -> tuple[float, float, float]:
         """Weights of AR, of TAR and of the norm stabilizer."""
