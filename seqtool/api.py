@@ -6,6 +6,7 @@ import platform
 import sys
 import time
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -16,6 +17,7 @@ from seqtool.errors import ModelError, UsageError
 from seqtool.models.folder import load_model_folder, model_task
 from seqtool.resolution import (
     Files,
+    completed,
     recipe_text,
     require_files,
     resolve_settings,
@@ -125,6 +127,9 @@ def train(
             listener.message(line)
         if resume:
             _announce_resumption(run, listener)
+        settings, reasons = completed(settings, data, run.recipe if resume else None)
+        for line in reasons:
+            listener.message(line)
         run.recipe_text = recipe_text(settings)
         prepared = spec.prepare(settings, data, base)
         result = job.train(prepared, run=run, reporter=listener, resume=resume)
@@ -155,7 +160,7 @@ def starting_from(settings: AnySettings, initial: str | Path | None) -> tuple[An
     return spec.fine_tuning_settings(settings, base), base
 
 
-def estimate(settings: AnySettings, base: AnyModel | None = None) -> Estimate:
+def estimate(settings: AnySettings, base: AnyModel | None = None, recorded: Path | None = None) -> Estimate:
     """Estimate size, memory and time of a run from a few timed updates (errors of `train`).
 
     Nothing is written.
@@ -163,6 +168,7 @@ def estimate(settings: AnySettings, base: AnyModel | None = None) -> Estimate:
     Args:
         settings: Settings of the run, as `starting_from` returns them.
         base: The model to fine-tune, as `starting_from` returns it; its weights change. None = a new model.
+        recorded: Recipe of the run that would be resumed; None = a new run.
     """
     from seqtool.training import job
 
@@ -171,7 +177,10 @@ def estimate(settings: AnySettings, base: AnyModel | None = None) -> Estimate:
     devices.resolve_precision(settings.training.precision, device)
     require_files(settings)
     spec = TASKS[settings.task]()
-    return job.estimate(spec.prepare(settings, spec.load_data(settings), base))
+    data = spec.load_data(settings)
+    settings, reasons = completed(settings, data, recorded)
+    found = job.estimate(spec.prepare(settings, data, base))
+    return replace(found, facts=(*reasons, *found.facts))
 
 
 def load(path: str | Path, *, device: str = "auto", precision: str = "auto") -> AnyModel:

@@ -111,9 +111,12 @@ def _finished(answers: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def has_several_answers(value: Any) -> bool:
     """True for a Label Studio task with several annotations, of which `standard` reads the first."""
-    answers = value.get("annotations", value.get("completions")) if isinstance(value, dict) else None
-    known = isinstance(answers, list) and all(isinstance(answer, dict) for answer in answers)
-    return known and "data" in value and len(_finished(answers)) > 1
+    if not isinstance(value, dict) or "data" not in value:
+        return False
+    answers = value.get("annotations", value.get("completions"))
+    if not isinstance(answers, list) or not all(isinstance(answer, dict) for answer in answers):
+        return False
+    return len(_finished(answers)) > 1
 
 
 def span_of(item: Any) -> Span | None:
