@@ -121,15 +121,13 @@ def train(
         if not run.writes:
             listener = SilentReporter()  # under torchrun only process 0 reports
         data = spec.load_data(settings)
+        settings, reasons = completed(settings, data, run.recipe if resume else None)
         if track == "tensorboard" and run.writes:
             listener = TensorBoardReporter(run.path / "tensorboard", listener)
-        for line in data.describe():
+        for line in (*data.describe(), *reasons):
             listener.message(line)
         if resume:
             _announce_resumption(run, listener)
-        settings, reasons = completed(settings, data, run.recipe if resume else None)
-        for line in reasons:
-            listener.message(line)
         run.recipe_text = recipe_text(settings)
         prepared = spec.prepare(settings, data, base)
         result = job.train(prepared, run=run, reporter=listener, resume=resume)

@@ -80,6 +80,20 @@ class LexicalScores(nn.Module):
             )
         return SCALE * summed
 
+    def weights(self) -> tuple[Tensor, Tensor]:
+        """All weights, nats.
+
+        Returns:
+            Of each feature for the tag of its own token, [features, K]; and of each feature for the tags of
+            the tokens around it, from the one `window` positions before it to the one `window` positions
+            after it, [features, 2 window, K].
+        """
+        own = SCALE * self.own.weight.detach()
+        if self.around is None:
+            return own, own.new_zeros(0, 0, self.tags)
+        around = SCALE * self.around.weight.detach()
+        return own, around.view(len(around), 2 * self.window, self.tags)
+
     def scores(self, contributions: Tensor, mask: Tensor) -> Tensor:
         """Scores of the tags of each token, nats, [B, T, K].
 

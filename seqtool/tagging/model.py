@@ -30,6 +30,9 @@ from seqtool.tagging.settings import ModelSettings
 from seqtool.tagging.vocabulary import Vocabularies
 from seqtool.text.tag_scheme import Scheme, allowed_transitions
 
+# Indices of B sentences, their emission scores [B, T, K], and the mask [B, T].
+BatchOutput = tuple[list[int], Tensor, Tensor]
+
 
 class VocabularySizes(NamedTuple):
     """Number of symbols in each vocabulary of the network."""
@@ -61,6 +64,15 @@ class Encoded(NamedTuple):
     states: Tensor  # encoder states before dropout, [B, T, 2H]
     dropped: Tensor  # encoder states after dropout, [B, T, 2H]
     scores: Tensor  # emission scores, nats, [B, T, K]
+
+
+class BatchStates(NamedTuple):
+    """What the encoder finds for B of the sentences to be tagged."""
+
+    part: list[int]  # their indices
+    states: Tensor  # encoder states, [B, T, 2H]
+    lexical: Tensor | None  # scores by lexical features, nats, [B, T, K]
+    mask: Tensor  # True at real tokens, [B, T]
 
 
 class Tagger(nn.Module):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, NamedTuple, Self
+from typing import Any, ClassVar, Self
 
 import torch
 from pydantic import Field
@@ -22,7 +22,7 @@ from seqtool.tagging.batches import Corpus, encode
 from seqtool.tagging.documents import DocumentContext, documents
 from seqtool.tagging.entities import Entity, entities_of, tokenised
 from seqtool.tagging.form_cache import FormCache
-from seqtool.tagging.model import Tagger, VocabularySizes
+from seqtool.tagging.model import BatchOutput, BatchStates, Tagger, VocabularySizes
 from seqtool.tagging.settings import Bias, DataSettings, ModelSettings, VocabularySettings
 from seqtool.tagging.vocabulary import Vocabularies, entity_begins, output_tags
 from seqtool.text import tag_scheme
@@ -34,19 +34,6 @@ TASKS = ("ner", "pos")
 BATCH_TOKENS = 4096
 READ_AT_ONCE = 512  # sentences whose encoder states are in memory while the document's state passes over them
 CACHED_FORMS = 60_000  # form vectors that are kept between batches; beyond that the cache is emptied
-
-
-# Indices of B sentences, their emission scores [B, T, K], and the mask [B, T].
-BatchOutput = tuple[list[int], Tensor, Tensor]
-
-
-class BatchStates(NamedTuple):
-    """What the encoder finds for B sentences."""
-
-    part: list[int]  # their indices
-    states: Tensor  # encoder states, [B, T, 2H]
-    lexical: Tensor | None  # scores by lexical features, nats, [B, T, K]
-    mask: Tensor  # True at real tokens, [B, T]
 
 
 @dataclass(frozen=True)
