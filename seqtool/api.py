@@ -17,6 +17,7 @@ from seqtool.errors import ModelError, UsageError
 from seqtool.models.folder import load_model_folder, model_task
 from seqtool.resolution import (
     Files,
+    completed,
     recipe_text,
     require_files,
     resolve_settings,
@@ -119,9 +120,10 @@ def train(
         if not run.writes:
             listener = SilentReporter()  # under torchrun only process 0 reports
         data = spec.load_data(settings)
+        settings, reasons = completed(settings, data, run.recipe if resume else None)
         if track == "tensorboard" and run.writes:
             listener = TensorBoardReporter(run.path / "tensorboard", listener)
-        for line in data.describe():
+        for line in (*data.describe(), *reasons):
             listener.message(line)
         saved = _steps_to_resume(run, listener) if resume else []
         run.recipe_text = recipe_text(settings)
@@ -155,7 +157,7 @@ def starting_from(settings: AnySettings, initial: str | Path | None) -> tuple[An
     return spec.fine_tuning_settings(settings, base), base
 
 
-def estimate(settings: AnySettings, base: AnyModel | None = None) -> Estimate:
+def estimate(settings: AnySettings, base: AnyModel | None = None, recorded: Path | None = None) -> Estimate:
     """Estimate size, memory and time of a run from a few timed updates (errors of `train`).
 
     Nothing is written.
@@ -163,6 +165,7 @@ def estimate(settings: AnySettings, base: AnyModel | None = None) -> Estimate:
     Args:
         settings: Settings of the run, as `starting_from` returns them.
         base: The model to fine-tune, as `starting_from` returns it; its weights change. None = a new model.
+        recorded: Recipe of the run that would be resumed; None = a new run.
     """
     from seqtool.training import job
 
@@ -171,7 +174,10 @@ def estimate(settings: AnySettings, base: AnyModel | None = None) -> Estimate:
     devices.resolve_precision(settings.training.precision, device)
     require_files(settings)
     spec = TASKS[settings.task]()
-    return job.estimate(spec.prepare(settings, spec.load_data(settings), base))
+    data = spec.load_data(settings)
+    settings, reasons = completed(settings, data, recorded)
+    found = job.estimate(spec.prepare(settings, data, base))
+    return replace(found, facts=(*reasons, *found.facts))
 
 
 def load(path: str | Path, *, device: str = "auto", precision: str = "auto") -> AnyModel:

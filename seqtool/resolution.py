@@ -8,9 +8,10 @@ from typing import Any
 
 from seqtool.bundled import recipe_names, recipe_path
 from seqtool.errors import SettingsError, UsageError, nearest
-from seqtool.settings import apply_overrides, read_toml, validate
+from seqtool.settings import apply_overrides, dotted, given_keys, put, read_toml, validate
 from seqtool.tasks import TASKS, Task
 from seqtool.text import data_files
+from seqtool.training.defaults import AUTO
 
 Files = str | Path | Sequence[str | Path]  # one file, or source and target
 SOURCES = ("train", "dev", "test", "local", "hub", "installed")  # keys of [data] that given files replace
@@ -59,8 +60,8 @@ def resolve_settings(
     tables = apply_overrides(tables, overrides)
     for key, value in (flags or {}).items():
         if value is not None:
-            tables = _put(tables, key.split("."), value)
-    complete = _with_absolute_paths(tables, spec, Path.cwd())
+            tables = put(tables, key, value)
+    complete = _with_absolute_paths(_without_auto(tables, spec), spec, Path.cwd())
     typed = [override.partition("=")[0].strip() for override in overrides]
     settings = validate(spec.settings, complete, where, typed)
     if settings.task != task:
@@ -218,7 +219,44 @@ def require_files(settings: Any) -> None:
                 raise UsageError(f"{name}: {'is a folder; expected a file' if folder else 'no such file'}")
 
 
-def _put(tables: dict[str, Any], parents: list[str], value: Any) -> dict[str, Any]:
-    first, *rest = parents
-    below = _put(_table(tables, first), rest, value) if rest else value
-    return {**tables, first: below}
+def completed(settings: Any, data: Any, recorded: Path | None = None) -> tuple[Any, tuple[str, ...]]:
+    """Settings with a value for everything that was left to be chosen (`Task.automatic`) and was not given.
+
+    Args:
+        settings: The settings of a run, of which some may have been given.
+        data: The data of the run.
+        recorded: Recipe of the run that is resumed, whose values count then; None = a new run.
+
+    Returns:
+        The complete settings, and lines for the user that say what was chosen and why.
+
+    Raises:
+        SettingsError: the given settings do not go with what was chosen.
+    """
+    spec = TASKS[settings.task]()
+    missing = set(spec.automatic) - given_keys(settings)
+    if recorded is not None and recorded.is_file():
+        before = {**spec.former, **dotted(read_toml(recorded))}
+        missing |= spec.former.keys() - given_keys(settings)
+        values = {key: before[key] for key in missing & before.keys()}
+        reasons: tuple[str, ...] = ()
+    else:
+        choice = spec.choose(settings, data)
+        values = {key: value for key, value in choice.values.items() if key in missing}
+        reasons = choice.reasons(values)
+    if not values:
+        return settings, ()
+    tables = settings.model_dump(exclude_unset=True, by_alias=True)
+    for key, value in values.items():
+        tables = put(tables, key, value)
+    return validate(spec.settings, tables, "settings"), reasons
+
+
+def _without_auto(tables: dict[str, Any], spec: Task) -> dict[str, Any]:
+    """The tables without the values "auto" of settings that are chosen if they are not given."""
+    result = dict(tables)
+    for key in spec.automatic:
+        table, _, name = key.rpartition(".")
+        if _table(result, table).get(name) == AUTO:
+            result[table] = {each: value for each, value in result[table].items() if each != name}
+    return result

@@ -176,6 +176,24 @@ def default_values(kind: type[BaseModel]) -> dict[str, Any]:
     return values
 
 
+def given_keys(settings: BaseModel, prefix: str = "") -> set[str]:
+    """Dotted keys of the settings that were given, as opposed to those that have their default."""
+    found = set()
+    for name in settings.model_fields_set:
+        value = getattr(settings, name)
+        key = f"{prefix}{type(settings).model_fields[name].alias or name}"
+        found |= given_keys(value, f"{key}.") if isinstance(value, BaseModel) else {key}
+    return found
+
+
+def put(tables: Mapping[str, Any], key: str, value: Any) -> dict[str, Any]:
+    """A copy of tables with the value of a dotted key; what stands in the place of a table is replaced."""
+    first, _, rest = key.partition(".")
+    below = tables.get(first)
+    table = below if isinstance(below, Mapping) else {}
+    return {**tables, first: put(table, rest, value) if rest else value}
+
+
 def dotted(table: Mapping[str, Any]) -> dict[str, Any]:
     """Flatten nested tables to dotted keys; an empty table counts as a value.
 

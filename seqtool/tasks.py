@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from seqtool.training.defaults import Choice
     from seqtool.training.job import Job
 
 
@@ -18,6 +19,9 @@ class Task:
     settings: type[Any]  # settings class of a run
     default_recipe: str | None  # recipe that is trained if neither a recipe nor files are named
     paths: tuple[tuple[str, str], ...]  # table and key of every setting that names files
+    automatic: tuple[str, ...]  # dotted keys of the settings that are chosen from the data if not given
+    choose: Callable[[Any, Any], Choice]  # from settings and data to values of these settings
+    former: Mapping[str, Any]  # by dotted key, what runs and models did before the setting existed
     load_data: Callable[[Any], Any]  # from settings to data
     prepare: Callable[[Any, Any, Any], Job[Any, Any]]  # from settings, data, and a model to fine-tune or None
     fine_tuning_settings: Callable[[Any, Any], Any]  # from settings, and a model to fine-tune or None
@@ -28,13 +32,16 @@ class Task:
 
 
 def _tagger(default_recipe: str) -> Task:
-    from seqtool.tagging import data, prediction, settings, tracing, train
+    from seqtool.tagging import data, defaults, prediction, settings, tracing, train
 
     files = (("data", "train"), ("data", "dev"), ("data", "test"), ("vocabulary", "pretrained"))
     return Task(
         settings=settings.TaggerSettings,
         default_recipe=default_recipe,
         paths=files,
+        automatic=defaults.AUTOMATIC,
+        choose=defaults.choose,
+        former=defaults.FORMER,
         load_data=data.load_training_data,
         prepare=train.prepare,
         fine_tuning_settings=train.fine_tuning_settings,
@@ -44,13 +51,16 @@ def _tagger(default_recipe: str) -> Task:
 
 
 def _translator() -> Task:
-    from seqtool.translation import data, prediction, settings, tracing, train
+    from seqtool.translation import data, defaults, prediction, settings, tracing, train
 
     vocabularies = (("vocabulary", "source_file"), ("vocabulary", "target_file"))
     return Task(
         settings=settings.TranslatorSettings,
         default_recipe="translate-tiny",
         paths=(("data", "train"), ("data", "dev"), ("data", "test"), *vocabularies),
+        automatic=defaults.AUTOMATIC,
+        choose=defaults.choose,
+        former=defaults.FORMER,
         load_data=data.load_training_data,
         prepare=train.prepare,
         fine_tuning_settings=train.fine_tuning_settings,
@@ -60,12 +70,15 @@ def _translator() -> Task:
 
 
 def _language_model() -> Task:
-    from seqtool.lm import data, prediction, settings, tracing, train
+    from seqtool.lm import data, defaults, prediction, settings, tracing, train
 
     return Task(
         settings=settings.LanguageModelSettings,
         default_recipe="lm-tiny",
         paths=(("data", "train"), ("data", "dev"), ("data", "test")),
+        automatic=defaults.AUTOMATIC,
+        choose=defaults.choose,
+        former=defaults.FORMER,
         load_data=data.load_training_data,
         prepare=train.prepare,
         fine_tuning_settings=train.fine_tuning_settings,

@@ -309,15 +309,17 @@ def _dry_run(settings: Any, options: RunOptions) -> None:
     if options.output is not None and not (options.resume or options.overwrite):
         require_no_run(options.output)
     settings, base = api.starting_from(settings, options.initial)
-    estimate = api.estimate(settings, base)
+    resumed = options.output / "recipe.toml" if options.resume and options.output is not None else None
+    estimate = api.estimate(settings, base, resumed)
     for line in estimate.facts:
         console.say(line)
     if options.json_output:
         numbers = dataclasses.asdict(estimate)
-        recipe = settings.model_dump(mode="json", exclude_none=True, by_alias=True)
+        numbers.pop("settings")
+        recipe = estimate.settings.model_dump(mode="json", exclude_none=True, by_alias=True)
         console.write_result(json.dumps({**numbers, "recipe": recipe}, ensure_ascii=False) + "\n")
         return
-    console.write_result(api.recipe_text(settings))
+    console.write_result(api.recipe_text(estimate.settings))
     console.write_result(
         f"\n# {estimate.parameters:,} parameters, about {estimate.megabytes:,.0f} MB of memory, "
         f"about {estimate.minutes:.1f} minutes for {counted(estimate.steps, 'update')} here\n"

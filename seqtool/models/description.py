@@ -18,6 +18,8 @@ class Description(Settings):
     model_config = ConfigDict(extra="ignore")
     # By table, the only keys that are written; the other keys say where the files of the run were.
     KEPT: ClassVar[Mapping[str, Set[str]]] = {}
+    # By table, what models did before a setting existed, where that is not the setting's default.
+    FORMER: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
 
     name: str
 
@@ -41,7 +43,11 @@ class Description(Settings):
         Raises:
             ModelError: a value is missing or not valid.
         """
+        tables = dict(config)
+        for name, former in cls.FORMER.items():
+            if isinstance(table := tables.get(name), Mapping):
+                tables[name] = {**former, **table}
         try:
-            return validate(cls, config, "config.json")
+            return validate(cls, tables, "config.json")
         except SettingsError as error:
             raise ModelError(f"{where}: damaged or foreign: {error}") from error

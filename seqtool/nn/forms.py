@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from seqtool.nn.cell_options import LayerOptions
 from seqtool.nn.characters import CharacterCNN, CharacterRNN, in_groups
 from seqtool.nn.embeddings import uniform_embedding
+from seqtool.nn.lexical import LexicalFeatures
 from seqtool.nn.regularization import drop_types, drop_words
 
 
@@ -22,10 +23,17 @@ class Forms(NamedTuple):
     shapes: Tensor  # shape ids, [W]
     characters: Tensor  # character ids, right-padded with 0, [W, L]
     lengths: Tensor  # characters of each form, at least 1, [W]
+    lexical: LexicalFeatures  # ids of its lexical features; [W, 0] each if there are none
 
     def to(self, device: torch.device) -> Forms:
         """The forms on a device."""
-        return Forms(*(column.to(device) for column in self))
+        return Forms(
+            self.words.to(device),
+            self.shapes.to(device),
+            self.characters.to(device),
+            self.lengths.to(device),
+            LexicalFeatures(*(features.to(device) for features in self.lexical)),
+        )
 
 
 @dataclass(frozen=True)

@@ -46,9 +46,9 @@ class FormCache:
         for start in range(self._computed, total, CHUNK):
             rows = numpy.arange(start, min(start + CHUNK, total))
             forms = self.table.rows(rows).to(self.vectors.device)
-            self.vectors[rows[0] : rows[-1] + 1] = self._network.forms(forms)
+            self.vectors[rows[0] : rows[-1] + 1] = self._network.of_forms(forms)
         self._computed = total
 
     def _room(self, forms: int) -> Tensor:
         """Uninitialised memory for the vectors of forms, [forms, D]."""
-        return self._network.output.weight.detach().new_empty(forms, self._network.forms.outputs)
+        return self._network.output.weight.detach().new_empty(forms, self._network.form_outputs)

@@ -19,8 +19,9 @@ from seqtool.nn.crf import (
 )
 from seqtool.nn.divergence import symmetric_divergence, symmetric_path_divergence
 from seqtool.nn.embeddings import uniform_embedding
-from seqtool.nn.forms import FormEncoder, FormOptions
+from seqtool.nn.forms import FormEncoder, FormOptions, Forms
 from seqtool.nn.hierarchy import DocumentState, sentence_vectors
+from seqtool.nn.lexical import LexicalScores
 from seqtool.nn.losses import LossSum
 from seqtool.nn.recurrence import BidirectionalStack
 from seqtool.nn.regularization import InputNoise, SequenceDropout
@@ -28,6 +29,9 @@ from seqtool.tagging.batches import Batch
 from seqtool.tagging.settings import ModelSettings
 from seqtool.tagging.vocabulary import Vocabularies
 from seqtool.text.tag_scheme import Scheme, allowed_transitions
+
+# Indices of B sentences, their emission scores [B, T, K], and the mask [B, T].
+BatchOutput = tuple[list[int], Tensor, Tensor]
 
 
 class VocabularySizes(NamedTuple):
@@ -38,16 +42,19 @@ class VocabularySizes(NamedTuple):
     shapes: int
     features: tuple[int, ...]
     tags: int
+    lexicon: tuple[int, int]  # lexical features for the own tag and for those around; 0 = the model has none
 
     @classmethod
     def of(cls, vocabularies: Vocabularies) -> VocabularySizes:
         """The sizes of the given vocabularies."""
+        lexicon = vocabularies.lexicon
         return cls(
             len(vocabularies.words),
             len(vocabularies.characters),
             len(vocabularies.shapes),
             tuple(map(len, vocabularies.features)),
             len(vocabularies.tags),
+            (0, 0) if lexicon is None else (len(lexicon.own), len(lexicon.around)),
         )
 
 
@@ -57,6 +64,15 @@ class Encoded(NamedTuple):
     states: Tensor  # encoder states before dropout, [B, T, 2H]
     dropped: Tensor  # encoder states after dropout, [B, T, 2H]
     scores: Tensor  # emission scores, nats, [B, T, K]
+
+
+class BatchStates(NamedTuple):
+    """What the encoder finds for B of the sentences to be tagged."""
+
+    part: list[int]  # their indices
+    states: Tensor  # encoder states, [B, T, 2H]
+    lexical: Tensor | None  # scores by lexical features, nats, [B, T, K]
+    mask: Tensor  # True at real tokens, [B, T]
 
 
 class Tagger(nn.Module):
@@ -97,6 +113,27 @@ class Tagger(nn.Module):
         nn.init.zeros_(self.output.bias)
         self.crf = LinearChainCRF(*_constraints(tags, scheme), learned=settings.output == "crf")
         self.is_crf = settings.output == "crf"
+        self.lexical: LexicalScores | None = None
+        if settings.lexical:
+            self.lexical = LexicalScores(
+                *sizes.lexicon, sizes.tags, settings.lexical_window, settings.lexical_dropout
+            )
+
+    @property
+    def form_outputs(self) -> int:
+        """Length of what `of_forms` gives for each form."""
+        return self.forms.outputs + (0 if self.lexical is None else self.lexical.outputs)
+
+    def of_forms(self, forms: Forms) -> Tensor:
+        """All that is computed for a form alone: its vector, D values, and its lexical contributions.
+
+        Returns:
+            Both side by side, [W, form_outputs].
+        """
+        vectors: Tensor = self.forms(forms)
+        if self.lexical is None:
+            return vectors
+        return torch.cat([vectors, self.lexical(forms.lexical).to(vectors.dtype)], 1)
 
     def scores(self, batch: Batch) -> Tensor:
         """Emission scores of a batch, nats, float32 (float64 for a float64 model), [B, T, K]."""
@@ -105,8 +142,8 @@ class Tagger(nn.Module):
     def encoded(self, batch: Batch) -> Encoded:
         """States and scores of a batch; with a document recurrence, its state starts anew in each passage."""
         # An embedding lookup rather than indexing by `[rows]`, whose gradient sums over threads in any order.
-        # [F, D] form vectors to [B, T, D]
-        words = functional.embedding(batch.rows, self.forms(batch.forms))
+        # [F, form_outputs] to [B, T, form_outputs]
+        words = functional.embedding(batch.rows, self.of_forms(batch.forms))
         # both [B, T, 2H]
         states, dropped = self.states(words, batch.features, batch.mask)
         before = None
@@ -114,13 +151,26 @@ class Tagger(nn.Module):
             assert batch.passages is not None, "a tagger of documents needs the order of the sentences"
             # [B, H of the document]
             before = self._before(self.document, sentence_vectors(dropped, batch.mask), batch.passages)
-        return Encoded(states, dropped, self.scores_after(dropped, before))
+        return Encoded(
+            states, dropped, self.scores_after(dropped, self.of_lexical(words, batch.mask), before)
+        )
+
+    def of_lexical(self, words: Tensor, mask: Tensor) -> Tensor | None:
+        """Scores of the tags by lexical features, nats, [B, T, K]; None for a tagger without them.
+
+        Args:
+            words: What `of_forms` gives for each token, [B, T, form_outputs].
+            mask: True at real tokens, [B, T].
+        """
+        if self.lexical is None:
+            return None
+        return self.lexical.scores(words[:, :, self.forms.outputs :], mask)
 
     def states(self, vectors: Tensor, features: tuple[Tensor, ...], mask: Tensor) -> tuple[Tensor, Tensor]:
         """The encoder's states.
 
         Args:
-            vectors: Form vector of each token, [B, T, D].
+            vectors: What `of_forms` gives for each token, of which the vectors are read, [B, T, D or more].
             features: For each feature column its ids, [B, T].
             mask: True at real tokens, right-padded, [B, T].
 
@@ -128,6 +178,7 @@ class Tagger(nn.Module):
             The states before dropout, and after it in full precision; both [B, T, 2H].
         """
         # each [B, T, feature_embedding]
+        vectors = vectors[:, :, : self.forms.outputs]
         columns = [embed(ids) for embed, ids in zip(self.features, features, strict=True)]
         # [B, T, D + columns x feature_embedding]
         inputs = torch.cat([vectors, *columns], 2) if columns else vectors
@@ -135,11 +186,14 @@ class Tagger(nn.Module):
         states = self.encoder(self.noise(self.input_dropout(inputs)), mask)
         return states, self.dropout(states.to(self.output.weight.dtype))
 
-    def scores_after(self, dropped: Tensor, before: Tensor | None = None) -> Tensor:
+    def scores_after(
+        self, dropped: Tensor, lexical: Tensor | None = None, before: Tensor | None = None
+    ) -> Tensor:
         """Emission scores, nats, [B, T, K].
 
         Args:
             dropped: Encoder states after dropout, [B, T, 2H].
+            lexical: Scores by lexical features, nats, [B, T, K]; None for a tagger without them.
             before: State of the document's recurrence before each sentence, [B, H of the document];
                 None for a tagger without one.
         """
@@ -151,7 +205,7 @@ class Tagger(nn.Module):
                 # Every token of a sentence reads the same document state: [B, T, 2H + H of the document]
                 dropped = torch.cat([dropped, seen.expand(-1, dropped.shape[1], -1)], 2)
             scores: Tensor = self.output(dropped)
-            return scores
+            return scores if lexical is None else scores + lexical
 
     @staticmethod
     def _before(document: DocumentState, vectors: Tensor, passages: Tensor) -> Tensor:

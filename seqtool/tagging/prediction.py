@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 import torch
 from pydantic import Field
@@ -22,7 +22,7 @@ from seqtool.tagging.batches import Corpus, encode
 from seqtool.tagging.documents import DocumentContext, documents
 from seqtool.tagging.entities import Entity, entities_of, tokenised
 from seqtool.tagging.form_cache import FormCache
-from seqtool.tagging.model import Tagger, VocabularySizes
+from seqtool.tagging.model import BatchOutput, BatchStates, Tagger, VocabularySizes
 from seqtool.tagging.settings import Bias, DataSettings, ModelSettings, VocabularySettings
 from seqtool.tagging.vocabulary import Vocabularies, entity_begins, output_tags
 from seqtool.text import tag_scheme
@@ -34,10 +34,6 @@ TASKS = ("ner", "pos")
 BATCH_TOKENS = 4096
 READ_AT_ONCE = 512  # sentences whose encoder states are in memory while the document's state passes over them
 CACHED_FORMS = 60_000  # form vectors that are kept between batches; beyond that the cache is emptied
-
-
-# Indices of B sentences, their emission scores [B, T, K] or encoder states [B, T, 2H], and the mask [B, T].
-BatchOutput = tuple[list[int], Tensor, Tensor]
 
 
 @dataclass(frozen=True)
@@ -57,6 +53,8 @@ class TaggerDescription(Description):
     KEPT: ClassVar[Mapping[str, Set[str]]] = {
         "data": {"token_column", "tag_column", "feature_columns", "partial", "tag_names", "misaligned"}
     }
+
+    FORMER: ClassVar[Mapping[str, Mapping[str, Any]]] = {"model": {"lexical": False}}
 
     task: str = Field(exclude=True)  # not in the configuration, since the folder records it elsewhere
     model: ModelSettings
@@ -204,24 +202,25 @@ class TaggerModel(TrainedModel):
             Indices of B sentences, their emission scores in nats [B, T, K], and the mask [B, T].
         """
         if self.network.document is None:
-            for part, dropped, mask in self._states(sentences, batch_tokens):
-                yield part, self.network.scores_after(dropped), mask
+            for found in self._states(sentences, batch_tokens):
+                yield found.part, self.network.scores_after(found.states, found.lexical), found.mask
             return
         context = DocumentContext() if context is None else context
         # The document's state before a sentence depends on all sentences before it, but batches are sorted by
         # length: so encode a number of sentences, pass over them in their order, then compute their scores.
         for start in range(0, len(sentences), READ_AT_ONCE):
             some = sentences[start : start + READ_AT_ONCE]
-            found = list(self._states(some, batch_tokens))
-            before = self._read(self.network.document, some, found, context)
-            for part, dropped, mask in found:
-                yield [start + i for i in part], self.network.scores_after(dropped, before[part]), mask
+            batches = list(self._states(some, batch_tokens))
+            before = self._read(self.network.document, some, batches, context)
+            for part, dropped, lexical, mask in batches:
+                scores = self.network.scores_after(dropped, lexical, before[part])
+                yield [start + i for i in part], scores, mask
 
     def _read(
         self,
         document: DocumentState,
         sentences: Sequence[TaggedSentence],
-        found: Sequence[BatchOutput],
+        found: Sequence[BatchStates],
         context: DocumentContext,
     ) -> Tensor:
         """State of the document's recurrence before each of N sentences, [N, H]; moves `context` past them.
@@ -234,7 +233,7 @@ class TaggerModel(TrainedModel):
         """
         # [N, 2H of the encoder]
         vectors = self.network.output.weight.detach().new_empty(len(sentences), self.network.encoder.outputs)
-        for part, dropped, mask in found:
+        for part, dropped, _, mask in found:
             vectors[part] = sentence_vectors(dropped, mask)
         before = []
         for span in documents(sentences):
@@ -311,8 +310,8 @@ class TaggerModel(TrainedModel):
         return encode(sentences, self.vocabularies, self._forms.table, with_tags=False)
 
     @torch.inference_mode()
-    def _states(self, sentences: Sequence[TaggedSentence], batch_tokens: int) -> Iterator[BatchOutput]:
-        """Encoder states of sentences, batch by batch: indices, states [B, T, 2H], mask [B, T]."""
+    def _states(self, sentences: Sequence[TaggedSentence], batch_tokens: int) -> Iterator[BatchStates]:
+        """Encoder states of sentences, batch by batch."""
         corpus = self._encode(sentences)
         for part in prediction_batches(corpus.lengths, budget=batch_tokens):
             with self.autocast():
@@ -320,10 +319,11 @@ class TaggerModel(TrainedModel):
             rows, features, mask = corpus.columns(part)
             columns = tuple(column.to(self.device) for column in features)
             mask = mask.to(self.device)
-            # form vectors [B, T, D] to states [B, T, 2H]
+            # forms [B, T, form_outputs] to states [B, T, 2H]
             with self.autocast():
-                vectors = self._forms.vectors[rows.to(self.device)]
-                yield part, self.network.states(vectors, columns, mask)[1], mask
+                words = self._forms.vectors[rows.to(self.device)]
+                states = self.network.states(words, columns, mask)[1]
+            yield BatchStates(part, states, self.network.of_lexical(words, mask), mask)
 
     @torch.inference_mode()
     def _predict_batch(

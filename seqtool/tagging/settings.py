@@ -166,6 +166,17 @@ class ModelSettings(NetworkSettings):
     feature_embedding: int = Field(
         16, ge=1, le=MOST_UNITS, description="Size of the embeddings of each column in data.feature_columns."
     )
+    lexical: bool = Field(
+        True,
+        description="Lexical features: weights of the form, shape, prefixes and suffixes of a word and of "
+        "its neighbours, added to the scores of its tags, as in a feature CRF.",
+    )
+    lexical_window: int = Field(
+        2, ge=0, le=MOST_LAYERS, description="Neighbours on each side whose lexical features count."
+    )
+    lexical_dropout: Probability = Field(
+        0.3, description="Dropout probability of the lexical features of a form."
+    )
     document_hidden: int = Field(
         0,
         ge=0,
@@ -197,6 +208,7 @@ class ModelSettings(NetworkSettings):
     def _nothing_is_ignored(self) -> ModelSettings:
         fields = type(self).model_fields
         refuse_ignored(self, {name: ("characters", kinds) for name, kinds in CHARACTER_READERS.items()})
+        refuse_ignored(self, dict.fromkeys(("lexical_window", "lexical_dropout"), ("lexical", (True,))))
         for name in ("type_dropout", "word_dropout", "singleton_dropout"):
             if self.word_embedding == 0 and getattr(self, name) not in (0.0, fields[name].default):
                 raise ValueError(

@@ -234,7 +234,7 @@ def loss_function(model: TaggerModel, corpus: Corpus, settings: TaggerSettings) 
 def build_model(settings: TaggerSettings, data: TaggingData, device: torch.device) -> TaggerModel:
     """A new model with vocabularies from the training part."""
     tags = tag_inventory(data.train, data.scheme, partial=data.partial)
-    vocabularies = Vocabularies.build(data.train, tags, settings.vocabulary)
+    vocabularies = Vocabularies.build(data.train, tags, settings.vocabulary, lexical=settings.model.lexical)
     network = Tagger(VocabularySizes.of(vocabularies), settings.model, tuple(tags), data.scheme)
     set_word_dropout(network, vocabularies, settings.model)
     return TaggerModel(

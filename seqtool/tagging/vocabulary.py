@@ -12,10 +12,13 @@ from torch import Tensor
 from seqtool.errors import ModelError
 from seqtool.tagging.settings import VocabularySettings
 from seqtool.text.columns import TaggedSentence
-from seqtool.text.forms import FormTable, clipped, count_forms, normalise, shape
+from seqtool.text.forms import FormTable, count_forms, normalise
+from seqtool.text.lexical import Lexicon
+from seqtool.text.shapes import clipped, shape
 from seqtool.text.tag_scheme import Scheme
 from seqtool.text.vocabulary import PADDING, UNKNOWN, Vocabulary
 
+LEXICON = ("lexical", "lexical-around")  # names of the vocabularies of a `Lexicon`
 RARE_SHAPE = 3  # word shapes seen less often become the unknown shape, so that it is trained as well
 
 
@@ -28,11 +31,17 @@ class Vocabularies:
     shapes: Vocabulary
     features: tuple[Vocabulary, ...]
     tags: Vocabulary
+    lexicon: Lexicon | None  # lexical features; None if the model has none
     word_counts: Mapping[str, int]  # training count of each normalised word; empty in a loaded model
 
     @classmethod
     def build(
-        cls, sentences: Sequence[TaggedSentence], tags: Sequence[str], settings: VocabularySettings
+        cls,
+        sentences: Sequence[TaggedSentence],
+        tags: Sequence[str],
+        settings: VocabularySettings,
+        *,
+        lexical: bool = False,
     ) -> Vocabularies:
         """Build the vocabularies by counting symbols in the training part.
 
@@ -40,6 +49,7 @@ class Vocabularies:
             sentences: The training part, at least one sentence.
             tags: The tag inventory in the order of the tag ids.
             settings: How words are normalised, and which become vocabulary entries.
+            lexical: Whether there are lexical features.
         """
         forms = count_forms(sentence.tokens for sentence in sentences)
         words: Counter[str] = Counter()
@@ -57,6 +67,7 @@ class Vocabularies:
             Vocabulary.build(shapes, reserved=(UNKNOWN,), min_count=RARE_SHAPE),
             tuple(_feature_vocabulary(sentences, column) for column in range(columns)),
             Vocabulary(tags),
+            Lexicon.build(forms) if lexical else None,
             words,
         )
 
@@ -66,6 +77,7 @@ class Vocabularies:
             self.words,
             self.characters,
             self.shapes,
+            self.lexicon,
             lowercase=settings.lowercase,
             zero_digits=settings.zero_digits,
         )
@@ -74,6 +86,8 @@ class Vocabularies:
         """The contents of the vocabulary files of a model folder, by file name."""
         named = {"words": self.words, "characters": self.characters, "shapes": self.shapes, "tags": self.tags}
         named |= {f"feature-{number}": column for number, column in enumerate(self.features, 1)}
+        if self.lexicon is not None:
+            named |= dict(zip(LEXICON, self.lexicon, strict=True))
         return {f"{name}.txt": vocabulary.to_text() for name, vocabulary in named.items()}
 
     @classmethod
@@ -94,7 +108,7 @@ class Vocabularies:
         if None in features:
             raise ModelError("the model folder lacks the vocabulary of a feature column")
         for name, vocabulary in read.items():
-            if vocabulary.unknown is None and name != "tags.txt":
+            if vocabulary.unknown is None and name.removesuffix(".txt") not in ("tags", *LEXICON):
                 raise ModelError(f"{name} has no {UNKNOWN} symbol, so the model cannot read new words")
         return cls(
             read["words.txt"],
@@ -102,8 +116,17 @@ class Vocabularies:
             read["shapes.txt"],
             tuple(column for column in features if column is not None),
             read["tags.txt"],
+            _lexicon(read),
             {},
         )
+
+
+def _lexicon(read: Mapping[str, Vocabulary]) -> Lexicon | None:
+    """The lexical features, from the vocabularies of a model folder by file name."""
+    found = [read.get(f"{name}.txt") for name in LEXICON]
+    if None in found:
+        return None
+    return Lexicon(*(vocabulary for vocabulary in found if vocabulary is not None))
 
 
 def _feature_vocabulary(sentences: Sequence[TaggedSentence], column: int) -> Vocabulary:

@@ -1,4 +1,4 @@
-"""Turning word forms into numbers (word id, shape id, character ids), once for each distinct form."""
+"""Turning word forms into numbers (word, shape, characters, lexical features), once per distinct form."""
 
 from __future__ import annotations
 
@@ -11,11 +11,15 @@ import torch
 
 from seqtool.errors import DataError
 from seqtool.nn.forms import Forms
+from seqtool.nn.lexical import LexicalFeatures
+from seqtool.text.lexical import SLOTS, SLOTS_AROUND, Lexicon, features_around, own_features
+from seqtool.text.shapes import LONGEST, clipped, shape
 from seqtool.text.vocabulary import Vocabulary
 
-LONGEST = 32  # characters of a form that the model reads: the first and the last 16 of a longer one
-_RUN = re.compile(r"(.)\1{2,}")
-_SPECIAL = ((re.compile(r"https?://|www\."), "<url>"), (re.compile(r"@\w"), "<mention>"))
+# Columns of a form table that several of the numbers of a form begin at.
+_CHARACTERS = 3
+_LEXICAL = _CHARACTERS + LONGEST
+_AROUND = _LEXICAL + SLOTS
 
 
 def normalise(form: str, *, lowercase: bool, zero_digits: bool) -> str:
@@ -34,30 +38,6 @@ def normalise(form: str, *, lowercase: bool, zero_digits: bool) -> str:
     return form.lower() if lowercase else form
 
 
-def shape(form: str) -> str:
-    """The shape of a word: X for upper case, x for lower case, d for digits, c for other letters.
-
-    Other characters stay as they are, and runs of equal characters are shortened to two.
-
-    >>> shape("McDonald's"), shape("2026-11-21"), shape("#NYC"), shape("@ada")
-    ("XxXxx'x", 'dd-dd-dd', '#XX', '<mention>')
-    """
-    for pattern, name in _SPECIAL:
-        if pattern.match(form):
-            return name
-    return _RUN.sub(r"\1\1", "".join(map(_character_class, form[:LONGEST])))
-
-
-def _character_class(character: str) -> str:
-    if character.isupper():
-        return "X"
-    if character.islower():
-        return "x"
-    if character.isdigit():
-        return "d"
-    return "c" if character.isalpha() else character
-
-
 class FormTable:
     """A table of the forms seen so far, one row each, which grows as new forms are looked up.
 
@@ -65,6 +45,7 @@ class FormTable:
         words: Word vocabulary.
         characters: Character vocabulary; id 0 is padding.
         shapes: Shape vocabulary.
+        lexicon: Vocabularies of lexical features; None = there are none.
         lowercase: Whether the word vocabulary is lower-cased.
         zero_digits: Whether digits are replaced by 0 in the word vocabulary.
     """
@@ -74,11 +55,13 @@ class FormTable:
         words: Vocabulary,
         characters: Vocabulary,
         shapes: Vocabulary,
+        lexicon: Lexicon | None = None,
         *,
         lowercase: bool,
         zero_digits: bool,
     ) -> None:
         self._vocabularies = words, characters, shapes
+        self._lexicon = lexicon
         self._lowercase, self._zero_digits = lowercase, zero_digits
         self.clear()
 
@@ -94,8 +77,9 @@ class FormTable:
     def clear(self) -> None:
         """Forget all forms."""
         self._index: dict[str, int] = {}
-        # Columns: word id, shape id, number of characters, character ids.
-        self._table = numpy.zeros((1024, LONGEST + 3), dtype=numpy.int32)
+        # Columns: word id, shape id, number of characters, character ids, ids of lexical features.
+        slots = 0 if self._lexicon is None else SLOTS + SLOTS_AROUND
+        self._table = numpy.zeros((1024, _LEXICAL + slots), dtype=numpy.int32)
 
     def indices(self, tokens: Sequence[str]) -> numpy.ndarray:
         """Row of each token in the table, [T]; new forms are added.
@@ -114,10 +98,10 @@ class FormTable:
 
     def rows(self, numbers: numpy.ndarray) -> Forms:
         """The forms in the given rows of the table, as tensors."""
-        table = self._table[numbers]
-        lengths = table[:, 2]
-        columns = torch.from_numpy(table[:, : 3 + int(lengths.max())].astype(numpy.int64))
-        return Forms(columns[:, 0], columns[:, 1], columns[:, 3:], columns[:, 2])
+        table = torch.from_numpy(self._table[numbers].astype(numpy.int64))
+        end = _CHARACTERS + int(table[:, 2].max())
+        lexical = LexicalFeatures(table[:, _LEXICAL:_AROUND], table[:, _AROUND:])
+        return Forms(table[:, 0], table[:, 1], table[:, _CHARACTERS:end], table[:, 2], lexical)
 
     def _add(self, form: str) -> None:
         if not form:
@@ -129,15 +113,16 @@ class FormTable:
         ids = [characters.id(character) for character in clipped(form)]
         word = normalise(form, lowercase=self._lowercase, zero_digits=self._zero_digits)
         self._table[row] = 0
-        self._table[row, :3] = words.id(word), shapes.id(shape(form)), len(ids)
-        self._table[row, 3 : 3 + len(ids)] = ids
+        self._table[row, :_CHARACTERS] = words.id(word), shapes.id(shape(form)), len(ids)
+        self._table[row, _CHARACTERS : _CHARACTERS + len(ids)] = ids
+        if self._lexicon is not None:
+            for start, features, known in (
+                (_LEXICAL, own_features(form), self._lexicon.own),
+                (_AROUND, features_around(form), self._lexicon.around),
+            ):
+                numbers = [known.id(name) for name in features if name in known]
+                self._table[row, start : start + len(numbers)] = numbers
         self._index[form] = row
-
-
-def clipped(form: str) -> str:
-    """The form, or the two ends of one that is longer than `LONGEST` characters."""
-    half = LONGEST // 2
-    return form if len(form) <= LONGEST else form[:half] + form[-half:]
 
 
 def count_forms(sentences: Iterable[Sequence[str]]) -> dict[str, int]:

@@ -132,6 +132,7 @@ class TrainedRun(Generic[ModelType]):
 class Estimate:
     """What a run would need."""
 
+    settings: RunSettings  # the complete settings of the run
     facts: tuple[str, ...]  # facts and warnings for the user, one line each
     parameters: int
     steps: int  # updates
@@ -222,7 +223,8 @@ def estimate(job: Job[ModelType, Batch]) -> Estimate:
         steps, minutes = max(int(training.max_minutes * 60 / each), 1), training.max_minutes
     megabytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     parameters = sum(p.numel() for p in job.model.network.parameters())
-    return Estimate((*job.data.describe(), *job.messages()), parameters, steps, megabytes, minutes)
+    facts = (*job.data.describe(), *job.messages())
+    return Estimate(job.settings, facts, parameters, steps, megabytes, minutes)
 
 
 def _timed_updates(job: Job[ModelType, Batch]) -> list[float]:

@@ -288,7 +288,7 @@ def help_of(name: str) -> str:
     return str(TrainingSettings.model_fields[name].description)
 
 
-def refuse_ignored(settings: Settings, readers: Mapping[str, tuple[str, tuple[str, ...]]]) -> None:
+def refuse_ignored(settings: Settings, readers: Mapping[str, tuple[str, tuple[str | bool, ...]]]) -> None:
     """Refuse settings that were given but have no effect, because another setting does not use them.
 
     Args:

@@ -348,6 +348,7 @@ def test_a_network_without_words_has_no_embedding_of_them() -> None:
 def test_sizes_are_those_of_the_vocabularies() -> None:
     model = untrained(model={"feature_embedding": 4})
     assert VocabularySizes.of(model.vocabularies).features == ()
-    network = Tagger(VocabularySizes(5, 6, 7, (8, 9), 3), model.description.model, ("A", "B", "C"), None)
+    sizes = VocabularySizes(5, 6, 7, (8, 9), 3, (4, 5))
+    network = Tagger(sizes, model.description.model, ("A", "B", "C"), None)
     assert [embedding.num_embeddings for embedding in network.features] == [8, 9]
     assert network.encoder.layers[0].ahead.kernel.input_size == 8 + 4 + 2 * 4  # type: ignore[union-attr]

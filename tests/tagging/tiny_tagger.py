@@ -57,6 +57,7 @@ BASE: dict[str, dict[str, Any]] = {
         "dropout": 0.0,
         "word_dropout": 0.0,
         "singleton_dropout": 0.0,
+        "lexical_dropout": 0.0,
     },
     "training": {
         "epochs": 3,
@@ -161,6 +162,11 @@ def untrained(
             model.network.crf.transitions.normal_()
             model.network.crf.start.normal_()
             model.network.crf.end.normal_()
+        if model.network.lexical is not None:  # new ones are 0
+            model.network.lexical.own.weight[1:].normal_(0.0, 0.3)
+            if model.network.lexical.around is not None:
+                model.network.lexical.around.weight[1:].normal_(0.0, 0.3)
+            model.network.lexical.edges.normal_(0.0, 0.3)
     return model
 
 

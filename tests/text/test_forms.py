@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from seqtool.errors import DataError
-from seqtool.text.forms import LONGEST, FormTable, clipped, count_forms, normalise, shape
+from seqtool.text.forms import FormTable, count_forms, normalise
+from seqtool.text.shapes import LONGEST, clipped, shape
 from seqtool.text.vocabulary import PADDING, UNKNOWN, Vocabulary
 
 WORDS = Vocabulary([UNKNOWN, "paris", "room000"])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from seqtool.cli.help import CommandGroup
-from seqtool.cli.inspect import attention, cells, layers, runs
+from seqtool.cli.inspect import attention, cells, features, layers, runs
 
 app = CommandGroup(
     """Draw what happens inside a model: attention, states, gates, gradients, learning curves.
@@ -18,6 +18,7 @@ for command in (
     cells.cells,
     cells.gradients,
     cells.memory,
+    features.features,
     layers.states,
     layers.gates,
     runs.curves,
