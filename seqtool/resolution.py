@@ -236,8 +236,8 @@ def completed(settings: Any, data: Any, recorded: Path | None = None) -> tuple[A
     spec = TASKS[settings.task]()
     missing = set(spec.automatic) - given_keys(settings)
     if recorded is not None and recorded.is_file():
-        before = {**spec.former, **dotted(read_toml(recorded))}
-        missing |= spec.former.keys() - given_keys(settings)
+        before = {**settings.FORMER, **dotted(read_toml(recorded))}
+        missing |= settings.FORMER.keys() - given_keys(settings)
         values = {key: before[key] for key in missing & before.keys()}
         reasons: tuple[str, ...] = ()
     else:

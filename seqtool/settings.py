@@ -7,7 +7,7 @@ import tomllib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import UnionType
-from typing import Any, NamedTuple, TypeVar, Union, get_args, get_origin
+from typing import Any, ClassVar, NamedTuple, TypeVar, Union, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic.fields import FieldInfo
@@ -34,6 +34,8 @@ class Settings(BaseModel):
     """Base of all settings classes: unknown keys are errors, no value is converted, instances are frozen."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+    # By dotted key, what runs and models did before a setting existed, where that is not its default.
+    FORMER: ClassVar[Mapping[str, Any]] = {}
 
 
 def read_toml(path: Path) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +21,6 @@ class Task:
     paths: tuple[tuple[str, str], ...]  # table and key of every setting that names files
     automatic: tuple[str, ...]  # dotted keys of the settings that are chosen from the data if not given
     choose: Callable[[Any, Any], Choice]  # from settings and data to values of these settings
-    former: Mapping[str, Any]  # by dotted key, what runs and models did before the setting existed
     load_data: Callable[[Any], Any]  # from settings to data
     prepare: Callable[[Any, Any, Any], Job[Any, Any]]  # from settings, data, and a model to fine-tune or None
     fine_tuning_settings: Callable[[Any, Any], Any]  # from settings, and a model to fine-tune or None
@@ -41,7 +40,6 @@ def _tagger(default_recipe: str) -> Task:
         paths=files,
         automatic=defaults.AUTOMATIC,
         choose=defaults.choose,
-        former=defaults.FORMER,
         load_data=data.load_training_data,
         prepare=train.prepare,
         fine_tuning_settings=train.fine_tuning_settings,
@@ -60,7 +58,6 @@ def _translator() -> Task:
         paths=(("data", "train"), ("data", "dev"), ("data", "test"), *vocabularies),
         automatic=defaults.AUTOMATIC,
         choose=defaults.choose,
-        former=defaults.FORMER,
         load_data=data.load_training_data,
         prepare=train.prepare,
         fine_tuning_settings=train.fine_tuning_settings,
@@ -78,7 +75,6 @@ def _language_model() -> Task:
         paths=(("data", "train"), ("data", "dev"), ("data", "test")),
         automatic=defaults.AUTOMATIC,
         choose=defaults.choose,
-        former=defaults.FORMER,
         load_data=data.load_training_data,
         prepare=train.prepare,
         fine_tuning_settings=train.fine_tuning_settings,

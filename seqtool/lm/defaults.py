@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from seqtool.lm.data import TextData
 from seqtool.lm.settings import LanguageModelSettings
 from seqtool.training.defaults import Choice
 
 AUTOMATIC: tuple[str, ...] = ()
-FORMER: dict[str, Any] = {}
 
 
 def choose(settings: LanguageModelSettings, data: TextData) -> Choice:

@@ -18,8 +18,6 @@ class Description(Settings):
     model_config = ConfigDict(extra="ignore")
     # By table, the only keys that are written; the other keys say where the files of the run were.
     KEPT: ClassVar[Mapping[str, Set[str]]] = {}
-    # By table, what models did before a setting existed, where that is not the setting's default.
-    FORMER: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
 
     name: str
 
@@ -44,9 +42,10 @@ class Description(Settings):
             ModelError: a value is missing or not valid.
         """
         tables = dict(config)
-        for name, former in cls.FORMER.items():
-            if isinstance(table := tables.get(name), Mapping):
-                tables[name] = {**former, **table}
+        for key, former in cls.FORMER.items():
+            table, _, name = key.partition(".")
+            if isinstance(values := tables.get(table), Mapping):
+                tables[table] = {name: former, **values}
         try:
             return validate(cls, tables, "config.json")
         except SettingsError as error:

@@ -7,7 +7,6 @@ from seqtool.tagging.settings import TaggerSettings
 from seqtool.training.defaults import Choice, power_of_two
 
 AUTOMATIC = ("training.batch_tokens", "training.epochs")
-FORMER = {"model.lexical": False}  # of runs that were begun before there were lexical features
 
 
 def choose(settings: TaggerSettings, data: TaggingData) -> Choice:

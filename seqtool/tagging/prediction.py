@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Self
+from typing import ClassVar, Self
 
 import torch
 from pydantic import Field
@@ -23,7 +23,7 @@ from seqtool.tagging.documents import DocumentContext, documents
 from seqtool.tagging.entities import Entity, entities_of, tokenised
 from seqtool.tagging.form_cache import FormCache
 from seqtool.tagging.model import BatchOutput, BatchStates, Tagger, VocabularySizes
-from seqtool.tagging.settings import Bias, DataSettings, ModelSettings, VocabularySettings
+from seqtool.tagging.settings import Bias, DataSettings, ModelSettings, TaggerSettings, VocabularySettings
 from seqtool.tagging.vocabulary import Vocabularies, entity_begins, output_tags
 from seqtool.text import tag_scheme
 from seqtool.text.batching import prediction_batches
@@ -54,7 +54,7 @@ class TaggerDescription(Description):
         "data": {"token_column", "tag_column", "feature_columns", "partial", "tag_names", "misaligned"}
     }
 
-    FORMER: ClassVar[Mapping[str, Mapping[str, Any]]] = {"model": {"lexical": False}}
+    FORMER: ClassVar[Mapping[str, object]] = TaggerSettings.FORMER
 
     task: str = Field(exclude=True)  # not in the configuration, since the folder records it elsewhere
     model: ModelSettings

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
@@ -265,6 +266,8 @@ class DecodingSettings(Settings):
 
 class TaggerSettings(RunSettings):
     """All settings of a run that trains a tagger."""
+
+    FORMER: ClassVar[Mapping[str, Any]] = {"model.lexical": False}
 
     task: Literal["ner", "pos"] = Field(
         description="Task: ner = entities (spans of tokens), pos = one tag per token."

@@ -67,8 +67,8 @@ class RunFingerprint:
 
     Attributes:
         values: JSON values: the resolved settings, and the digests of the data.
-        defaults: Default value of each setting by dotted key. The checkpoint of a run that was started before
-            a setting existed lacks that setting, so the default of a new setting must not change what
+        defaults: Value of each setting, by dotted key, in a run that was started before the setting existed:
+            its default, or that of `FORMER`. The default of a new setting must not change what
             earlier runs compute.
     """
 
@@ -79,7 +79,8 @@ class RunFingerprint:
     def of(cls, settings: Settings, data: Mapping[str, str]) -> RunFingerprint:
         """The fingerprint of a run with these settings and these digests of its data by part."""
         values = settings.model_dump(mode="json", by_alias=True)
-        defaults = {f"settings.{key}": value for key, value in default_values(type(settings)).items()}
+        before = {**default_values(type(settings)), **type(settings).FORMER}
+        defaults = {f"settings.{key}": value for key, value in before.items()}
         return cls({"settings": values, "data": dict(data)}, defaults)
 
 

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from seqtool.training.defaults import Choice
 from seqtool.translation.data import TranslationData
 from seqtool.translation.settings import TranslatorSettings
 
 AUTOMATIC: tuple[str, ...] = ()
-FORMER: dict[str, Any] = {}
 
 
 def choose(settings: TranslatorSettings, data: TranslationData) -> Choice:
