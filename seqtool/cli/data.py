@@ -311,8 +311,9 @@ def split(
         raise UsageError(f"{counted(len(files), 'file')}: expected one annotated file")
     columns = _columns(token_column, tag_column, None)
     parts = split_file(files[0], output, columns=columns, **how)
+    total = counted(sum(part.sentences for part in parts), "sentence")
+    console.say(f"{total}: {', '.join(f'{part.sentences:,} in {part.path.stem}' for part in parts)}")
     for part in parts:
-        console.say(f"{part.path}: {counted(part.sentences, 'sentence')}")
         if part.shared:
             console.warn(f"{part.path}: {part.shared:,} of its sentences are also in {parts[0].path}")
     console.write_result("".join(f"{part.path}\n" for part in parts))
@@ -357,7 +358,10 @@ def _warnings(report: CorpusReport) -> list[str]:
 
 def _rows(file: FileReport, report: CorpusReport) -> list[tuple[str, str]]:
     without_scheme = "one per token, no spans" if file.tags else "none"
+    first = report.files[0]
+    role = "training; the others are compared with it" if file is first else f"compared with {first.path}"
     rows = [
+        *([("taken for", role)] if len(report.files) > 1 else []),
         ("layout", file.layout),
         ("sentences", f"{file.sentences:,}"),
         ("tokens", f"{file.tokens:,}"),

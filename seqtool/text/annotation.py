@@ -228,10 +228,12 @@ class TagReading:
             for part in tag.split("|")
         )
         if not self.repair and (self.strict or foreign):
-            raise DataError(
-                f"{where}: invalid {self.scheme} sequence: {reason}; "
+            remedy = (
                 f"--scheme {self.scheme} --repair repairs such tags, --scheme NAME selects another scheme"
             )
+            if self.scheme != "io" and not tag_scheme.looks_like_spans(tags):
+                remedy = "correct it in the file, since --repair mends only the order of valid tags"
+            raise DataError(f"{where}: invalid {self.scheme} sequence: {reason}; {remedy}")
         try:
             repaired, changed = tag_scheme.repair(tags, self.scheme)
         except DataError as error:

@@ -269,7 +269,14 @@ def _row(line: str, place: str, layout: ColumnFormat, at_start: bool) -> list[st
     if layout.kind == "conll" and at_start and line.startswith("#") and _is_comment(line, row, layout):
         return None
     if len(row) != layout.columns:
-        advice = "is a tab" if layout.separator == "tab" else "is not a tab, and that no token holds a space"
+        tabs = layout.separator == "tab"
+        if len(row) > layout.columns:
+            advice = "is a tab, and that no column is too many"
+            advice = (
+                advice if tabs else "is not a tab, and that no token holds a space and no column is too many"
+            )
+        else:
+            advice = f"is {'' if tabs else 'not '}a tab, and that neither the token nor its tag is missing"
         raise DataError(
             f"{place}: {counted(len(row), 'column')}, expected {layout.columns}; "
             f"check that the separator {advice}"

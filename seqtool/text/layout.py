@@ -37,6 +37,8 @@ _TAG_NAMES = frozenset(
     {"tag", "tags", "label", "labels", "ner", "ner_tag", "ner_tags", "ne", "iob", "entity", "pos", "upos"}
     | {"ne-coarse-lit"}
 )
+# Signs of plain text: this many lines, words per line, and at most this share of lines of one length.
+TEXT_LINES, TEXT_WORDS, TEXT_SHARE = 3, 4, 0.4
 _GERMEVAL_COLUMNS = 4  # number, token, outer entity, inner entity
 
 
@@ -135,6 +137,7 @@ def layout_of(
         numbers = _resolve(name, count, 2 if token is None else token, 4 if tag is None else tag, features)
         return ColumnFormat("conllu", "tab", count, *numbers)
     separator, count = _layout(content)
+    _refuse_running_text(content, separator, name)
     numbered = count > 2 and _is_numbered(prefix, separator, count)
     if token is None:
         token = 2 if numbered else 1
@@ -220,6 +223,19 @@ def _layout(content: list[str]) -> tuple[Separator, int]:
     if with_tabs > 1:
         return "tab", with_tabs
     return "whitespace", Counter(len(cells_of(line, "whitespace")) for line in rows).most_common(1)[0][0]
+
+
+def _refuse_running_text(content: list[str], separator: Separator, name: str) -> None:
+    """Refuse lines with many words, hardly two of which have as many: these are no columns."""
+    lengths = [len(_SPACES.split(line.strip(" \t"))) for line in content]
+    few, often = TEXT_LINES, Counter(lengths).most_common(1)[0][1]
+    if separator == "tab" or len(lengths) < few or sum(lengths) < TEXT_WORDS * len(lengths):
+        return
+    if often <= TEXT_SHARE * len(lengths):
+        raise DataError(
+            f"{name}: the lines look like plain text, not like columns; expected one token and its tag per "
+            "line, and a blank line after each sentence (to tag plain text: --input-format text)"
+        )
 
 
 def _resolve(

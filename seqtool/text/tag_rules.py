@@ -6,6 +6,7 @@ tag is the bare type of its token (`PER`), and neighbours of the same type are o
 
 from __future__ import annotations
 
+import re
 from functools import lru_cache
 from typing import Literal, NamedTuple
 
@@ -26,6 +27,9 @@ PREFIXES: dict[Scheme, str] = {
 WITHOUT_ENDS: tuple[Scheme, ...] = ("iob1", "iob2", "io")  # nothing marks the last token of a span
 
 TO_IOBES = {"B": "B", "I": "I", "E": "E", "S": "S", "L": "E", "U": "S", "M": "I"}
+
+_NEARLY = re.compile(r"([BIESLUM])[_:/. ]+(\S+)", re.IGNORECASE)  # a prefix and a type without a hyphen
+_LOWER = re.compile(r"([biesm])-(\S+)")
 
 _SPELLED: dict[Scheme, dict[str, str]] = {"bilou": {"E": "L", "S": "U"}, "bmes": {"I": "M"}}
 
@@ -63,10 +67,20 @@ def spelling_problem(tag: str, scheme: Scheme | None) -> str | None:
     if parsed is None and scheme == "io":
         return f"{tag!r} is not a tag of io; expected O or a type as in PER"
     if parsed is None:
-        return f"{tag!r} is not a tag of a span; expected O, or a prefix and a type as in B-PER"
+        meant = _meant(tag)
+        hint = f"; did you mean {meant!r}?" if meant else ""
+        return f"{tag!r} is not a tag of a span; expected O, or a prefix and a type as in B-PER{hint}"
     if scheme and scheme != "io" and parsed != OUTSIDE and tag[0] not in PREFIXES[scheme]:
         return f"{tag!r} is not a tag of {scheme}; expected O or one of the prefixes {PREFIXES[scheme]}"
     return None
+
+
+def _meant(tag: str) -> str:
+    """The valid tag that a tag outside all schemes is a misspelling of; empty if there is none."""
+    if tag in ("o", "0"):
+        return "O"
+    found = _NEARLY.fullmatch(tag) or _LOWER.fullmatch(tag)
+    return f"{found[1].upper()}-{found[2]}" if found else ""
 
 
 def spell(tag: Tag, scheme: Scheme) -> str:

@@ -96,7 +96,11 @@ def detect_scheme(
     """
     problems: dict[Scheme, tuple[int, int, str]] = {}
     counts: Counter[str] = Counter()
+    foreign: tuple[int, int, str] | None = None  # the first tag that no scheme has, and that tag
     for sentence, tags in enumerate(sequences):
+        if foreign is None and not looks_like_spans(new := set(tags) - counts.keys()) and new:
+            position = next(i for i, tag in enumerate(tags) if not looks_like_spans([tag]))
+            foreign = sentence, position, tags[position]
         counts.update(tags)
         for scheme in SCHEMES:
             if scheme not in problems and (problem := first_problem(tags, scheme)):
@@ -108,14 +112,17 @@ def detect_scheme(
     prefixed = [scheme for scheme in SCHEMES if scheme != "io"]
     closest = max(prefixed, key=lambda scheme: problems[scheme][:2])
     sentence, position, reason = problems[closest]
-    place = where(sentence, position) if where else f"sentence {sentence + 1}, token {position + 1}"
+    fit = f"this is the first invalid tag in {closest}, the scheme that fits best of {', '.join(SCHEMES)}"
     remedy = f"--scheme {closest} --repair reads all of them as conlleval does"
     if not any(parse(tag) for tag in counts if tag != "O"):
         remedy = "--scheme io reads bare types, and `train pos` one tag per token without spans"
-    raise DataError(
-        f"{place}: {reason}; the tags as a whole are valid in no scheme ({', '.join(SCHEMES)}), "
-        f"{closest} holds up to here; {remedy}"
-    )
+    elif foreign is not None:
+        sentence, position, tag = foreign
+        part = next(part for part in tag.split("|") if part != UNKNOWN and not parse(part))
+        reason, fit = spelling_problem(part, None) or "", "no scheme has such a tag"
+        remedy = "correct it in the file, since --repair mends only the order of valid tags"
+    place = where(sentence, position) if where else f"sentence {sentence + 1}, token {position + 1}"
+    raise DataError(f"{place}: {reason}; {fit}; {remedy}")
 
 
 def closest_scheme(sequences: Iterable[Sequence[str]]) -> Scheme:

@@ -124,7 +124,12 @@ def test_check_counts_sentences_annotated_in_part(folder):
 @pytest.mark.parametrize(
     ("content", "code", "message"),
     [
-        (b"a\tO\nb\tO\tX\n\n", 3, "bad.conll:2: 3 columns, expected 2; check that the separator is a tab"),
+        (
+            b"a\tO\nb\tO\tX\n\n",
+            3,
+            "bad.conll:2: 3 columns, expected 2; check that the separator is a tab, and that no "
+            "column is too many",
+        ),
         (b"", 3, "bad.conll: no sentences; expected at least one"),
         (b" \n\t\n", 3, "bad.conll: no sentences; expected at least one"),
         (b"a\tO\n\nb\tO\n\xff\tO\n", 3, "bad.conll:4: not UTF-8 at byte 9 (0xff); convert the file to UTF-8"),
@@ -355,7 +360,7 @@ def test_split_keeps_the_examples_of_an_array_and_of_annotation_tools_whole(fold
     parts = [(folder / name).read_text().splitlines() for name in done.out.splitlines()]
     assert sorted((json.loads(line) for part in parts for line in part), key=lambda item: item["id"]) == items
     assert inside("data", "check", "parts/train.jsonl", folder=folder).code == 0
-    assert "parts/dev.jsonl: 2 sentences" in done.err  # of one text
+    assert done.err.startswith("20 sentences: 16 in train, 2 in dev, 2 in test\n")  # two of each text
     assert "parts/dev.jsonl: 1 of its sentences are also in parts/train.jsonl" in done.err
     rejected = [{**item, "answer": "reject" if item["id"] % 2 else "accept"} for item in items]
     (folder / "some.jsonl").write_text("".join(json.dumps(item) + "\n" for item in rejected))
@@ -424,3 +429,46 @@ def test_convert_refuses_options_of_json_where_there_are_columns(folder, option)
             f"{option[0]}" in done.err and f"is for JSON, and {source} has columns; leave it out" in done.err
         )
         assert not (folder / "new.jsonl").exists()
+
+
+def test_running_text_is_called_so(folder):
+    (folder / "text.txt").write_text(
+        "The cat sat on the mat .\nIt was black .\nNobody really knew whose cat it was .\n"
+    )
+    done = inside("data", "check", "text.txt", folder=folder)
+    assert (done.code, done.out) == (3, "")
+    assert "error: text.txt: the lines look like plain text, not like columns; expected one token" in done.err
+    rows = "the DT B-NP O O\ncat NN I-NP O O\nsat VBD B-VP O\n"  # one cell is missing
+    (folder / "wide.conll").write_text(rows)
+    assert "wide.conll:3: 4 columns, expected 5; " in inside("data", "check", "wide.conll", folder=folder).err
+
+
+def test_the_table_says_which_file_is_taken_for_training(folder):
+    rows = cells(inside("data", "check", "train.conll", "dev.conll", folder=folder).out)
+    assert ("taken for", "training; the others are compared with it") in rows
+    assert ("taken for", "compared with train.conll") in rows
+    assert "taken for" not in inside("data", "check", "train.conll", folder=folder).out
+
+
+@pytest.mark.parametrize(
+    ("tag", "meant"), [("B_Disease", "B-Disease"), ("b-PER", "B-PER"), ("I:PER", "I-PER"), ("o", "O")]
+)
+def test_a_misspelt_tag_is_not_promised_a_repair(folder, tag, meant):
+    (folder / "bad.conll").write_text(f"a\tO\nb\tI-X\n\nin\tB-X\nc\t{tag}\n\n" + "d\tO\n\n" * 3)
+    for words in ((), ("--scheme", "iob1"), ("--scheme", "iob1", "--repair")):
+        done = inside("data", "check", "bad.conll", *words, folder=folder)
+        assert (done.code, done.out) == (3, "")
+        assert done.err.startswith("seqtool data check: error: bad.conll:5: ")
+        assert f"{tag!r} is not a tag of a span; " in done.err and f"did you mean {meant!r}?" in done.err
+        assert "--scheme" not in done.err
+
+
+def test_the_first_invalid_tag_is_named_with_the_scheme_that_fits_best(folder):
+    (folder / "bad.conll").write_text("a\tB-X\nb\tI-Y\n\n")
+    done = inside("data", "check", "bad.conll", "--strict", folder=folder)
+    assert (done.code, done.out) == (3, "")
+    assert (
+        "bad.conll:2: I-Y after B-X is not valid in iob2; this is the first invalid tag in iob2, the "
+        in done.err
+    )
+    assert "--scheme iob2 --repair" in done.err

@@ -167,7 +167,7 @@ def test_a_scheme_that_the_tags_do_not_hold_to_is_3(inside: Inside, tmp_path: Pa
     ],
 )
 def test_tags_that_hold_to_no_scheme_are_3_with_their_line(inside: Inside, content: str, line: int):
-    refused(train(inside, content), 3, "train ner", f"t.conll:{line}: ", "valid in no scheme")
+    refused(train(inside, content), 3, "train ner", f"t.conll:{line}: ", "the first invalid tag in ")
 
 
 def test_an_invalid_sequence_in_json_lines_is_named_by_its_line(inside: Inside):

@@ -127,7 +127,7 @@ def test_a_handful_of_invalid_tags_trains_and_is_said_unless_strict(tmp_path: Pa
     assert any(
         f"the first: {path}:5: I-X after O is not valid in iob2; --strict refuses" in line for line in said
     )
-    with pytest.raises(DataError, match="valid in no scheme"):
+    with pytest.raises(DataError, match="the first invalid tag in "):
         messages(path, data={"strict": True})
     with pytest.raises(SettingsError, match="repair mends invalid tags and strict refuses them"):
         messages(path, data={"strict": True, "repair": True})

@@ -221,13 +221,21 @@ def test_conllu_words_leave_out_comments_ranges_and_empty_nodes():
         (
             ColumnFormat("conll", "tab", 4, 1, 4),
             "a\tb\tc\tO\na\tb\tO\n",
-            "data:2: 3 columns, expected 4; check that the separator is a tab",
+            "data:2: 3 columns, expected 4; "
+            "check that the separator is a tab, and that neither the token nor its tag is missing",
         ),
         (
             ColumnFormat("conll", "whitespace", 2, 1, 2),
             "\na O\nb\n",
             "data:3: 1 column, expected 2; "
-            "check that the separator is not a tab, and that no token holds a space",
+            "check that the separator is not a tab, and that neither the token nor its tag is missing",
+        ),
+        (
+            ColumnFormat("conll", "whitespace", 2, 1, 2),
+            "a O\nNew York O\n",
+            "data:2: 3 columns, expected 2; "
+            "check that the separator is not a tab, "
+            "and that no token holds a space and no column is too many",
         ),
         (TABS, "a\tO\n\tO\n", "data:2: the token is empty; expected text between the separators"),
         (TABS, " \tO\n", "data:1: the token is empty; expected text between the separators"),
