@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ def resolve_settings(
     files: Mapping[str, Files | None] | None = None,
     overrides: Iterable[str] = (),
     flags: Mapping[str, Any] | None = None,
+    options: Mapping[str, str] | None = None,
 ) -> Any:
     """Resolve the settings of a run: `flags` take precedence over `overrides`, the recipe and the defaults.
 
@@ -37,6 +39,7 @@ def resolve_settings(
             the source and the target for a translator.
         overrides: `KEY=VALUE` each, as for `--set`.
         flags: Values of command-line options by the dotted key of their setting; None = not given.
+        options: Names of these options by the same keys, for messages.
 
     Returns:
         The complete settings, with absolute paths.
@@ -49,7 +52,7 @@ def resolve_settings(
     own = {name: _absolute(path, Path.cwd()) for name, path in (files or {}).items() if path is not None}
     if recipe is None and not own:
         recipe = spec.default_recipe
-    tables, folder, where = _tables(recipe, task)
+    tables, folder, where = _tables(recipe, task, has_files=bool(own))
     if (other := tables.get("task", task)) != task:
         remedy = f"; use seqtool train {other}" if str(other) in TASKS else ""
         raise SettingsError(f"{where}: a recipe for task {other!r}, not {task!r}{remedy}")
@@ -58,12 +61,13 @@ def resolve_settings(
         kept = {key: value for key, value in _table(tables, "data").items() if key not in SOURCES}
         tables["data"] = {**kept, **own}
     tables = apply_overrides(tables, overrides)
-    for key, value in (flags or {}).items():
-        if value is not None:
-            tables = put(tables, key, value)
+    given = {key: value for key, value in (flags or {}).items() if value is not None}
+    for key, value in given.items():
+        tables = put(tables, key, value)
     complete = _with_absolute_paths(_without_auto(tables, spec), spec, Path.cwd())
     typed = [override.partition("=")[0].strip() for override in overrides]
-    settings = validate(spec.settings, complete, where, typed)
+    names = {key: name for key, name in (options or {}).items() if key in given}
+    settings = validate(spec.settings, complete, where, typed, names)
     if settings.task != task:
         raise SettingsError(f"{where}: task = {settings.task!r}, but `seqtool train {task}` was typed")
     located: Any = settings.model_copy(update={"data": data_files.locate(settings.data, folder)})
@@ -131,7 +135,9 @@ def settings_of_run(model: Path) -> Any:
     return validate(TASKS[_known_task(tables, str(recipe))]().settings, tables, str(recipe))
 
 
-def _tables(recipe: str | Path | Mapping[str, Any] | None, task: str) -> tuple[dict[str, Any], Path, str]:
+def _tables(
+    recipe: str | Path | Mapping[str, Any] | None, task: str, *, has_files: bool = False
+) -> tuple[dict[str, Any], Path, str]:
     """The tables of a recipe, the folder that its relative paths start from, and its name for messages."""
     if recipe is None:
         return {}, Path.cwd(), "settings"
@@ -142,13 +148,27 @@ def _tables(recipe: str | Path | Mapping[str, Any] | None, task: str) -> tuple[d
         if path.is_dir() and (path / "recipe.toml").is_file() and str(recipe) not in recipe_names():
             path = path / "recipe.toml"
         elif str(recipe) not in recipe_names():
-            raise UsageError(
-                f"{recipe}: no bundled recipe of that name{nearest(str(recipe), recipe_names())}, "
-                "and not a .toml file; see `seqtool recipes list` (an option such as --train takes one file)"
-            )
+            raise _no_recipe(path, task, has_files)
         else:
             path = recipe_path(str(recipe))
     return read_toml(path), path.parent.absolute(), str(path)
+
+
+def _no_recipe(path: Path, task: str, has_files: bool) -> UsageError:
+    """The error for a word, beside `--train` or without, that is neither a recipe's name nor a TOML file."""
+    is_data = path.is_file() or (path.is_dir() and bool(task) and TASKS[task]().reads_folders)
+    if is_data and has_files:
+        return UsageError(
+            f"{path} is a data file, not a recipe; --train, --dev and --test take one file each, or for a "
+            "language model a folder of files"
+        )
+    if is_data and task:
+        option = "--train-file" if task == "translate" else "--train"
+        command = shlex.join(["seqtool", "train", task, option, str(path)])
+        return UsageError(f"{path} is a data file, not a recipe: {command}")
+    hint = nearest(str(path), recipe_names())
+    see = " See `seqtool recipes list`" if hint else "; see `seqtool recipes list`"
+    return UsageError(f"{path}: no bundled recipe of that name, and not a .toml file{hint}{see}")
 
 
 def task_of_recipe(recipe: str | Path | Mapping[str, Any] | None) -> str:

@@ -97,7 +97,11 @@ def apply_overrides(tables: Mapping[str, Any], assignments: Iterable[str]) -> di
 
 
 def validate(
-    kind: type[SettingsType], tables: Mapping[str, Any], where: str, typed: Sequence[str] = ()
+    kind: type[SettingsType],
+    tables: Mapping[str, Any],
+    where: str,
+    typed: Sequence[str] = (),
+    options: Mapping[str, str] | None = None,
 ) -> SettingsType:
     """Turn tables into typed settings.
 
@@ -106,6 +110,7 @@ def validate(
         tables: Values of the settings, nested by table.
         where: The file that they come from, or `settings`; begins the message.
         typed: Dotted keys that were given with `--set`, which the message then names.
+        options: Command-line options that were given, by the dotted key of their setting; likewise.
 
     Returns:
         An instance of `kind`.
@@ -119,6 +124,7 @@ def validate(
             return kind.model_validate(dict(tables))
         except ValidationError as error:
             texts = _describe(kind, error.errors())
+    texts = [_with_option(text, options or {}) for text in texts]
     headings = [_heading(text, where, typed) for text in texts]
     before = [SET, *headings]  # a file is named only once for consecutive problems
     message = "; ".join(
@@ -150,8 +156,16 @@ def _leaves(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
         yield key, value
 
 
+def _with_option(text: str, options: Mapping[str, str]) -> str:
+    """A message about a setting, which begins with its key; with the option in its place if one was given."""
+    key, colon, rest = text.partition(": ")
+    return f"{options[key]}{colon}{rest}" if key in options else text
+
+
 def _heading(text: str, where: str, typed: Sequence[str]) -> str:
-    """The beginning of a message: where the problem comes from, `--set` or the file or both."""
+    """The beginning of a message: where the problem comes from, `--set` or the file or both, or an option."""
+    if text.startswith("--"):
+        return ""
     if text.partition(": ")[0] in typed:
         return SET
     words = set(re.findall(r"\w+", text))

@@ -7,7 +7,7 @@ import os
 import sys
 import threading
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Annotated, Any, TextIO
 
 import typer
@@ -28,6 +28,7 @@ from seqtool.cli import (
     vocab,
 )
 from seqtool.cli.help import CommandGroup, Group
+from seqtool.cli.usage import explain
 from seqtool.errors import InterruptedRunError, MemoryExhaustedError, SeqtoolError, StorageError, UsageError
 from seqtool.settings import plain_message
 from seqtool.text.streaming import READER
@@ -140,7 +141,7 @@ def main(arguments: list[str] | None = None) -> None:
     console.configure(quiet=switches["--quiet"], colour=not switches["--no-color"])
     command = typer.main.get_command(app)
     console.name_command(_typed_command(command, arguments))
-    code = run(lambda: _run_command(command, arguments), debug=switches["--debug"])
+    code = run(lambda: _run_command(command, arguments), debug=switches["--debug"], arguments=arguments)
     results_are_out, messages_are_out = _flushed(sys.stdout), _flushed(sys.stderr)
     if code == 0 and not (results_are_out or _output_is_broken):
         code = StorageError.exit_code
@@ -152,12 +153,13 @@ def main(arguments: list[str] | None = None) -> None:
     sys.exit(code) if clean else os._exit(code)
 
 
-def run(command: Callable[[], int], *, debug: bool = False) -> int:
+def run(command: Callable[[], int], *, debug: bool = False, arguments: Sequence[str] = ()) -> int:
     """Run a command; an error becomes one line on stderr.
 
     Args:
         command: Runs the command and returns its exit code.
         debug: Whether to print the traceback of an error as well.
+        arguments: Words of the command after `seqtool`, for messages about them.
 
     Returns:
         The exit code.
@@ -182,7 +184,7 @@ def run(command: Callable[[], int], *, debug: bool = False) -> int:
     except SeqtoolError as error:
         return _complain(str(error), error.exit_code, debug)
     except ParserError as error:
-        return _explain_usage(error, debug)
+        return _explain_usage(error, arguments, debug)
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         _output_is_broken = error.filename is None
@@ -257,15 +259,16 @@ def _leave_interrupted() -> int:
     return INTERRUPTED
 
 
-def _explain_usage(error: Any, debug: bool) -> int:
+def _explain_usage(error: Any, arguments: Sequence[str], debug: bool) -> int:
     """Print one line about a usage error, or the help of a group that was typed without a command."""
     if type(error).__name__ == "NoArgsIsHelpError":
         print(error.format_message(), file=sys.stderr)
         return UsageError.exit_code
     if isinstance(error.__cause__, ValidationError):  # the parser passes on an error of pydantic
         error.message = plain_message(error.__cause__)
-    message = f"{error.format_message().rstrip('.')}; see `{console.command()} -h`"
-    return _complain(message, UsageError.exit_code, debug)
+    message = explain(error, arguments)
+    see = " See" if message.endswith("?") else "; see"
+    return _complain(f"{message}{see} `{console.command()} -h`", UsageError.exit_code, debug)
 
 
 def _is_out_of_memory(error: Exception) -> bool:

@@ -245,8 +245,8 @@ def _chosen(
     known = room.metric_names(task, chosen)
     for metric, _ in required:
         if metric not in known:
-            hint = nearest(metric, known)
-            raise UsageError(f"--min {metric}: no such metric{hint}; the metrics are {', '.join(known)}")
+            hint = nearest(metric.lower(), known)
+            raise UsageError(f"--min {metric}: no such metric; the metrics are {', '.join(known)}{hint}")
     return chosen
 
 

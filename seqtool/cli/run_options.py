@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from seqtool.cli.help import HARDWARE, OUTPUT, TRAINING
+from seqtool.cli.option_groups import flag
 from seqtool.cli.options import DEVICE_HELP
 from seqtool.errors import UsageError
 
@@ -162,6 +163,10 @@ class RunOptions:
         """Settings that were given as options, by dotted key."""
         given = {key: getattr(self, name) for name, key in SETTINGS.items()}
         return {key: value for key, value in given.items() if value is not None}
+
+    def names(self) -> dict[str, str]:
+        """Names of these options by the dotted key of their setting, for messages."""
+        return {key: flag(self, name) for name, key in SETTINGS.items()}
 
 
 # The setting that each of these options overrides.

@@ -37,6 +37,15 @@ from seqtool.cli.train_options import (
 )
 from seqtool.errors import InterruptedRunError, UsageError, counted
 
+# Options of single tasks by the setting that they override.
+NAMES = {
+    "data.scheme": "--scheme",
+    "data.repair": "--repair",
+    "data.strict": "--strict",
+    "data.token_column": "--token-column",
+    "data.tag_column": "--tag-column",
+}
+
 app = CommandGroup(
     """Train a model from a recipe or from your own files.
 
@@ -185,6 +194,7 @@ def train_task(
         files=files,
         overrides=options.overrides or (),
         flags={**options.settings(), **(flags or {})},
+        options={**options.names(), **NAMES},
     )
     if recipe is None and files.get("train") is None:
         _require_a_run_to_resume(settings, options)

@@ -52,7 +52,7 @@ class EvaluationOptions:
     def __post_init__(self) -> None:
         if self.scheme not in ("auto", *SCHEMES):
             allowed = ", ".join(("auto", *SCHEMES))
-            raise UsageError(f"scheme {self.scheme!r}{nearest(self.scheme, SCHEMES)}; expected {allowed}")
+            raise UsageError(f"scheme {self.scheme!r}: expected {allowed}{nearest(self.scheme, SCHEMES)}")
         if self.repair and self.strict:
             raise UsageError("--repair mends invalid tags and --strict refuses them; leave one of them out")
         if self.target_precision is not None and not 0 < self.target_precision <= 1:

@@ -100,7 +100,10 @@ def test_min_that_is_not_met_is_9_after_the_figures(inside: Inside, tiny: Tiny, 
         inside(*words, "--min", "recal=0"),
         2,
         "evaluate",
-        "--min recal: no such metric; did you mean 'recall'?",
+        "--min recal: no such metric; the metrics are precision, recall, f1, accuracy; did you mean 'recall'",
+    )
+    refused(
+        inside(*words, "--min", "F1=0"), 2, "evaluate", "--min F1: no such metric; ", "did you mean 'f1'?"
     )
 
 

@@ -59,8 +59,8 @@ def test_the_module_and_the_script_are_one_program(inside: Inside, tmp_path: Pat
 @pytest.mark.parametrize(
     ("words", "command", "expected"),
     [
-        (["evaluat"], "", "No such command 'evaluat'. Did you mean 'evaluate'?; see `seqtool -h`"),
-        (["train", "nre"], "train", "No such command 'nre'. Did you mean 'ner'?; see `seqtool train -h`"),
+        (["evaluat"], "", "no such command: evaluat; did you mean `seqtool evaluate`? See `seqtool -h`"),
+        (["train", "nre"], "train", "no such command: nre; did you mean `seqtool train ner`? See"),
         (["tag", "--kbset", "1"], "tag", "--kbset"),
         (["tag", "--format", "xml"], "tag", "'xml' is not one of 'conll', 'jsonl', 'inline'"),
         (["tag", "--kbest", "-1"], "tag", "expected at least 0 (given '-1')"),

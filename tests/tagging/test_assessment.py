@@ -212,7 +212,7 @@ def test_wrong_entities_are_listed_with_the_confidence_of_the_prediction() -> No
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"scheme": "iob22"}, "scheme 'iob22'; did you mean"),
+        ({"scheme": "iob22"}, "scheme 'iob22': expected .*; did you mean"),
         ({"target_precision": 0.0}, "--target-precision 0: expected more than 0, at most 1"),
         ({"target_precision": 1.5}, "--target-precision 1.5: expected"),
     ],

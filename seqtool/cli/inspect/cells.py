@@ -226,7 +226,7 @@ def _known(names: Sequence[str] | None) -> list[str]:
     for name in names or ():
         if name not in CELL_NAMES:
             raise UsageError(
-                f"no cell {name!r}{nearest(name, CELL_NAMES)}; the cells are {', '.join(CELL_NAMES)}"
+                f"no cell {name!r}; the cells are {', '.join(CELL_NAMES)}{nearest(name, CELL_NAMES)}"
             )
     return list(dict.fromkeys(names or ()))
 
