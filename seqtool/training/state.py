@@ -174,7 +174,9 @@ def check_fingerprint(before: Mapping[str, Any], now: RunFingerprint) -> None:
     differences = [
         f"{key} was {old.get(key, 'absent')}, is {new.get(key, 'absent')}"
         for key in sorted(old.keys() | new.keys())
-        if old.get(key, _ABSENT) != new.get(key, _ABSENT) and key.rpartition(".")[2] not in ADJUSTABLE
+        if old.get(key, _ABSENT) != new.get(key, _ABSENT)
+        and key.rpartition(".")[2] not in ADJUSTABLE
+        and key != "settings.name"  # changes nothing that is computed
     ]
     if differences:
         more = len(differences) - SHOWN_DIFFERENCES
