@@ -15,6 +15,7 @@ from seqtool.text import data_files
 from seqtool.training.defaults import AUTO
 
 Files = str | Path | Sequence[str | Path]  # one file, or source and target
+UNNAMED = "custom"  # name of a run whose recipe has none
 SOURCES = ("train", "dev", "test", "local", "hub", "installed")  # keys of [data] that given files replace
 
 
@@ -56,7 +57,7 @@ def resolve_settings(
     if (other := tables.get("task", task)) != task:
         remedy = f"; use seqtool train {other}" if str(other) in TASKS else ""
         raise SettingsError(f"{where}: a recipe for task {other!r}, not {task!r}{remedy}")
-    tables = _with_absolute_paths({"task": task, "name": "custom", **tables}, spec, folder)
+    tables = _with_absolute_paths({"task": task, "name": UNNAMED, **tables}, spec, folder)
     if own:
         kept = {key: value for key, value in _table(tables, "data").items() if key not in SOURCES}
         tables["data"] = {**kept, **own}

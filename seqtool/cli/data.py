@@ -289,7 +289,7 @@ def split(
 
     Examples:
       seqtool data split all.conll -o parts
-      seqtool data split pairs.csv -o parts --task translate --languages english,french
+      seqtool data split pairs.csv -o parts --languages english,french
     """
     from seqtool.text.pair_splitting import look_like_pairs
     from seqtool.text.splitting import split_file

@@ -155,7 +155,8 @@ def _tables(facts: ModelFacts) -> list[Table]:
 def _data_line(part: Any) -> str:
     if not isinstance(part, dict):
         return str(part)
-    size = ", ".join(f"{part[unit]} {unit}" for unit in ("sentences", "characters") if unit in part)
+    sizes = {unit: part[unit] for unit in ("sentences", "characters") if unit in part}
+    size = ", ".join(f"{n:,} {unit}" if isinstance(n, int) else f"{n} {unit}" for unit, n in sizes.items())
     return f"{size}, {part.get('source')}, sha256 {part.get('sha256')}"
 
 

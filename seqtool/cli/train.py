@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 import shlex
 from collections.abc import Mapping
 from pathlib import Path
@@ -198,6 +199,7 @@ def train_task(
     )
     if recipe is None and files.get("train") is None:
         _require_a_run_to_resume(settings, options)
+    settings = _named_after(settings, options.output)
     if options.dry_run:
         if distributed.is_first():
             _dry_run(settings, options)
@@ -212,9 +214,26 @@ def train_task(
         console.write_result(json.dumps(_summary(runs), ensure_ascii=False) + "\n")
     else:
         console.write_result("".join(f"{run.path}\n" for run in runs))
+        if len(runs) == 1 and options.keep_state and _was_improving(runs[0]):
+            more = _resuming(task, runs[0].path, options)
+            console.say(
+                "dev was still improving: train longer with: "
+                f"{more} --max-minutes {2 * settings.training.max_minutes:g}"
+            )
         console.say(f"next: {runs[-1].model.USAGE.format(shlex.quote(str(runs[-1].path)))}")
         if len(runs) > 1:
             _report_deviation(_summary(runs))
+
+
+def _named_after(settings: Any, output: Path | None) -> Any:
+    """The settings with the name of the run folder, if it was given and the run has no name of its own."""
+    from seqtool.resolution import UNNAMED
+    from seqtool.training.settings import RUN_NAME
+
+    name = "" if output is None else output.resolve().name
+    if settings.name != UNNAMED or not re.match(RUN_NAME, name):
+        return settings
+    return settings.model_copy(update={"name": name})
 
 
 def _recipe_of_run(options: RunOptions, files: Mapping[str, Any]) -> str | None:
@@ -285,6 +304,12 @@ def _resuming(task: str, run: Path, options: RunOptions) -> str:
         return f"the same command with --resume{' in place of --overwrite' if options.overwrite else ''}"
     initial = [] if options.initial is None else ["--init-from", str(options.initial)]
     return shlex.join(["seqtool", "train", task, "--resume", "-o", str(run), *initial])
+
+
+def _was_improving(run: Any) -> bool:
+    """Whether time ran out while the last evaluation was the best so far."""
+    result = run.result
+    return bool(result.reason == "max_minutes" and result.best_step == result.steps)
 
 
 def _report_state(run: Path, *, keep: bool) -> None:

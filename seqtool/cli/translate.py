@@ -35,12 +35,13 @@ def translate(
     sources: streams.InputsArgument = None,
     model: ModelsOption = None,
     input_format: Annotated[
-        Literal["text", "jsonl"],
+        Literal["text", "jsonl"] | None,
         typer.Option(
-            help="Input format. text: lines; jsonl: objects with source (or text) and any other keys.",
+            help="Input format. text: lines; jsonl: objects with the key source, text or the model's source "
+            "language, and any others. Default: jsonl for files that end in .jsonl, otherwise text.",
             rich_help_panel=DATA,
         ),
-    ] = "text",
+    ] = None,
     *,
     search: SearchGroup,
     form: FormGroup,
@@ -62,8 +63,6 @@ def translate(
     where = model or [find_model(None, ("translate",))]
     files = streams.inputs_of(sources)
     output.check()
-    if form.scores and form.form == "jsonl":
-        raise UsageError("--format jsonl always includes scores; leave --scores out")
     if beside.force_target is not None:
         _refuse_with_targets((search, drawing, lengths, beside), form, hardware, models=len(where))
     from seqtool import api

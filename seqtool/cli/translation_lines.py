@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from seqtool.cli import console, streams
-from seqtool.errors import DataError, counted
+from seqtool.errors import DataError, UsageError, counted
 
 if TYPE_CHECKING:
     from seqtool.text.parallel import SentencePair
@@ -48,11 +49,12 @@ class Inputs:
     Args:
         files: Input files, as from `streams.inputs_of`.
         translator: Model whose settings say how a line is parsed.
-        layout: Input format: text or jsonl.
+        layout: Input format: text or jsonl; None = by the ending of each file's name.
         beside: Files with one line per input line, by field of `Item`; None = no such file.
         batch_tokens: Symbols per batch.
 
     Raises:
+        UsageError: a file is a table, and no format is named.
         DataError: during iteration: a file in `beside` has more or fewer lines than the input.
     """
 
@@ -60,13 +62,15 @@ class Inputs:
         self,
         files: Sequence[str],
         translator: TranslatorModel,
-        layout: str,
+        layout: str | None,
         beside: Mapping[str, Path | None],
         batch_tokens: int,
     ) -> None:
         from seqtool.text.lines import lines_of
 
         self._files, self._translator, self._layout = files, translator, layout
+        if layout is None:
+            _refuse_tables(files, translator)
         self.batch_tokens = batch_tokens
         self._beside = {key: path for key, path in beside.items() if path is not None}
         self._others = {key: lines_of(path) for key, path in self._beside.items()}
@@ -83,13 +87,15 @@ class Inputs:
 
     def _items(self, stream: BinaryIO, name: str) -> Iterator[Item]:
         from seqtool.text.lines import read_lines
+        from seqtool.text.pair_files import kind_of
 
         self._sources += 1
+        layout = self._layout or ("jsonl" if kind_of(name) == "jsonl" else "text")
         for number, line in enumerate(read_lines(stream, name), 1):
-            if self._layout == "jsonl" and not line.strip(" \t"):
+            if layout == "jsonl" and not line.strip(" \t"):
                 continue
             self._number += 1
-            item = self._item(line, number, name)
+            item = self._item(line, number, name, layout)
             if len(item.pair.source) > LONG:
                 console.warn(
                     f"{name}:{number}: {counted(len(item.pair.source), 'character')} in one line; "
@@ -110,11 +116,27 @@ class Inputs:
                     "same number"
                 )
 
-    def _item(self, line: str, number: int, name: str) -> Item:
-        if self._layout == "text":
+    def _item(self, line: str, number: int, name: str, layout: str) -> Item:
+        if layout == "text":
             return Item(self._number, self._translator.parse(line, number, name))
         pair, keys = _of_object(line, self._translator.description.data.languages, name, number)
         return Item(self._number, pair, keys=keys)
+
+
+def _refuse_tables(files: Sequence[str], translator: TranslatorModel) -> None:
+    """Refuse tables, whose rows would be translated as if they were sentences."""
+    from seqtool.text.pair_files import kind_of
+
+    for file in files:
+        kind = kind_of(file)
+        if kind == "tsv" and "features" in translator.description.data.columns:
+            continue  # source and features are columns
+        if kind in ("csv", "tsv", "tmx"):
+            scored = f"`seqtool evaluate {shlex.quote(file)} -m {translator.place}` scores pairs"
+            raise UsageError(
+                f"{file}: a .{kind} file is not read as sentences; save the sources as text, one per line "
+                f"({scored}), or translate its lines as they are with --input-format text"
+            )
 
 
 def _of_object(

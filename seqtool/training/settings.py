@@ -26,6 +26,7 @@ READERS: dict[str, tuple[str, tuple[str, ...]]] = {
     "average_decay": ("average", ("ema",)),
     "average_patience": ("average", ("asgd",)),
 }
+RUN_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
 
 
 class RunSettings(Settings):
@@ -33,7 +34,7 @@ class RunSettings(Settings):
 
     task: str = Field(description="Task of the run, as in `seqtool train TASK`.")
     name: str = Field(
-        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$",
+        pattern=RUN_NAME,
         description="Name of the run; without -o the run folder is runs/TASK/NAME.",
     )
     seed: int = Field(

@@ -179,7 +179,9 @@ def check_fingerprint(before: Mapping[str, Any], now: RunFingerprint, run: str) 
     keys = [
         key
         for key in sorted(old.keys() | new.keys(), key=lambda key: (key.startswith("data."), key))
-        if old.get(key, _ABSENT) != new.get(key, _ABSENT) and key.rpartition(".")[2] not in ADJUSTABLE
+        if old.get(key, _ABSENT) != new.get(key, _ABSENT)
+        and key.rpartition(".")[2] not in ADJUSTABLE
+        and key != "settings.name"  # changes nothing that is computed
     ]
     if not keys:
         return

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, Self
 
 import torch
@@ -71,6 +71,11 @@ class Translation:
     text: str
     hypothesis: Hypothesis
 
+    @property
+    def score(self) -> float:
+        """Log probability, nats, divided by the length penalty; what `seqtool translate --scores` prints."""
+        return self.hypothesis.score
+
 
 def most_like_others(samples: list[Translation]) -> list[Translation]:
     """The sample with the highest mean chrF against the others (minimum Bayes risk; Eikema and Aziz 2020)."""
@@ -116,22 +121,54 @@ class TranslatorModel(TrainedModel):
         """What kind of model this is, for the model card."""
         return "translator"
 
-    def translate(self, lines: Sequence[str], options: SearchOptions | None = None) -> list[str]:
+    def translate(
+        self, lines: Sequence[str], options: SearchOptions | None = None, *, beam: int | None = None
+    ) -> list[str]:
         """The best translation of each line; that of an empty line is empty.
 
-            seqtool.load("runs/translate/translate-tiny").translate(["the engine stops"])
+            seqtool.load("runs/translate/translate-tiny").translate(["the engine stops"], beam=10)
 
         Args:
             lines: One source each; for a model with features, its columns are separated by tabs.
             options: Options of the search; None = those of the model's recipe.
+            beam: Beam size, at least 1, instead of that of `options`; 1 = greedy search.
 
         Raises:
-            UsageError: a single line instead of a list.
+            UsageError: a single line instead of a list, or a beam size below 1.
             DataError: a line does not have the columns that the model reads.
         """
         require_several(lines, 'translator.translate(["the engine stops"])')
+        return [found[0].text if found else "" for found in self.translations(lines, options, beam=beam)]
+
+    def translations(
+        self,
+        lines: Sequence[str],
+        options: SearchOptions | None = None,
+        *,
+        beam: int | None = None,
+        nbest: int | None = None,
+    ) -> list[list[Translation]]:
+        """The best translations of each line with their scores, the best first; an empty line has none.
+
+            found = seqtool.load("runs/translate/translate-tiny").translations(["the engine stops"], nbest=3)
+            [(each.text, each.score) for each in found[0]]
+
+        Args:
+            lines: One source each, as for `translate`.
+            options: Options of the search; None = those of the model's recipe.
+            beam: Beam size, at least 1, instead of that of `options`.
+            nbest: Number of translations, at least 1, instead of that of `options`; without `beam`, the beam
+                is as large at least.
+
+        Raises:
+            UsageError, DataError: as `translate`; UsageError: `nbest` is larger than `beam`.
+        """
+        require_several(lines, 'translator.translations(["the engine stops"])')
+        chosen = options or SearchOptions.of(self.description.decoding)
+        several = chosen.nbest if nbest is None else nbest
+        size = max(chosen.beam, several) if beam is None else beam
         pairs = [self.parse(line, number) for number, line in enumerate(lines, 1)]
-        return [found[0].text if found else "" for found in self.search(pairs, options)]
+        return self.search(pairs, replace(chosen, beam=size, nbest=several))
 
     def parse(self, line: str, number: int = 0, file: str = "line") -> SentencePair:
         """Split a line into source and features (errors of `translate`)."""

@@ -54,9 +54,31 @@ def test_a_run_folder_holds_what_it_should(tiny: Tiny):
     assert events[-1]["event"] == "evaluation"
     recipe = tomllib.loads((tiny.run / "recipe.toml").read_text())
     assert recipe["data"]["train"] == str(tiny.train)
-    assert (tiny.run / "model" / "README.md").read_text().startswith("# custom\n")
+    assert (tiny.run / "model" / "README.md").read_text().startswith("# run\n")
     hidden = list(tiny.run.rglob(".*"))
     assert hidden == []  # neither a lock nor a temporary file
+
+
+def test_a_run_is_named_after_its_folder_unless_it_has_a_name(inside: Inside, tiny: Tiny):
+    words = ("train", "ner", "--train", tiny.train, "--dry-run")
+    for more, name in (
+        (("-o", "runs/mine"), "mine"),
+        (("-o", "runs/my run"), "custom"),
+        (("-o", "runs/mine", "--set", "name=other"), "other"),
+        ((), "custom"),
+    ):
+        assert f'name = "{name}"' in inside(*words, *more).out.decode()
+
+
+def test_time_that_ran_out_too_early_is_reported(inside: Inside, tiny: Tiny):
+    """The only evaluation is the best and the last one."""
+    done = train(inside, tiny, "--epochs", 900, "--max-minutes", "0.0001", "-o", "short")
+    line = (
+        "dev was still improving: train longer with: seqtool train ner --resume -o short --max-minutes 0.0002"
+    )
+    assert line in done.err.splitlines()
+    done = train(inside, tiny, "--epochs", 900, "--max-minutes", "0.0001", "-o", "gone", "--no-keep-state")
+    assert "still improving" not in done.err
 
 
 def test_runs_get_the_next_free_name(inside: Inside, tiny: Tiny, tmp_path: Path):

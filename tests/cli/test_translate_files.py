@@ -84,8 +84,20 @@ def test_json_without_a_source_is_refused_with_its_line(
 
 
 def test_scores_are_in_json_anyway(inside: Inside, pairs: TinyTranslator) -> None:
-    done = translate(inside, pairs, "--scores", "--format", "jsonl")
-    refused(done, 2, "translate", "--format jsonl always includes scores; leave --scores out")
+    plain = translate(inside, pairs, "--format", "jsonl", stdin=pairs.text)
+    assert translate(inside, pairs, "--scores", "--format", "jsonl", stdin=pairs.text).out == plain.out
+
+
+def test_the_ending_of_a_file_says_how_it_is_read(inside: Inside, pairs: TinyTranslator) -> None:
+    Path("in.jsonl").write_text(json.dumps({"source": TEXTS[0][0]}) + "\n")
+    Path("in.txt").write_text(f"{TEXTS[1][0]}\n")
+    done = translate(inside, pairs, "in.jsonl", "in.txt")
+    assert done.out.decode().splitlines() == [TEXTS[0][1], TEXTS[1][1]], done.err
+    for name in ("t.csv", "t.tsv"):
+        Path(name).write_text("yes,ja\n")
+        done = translate(inside, pairs, name)
+        refused(done, 2, "translate", f"{name}: a {name[1:]} file is not read as sentences; save the sources")
+        assert translate(inside, pairs, name, "--input-format", "text").code == 0
 
 
 def test_given_targets_are_scored_as_json(inside: Inside, pairs: TinyTranslator) -> None:

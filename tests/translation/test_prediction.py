@@ -392,3 +392,23 @@ def test_words_that_only_a_source_has_are_copied_by_a_model_that_learned_to(tmp_
 def test_a_single_text_is_refused_with_the_right_call() -> None:
     with pytest.raises(UsageError, match=r"a single text is given.*translator\.translate\(\[\"the engine"):
         untrained().translate("yes")
+
+
+def test_translations_have_texts_and_scores_the_best_first() -> None:
+    model = large("copy, coverage")
+    sources = [*sources_of(), ""]
+    found = model.translations(sources, nbest=7)
+    assert [len(each) for each in found] == [7] * len(sources_of()) + [0]
+    for translations in found:
+        ranks = [(each.hypothesis.finished, each.score) for each in translations]
+        assert ranks == sorted(ranks, reverse=True)  # those that were cut off come last
+        assert all(each.score == each.hypothesis.score for each in translations)
+    for beam in (1, 10):
+        expected = model.translate(sources, SearchOptions(beam=beam))
+        assert model.translate(sources, beam=beam) == expected
+        best = [each[0].text if each else "" for each in model.translations(sources, beam=beam)]
+        assert best == expected
+    with pytest.raises(UsageError):
+        model.translations(sources, beam=2, nbest=3)
+    with pytest.raises(UsageError, match=r'translator\.translations\(\["the engine stops"\]\)'):
+        model.translations("the engine stops")
