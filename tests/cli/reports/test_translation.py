@@ -92,7 +92,9 @@ def test_against_compares_two_models_on_the_same_pairs(inside: Inside, pairs: Ti
     assert all(test["difference"] == 0 and test["p"] > 0.9 for test in own)
     text = inside("evaluate", "-m", pairs.run, "--against", pairs.poor).out.decode()
     assert f"\nbleu of {pairs.run} minus bleu of {pairs.poor}: +" in text
-    assert len(re.findall(r"minus (bleu|chrf|exact_match) of .*poor: \+", text)) == 6
+    assert (
+        len(re.findall(r"minus (bleu|chrf|exact_match) of .*poor: \+.*run is better \(p = 0\.0", text)) == 6
+    )
 
 
 def test_plots_are_pictures(inside: Inside, pairs: TinyTranslator, tmp_path: Path) -> None:
