@@ -26,7 +26,7 @@ from seqtool.resolution import (
 )
 from seqtool.tasks import ASSESSMENTS, MODELS, TASKS
 from seqtool.text.data_files import PARTS, PartName
-from seqtool.training.run_folder import find_latest, training_part
+from seqtool.training.run_folder import find_latest, manifest_of
 from seqtool.version import __version__
 
 # Each wing is imported only for its own tasks, and training only to train, so that commands such as
@@ -296,7 +296,7 @@ def _overlap(model: Path, data: Any) -> list[str]:
         data: What `evaluation_data` of the wing returned for files.
     """
     part = data.part if hasattr(data, "part") else next(iter(data.parts.values()))
-    trained = training_part(model)
+    trained = manifest_of(model).get("data", {}).get("train", {})
     if part.digest != trained.get("sha256") and str(Path(part.source).absolute()) != trained.get("source"):
         return []
     return [f"{part.source}: the model was trained on this data, so the scores say nothing about other data"]

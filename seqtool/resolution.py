@@ -9,7 +9,8 @@ from typing import Any
 
 from seqtool.bundled import recipe_names, recipe_path
 from seqtool.errors import SettingsError, UsageError, nearest
-from seqtool.settings import apply_overrides, dotted, given_keys, put, read_toml, validate
+from seqtool.settings import apply_overrides, read_toml, validate
+from seqtool.settings_keys import dotted, given_keys, put
 from seqtool.tasks import TASKS, Task
 from seqtool.text import data_files
 from seqtool.training.defaults import AUTO

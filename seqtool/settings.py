@@ -14,6 +14,7 @@ from pydantic.fields import FieldInfo
 
 from seqtool.errors import SettingsError, UsageError, closest, did_you_mean, nearest
 from seqtool.files import storage_errors
+from seqtool.settings_keys import table_of
 
 SettingsType = TypeVar("SettingsType", bound="Settings")
 SET = "--set "  # begins the message about a key that was given with --set
@@ -173,56 +174,6 @@ def _heading(text: str, where: str, typed: Sequence[str]) -> str:
     return f"{where} with --set {', '.join(named)}: " if named else f"{where}: "
 
 
-def default_values(kind: type[BaseModel]) -> dict[str, Any]:
-    """The default of every setting, by dotted key, as `model_dump(mode="json", by_alias=True)` shows it.
-
-    Settings of a required or optional table are included with the defaults that they have in such a table.
-
-    Args:
-        kind: Settings class.
-
-    Returns:
-        JSON values by dotted key.
-    """
-    values = dotted(kind.model_construct().model_dump(mode="json", by_alias=True))
-    for name, field in kind.model_fields.items():
-        table, key = _model_of(field), field.alias or name
-        if table is not None and (field.is_required() or values.get(key, key) is None):
-            values |= {f"{key}.{below}": value for below, value in default_values(table).items()}
-    return values
-
-
-def given_keys(settings: BaseModel, prefix: str = "") -> set[str]:
-    """Dotted keys of the settings that were given, as opposed to those that have their default."""
-    found = set()
-    for name in settings.model_fields_set:
-        value = getattr(settings, name)
-        key = f"{prefix}{type(settings).model_fields[name].alias or name}"
-        found |= given_keys(value, f"{key}.") if isinstance(value, BaseModel) else {key}
-    return found
-
-
-def put(tables: Mapping[str, Any], key: str, value: Any) -> dict[str, Any]:
-    """A copy of tables with the value of a dotted key; what stands in the place of a table is replaced."""
-    first, _, rest = key.partition(".")
-    below = tables.get(first)
-    table = below if isinstance(below, Mapping) else {}
-    return {**tables, first: put(table, rest, value) if rest else value}
-
-
-def dotted(table: Mapping[str, Any]) -> dict[str, Any]:
-    """Flatten nested tables to dotted keys; an empty table counts as a value.
-
-    >>> dotted({"a": 1, "b": {"c": 2, "d": {}}})
-    {'a': 1, 'b.c': 2, 'b.d': {}}
-    """
-    result: dict[str, Any] = {}
-    for key, value in table.items():
-        below = dotted(value) if isinstance(value, Mapping) else {}
-        result |= {f"{key}.{name}": each for name, each in below.items()} or {key: value}
-    return result
-
-
 def plain_message(error: ValidationError) -> str:
     """What is wrong with a single value, such as that of a command-line option, in plain words.
 
@@ -340,7 +291,7 @@ def _keys_below(kind: type[BaseModel], prefix: str = "") -> list[str]:
     """Dotted keys of all settings below `kind`."""
     found = []
     for name, field in kind.model_fields.items():
-        table, key = _model_of(field), f"{prefix}{field.alias or name}"
+        table, key = table_of(field), f"{prefix}{field.alias or name}"
         found += [key] if table is None else _keys_below(table, f"{key}.")
     return found
 
@@ -358,7 +309,7 @@ def _keys(kind: type[BaseModel], location: list[str]) -> tuple[str, str]:
         field = None if current is None else _field(current, part)
         if field is None:
             break
-        current = _model_of(field)
+        current = table_of(field)
         if current is None:
             rest = location[place:][_is_choice(field.annotation) :]
             return ".".join([*location[:place], *rest]), ".".join(location[:place])
@@ -367,12 +318,6 @@ def _keys(kind: type[BaseModel], location: list[str]) -> tuple[str, str]:
 
 def _field(kind: type[BaseModel], key: str) -> FieldInfo | None:
     return next((field for name, field in kind.model_fields.items() if key in (name, field.alias)), None)
-
-
-def _model_of(field: FieldInfo) -> type[BaseModel] | None:
-    """The settings class of a field that is a table."""
-    candidates = [field.annotation, *get_args(field.annotation)]
-    return next((c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel)), None)
 
 
 def _is_choice(annotation: Any) -> bool:
@@ -386,7 +331,7 @@ def _fields_at(kind: type[BaseModel], location: list[str]) -> list[str]:
     current: type[BaseModel] | None = kind
     for part in location:
         field = None if current is None else _field(current, part)
-        current = None if field is None else _model_of(field)
+        current = None if field is None else table_of(field)
     return [] if current is None else [field.alias or name for name, field in current.model_fields.items()]
 
 

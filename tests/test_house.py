@@ -16,7 +16,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 FLOORS: list[set[str]] = [
     {"errors", "version"},
     {"files", "evaluation", "decoding"},
-    {"nn", "settings"},
+    {"nn", "settings", "settings_keys"},
     {"inspection", "devices"},
     {"text", "bundled", "settings_guide"},
     {"models"},

@@ -7,8 +7,9 @@ from typing import Literal
 import pytest
 from pydantic import Field
 
-from seqtool.settings import Settings, default_values, dotted
+from seqtool.settings import Settings
 from seqtool.settings_guide import describe_settings
+from seqtool.settings_keys import default_values, dotted
 from seqtool.tasks import TASKS
 
 

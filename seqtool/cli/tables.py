@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from seqtool.evaluation.score import Score
     from seqtool.evaluation.significance import Interval, PairedTest
 
+SIGNIFICANT = 0.05  # p below which a difference is called significant
+
 
 def cell(value: object) -> Text:
     """A cell that shows text literally, without markup; control characters are escaped on a terminal."""
@@ -77,11 +79,16 @@ def scores_table(
 def comparison_lines(
     model: str, against: str | None, comparisons: Iterable[tuple[str, PairedTest]]
 ) -> list[str]:
-    """One line per paired test, saying where a negative difference favours the model."""
+    """One line per paired test, saying which of the two models is better, and how sure that is."""
     from seqtool.evaluation.score import higher_is_better
 
-    return [
-        f"{name} of {model} minus {name} of {against}: {test.difference:+.4f}, "
-        f"p = {test.p_value:.4f} ({test.method})" + ("" if higher_is_better(name) else "; lower is better")
-        for name, test in comparisons
-    ]
+    lines = []
+    for name, test in comparisons:
+        better = model if (test.difference > 0) == higher_is_better(name) else against
+        doubt = "" if test.p_value < SIGNIFICANT else ", but not significantly"
+        verdict = f"{better} is better{doubt}" if test.difference else "no difference"
+        lines.append(
+            f"{name} of {model} minus {name} of {against}: {test.difference:+.4f}; {verdict} "
+            f"(p = {test.p_value:.4f}, {test.method})"
+        )
+    return lines

@@ -47,7 +47,7 @@ def _unknown_option(option: str, context: Any, arguments: Sequence[str]) -> str:
 
 def _settings(option: str, task: str) -> list[str]:
     """The settings of a task that are called like an option, at most `FEW`."""
-    from seqtool.settings import default_values
+    from seqtool.settings_keys import default_values
     from seqtool.tasks import TASKS
 
     name = option.lstrip("-").replace("-", "_")

@@ -35,7 +35,7 @@ class Comparison(NamedTuple):
     test: PairedTest
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class Evaluation(ABC):
     """Scores of a model on one data set, with their uncertainty and a comparison with another model.
 
@@ -59,6 +59,11 @@ class Evaluation(ABC):
     bootstrap: int = 1000
     rival: Rival | None = None
     warnings: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        """Model, data and scores; the predictions and statistics would fill many screens."""
+        scores = "".join(f", {name}={score.value:.4f}" for name, score in self.scores.items())
+        return f"{type(self).__name__}(model={self.model!r}, data={self.data!r}{scores})"
 
     @cached_property
     def intervals(self) -> dict[str, Interval]:

@@ -18,6 +18,7 @@ from seqtool.lm.scores import METRICS, Protocol, TextScores, evaluate_text
 from seqtool.lm.settings import LanguageModelSettings
 from seqtool.lm.text_blocks import split_lines
 from seqtool.text.data_files import PartName
+from seqtool.training.run_folder import manifest_of
 
 COMPARED = "nats_per_character"  # comparable between models with different symbols
 WORST = 1000  # maximum number of lines that `errors` yields
@@ -65,7 +66,7 @@ class EvaluationText:
     training: TextData | None = None  # training and development part of the recipe; None = no baselines
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class LanguageModelEvaluation(Evaluation):
     """The evaluation of a language model, as `seqtool evaluate` reports it.
 
@@ -213,6 +214,7 @@ def assess(
         baselines=None if training is None else _baselines(model, training),
         interpolate_on=training.dev if training is not None and chosen.interpolate else None,
     )
+    text = dataclasses.replace(text, stopped_by=manifest_of(Path(model.place)).get("stopped_by", ""))
     rival, warnings = None, text.warnings
     if against is not None:
         other = evaluate_text(against[1], data.part, protocol)

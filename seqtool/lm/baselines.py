@@ -99,20 +99,26 @@ class Baselines:
         )
 
 
-def verdict(network: float, baselines: Mapping[str, float]) -> str | None:
+def verdict(network: float, baselines: Mapping[str, float], stopped_by: str = "") -> str | None:
     """A warning if the best baseline predicts a text better than the network, else None.
 
     Args:
         network: Nats per character of the network.
         baselines: Nats per character of each baseline.
+        stopped_by: The limit that ended the training of the network, as in its manifest; empty = unknown.
     """
     if not baselines or min(baselines.values()) >= network:
         return None
     best = min(baselines, key=lambda name: baselines[name])
+    longer = "train longer (--epochs, --max-minutes) or a larger network (--set model.hidden=N)"
+    if stopped_by == "max_minutes":
+        longer = (
+            "time ended its training, so give it more minutes (--max-minutes), or a smaller network that "
+            "makes more updates in the same time (--set model.hidden=N)"
+        )
     return (
         f"the network needs {network:.4f} nats per character; {NAMES.get(best, best)} trained on the same "
-        f"text needs only {baselines[best]:.4f}: train longer (--epochs, --max-minutes) or a larger network "
-        "(--set model.hidden=N)"
+        f"text needs only {baselines[best]:.4f}: {longer}"
     )
 
 

@@ -93,6 +93,7 @@ class TextScores:
         lines: For each document the nats of each of its L lines, [L].
         baselines: Nats per character of each baseline.
         mixture: Score of the mixture with the n-gram, if it was asked for.
+        stopped_by: The limit that ended the network's training; empty = unknown.
     """
 
     fingerprint: Fingerprint
@@ -103,6 +104,7 @@ class TextScores:
     lines: Sequence[Array] = ()
     baselines: dict[str, float] = field(default_factory=dict)
     mixture: Mixture | None = None
+    stopped_by: str = ""
 
     @property
     def nats(self) -> float:
@@ -166,7 +168,8 @@ class TextScores:
                 f"{self.unknown:,} of {self.symbols:,} symbols are unknown to the model: the characters that "
                 "they stand for were not predicted, so bits and nats per character are too low to compare"
             )
-        worse = verdict(self.nats_per_character, comparable(self.baselines, self.unknown))
+        comparables = comparable(self.baselines, self.unknown)
+        worse = verdict(self.nats_per_character, comparables, self.stopped_by)
         return (*found, *([worse] if worse else []))
 
     def _total(self, column: int) -> int:

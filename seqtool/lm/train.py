@@ -217,7 +217,7 @@ def _measured(
     network = float(result.metrics["nats_per_character"])
     beside = ", ".join(f"{NAMES[name]} {value:.4f}" for name, value in figures.nats_per_character.items())
     say(f"nats per character on dev: this network {network:.4f}, {beside}")
-    warning = verdict(network, comparable(figures.nats_per_character, unknown))
+    warning = verdict(network, comparable(figures.nats_per_character, unknown), result.reason)
     if warning:
         say(warning)
     is_stream = model.description.data.documents == "stream"

@@ -72,7 +72,7 @@ class Answers(NamedTuple):
     confidences: Sequence[Sequence[float]] | None = None
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class TaggerEvaluation(Evaluation):
     """The evaluation of a tagger, as `seqtool evaluate` reports it.
 

@@ -267,9 +267,10 @@ class TagReading:
                 f"{counted(self.spans, 'span')}; --scheme {self.scheme} --repair reads all of them as "
                 "conlleval does, --scheme NAME selects another scheme"
             )
-        tags = "1 tag is" if self.invalid == 1 else f"{self.invalid} tags are"
+        one = self.invalid == 1
+        tags, them = ("1 tag is", "it") if one else (f"{self.invalid} tags are", "them")
         return (
-            f"{tags} invalid in {self.scheme} and read as conlleval reads them, as the beginning or end of "
+            f"{tags} invalid in {self.scheme} and read as conlleval reads {them}, as the beginning or end of "
             f"an entity; the first: {self.first}; --strict refuses such tags"
         )
 

@@ -276,16 +276,15 @@ def find_unfinished(task: str, *, root: Path = ROOT) -> Path | None:
     return max(runs, key=lambda run: run.state.stat().st_mtime).path if runs else None
 
 
-def training_part(model: Path) -> dict[str, Any]:
-    """What the manifest of a model's run says of its training part; empty without a manifest.
+def manifest_of(model: Path) -> dict[str, Any]:
+    """The manifest of a model's run: how it ended, its data; empty without a manifest.
 
     Args:
         model: The run folder, or the model folder inside it.
     """
     manifest = (model.absolute().parent if model.name == "model" else model) / "manifest.json"
     values = read_json(manifest) if manifest.is_file() else {}
-    found = values.get("data", {}).get("train", {}) if isinstance(values, dict) else {}
-    return dict(found) if isinstance(found, dict) else {}
+    return dict(values) if isinstance(values, dict) and "files" not in values else {}
 
 
 def _open(path: Path, *, may_hold_run: bool) -> RunFolder:

@@ -14,7 +14,8 @@ from torch.optim import Optimizer
 
 from seqtool.errors import ModelError, UsageError
 from seqtool.models.tensors import model_tensors, restore_weights
-from seqtool.settings import Settings, default_values, dotted
+from seqtool.settings import Settings
+from seqtool.settings_keys import default_values, dotted
 from seqtool.training import distributed
 from seqtool.training.checkpoint import Checkpoint
 from seqtool.training.optimization import Averaging, optimizer_state, restore_optimizer

@@ -71,7 +71,7 @@ class Outputs(NamedTuple):
     search: str = ""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class TranslatorEvaluation(Evaluation):
     """The evaluation of a translator, as `seqtool evaluate` reports it.
 

@@ -44,6 +44,13 @@ def test_data_that_the_model_was_trained_on_is_a_warning(inside: Inside, tiny: T
         assert "trained on" not in inside("evaluate", *words, "-m", tiny.run).err
 
 
+def test_kinds_of_error_explain_themselves(inside: Inside, tiny: Tiny, hard: str):
+    text = inside("evaluate", hard, "-m", tiny.run).out.decode()
+    assert re.search(
+        r"errors by kind: correct \d+, type \d+, boundary \d+, type and boundary \d+, missed", text
+    )
+
+
 def test_json_is_one_object_with_all_figures(inside: Inside, tiny: Tiny):
     value = figures(inside, "-m", tiny.run)
     assert value["model"] == str(tiny.run)
@@ -122,7 +129,7 @@ def test_against_compares_two_models_on_the_same_sentences(inside: Inside, tiny:
     own = figures(inside, "many.conll", "-m", tiny.run, "--against", tiny.run)["against"]["tests"]
     assert all(test["difference"] == 0 and test["p"] > 0.9 for test in own)
     text = inside("evaluate", "many.conll", "-m", tiny.run, "--against", "poor").out.decode()
-    assert len(re.findall(r"minus f1 of poor: \+0\.\d{4}, p = 0\.0", text)) == 2
+    assert len(re.findall(r"minus f1 of poor: \+0\.\d{4}; .*run is better \(p = 0\.0\d+, ", text)) == 2
     refused(inside("evaluate", "-m", tiny.run, "--against", "absent"), 2, "evaluate", "absent: no such model")
 
 
@@ -147,6 +154,8 @@ def test_the_threshold_of_a_target_precision_holds_in_tag(inside: Inside, tiny: 
     assert round(spans * found["precision"]) == round(found["recall"] * 60)
     text = inside("evaluate", "many.conll", "-m", tiny.run, "--target-precision", 0.9).out.decode()
     assert f"--min-confidence {found['min_confidence']:.4f} gives precision {found['precision']:.4f}" in text
+    assert f"on this data and keeps {spans} of the " in text
+    assert "the least sure entity down to which precision is at least 0.9\n" in text
 
 
 def test_a_target_that_cannot_be_reached_is_said(inside: Inside, tiny: Tiny, tmp_path: Path):

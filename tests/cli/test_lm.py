@@ -393,16 +393,33 @@ def test_a_mixture_is_no_worse_than_its_parts_on_dev(inside: Inside, lm: TinyMod
     assert found["mixture"]["nats_per_character"] <= min(parts) + 1e-6
 
 
+def test_a_network_that_time_stopped_is_advised_to_take_more_of_it(
+    inside: Inside, lm: TinyModel, tmp_path: Path
+) -> None:
+    text = tmp_path / "text.txt"
+    text.write_text(TEXT)
+    limits = ("--max-minutes", 0.002, "--lr", 1e-4, "-o", "run")
+    done = inside("train", "lm", "--train", text, "--dev", text, *words(), *limits)
+    scored = inside("evaluate", "text.txt", "-m", "run")
+    for err in (done.err, scored.err):
+        assert "time ended its training, so give it more minutes (--max-minutes), or a smaller network" in err
+    assert "text.txt: the model was trained on this data" in scored.err
+    assert "the development data is the training data" in done.err
+    assert "this run has no test part" in inside("evaluate", "-m", "run").err
+
+
 def test_a_table_is_shown_and_a_picture_drawn(inside: Inside, lm: TinyModel) -> None:
     outcome = inside("evaluate", "-m", lm.run, "--plots", "plots", "--against", lm.run)
     text = outcome.out.decode()
     assert outcome.code == 0, outcome.err
     for part in (
+        f"{lm.run} on the test part of {lm.text}\n",
         "nats_per_character\t",
+        "model\tbits per character\tnats per character\n",
         "Kneser-Ney n-gram\t",
         "streaming, 1,740 characters",
         "p = 1.0000",
-        "lower is better",
+        "; no difference (p = ",
     ):
         assert part in text
     assert Path("plots", "along_text.png").read_bytes().startswith(b"\x89PNG")

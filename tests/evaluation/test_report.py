@@ -45,6 +45,11 @@ def test_intervals_and_tests_are_those_of_the_scores() -> None:
     assert found.against == "b"
 
 
+def test_its_representation_is_short() -> None:
+    found = Plain(model="a", data="d", scores=OWN, bootstrap=0)
+    assert repr(found) == "Plain(model='a', data='d', accuracy=0.7000, loss=0.3000)"
+
+
 def test_json_has_one_shape_with_what_the_task_adds() -> None:
     value = Plain(model="a", data="d", scores=OWN, bootstrap=50, rival=Rival("b", OTHER)).as_dict()
     assert list(value) == ["model", "data", "metrics", "signatures", "intervals", "own", "against"]

@@ -107,6 +107,9 @@ def test_a_network_that_loses_to_a_baseline_is_told() -> None:
     assert message is not None
     assert "1.6100 nats per character; a Kneser-Ney n-gram" in message
     assert message.count("\n") == 0 and "1.5600" in message
+    assert "train longer" in message and "larger network" in message
+    short = str(verdict(1.61, figures, "max_minutes"))
+    assert "time ended its training, so give it more minutes (--max-minutes), or a smaller network" in short
     assert verdict(1.5, figures) is None
     assert verdict(1.5, {}) is None
     assert "xz" in str(verdict(1.7, {NGRAM: 1.8, XZ: 1.6}))

@@ -320,7 +320,7 @@ def test_a_handful_of_invalid_tags_is_read_as_conlleval_reads_them(
     assert (report.scheme, report.files[0].entities["LOC"], report.files[0].repaired) == (scheme, 1, 1)
     tag = bad.split("\t")[2].strip()
     assert report.invalid == (
-        f"1 tag is invalid in {scheme} and read as conlleval reads them, as the beginning or end of an "
+        f"1 tag is invalid in {scheme} and read as conlleval reads it, as the beginning or end of an "
         f"entity; the first: {path}:152: {tag} after O is not valid in {scheme}; --strict refuses such tags"
     )
     with pytest.raises(DataError, match=rf"a.conll:\d+: .*--scheme {scheme} --repair"):

@@ -13,7 +13,7 @@ from torch import nn
 
 from seqtool.errors import InterruptedRunError, ModelError, UsageError
 from seqtool.nn.losses import LossSum
-from seqtool.settings import default_values
+from seqtool.settings_keys import default_values
 from seqtool.training.checkpoint import Checkpoint, Checkpoints
 from seqtool.training.optimization import Averaging, build_optimizer
 from seqtool.training.progress import SilentReporter

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 
 def show(result: LanguageModelEvaluation) -> None:
     """Print the results as tables."""
-    console.print_table(scores_table(result.model, result.data, result.scores, result.intervals))
+    console.print_table(scores_table(result.model, _data(result), result.scores, result.intervals))
     if result.text.baselines:
         console.print_table(_baselines_table(result))
     fingerprint = result.text.fingerprint
@@ -32,8 +33,14 @@ def draw(result: LanguageModelEvaluation, folder: Path) -> None:
 
     costs = [(row[CHARACTERS], row[NATS]) for row in result.text.blocks.tolist()]
     beside = {NAMES[name]: value for name, value in result.text.baselines.items()}
-    title = f"{result.model} on {result.data}, {result.text.fingerprint.protocol}"
+    title = f"{result.model} on {_data(result)}, {result.text.fingerprint.protocol}"
     figures.cost_along_text(costs, beside, folder / "along_text.png", title)
+
+
+def _data(result: LanguageModelEvaluation) -> str:
+    """The data of the evaluation, with the part of the recipe's data that it is."""
+    part = result.part.name
+    return result.data if part == "data" else f"the {part} part of {result.data}"
 
 
 def _baselines_table(result: LanguageModelEvaluation) -> Any:
@@ -44,6 +51,7 @@ def _baselines_table(result: LanguageModelEvaluation) -> Any:
     text = result.text
     table = Table(title="baselines, trained on the same text", title_justify="left")
     table.add_column("model")
+    table.add_column("bits per character", justify="right")
     table.add_column("nats per character", justify="right")
     rows = {"this network": text.nats_per_character}
     rows |= {NAMES[name]: value for name, value in text.baselines.items()}
@@ -51,5 +59,5 @@ def _baselines_table(result: LanguageModelEvaluation) -> Any:
         mixture = text.mixture
         rows[f"interpolated, weight of the network {mixture.weight:.2f}"] = mixture.nats_per_character
     for name, value in rows.items():
-        table.add_row(name, f"{value:.4f}")
+        table.add_row(name, f"{value / math.log(2):.4f}", f"{value:.4f}")
     return table

@@ -11,6 +11,8 @@ from seqtool.cli.tables import comparison_lines, scores_table
 if TYPE_CHECKING:
     from seqtool.tagging.assessment import TaggerEvaluation
 
+KINDS = {"both": "type and boundary"}  # kinds of error whose name does not explain itself
+
 
 def draw(result: TaggerEvaluation, folder: Path) -> None:
     """Draw all pictures that apply into a folder."""
@@ -56,10 +58,13 @@ def _types_table(by_type: Any) -> Any:
 def _target(result: TaggerEvaluation) -> str:
     if result.target is None:
         return f"no --min-confidence reaches precision {result.target_precision} on this data"
-    found = result.target
+    found, predicted = result.target, result.thresholds[-1].kept
+    noun = "tag" if result.report.matches is None else "entity"
     return (
         f"--min-confidence {found.threshold:.4f} gives precision {found.precision:.4f}, "
-        f"recall {found.recall:.4f} on this data"
+        f"recall {found.recall:.4f} on this data and keeps {found.kept:,} of the {predicted:,} predicted "
+        f"{'tags' if noun == 'tag' else 'entities'}: it is the confidence of the least sure {noun} down to "
+        f"which precision is at least {result.target_precision:g}"
     )
 
 
@@ -81,9 +86,8 @@ def _remarks(result: TaggerEvaluation) -> list[str]:
                 f"recall {counts.recall:.4f}, f1 {counts.f1:.4f}"
             )
     if report.errors is not None:
-        lines.append(
-            "errors by kind: " + ", ".join(f"{kind} {count}" for kind, count in report.errors.items())
-        )
+        kinds = (f"{KINDS.get(kind, kind)} {count}" for kind, count in report.errors.items())
+        lines.append("errors by kind: " + ", ".join(kinds))
     if report.calibration is not None:
         lines.append(f"expected calibration error {report.calibration.expected_error:.4f}")
     if result.target_precision is not None:

@@ -95,7 +95,9 @@ def test_against_compares_two_models_on_the_same_pairs(inside: Inside, pairs: Ti
     text = inside("evaluate", "-m", pairs.run, "--against", pairs.poor).out.decode()
     assert f"\nbleu of {pairs.run} minus bleu of {pairs.poor}: +" in text
     assert re.search(r"^outputs of both models by beam \d+, .*, fp32$", text, re.MULTILINE)
-    assert len(re.findall(r"minus (bleu|chrf|exact_match) of .*poor: \+", text)) == 6
+    assert (
+        len(re.findall(r"minus (bleu|chrf|exact_match) of .*poor: \+.*run is better \(p = 0\.0", text)) == 6
+    )
 
 
 def test_both_models_of_a_comparison_compute_alike(
