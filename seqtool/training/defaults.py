@@ -1,4 +1,8 @@
-"""Settings that are chosen from the data if they are not given: what an expert would set for it."""
+"""Settings that are chosen from the data if they are not given: what an expert would set for it.
+
+Small data needs many updates, not many passes: batches shrink with the data, and the number of updates grows
+much more slowly than the data. Dev is scored as often as a bounded share of the time allows.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +11,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from seqtool.training.settings import TrainingSettings
+
 AUTO = "auto"  # may be typed in place of a value: choose it
+PACE = ("training.batch_tokens", "training.epochs", "training.evaluate_every")  # what `paced` chooses
+SCORING = 0.15  # share of the time of training that may go into scoring dev, about
+EVALUATIONS = 10  # of the whole run, at least
 
 
 @dataclass(frozen=True)
@@ -32,6 +41,58 @@ class Choice:
             return ()
         listed = ", ".join(f"{key.rpartition('.')[2]} {_shown(value)}" for key, value in used.items())
         return (f"chosen for {self.because}: {listed}",)
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How the length of training follows the size of the training part, for one kind of model.
+
+    Attributes:
+        batches: Batches per epoch that are aimed at.
+        batch_tokens: Least and largest size of a batch, powers of two.
+        updates: Updates of the run for a training part of `base` tokens.
+        base: That size.
+        growth: Exponent with which the updates grow with the size, in (0, 1).
+        epochs: Least and largest number of epochs.
+        step: Time of a token in training, divided by its time in scoring.
+    """
+
+    batches: int
+    batch_tokens: tuple[int, int]
+    updates: int
+    base: int
+    growth: float
+    epochs: tuple[int, int]
+    step: float
+
+
+def paced(training: TrainingSettings, pace: Pace, tokens: int, dev_tokens: int) -> dict[str, Any]:
+    """Values for the settings in `PACE`; those that were given decide the others.
+
+    Args:
+        training: The `[training]` table.
+        pace: How training follows the size of its data.
+        tokens: Size of the training part, at least 1.
+        dev_tokens: Size of the development part.
+
+    Returns:
+        Values by dotted key; with a time limit no interval of evaluations, which then follows the clock.
+    """
+    batch = power_of_two(tokens / pace.batches, *pace.batch_tokens)
+    batch = training.batch_tokens if "batch_tokens" in training.model_fields_set else batch
+    each = max(tokens / batch / training.accumulation, 1.0)  # updates per epoch, about
+    least, most = pace.epochs
+    wanted = pace.updates * (tokens / pace.base) ** pace.growth
+    epochs = min(max(round(wanted / each), least), most)
+    values = dict(zip(PACE[:2], (batch, epochs), strict=True))
+    if not training.max_minutes:
+        epochs = training.epochs if "epochs" in training.model_fields_set else epochs
+        total = each * epochs
+        if training.max_steps:
+            total = min(total, training.max_steps)
+        affordable = dev_tokens / (pace.step * SCORING * batch * training.accumulation)
+        values[PACE[2]] = max(math.ceil(min(max(each, affordable), total / EVALUATIONS)), 1)
+    return values
 
 
 def power_of_two(value: float, least: int, most: int) -> int:

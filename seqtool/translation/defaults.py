@@ -1,14 +1,81 @@
-"""What a translator's settings are if they are not given: chosen from the training pairs."""
+"""What a translator's settings are if they are not given: chosen from the training pairs.
+
+Two kinds of data are told apart. Where sources are single words (inflected forms, spellings, pronunciations),
+characters are the symbols, and an output is right or wrong as a whole. Sentences are split into subwords, the
+fewer the less text there is (Sennrich and Zhang 2019, section 4.2).
+"""
 
 from __future__ import annotations
 
-from seqtool.training.defaults import Choice
+from collections.abc import Sequence
+from typing import Any
+
+from seqtool.errors import counted
+from seqtool.text.parallel import SentencePair
+from seqtool.training.defaults import PACE, Choice, Pace, paced, power_of_two
 from seqtool.translation.data import TranslationData
 from seqtool.translation.settings import TranslatorSettings
 
-AUTOMATIC: tuple[str, ...] = ()
+OF_WORDS: dict[str, Any] = {  # for data whose sources are single words
+    "vocabulary.kind": "character",
+    "model.decoder": "conditional",
+    "model.embedding": 128,
+    "model.dropout": 0.4,
+    "model.embedding_dropout": 0.2,
+    "training.select": "exact_match",
+    "decoding.length_penalty": 0.0,
+}
+OF_SENTENCES: dict[str, Any] = {
+    "vocabulary.kind": "sentencepiece",
+    "model.decoder": "input_feeding",
+    "model.embedding": 256,
+    "model.dropout": 0.3,
+    "model.embedding_dropout": 0.2,
+    "training.select": "bleu",
+    "decoding.length_penalty": 1.0,
+}
+AUTOMATIC = (*OF_WORDS, "vocabulary.size", *PACE)
+SINGLE_WORDS = 1.5  # mean words of a source, up to which the data is one of words
+WORDS_PER_SUBWORD = 40  # running words of both sides for each subword of the vocabulary
+SUBWORDS = (256, 8192)  # least and largest number of subwords
+SUBWORDS_PER_WORD = 1.4  # of targets, about
+OF_TRANSLATORS = Pace(
+    batches=60,
+    batch_tokens=(64, 1024),
+    updates=3000,
+    base=15_000,
+    growth=0.3,
+    epochs=(8, 100),
+    step=1.5,
+)
+SIZES = {"embedding", "hidden", "dropout", "embedding_dropout", "cell"}  # which go with any decoder
 
 
 def choose(settings: TranslatorSettings, data: TranslationData) -> Choice:
     """Values for the settings in `AUTOMATIC`."""
-    return Choice({}, "")
+    pairs = data.train
+    words = sum(len(pair.source.split()) for pair in pairs)
+    of_words = words <= SINGLE_WORDS * len(pairs)
+    values = dict(OF_WORDS if of_words else OF_SENTENCES)
+    # What was given may go with some kinds of symbols and some decoders only: these stay as they are then.
+    if settings.vocabulary.model_fields_set:
+        del values["vocabulary.kind"]
+    if settings.model.model_fields_set - SIZES:
+        del values["model.decoder"]
+    kind = values.get("vocabulary.kind", settings.vocabulary.kind)
+    if kind == "sentencepiece" and settings.vocabulary.source_file is None:
+        running = words + sum(len((pair.target or "").split()) for pair in pairs)
+        values["vocabulary.size"] = power_of_two(running / WORDS_PER_SUBWORD, *SUBWORDS)
+    symbols = _symbols(pairs, kind)
+    values |= paced(settings.training, OF_TRANSLATORS, symbols, _symbols(data.dev, kind))
+    what = "single words" if of_words else "sentences"
+    return Choice(values, f"{counted(len(pairs), 'pair')} of {what}, about {symbols:,} target symbols")
+
+
+def _symbols(pairs: Sequence[SentencePair], kind: str) -> int:
+    """About how many symbols the targets have."""
+    texts = [pair.target or "" for pair in pairs]
+    if kind in ("character", "byte"):
+        return sum(map(len, texts)) + len(texts)
+    factor = SUBWORDS_PER_WORD if kind == "sentencepiece" else 1.0
+    return round(factor * sum(len(text.split()) for text in texts)) + len(texts)
