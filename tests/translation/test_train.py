@@ -151,7 +151,7 @@ def test_pairs_that_are_too_long_or_too_uneven_are_counted_and_not_learned_from(
     data = {"max_length": 20, "max_ratio": 4.0}
     train_tiny(tmp_path, texts, {"reporter": listener}, data=data, training={"epochs": 1})
     assert (
-        "1 training pairs with more than 20 symbols on a side left out (data.max_length)" in listener.messages
+        "1 training pair with more than 20 symbols on a side left out (data.max_length)" in listener.messages
     )
     assert (
         "2 training pairs with one side more than 4 times the other left out (data.max_ratio)"
