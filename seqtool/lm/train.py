@@ -309,7 +309,7 @@ def fine_tuning_settings(
 def describe_symbols(model: LanguageModel) -> str:
     """One line about the vocabulary: number and kind of its symbols."""
     symbols = model.symbols
-    return f"vocabulary: {len(symbols)} symbols ({symbols.codec.kind})"
+    return f"vocabulary: {len(symbols):,} symbols ({symbols.codec.kind})"
 
 
 def _description(settings: LanguageModelSettings) -> LanguageModelDescription:

@@ -84,7 +84,7 @@ def read_aligned(source: str | Path, *targets: str | Path) -> Iterator[SentenceP
     for target, length in zip(targets, lengths[1:], strict=True):
         if length != lengths[0]:
             raise DataError(
-                f"{source}: {lengths[0]} lines, but {target}: {length}; expected equally many, "
+                f"{source}: {lengths[0]:,} lines, but {target}: {length:,}; expected equally many, "
                 "line n of one translating line n of the other"
             )
 

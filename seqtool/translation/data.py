@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from bisect import bisect, bisect_left
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -19,6 +20,8 @@ from seqtool.translation.settings import DataSettings, Files, TranslatorSettings
 
 FEWEST = 10  # pairs held out whose mean length is compared
 UNLIKE = 1.8  # ratio of the mean lengths of the pairs held out and the others that is reported
+UNLIKE_IF_SORTED = 1.2  # the same if nearly all others are shorter, or nearly all are longer
+SORTED = 0.4  # distance from a half of the share of shorter pairs
 
 
 @dataclass(frozen=True)
@@ -99,8 +102,13 @@ def load_training_data(settings: TranslatorSettings) -> TranslationData:
 
 def _sorted_by_length(train: Part, dev: Part, data: DataSettings) -> tuple[str, ...]:
     """A warning if the pairs held out from the end are much longer or shorter than the others."""
-    ratio = _mean_length(dev) / max(_mean_length(train), 1.0)
-    if dev.size < FEWEST or 1 / UNLIKE <= ratio <= UNLIKE:
+    lengths, held = sorted(_lengths(train)), _lengths(dev)
+    ratio = (sum(held) / dev.size) / max(sum(lengths) / train.size, 1.0)
+    # Share of the other pairs that are shorter: 0.5 on average, and nearly 1 or 0 in a sorted file.
+    shorter = sum(bisect(lengths, length) + bisect_left(lengths, length) for length in held)
+    apart = abs(shorter / (2 * train.size * dev.size) - 0.5) > SORTED
+    limit = UNLIKE_IF_SORTED if apart else UNLIKE
+    if dev.size < FEWEST or 1 / limit <= ratio <= limit:
         return ()
     files = [data.train] if isinstance(data.train, str) else data.train or []
     named = [*files[:2], "-o", "parts", "--task", "translate"]
@@ -115,9 +123,9 @@ def _sorted_by_length(train: Part, dev: Part, data: DataSettings) -> tuple[str, 
     )
 
 
-def _mean_length(part: Part) -> float:
-    """Mean number of characters of a pair, both sides together."""
-    return sum(len(pair.source) + len(pair.target or "") for pair in part.pairs) / part.size
+def _lengths(part: Part) -> list[int]:
+    """Number of characters of each pair, both sides together."""
+    return [len(pair.source) + len(pair.target or "") for pair in part.pairs]
 
 
 def _one_target_each(pairs: Iterable[SentencePair]) -> Iterator[SentencePair]:

@@ -191,8 +191,8 @@ def describe_vocabularies(vocabularies: Vocabularies) -> str:
     """One line about the vocabularies: sizes, kind, whether they are shared."""
     sizes = [(codec.kind, len(codec.symbols)) for codec in (vocabularies.source, vocabularies.target)]
     if vocabularies.is_shared:
-        return f"vocabulary: {sizes[0][1]} symbols ({sizes[0][0]}), shared"
-    return f"vocabulary: {sizes[0][1]} source and {sizes[1][1]} target symbols ({sizes[0][0]})"
+        return f"vocabulary: {sizes[0][1]:,} symbols ({sizes[0][0]}), shared"
+    return f"vocabulary: {sizes[0][1]:,} source and {sizes[1][1]:,} target symbols ({sizes[0][0]})"
 
 
 def fine_tuning_settings(settings: TranslatorSettings, initial: TranslatorModel | None) -> TranslatorSettings:

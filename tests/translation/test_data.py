@@ -211,6 +211,8 @@ def test_pairs_sorted_by_length_are_reported_with_the_command_that_mends_it(tmp_
     (tmp_path / "p.csv").write_text("en,de\n" + "".join(f"{a},{b}\n" for a, b in reversed(pairs)))
     data = load_training_data(settings(train=str(tmp_path / "p.csv"), languages=["en", "de"]))
     assert data.warnings[-1].endswith("p.csv -o parts --task translate --languages en,de")
+    slow = write_aligned(tmp_path, [(f"{a} {'word ' * 10}", b) for a, b in pairs])
+    assert "1.5 times as long" in load_training_data(settings(train=slow)).warnings[-1]
     mixed = write_aligned(tmp_path, [pairs[n * 7 % 200] for n in range(200)])
     assert len(load_training_data(settings(train=mixed)).warnings) == 1
 
