@@ -9,7 +9,7 @@ from typing import Any
 
 from seqtool.bundled import recipe_names, recipe_path
 from seqtool.errors import SettingsError, UsageError, nearest
-from seqtool.settings import apply_overrides, read_toml, validate
+from seqtool.settings import UNNAMED, apply_overrides, read_toml, validate
 from seqtool.tasks import TASKS, Task
 from seqtool.text import data_files
 
@@ -55,7 +55,7 @@ def resolve_settings(
     if (other := tables.get("task", task)) != task:
         remedy = f"; use seqtool train {other}" if str(other) in TASKS else ""
         raise SettingsError(f"{where}: a recipe for task {other!r}, not {task!r}{remedy}")
-    tables = _with_absolute_paths({"task": task, "name": "custom", **tables}, spec, folder)
+    tables = _with_absolute_paths({"task": task, "name": UNNAMED, **tables}, spec, folder)
     if own:
         kept = {key: value for key, value in _table(tables, "data").items() if key not in SOURCES}
         tables["data"] = {**kept, **own}

@@ -130,7 +130,13 @@ class LanguageModelGroup:
         ),
     ] = True
     yardsticks: Annotated[  # the name that --baselines had before
-        bool | None, typer.Option("--yardsticks/--no-yardsticks", hidden=True)
+        bool | None,
+        typer.Option(
+            "--yardsticks/--no-yardsticks",
+            hidden=True,
+            help="The former name of --baselines.",
+            rich_help_panel=LANGUAGE_MODELS,
+        ),
     ] = None
 
 
