@@ -9,14 +9,13 @@ from typing import Any
 
 from seqtool.bundled import recipe_names, recipe_path
 from seqtool.errors import SettingsError, UsageError, nearest
-from seqtool.settings import apply_overrides, read_toml, validate
+from seqtool.settings import UNNAMED, apply_overrides, read_toml, validate
 from seqtool.settings_keys import dotted, given_keys, put
 from seqtool.tasks import TASKS, Task
 from seqtool.text import data_files
 from seqtool.training.defaults import AUTO
 
 Files = str | Path | Sequence[str | Path]  # one file, or source and target
-UNNAMED = "custom"  # name of a run whose recipe has none
 SOURCES = ("train", "dev", "test", "local", "hub", "installed")  # keys of [data] that given files replace
 
 

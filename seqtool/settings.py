@@ -18,6 +18,7 @@ from seqtool.settings_keys import table_of
 
 SettingsType = TypeVar("SettingsType", bound="Settings")
 SET = "--set "  # begins the message about a key that was given with --set
+UNNAMED = "custom"  # name of a run whose recipe has none
 DEEPEST = 50  # levels of nested tables and lists, at most; no setting needs more than four
 LARGEST = 2**63  # TOML integers have 64 bits
 TOO_DEEP = f"tables or lists nested more than {DEEPEST} levels deep"

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
-from seqtool.settings import Settings
+from seqtool.settings import MOST_COUNT, MOST_FACTOR, UNNAMED, Settings
 
 LIMITS = {
     "minimum": "≥ {}",
@@ -15,7 +15,7 @@ LIMITS = {
     "exclusiveMaximum": "< {}",
     "pattern": "that matches {}",
 }
-NEEDED = "(required)"
+BOUNDLESS = (MOST_COUNT, MOST_FACTOR, -MOST_FACTOR)  # limits that no real value reaches are not shown
 KINDS = {"integer": "whole number", "number": "number", "string": "text", "boolean": "true | false"}
 
 
@@ -23,7 +23,7 @@ class Described(NamedTuple):
     """One setting."""
 
     key: str  # dotted, as for `--set`
-    default: str  # as in TOML; empty = not set by default; NEEDED = has to be given
+    default: str  # as in TOML; empty = not set by default; `(required in TABLE)`
     values: str  # allowed values
     meaning: str  # description
 
@@ -55,7 +55,10 @@ def _settings(table: Mapping[str, Any], tables: Mapping[str, Any], prefix: str) 
             yield from _settings(tables[below.rpartition("/")[2]], tables, f"{key}.")
         else:
             default = field.get("default")
-            missing = NEEDED if name in table.get("required", ()) else ""
+            required = name in table.get("required", ())
+            if default is None and required and not prefix:
+                default = UNNAMED  # the name of the run, which only a recipe would have to give
+            missing = f"(required in {prefix.rstrip('.')})" if required else ""
             shown = missing if default is None else json.dumps(default, ensure_ascii=False)
             yield Described(key, shown, _values(field), field["description"])
 
@@ -74,7 +77,11 @@ def _values(field: Mapping[str, Any]) -> str:
         return f"table (each value: {_values(field['additionalProperties'])})"
     if "exclusiveMinimum" in field:  # a field may narrow the limits of its type and then has both
         field = {name: value for name, value in field.items() if name != "minimum"}
-    limits = [text.format(_whole(field[name])) for name, text in LIMITS.items() if name in field]
+    limits = [
+        text.format(_whole(field[name]))
+        for name, text in LIMITS.items()
+        if name in field and field[name] not in BOUNDLESS
+    ]
     return f"{KINDS[field['type']]} {' and '.join(limits)}".rstrip()
 
 

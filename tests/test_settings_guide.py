@@ -7,7 +7,7 @@ from typing import Literal
 import pytest
 from pydantic import Field
 
-from seqtool.settings import Settings
+from seqtool.settings import MOST_COUNT, MOST_FACTOR, Settings
 from seqtool.settings_guide import describe_settings
 from seqtool.settings_keys import default_values, dotted
 from seqtool.tasks import TASKS
@@ -43,6 +43,22 @@ def test_a_setting_has_its_key_its_default_its_values_and_what_it_means():
         ("other.weights", "{}", "table (each value: number)", "By name."),
         ("on", "false", "true | false", "Whether."),
     ]
+
+
+class Sized(Settings):
+    scale: float = Field(1.0, ge=-MOST_FACTOR, le=MOST_FACTOR, description="Any.")
+    steps: int = Field(1, ge=0, le=MOST_COUNT, description="Many.")
+
+
+def test_limits_that_no_real_value_reaches_are_not_shown():
+    assert [each.values for each in describe_settings(Sized)] == ["number", "whole number ≥ 0"]
+
+
+def test_what_is_required_is_so_only_in_its_table():
+    found = {each.key: each.default for each in describe_settings(TASKS["lm"]().settings)}
+    assert found["data.local.folder"] == "(required in data.local)"
+    assert found["data.hub.id"] == "(required in data.hub)"
+    assert found["name"] == '"custom"'
 
 
 def test_a_word_may_stand_in_the_key_or_in_the_meaning():

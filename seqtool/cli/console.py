@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import sys
 from collections.abc import Mapping
@@ -180,8 +181,13 @@ def note_training() -> None:
 
 
 def shown(metrics: Mapping[str, float]) -> list[str]:
-    """Names of the metrics to print; a name with a dot is a detail that only the files record."""
-    return [name for name in metrics if "." not in name]
+    """Names of the metrics to print; a name with a dot is a detail that only the files record.
+
+    The loss of a language model of characters is its nats per character, and its perplexity says the same.
+    """
+    loss, nats = (metrics.get(name, math.nan) for name in ("loss", "nats_per_character"))
+    repeated = ("loss", "perplexity") if math.isclose(loss, nats, rel_tol=1e-6) else ()
+    return [name for name in metrics if "." not in name and name not in repeated]
 
 
 def figure(value: float) -> str:

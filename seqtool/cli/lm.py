@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import heapq
+import shlex
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -14,7 +16,7 @@ from seqtool.cli import console, options, scored_lines
 from seqtool.cli.help import CommandGroup
 from seqtool.cli.lm_options import DrawingOptions, SampleHardware, ScoreOptions, StateOptions, TextOptions
 from seqtool.cli.option_groups import flag, given, with_options
-from seqtool.cli.options import HardwareOptions, find_model
+from seqtool.cli.options import FloatHardwareOptions, find_model
 from seqtool.errors import UsageError, counted
 
 if TYPE_CHECKING:
@@ -208,21 +210,29 @@ def score(
     model: options.ModelOption = None,
     *,
     scoring: ScoreOptions,
-    hardware: HardwareOptions,
+    hardware: FloatHardwareOptions,
 ) -> None:
     """Score each line of a text: how probable it is, its line end included.
 
-    Totals go to standard error.
+    On a terminal, bits per character stand before each line, and its symbols are coloured by their bits:
+    dim below 1, red from 5, bold red from 8. The fewer bits, the less surprising is the text. Totals go
+    to standard error.
 
     Examples:
       seqtool lm score text.txt --top 10
-      seqtool lm score text.txt -m runs/lm/lm-tiny --per-token
+      echo 'We are hungry' | seqtool lm score --per-word
     """
-    if scoring.per_token and scoring.form in ("colour", "tsv"):
-        raise UsageError("--per-token has no effect with --format colour or --format tsv; use --format jsonl")
+    details = scoring.details()
+    if details and scoring.form in ("colour", "tsv"):
+        option = f"--{details[0].replace('_', '-')}"
+        raise UsageError(f"{option} has no effect with --format colour or --format tsv; use --format jsonl")
     if scoring.adapt and scoring.protocol == "cold":
         raise UsageError(
             "--adapt remembers earlier lines and --protocol cold forgets them; leave one of them out"
+        )
+    if " " in source and not Path(source).exists():
+        raise UsageError(
+            f"{source}: no such file; to score a text, write: echo {shlex.quote(source)} | seqtool lm score"
         )
     where = find_model(model, TASKS)
     from seqtool import api
@@ -230,7 +240,7 @@ def score(
 
     configure(hardware.threads)
     judge = api.load_language_model(where, device=hardware.device, precision=hardware.precision)
-    write = scored_lines.writer(scoring.form, per_token=scoring.per_token)
+    write = scored_lines.writer(scoring.form, details)
     totals = scored_lines.Totals()
     reader = judge.reader(adapt=scoring.adapt)
     rows = scored_lines.adding_up(_scored(judge, reader, source, scoring.protocol == "cold"), totals)

@@ -224,6 +224,14 @@ class ScoreOptions:
             "--per-token", help="Add the log probability of every symbol (jsonl).", rich_help_panel=OUTPUT
         ),
     ] = False
+    per_word: Annotated[
+        bool,
+        typer.Option(
+            "--per-word",
+            help="Add the bits of every word, the space before it included (jsonl).",
+            rich_help_panel=OUTPUT,
+        ),
+    ] = False
     protocol: Annotated[
         Literal["streaming", "cold"],
         typer.Option(
@@ -256,3 +264,7 @@ class ScoreOptions:
             rich_help_panel=OUTPUT,
         ),
     ] = "auto"
+
+    def details(self) -> list[str]:
+        """What is written about the parts of a line: per_token, per_word, both or nothing."""
+        return [name for name in ("per_token", "per_word") if getattr(self, name)]

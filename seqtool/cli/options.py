@@ -30,6 +30,15 @@ DEVICE_HELP = "Device: auto, cpu, cuda, cuda:N or mps."
 DeviceOption = Annotated[
     str, typer.Option("--device", metavar="DEVICE", help=DEVICE_HELP, rich_help_panel=HARDWARE)
 ]
+FloatPrecisionOption = Annotated[
+    str,
+    typer.Option(
+        "--precision",
+        metavar="PRECISION",
+        help="Arithmetic: auto, fp32 or bf16. auto picks the fastest that suits the device.",
+        rich_help_panel=HARDWARE,
+    ),
+]
 PrecisionOption = Annotated[
     str,
     typer.Option(
@@ -82,6 +91,15 @@ class HardwareOptions:
 
     device: DeviceOption = "auto"
     precision: PrecisionOption = "auto"
+    threads: ThreadsOption = 0
+
+
+@dataclass(frozen=True)
+class FloatHardwareOptions:
+    """Where and how a model computes that has no int8 arithmetic."""
+
+    device: DeviceOption = "auto"
+    precision: FloatPrecisionOption = "auto"
     threads: ThreadsOption = 0
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from seqtool.cli import console
@@ -15,6 +15,10 @@ if TYPE_CHECKING:
 
 # Style of a symbol from this surprisal on, in bits.
 COLOURS = ((8.0, "bold red"), (5.0, "red"), (3.0, "yellow"), (1.0, "none"), (0.0, "dim"))
+LEGEND = (
+    "bits per character stand before each line; a symbol is dim below 1 bit, plain from 1, yellow from 3, "
+    "red from 5, bold red from 8"
+)
 
 
 class Totals:
@@ -53,23 +57,25 @@ def adding_up(rows: Iterable[ScoredLine], totals: Totals) -> Iterator[ScoredLine
         yield row
 
 
-def writer(form: str, *, per_token: bool) -> Callable[[ScoredLine], None]:
+def writer(form: str, details: Sequence[str] = ()) -> Callable[[ScoredLine], None]:
     """A function that writes a row in a format.
 
     Args:
         form: Name of the format, as in `--format`.
-        per_token: Whether to write the log probability of each symbol (JSON only).
+        details: What JSON says about the parts of a line: per_token (log probability of each symbol),
+            per_word (bits of each word).
     """
     if form == "auto":
-        form = "colour" if console.is_terminal() and not per_token else "jsonl"
+        form = "colour" if console.is_terminal() and not details else "jsonl"
     if form == "colour":
+        console.say(LEGEND)
         return _write_coloured
     if form == "tsv":
         return lambda row: console.write_result(_columns(row))
-    return lambda row: console.write_result(json.dumps(_object(row, per_token), ensure_ascii=False) + "\n")
+    return lambda row: console.write_result(json.dumps(_object(row, details), ensure_ascii=False) + "\n")
 
 
-def _object(row: ScoredLine, per_token: bool) -> dict[str, object]:
+def _object(row: ScoredLine, details: Sequence[str]) -> dict[str, object]:
     facts: dict[str, object] = {
         "line": row.line,
         "text": row.text,
@@ -79,10 +85,31 @@ def _object(row: ScoredLine, per_token: bool) -> dict[str, object]:
     }
     if row.unknown:
         facts["unknown"] = row.unknown
-    if per_token:
+    if "per_token" in details:
         pairs = zip(row.symbols, row.log_probabilities, strict=True)
         facts["log_probabilities"] = [[symbol, round(value, 6)] for symbol, value in pairs]
+    if "per_word" in details:
+        facts["words"] = [[word, round(bits, 6)] for word, bits in words_of(row)]
     return facts
+
+
+def words_of(row: ScoredLine) -> list[tuple[str, float]]:
+    """The words of a line, which white space separates, and its end, each with its bits.
+
+    The space before a word counts as part of the word, so that all bits together are those of the line.
+    """
+    found: list[tuple[str, float]] = []
+    word, bits = "", 0.0
+    for symbol, value in zip(row.symbols, row.log_probabilities, strict=True):
+        if word.strip() and symbol[:1].isspace():
+            found.append((word.strip(), bits))
+            word, bits = "", 0.0
+        word, bits = word + symbol, bits - value / math.log(2)
+    found.append((word.strip() or "\n", bits))
+    names = row.text.split()  # as they are written, where symbols are bytes or unknown
+    if len(names) == len(found) - 1:
+        return [*zip(names, (bits for _, bits in found), strict=False), found[-1]]
+    return found
 
 
 def _columns(row: ScoredLine) -> str:

@@ -14,7 +14,7 @@ import typer
 from seqtool.cli import console, options, streams
 from seqtool.cli.help import DATA, DECODING, OUTPUT
 from seqtool.cli.option_groups import with_options
-from seqtool.cli.options import HardwareOptions, find_model
+from seqtool.cli.options import FloatHardwareOptions, find_model
 from seqtool.cli.streams import OutputOptions
 from seqtool.errors import DataError, UsageError, counted
 
@@ -85,7 +85,7 @@ def tag(
     tagging: TaggingOptions,
     output: OutputOptions,
     batch_tokens: options.BatchTokensOption = 4096,
-    hardware: HardwareOptions,
+    hardware: FloatHardwareOptions,
 ) -> None:
     """Tag text: one sentence in, one sentence out, in order.
 

@@ -227,7 +227,7 @@ def train_task(
 
 def _named_after(settings: Any, output: Path | None) -> Any:
     """The settings with the name of the run folder, if it was given and the run has no name of its own."""
-    from seqtool.resolution import UNNAMED
+    from seqtool.settings import UNNAMED
     from seqtool.training.settings import RUN_NAME
 
     name = "" if output is None else output.resolve().name
@@ -279,7 +279,7 @@ def _one_run(settings: Any, options: RunOptions, number: int) -> Any:
         settings = settings.model_copy(update={"seed": seed, "name": name})
         output = None if output is None else output / f"seed{seed}"
         console.say(f"run {number + 1} of {options.seeds}, seed {seed}")
-    reporter = training_reporter()
+    reporter = training_reporter(settings.training.max_minutes)
     try:
         run = api.train(
             settings,

@@ -19,13 +19,17 @@ ROWS_SHOWN = 12  # evaluations shown in the live table
 SECONDS_BETWEEN_LINES = 15.0  # of progress, if stderr is not a terminal
 
 
-def training_reporter() -> Any:
-    """The reporter that suits stderr: live on a terminal, plain lines elsewhere, silent with `--quiet`."""
+def training_reporter(minutes: float = 0.0) -> Any:
+    """The reporter that suits stderr: live on a terminal, plain lines elsewhere, silent with `--quiet`.
+
+    Args:
+        minutes: The run's time limit; 0 = none.
+    """
     if console.is_quiet():
         return QuietReporter()
     screen = console.error_console()
     live = screen.is_terminal and not screen.is_dumb_terminal
-    return LiveReporter() if live else LineReporter()
+    return LiveReporter(minutes) if live else LineReporter(minutes)
 
 
 class QuietReporter(SilentReporter):
@@ -37,9 +41,10 @@ class QuietReporter(SilentReporter):
 
 
 class LineReporter:
-    """Prints a line from time to time."""
+    """Prints a line from time to time; `minutes` is the run's time limit, 0 = none."""
 
-    def __init__(self) -> None:
+    def __init__(self, minutes: float = 0.0) -> None:
+        self._minutes = minutes
         self._total = self._first = 0  # updates of the whole run; those made before this command
         self._last = time.monotonic()
 
@@ -47,10 +52,9 @@ class LineReporter:
         """Print the size of the run."""
         console.note_training()
         self._total, self._first, self._last = total_steps, step, time.monotonic()
-        say(
-            f"{counted(parameters, 'parameter')}, at most {counted(total_steps, 'update')}"
-            + (f", from {step}" if step else "")
-        )
+        limit = f" or {self._minutes:g} minutes" if self._minutes else ""
+        start = f", from {step}" if step else ""
+        say(f"{counted(parameters, 'parameter')}, at most {counted(total_steps, 'update')}{limit}{start}")
 
     def step(self, report: StepReport) -> None:
         """Print a line, unless the last one is recent."""
@@ -86,8 +90,8 @@ class LineReporter:
 class LiveReporter(LineReporter):
     """Draws a live table of evaluations and a progress bar with the time left."""
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, minutes: float = 0.0) -> None:
+        super().__init__(minutes)
         self._rows: list[EvaluationReport] = []
         self._progress = Progress(
             TextColumn("{task.description}"),

@@ -196,7 +196,11 @@ class LanguageModelTraining(TrainingSettings):
         "in twenty is halved as well. 0 = off.",
     )
     batch_tokens: int = Field(
-        2048, ge=1, description="Symbols per batch; a stream is read in batch_tokens / window parallel rows."
+        2048,
+        ge=1,
+        description="Symbols per batch, at least training.window. A stream is cut into batch_tokens / window "
+        "rows of equal length, which are read side by side: more rows are faster per symbol, and make fewer "
+        "updates.",
     )
     curriculum: Literal["none", "length", "rarity"] = Field(
         "none",

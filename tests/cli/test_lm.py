@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import math
+import re
 import shutil
 import subprocess
 import sys
@@ -21,7 +22,8 @@ from tests.cli.running import assert_error, environment, refused
 
 def test_training_prints_the_path_and_shows_samples(lm: TinyModel) -> None:
     assert lm.training.lines == ["run"]
-    assert "dev: loss" in lm.training.err
+    assert "dev: nats_per_character " in lm.training.err
+    assert "perplexity" not in lm.training.err  # exp(nats per character): the same quantity once more
     assert "sample: " in lm.training.err
     assert "vocabulary: 19 symbols (character)" in lm.training.err
     assert sorted(path.name for path in (lm.run / "model").iterdir()) == [
@@ -342,6 +344,33 @@ def test_training_text_that_is_none_is_refused(
     refused(inside("train", "lm", "--train", "missing", "-o", "run"), 2, "train lm", "no such file")
 
 
+def test_words_have_the_bits_of_their_symbols(inside: Inside, lm: TinyModel) -> None:
+    (row,) = map(
+        json.loads, inside("lm", "score", "-m", lm.run, "--per-word", stdin="the  cät sat\n".encode()).lines
+    )
+    assert [word for word, _ in row["words"]] == ["the", "cät", "sat", "\n"]
+    assert math.isclose(sum(bits for _, bits in row["words"]), row["nats"] / math.log(2), abs_tol=1e-4)
+    tabs = inside("lm", "score", "-m", lm.run, "--per-word", "--format", "tsv", stdin=b"the\n")
+    refused(tabs, 2, "lm score", "--per-word has no effect with --format colour")
+
+
+def test_colours_are_explained_beside_the_text(inside: Inside, lm: TinyModel) -> None:
+    outcome = inside("lm", "score", "-m", lm.run, "--format", "colour", stdin=b"the cat\n")
+    assert outcome.err.startswith("bits per character stand before each line; a symbol is dim below 1 bit")
+
+
+def test_a_text_in_place_of_a_file_is_told_how_to_be_scored(inside: Inside) -> None:
+    message = "We are hungry: no such file; to score a text, write: echo 'We are hungry' | seqtool lm score"
+    refused(inside("lm", "score", "We are hungry"), 2, "lm score", message)
+
+
+def test_a_language_model_has_no_attention_but_states_and_gates(inside: Inside, lm: TinyModel) -> None:
+    outcome = inside("inspect", "attention", "-m", lm.run, stdin=b"the cat\n")
+    refused(
+        outcome, 4, "inspect attention", f"seqtool inspect states -m {lm.run}, or seqtool inspect gates -m"
+    )
+
+
 # --- evaluate ---
 
 
@@ -401,6 +430,7 @@ def test_a_network_that_time_stopped_is_advised_to_take_more_of_it(
     limits = ("--max-minutes", 0.002, "--lr", 1e-4, "-o", "run")
     done = inside("train", "lm", "--train", text, "--dev", text, *words(), *limits)
     scored = inside("evaluate", "text.txt", "-m", "run")
+    assert re.search(r"parameters, at most [\d,]+ updates or 0\.002 minutes\n", done.err)
     for err in (done.err, scored.err):
         assert "time ended its training, so give it more minutes (--max-minutes), or a smaller network" in err
     assert "text.txt: the model was trained on this data" in scored.err

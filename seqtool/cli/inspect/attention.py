@@ -12,7 +12,7 @@ import typer
 from seqtool.cli import console, options
 from seqtool.cli.options import find_model
 from seqtool.cli.reports.attention import draw
-from seqtool.errors import DataError
+from seqtool.errors import DataError, ModelError
 from seqtool.files import storage_errors
 
 if TYPE_CHECKING:
@@ -64,6 +64,11 @@ def attention(
     from seqtool.text.lines import lines_of
 
     configure(threads)
+    if (task := api.task_of(where)) != "translate":
+        raise ModelError(
+            f"{where}: a model for {task!r} has no attention; see inside it with: seqtool inspect states "
+            f"-m {where}, or seqtool inspect gates -m {where}"
+        )
     translator = api.load_translator(where, device=device, precision=precision)
     translator.require_attention("to draw")
     if output is not None:

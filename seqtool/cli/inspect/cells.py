@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 CELLS_HELP = "Names of cells; `seqtool inspect cells` lists them all."
 CITATION = re.compile(r"([A-Z][a-z]+(?: et al\.| and [A-Z][a-z]+)?),? (\d{4})")
 USUAL = ["rnn", "gru", "lstm"]
+TEXTS = ("source", "what it is", "equations")  # columns of tables that are text
 DISTANCES = (0, 1, 2, 5, 10, 20, 50, 100, 200, 500)  # in steps, the columns of the table
 READ = 16  # sequences that gradients are averaged over
 
@@ -76,7 +77,7 @@ def cells(
         width = width_for(name, inputs, parameters, layers) if parameters else hidden
         size = size_of(name, inputs, width, layers)
         rows.append([name, str(width), str(size), *_described(CELLS[name])])
-    print_rows(["cell", "width", "parameters", "source", "what it is"], rows)
+    print_rows(["cell", "width", "parameters", "source", "what it is", "equations"], rows)
 
 
 def gradients(
@@ -241,11 +242,16 @@ def require_format(output: Path | None) -> None:
         require_free(output, overwrite=True)
 
 
-def _described(kind: type[Cell]) -> tuple[str, str]:
-    """Authors and year of the paper that a cell's docstring cites, and the docstring's first line."""
+def _described(kind: type[Cell]) -> tuple[str, str, str]:
+    """Authors and year of the paper that a cell's docstring cites, its first line, and its equations."""
     words = inspect.cleandoc(kind.__doc__ or "")
     cited = CITATION.search(words, max(words.find("Reference:"), 0))
-    return " ".join(cited.groups()) if cited else "", words.splitlines()[0]
+    summary, equations, *_ = words.split("\n\n")
+    return (
+        " ".join(cited.groups()) if cited else "",
+        summary,
+        "; ".join(line.rstrip(";") for line in equations.splitlines()),
+    )
 
 
 class Shape(NamedTuple):
@@ -312,7 +318,7 @@ def print_rows(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 
     table = Table()
     for number, heading in enumerate(headings):
-        table.add_column(heading, justify="right" if number and heading != "what it is" else "left")
+        table.add_column(heading, justify="right" if number and heading not in TEXTS else "left")
     for row in rows:
         table.add_row(*map(text_cell, row))
     console.print_table(table)

@@ -15,7 +15,9 @@ from seqtool.nn.meta_device import only_shapes
 
 
 class EchoStateCell(TableCell):
-    """h_t = tanh(W x_t + U h_{t-1}) with fixed random weights; only the layers that read h are learned.
+    """Simple recurrent network with fixed random weights; only the layers that read h are learned.
+
+    h_t = tanh(W x_t + U h_{t-1})
 
     W is uniform in [-1, 1]; U is normal, scaled to the spectral radius (largest absolute eigenvalue) in the
     options; below 1, the influence of past inputs fades. Both are buffers, stored with a model. No gradient

@@ -16,9 +16,13 @@ from seqtool.nn.meta_device import only_shapes
 
 
 class RNNCell(KernelCell):
-    """h_t = tanh(W x_t + U h_{t-1} + b) (Elman 1990).
+    """Simple recurrent network, with one product of the state and no gates.
+
+    h_t = tanh(W x_t + U h_{t-1} + b)
 
     b is the sum of two biases, since the library's kernel has two.
+
+    Reference: Elman 1990, "Finding structure in time".
     """
 
     rectified: ClassVar[bool] = False
@@ -64,10 +68,14 @@ class RNNCell(KernelCell):
 
 
 class IRNNCell(RNNCell):
-    """h_t = max(0, W x_t + U h_{t-1} + b), where U starts as the identity (Le et al. 2015).
+    """Simple recurrent network with a ReLU, whose recurrent weights U start as the identity.
+
+    h_t = max(0, W x_t + U h_{t-1} + b)
 
     So at the start of training the state adds up the projected inputs. W starts normal with a standard
     deviation of 0.001, biases start at 0.
+
+    Reference: Le et al. 2015, "A simple way to initialize recurrent networks of rectified linear units".
     """
 
     rectified = True

@@ -64,7 +64,9 @@ class MemoryCell(AffineCell):
 
 
 class NoForgetLSTMCell(MemoryCell):
-    """LSTM without forget gate: c_t = c_{t-1} + sigmoid(i) * tanh(g); h_t = sigmoid(o) * tanh(c_t).
+    """LSTM without forget gate, which never lets go of what it has written.
+
+    c_t = c_{t-1} + sigmoid(i) * tanh(g); h_t = sigmoid(o) * tanh(c_t)
 
     Reference: Hochreiter and Schmidhuber 1997, section 4, with tanh for the functions g and h there.
     """
@@ -80,9 +82,9 @@ class NoForgetLSTMCell(MemoryCell):
 
 
 class CoupledLSTMCell(MemoryCell):
-    """LSTM with input gate 1 - f': c_t = f' * c_{t-1} + (1 - f') * tanh(g), with f' = sigmoid(f).
+    """LSTM whose input gate is 1 - f', so that it writes as much as it forgets.
 
-    h_t = sigmoid(o) * tanh(c_t), as in the standard LSTM.
+    c_t = f' * c_{t-1} + (1 - f') * tanh(g), with f' = sigmoid(f); h_t = sigmoid(o) * tanh(c_t)
 
     Reference: Greff et al. 2017, "LSTM: a search space odyssey" (CIFG).
     """
@@ -101,7 +103,9 @@ class CappedLSTMCell(MemoryCell):
     """LSTM whose input gate is at most 1 - f', so that its memory never leaves [-1, 1].
 
     c_t = f' * c_{t-1} + min(1 - f', i') * tanh(g), with i' = sigmoid(i), f' = sigmoid(f);
-    h_t = sigmoid(o) * tanh(c_t). It lies between the standard LSTM, which may write without forgetting, and
+    h_t = sigmoid(o) * tanh(c_t)
+
+    It lies between the standard LSTM, which may write without forgetting, and
     the coupled one, which has to write as much as it forgets.
 
     Reference: Melis et al. 2018, "On the state of the art of evaluation in neural language models", whose
@@ -117,7 +121,11 @@ class CappedLSTMCell(MemoryCell):
 
 
 class PeepholeLSTMCell(MemoryCell):
-    """LSTM whose gates read the memory: i + p * c_{t-1}, f + q * c_{t-1}, o + r * c_t in place of i, f, o.
+    """LSTM whose gates also read the memory, through peephole weights p, q and r.
+
+    i, f, g, o = W x_t + U h_{t-1} + b
+    c_t = sigmoid(f + q * c_{t-1}) * c_{t-1} + sigmoid(i + p * c_{t-1}) * tanh(g)
+    h_t = sigmoid(o + r * c_t) * tanh(c_t)
 
     Reference: Gers and Schmidhuber 2000, "Recurrent nets that time and count"; Gers et al. 2002,
     "Learning precise timing with LSTM recurrent networks".

@@ -158,6 +158,9 @@ class QRNNCell(ScanCell, AffineCell):
 class QRNN1Cell(QRNNCell):
     """Quasi-recurrent network whose gates depend on the current input alone: `qrnn` without V.
 
+    z, f, o = W x_t + b
+    c_t = sigmoid(f) * c_{t-1} + (1 - sigmoid(f)) * tanh(z); h_t = sigmoid(o) * c_t
+
     Reference: Bradbury et al. 2017, section 2 (k = 1).
     """
 

@@ -21,13 +21,17 @@ def table(text: bytes) -> list[list[str]]:
 
 def test_the_family_is_listed(inside: Inside):
     headings, *rows = table(inside("inspect", "cells", "--hidden", 20, "--inputs", 10).out)
-    assert headings == ["cell", "width", "parameters", "source", "what it is"]
+    assert headings == ["cell", "width", "parameters", "source", "what it is", "equations"]
     assert [row[0] for row in rows] == list(CELL_NAMES)
-    for name, width, count, source, what in rows:
+    for name, width, count, source, what, equations in rows:
         assert int(width) == 20
         expected = CELLS[name].parameter_count(10, 20)
         assert int(count) == (20 * 30 if name == "echo_state" else expected)
-        assert what.endswith(".")
+        assert what.endswith(".") and source.partition(" ")[0] not in what
+        assert "h_t = " in equations or name in ("projected_lstm", "multiplicative_lstm", "mogrifier_lstm"), (
+            name
+        )
+        assert not equations.endswith((".", ";")) and ";;" not in equations, name
         assert re.fullmatch(r"[A-Z]\w+( et al\.| and [A-Z]\w+)? \d{4}", source), name
 
 
