@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from seqtool.settings import MOST_COUNT, MOST_FACTOR, UNNAMED, Settings
@@ -23,7 +23,7 @@ class Described(NamedTuple):
     """One setting."""
 
     key: str  # dotted, as for `--set`
-    default: str  # as in TOML; empty = not set by default; `(required in TABLE)`
+    default: str  # as in TOML; empty = not set by default; auto = from the data; `(required in TABLE)`
     values: str  # allowed values
     meaning: str  # description
 
@@ -32,18 +32,25 @@ class Described(NamedTuple):
         return self._asdict()
 
 
-def describe_settings(kind: type[Settings], word: str = "") -> list[Described]:
+def describe_settings(
+    kind: type[Settings], word: str = "", automatic: Collection[str] = ()
+) -> list[Described]:
     """Describe all settings of a settings class, from pydantic's JSON schema.
 
     Args:
         kind: Settings class of a run or of one table.
         word: Only settings whose key or description contains this text, in upper or lower case.
+        automatic: Dotted keys of the settings that are chosen from the data if they are not given.
 
     Returns:
         The settings in the order of their tables.
     """
     schema = kind.model_json_schema()
-    found = _settings(schema, schema.get("$defs", {}), "")
+    described = _settings(schema, schema.get("$defs", {}), "")
+    found = [
+        each._replace(default="auto", values=f"{each.values} or auto") if each.key in automatic else each
+        for each in described
+    ]
     return [each for each in found if word.lower() in f"{each.key} {each.meaning}".lower()]
 
 

@@ -80,7 +80,7 @@ def settings(
 
     if task not in TASKS:
         raise UsageError(f"{task}: expected one of {', '.join(TASKS)}{nearest(task, TASKS)}")
-    found = describe_settings(TASKS[task]().settings, word)
+    found = describe_settings(TASKS[task]().settings, word, TASKS[task]().automatic)
     if not found:
         raise UsageError(
             f"{word}: no setting of {task} has this in its key or meaning; see: "
