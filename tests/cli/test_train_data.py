@@ -214,7 +214,7 @@ def test_a_tenth_is_held_out_without_dev(inside: Inside, tmp_path: Path):
 def test_long_sentences_are_left_out_of_training_and_counted(inside: Inside, tmp_path: Path):
     long = "".join(f"w{i}\tO\n" for i in range(30)) + "\n"
     outcome = train(inside, GOOD + long, "--set", "data.max_length=29")
-    assert "1 training sentences of more than 29 tokens left out (data.max_length)" in outcome.err
+    assert "1 training sentence of more than 29 tokens left out (data.max_length)" in outcome.err
     assert manifest(tmp_path)["data"]["train"]["sentences"] == 2
     refused(
         train(inside, long, "--set", "data.max_length=29", "--overwrite"),

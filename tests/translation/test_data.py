@@ -265,7 +265,7 @@ def test_left_out_pairs_are_said_in_words() -> None:
     )
     assert kept == [0]
     assert warnings == (
-        "1 training pairs with more than 3 symbols on a side left out (data.max_length)",
+        "1 training pair with more than 3 symbols on a side left out (data.max_length)",
         "2 training pairs with one side more than 2.5 times the other left out (data.max_ratio)",
     )
 
