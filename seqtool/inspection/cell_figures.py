@@ -12,6 +12,7 @@ from matplotlib.ticker import FuncFormatter
 from seqtool.inspection.canvas import GREY, add_legend, line_style, picture, short_names, whole_numbers
 
 LEAST = 1e-12  # norms below this are not drawn: nothing of the gradient is left
+ENDS = "A line ends where less than 1e-12 of the gradient is left."
 HOPELESS = 4.0  # times the baseline's loss: a curve that ends above this would flatten all the others
 
 
@@ -20,6 +21,7 @@ class Curve(NamedTuple):
 
     norms: Sequence[float]  # at distance 0, 1, 2, ... from the loss
     partner: str = ""  # name of the curve of the same cell before training, drawn in the same colour
+    trained: bool = False  # whether it is of a trained model, which the legend then says
 
 
 def gradient_figure(curves: Mapping[str, Curve], path: Path, *, title: str) -> None:
@@ -40,12 +42,15 @@ def gradient_figure(curves: Mapping[str, Curve], path: Path, *, title: str) -> N
         for name, curve in curves.items():
             heights = [norm if norm >= LEAST else math.nan for norm in curve.norms]
             style = line_style(first.index(curve.partner or name), dashed=name in partners)
-            axes.plot(range(len(heights)), heights, label=labels[name], **style)
+            label = f"{labels[name]} (trained)" if curve.trained else labels[name]
+            axes.plot(range(len(heights)), heights, label=label, **style)
         axes.set_yscale("log")
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.0e}"))
         axes.xaxis.set_major_locator(whole_numbers())
         axes.set_xlabel("distance from the loss (steps back)")
-        axes.set_ylabel("norm of the gradient with respect to the state")
+        axes.set_ylabel("norm of the gradient, relative to that at distance 0")
+        if any(norm < LEAST for curve in curves.values() for norm in curve.norms):
+            figure.supxlabel(ENDS, fontsize=8, color=GREY)
         axes.set_title(title)
         add_legend(axes, len(curves))
 

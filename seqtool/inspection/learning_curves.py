@@ -55,17 +55,44 @@ def training_curves(events: Iterable[Mapping[str, Any]], path: Path, metric: str
             dev[int(event["step"])] = event["metrics"]
             improved[int(event["step"])] = bool(event.get("improved"))
     name = metric or _main_metric(dev.values())
+    kept = max((step for step, better in improved.items() if better), default=None)
+    losses = _series({step: metrics["loss"] for step, metrics in dev.items() if "loss" in metrics})
+    if name == "loss" and losses[0]:
+        _only_loss(_series(train), losses, kept, unit, path)
+        return
     with picture(path, 7.0, 5.4) as figure:
         upper, lower = figure.subplots(2, 1, sharex=True)
         upper.set_title("Loss")
-        upper.set_ylabel(f"loss (nats per {printable(unit)})" if unit else "loss")
-        _draw_loss(upper, _series(train), _series({s: m["loss"] for s, m in dev.items() if "loss" in m}))
+        upper.set_ylabel(_loss_label(unit))
+        _draw_loss(upper, _series(train), losses)
         lower.set_title(f"Dev {metric_name(name)}")
         lower.set_ylabel(metric_name(name))
         lower.set_xlabel("updates")
         lower.xaxis.set_major_locator(whole_numbers())
-        kept = max((step for step, better in improved.items() if better), default=None)
         _draw_metric(lower, _series({s: m[name] for s, m in dev.items() if name in m}), name, kept)
+
+
+def _only_loss(
+    train: tuple[list[int], list[float]],
+    dev: tuple[list[int], list[float]],
+    kept: int | None,
+    unit: str,
+    path: Path,
+) -> None:
+    """Draw the loss alone, for a run whose dev metric it is, with a mark at the kept checkpoint."""
+    with picture(path, 7.0, 3.8) as figure:
+        axes = figure.subplots()
+        axes.set_title("Loss")
+        axes.set_ylabel(_loss_label(unit))
+        axes.set_xlabel("updates")
+        axes.xaxis.set_major_locator(whole_numbers())
+        _draw_loss(axes, train, dev)
+        _mark_kept(axes, dev, "loss", kept)
+        axes.legend(loc="upper right")
+
+
+def _loss_label(unit: str) -> str:
+    return f"loss (nats per {printable(unit)})" if unit else "loss"
 
 
 def compared_runs(
@@ -151,8 +178,14 @@ def _draw_metric(axes: Axes, series: tuple[list[int], list[float]], name: str, k
         say_empty(axes, "no evaluation recorded yet")
         return
     axes.plot(steps, values, color=GREEN, marker="o", markersize=3.5)
+    _mark_kept(axes, series, name, kept)
+    axes.legend()
+
+
+def _mark_kept(axes: Axes, series: tuple[list[int], list[float]], name: str, kept: int | None) -> None:
+    """Mark the checkpoint that was kept, or the best value where no step is known to be kept."""
+    steps, values = series
     best = int(np.argmax(values) if higher_is_better(name) else np.argmin(values))
     marked = steps.index(kept) if kept in steps else best
     label = f"best checkpoint: {values[marked]:.4g} at step {steps[marked]:,}"
     axes.plot(steps[marked], values[marked], "o", color=RED, markersize=7, label=label)
-    axes.legend()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -23,10 +23,11 @@ LABELLED = 60  # points with a label beside them at most, and half the symbols w
 CONTEXT = 10  # characters that a label shows at most of a symbol and the text before it
 LONGEST_LABEL = 16  # characters
 LABEL_SIZE = 6.5  # points
-OTHERS = "others"
+OTHERS = "all others"
 USUAL, FARTHEST = 0.98, 3.0  # points beyond 3 times the distance that 98 % stay within are left out of sight
 MARGIN = 0.05  # around the points in sight, as a share of their extent
 PERPLEXITY = 30.0  # of t-SNE, where there are enough points
+MEANING: dict[str, Any] = {"fontsize": 8, "fontweight": "normal", "color": GREY, "loc": "right"}
 UNITS = 64  # rows of a heatmap; more would be thinner than a pixel needs to be
 
 Matrix = NDArray[np.float64]
@@ -38,6 +39,7 @@ class Plane(NamedTuple):
     points: Matrix  # [T, 2]
     axes: tuple[str, str]  # what the two directions are
     method: str
+    note: str = ""  # what the plane does not show
 
 
 def projected(states: Matrix, method: Literal["pca", "tsne"], *, seed: int = 0) -> Plane:
@@ -56,7 +58,9 @@ def projected(states: Matrix, method: Literal["pca", "tsne"], *, seed: int = 0) 
         points = model.fit_transform(states)
         shares = [f"{100 * share:.0f} % of the variance" for share in model.explained_variance_ratio_]
         first, second = (f"principal component {number} ({share})" for number, share in enumerate(shares, 1))
-        return Plane(points, (first, second), "principal components")
+        hidden = 100 * (1 - min(model.explained_variance_ratio_.sum(), 1.0))
+        note = f"{hidden:.0f} % of the variance is not shown."
+        return Plane(points, (first, second), "principal components", note)
     perplexity = min(PERPLEXITY, (len(states) - 1) / 3)
     model = TSNE(2, perplexity=perplexity, init="pca", random_state=seed)
     points = model.fit_transform(states)
@@ -102,8 +106,9 @@ def state_figure(
         outside = _limit(axes, points)
         left_out = f"{counted(outside, 'state')} farther out not shown"
         axes.set_title(f"{title}\n{left_out}" if outside else title)
-        note = "word at each state" if separator_of(labels) else "end of the text read up to each state"
-        figure.supxlabel(f"Labels: {note}", fontsize=8, color=GREY)
+        last = "word that was read last" if separator_of(labels) else "last few characters that were read"
+        note = f"Each point is the state after a symbol; some are labelled with the {last}."
+        figure.supxlabel(f"{note}\n{plane.note}".rstrip(), fontsize=8, color=GREY)
         axes.legend(
             loc="upper left", bbox_to_anchor=(1.0, 1.0), fontsize=8, title=grouped_by, title_fontsize=8
         )
@@ -167,7 +172,14 @@ def _limit(axes: Axes, points: Matrix) -> int:
     return int((~near).sum())
 
 
-def gate_figure(gates: Mapping[str, Matrix], labels: Sequence[str], path: Path, *, title: str) -> None:
+def gate_figure(
+    gates: Mapping[str, Matrix],
+    labels: Sequence[str],
+    path: Path,
+    *,
+    title: str,
+    meanings: Mapping[str, str] | None = None,
+) -> None:
     """Draw a heatmap per gate: units from top to bottom, the text from left to right, dark where it is open.
 
     Above each heatmap stands the mean of all units. A layer of more than 64 units is shown by the 64 that
@@ -178,6 +190,7 @@ def gate_figure(gates: Mapping[str, Matrix], labels: Sequence[str], path: Path, 
         labels: Symbol read at each step, [T].
         path: Where to save, .png or .svg.
         title: Title of the picture.
+        meanings: What a gate does where it is open, by its name.
     """
     width = min(max(5.0, 0.14 * len(labels) + 2.2), 16.0)
     with picture(path, width, 1.6 + 2.0 * len(gates)) as figure:
@@ -187,9 +200,11 @@ def gate_figure(gates: Mapping[str, Matrix], labels: Sequence[str], path: Path, 
             above, below = grid[2 * number : 2 * number + 2]
             _draw_gate(above, opened.mean(1, keepdims=True), len(labels))
             above.set_ylabel("mean", fontsize=8, rotation=0, ha="right", va="center")
+            if name in (meanings or {}):
+                above.set_title(f"open {name}: {(meanings or {})[name]}", **MEANING)
             image = _draw_gate(below, opened[:, shown_units(opened)], len(labels))
             below.set_ylabel(name)
-        grid[0].set_title(title)
+        figure.suptitle(title, x=0.01, ha="left", fontsize=11, fontweight="bold")
         _write_text(grid[-1], labels)
         bar = figure.colorbar(image, ax=list(grid), shrink=0.7, aspect=30, ticks=[0, 0.25, 0.5, 0.75, 1])
         bar.ax.set_yticklabels(["0 shut", "0.25", "0.5", "0.75", "1 open"])
@@ -215,6 +230,8 @@ def _about_rows(widths: Sequence[int]) -> str:
     """What the rows of the heatmaps are, of gates with so many units."""
     most = max(widths)
     order = "the most open at the top; the strip above is the mean of all units."
+    if len(widths) > 1:
+        order += " Each gate has its own order, so the rows of two gates are not the same units."
     if most <= UNITS:
         return f"Each row is a unit, {order}"
     return f"Each row is a unit: the {UNITS} of {most:,} that vary most along the text, {order}"

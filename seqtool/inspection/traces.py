@@ -17,6 +17,14 @@ from seqtool.nn.cells.dilated import DilatedCell
 from seqtool.nn.recurrence import Bidirectional
 
 WORD_START = "\u2581"  # how a subword piece that begins a word is written (SentencePiece)
+GATES = {  # what a gate does where it is open
+    "input gate": "writes the new value into the memory",
+    "forget gate": "keeps the memory",
+    "output gate": "shows the memory to the layers above",
+    "reset gate": "lets the old state into the new value",
+    "highway gate": "shows the memory; shut, it passes the input on",
+    "share kept (1 - f)": "keeps the old value",
+}
 SIGMOIDS = (torch.ops.aten.sigmoid.default, torch.ops.aten.sigmoid_.default)
 
 
@@ -67,6 +75,16 @@ def gates_along(trace: Trace) -> dict[str, Tensor]:
     return {name: torch.stack(parts) for name, parts in rows.items()}
 
 
+def gate_meanings(cell: Cell) -> dict[str, str]:
+    """What each gate of a cell does where it is open, by the name of the gate."""
+    plain = cell.cell if isinstance(cell, DilatedCell) else cell
+    taking = plain.keep_gate is not None and plain.keep_gate.writes
+    moving = "takes the new value" if taking else "keeps the old value"
+    special = {"forget gate": moving, "update gate": moving} if taking else {"update gate": moving}
+    known = {**GATES, **special}
+    return {name: known[name] for names in plain.gates for name in names if name in known}
+
+
 class _Sigmoids(TorchDispatchMode):
     """Records the result of every sigmoid."""
 
@@ -100,14 +118,14 @@ def kind_of(symbol: str) -> str:
     """The kind of a symbol, by its first character.
 
     >>> [kind_of(each) for each in ("a", "The", "7", " ", "\\n", ",")]
-    ['letter', 'letter', 'digit', 'space', 'line end', 'other']
+    ['letter', 'letter', 'digit', 'space', 'line end', 'punctuation or sign']
     """
     first = symbol.strip() or symbol
     if "\n" in first:
         return "line end"
     if not first or first.isspace():
         return "space"
-    return "letter" if first[0].isalpha() else "digit" if first[0].isdigit() else "other"
+    return "letter" if first[0].isalpha() else "digit" if first[0].isdigit() else "punctuation or sign"
 
 
 def separator_of(labels: Sequence[str]) -> str:

@@ -155,7 +155,7 @@ def test_the_threshold_of_a_target_precision_holds_in_tag(inside: Inside, tiny: 
     text = inside("evaluate", "many.conll", "-m", tiny.run, "--target-precision", 0.9).out.decode()
     assert f"--min-confidence {found['min_confidence']:.4f} gives precision {found['precision']:.4f}" in text
     assert f"on this data and keeps {spans} of the " in text
-    assert "the least sure entity down to which precision is at least 0.9\n" in text
+    assert "; it is the lowest confidence at which precision is at least 0.9\n" in text
 
 
 def test_a_target_that_cannot_be_reached_is_said(inside: Inside, tiny: Tiny, tmp_path: Path):

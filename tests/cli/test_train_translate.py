@@ -176,7 +176,7 @@ def test_all_wrong_settings_are_named_at_once_with_the_nearest(inside: Inside, t
         (("--set", "training.objective=mrt"), "with --init-from MODEL (with --resume too)"),
         (("--set", "training.objective=mrt", "--dry-run"), "name it with --init-from MODEL"),
         (("--set", "decoding.beam=0"), "decoding.beam"),
-        (("--lr", "nan"), "training.learning_rate"),
+        (("--lr", "nan"), "--lr: expected a finite number"),
     ],
     ids=str,
 )

@@ -55,6 +55,16 @@ def test_losses_are_drawn_beside_the_baseline(tmp_path: Path):
     assert "held-out mean squared error" in text
 
 
+def test_norms_are_relative_and_a_line_that_ends_is_explained(tmp_path: Path):
+    gradient_figure({"a": Curve([1.0, 0.5])}, tmp_path / "g.svg", title="x")
+    whole = (tmp_path / "g.svg").read_text()
+    assert "norm of the gradient, relative to that at distance 0" in whole
+    assert "A line ends where" not in whole and "(trained)" not in whole
+    gradient_figure({"a": Curve([1.0, 1e-13], trained=True)}, tmp_path / "g.svg", title="x")
+    ending = (tmp_path / "g.svg").read_text()
+    assert "A line ends where less than 1e-12 of the gradient is left." in ending and "a (trained)" in ending
+
+
 def test_a_model_is_named_by_its_run_folder(tmp_path: Path):
     curves = {"lstm": Curve([1.0, 0.5]), "/home/ada/runs/lm/lm-tiny/model": Curve([1.0, 0.4])}
     gradient_figure(curves, tmp_path / "g.svg", title="x")

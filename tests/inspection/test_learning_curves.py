@@ -83,7 +83,9 @@ def test_without_a_note_of_the_run_the_best_perplexity_is_the_lowest(
 
 def test_a_named_metric_is_the_one_shown(drawn: list[Figure], tmp_path: Path) -> None:
     training_curves([evaluation(1, f1=0.1, loss=2.0)], tmp_path / "c.svg", metric="loss")
-    assert drawn[0].axes[1].get_ylabel() == "loss"
+    (axes,) = drawn[0].axes  # once, with the training loss
+    assert axes.get_ylabel() == "loss"
+    assert legend(axes)[-2:] == ["dev", "best checkpoint: 2 at step 1"]
 
 
 def test_runs_are_named_shortly_and_different_data_are_noted(drawn: list[Figure], tmp_path: Path) -> None:

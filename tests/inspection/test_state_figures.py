@@ -84,6 +84,8 @@ def test_the_plane_says_what_its_axes_are_and_the_legend_what_the_colours_are(
     plane = projected(states, "pca")
     shares = [int(found) for name in plane.axes for found in re.findall(r"\((\d+) % of the variance\)", name)]
     assert len(shares) == 2
+    assert plane.note.endswith(" % of the variance is not shown.")
+    assert abs(int(re.findall(r"(\d+) %", plane.note)[0]) + sum(shares) - 100) <= 1
     assert 100 > shares[0] > shares[1] > 0
     assert plane.axes[0].startswith("principal component 1 ")
     assert projected(states, "tsne").method == "t-SNE, perplexity 6.33"
@@ -92,6 +94,8 @@ def test_the_plane_says_what_its_axes_are_and_the_legend_what_the_colours_are(
     )
     (axes,) = kept[0].axes
     assert (axes.get_xlabel(), axes.get_ylabel()) == plane.axes
+    note = "Each point is the state after a symbol; some are labelled with the "
+    assert kept[0]._supxlabel.get_text().startswith(note)
     assert axes.get_legend().get_title().get_text() == "predicted tag"
 
 
@@ -142,12 +146,14 @@ def test_gates_say_what_dark_is_and_which_units_are_shown(
     kept: list[Figure], tmp_path: Path, units: int, note: str
 ):
     opened = np.random.default_rng(0).uniform(size=(5, units))
-    gate_figure({"forget gate": opened}, list("the k"), tmp_path / "g.svg", title="Gates")
+    meanings = {"forget gate": "keeps the memory"}
+    gate_figure({"forget gate": opened}, list("the k"), tmp_path / "g.svg", title="Gates", meanings=meanings)
     above, below, bar = kept[0].axes
     assert above.images[0].get_array().tolist() == [opened.mean(1).tolist()]
     assert below.images[0].get_array().tolist() == opened[:, shown_units(opened)].T.tolist()
     assert (above.get_ylabel(), below.get_ylabel()) == ("mean", "forget gate")
     assert [label.get_text() for label in below.get_xticklabels()] == ["t", "h", "e", "␣", "k"]
+    assert above.get_title(loc="right") == "open forget gate: keeps the memory"
     assert bar.get_ylabel() == "gate activation: dark = open"
     assert [bar.get_yticklabels()[place].get_text() for place in (0, -1)] == ["0 shut", "1 open"]
     shades = below.images[0].cmap([0.0, 1.0])[:, :3].mean(1)
@@ -158,6 +164,7 @@ def test_gates_say_what_dark_is_and_which_units_are_shown(
 def test_a_row_of_a_heatmap_has_pixels_of_its_own(kept: list[Figure], tmp_path: Path):
     opened = np.random.default_rng(0).uniform(size=(4, 512))
     gate_figure(dict.fromkeys(("a", "b", "c"), opened), list("abcd"), tmp_path / "g.svg", title="Gates")
+    assert "rows of two gates are not the same units" in kept[0]._supxlabel.get_text().replace("\n", " ")
     for below in kept[0].axes[1:6:2]:
         rows = below.images[0].get_array().shape[0]
         assert below.get_window_extent().height / rows >= 3

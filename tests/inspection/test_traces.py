@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from seqtool.inspection.state_figures import gate_figure, projected, state_figure
-from seqtool.inspection.traces import Trace, gates_along
+from seqtool.inspection.traces import Trace, gate_meanings, gates_along
 from seqtool.nn.cells import CELLS
 from seqtool.nn.cells.dilated import DilatedCell
 from seqtool.nn.cells.running import run_cell_plainly
@@ -103,3 +103,14 @@ def test_gates_of_a_dilated_cell_are_those_of_the_cell_inside():
     outputs, _ = run_cell_plainly(cell, inputs, start)
     found = gates_along(Trace(["a"] * 4, ["letter"] * 4, outputs[0], cell, inputs, start))
     assert list(found) == ["reset gate", "update gate"]
+
+
+def test_every_gate_of_every_cell_says_what_it_does_where_it_is_open():
+    for name, kind in CELLS.items():
+        cell = kind(3, 4)
+        named = {gate for gates in cell.gates for gate in gates if not gate.startswith("round ")}
+        assert gate_meanings(cell).keys() == named, name
+    assert gate_meanings(CELLS["lstm"](3, 4))["forget gate"] == "keeps the memory"
+    assert gate_meanings(CELLS["gru"](3, 4))["update gate"] == "keeps the old value"
+    for name, gate in (("mingru", "update gate"), ("mgu", "forget gate")):
+        assert gate_meanings(CELLS[name](3, 4))[gate] == "takes the new value"

@@ -66,8 +66,8 @@ def attention(
     configure(threads)
     if (task := api.task_of(where)) != "translate":
         raise ModelError(
-            f"{where}: a model for {task!r} has no attention; see inside it with: seqtool inspect states "
-            f"-m {where}, or seqtool inspect gates -m {where}"
+            f"{where}: a model for {task!r}, and only one for 'translate' has attention; see inside it with: "
+            f"seqtool inspect states -m {where}, or seqtool inspect gates -m {where}"
         )
     translator = api.load_translator(where, device=device, precision=precision)
     translator.require_attention("to draw")

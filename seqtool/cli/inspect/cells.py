@@ -27,8 +27,9 @@ if TYPE_CHECKING:
 CELLS_HELP = "Names of cells; `seqtool inspect cells` lists them all."
 CITATION = re.compile(r"([A-Z][a-z]+(?: et al\.| and [A-Z][a-z]+)?),? (\d{4})")
 USUAL = ["rnn", "gru", "lstm"]
-TEXTS = ("source", "what it is", "equations")  # columns of tables that are text
+TEXTS = ("source", "what it is", "equations", "where it is open")  # columns of tables that are text
 DISTANCES = (0, 1, 2, 5, 10, 20, 50, 100, 200, 500)  # in steps, the columns of the table
+FRESH = ", freshly initialised"
 READ = 16  # sequences that gradients are averaged over
 
 CellsArgument = Annotated[list[str] | None, typer.Argument(metavar="CELL", help=CELLS_HELP)]
@@ -148,7 +149,8 @@ def gradients(
     rows = [[name, *(f"{curve.norms[each]:.1e}" for each in shown)] for name, curve in curves.items()]
     print_rows(["gradient norm at distance", *map(str, shown)], rows)
     if output is not None:
-        gradient_figure(curves, output, title="How far gradients reach back")
+        fresh = "" if not chosen or problem != "none" else ", cells freshly initialised" if where else FRESH
+        gradient_figure(curves, output, title=f"How far gradients reach back{fresh}")
         console.say(f"picture in {output}")
 
 
@@ -309,7 +311,9 @@ def _curve_of_model(path: Path, length: int, seed: int) -> Curve:
 
     model = api.load_language_model(path, device="cpu")
     inputs, states = own_text(model, rows=READ, length=length, seed=seed)
-    return Curve(gradient_norms(of_stack(model.network.stack), states, inputs, seed=seed).tolist())
+    return Curve(
+        gradient_norms(of_stack(model.network.stack), states, inputs, seed=seed).tolist(), trained=True
+    )
 
 
 def print_rows(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

@@ -91,7 +91,8 @@ def gates(
 ) -> None:
     """Show how far the gates of a layer are open along a text.
 
-    For each gate: its mean, and the share of its activations below 0.1 (shut) and above 0.9 (open).
+    For each gate: its mean, the share of its activations below 0.1 (shut) and above 0.9 (open), and what
+    it does where it is open.
     For a tagger or translator, the forward cell of its encoder reads the first line. Of slstm only the
     output gate is shown, since its other gates are exponential and have no upper end. In the picture
     dark is open; up to 120 symbols are written below it, so a line or two of text are best.
@@ -103,23 +104,23 @@ def gates(
     where = find_model(model, TASKS)
     require_format(output)
     trace = _traced(where, source, layer, threads)
-    from seqtool.inspection.traces import gates_along
+    from seqtool.inspection.traces import gate_meanings, gates_along
 
     found = gates_along(trace)
     if not found:
         raise UsageError(f"{where}: the cells of this model have no gates; try seqtool inspect states")
     low, high = SATURATED
-    rows = [
-        [name, *(f"{float(each.double().mean()):.3f}" for each in (opened, opened < low, opened > high))]
-        for name, opened in found.items()
-    ]
-    print_rows(["gate", "mean", f"below {low}", f"above {high}"], rows)
+    meanings = gate_meanings(trace.cell)
+    rows = []
+    for name, opened in found.items():
+        shares = [f"{float(each.double().mean()):.3f}" for each in (opened, opened < low, opened > high)]
+        rows.append([name, *shares, meanings.get(name, "")])
+    print_rows(["gate", "mean", f"below {low}", f"above {high}", "where it is open"], rows)
     if output is not None:
         from seqtool.inspection.state_figures import gate_figure
 
         matrices = {name: opened.double().numpy() for name, opened in found.items()}
-        title = f"Gates of layer {layer}: dark = open, light = shut"
-        gate_figure(matrices, trace.labels, output, title=title)
+        gate_figure(matrices, trace.labels, output, title=f"Gates of layer {layer}", meanings=meanings)
         console.say(f"picture in {output}")
 
 

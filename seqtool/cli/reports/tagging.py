@@ -59,12 +59,11 @@ def _target(result: TaggerEvaluation) -> str:
     if result.target is None:
         return f"no --min-confidence reaches precision {result.target_precision} on this data"
     found, predicted = result.target, result.thresholds[-1].kept
-    noun = "tag" if result.report.matches is None else "entity"
+    nouns = "tags" if result.report.matches is None else "entities"
     return (
         f"--min-confidence {found.threshold:.4f} gives precision {found.precision:.4f}, "
         f"recall {found.recall:.4f} on this data and keeps {found.kept:,} of the {predicted:,} predicted "
-        f"{'tags' if noun == 'tag' else 'entities'}: it is the confidence of the least sure {noun} down to "
-        f"which precision is at least {result.target_precision:g}"
+        f"{nouns}; it is the lowest confidence at which precision is at least {result.target_precision:g}"
     )
 
 

@@ -33,9 +33,10 @@ def test_gates_of_every_task(
 ):
     for model in (lm.run, tiny.run):
         headings, *rows = table(inside("inspect", "gates", "-m", model, stdin=b"the cat sat\n").out)
-        assert headings == ["gate", "mean", "below 0.1", "above 0.9"]
+        assert headings == ["gate", "mean", "below 0.1", "above 0.9", "where it is open"]
         assert [row[0] for row in rows] == ["input gate", "forget gate", "output gate"]
-        assert all(0 <= float(each) <= 1 for row in rows for each in row[1:])
+        assert all(0 <= float(each) <= 1 for row in rows for each in row[1:4])
+        assert [row[4].split()[0] for row in rows] == ["writes", "keeps", "shows"]
     outcome = inside("inspect", "gates", "-m", pairs.run, "-o", "g.svg", stdin=b"the engine\n")
     assert outcome.code == 0
     assert b"<svg" in (tmp_path / "g.svg").read_bytes()
