@@ -122,13 +122,9 @@ def gradients(
     """
     chosen = _known(names if names or models else USUAL)
     if not chosen:
-        of_cells = {
-            "--problem": problem != "none",
-            "--hidden": hidden,
-            "--layers": layers,
-            "--updates": updates,
-        }
-        options.refuse(of_cells, "without CELL, since a model of -m is taken as it is")
+        trained = {"--problem": problem != "none", "--updates": updates}
+        built = {"--hidden": hidden, "--layers": layers}
+        options.refuse(trained | built, "without CELL, since a model of -m is taken as it is")
     if problem == "none":
         options.refuse({"--updates": updates}, "without --problem")
     where = [find_model(model, ("lm",)) for model in models or ()]
