@@ -17,11 +17,11 @@ from seqtool.training.defaults import Choice
 from tests.listeners import Listener
 from tests.tagging.tiny_tagger import tables, write_columns
 
-CHOSEN = ("batch_tokens", "epochs", "evaluate_every")
+CHOSEN = ("batch_tokens", "epochs")
 
 
 def recipe(folder: Path, **training: Any) -> dict[str, Any]:
-    """A recipe for ten sentences that leaves to be chosen what can be, but for `training`."""
+    """A recipe for ten sentences, which leaves open what is not in `training`."""
     found = tables(write_columns(folder / "t.conll"))
     found["training"] = {key: value for key, value in found["training"].items() if key not in CHOSEN}
     found["training"] |= {"max_steps": 3, **training}

@@ -38,13 +38,11 @@ class LexicalScores(nn.Module):
     def __init__(self, own: int, around: int, tags: int, window: int, dropout: float) -> None:
         super().__init__()
         self.window, self.tags, self.dropout = window, tags, dropout
-        self.own = nn.Embedding(own, tags, padding_idx=0)
-        nn.init.zeros_(self.own.weight)
+        self.own = _zeros(own, tags)
         self.around: nn.Embedding | None = None
         if window:
             # Weights for the tags of the tokens around, from the first before to the last after.
-            self.around = nn.Embedding(around, 2 * window * tags, padding_idx=0)
-            nn.init.zeros_(self.around.weight)
+            self.around = _zeros(around, 2 * window * tags)
         # Instead of a form: no token at distance i + 1 before (0) or after (1) this one, [2, window, K].
         self.edges = nn.Parameter(torch.zeros(2, window, tags))
 
@@ -119,3 +117,8 @@ class LexicalScores(nn.Module):
             scores[:, here] += torch.where(real, after, edges[1, distance - 1])
             scores[:, last:] += edges[1, distance - 1]
         return scores
+
+
+def _zeros(features: int, width: int) -> nn.Embedding:
+    """A table of weights that are all 0; it draws no random numbers, so the rest of a network stays as it is."""
+    return nn.Embedding.from_pretrained(torch.zeros(features, width), freeze=False, padding_idx=0)

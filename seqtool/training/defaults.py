@@ -16,7 +16,8 @@ from seqtool.training.settings import TrainingSettings
 AUTO = "auto"  # may be typed in place of a value: choose it
 PACE = ("training.batch_tokens", "training.epochs", "training.evaluate_every")  # what `paced` chooses
 SCORING = 0.15  # share of the time of training that may go into scoring dev, about
-EVALUATIONS = 10  # of the whole run, at least
+EVALUATIONS = 10  # of the whole run, at least, where an epoch is long
+SHORT = 200  # updates; intervals of evaluations may always be as long as this
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,8 @@ def paced(training: TrainingSettings, pace: Pace, tokens: int, dev_tokens: int) 
         dev_tokens: Size of the development part.
 
     Returns:
-        Values by dotted key; with a time limit no interval of evaluations, which then follows the clock.
+        Values by dotted key. No interval of evaluations where the end of each epoch suits, or with a time
+        limit, when it follows the clock.
     """
     batch = power_of_two(tokens / pace.batches, *pace.batch_tokens)
     batch = training.batch_tokens if "batch_tokens" in training.model_fields_set else batch
@@ -87,11 +89,11 @@ def paced(training: TrainingSettings, pace: Pace, tokens: int, dev_tokens: int) 
     values = dict(zip(PACE[:2], (batch, epochs), strict=True))
     if not training.max_minutes:
         epochs = training.epochs if "epochs" in training.model_fields_set else epochs
-        total = each * epochs
-        if training.max_steps:
-            total = min(total, training.max_steps)
+        total = min(each * epochs, training.max_steps or math.inf)
         affordable = dev_tokens / (pace.step * SCORING * batch * training.accumulation)
-        values[PACE[2]] = max(math.ceil(min(max(each, affordable), total / EVALUATIONS)), 1)
+        longest = max(total / EVALUATIONS, SHORT)
+        if not affordable <= each <= longest:
+            values[PACE[2]] = math.ceil(min(max(each, affordable), longest))
     return values
 
 

@@ -24,6 +24,7 @@ from seqtool.training.update import Arithmetic
 # Settings that may change when a run is resumed: how long it trains, not what it computes.
 ADJUSTABLE = ("epochs", "max_steps", "max_minutes", "patience")
 DIGITS = 12  # of a digest in messages
+DIGEST = 64  # hexadecimal digits of a SHA-256
 SHOWN_DIFFERENCES = 6  # at most; a message with all differences between unrelated runs would be too long
 
 
@@ -212,7 +213,8 @@ def _setting(key: str) -> str:
 
 def _short(key: str, value: Any) -> Any:
     """A value of a fingerprint for a message, with the first `DIGITS` digits of a digest."""
-    return str(value)[:DIGITS] if key.startswith("data.") else value
+    is_digest = key.startswith("data.") and len(str(value)) == DIGEST
+    return str(value)[:DIGITS] if is_digest else value
 
 
 def best_weights(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

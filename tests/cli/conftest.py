@@ -18,6 +18,8 @@ TINY = (
     "model.word_embedding=8",
     "model.characters=none",
     "model.dropout=0.0",
+    "training.batch_tokens=512",
+    "training.evaluate_every=0",
     "decoding.entity_bias=0.0",
 )
 

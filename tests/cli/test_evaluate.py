@@ -116,7 +116,7 @@ def test_min_that_is_not_met_is_9_after_the_figures(inside: Inside, tiny: Tiny, 
 
 def test_against_compares_two_models_on_the_same_sentences(inside: Inside, tiny: Tiny, tmp_path: Path):
     words = ("--train", tiny.train, "--dev", tiny.dev, *tiny_settings(), "--epochs", 1, "-o", "poor")
-    assert inside("train", "ner", *words).code == 0
+    assert inside("train", "ner", *words, "--set", "model.lexical=false").code == 0
     (tmp_path / "many.conll").write_text(corpus(60, seed=5))
     value = figures(inside, "many.conll", "-m", tiny.run, "--against", "poor")
     assert value["against"]["model"] == "poor"

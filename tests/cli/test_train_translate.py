@@ -269,8 +269,9 @@ def test_tuning_on_whole_outputs_from_the_command_line(
     assert [run["path"] for run in runs] == ["x/seed1", "x/seed2"]
     folder = tmp_path / "x" / "seed1"
     assert tomllib.loads((folder / "recipe.toml").read_text())["training"]["objective"] == "mrt"
-    again = inside("train", "translate", *words, "--resume", "-o", folder)
-    refused(again, 2, "train translate", "name")  # each seed's run has its own name
+    again = inside("train", "translate", *words, "--resume", "-o", folder)  # the run's name may differ
+    assert again.code == 0
+    assert "already finished" in again.err
     resumed = inside(
         "train", "translate", folder / "recipe.toml", "--init-from", pairs.run, "--resume", "-o", folder
     )

@@ -161,5 +161,6 @@ def test_a_vocabulary_without_an_unknown_symbol_is_refused(name: str) -> None:
 def test_a_batch_on_another_device_has_everything_there() -> None:
     partial = TaggedSentence(("Ada",), ("?",), (("N",),))
     moved = encoded(*TRAIN, partial).batch([0, 1, 2]).to(torch.device("meta"))
-    tensors = [*moved.forms, moved.rows, *moved.features, moved.mask, moved.tags, moved.possible]
+    *columns, lexical = moved.forms
+    tensors = [*columns, *lexical, moved.rows, *moved.features, moved.mask, moved.tags, moved.possible]
     assert all(tensor is not None and tensor.device.type == "meta" for tensor in tensors)

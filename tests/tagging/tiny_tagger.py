@@ -64,6 +64,7 @@ BASE: dict[str, dict[str, Any]] = {
         "learning_rate": 0.03,
         "warmup_steps": 0,
         "batch_tokens": 16,
+        "evaluate_every": 0,
         "average": "none",
         "precision": "fp32",
     },
@@ -163,10 +164,10 @@ def untrained(
             model.network.crf.start.normal_()
             model.network.crf.end.normal_()
         if model.network.lexical is not None:  # new ones are 0
-            model.network.lexical.own.weight[1:].normal_(0.0, 0.3)
+            model.network.lexical.own.weight[1:].normal_(0.0, 0.1)
             if model.network.lexical.around is not None:
-                model.network.lexical.around.weight[1:].normal_(0.0, 0.3)
-            model.network.lexical.edges.normal_(0.0, 0.3)
+                model.network.lexical.around.weight[1:].normal_(0.0, 0.1)
+            model.network.lexical.edges.normal_(0.0, 0.1)
     return model
 
 

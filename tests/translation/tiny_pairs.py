@@ -48,6 +48,7 @@ BASE: dict[str, dict[str, Any]] = {
         "learning_rate": 0.03,
         "warmup_steps": 0,
         "batch_tokens": 32,
+        "evaluate_every": 0,
         "label_smoothing": 0.0,
         "average": "none",
         "precision": "fp32",
