@@ -120,5 +120,5 @@ class LexicalScores(nn.Module):
 
 
 def _zeros(features: int, width: int) -> nn.Embedding:
-    """A table of weights that are all 0; it draws no random numbers, so the rest of a network stays as it is."""
-    return nn.Embedding.from_pretrained(torch.zeros(features, width), freeze=False, padding_idx=0)
+    """A table of weights that are all 0; it draws no random numbers, so the rest of a network is the same."""
+    return nn.Embedding(features, width, padding_idx=0, _weight=torch.zeros(features, width))
