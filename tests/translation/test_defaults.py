@@ -1,0 +1,52 @@
+"""Settings of a translator that are chosen from its training pairs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from seqtool.settings import validate
+from seqtool.text.parallel import SentencePair
+from seqtool.translation.data import Part, TranslationData
+from seqtool.translation.defaults import AUTOMATIC, choose
+from seqtool.translation.settings import TranslatorSettings
+
+WORDS = [SentencePair(f"gehen{n}", f"ging{n}", ("V", "PST")) for n in range(200)]
+SENTENCES = [SentencePair(f"they saw {n} dogs", f"sie sahen {n} Hunde dort") for n in range(200)]
+
+
+def pairs_of(pairs: list[SentencePair]) -> TranslationData:
+    return TranslationData({name: Part(name, tuple(pairs), "p", "") for name in ("train", "dev")})
+
+
+def settings(**tables: Any) -> TranslatorSettings:
+    return validate(TranslatorSettings, {"name": "n", "data": {"train": ["s", "t"]}, **tables}, "t")
+
+
+@pytest.mark.parametrize("pairs", [WORDS, SENTENCES, WORDS[:1], SENTENCES[:1], SENTENCES * 2000])
+def test_what_is_chosen_is_valid(pairs: list[SentencePair]) -> None:
+    values = choose(settings(), pairs_of(pairs)).values
+    assert values.keys() <= set(AUTOMATIC)
+    tables: dict[str, dict[str, Any]] = {}
+    for key, value in values.items():
+        table, _, name = key.partition(".")
+        tables.setdefault(table, {})[name] = value
+    settings(**tables)
+
+
+def test_single_words_are_spelled_and_sentences_split_into_subwords() -> None:
+    of_words, of_sentences = (choose(settings(), pairs_of(pairs)).values for pairs in (WORDS, SENTENCES))
+    assert (of_words["vocabulary.kind"], of_words["training.select"]) == ("character", "exact_match")
+    assert "vocabulary.size" not in of_words
+    assert of_sentences["vocabulary.kind"] == "sentencepiece"
+    assert of_sentences["vocabulary.size"] == 256
+    assert choose(settings(), pairs_of(SENTENCES * 500)).values["vocabulary.size"] == 8192
+
+
+def test_given_symbols_and_decoders_stay() -> None:
+    of_bytes = choose(settings(vocabulary={"kind": "byte"}), pairs_of(SENTENCES)).values
+    assert not {"vocabulary.kind", "vocabulary.size"} & of_bytes.keys()
+    plain = choose(settings(model={"attention": "none", "decoder": "parallel"}), pairs_of(WORDS)).values
+    assert "model.decoder" not in plain
+    assert "model.decoder" in choose(settings(model={"hidden": 64}), pairs_of(WORDS)).values
