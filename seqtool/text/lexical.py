@@ -16,6 +16,7 @@ from seqtool.text.vocabulary import PADDING, Vocabulary
 AFFIXES = 5  # longest prefix and suffix, in characters
 SLOTS = 4 + 2 * AFFIXES  # most features of a word for its own tag
 SLOTS_AROUND = 3  # features of a word for the tags around it
+LEAST = 2  # occurrences of a feature; one that was seen once could only learn that word by heart
 ENDING = 3  # characters of the suffix that neighbours read
 
 
@@ -27,7 +28,7 @@ class Lexicon(NamedTuple):
 
     @classmethod
     def build(cls, forms: Mapping[str, int]) -> Lexicon:
-        """All features of the forms of a training part.
+        """The features of the forms of a training part that occur at least `LEAST` times.
 
         Args:
             forms: How often each form occurs.
@@ -71,4 +72,4 @@ def _counted(forms: Mapping[str, int], features: Callable[[str], list[str]]) -> 
     for form, count in forms.items():
         for name in features(form):
             counts[name] += count
-    return Vocabulary.build(counts, reserved=(PADDING,))
+    return Vocabulary.build(counts, reserved=(PADDING,), min_count=LEAST)
