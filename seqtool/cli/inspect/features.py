@@ -30,8 +30,8 @@ def features(
     model, in which entities are marked by S- (single), B-, I-, E- (begin, inside, end).
 
     Examples:
-      seqtool inspect features -m runs/ner/ner-tiny
-      seqtool inspect features -m runs/ner/ner-tiny --tag B-PER --top 20
+      seqtool inspect features -m runs/ner/mine
+      seqtool inspect features -m runs/ner/mine --tag B-PER --top 20
     """
     where = find_model(model, TASKS)
     from seqtool.api import load_tagger
