@@ -163,6 +163,7 @@ LM_SETTINGS = (
     "model.embedding=16",
     "model.layers=1",
     "model.dropout=0.0",
+    "model.embedding_dropout=0.0",
     "training.window=32",
     "training.batch_tokens=128",
     "training.warmup_steps=0",

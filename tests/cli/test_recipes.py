@@ -76,7 +76,8 @@ def test_settings_are_a_line_each_with_default_values_and_meaning(tmp_path):
     heading, *rows = [line.split("\t") for line in done.out.splitlines()]
     assert heading == ["setting", "default", "values", "meaning"]
     found = {key: rest for key, *rest in rows}
-    assert found["model.dropout"][:2] == ["0.2", "number ≥ 0 and < 1"]
+    assert found["training.label_smoothing"][:2] == ["0.0", "number ≥ 0 and < 1"]
+    assert found["model.dropout"][:2] == ["auto", "number ≥ 0 and < 1 or auto"]  # chosen from the text
     assert found["training.average"][:2] == ['"ema"', "none | ema | asgd"]
     assert "exclusive" not in done.out and all(len(rest) == 3 for rest in found.values())
 

@@ -38,7 +38,7 @@ how now, what news from france?
 
 # Only the initial weights are random; the learning rate lets so small a network memorise in seconds.
 BASE: dict[str, dict[str, Any]] = {
-    "model": {"hidden": 24, "embedding": 12, "layers": 1, "dropout": 0.0},
+    "model": {"hidden": 24, "embedding": 12, "layers": 1, "dropout": 0.0, "embedding_dropout": 0.0},
     "training": {
         "epochs": 3,
         "window": 16,
