@@ -116,12 +116,10 @@ class FormTable:
         self._table[row, :_CHARACTERS] = words.id(word), shapes.id(shape(form)), len(ids)
         self._table[row, _CHARACTERS : _CHARACTERS + len(ids)] = ids
         if self._lexicon is not None:
-            for start, features, known in (
-                (_LEXICAL, own_features(form), self._lexicon.own),
-                (_AROUND, features_around(form), self._lexicon.around),
-            ):
-                numbers = [known.id(name) for name in features if name in known]
-                self._table[row, start : start + len(numbers)] = numbers
+            own = self._lexicon.own.known(own_features(form))
+            around = self._lexicon.around.known(features_around(form))
+            self._table[row, _LEXICAL : _LEXICAL + len(own)] = own
+            self._table[row, _AROUND : _AROUND + len(around)] = around
         self._index[form] = row
 
 

@@ -45,13 +45,14 @@ def own_features(form: str) -> list[str]:
         form: A token as it is spelled, at least one character.
 
     >>> own_features("Ada")
-    ['word=Ada', 'lower=ada', 'shape=Xxx', 'outline=Xx', 'prefix=a', 'suffix=a', 'prefix=ad', 'suffix=da']
+    ['word=Ada', 'lower=ada', 'shape=Xxx', 'outline=Xx', 'prefix=a', 'prefix=ad', 'suffix=a', 'suffix=da']
     """
     form = clipped(form)
     lower = form.lower()
     found = [f"word={form}", f"lower={lower}", f"shape={shape(form)}", f"outline={outline(form)}"]
-    for length in range(1, min(AFFIXES, len(lower) - 1) + 1):
-        found += [f"prefix={lower[:length]}", f"suffix={lower[-length:]}"]
+    lengths = range(1, min(AFFIXES, len(lower) - 1) + 1)
+    found += ["prefix=" + lower[:length] for length in lengths]
+    found += ["suffix=" + lower[-length:] for length in lengths]
     return found
 
 

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import functools
 import re
 
 LONGEST = 32  # characters of a form that the model reads: the first and the last 16 of a longer one
-_RUN = re.compile(r"(.)\1{2,}")
+# Runs of three or more equal characters, and of two or more; the classes are named, since that is faster.
+_RUN = re.compile(r"x{3,}|X{3,}|d{3,}|c{3,}|([^xXdc\n])\1{2,}")
+_REPEATED = re.compile(r"x{2,}|X{2,}|d{2,}|c{2,}|([^xXdc\n])\1+")
+_SPECIAL_STARTS = ("h", "w", "@")
 _SPECIAL = ((re.compile(r"https?://|www\."), "<url>"), (re.compile(r"@\w"), "<mention>"))
 
 
+@functools.lru_cache(maxsize=1024)  # several features of a form ask for its shape in turn
 def shape(form: str) -> str:
     """The shape of a word: X for upper case, x for lower case, d for digits, c for other letters.
 
@@ -17,20 +22,31 @@ def shape(form: str) -> str:
     >>> shape("McDonald's"), shape("2026-11-21"), shape("#NYC"), shape("@ada")
     ("XxXxx'x", 'dd-dd-dd', '#XX', '<mention>')
     """
-    for pattern, name in _SPECIAL:
-        if pattern.match(form):
-            return name
-    return _RUN.sub(r"\1\1", "".join(map(_character_class, form[:LONGEST])))
+    if form[:1] in _SPECIAL_STARTS:
+        for pattern, name in _SPECIAL:
+            if pattern.match(form):
+                return name
+    return _RUN.sub(lambda run: run[0][:2], form[:LONGEST].translate(_CLASSES))
 
 
-def _character_class(character: str) -> str:
-    if character.isupper():
-        return "X"
-    if character.islower():
-        return "x"
-    if character.isdigit():
-        return "d"
-    return "c" if character.isalpha() else character
+class _Classes(dict[int, str]):
+    """The class of each character by its code point, for `str.translate`; found when first asked for."""
+
+    def __missing__(self, code: int) -> str:
+        character = chr(code)
+        if character.isupper():
+            found = "X"
+        elif character.islower():
+            found = "x"
+        elif character.isdigit():
+            found = "d"
+        else:
+            found = "c" if character.isalpha() else character
+        self[code] = found
+        return found
+
+
+_CLASSES = _Classes()
 
 
 def outline(form: str) -> str:
@@ -39,7 +55,7 @@ def outline(form: str) -> str:
     >>> outline("McDonald's"), outline("2026-11-21")
     ("XxXx'x", 'd-d-d')
     """
-    return re.sub(r"(.)\1+", r"\1", shape(form))
+    return _REPEATED.sub(lambda run: run[0][:1], shape(form))
 
 
 def clipped(form: str) -> str:

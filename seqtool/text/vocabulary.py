@@ -66,6 +66,10 @@ class Vocabulary:
             raise KeyError(symbol)
         return number
 
+    def known(self, symbols: Iterable[str]) -> list[int]:
+        """Ids of those symbols that the vocabulary contains, in their order."""
+        return [number for number in map(self._ids.get, symbols) if number is not None]
+
     def symbol(self, number: int) -> str:
         """The symbol with an id."""
         return self.symbols[number]

@@ -107,7 +107,8 @@ def test_settings_that_make_no_sense_are_refused(changes: dict[str, Any], reason
     ids=str,
 )
 def test_settings_that_make_sense_are_accepted(changes: dict[str, Any]) -> None:
-    validate(TaggerSettings, {**BASE, **changes}, "recipe.toml")
+    found = validate(TaggerSettings, {**BASE, **changes}, "recipe.toml")
+    assert found.model_dump(exclude_unset=True, by_alias=True) == {**BASE, **changes}
 
 
 def test_settings_survive_as_plain_values() -> None:
