@@ -88,7 +88,6 @@ def settings_of(
         recipe: Name of a bundled recipe, path of a TOML file, the tables of a recipe, or the complete
             settings of a run, to which the other arguments would be changes; None = the default recipe of
             `task`.
-
         task: Name of the task; None = that of the recipe.
         files: Files that replace the recipe's data.
         overrides: `KEY=VALUE` each, as for `--set`.

@@ -5,7 +5,6 @@ Lines stay as they are; a row of headings begins each part.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterable, Sequence
 from itertools import islice
@@ -17,7 +16,15 @@ from seqtool.text.headings import PREVIEW, are_headings
 from seqtool.text.lines import lines_of
 from seqtool.text.pair_files import kind_of, read_pairs, require_files
 from seqtool.text.parallel import SIDES, SentencePair
-from seqtool.text.splitting import PARTS, SplitPart, require_free_parts, suffix_of, write_parts
+from seqtool.text.splitting import (
+    PARTS,
+    SplitPart,
+    in_random_order,
+    require_free_parts,
+    require_shares,
+    suffix_of,
+    write_parts,
+)
 
 Texts = tuple[str, str]  # source and target
 
@@ -56,8 +63,7 @@ def split_pairs(
         DataError: a file is invalid, or has too few pairs.
         StorageError: the folder cannot be written.
     """
-    if not (dev >= 0 and test >= 0 and dev + test < 1):
-        raise UsageError(f"--dev {dev:g} --test {test:g}: expected fractions from 0, together below 1")
+    require_shares(dev, test)
     _require_lines(paths)
     targets = {part: _names(part, paths, folder) for part in PARTS}
     for place, path in enumerate(paths):
@@ -132,8 +138,7 @@ def choose_groups(
     """
     order = list(range(len(groups)))
     if not keep_order:
-        # Ordered by a digest, which is the same in every version of Python, unlike a random generator.
-        order.sort(key=lambda number: hashlib.sha256(f"{seed} {number}".encode()).digest())
+        in_random_order(order, seed)
     count = sum(map(len, groups))
     room = {part: max(1, round(count * share)) for part, share in shares.items() if share > 0}
     chosen: dict[str, list[int]] = {"train": [], **{part: [] for part in room}}

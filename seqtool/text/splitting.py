@@ -76,11 +76,7 @@ def split_file(
         DataError: the file is invalid, or has too few sentences.
         StorageError: the folder cannot be written.
     """
-    if not (dev >= 0 and test >= 0 and dev + test < 1):
-        raise UsageError(
-            f"--dev {dev:g} --test {test:g}: expected shares of 0 or more that add up to less than 1, as in "
-            "--dev 0.1 --test 0.1"
-        )
+    require_shares(dev, test)
     _require_regular(path)
     columns = columns or Columns()
     suffix = ".jsonl" if path.is_file() and columns.detect(path).kind == "json" else suffix_of(path)
@@ -104,6 +100,25 @@ def split_file(
     return [SplitPart(targets[part], len(sentences[part]), shared.get(part, 0)) for part in chosen]
 
 
+def require_shares(dev: float, test: float) -> None:
+    """Check that two shares leave something to train on.
+
+    Raises:
+        UsageError: one is below 0, or they add up to 1 or more.
+    """
+    if not (dev >= 0 and test >= 0 and dev + test < 1):
+        raise UsageError(
+            f"--dev {dev:g} --test {test:g}: expected shares of 0 or more that add up to less than 1, as in "
+            "--dev 0.1 --test 0.1"
+        )
+
+
+def in_random_order(numbers: list[int], seed: int) -> None:
+    """Shuffle numbers in place, in a way that is the same in every version of Python."""
+    # By a digest, since random generators differ between versions.
+    numbers.sort(key=lambda number: hashlib.sha256(f"{seed} {number}".encode()).digest())
+
+
 def choose(count: int, shares: dict[str, float], *, seed: int, keep_order: bool) -> dict[str, list[int]]:
     """Numbers of the sentences in each part, in ascending order: train, then the parts with a share above 0.
 
@@ -115,8 +130,7 @@ def choose(count: int, shares: dict[str, float], *, seed: int, keep_order: bool)
     """
     order = list(range(count))
     if not keep_order:
-        # Ordered by a digest, which is the same in every version of Python, unlike a random generator.
-        order.sort(key=lambda number: hashlib.sha256(f"{seed} {number}".encode()).digest())
+        in_random_order(order, seed)
     sizes = {part: max(1, round(count * share)) for part, share in shares.items() if share > 0}
     rest = max(0, count - sum(sizes.values()))
     parts = {"train": sorted(order[:rest])}
