@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import platform
-import sys
-import time
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +14,6 @@ from seqtool.errors import ModelError, UsageError
 from seqtool.models.folder import load_model_folder, model_task
 from seqtool.resolution import (
     Files,
-    completed,
     recipe_text,
     require_files,
     resolve_settings,
@@ -27,7 +23,6 @@ from seqtool.resolution import (
 from seqtool.tasks import ASSESSMENTS, MODELS, TASKS
 from seqtool.text.data_files import PARTS, PartName
 from seqtool.training.run_folder import find_latest, manifest_of
-from seqtool.version import __version__
 
 # Each wing is imported only for its own tasks, and training only to train, so that commands such as
 # `seqtool tag` start fast.
@@ -101,39 +96,21 @@ def train(
         UsageError: there is neither a recipe nor a task, or complete settings come with changes to them.
         SeqtoolError: one of its other subclasses; see `seqtool.errors`.
     """
-    from seqtool.training import distributed, job
-    from seqtool.training.progress import SilentReporter, TensorBoardReporter
+    from seqtool import runs
+    from seqtool.training import distributed
+    from seqtool.training.progress import SilentReporter
 
     settings = settings_of(recipe, task=task, files=files, overrides=list(overrides))
-    spec = TASKS[settings.task]()
-    listener = reporter or SilentReporter()
-    devices.configure(settings.threads, settings.deterministic)
-    device = devices.resolve_device(settings.device)
-    devices.resolve_precision(settings.training.precision, device)
-    started = time.time()
+    device = _configured(settings)
     settings, base = starting_from(settings, initial)
     require_files(settings)
     with (
         distributed.process_group(device),
         _run_folder(settings, output, device, resume=resume, overwrite=overwrite) as run,
     ):
-        if not run.writes:
-            listener = SilentReporter()  # under torchrun only process 0 reports
-        data = spec.load_data(settings)
-        settings, reasons = completed(settings, data, run.recipe if resume else None)
-        if track == "tensorboard" and run.writes:
-            listener = TensorBoardReporter(run.path / "tensorboard", listener)
-        for line in (*data.describe(), *reasons):
-            listener.message(line)
-        saved = _steps_to_resume(run, listener) if resume else []
-        run.recipe_text = recipe_text(settings)
-        result = job.train(spec.prepare(settings, data, base), run=run, reporter=listener, resume=resume)
-        if result.result.steps in saved[-1:]:
-            listener.message(f"{run.path}: {settings.training.ended_by(result.result.reason)}")
-        if run.writes:
-            run.write_manifest(_manifest(settings, data, device, result, time.time() - started))
-            run.mark_finished(task=settings.task)
-        return result
+        # Under torchrun only process 0 reports.
+        listener = (reporter if run.writes else None) or SilentReporter()
+        return runs.carry_out(settings, run, base=base, reporter=listener, resume=resume, track=track)
 
 
 def starting_from(settings: AnySettings, initial: str | Path | None) -> tuple[AnySettings, AnyModel | None]:
@@ -167,17 +144,19 @@ def estimate(settings: AnySettings, base: AnyModel | None = None, recorded: Path
         base: The model to fine-tune, as `starting_from` returns it; its weights change. None = a new model.
         recorded: Recipe of the run that would be resumed; None = a new run.
     """
-    from seqtool.training import job
+    from seqtool import runs
 
+    _configured(settings)
+    require_files(settings)
+    return runs.estimated(settings, base, recorded)
+
+
+def _configured(settings: AnySettings) -> torch.device:
+    """Configure threads and determinism, and check device and precision; returns the device."""
     devices.configure(settings.threads, settings.deterministic)
     device = devices.resolve_device(settings.device)
     devices.resolve_precision(settings.training.precision, device)
-    require_files(settings)
-    spec = TASKS[settings.task]()
-    data = spec.load_data(settings)
-    settings, reasons = completed(settings, data, recorded)
-    found = job.estimate(spec.prepare(settings, data, base))
-    return replace(found, facts=(*reasons, *found.facts))
+    return device
 
 
 def load(path: str | Path, *, device: str = "auto", precision: str = "auto") -> AnyModel:
@@ -382,39 +361,3 @@ def _run_folder(
         resume=resume,
         overwrite=overwrite,
     )
-
-
-def _steps_to_resume(run: RunFolder, listener: Reporter) -> list[int]:
-    """Steps of the checkpoints of a run to resume, ascending; reported if there are none."""
-    if not (steps := run.saved_steps()):
-        listener.message(f"{run.path}: there is no run to resume; starting a new one")
-    return steps
-
-
-def _manifest(
-    settings: AnySettings, data: Any, device: torch.device, result: TrainedRun[Any], seconds: float
-) -> dict[str, Any]:
-    spec = TASKS[settings.task]()
-    return {
-        "task": settings.task,
-        "command": sys.argv,
-        "versions": {
-            "seqtool": __version__,
-            "python": platform.python_version(),
-            "torch": torch.__version__,
-        },
-        "machine": {
-            "platform": platform.platform(),
-            "device": str(device),
-            "threads": torch.get_num_threads(),
-        },
-        "seed": settings.seed,
-        "data": {
-            name: {"source": part.source, "sha256": part.digest, spec.unit: part.size}
-            for name, part in data.parts.items()
-        },
-        "best": {"step": result.result.best_step, **result.result.metrics},
-        "stopped_by": result.result.reason,
-        "training_seconds": result.result.seconds,
-        "seconds": seconds,
-    }

@@ -234,7 +234,7 @@ def require_files(settings: Any) -> None:
     for table, key in spec.paths:
         named = getattr(getattr(settings, table), key)
         for name in [named] if isinstance(named, str) else named or ():
-            if not (Path(name).is_file() or (spec.reads_folders and Path(name).is_dir())):
+            if not (Path(name).is_file() or ((table, key) in spec.folders and Path(name).is_dir())):
                 folder = Path(name).is_dir()
                 raise UsageError(f"{name}: {'is a folder; expected a file' if folder else 'no such file'}")
 

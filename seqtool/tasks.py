@@ -27,17 +27,23 @@ class Task:
     model: type[Any]  # class of its trained models
     trace: Callable[[Any, list[str], int], Any]  # from a model, lines and the index of a layer to a trace
     unit: str = "sentences"  # unit that the size of a part of the data is counted in
-    reads_folders: bool = False  # whether a setting that names files may name a folder
+    folders: tuple[tuple[str, str], ...] = ()  # those of `paths` that may name folders
+
+    @property
+    def reads_folders(self) -> bool:
+        """Whether a folder of files can be the training part."""
+        return ("data", "train") in self.folders
 
 
 def _tagger(default_recipe: str) -> Task:
     from seqtool.tagging import data, defaults, prediction, settings, tracing, train
 
+    folders = (("data", "text"), ("model", "language_models"))
     files = (("data", "train"), ("data", "dev"), ("data", "test"), ("vocabulary", "pretrained"))
     return Task(
         settings=settings.TaggerSettings,
         default_recipe=default_recipe,
-        paths=files,
+        paths=(*files, *folders),
         automatic=defaults.AUTOMATIC,
         choose=defaults.choose,
         load_data=data.load_training_data,
@@ -45,6 +51,7 @@ def _tagger(default_recipe: str) -> Task:
         fine_tuning_settings=train.fine_tuning_settings,
         model=prediction.TaggerModel,
         trace=tracing.trace,
+        folders=folders,
     )
 
 
@@ -69,10 +76,11 @@ def _translator() -> Task:
 def _language_model() -> Task:
     from seqtool.lm import data, defaults, prediction, settings, tracing, train
 
+    files = (("data", "train"), ("data", "dev"), ("data", "test"))
     return Task(
         settings=settings.LanguageModelSettings,
         default_recipe="lm-tiny",
-        paths=(("data", "train"), ("data", "dev"), ("data", "test")),
+        paths=files,
         automatic=defaults.AUTOMATIC,
         choose=defaults.choose,
         load_data=data.load_training_data,
@@ -81,7 +89,7 @@ def _language_model() -> Task:
         model=prediction.LanguageModel,
         trace=tracing.trace,
         unit="characters",
-        reads_folders=True,
+        folders=files,
     )
 
 

@@ -25,6 +25,7 @@ FLOORS: list[set[str]] = [
     {"tagging", "translation", "classification"},
     {"tasks"},
     {"resolution"},
+    {"runs"},
     {"api"},
     {"__init__", "cli"},
     {"__main__"},
@@ -33,7 +34,7 @@ HEIGHT = {name: height for height, floor in enumerate(FLOORS) for name in floor}
 # Neighbours that do not import each other: wings, except for one door (a wing may read text with a language
 # model, by lm's public module), and a search that has never heard of a model.
 WINGS = {"tagging", "translation", "lm", "classification"}
-LM_DOOR = "seqtool.lm.prediction"
+LM_DOOR = "seqtool.lm.reading"
 STRANGERS = {(a, b) for a in WINGS for b in WINGS if a != b} | {("decoding", "nn")}
 EXEMPT: set[tuple[str, str]] = set()  # (file, imported module); every entry needs a reason beside it
 ONLY_IN_CLI = {"typer", "rich", "click"}

@@ -21,6 +21,7 @@ from seqtool.cli.train_options import (
     DevPairFile,
     DevText,
     PairCommand,
+    RawText,
     RecipeArgument,
     RepairOption,
     SchemeOption,
@@ -30,6 +31,7 @@ from seqtool.cli.train_options import (
     TestPair,
     TestPairFile,
     TestText,
+    TextMinutes,
     TokenColumn,
     TrainFile,
     TrainPair,
@@ -45,6 +47,8 @@ NAMES = {
     "data.strict": "--strict",
     "data.token_column": "--token-column",
     "data.tag_column": "--tag-column",
+    "data.text": "--text",
+    "training.text_minutes": "--text-minutes",
 }
 
 app = CommandGroup(
@@ -64,6 +68,8 @@ def ner(
     train: TrainFile = None,
     dev: DevFile = None,
     test: TestFile = None,
+    text: RawText = None,
+    text_minutes: TextMinutes = None,
     scheme: SchemeOption = None,
     repair: RepairOption = None,
     strict: StrictOption = None,
@@ -76,11 +82,12 @@ def ner(
 
     Examples:
       seqtool train ner ner-tiny
-      seqtool train ner --train train.conll --dev dev.conll -o runs/ner/mine
+      seqtool train ner --train train.conll --dev dev.conll --text raw/ -o runs/ner/mine
     """
     files = {"train": train, "dev": dev, "test": test}
     tags = {"data.scheme": scheme, "data.repair": repair, "data.strict": strict}
-    train_task("ner", recipe, files, options, {**tags, **_columns(token_column, tag_column)})
+    raw = _raw_text(text, text_minutes)
+    train_task("ner", recipe, files, options, {**tags, **raw, **_columns(token_column, tag_column)})
 
 
 @app.command()
@@ -90,6 +97,8 @@ def pos(
     train: TrainFile = None,
     dev: DevFile = None,
     test: TestFile = None,
+    text: RawText = None,
+    text_minutes: TextMinutes = None,
     token_column: TokenColumn = None,
     tag_column: TagColumn = None,
     *,
@@ -102,7 +111,13 @@ def pos(
       seqtool train pos --train train.conllu --dev dev.conllu --max-minutes 10
     """
     files = {"train": train, "dev": dev, "test": test}
-    train_task("pos", recipe, files, options, _columns(token_column, tag_column))
+    raw = _raw_text(text, text_minutes)
+    train_task("pos", recipe, files, options, {**raw, **_columns(token_column, tag_column)})
+
+
+def _raw_text(paths: list[Path] | None, minutes: float | None) -> dict[str, Any]:
+    """Settings for the raw text that language models are trained on."""
+    return {"data.text": [str(path) for path in paths] if paths else None, "training.text_minutes": minutes}
 
 
 def _columns(token: int | None, tag: int | None) -> dict[str, int | None]:

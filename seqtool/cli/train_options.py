@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from seqtool.cli.help import DATA, Command
+from seqtool.cli.help import DATA, TRAINING, Command
 from seqtool.errors import UsageError
 
 RecipeArgument = Annotated[
@@ -35,6 +35,27 @@ TestFile = Annotated[
     Path | None,
     typer.Option(
         "--test", metavar="FILE", help="Test file, for a later `seqtool evaluate`.", rich_help_panel=DATA
+    ),
+]
+
+
+RawText = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--text",
+        metavar="PATH",
+        help="Raw text of the same kind (a file or a folder): the tagger learns from it as well, by two "
+        "language models that are trained first. Repeatable.",
+        rich_help_panel=DATA,
+    ),
+]
+TextMinutes = Annotated[
+    float | None,
+    typer.Option(
+        "--text-minutes",
+        metavar="M",
+        help="Minutes of training on the raw text, at most. Default: 20.",
+        rich_help_panel=TRAINING,
     ),
 ]
 

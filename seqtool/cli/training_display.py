@@ -106,6 +106,9 @@ class LiveReporter(LineReporter):
     def started(self, total_steps: int, step: int, parameters: int) -> None:
         """Start the display."""
         super().started(total_steps, step, parameters)
+        if self._task is not None:  # a run may be several jobs, one after the other
+            self._progress.remove_task(self._task)
+            self._rows = []
         self._task = self._progress.add_task("training", total=total_steps, completed=step, facts="")
         self._live = Live(
             self._table(), console=console.error_console(), refresh_per_second=5, transient=False

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from seqtool.errors import DataError, UsageError, counted
-from seqtool.files import storage_errors
 from seqtool.lm.settings import DataSettings, LanguageModelSettings
 from seqtool.text import data_files, hub
 from seqtool.text.data_files import PARTS, PartName
@@ -138,7 +137,7 @@ def read_files(paths: Sequence[Path], data: DataSettings, name: str = "test") ->
         UsageError: a file is missing, or a folder is empty.
         DataError: a file is not UTF-8 text, or there is no text.
     """
-    files = [file for path in paths for file in _files_of(path)]
+    files = [file for path in paths for file in data_files.files_below(path)]
     few = len(paths) <= SHOWN_PATHS
     source = " and ".join(map(str, paths)) if few else f"{paths[0]} and {len(paths) - 1} more"
     return _part(name, map(text_of, files), data, source, "whole")
@@ -209,6 +208,8 @@ def _python_topics() -> Iterator[str]:
 
 
 def _part(name: str, texts: Iterable[str], data: DataSettings, source: str, protocol: str) -> Part:
+    if data.direction == "backward":
+        texts = reversed(list(texts))
     documents = documents_of((normalised(text, data) for text in texts), data.documents)
     if not any(document.strip() for document in documents):
         raise DataError(f"{source}: contains no text")
@@ -216,22 +217,24 @@ def _part(name: str, texts: Iterable[str], data: DataSettings, source: str, prot
 
 
 def normalised(text: str, data: DataSettings) -> str:
-    """A text after the Unicode normalization and lower-casing that the settings ask for."""
+    """A text after the Unicode normalization and lower-casing that the settings ask for, and turned round
+    for a model that reads from the end."""
     if data.normalization != "none":
         text = unicodedata.normalize(data.normalization, text)
-    return text.lower() if data.lowercase else text
+    text = text.lower() if data.lowercase else text
+    return reversed_lines(text) if data.direction == "backward" else text
 
 
-def _files_of(path: Path) -> Iterator[Path]:
-    if not path.is_dir():
-        yield path
-        return
-    with storage_errors(path):
-        names = sorted(file.relative_to(path) for file in path.rglob("*") if file.is_file())
-    found = [path / name for name in names if not any(part.startswith(".") for part in name.parts)]
-    if not found:
-        raise UsageError(f"{path}: this folder contains no files")
-    yield from found
+def reversed_lines(text: str) -> str:
+    """A text from its end to its beginning, character by character; each line keeps its end behind it.
+
+    It is its own inverse.
+
+    >>> reversed_lines("ab\\ncd\\n")
+    'dc\\nba\\n'
+    """
+    end = "\n" if text.endswith("\n") else ""
+    return text[: len(text) - len(end)][::-1] + end
 
 
 def _cut(whole: Part, data: DataSettings) -> dict[str, Part]:

@@ -47,7 +47,7 @@ class LanguageModelDescription(Description):
     """The configuration of a language model in its model folder, beside weights and symbols."""
 
     KEPT: ClassVar[Mapping[str, Set[str]]] = {
-        "data": {"documents", "normalization", "lowercase"}
+        "data": {"documents", "normalization", "lowercase", "direction"}
     }  # how the model reads texts that it is given
 
     model: ModelSettings

@@ -81,6 +81,11 @@ class DataSettings(Settings):
         "none", description="Unicode normalization form of all text; none = text is not normalised."
     )
     lowercase: bool = Field(False, description="Convert all text to lower case.")
+    direction: Literal["forward", "backward"] = Field(
+        "forward",
+        description="Direction in which text is read: from its beginning, or from its end. A tagger can read "
+        "sentences with a model of each direction (model.language_models).",
+    )
 
     @model_validator(mode="after")
     def _makes_sense(self) -> DataSettings:

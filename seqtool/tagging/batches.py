@@ -15,6 +15,7 @@ from seqtool.nn.forms import Forms
 from seqtool.tagging.augmentation import Augmentation
 from seqtool.tagging.data import TaggingData
 from seqtool.tagging.documents import passage_rows, passages
+from seqtool.tagging.readings import Readings
 from seqtool.tagging.settings import TaggerSettings
 from seqtool.tagging.vocabulary import Vocabularies
 from seqtool.text import tag_scheme
@@ -34,6 +35,7 @@ class Batch(NamedTuple):
     tags: Tensor | None = None  # tag ids, [B, T]; 0 at padding
     possible: Tensor | None = None  # True at tags that a partial annotation allows, [B, T, K]
     passages: Tensor | None = None  # batch rows of the sentences of each passage, [D, S]; -1 at padding
+    readings: Tensor | None = None  # states of language models at each token, [B, T, C]
 
     def to(self, device: torch.device) -> Batch:
         """A copy of the batch on another device; the batch itself on the CPU."""
@@ -47,6 +49,7 @@ class Batch(NamedTuple):
             None if self.tags is None else self.tags.to(device),
             None if self.possible is None else self.possible.to(device),
             None if self.passages is None else self.passages.to(device),
+            None if self.readings is None else self.readings.to(device),
         )
 
 
@@ -59,6 +62,7 @@ class Corpus:
     tags: list[numpy.ndarray] | None  # for each sentence its tag ids, [T]; -1 where partial or unknown
     partial: dict[int, numpy.ndarray]  # index of a partially annotated sentence to its allowed tags, [T, K]
     table: FormTable
+    readings: Readings | None = None  # what language models find in the sentences; None = there are none
 
     @property
     def lengths(self) -> list[int]:
@@ -82,7 +86,9 @@ class Corpus:
         if self.tags is not None:
             tags = _padded([self.tags[i] for i in sentences], mask.numpy())
         forms = self.table.rows(distinct.numpy())
-        return Batch(forms, index, columns, mask, tags, self._possible(sentences, tags, mask), passages)
+        possible = self._possible(sentences, tags, mask)
+        readings = None if self.readings is None else self.readings.batch(sentences)
+        return Batch(forms, index, columns, mask, tags, possible, passages, readings)
 
     def columns(self, sentences: Sequence[int]) -> tuple[Tensor, tuple[Tensor, ...], Tensor]:
         """Rows in the form table [B, T], ids of each feature column [B, T] each, padding mask [B, T]."""
@@ -116,6 +122,7 @@ def encode(
     *,
     with_tags: bool,
     partial_tags: bool = True,
+    readings: Readings | None = None,
 ) -> Corpus:
     """Encode sentences as ids.
 
@@ -125,6 +132,7 @@ def encode(
         table: Table of word forms over the same vocabularies; new forms are added to it.
         with_tags: Whether to encode the tags; tags unknown to the model become -1.
         partial_tags: Whether `?` and `|` in tags mark partial annotation rather than being part of the tag.
+        readings: What language models find in these sentences; None = the model has none.
 
     Raises:
         DataError: a sentence has more or fewer feature columns than the model reads.
@@ -146,7 +154,7 @@ def encode(
             unknown = [tag for tag in sentence.tags if tag not in vocabularies.tags]
             if partial_tags and any(map(tag_scheme.is_partial, unknown)):
                 partial[number] = _possible_tags(sentence, vocabularies.tags)
-    return Corpus(forms, features, tags if with_tags else None, partial, table)
+    return Corpus(forms, features, tags if with_tags else None, partial, table, readings)
 
 
 class TrainingBatches:
@@ -172,7 +180,7 @@ class TrainingBatches:
         self._settings, self._device = settings, device
         self._augmentation: Augmentation | None = None
         training = settings.training
-        if training.mention_replacement or training.lowercase:
+        if augments(settings):
             self._augmentation = Augmentation(
                 data.train,
                 data.scheme,
@@ -218,7 +226,9 @@ class TrainingBatches:
             sentences = self._augmentation.epoch(epoch)
             # Each epoch gets a copy of the table: the order of its forms decides which form gets which
             # random number of dropout, and must not depend on which epochs this process ran before.
-            corpus = encode(sentences, self._vocabularies, corpus.table.copy(), with_tags=True)
+            readings = None if corpus.readings is None else corpus.readings.of_others(sentences)
+            table = corpus.table.copy()
+            corpus = encode(sentences, self._vocabularies, table, with_tags=True, readings=readings)
         return corpus
 
     def _lengths(self, corpus: Corpus) -> list[int]:
@@ -226,6 +236,11 @@ class TrainingBatches:
         if self._passages is None:
             return corpus.lengths
         return [max(corpus.lengths[i] for i in passage) for passage in self._passages]
+
+
+def augments(settings: TaggerSettings) -> bool:
+    """Whether each epoch reads other sentences, made from those of the training part."""
+    return bool(settings.training.mention_replacement or settings.training.lowercase)
 
 
 def _ids(symbols: Sequence[str], vocabulary: Vocabulary) -> numpy.ndarray:

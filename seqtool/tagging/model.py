@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from seqtool.lm.reading import SentenceReader
 from seqtool.nn.crf import (
     LinearChainCRF,
     negative_log_likelihood,
@@ -83,10 +84,16 @@ class Tagger(nn.Module):
         settings: The network's settings.
         tags: The K tag names in the order of their ids.
         scheme: Tag scheme; None for tags without spans, where every tag may follow every other.
+        readers: Language models whose states are a further input; they stay as they are.
     """
 
     def __init__(
-        self, sizes: VocabularySizes, settings: ModelSettings, tags: tuple[str, ...], scheme: Scheme | None
+        self,
+        sizes: VocabularySizes,
+        settings: ModelSettings,
+        tags: tuple[str, ...],
+        scheme: Scheme | None,
+        readers: Sequence[SentenceReader] = (),
     ) -> None:
         super().__init__()
         self.forms = FormEncoder(sizes.words, sizes.characters, sizes.shapes, _form_options(settings))
@@ -96,9 +103,12 @@ class Tagger(nn.Module):
         self.input_dropout = SequenceDropout(settings.of_inputs, settings.locked)
         self.dropout = SequenceDropout(settings.of_outputs, settings.locked)
         self.noise = InputNoise(settings.input_noise)
+        self.readers = nn.ModuleList(readers)
+        self.readings = _ReadingInput(settings, readers) if readers else None
+        of_readers = 0 if self.readings is None else self.readings.outputs
         self.encoder = BidirectionalStack(
             settings.layer_options,
-            inputs=self.forms.outputs + settings.feature_embedding * len(sizes.features),
+            inputs=self.forms.outputs + settings.feature_embedding * len(sizes.features) + of_readers,
             hidden=settings.hidden,
             layers=settings.layers,
             dropout=settings.dropout,
@@ -145,7 +155,7 @@ class Tagger(nn.Module):
         # [F, form_outputs] to [B, T, form_outputs]
         words = functional.embedding(batch.rows, self.of_forms(batch.forms))
         # both [B, T, 2H]
-        states, dropped = self.states(words, batch.features, batch.mask)
+        states, dropped = self.states(words, batch.features, batch.mask, batch.readings)
         before = None
         if self.document is not None:
             assert batch.passages is not None, "a tagger of documents needs the order of the sentences"
@@ -166,13 +176,20 @@ class Tagger(nn.Module):
             return None
         return self.lexical.scores(words[:, :, self.forms.outputs :], mask)
 
-    def states(self, vectors: Tensor, features: tuple[Tensor, ...], mask: Tensor) -> tuple[Tensor, Tensor]:
+    def states(
+        self,
+        vectors: Tensor,
+        features: tuple[Tensor, ...],
+        mask: Tensor,
+        readings: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
         """The encoder's states.
 
         Args:
             vectors: What `of_forms` gives for each token, of which the vectors are read, [B, T, D or more].
             features: For each feature column its ids, [B, T].
             mask: True at real tokens, right-padded, [B, T].
+            readings: States of language models at each token, [B, T, C]; None for a tagger without them.
 
         Returns:
             The states before dropout, and after it in full precision; both [B, T, 2H].
@@ -180,7 +197,10 @@ class Tagger(nn.Module):
         # each [B, T, feature_embedding]
         vectors = vectors[:, :, : self.forms.outputs]
         columns = [embed(ids) for embed, ids in zip(self.features, features, strict=True)]
-        # [B, T, D + columns x feature_embedding]
+        if self.readings is not None:
+            assert readings is not None, "a tagger with language models needs what they find"
+            columns.append(self.readings(readings).to(vectors.dtype))
+        # [B, T, D + columns x feature_embedding + width of the projected readings]
         inputs = torch.cat([vectors, *columns], 2) if columns else vectors
         # [B, T, 2H]
         states = self.encoder(self.noise(self.input_dropout(inputs)), mask)
@@ -313,6 +333,31 @@ class Tagger(nn.Module):
             scale = weight.std() / taken.std().clamp(min=1e-8) if len(taken) else 1.0
             weight[found] = (taken * scale).to(weight)
         weight.requires_grad_(not freeze)
+
+
+class _ReadingInput(nn.Module):
+    """The states of language models as an input of the encoder: with dropout, and projected.
+
+    Args:
+        settings: The network's settings.
+        readers: The language models.
+    """
+
+    def __init__(self, settings: ModelSettings, readers: Sequence[SentenceReader]) -> None:
+        super().__init__()
+        width = sum(reader.outputs for reader in readers)
+        self.dropout = SequenceDropout(settings.language_model_dropout, settings.locked)
+        self.outputs = settings.language_model_projection or width
+        self.projection: nn.Linear | None = None
+        if settings.language_model_projection:
+            self.projection = nn.Linear(width, self.outputs)
+            nn.init.xavier_uniform_(self.projection.weight)
+            nn.init.zeros_(self.projection.bias)
+
+    def forward(self, states: Tensor) -> Tensor:
+        """States of language models, [B, T, C], to inputs of the encoder, [B, T, outputs]."""
+        dropped: Tensor = self.dropout(states)
+        return dropped if self.projection is None else self.projection(dropped)
 
 
 def class_weights(

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from seqtool.devices import resolve_precision
 from seqtool.errors import ModelError, UsageError
+from seqtool.lm.reading import ReaderDescription, SentenceReader, built_readers, reader_files
 from seqtool.models.description import Description
 from seqtool.models.folder import ModelFolder
 from seqtool.models.trained import ModelFiles, TrainedModel, require_several, restored
@@ -23,6 +24,7 @@ from seqtool.tagging.documents import DocumentContext, documents
 from seqtool.tagging.entities import Entity, entities_of, tokenised
 from seqtool.tagging.form_cache import FormCache
 from seqtool.tagging.model import BatchOutput, BatchStates, Tagger, VocabularySizes
+from seqtool.tagging.readings import Readings
 from seqtool.tagging.settings import Bias, DataSettings, ModelSettings, TaggerSettings, VocabularySettings
 from seqtool.tagging.vocabulary import Vocabularies, entity_begins, output_tags
 from seqtool.text import tag_scheme
@@ -63,6 +65,7 @@ class TaggerDescription(Description):
     model_scheme: Scheme | None  # tag scheme of the model's tag inventory; None without spans
     data: DataSettings = Field(alias="columns")  # the columns of the training files
     entity_bias: Mapping[str, Bias]  # nats added to the score of each entity, by type
+    readers: list[ReaderDescription] = Field([])  # the language models that it reads sentences with
 
 
 class TaggerModel(TrainedModel):
@@ -190,6 +193,7 @@ class TaggerModel(TrainedModel):
         sentences: Sequence[TaggedSentence],
         batch_tokens: int = BATCH_TOKENS,
         context: DocumentContext | None = None,
+        readings: Readings | None = None,
     ) -> Iterator[BatchOutput]:
         """Emission scores of sentences, batch by batch.
 
@@ -197,12 +201,13 @@ class TaggerModel(TrainedModel):
             sentences: Sentences with at least one token each.
             batch_tokens: Largest number of padded tokens in a batch.
             context: State of the document that the sentences continue; see `predict`.
+            readings: What `readings` returned for these sentences, if they are tagged more than once.
 
         Yields:
             Indices of B sentences, their emission scores in nats [B, T, K], and the mask [B, T].
         """
         if self.network.document is None:
-            for found in self._states(sentences, batch_tokens):
+            for found in self._states(sentences, batch_tokens, readings):
                 yield found.part, self.network.scores_after(found.states, found.lexical), found.mask
             return
         context = DocumentContext() if context is None else context
@@ -254,8 +259,18 @@ class TaggerModel(TrainedModel):
         """The model's files: vocabularies, and the entities of the training part."""
         rows = [json.dumps(pair, ensure_ascii=False) for pair in sorted(self.training_entities)]
         return ModelFiles(
-            self.vocabularies.to_texts() | {"entities.jsonl": "".join(row + "\n" for row in rows)}
+            self.vocabularies.to_texts() | {"entities.jsonl": "".join(row + "\n" for row in rows)},
+            reader_files(self.readers),
         )
+
+    @property
+    def readers(self) -> list[SentenceReader]:
+        """The language models that sentences are read with; mostly there are none."""
+        return [reader for reader in self.network.readers if isinstance(reader, SentenceReader)]
+
+    def readings(self, sentences: Sequence[TaggedSentence], *, keep: bool = False) -> Readings | None:
+        """What the language models find in sentences, all kept in memory or not; None if there are none."""
+        return Readings(self.readers, sentences, keep=keep) if self.readers else None
 
     @classmethod
     def precision_for(cls, name: str, device: torch.device) -> torch.dtype | None:
@@ -288,8 +303,9 @@ class TaggerModel(TrainedModel):
             precision = torch.float32 if reads_documents else resolve_precision("auto", device)
 
         def build() -> Tagger:
-            tags = vocabularies.tags.symbols
-            return Tagger(VocabularySizes.of(vocabularies), description.model, tags, description.model_scheme)
+            tags, scheme = vocabularies.tags.symbols, description.model_scheme
+            readers = built_readers(description.readers, folder.codecs, name)
+            return Tagger(VocabularySizes.of(vocabularies), description.model, tags, scheme, readers)
 
         return cls(
             restored(build, folder, description.model.layers, name),
@@ -304,25 +320,29 @@ class TaggerModel(TrainedModel):
         """Empty the cache of form vectors; needed after the network's weights have changed."""
         self._forms.clear()
 
-    def _encode(self, sentences: Sequence[TaggedSentence]) -> Corpus:
+    def _encode(self, sentences: Sequence[TaggedSentence], readings: Readings | None) -> Corpus:
         if len(self._forms.table) > CACHED_FORMS:
             self.forget()
-        return encode(sentences, self.vocabularies, self._forms.table, with_tags=False)
+        readings = readings or self.readings(sentences)
+        return encode(sentences, self.vocabularies, self._forms.table, with_tags=False, readings=readings)
 
     @torch.inference_mode()
-    def _states(self, sentences: Sequence[TaggedSentence], batch_tokens: int) -> Iterator[BatchStates]:
+    def _states(
+        self, sentences: Sequence[TaggedSentence], batch_tokens: int, readings: Readings | None = None
+    ) -> Iterator[BatchStates]:
         """Encoder states of sentences, batch by batch."""
-        corpus = self._encode(sentences)
+        corpus = self._encode(sentences, readings)
         for part in prediction_batches(corpus.lengths, budget=batch_tokens):
             with self.autocast():
                 self._forms.update()
             rows, features, mask = corpus.columns(part)
             columns = tuple(column.to(self.device) for column in features)
             mask = mask.to(self.device)
+            read = None if corpus.readings is None else corpus.readings.batch(part)
             # forms [B, T, form_outputs] to states [B, T, 2H]
             with self.autocast():
                 words = self._forms.vectors[rows.to(self.device)]
-                states = self.network.states(words, columns, mask)[1]
+                states = self.network.states(words, columns, mask, read)[1]
             yield BatchStates(part, states, self.network.of_lexical(words, mask), mask)
 
     @torch.inference_mode()

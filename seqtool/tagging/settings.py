@@ -48,6 +48,12 @@ class DataSettings(Settings):
         None, description="Development file; by default the last 10 % of train are held out."
     )
     test: str | None = Field(None, description="Test file; training never reads it.")
+    text: list[str] = Field(
+        [],
+        max_length=MOST_VALUES,
+        description="Raw text of the same kind: files or folders. Two language models are trained on it "
+        "first, and the tagger reads its sentences with them (see model.language_models).",
+    )
     local: LocalSettings | None = Field(None, description="Files below $SEQTOOL_DATA.")
     hub: HubSettings | None = Field(None, description="A data set of the Hugging Face hub.")
     token_column: int | None = Field(
@@ -178,6 +184,22 @@ class ModelSettings(NetworkSettings):
     lexical_dropout: Probability = Field(
         0.3, description="Dropout probability of the lexical features of a form."
     )
+    language_models: list[str] = Field(
+        [],
+        max_length=MOST_VALUES,
+        description="Language models (run or model folders) whose states are a further input: each reads the "
+        "sentence, in the direction that it was trained in. --text trains a pair of them.",
+    )
+    language_model_projection: int = Field(
+        128,
+        ge=0,
+        le=MOST_UNITS,
+        description="Width that the states of all language models together are projected to; 0 = no "
+        "projection.",
+    )
+    language_model_dropout: Probability = Field(
+        0.2, description="Dropout probability of the states of language models, before the projection."
+    )
     document_hidden: int = Field(
         0,
         ge=0,
@@ -240,6 +262,11 @@ class TaggerTraining(TrainingSettings):
         "by others of the same types.",
     )
     lowercase: Probability = Field(0.0, description="Probability that a training sentence is lower-cased.")
+    text_minutes: float = Field(
+        20.0,
+        gt=0,
+        description="Minutes of training the two language models of data.text, together, at most.",
+    )
     passage: int = Field(
         8,
         ge=2,
@@ -297,6 +324,11 @@ class TaggerSettings(RunSettings):
         if self.task == "pos":
             of_spans, because = {"scheme", "repair", "strict"}, "with task = 'pos', whose tags mark no spans"
             found += given_in_vain(self.data, "data", of_spans, because)
+        if not self.data.text:
+            found += given_in_vain(self.training, "training", ("text_minutes",), "without data.text")
+        if new_model and not (self.data.text or self.model.language_models):
+            of_readers = ("language_model_projection", "language_model_dropout")
+            found += given_in_vain(self.model, "model", of_readers, "without language models (--text)")
         if new_model and not self.data.feature_columns:
             because = "without data.feature_columns"
             found += given_in_vain(self.model, "model", ("feature_embedding",), because)

@@ -12,11 +12,12 @@ from torch import Tensor
 
 from seqtool.devices import resolve_device
 from seqtool.errors import DataError, SettingsError, nearest
+from seqtool.lm.reading import SentenceReader, load_reader
 from seqtool.nn.crf import negative_log_likelihood, viterbi
 from seqtool.nn.embeddings import pretrained_rows
 from seqtool.nn.losses import LossSum
 from seqtool.nn.regularization import StatePenalties
-from seqtool.tagging.batches import Batch, Corpus, TrainingBatches, encode
+from seqtool.tagging.batches import Batch, Corpus, TrainingBatches, augments, encode
 from seqtool.tagging.data import TaggingData, tag_inventory
 from seqtool.tagging.model import Tagger, VocabularySizes, class_weights
 from seqtool.tagging.prediction import TaggerDescription, TaggerModel
@@ -72,11 +73,12 @@ class Evaluator:
         known = {tag: number for number, tag in enumerate(model.vocabularies.tags.symbols)}
         self._ids = [[known.get(tag, -1) for tag in tags] for tags in self._gold]
         self._fixed = None if bias == "auto" else _by_type(bias, model.types)
+        self._readings = model.readings(self._sentences, keep=True)
 
     def __call__(self) -> dict[str, float]:
         """Loss (nats per token), precision, recall, F1 of spans, accuracy, and the entity biases used."""
         self._model.forget()
-        batches = [(part, scores, mask) for part, scores, mask in self._model.score_batches(self._sentences)]
+        batches = list(self._model.score_batches(self._sentences, readings=self._readings))
         return {**self._loss(batches), **self._decoded(batches)}
 
     def _loss(self, batches: Sequence[Any]) -> dict[str, float]:
@@ -148,7 +150,10 @@ def biases_of(metrics: Mapping[str, float]) -> dict[str, float]:
 
 
 def prepare(
-    settings: TaggerSettings, data: TaggingData, initial: TaggerModel | None = None
+    settings: TaggerSettings,
+    data: TaggingData,
+    initial: TaggerModel | None = None,
+    readers: Sequence[SentenceReader] = (),
 ) -> Job[TaggerModel, Batch]:
     """The job of training a tagger, with everything checked that can be checked before training.
 
@@ -156,6 +161,7 @@ def prepare(
         settings: The run's settings.
         data: The training and development parts.
         initial: The model to fine-tune, whose vocabularies and network are kept; None = a new model.
+        readers: Language models that were trained for this run; `model.language_models` names others.
 
     Raises:
         DataError: the training part has a tag that the model to fine-tune does not have.
@@ -164,12 +170,21 @@ def prepare(
     device = resolve_device(settings.device)
     torch.manual_seed(settings.seed)
     if initial is None:
-        model = build_model(settings, data, device)
+        named = [load_reader(Path(path), device) for path in settings.model.language_models]
+        model = build_model(settings, data, device, [*readers, *named])
         facts = load_pretrained(model, settings)
     else:
         model, facts = adopted(initial, settings, data), ()
     table = model.vocabularies.form_table(model.description.vocabulary)
-    corpus = encode(data.train, model.vocabularies, table, with_tags=True, partial_tags=data.partial)
+    readings = model.readings(data.train, keep=not augments(settings))
+    corpus = encode(
+        data.train,
+        model.vocabularies,
+        table,
+        with_tags=True,
+        partial_tags=data.partial,
+        readings=readings,
+    )
     _require_known_tags(corpus, data)
     return Job(
         settings=settings,
@@ -183,6 +198,7 @@ def prepare(
         warnings=(*data.warnings, *remarks_on(data, set(model.vocabularies.tags.symbols))),
         conclude=_keep_biases,
         ignored=settings.without_effect(new_model=initial is None),
+        inputs={f"language model {n}": reader.digest for n, reader in enumerate(model.readers, 1)},
     )
 
 
@@ -231,11 +247,16 @@ def loss_function(model: TaggerModel, corpus: Corpus, settings: TaggerSettings) 
     return loss
 
 
-def build_model(settings: TaggerSettings, data: TaggingData, device: torch.device) -> TaggerModel:
-    """A new model with vocabularies from the training part."""
+def build_model(
+    settings: TaggerSettings,
+    data: TaggingData,
+    device: torch.device,
+    readers: Sequence[SentenceReader] = (),
+) -> TaggerModel:
+    """A new model with vocabularies from the training part, which reads sentences with language models."""
     tags = tag_inventory(data.train, data.scheme, partial=data.partial)
     vocabularies = Vocabularies.build(data.train, tags, settings.vocabulary, lexical=settings.model.lexical)
-    network = Tagger(VocabularySizes.of(vocabularies), settings.model, tuple(tags), data.scheme)
+    network = Tagger(VocabularySizes.of(vocabularies), settings.model, tuple(tags), data.scheme, readers)
     set_word_dropout(network, vocabularies, settings.model)
     return TaggerModel(
         network,
@@ -243,12 +264,14 @@ def build_model(settings: TaggerSettings, data: TaggingData, device: torch.devic
         TaggerDescription(
             task=settings.task,
             name=settings.name,
-            model=settings.model,
+            # Without the paths of language models, since they become part of this model.
+            model=settings.model.model_copy(update={"language_models": []}),
             vocabulary=settings.vocabulary,
             scheme=data.file_scheme,
             model_scheme=data.scheme,
             columns=settings.data,
             entity_bias={},
+            readers=[reader.description for reader in readers],
         ),
         training_entities=_entities(data),
         device=device,
@@ -340,6 +363,11 @@ def fine_tuning_settings(settings: TaggerSettings, initial: TaggerModel | None) 
     """
     if initial is not None:
         base = initial.description
+        if settings.data.text:
+            raise SettingsError(
+                "--text trains language models for a new tagger; --init-from keeps those of the model: leave "
+                "one of them out"
+            )
         settings = settings_of_base(settings, model=base.model, vocabulary=base.vocabulary)
     # Checked here, since only the model to fine-tune determines whether there is a document recurrence.
     given = settings.training.passage != type(settings.training).model_fields["passage"].default

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, Literal, Protocol, TypeVar
@@ -11,6 +11,7 @@ from typing import Any, Generic, Literal, Protocol, TypeVar
 from pydantic import Field
 
 from seqtool.errors import DataError, UsageError
+from seqtool.files import storage_errors
 from seqtool.settings import Settings
 
 Item = TypeVar("Item")
@@ -145,6 +146,24 @@ def locate(data: DataType, folder: Path) -> DataType:
     files = {part: _absolute(getattr(named, part), folder) for part in PARTS}
     paths: dict[str, Any] = {part: path for part, path in files.items() if path is not None}
     return data.model_copy(update={**paths, "local": None, "hub": None})
+
+
+def files_below(path: Path) -> Iterator[Path]:
+    """The file itself, or all files below a folder, sorted by name, without hidden ones.
+
+    Raises:
+        UsageError: the folder contains no files.
+        StorageError: it cannot be read.
+    """
+    if not path.is_dir():
+        yield path
+        return
+    with storage_errors(path):
+        names = sorted(file.relative_to(path) for file in path.rglob("*") if file.is_file())
+    found = [path / name for name in names if not any(part.startswith(".") for part in name.parts)]
+    if not found:
+        raise UsageError(f"{path}: this folder contains no files")
+    yield from found
 
 
 def missing_part(data: Any, name: str) -> UsageError:

@@ -6,8 +6,8 @@ import math
 import resource
 import statistics
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar, cast
 
@@ -75,6 +75,7 @@ class Job(Generic[ModelType, Batch]):
         carried: State that `loss` keeps from one batch to the next; None = none.
         tiebreak: Metric that decides while `select` is 0, as `fit` takes it; None = none.
         ignored: Messages about settings without effect, for which a new run is refused.
+        inputs: Digests of what training reads beside the data, by name; a resumed run must have the same.
     """
 
     settings: RunSettings
@@ -92,6 +93,7 @@ class Job(Generic[ModelType, Batch]):
     carried: Carried | None = None
     tiebreak: str | None = None
     ignored: Sequence[str] = ()
+    inputs: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def training(self) -> TrainingSettings:
@@ -181,7 +183,7 @@ def train(
         device=model.device,
         run=run,
         reporter=reporter,
-        fingerprint=RunFingerprint.of(settings, job.data.fingerprint()),
+        fingerprint=RunFingerprint.of(settings, {**job.data.fingerprint(), **job.inputs}),
         resume=resume,
         carried=job.carried,
         tiebreak=job.tiebreak,

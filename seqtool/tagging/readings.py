@@ -1,0 +1,49 @@
+"""What language models find in sentences: their states at each token, kept in memory if that is small."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+
+from seqtool.lm.reading import SentenceReader
+from seqtool.text.columns import TaggedSentence
+
+KEPT = 2**30  # bytes of states that are kept in memory; more are computed anew for each batch
+
+
+class Readings:
+    """The states of language models at the tokens of sentences.
+
+    Args:
+        readers: The language models, at least one.
+        sentences: The sentences.
+        keep: Whether to read all of them at once and to keep the states, if they fit in `KEPT` bytes.
+    """
+
+    def __init__(
+        self, readers: Sequence[SentenceReader], sentences: Sequence[TaggedSentence], *, keep: bool
+    ) -> None:
+        self._readers = readers
+        self._tokens = [sentence.tokens for sentence in sentences]
+        self._states: list[Tensor] | None = None
+        width = sum(reader.outputs for reader in readers)
+        if keep and sum(map(len, self._tokens)) * width * torch.float32.itemsize <= KEPT:
+            self._states = self._read(self._tokens)
+
+    def batch(self, sentences: Sequence[int]) -> Tensor:
+        """The states of some sentences, 0 at padding, [B, T, C]; C is the width of all language models."""
+        if self._states is None:
+            return pad_sequence(self._read([self._tokens[i] for i in sentences]), batch_first=True)
+        return pad_sequence([self._states[i] for i in sentences], batch_first=True)
+
+    def of_others(self, sentences: Sequence[TaggedSentence]) -> Readings:
+        """The readings of other sentences by the same language models, which are not kept."""
+        return Readings(self._readers, sentences, keep=False)
+
+    def _read(self, sentences: Sequence[Sequence[str]]) -> list[Tensor]:
+        """The states at the tokens of each sentence, [T, C] each."""
+        by_reader = [reader.vectors(sentences) for reader in self._readers]
+        return [torch.cat(states, 1) for states in zip(*by_reader, strict=True)]
