@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from seqtool.cli import console, options, tables
+from seqtool.cli import console, options, streams, tables
 from seqtool.cli.help import DATA, OUTPUT, CommandGroup
 from seqtool.cli.reports import pairs
 from seqtool.errors import UsageError, counted
@@ -16,6 +16,7 @@ from seqtool.text.tag_rules import Scheme, SchemeChoice
 
 if TYPE_CHECKING:
     from seqtool.text.annotation import Columns
+    from seqtool.text.conversion import Target
     from seqtool.text.corpus_check import CorpusReport, FileReport
 
 app = CommandGroup(
@@ -118,10 +119,11 @@ SplitTaskOption = Annotated[
 ]
 SchemeOption = Annotated[SchemeChoice, typer.Option(help="Tag scheme of the files.", rich_help_panel=DATA)]
 FormatOption = Annotated[
-    Literal["conll", "jsonl", "inline"] | None,
+    Literal["conll", "jsonl", "doccano", "label-studio", "brat", "inline"] | None,
     typer.Option(
         "--to",
-        help="Output format. Default: jsonl if OUTPUT ends in .jsonl, otherwise conll.",
+        help="Output format; brat writes a pair of files, NAME.ann and NAME.txt. Default: by the ending of "
+        "OUTPUT (.jsonl, .ann, .inline), otherwise conll.",
         rich_help_panel=OUTPUT,
     ),
 ]
@@ -151,6 +153,12 @@ KeepOrderOption = Annotated[
 ]
 
 TAGS_SHOWN = 60
+# Output formats by the ending of the output's name.
+TARGETS: dict[str, Target] = {
+    ".jsonl": "jsonl",
+    ".ann": "brat",
+    ".inline": "inline",
+}
 
 
 @app.command()
@@ -230,29 +238,24 @@ def convert(
       seqtool data convert train.conll train.jsonl
       seqtool data convert old.conll new.conll --scheme-to iobes --repair
     """
-    from seqtool.text import output
     from seqtool.text.conversion import Conversion
 
     _refuse_both(repair, strict)
+    form: Target = to or TARGETS.get(Path(target).suffix, "conll")
     conversion = Conversion(
         source,
         _columns(token_column, tag_column, feature_columns, tag_names, misaligned),
-        to or ("jsonl" if target.endswith(".jsonl") else "conll"),
+        form,
         scheme_to=scheme_to,
         from_scheme=from_scheme,
         repair=repair,
         strict=strict,
     )
-    if target == "-":
-        for text in conversion.texts():
-            console.write_result(text)
-            if source == "-":
-                console.output().flush()
-    else:
-        output.require_free(Path(target), overwrite)
-        with output.open_durably(Path(target)) as file:
-            for text in conversion.texts():
-                file.write(text.encode())
+    written = streams.OutputOptions(None if target == "-" else Path(target), overwrite)
+    (written.check_pair if form == "brat" else written.check)()
+    with written.opened_pair() as put:
+        for text, beside in conversion.pairs():
+            put(text, beside)
     for warning in conversion.warnings:
         console.warn(warning)
     repaired = f", {counted(conversion.repaired, 'tag')} repaired" if conversion.repaired else ""

@@ -65,6 +65,41 @@ class OutputOptions:
         if self.output is not None:
             require_free(self.output, self.overwrite)
 
+    def check_pair(self) -> None:
+        """As `check`, for the pair of files that brat needs.
+
+        Raises:
+            UsageError: -o is not given or does not end in .ann, or one of the files exists.
+        """
+        from seqtool.text.output import require_free
+        from seqtool.text.standoff import ANNOTATION, TEXT
+
+        if self.output is None or self.output.suffix != ANNOTATION:
+            raise UsageError(
+                "--format brat writes a pair of files, annotation and text: give -o NAME.ann, and the text "
+                "goes to NAME.txt"
+            )
+        self.check()
+        require_free(self.output.with_suffix(TEXT), self.overwrite)
+
+    @contextmanager
+    def opened_pair(self) -> Iterator[Callable[[str, str], None]]:
+        """A function that writes to the output, and to the text beside it (brat), if there is any."""
+        from seqtool.text.output import open_durably
+        from seqtool.text.standoff import ANNOTATION, TEXT
+
+        with self.opened() as put:
+            if self.output is None or self.output.suffix != ANNOTATION:
+                yield lambda text, beside: put(text)
+                return
+            with open_durably(self.output.with_suffix(TEXT)) as file:
+
+                def both(text: str, beside: str) -> None:
+                    put(text)
+                    _write_bytes(file, beside)
+
+                yield both
+
     @contextmanager
     def opened(self) -> Iterator[Callable[[str], None]]:
         """A function that writes results: to standard output at once, or to a file when all are there."""

@@ -15,6 +15,7 @@ from seqtool.cli import console, options, streams
 from seqtool.cli.help import DATA, DECODING, OUTPUT
 from seqtool.cli.option_groups import with_options
 from seqtool.cli.options import FloatHardwareOptions, find_model
+from seqtool.cli.reports.tagged_sentences import FORMAT_HELP, Output, OutputFormat
 from seqtool.cli.streams import OutputOptions
 from seqtool.errors import DataError, UsageError, counted
 
@@ -34,13 +35,7 @@ class TaggingOptions:
     """What is written about each sentence, and in which format."""
 
     output_format: Annotated[
-        Literal["conll", "jsonl", "inline"],
-        typer.Option(
-            "--format",
-            help="Output format. conll keeps comments and all columns of CoNLL-U; jsonl keeps the "
-            "other keys of JSON objects; inline marks entities in the text.",
-            rich_help_panel=OUTPUT,
-        ),
+        OutputFormat, typer.Option("--format", help=FORMAT_HELP, rich_help_panel=OUTPUT)
     ] = "conll"
     confidence: Annotated[
         bool,
@@ -93,13 +88,15 @@ def tag(
       echo 'Mr Brovell works for Tranex in Lake Othwick.' | seqtool tag
       seqtool tag text.txt -m runs/ner/ner-tiny --format jsonl --confidence
     """
-    if tagging.kbest and tagging.output_format == "inline":
-        raise UsageError("--kbest cannot be written inline; use --format conll or --format jsonl")
+    form = tagging.output_format
+    if tagging.kbest and form not in ("conll", "jsonl"):
+        raise UsageError(
+            f"--kbest cannot be written with --format {form}; use --format conll or --format jsonl"
+        )
     where = find_model(model, ("ner", "pos"))
     files = streams.inputs_of(sources)
-    output.check()
+    (output.check_pair if form == "brat" else output.check)()
     from seqtool import api
-    from seqtool.cli.reports.tagged_sentences import writer
     from seqtool.devices import configure
     from seqtool.tagging.documents import DocumentContext
     from seqtool.text.tagging_input import format_of
@@ -107,11 +104,11 @@ def tag(
     configure(hardware.threads)
     tagger = api.load_tagger(where, device=hardware.device, precision=hardware.precision)
     _require_fit(tagger, where, tagging, [input_format or format_of(name) for name in files])
-    write = writer(tagging.output_format, tagger, confidence=tagging.confidence, kbest=tagging.kbest)
+    written = Output(form, tagger, confidence=tagging.confidence, kbest=tagging.kbest)
     context = DocumentContext()
     started, sentences, tokens = time.monotonic(), 0, 0
     read = partial(_items, chosen=input_format, tagger=tagger)
-    with output.opened() as put:
+    with output.opened_pair() as put:
         for group in streams.groups_from(files, read, size=_size, budget=batch_tokens):
             predictions = tagger.predict(
                 [item.sentence for item in group],
@@ -121,9 +118,11 @@ def tag(
                 batch_tokens=batch_tokens,
                 context=context,
             )
-            put("".join(map(write, group, predictions)))
+            texts, beside = zip(*map(written.add, group, predictions), strict=True)
+            put("".join(texts), "".join(beside))
             sentences += len(group)
             tokens += sum(len(item.sentence.tokens) for item in group)
+        put(written.end(), "")
     seconds = max(time.monotonic() - started, 1e-9)
     console.say(
         f"{counted(sentences, 'sentence')}, {counted(tokens, 'token')}, {seconds:.1f} s, "

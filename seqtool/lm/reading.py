@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import accumulate
 from pathlib import Path
 from typing import Literal, NamedTuple, Self
 
@@ -23,7 +22,6 @@ from seqtool.lm.loaded import LoadedLanguageModel
 from seqtool.lm.model import LanguageNetwork
 from seqtool.lm.prediction import LanguageModel
 from seqtool.lm.settings import DataSettings, ModelSettings
-from seqtool.lm.text_blocks import symbol_ends
 from seqtool.lm.vocabulary import FILE, PADDING, START, Ids, Symbols
 from seqtool.models.tensors import model_tensors
 from seqtool.settings import Settings
@@ -147,18 +145,15 @@ class SentenceReader(nn.Module):
 
     def _places(self, tokens: Sequence[str]) -> _Places:
         """The symbols of a sentence, and where its tokens end in the direction of reading."""
-        data = self._data
-        text = normalised(" ".join(tokens), data)
-        sizes = [len(normalised(token, data)) for token in tokens]
-        if data.direction == "backward":
-            sizes.reverse()
-        # [T], characters that have been read at the end of each token; a space precedes all but the first
-        ends = np.fromiter(accumulate(size + 1 for size in sizes), np.int64, len(sizes)) - 1
-        ids = self.symbols.encode(text)
-        # [T], symbols that have been read then
-        read = np.searchsorted(symbol_ends(self.symbols, text, ids), ends - 1e-6) + 1
-        read = np.minimum(read, len(ids))
-        return _Places(ids, read[::-1].copy() if data.direction == "backward" else read)
+        turned = self._data.direction == "backward"
+        # Words and subwords never reach over a space, so the symbols of a sentence are those of its tokens.
+        space = "" if self.symbols.by_lines else " "
+        pieces = [
+            self.symbols.encode((space if number else "") + normalised(token, self._data))
+            for number, token in enumerate(reversed(tokens) if turned else tokens)
+        ]
+        ends = np.cumsum([len(piece) for piece in pieces])
+        return _Places(np.concatenate(pieces), ends[::-1].copy() if turned else ends)
 
 
 def load_reader(path: Path, device: torch.device) -> SentenceReader:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
 from itertools import zip_longest
@@ -14,12 +14,10 @@ from seqtool.errors import DataError
 from seqtool.tagging.data import Part, harmonise
 from seqtool.tagging.settings import DataSettings
 from seqtool.text.columns import ColumnFormat, TaggedSentence, detect_format, read_sentences
+from seqtool.text.inline import inline_words
 from seqtool.text.lines import lines_of
 
 _NUMBER = re.compile(r"[0-9]*\.[0-9]+")
-_CONFIDENCE = re.compile(r":[01]\.[0-9]{2}")  # what `tag --confidence --format inline` writes after a tag
-_ESCAPED = re.compile(r"\\(.)")
-_SLASH = re.compile(r"(?<!\\)(?:\\\\)*/")  # a slash that is not escaped
 
 
 class PredictedTags(NamedTuple):
@@ -64,7 +62,7 @@ def _layout(path: Path, gold: Part) -> ColumnFormat | None:
     with closing(lines_of(path)) as lines:
         first = next((line for line in lines if line.strip()), "")
     for spans in (True, False):
-        if [word for word, _ in _inline_words(first, spans, ())] == list(gold.sentences[0].tokens):
+        if [word for word, _ in inline_words(first, spans, ())] == list(gold.sentences[0].tokens):
             return None
     layout = detect_format(path)
     if layout.kind == "jsonl":
@@ -94,41 +92,9 @@ def _inline(path: Path, gold: Part, spans: bool) -> Iterator[TaggedSentence]:
     with closing(lines_of(path)) as lines:
         for number, line in enumerate(lines, 1):
             if line.strip():
-                words = list(_inline_words(line, spans, names))
+                words = list(inline_words(line, spans, names))
                 tokens, tags = (tuple(column) for column in zip(*words, strict=True))
                 yield TaggedSentence(tokens, tags, source=str(path), line=number)
-
-
-def _inline_words(line: str, spans: bool, names: Collection[str]) -> Iterator[tuple[str, str]]:
-    """Tokens and tags (entities in IOB2) of a line in the inline format; the inverse of `format_inline`.
-
-    Args:
-        line: The line.
-        spans: Whether tags mark spans.
-        names: Types (tags without spans) of the gold annotation; any other that ends like a confidence has
-            one.
-    """
-    if not spans:
-        for word in line.split(" "):
-            slash = _SLASH.search(word)
-            end = len(word) if slash is None else slash.end() - 1
-            yield _ESCAPED.sub(r"\1", word[:end]), _without_confidence(word[end + 1 :], names)
-        return
-    kind, begins = None, False
-    for word in line.split(" "):
-        if kind is None and word.startswith("["):
-            kind, begins = _without_confidence(word[1:], names), True
-            continue
-        closes = kind is not None and bool(re.search(r"(?<!\\)(?:\\\\)*\]$", word))
-        tag = "O" if kind is None else f"{'B' if begins else 'I'}-{kind}".removesuffix("-")
-        yield _ESCAPED.sub(r"\1", word[:-1] if closes else word), tag
-        kind, begins = (None if closes else kind), False
-
-
-def _without_confidence(mark: str, names: Collection[str]) -> str:
-    """The type or tag of a mark such as `PER:0.98`."""
-    end = len(mark) - len(":0.98")
-    return mark[:end] if mark not in names and end >= 0 and _CONFIDENCE.fullmatch(mark, end) else mark
 
 
 def _require_same(path: Path, gold: TaggedSentence | None, predicted: TaggedSentence | None) -> None:

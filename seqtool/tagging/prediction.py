@@ -3,29 +3,27 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import ClassVar, Self
+from typing import Self
 
 import torch
-from pydantic import Field
 from torch import Tensor
 
 from seqtool.devices import resolve_precision
 from seqtool.errors import ModelError, UsageError
-from seqtool.lm.reading import ReaderDescription, SentenceReader, built_readers, reader_files
-from seqtool.models.description import Description
+from seqtool.lm.reading import SentenceReader, built_readers, reader_files
 from seqtool.models.folder import ModelFolder
 from seqtool.models.trained import ModelFiles, TrainedModel, require_several, restored
 from seqtool.nn.crf import k_best, marginals, segment_probability, viterbi
 from seqtool.nn.hierarchy import DocumentState, sentence_vectors
 from seqtool.tagging.batches import Corpus, encode
+from seqtool.tagging.description import TaggerDescription
 from seqtool.tagging.documents import DocumentContext, documents
 from seqtool.tagging.entities import Entity, entities_of, tokenised
 from seqtool.tagging.form_cache import FormCache
 from seqtool.tagging.model import BatchOutput, BatchStates, Tagger, VocabularySizes
 from seqtool.tagging.readings import Readings
-from seqtool.tagging.settings import Bias, DataSettings, ModelSettings, TaggerSettings, VocabularySettings
 from seqtool.tagging.vocabulary import Vocabularies, entity_begins, output_tags
 from seqtool.text import tag_scheme
 from seqtool.text.batching import prediction_batches
@@ -47,25 +45,6 @@ class Prediction:
     span_confidence: list[float] | None = None  # posterior probability of each span, in [0, 1]
     token_confidence: list[float] | None = None  # marginal probability of each token's tag, in [0, 1]
     alternatives: list[tuple[list[str], float]] | None = None  # k best paths: tags, posterior of the path
-
-
-class TaggerDescription(Description):
-    """The configuration of a tagger in its model folder, beside weights and vocabularies."""
-
-    KEPT: ClassVar[Mapping[str, Set[str]]] = {
-        "data": {"token_column", "tag_column", "feature_columns", "partial", "tag_names", "misaligned"}
-    }
-
-    FORMER: ClassVar[Mapping[str, object]] = TaggerSettings.FORMER
-
-    task: str = Field(exclude=True)  # not in the configuration, since the folder records it elsewhere
-    model: ModelSettings
-    vocabulary: VocabularySettings
-    scheme: Scheme | None  # tag scheme of the training files; None without spans
-    model_scheme: Scheme | None  # tag scheme of the model's tag inventory; None without spans
-    data: DataSettings = Field(alias="columns")  # the columns of the training files
-    entity_bias: Mapping[str, Bias]  # nats added to the score of each entity, by type
-    readers: list[ReaderDescription] = Field([])  # the language models that it reads sentences with
 
 
 class TaggerModel(TrainedModel):

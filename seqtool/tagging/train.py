@@ -19,8 +19,9 @@ from seqtool.nn.losses import LossSum
 from seqtool.nn.regularization import StatePenalties
 from seqtool.tagging.batches import Batch, Corpus, TrainingBatches, augments, encode
 from seqtool.tagging.data import TaggingData, tag_inventory
+from seqtool.tagging.description import TaggerDescription
 from seqtool.tagging.model import Tagger, VocabularySizes, class_weights
-from seqtool.tagging.prediction import TaggerDescription, TaggerModel
+from seqtool.tagging.prediction import TaggerModel
 from seqtool.tagging.remarks import remarks_on
 from seqtool.tagging.scores import accuracy, entities, span_scores
 from seqtool.tagging.settings import ModelSettings, TaggerSettings

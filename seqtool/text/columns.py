@@ -21,6 +21,7 @@ from typing import Any, BinaryIO, TypeVar
 
 from seqtool.errors import DataError, counted
 from seqtool.text.exports import items_of
+from seqtool.text.inline import marks_spans, parse_inline
 from seqtool.text.json_lines import JsonReading, Remarks, is_sentence_object, load, sentences_of
 from seqtool.text.layout import (
     CONLLU_ID,
@@ -34,7 +35,8 @@ from seqtool.text.layout import DOCUMENT_START as DOCUMENT_START
 from seqtool.text.layout import ColumnFormat as ColumnFormat
 from seqtool.text.layout import NoSentencesError as NoSentencesError
 from seqtool.text.lines import LINE_LIMIT, lines_of, read_lines
-from seqtool.text.tag_scheme import Scheme, looks_like_spans, spans
+from seqtool.text.standoff import standoff_example
+from seqtool.text.tag_scheme import looks_like_spans
 
 Item = TypeVar("Item")
 
@@ -215,6 +217,8 @@ def _json_sentences(
     if layout.kind == "json":
         items = items_of(load("\n".join(lines), name, array=True), name)
         examples = ((number, f"{name}: item {number}", item) for number, item in enumerate(items, 1))
+    elif layout.kind == "brat":
+        examples = iter([(1, name, standoff_example(lines, name))])
     else:
         filled = ((n, line.removeprefix("\ufeff")) for n, line in enumerate(lines, 1))
         examples = ((n, f"{name}:{n}", load(line, f"{name}:{n}")) for n, line in filled if line.strip(" \t"))
@@ -227,11 +231,29 @@ def _json_sentences(
         after_document = len(found) > 1
 
 
+def _inline_sentences(lines: Iterable[str], name: str) -> Iterator[TaggedSentence]:
+    """The sentences of lines with marks; a blank line ends a document."""
+    spans: bool | None = None
+    opens = False
+    for number, line in enumerate(lines, 1):
+        line = line.removeprefix("\ufeff").strip(" \t")
+        if not line:
+            opens = True
+            continue
+        spans = marks_spans(line) if spans is None else spans
+        tokens, tags = parse_inline(line, f"{name}:{number}", spans=spans)
+        yield TaggedSentence(tokens, tags, source=name, line=number, opens=opens)
+        opens = False
+
+
 def _sentences(
     lines: Iterable[str], name: str, layout: ColumnFormat, remarks: Remarks | None = None
 ) -> Iterator[TaggedSentence]:
-    if layout.kind in ("jsonl", "json"):
+    if layout.kind in ("jsonl", "json", "brat"):
         yield from _json_sentences(lines, name, layout, Remarks() if remarks is None else remarks)
+        return
+    if layout.kind == "inline":
+        yield from _inline_sentences(lines, name)
         return
     header = layout.header
     rows: list[list[str]] = []
@@ -358,53 +380,6 @@ def format_jsonl(
     if tags is not None:
         value["tags"] = list(tags)
     return json.dumps({**value, **(extra or {})}, ensure_ascii=False, allow_nan=False) + "\n"
-
-
-def format_inline(
-    tokens: Sequence[str],
-    tags: Sequence[str],
-    scheme: Scheme | None,
-    confidence: Sequence[float] | None = None,
-) -> str:
-    """A sentence as one readable line: spans in brackets, or `token/TAG` if the tags mark no spans.
-
-    Brackets, slashes (where they separate tags) and backslashes in the text are escaped by a backslash.
-
-    Args:
-        tokens: The tokens, T of them.
-        tags: Tag of each token, T of them.
-        scheme: Scheme of the tags; None = no spans.
-        confidence: Confidence of each span (of each token if there are no spans), written after its type or
-            tag; None = not written.
-
-    Raises:
-        DataError: a token contains a line end, which would break the line.
-
-    >>> format_inline(["Ada", "Lovelace", "lives"], ["B-PER", "I-PER", "O"], "iob2", [0.98])
-    '[PER:0.98 Ada Lovelace] lives\\n'
-    """
-    for token in tokens:
-        if "\n" in token or "\r" in token:
-            raise DataError(
-                f"{token!r} cannot stand in a line of text; expected text without line ends; "
-                "--format jsonl or --to jsonl writes it"
-            )
-    if scheme is None:
-        escaped = [re.sub(r"([\\/])", r"\\\1", token) for token in tokens]
-        marks = _marks(tags, confidence)
-        return " ".join(f"{token}/{mark}" for token, mark in zip(escaped, marks, strict=True)) + "\n"
-    words = [re.sub(r"([\\\[\]])", r"\\\1", token) for token in tokens]
-    found = spans(tags, scheme)
-    for span, mark in zip(found, _marks([span.type for span in found], confidence), strict=True):
-        words[span.start] = f"[{mark} {words[span.start]}"
-        words[span.end - 1] += "]"
-    return " ".join(words) + "\n"
-
-
-def _marks(names: Sequence[str], confidence: Sequence[float] | None) -> list[str]:
-    if confidence is None:
-        return list(names)
-    return [f"{name}:{value:.2f}" for name, value in zip(names, confidence, strict=True)]
 
 
 def _require_writable(cell: str, columns: int) -> None:

@@ -23,14 +23,15 @@ from seqtool.text.columns import (
     ColumnFormat,
     TaggedSentence,
     format_conll,
-    format_inline,
     format_jsonl,
     read_sentences,
 )
+from seqtool.text.inline import format_inline
 from seqtool.text.json_lines import Remarks
 from seqtool.text.tag_scheme import Scheme
+from seqtool.text.tool_formats import TOOLS, ToolWriter, marked_text
 
-Target = Literal["conll", "jsonl", "inline"]
+Target = Literal["conll", "jsonl", "doccano", "label-studio", "brat", "inline"]
 
 
 @dataclass
@@ -58,9 +59,18 @@ class Conversion:
     joined: int = 0  # spans merged with a neighbour of the same type, which `io` cannot write apart
     warnings: list[str] = field(default_factory=list)  # complete once all texts have been yielded
     _reading: TagReading | None = None
+    _tool: ToolWriter | None = None
+
+    def __post_init__(self) -> None:
+        if self.to in TOOLS:
+            self._tool = ToolWriter(self.to)
 
     def texts(self) -> Iterator[str]:
-        """The output, one sentence at a time.
+        """The output, one sentence at a time; see `pairs`."""
+        return (text for text, _ in self.pairs())
+
+    def pairs(self) -> Iterator[tuple[str, str]]:
+        """The output, one sentence at a time: what to append to it, and to the text beside it (brat).
 
         Raises:
             UsageError: a file or column is missing, the scheme must be named, or an option has no effect.
@@ -87,6 +97,7 @@ class Conversion:
                 raise DataError(f"{sentence.source}:{sentence.line}: {error}") from error
         if not self.sentences:
             raise DataError(f"{self.source}: no sentences; expected at least one")
+        yield "" if self._tool is None else self._tool.end(), ""
         self._conclude(remarks, layout)
 
     def _conclude(self, remarks: Remarks, layout: ColumnFormat) -> None:
@@ -106,7 +117,7 @@ class Conversion:
 
     @property
     def _needs_scheme(self) -> bool:
-        return self.scheme_to is not None or self.repair or self.to == "inline"
+        return self.scheme_to is not None or self.repair or self.to == "inline" or self.to in TOOLS
 
     def _refuse_unread(self, layout: ColumnFormat) -> None:
         """Refuse options for JSON where the input has columns."""
@@ -153,7 +164,16 @@ class Conversion:
             self.joined += len(before) - len(tag_scheme.spans(tags, "io"))
         return replace(sentence, tags=tags)
 
-    def _format(self, sentence: TaggedSentence, scheme: Scheme | None) -> str:
+    def _format(self, sentence: TaggedSentence, scheme: Scheme | None) -> tuple[str, str]:
+        if self._tool is None:
+            return self._formatted(sentence, scheme), ""
+        scheme = self.scheme_to or scheme
+        if scheme is None or sentence.tags is None:
+            raise DataError(f"its tags mark no spans, which {self.to} shows; write conll or jsonl")
+        spans = tag_scheme.spans(sentence.tags, scheme)
+        return self._tool.add(marked_text(sentence.tokens, spans))
+
+    def _formatted(self, sentence: TaggedSentence, scheme: Scheme | None) -> str:
         if self.to == "jsonl":
             features = {"features": list(map(list, sentence.features))}
             return format_jsonl(sentence.tokens, sentence.tags, features if sentence.features else None)

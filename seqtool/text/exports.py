@@ -20,6 +20,7 @@ from seqtool.text.tag_scheme import Span
 TAG_KEYS = ("tags", "ner_tags", "labels", "label", "upos", "pos_tags")
 SPAN_KEYS = ("spans", "entities", "label", "labels", "ents")
 _STARTS, _ENDS, _LABELS = ("start", "start_offset"), ("end", "end_offset"), ("label", "labels", "type")
+_ANSWERS = ("annotations", "completions", "predictions")
 _REJECTED = ("reject", "ignore")  # answers of Prodigy
 
 
@@ -89,7 +90,8 @@ def _label_studio(task: dict[str, Any], place: str) -> dict[str, Any] | None:
     if len(texts) != 1:
         keys = ", ".join(f'"{key}"' for key in data)
         raise DataError(f'{place}: a Label Studio task with {keys}; expected its text in "text"')
-    answers = task.get("annotations", task.get("completions", []))
+    # What a model predicted counts only in a file that people have not worked on yet.
+    answers: Any = next((task[key] for key in _ANSWERS if key in task), [])
     if not isinstance(answers, list) or not all(isinstance(answer, dict) for answer in answers):
         raise DataError(
             f'{place}: "annotations" is not a list of objects; expected an export of Label Studio'

@@ -32,9 +32,7 @@ def refuse_foreign(content: Sequence[str], name: str, extension: str) -> None:
 
 def _name(content: Sequence[str], extension: str) -> str | None:
     if extension == ".ann" or all(map(_BRAT.match, content)):
-        return (
-            "brat's standoff annotation; convert it together with its .txt file (brat's tools/anntoconll.py)"
-        )
+        return "brat's standoff annotation; give the file a name that ends in .ann, beside its text in .txt"
     if _XML.match(content[0]):
         return f"XML or HTML; convert it to CoNLL columns: {ROWS}"
     if content[0].startswith(_WEBANNO):

@@ -20,6 +20,10 @@ from seqtool.text.tag_scheme import looks_like_spans
 Separator = Literal["tab", "whitespace"]
 
 
+# How to call the formats that have no columns.
+NAMES = {"jsonl": "JSON lines", "json": "JSON array", "inline": "text with marks", "brat": "brat standoff"}
+
+
 class NoSentencesError(DataError):
     """A file without a sentence: an error where data is required, an empty result elsewhere."""
 
@@ -47,7 +51,8 @@ class ColumnFormat:
     """The layout of a file of sentences.
 
     Attributes:
-        kind: Format of the file; `json` is one array of examples, `jsonl` has one example per line.
+        kind: Format of the file; `json` is one array of examples, `jsonl` has one example per line, `inline`
+            marks tags in the text, `brat` has them in a file of its own beside the text.
         separator: What separates the columns; like all columns, unused for JSON.
         columns: Number of columns.
         token: Column of the tokens, from 1.
@@ -58,7 +63,7 @@ class ColumnFormat:
         reading: How to read JSON.
     """
 
-    kind: Literal["conll", "conllu", "jsonl", "json"]
+    kind: Literal["conll", "conllu", "jsonl", "json", "inline", "brat"]
     separator: Separator = "tab"
     columns: int = 0
     token: int = 0
@@ -74,8 +79,8 @@ class ColumnFormat:
         >>> ColumnFormat("conll", "tab", 4, 1, 4).describe()
         '4 columns, tab-separated: token = 1, tag = 4'
         """
-        if self.kind in ("jsonl", "json"):
-            return "JSON lines" if self.kind == "jsonl" else "JSON array"
+        if self.kind in NAMES:
+            return NAMES[self.kind]
         start = "CoNLL-U" if self.kind == "conllu" else counted(self.columns, "column")
         parts = [f"token = {self.token}"]
         if self.tag is not None:
@@ -104,7 +109,7 @@ def is_array(path: str | Path) -> bool:
 
 def _refuse_columns(name: str, token: int | None, tag: int | None, features: tuple[int, ...]) -> None:
     if token is not None or tag is not None or features:
-        raise UsageError(f"{name}: JSON lines have no columns; leave out the column numbers")
+        raise UsageError(f"{name}: this format has no columns; leave out the column numbers")
 
 
 def layout_of(
@@ -123,6 +128,9 @@ def layout_of(
     suffixes = [suffix for suffix in Path(name).suffixes if suffix != ".gz"]
     extension = suffixes[-1] if suffixes else ""
     content[0] = content[0].removeprefix("\ufeff")
+    if extension in (".inline", ".ann"):
+        _refuse_columns(name, token, tag, features)
+        return ColumnFormat("inline" if extension == ".inline" else "brat", reading=reading)
     whole = extension == ".json" and not is_sentence_object(content[0])
     start = "\n".join(content[:2])
     if whole or _ARRAY.match(start) or (_OBJECT.match(start) and not is_sentence_object(content[0])):

@@ -9,7 +9,8 @@ import pytest
 
 from seqtool.errors import DataError, UsageError
 from seqtool.tagging.assessment import EvaluationOptions, TaggerEvaluation, assess_predictions
-from seqtool.text.columns import format_conll, format_inline, format_jsonl
+from seqtool.text.columns import format_conll, format_jsonl
+from seqtool.text.inline import format_inline
 from seqtool.text.tag_scheme import spans as spans_of
 
 TOKENS = (["Ada", "[Lovelace]", "met", "a/b"], ["Turing", "in", "New", "York"], ["no", "\\one", "."])

@@ -199,7 +199,7 @@ def test_tags_that_are_numbers_need_their_names(tmp_path: Path):
         ("a.jsonl", '{"text": "Ada ran", "my_ents": [[0, 3, "PER"]]}\n', '"my_ents" looks like annotation'),
         ("a.jsonl", '{"tokens": ["Ada", "ran"], "gold": ["B-PER", "O"]}\n', '"gold" looks like annotation'),
         ("a.jsonl", '{"text": "Ada ran", "label": ["positive"]}\n', '"label" labels the whole text'),
-        ("a.ann", "T1\tPerson 0 5\tSusan\n", "this is brat's standoff annotation"),
+        ("a.ann", "T1\tPerson 0 5\tSusan\n", "is missing; brat keeps both side by side"),
         ("x", "T1\tPerson 0 5\tSusan\nR1\tWorks Arg1:T1 Arg2:T2\n", "this is brat's standoff annotation"),
         ("a.csv", "word,tag\nAda,B-PER\n", "this is comma-separated; save it as CoNLL columns"),
         ("x", "word,tag\nAda,B-PER\nran,O\n", "this is comma-separated"),

@@ -22,11 +22,11 @@ from seqtool.text.columns import (
     detect_format,
     detect_stream,
     format_conll,
-    format_inline,
     format_jsonl,
     read_sentences,
     require_sentences,
 )
+from seqtool.text.inline import format_inline
 from seqtool.text.tag_scheme import Scheme, inventory, spans
 
 TABS = ColumnFormat("conll", "tab", 2, 1, 2)
@@ -120,7 +120,7 @@ def test_absent_columns_are_usage_errors(options: dict[str, int | tuple[int, ...
 
 
 def test_json_lines_have_no_columns():
-    with pytest.raises(UsageError, match=r"^data: JSON lines have no columns"):
+    with pytest.raises(UsageError, match=r"^data: this format has no columns"):
         detected('{"tokens": ["a"]}', tag=2)
 
 

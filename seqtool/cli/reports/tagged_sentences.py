@@ -1,14 +1,16 @@
-"""Output of `seqtool tag`: columns, JSON, or text with inline marks."""
+"""Output of `seqtool tag`: columns, JSON, text with inline marks, or the formats of annotation tools."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Literal
 
-from seqtool.errors import DataError
-from seqtool.text.columns import format_conll, format_inline
+from seqtool.errors import DataError, UsageError
+from seqtool.text.columns import format_conll
+from seqtool.text.inline import format_inline
 from seqtool.text.tagging_input import is_word
+from seqtool.text.tool_formats import OWN_KEYS, TOOLS, ToolWriter, marked_text
 
 if TYPE_CHECKING:
     from seqtool.tagging.prediction import Prediction, TaggerModel
@@ -17,6 +19,67 @@ if TYPE_CHECKING:
 FORM, UNIVERSAL_TAG, LANGUAGE_TAG, MISCELLANEOUS = 2, 4, 5, 10  # columns of CoNLL-U
 
 Writer = Callable[["TaggingInput", "Prediction"], str]
+OutputFormat = Literal["conll", "jsonl", "doccano", "label-studio", "brat", "inline"]
+FORMAT_HELP = (
+    "Output format. conll keeps comments and all columns of CoNLL-U; jsonl keeps the other keys of JSON "
+    "objects; doccano, label-studio and brat (a pair of files, -o NAME.ann) are for these annotation tools; "
+    "inline marks entities in the text."
+)
+
+
+class Output:
+    """Formats tagged sentences, one after the other.
+
+    Args:
+        form: Output format.
+        tagger: Model that makes the predictions.
+        confidence: Whether to write probabilities.
+        kbest: Number of alternative taggings to write.
+
+    Raises:
+        UsageError: the format marks spans, and the model has none.
+    """
+
+    def __init__(self, form: OutputFormat, tagger: TaggerModel, *, confidence: bool, kbest: int = 0) -> None:
+        self._tool: ToolWriter | None = None
+        if form in TOOLS:
+            if tagger.scheme is None:
+                raise UsageError(
+                    f"--format {form} marks entities, and the model tags single tokens; use --format conll"
+                )
+            self._tool = ToolWriter(form, tagger.description.name)
+        else:
+            self._write = writer(form, tagger, confidence=confidence, kbest=kbest)
+
+    def add(
+        self, item: TaggingInput, prediction: Prediction, facts: Mapping[str, Any] | None = None
+    ) -> tuple[str, str]:
+        """One more sentence.
+
+        Args:
+            item: The sentence.
+            prediction: Its tags.
+            facts: Further facts about it, for the tools that keep them.
+
+        Returns:
+            What to append to the output, and to the file of the text beside it (brat).
+        """
+        if self._tool is None:
+            return self._write(item, prediction), ""
+        kept = {key: each for key, each in (item.keys or {}).items() if key not in OWN_KEYS}
+        marked = marked_text(
+            item.sentence.tokens,
+            prediction.spans,
+            text=item.text,
+            offsets=item.offsets,
+            confidence=prediction.span_confidence,
+            facts={**kept, **(facts or {})},
+        )
+        return self._tool.add(marked)
+
+    def end(self) -> str:
+        """What to append to the output after the last sentence."""
+        return "" if self._tool is None else self._tool.end()
 
 
 def writer(form: str, tagger: TaggerModel, *, confidence: bool, kbest: int) -> Writer:
