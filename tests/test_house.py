@@ -27,6 +27,7 @@ FLOORS: list[set[str]] = [
     {"resolution"},
     {"runs"},
     {"api"},
+    {"suspicion"},
     {"__init__", "cli"},
     {"__main__"},
 ]

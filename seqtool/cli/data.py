@@ -1,4 +1,4 @@
-"""`seqtool data`: check, convert and split annotated files; check and split sentence pairs."""
+"""`seqtool data`: check, convert and split files; what to annotate next, and what is annotated wrongly."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from seqtool.cli import console, options, streams, tables
+from seqtool.cli import annotation, console, options, streams, tables
 from seqtool.cli.help import DATA, OUTPUT, CommandGroup
 from seqtool.cli.reports import pairs
 from seqtool.errors import UsageError, counted
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from seqtool.text.corpus_check import CorpusReport, FileReport
 
 app = CommandGroup(
-    """Check, convert and split annotated files (CoNLL, CoNLL-U, JSON lines, .gz); also sentence pairs.
+    """Check, convert and split annotated files and sentence pairs; find what to annotate next.
 
     Examples:
       seqtool data check train.conll dev.conll
@@ -320,6 +320,10 @@ def split(
         if part.shared:
             console.warn(f"{part.path}: {part.shared:,} of its sentences are also in {parts[0].path}")
     console.write_result("".join(f"{part.path}\n" for part in parts))
+
+
+app.command()(annotation.suggest)
+app.command()(annotation.suspects)
 
 
 def _refuse_both(repair: bool, strict: bool) -> None:

@@ -107,9 +107,9 @@ def tag(
     written = Output(form, tagger, confidence=tagging.confidence, kbest=tagging.kbest)
     context = DocumentContext()
     started, sentences, tokens = time.monotonic(), 0, 0
-    read = partial(_items, chosen=input_format, tagger=tagger)
+    read = partial(sentences_read, chosen=input_format, tagger=tagger)
     with output.opened_pair() as put:
-        for group in streams.groups_from(files, read, size=_size, budget=batch_tokens):
+        for group in streams.groups_from(files, read, size=sentence_size, budget=batch_tokens):
             predictions = tagger.predict(
                 [item.sentence for item in group],
                 confidence=tagging.confidence,
@@ -147,13 +147,13 @@ def _require_fit(tagger: TaggerModel, where: Path, tagging: TaggingOptions, form
         )
 
 
-def _size(item: TaggingInput) -> int:
+def sentence_size(item: TaggingInput) -> int:
     """Size of a sentence in a batch, in tokens."""
     tokens = item.sentence.tokens
     return max(len(tokens) + 1, sum(map(len, tokens)) // CHARACTERS)
 
 
-def _items(
+def sentences_read(
     stream: BinaryIO, name: str, *, chosen: InputFormat | None, tagger: TaggerModel
 ) -> Iterator[TaggingInput]:
     """Sentences as they come, in the chosen format or that of the name; one that is too long is refused."""

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
+from seqtool.errors import ModelError
 from seqtool.text.columns import TaggedSentence
 from seqtool.text.tokenizer import Token, tokenize
 
 if TYPE_CHECKING:
     from seqtool.text.tag_scheme import Span
+
+TRAINING_ENTITIES = "entities.jsonl"  # file of a model folder
 
 
 class Entity(NamedTuple):
@@ -52,3 +56,30 @@ def entities_of(
         start, end = tokens[span.start].start, tokens[span.end - 1].end
         found.append(Entity(text[start:end], span.type, start, end, confidence))
     return found
+
+
+def entity_lines(entities: Iterable[tuple[str, str]]) -> str:
+    """The content of the file of a model folder that holds the entities of the training part.
+
+    Args:
+        entities: (type, surface form) of each.
+    """
+    return "".join(json.dumps(pair, ensure_ascii=False) + "\n" for pair in sorted(entities))
+
+
+def entities_of_lines(text: str, name: str) -> set[tuple[str, str]]:
+    """The entities that `entity_lines` wrote.
+
+    Args:
+        text: Content of the file; empty if there is none.
+        name: The model folder, for messages.
+
+    Raises:
+        ModelError: the file is damaged.
+    """
+    try:
+        return {
+            (str(kind), str(surface)) for kind, surface in map(json.loads, filter(None, text.split("\n")))
+        }
+    except (ValueError, TypeError, RecursionError) as error:
+        raise ModelError(f"{name}: {TRAINING_ENTITIES}: damaged: {error}") from error

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Self
@@ -11,7 +10,7 @@ import torch
 from torch import Tensor
 
 from seqtool.devices import resolve_precision
-from seqtool.errors import ModelError, UsageError
+from seqtool.errors import UsageError
 from seqtool.lm.reading import SentenceReader, built_readers, reader_files
 from seqtool.models.folder import ModelFolder
 from seqtool.models.trained import ModelFiles, TrainedModel, require_several, restored
@@ -20,7 +19,14 @@ from seqtool.nn.hierarchy import DocumentState, sentence_vectors
 from seqtool.tagging.batches import Corpus, encode
 from seqtool.tagging.description import TaggerDescription
 from seqtool.tagging.documents import DocumentContext, documents
-from seqtool.tagging.entities import Entity, entities_of, tokenised
+from seqtool.tagging.entities import (
+    TRAINING_ENTITIES,
+    Entity,
+    entities_of,
+    entities_of_lines,
+    entity_lines,
+    tokenised,
+)
 from seqtool.tagging.form_cache import FormCache
 from seqtool.tagging.model import BatchOutput, BatchStates, Tagger, VocabularySizes
 from seqtool.tagging.readings import Readings
@@ -83,6 +89,11 @@ class TaggerModel(TrainedModel):
         # The entity types, and 1 at the tags (columns) that can begin each type (row), [types, K].
         self.types, begins = entity_begins(tags, scheme)
         self._begins = begins.to(device)
+
+    @property
+    def span_begins(self) -> Tensor:
+        """1 at the tags that a span of any type can begin with, [K]."""
+        return self._begins.sum(0)
 
     @property
     def kind(self) -> str:
@@ -161,7 +172,9 @@ class TaggerModel(TrainedModel):
         result = [replace(empty, alternatives=[([], 1.0)] if kbest else None)] * len(sentences)
         filled = [i for i, sentence in enumerate(sentences) if sentence.tokens]
         for part, scores, mask in self.score_batches([sentences[i] for i in filled], batch_tokens, context):
-            found = self._predict_batch(scores, mask, confidence, min_confidence, kbest)
+            found = self.decoded(
+                scores, mask, confidence=confidence, min_confidence=min_confidence, kbest=kbest
+            )
             for position, prediction in zip(part, found, strict=True):
                 result[filled[position]] = prediction
         return result
@@ -236,11 +249,8 @@ class TaggerModel(TrainedModel):
 
     def files(self) -> ModelFiles:
         """The model's files: vocabularies, and the entities of the training part."""
-        rows = [json.dumps(pair, ensure_ascii=False) for pair in sorted(self.training_entities)]
-        return ModelFiles(
-            self.vocabularies.to_texts() | {"entities.jsonl": "".join(row + "\n" for row in rows)},
-            reader_files(self.readers),
-        )
+        texts = {**self.vocabularies.to_texts(), TRAINING_ENTITIES: entity_lines(self.training_entities)}
+        return ModelFiles(texts, reader_files(self.readers))
 
     @property
     def readers(self) -> list[SentenceReader]:
@@ -290,7 +300,7 @@ class TaggerModel(TrainedModel):
             restored(build, folder, description.model.layers, name),
             vocabularies,
             description,
-            training_entities=_entities(folder, name),
+            training_entities=entities_of_lines(folder.texts.get(TRAINING_ENTITIES, ""), name),
             device=device,
             precision=precision,
         )
@@ -325,10 +335,16 @@ class TaggerModel(TrainedModel):
             yield BatchStates(part, states, self.network.of_lexical(words, mask), mask)
 
     @torch.inference_mode()
-    def _predict_batch(
-        self, scores: Tensor, mask: Tensor, confidence: bool, min_confidence: float, kbest: int
+    def decoded(
+        self,
+        scores: Tensor,
+        mask: Tensor,
+        *,
+        confidence: bool = False,
+        min_confidence: float = 0.0,
+        kbest: int = 0,
     ) -> list[Prediction]:
-        """Predictions for B sentences from their emission scores [B, T, K] and mask [B, T]."""
+        """Predictions for B sentences from their emission scores [B, T, K] and mask [B, T]; see `predict`."""
         # [B, T]
         paths, _ = viterbi(self.biased(scores), self.network.crf.chain(), mask)
         lengths = mask.sum(1).tolist()
@@ -437,12 +453,3 @@ class TaggerModel(TrainedModel):
         by_token = zip(tags, prediction.token_confidence, outside, strict=False)
         tokens = [of_outside if tag == "O" else value for tag, value, of_outside in by_token]
         return Prediction(tags, spans, values, tokens)
-
-
-def _entities(folder: ModelFolder, name: str) -> set[tuple[str, str]]:
-    """(type, surface form) of the entities of the training part, from the lines of `entities.jsonl`."""
-    rows = [row for row in folder.texts.get("entities.jsonl", "").split("\n") if row]
-    try:
-        return {(str(kind), str(surface)) for kind, surface in map(json.loads, rows)}
-    except (ValueError, TypeError, RecursionError) as error:
-        raise ModelError(f"{name}: entities.jsonl: damaged: {error}") from error
