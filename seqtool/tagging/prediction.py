@@ -172,9 +172,7 @@ class TaggerModel(TrainedModel):
         result = [replace(empty, alternatives=[([], 1.0)] if kbest else None)] * len(sentences)
         filled = [i for i, sentence in enumerate(sentences) if sentence.tokens]
         for part, scores, mask in self.score_batches([sentences[i] for i in filled], batch_tokens, context):
-            found = self.decoded(
-                scores, mask, confidence=confidence, min_confidence=min_confidence, kbest=kbest
-            )
+            found = self.decoded(scores, mask, confidence, min_confidence, kbest)
             for position, prediction in zip(part, found, strict=True):
                 result[filled[position]] = prediction
         return result
@@ -336,13 +334,7 @@ class TaggerModel(TrainedModel):
 
     @torch.inference_mode()
     def decoded(
-        self,
-        scores: Tensor,
-        mask: Tensor,
-        *,
-        confidence: bool = False,
-        min_confidence: float = 0.0,
-        kbest: int = 0,
+        self, scores: Tensor, mask: Tensor, confidence: bool = False, least: float = 0.0, kbest: int = 0
     ) -> list[Prediction]:
         """Predictions for B sentences from their emission scores [B, T, K] and mask [B, T]; see `predict`."""
         # [B, T]
@@ -350,8 +342,8 @@ class TaggerModel(TrainedModel):
         lengths = mask.sum(1).tolist()
         rows = [row[:length] for row, length in zip(paths.tolist(), lengths, strict=True)]
         predictions = [self._named(row) for row in rows]
-        if confidence or min_confidence > 0:
-            predictions = self._with_confidence(scores, mask, paths, predictions, min_confidence)
+        if confidence or least > 0:
+            predictions = self._with_confidence(scores, mask, paths, predictions, least)
         if kbest:
             ranked = self._ranked(scores, mask, lengths, kbest)
             predictions = [replace(p, alternatives=r) for p, r in zip(predictions, ranked, strict=True)]
