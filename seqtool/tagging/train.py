@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from seqtool.devices import resolve_device
-from seqtool.errors import DataError, SettingsError, nearest
+from seqtool.errors import SettingsError, counted, nearest
 from seqtool.lm.reading import SentenceReader, load_reader
 from seqtool.nn.crf import negative_log_likelihood, viterbi
 from seqtool.nn.embeddings import pretrained_rows
@@ -20,13 +20,13 @@ from seqtool.nn.regularization import StatePenalties
 from seqtool.tagging.batches import Batch, Corpus, TrainingBatches, augments, encode
 from seqtool.tagging.data import TaggingData, tag_inventory
 from seqtool.tagging.description import TaggerDescription
+from seqtool.tagging.growth import grown
 from seqtool.tagging.model import Tagger, VocabularySizes, class_weights
 from seqtool.tagging.prediction import TaggerModel
 from seqtool.tagging.remarks import remarks_on
 from seqtool.tagging.scores import accuracy, entities, span_scores
 from seqtool.tagging.settings import ModelSettings, TaggerSettings
 from seqtool.tagging.vocabulary import Vocabularies
-from seqtool.text.annotation import place
 from seqtool.text.columns import TaggedSentence
 from seqtool.text.tag_scheme import Scheme
 from seqtool.training.finetuning import settings_of_base
@@ -165,7 +165,6 @@ def prepare(
         readers: Language models that were trained for this run; `model.language_models` names others.
 
     Raises:
-        DataError: the training part has a tag that the model to fine-tune does not have.
         SettingsError: a setting does not fit the data or `initial`.
     """
     device = resolve_device(settings.device)
@@ -175,7 +174,7 @@ def prepare(
         model = build_model(settings, data, device, [*readers, *named])
         facts = load_pretrained(model, settings)
     else:
-        model, facts = adopted(initial, settings, data), ()
+        model, facts = adopted(initial, settings, data)
     table = model.vocabularies.form_table(model.description.vocabulary)
     readings = model.readings(data.train, keep=not augments(settings))
     corpus = encode(
@@ -186,7 +185,6 @@ def prepare(
         partial_tags=data.partial,
         readings=readings,
     )
-    _require_known_tags(corpus, data)
     return Job(
         settings=settings,
         data=data,
@@ -298,22 +296,6 @@ def _entities(data: TaggingData) -> set[tuple[str, str]]:
     return entities([tokens for tokens, _ in pairs], [tags for _, tags in pairs], data.scheme)
 
 
-def _require_known_tags(corpus: Corpus, data: TaggingData) -> None:
-    """Refuse a training tag that the model to fine-tune does not have."""
-    part = data.parts["train"]
-    for number, tags in enumerate(corpus.tags or ()):
-        possible = corpus.partial.get(number)
-        unknown = tags < 0 if possible is None else ~possible.any(1)
-        if unknown.any():
-            position = int(unknown.argmax())
-            sentence = part.sentences[number]
-            tag, where = data.tags_in_file(sentence)[position], place(sentence, part.columns, position)
-            raise DataError(
-                f"{where}: the model to fine-tune has no tag {tag!r}; train a new model (without "
-                "--init-from), or remove the tag from the file"
-            )
-
-
 def _require_known_classes(settings: TaggerSettings, tags: Sequence[str], scheme: Scheme | None) -> None:
     """Refuse a weight for a class that does not exist, which would have no effect."""
     known = {*tags, *(tag.split("-", 1)[-1] for tag in tags if scheme is not None)}
@@ -377,8 +359,13 @@ def fine_tuning_settings(settings: TaggerSettings, initial: TaggerModel | None) 
     return settings
 
 
-def adopted(initial: TaggerModel, settings: TaggerSettings, data: TaggingData) -> TaggerModel:
-    """The model to fine-tune, with the name, data settings and training entities of this run.
+def adopted(
+    initial: TaggerModel, settings: TaggerSettings, data: TaggingData
+) -> tuple[TaggerModel, tuple[str, ...]]:
+    """The model to fine-tune, with the name, data settings, training entities and new tags of this run.
+
+    Returns:
+        The model, and what to tell the user about it.
 
     Raises:
         SettingsError: the model was trained for spans and the data has none, or the reverse.
@@ -388,8 +375,10 @@ def adopted(initial: TaggerModel, settings: TaggerSettings, data: TaggingData) -
             "--init-from: the model was trained for another kind of tags (spans or plain tags); "
             "name a model of the same task"
         )
+    known = len(initial.vocabularies.tags)
+    initial = grown(initial, tag_inventory(data.train, data.scheme, partial=data.partial))
     set_word_dropout(initial.network, initial.vocabularies, settings.model)
-    return TaggerModel(
+    model = TaggerModel(
         initial.network,
         initial.vocabularies,
         initial.description.model_copy(
@@ -399,6 +388,18 @@ def adopted(initial: TaggerModel, settings: TaggerSettings, data: TaggingData) -
         device=initial.device,
         precision=torch.float32,
     )
+    return model, _new_tags(model, known)
+
+
+def _new_tags(model: TaggerModel, known: int) -> tuple[str, ...]:
+    """What to tell the user if the model has more tags than the `known` ones of the model to fine-tune."""
+    new = model.vocabularies.tags.symbols[known:]
+    if not new:
+        return ()
+    types = dict.fromkeys(tag[2:] for tag in new)
+    what = counted(len(new), "new tag") if model.scheme is None else counted(len(types), "new entity type")
+    names = ", ".join(new if model.scheme is None else types)
+    return (f"{what}: {names}; the model grows from {known} to {known + len(new)} tags",)
 
 
 def _by_type(bias: float | Mapping[str, float], types: Sequence[str]) -> dict[str, float]:

@@ -341,11 +341,18 @@ def test_fine_tuning_starts_from_a_model(inside: Inside, tiny: Tiny, tmp_path: P
     assert vocabulary[0] == vocabulary[1]
     before = contents(tmp_path)
     refused(train(inside, tiny, "--init-from", "absent", "-o", "x"), 2, "train ner", "absent: no such model")
-    (tmp_path / "new.conll").write_text("Ada\tB-PER\nis\tO\n\nAcme\tB-ORG\n\nhere\tO\n\n")
-    words = ("--train", "new.conll", "--init-from", tiny.run, "-o", "x", *QUICK)
-    refused(inside("train", "ner", *words), 3, "train ner", "new.conll:4: ", "has no tag")
-    (tmp_path / "new.conll").unlink()
     assert contents(tmp_path) == before
+
+
+def test_a_model_to_fine_tune_gets_the_new_types_of_the_training_file(
+    inside: Inside, tiny: Tiny, tmp_path: Path
+):
+    (tmp_path / "new.conll").write_text("Ada\tB-PER\nis\tO\n\nAcme\tB-ORG\n\nhere\tO\n\n" * 4)
+    files = ("--train", "new.conll", "--dev", "new.conll")
+    words = (*files, "--init-from", tiny.run, "-o", "x", "--epochs", 30, "--batch-tokens", 8)
+    outcome = inside("train", "ner", *words)
+    assert "1 new entity type: ORG; the model grows from 9 to 13 tags" in outcome.err
+    assert inside("tag", "-m", "x", stdin=b"Acme\n").out == b"Acme\tB-ORG\n\n"
 
 
 def test_limits_end_a_run(inside: Inside, tiny: Tiny):

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from seqtool.errors import DataError, InterruptedRunError, SettingsError, UsageError
+from seqtool.errors import InterruptedRunError, SettingsError, UsageError
 from seqtool.tagging.settings import TaggerSettings
 from seqtool.training.checkpoint import Checkpoints
 from tests.listeners import Listener, StopAt
@@ -115,35 +113,6 @@ def test_fine_tuning_for_no_time_changes_nothing(tmp_path: Path) -> None:
         options={"initial": tmp_path / "first" / "run"},
     )
     assert_equal_weights(weights_of(tuned), weights_of(first))
-
-
-@pytest.mark.parametrize(("tag", "named"), [("B-GPE", "B-GPE"), ("B-GPE|B-DATE", r"B-GPE\|B-DATE")])
-def test_fine_tuning_refuses_a_tag_that_the_model_lacks(tmp_path: Path, tag: str, named: str) -> None:
-    train_tiny(tmp_path / "first")
-    with pytest.raises(DataError, match=rf"train\.conll:14: the model to fine-tune has no tag '{named}'"):
-        train_tiny(
-            tmp_path / "second",
-            [*SENTENCES[:2], [("Kyoto", tag)]],
-            data={"dev": str(tmp_path / "first" / "train.conll")},
-            options={"initial": tmp_path / "first" / "run"},
-        )
-
-
-@pytest.mark.parametrize("tag", ["NOUN|X", "?"])
-def test_fine_tuning_refuses_an_unknown_part_of_speech_with_a_bar(tmp_path: Path, tag: str) -> None:
-    rows = [{"tokens": ["Ada", "met"], "tags": ["NOUN", "X"]}, {"tokens": ["the", "man"], "tags": ["X", tag]}]
-    first, second = tmp_path / "first.jsonl", tmp_path / "second.jsonl"
-    first.write_text((json.dumps(rows[0]) + "\n") * 3)
-    second.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    train_tiny(tmp_path / "first", task="pos", data={"train": str(first), "dev": str(first)})
-    message = re.escape(f"second.jsonl:2: token 2: the model to fine-tune has no tag {tag!r}")
-    with pytest.raises(DataError, match=message):
-        train_tiny(
-            tmp_path / "second",
-            task="pos",
-            data={"train": str(second), "dev": str(first)},
-            options={"initial": tmp_path / "first" / "run"},
-        )
 
 
 def test_fine_tuning_refuses_another_kind_of_tags(tmp_path: Path) -> None:
