@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -185,10 +185,28 @@ def load(path: str | Path, *, device: str = "auto", precision: str = "auto") -> 
     return model
 
 
-def load_tagger(path: str | Path, *, device: str = "auto", precision: str = "auto") -> TaggerModel:
-    """Load a tagger; other models are refused (arguments and errors of `load`)."""
-    found: TaggerModel = MODELS["ner"]().load(Path(path), device=device, precision=precision)
-    return found
+def load_tagger(
+    path: str | Path | Sequence[str | Path], *, device: str = "auto", precision: str = "auto"
+) -> TaggerModel:
+    """Load a tagger, or several as one, whose scores are averaged; other models are refused.
+
+    Args:
+        path: A run folder or its `model/` folder; or several.
+        device: As in `load`.
+        precision: As in `load`.
+
+    Raises:
+        UsageError: there is no such model or device; or several models have different tags.
+        ModelError: as `load`.
+    """
+    paths = [path] if isinstance(path, str | Path) else list(path)
+    found = [MODELS["ner"]().load(Path(each), device=device, precision=precision) for each in paths]
+    if len(found) == 1:
+        tagger: TaggerModel = found[0]
+        return tagger
+    from seqtool.tagging.ensemble import TaggerEnsemble
+
+    return TaggerEnsemble(found)
 
 
 def load_translator(path: str | Path, *, device: str = "auto", precision: str = "auto") -> TranslatorModel:

@@ -1,7 +1,8 @@
 """A run in its folder: one job, or several that build on one another, each with a folder of its own.
 
-A tagger that is given raw text has three: a language model of each direction is trained on the text, and the
-tagger reads its sentences with them. `--resume` goes on with the first job that is not finished.
+A tagger that is given raw text has several: language models of both directions are trained on the text, and
+the tagger reads its sentences with them; in self-training a first tagger is then the teacher of the next one.
+`--resume` goes on with the first job that is not finished.
 """
 
 from __future__ import annotations
@@ -9,17 +10,18 @@ from __future__ import annotations
 import platform
 import sys
 import time
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import torch
 
 from seqtool.devices import resolve_device
-from seqtool.errors import InterruptedRunError
+from seqtool.errors import InterruptedRunError, counted
 from seqtool.resolution import completed, recipe_text
 from seqtool.settings import validate
 from seqtool.settings_keys import put
@@ -29,17 +31,58 @@ from seqtool.text.raw_text import sentences_of
 from seqtool.training import distributed, job
 from seqtool.training.job import Estimate, Job, TrainedRun
 from seqtool.training.progress import Reporter, TensorBoardReporter
+from seqtool.training.pruning import prune_state
 from seqtool.training.run_folder import RunFolder
 from seqtool.version import __version__
 
 if TYPE_CHECKING:
     from seqtool.lm.reading import SentenceReader
 
-Direction = Literal["forward", "backward"]
-DIRECTIONS: tuple[Direction, ...] = ("forward", "backward")
+
+class Kind(NamedTuple):
+    """A language model that is trained on raw text.
+
+    Attributes:
+        name: Name of its folder.
+        direction: Direction in which it reads.
+        unit: What its symbols are.
+        share: Share of the time for all language models that it gets.
+        settings: Its settings, by dotted key, beside those that are chosen from the text.
+    """
+
+    name: str
+    direction: Literal["forward", "backward"]
+    unit: Literal["character", "word"]
+    share: float
+    settings: Mapping[str, Any]
+
+
+# Of words only those that occur twice: others are unknown, as most new words are. Words are few, so this
+# takes a tenth of the time of characters. Embeddings are tied: the vocabulary would be half of the tagger.
+OF_WORDS = {
+    "vocabulary.kind": "word",
+    "vocabulary.min_count": 2,
+    "vocabulary.size": 20_000,
+    "model.hidden": 256,
+    "model.embedding": 128,
+    "model.tied": True,
+    "model.dropout": 0.4,
+    "model.embedding_dropout": 0.2,
+    "training.batch_tokens": 1024,
+    "training.epochs": 12,
+}
+OF_CHARACTERS = {"model.embedding": 64}
+KINDS = (
+    Kind("forward", "forward", "character", 0.4, OF_CHARACTERS),
+    Kind("backward", "backward", "character", 0.4, OF_CHARACTERS),
+    Kind("forward-words", "forward", "word", 0.1, OF_WORDS),
+    Kind("backward-words", "backward", "word", 0.1, OF_WORDS),
+)
 STAGE = "language-models"  # folder in a run folder of the text and the models that are trained on it
 TEXT = "text.txt"
+ROUNDS = "rounds"  # folder in a run folder of the teachers in self-training
 DEV_SHARE = 0.05  # share of the text that shows which weights of a language model are the best
+LEAST_DEV = 2.5  # lines of it, at least
 
 
 def carry_out(
@@ -73,8 +116,11 @@ def carry_out(
     run.recipe_text = recipe_text(settings)
     prepare = partial(spec.prepare, settings, data, base)
     if raw_text_of(settings):
-        readers = _language_models(settings, data, run, reporter, resume=resume)
+        stages = _Stages(settings, data, run, reporter, resume)
+        readers = stages.language_models()
         prepare = partial(prepare, readers=readers)
+        if settings.training.self_training:
+            prepare = partial(prepare, teachers=stages.teachers(readers))
     if track == "tensorboard" and run.writes:
         reporter = TensorBoardReporter(run.path / "tensorboard", reporter)
     saved = _steps_to_resume(run, reporter) if resume else []
@@ -105,102 +151,146 @@ def estimated(settings: Any, base: Any = None, recorded: Path | None = None) -> 
 
         with TemporaryDirectory() as folder:
             text = _write_text(Path(folder), settings, data)
-            jobs = [_language_model_job(settings, text, direction)[0] for direction in DIRECTIONS]
+            jobs = [language_model_job(settings, text, kind)[0] for kind in _kinds(settings)]
         before = [job.estimate(each) for each in jobs]
         prepare = partial(prepare, readers=[SentenceReader.of(each.model) for each in jobs])
+        if settings.training.self_training:
+            first = prepare()
+            before += [job.estimate(first)] * settings.training.self_training
+            prepare = partial(prepare, teachers=[first.model])
     found = job.estimate(prepare())
     minutes = sum(each.minutes for each in before)
-    said = [f"{len(before)} language models on the text first: {minutes:.1f} minutes"] if before else []
+    said = (
+        [f"{counted(len(before), 'other model')} on the text first: {minutes:.1f} minutes"] if before else []
+    )
     return replace(found, facts=(*reasons, *said, *found.facts), minutes=found.minutes + minutes)
 
 
 def raw_text_of(settings: Any) -> list[str]:
-    """The files and folders of raw text that language models are trained on first; empty = none."""
+    """The files and folders of raw text that a model learns from; empty = none."""
     return list(getattr(settings.data, "text", ()))
 
 
-def _language_models(
-    settings: Any, data: Any, run: RunFolder, reporter: Reporter, *, resume: bool
-) -> list[SentenceReader]:
-    """Train a language model of each direction on the raw text of a run; what is finished is loaded.
+def _kinds(settings: Any) -> tuple[Kind, ...]:
+    """The language models that are trained on the raw text; none if there are some already."""
+    return () if settings.model.language_models else KINDS
 
-    Returns:
-        Readers of sentences, on the device of the run.
+
+@dataclass(frozen=True)
+class _Stages:
+    """The jobs of a run before its last one, each in a folder of its own.
+
+    Attributes:
+        settings: Settings of the run.
+        data: Its annotated data.
+        run: Its folder.
+        reporter: Told of the progress.
+        resume: Whether to continue where the run stopped.
     """
-    from seqtool.lm.reading import load_reader
 
-    folder = run.path / STAGE
-    if run.writes:
-        if not resume:
-            run.clear_training()
-        run.write_recipe()
-        _write_text(folder, settings, data)
-    device = resolve_device(settings.device)
-    distributed.numbers_of_first([0.0], device)  # other processes read the text when it is written
-    readers = []
-    for direction in DIRECTIONS:
-        options = {"task": "lm", "name": direction, "resume": resume, "overwrite": not resume}
-        with RunFolder.create_for_all(folder / direction, device=device, **options) as stage:
-            if not (resume and stage.is_finished):
-                _train_language_model(settings, folder / TEXT, direction, stage, reporter, resume, run.path)
-        readers.append(load_reader(folder / direction, device))
-    return readers
+    settings: Any
+    data: Any
+    run: RunFolder
+    reporter: Reporter
+    resume: bool
+
+    def language_models(self) -> list[SentenceReader]:
+        """Train the language models on the raw text, and load them as readers of sentences."""
+        from seqtool.lm.reading import load_reader
+
+        folder, kinds = self.run.path / STAGE, _kinds(self.settings)
+        if self.run.writes:
+            if not self.resume:
+                self.run.clear_training()
+            self.run.write_recipe()
+            if kinds:
+                _write_text(folder, self.settings, self.data)
+        distributed.numbers_of_first([0.0], self._device)  # the others read the text when it is written
+
+        def job_of(kind: Kind, recorded: Path | None) -> Job[Any, Any]:
+            work, reasons = language_model_job(self.settings, folder / TEXT, kind, recorded)
+            said = f"a language model of {kind.unit}s that reads {kind.direction}"
+            self.reporter.message(f"{said}, in at most {work.training.max_minutes:g} minutes")
+            for line in reasons:
+                self.reporter.message(line)
+            return work
+
+        for kind in kinds:
+            self._carry_out(partial(job_of, kind), folder / kind.name)
+        return [load_reader(folder / kind.name, self._device) for kind in kinds]
+
+    def teachers(self, readers: Sequence[SentenceReader]) -> list[Any]:
+        """Train the tagger that is the teacher, in as many rounds as there shall be; load the last one."""
+        spec = TASKS[self.settings.task]()
+        tables = self.settings.model_dump(exclude_unset=True, by_alias=True)
+        alone = validate(spec.settings, put(tables, "training.self_training", 0), "settings")
+        teachers: list[Any] = []
+
+        def job_of(number: int, recorded: Path | None) -> Job[Any, Any]:
+            self.reporter.message(f"round {number} of self-training: the tagger that is the teacher")
+            work: Job[Any, Any] = spec.prepare(alone, self.data, None, readers=readers, teachers=teachers)
+            return work
+
+        for number in range(1, self.settings.training.self_training + 1):
+            folder = self.run.path / ROUNDS / str(number)
+            self._carry_out(partial(job_of, number), folder)
+            teachers = [spec.model.load(folder, device=self.settings.device)]
+        return teachers
+
+    @property
+    def _device(self) -> torch.device:
+        return resolve_device(self.settings.device)
+
+    def _carry_out(self, job_of: Callable[[Path | None], Job[Any, Any]], folder: Path) -> None:
+        """Train one job in its folder, unless that is done; its checkpoints are not kept.
+
+        Args:
+            job_of: From the recipe of the job if it is resumed, or None, to the job.
+            folder: The folder.
+        """
+        resume, whole = self.resume, self.run.path
+        if resume and RunFolder(folder).is_finished:
+            return
+        options = {"task": self.settings.task, "name": folder.name, "resume": resume}
+        with RunFolder.create_for_all(folder, device=self._device, overwrite=not resume, **options) as stage:
+            work = job_of(stage.recipe if resume else None)
+            stage.recipe_text = recipe_text(work.settings)
+            try:
+                job.train(work, run=stage, reporter=self.reporter, resume=resume)
+            except InterruptedRunError as error:
+                error.run = whole
+                raise
+            if stage.writes:
+                stage.mark_finished(task=work.settings.task)
+        if self.run.writes:
+            prune_state(folder)
 
 
-def _train_language_model(
-    settings: Any,
-    text: Path,
-    direction: Direction,
-    stage: RunFolder,
-    reporter: Reporter,
-    resume: bool,
-    whole: Path,
-) -> None:
-    """Train one language model in its folder; an interruption is one of the whole run, in folder `whole`."""
-    work, reasons = _language_model_job(settings, text, direction, stage.recipe if resume else None)
-    limit = work.training.max_minutes
-    reporter.message(f"a language model that reads {direction}, in at most {limit:g} minutes")
-    for line in reasons:
-        reporter.message(line)
-    stage.recipe_text = recipe_text(work.settings)
-    try:
-        job.train(work, run=stage, reporter=reporter, resume=resume)
-    except InterruptedRunError as error:
-        error.run = whole
-        raise
-    if stage.writes:
-        stage.mark_finished(task="lm")
-
-
-def _language_model_job(
-    settings: Any, text: Path, direction: Direction, recorded: Path | None = None
+def language_model_job(
+    settings: Any, text: Path, kind: Kind, recorded: Path | None = None
 ) -> tuple[Job[Any, Any], tuple[str, ...]]:
     """The job of training a language model for a run, and why its settings were chosen.
 
     Args:
         settings: Settings of the run.
         text: The text, one sentence per line.
-        direction: Direction in which it is read.
+        kind: Direction and symbols of the model.
         recorded: Recipe of the stage that is resumed; None = a new one.
     """
     spec = TASKS["lm"]()
-    same = ("seed", "device", "threads", "deterministic")
-    tables = {
-        "name": direction,
-        **{name: getattr(settings, name) for name in same},
-        "data": {
-            "train": str(text.absolute()),
-            "documents": "line",
-            "direction": direction,
-            "dev_share": DEV_SHARE,
-        },
-        "training": {"sample_length": 0},
-    }
+    same = {name: getattr(settings, name) for name in ("seed", "device", "threads", "deterministic")}
+    with text.open(encoding="utf-8") as file:
+        share = min(max(DEV_SHARE, LEAST_DEV / sum(1 for _ in file)), 0.5)
+    lines = {"documents": "line", "direction": kind.direction, "dev_share": share}
+    tables: dict[str, Any] = {"name": kind.name, **same, "data": {"train": str(text.absolute()), **lines}}
+    for key, value in {"training.sample_length": 0, **kind.settings}.items():
+        tables = put(tables, key, value)
     chosen = validate(spec.settings, tables, "settings")
     data = spec.load_data(chosen)
     chosen, reasons = completed(chosen, data, recorded)
-    minutes = settings.training.text_minutes / len(DIRECTIONS)
-    tables = put(chosen.model_dump(exclude_unset=True, by_alias=True), "training.max_minutes", minutes)
+    # Added last, since the number of epochs would not be chosen in a run with a time limit.
+    tables = chosen.model_dump(exclude_unset=True, by_alias=True)
+    tables = put(tables, "training.max_minutes", settings.training.text_minutes * kind.share)
     return spec.prepare(validate(spec.settings, tables, "settings"), data, None), reasons
 
 

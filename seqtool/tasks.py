@@ -22,7 +22,8 @@ class Task:
     automatic: tuple[str, ...]  # dotted keys of the settings that are chosen from the data if not given
     choose: Callable[[Any, Any], Choice]  # from settings and data to values of these settings
     load_data: Callable[[Any], Any]  # from settings to data
-    prepare: Callable[[Any, Any, Any], Job[Any, Any]]  # from settings, data, and a model to fine-tune or None
+    # From settings, data, and a model to fine-tune or None; taggers also take `readers` and `teachers`.
+    prepare: Callable[..., Job[Any, Any]]
     fine_tuning_settings: Callable[[Any, Any], Any]  # from settings, and a model to fine-tune or None
     model: type[Any]  # class of its trained models
     trace: Callable[[Any, list[str], int], Any]  # from a model, lines and the index of a layer to a trace
@@ -38,7 +39,7 @@ class Task:
 def _tagger(default_recipe: str) -> Task:
     from seqtool.tagging import data, defaults, prediction, settings, tracing, train
 
-    folders = (("data", "text"), ("model", "language_models"))
+    folders = (("data", "text"), ("model", "language_models"), ("training", "teachers"))
     files = (("data", "train"), ("data", "dev"), ("data", "test"), ("vocabulary", "pretrained"))
     return Task(
         settings=settings.TaggerSettings,

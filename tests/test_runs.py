@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from seqtool import api
+from seqtool import api, runs
 from seqtool.errors import InterruptedRunError, SettingsError
 from seqtool.training import loop
 from tests.listeners import Listener
@@ -45,12 +45,13 @@ def test_language_models_of_both_directions_are_trained_first(tmp_path: Path, re
     lines = (stage / "text.txt").read_text().split("\n")
     assert lines[: len(run.model.vocabularies.tags)][0] == " ".join(token for token, _ in SENTENCES[0])
     assert "They did n't agree ." in lines and lines[-2] == "Grace sleeps"
-    assert [each.description.direction for each in run.model.readers] == ["forward", "backward"]
-    for reader, direction in zip(run.model.readers, ("forward", "backward"), strict=True):
-        made = api.load_language_model(stage / direction)
-        assert made.description.data.direction == direction
+    for reader, kind in zip(run.model.readers, runs.KINDS, strict=True):
+        made = api.load_language_model(stage / kind.name)
+        assert reader.description.direction == made.description.data.direction == kind.direction
+        assert made.symbols.codec.kind == kind.unit
         assert_equal_weights(made.network.state_dict(), reader.network.state_dict())
-    assert any("reads forward" in line for line in heard.messages)
+        assert not list((stage / kind.name / "state").glob("*.safetensors"))
+    assert any("a language model of words that reads backward" in line for line in heard.messages)
 
 
 def test_the_recipe_of_the_run_repeats_it(tmp_path: Path, recipe: dict[str, Any]) -> None:
@@ -59,10 +60,12 @@ def test_the_recipe_of_the_run_repeats_it(tmp_path: Path, recipe: dict[str, Any]
     assert_equal_weights(weights_of(first), weights_of(again))
 
 
-@pytest.mark.parametrize("stop", [1, 4, 9])
+@pytest.mark.parametrize("rounds", [0, 1])
+@pytest.mark.parametrize("stop", [1, 20, 33])
 def test_a_run_resumes_in_the_job_where_it_was_interrupted(
-    tmp_path: Path, recipe: dict[str, Any], monkeypatch: pytest.MonkeyPatch, stop: int
+    tmp_path: Path, recipe: dict[str, Any], monkeypatch: pytest.MonkeyPatch, stop: int, rounds: int
 ) -> None:
+    recipe["training"] |= {"self_training": rounds, "max_steps": 4}
     whole = api.train(recipe, output=tmp_path / "whole")
     updates = iter(range(1_000_000))
     update = loop.update
@@ -109,7 +112,7 @@ def test_an_estimate_counts_every_job(tmp_path: Path, recipe: dict[str, Any]) ->
     assert (
         found.minutes > 0 and found.parameters > api.estimate(api.resolve_settings("ner", alone)).parameters
     )
-    assert any("2 language models on the text first" in fact for fact in found.facts)
+    assert any("4 other models on the text first" in fact for fact in found.facts)
     assert not (tmp_path / "run").exists()
 
 

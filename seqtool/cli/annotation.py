@@ -14,7 +14,7 @@ import typer
 from seqtool.cli import console, options, streams
 from seqtool.cli.help import DATA, DECODING, OUTPUT, TRAINING
 from seqtool.cli.option_groups import with_options
-from seqtool.cli.options import FloatHardwareOptions, find_model
+from seqtool.cli.options import FloatHardwareOptions, find_taggers
 from seqtool.cli.reports.tagged_sentences import FORMAT_HELP, Output, OutputFormat
 from seqtool.cli.streams import OutputOptions
 from seqtool.errors import UsageError, counted
@@ -71,7 +71,7 @@ class ChoiceOptions:
 @with_options
 def suggest(
     pool: streams.InputsArgument = None,
-    model: options.ModelOption = None,
+    model: options.TaggersOption = None,
     count: CountOption = 100,
     output_format: Annotated[
         OutputFormat, typer.Option("--format", help=FORMAT_HELP, rich_help_panel=OUTPUT)
@@ -91,7 +91,7 @@ def suggest(
       seqtool data suggest raw.txt -m runs/ner/mine --format label-studio -o tasks.json
     """
     choice.check()
-    where = find_model(model, ("ner", "pos"))
+    where = find_taggers(model)
     files = streams.inputs_of(pool)
     (output.check_pair if output_format == "brat" else output.check)()
     from seqtool import api

@@ -26,6 +26,17 @@ ModelOption = Annotated[
         rich_help_panel=MODEL,
     ),
 ]
+TaggersOption = Annotated[
+    Optional[list[Path]],  # noqa: UP045 - typer reads the annotation at run time
+    typer.Option(
+        "--model",
+        "-m",
+        metavar="MODEL",
+        help="Run folder or its model/ folder; several -m make an ensemble, whose scores are averaged. "
+        "Default: $SEQTOOL_MODEL, else the newest finished run.",
+        rich_help_panel=MODEL,
+    ),
+]
 DEVICE_HELP = "Device: auto, cpu, cuda, cuda:N or mps."
 DeviceOption = Annotated[
     str, typer.Option("--device", metavar="DEVICE", help=DEVICE_HELP, rich_help_panel=HARDWARE)
@@ -157,6 +168,11 @@ def refuse(given: Mapping[str, object], where: str) -> None:
     for name, value in given.items():
         if value is not None and value is not False:
             raise UsageError(f"{name} has no effect {where}; leave it out")
+
+
+def find_taggers(given: list[Path] | None) -> list[Path]:
+    """Find the taggers to use together: those that were named with -m, else as `find_model`."""
+    return given or [find_model(None, ("ner", "pos"))]
 
 
 def find_model(given: Path | None, tasks: Sequence[str], *, newest: bool = True) -> Path:

@@ -14,7 +14,7 @@ import typer
 from seqtool.cli import console, options, streams
 from seqtool.cli.help import DATA, DECODING, OUTPUT
 from seqtool.cli.option_groups import with_options
-from seqtool.cli.options import FloatHardwareOptions, find_model
+from seqtool.cli.options import FloatHardwareOptions, find_taggers
 from seqtool.cli.reports.tagged_sentences import FORMAT_HELP, Output, OutputFormat
 from seqtool.cli.streams import OutputOptions
 from seqtool.errors import DataError, UsageError, counted
@@ -66,7 +66,7 @@ class TaggingOptions:
 @with_options
 def tag(
     sources: streams.InputsArgument = None,
-    model: options.ModelOption = None,
+    model: options.TaggersOption = None,
     input_format: Annotated[
         InputFormat | None,
         typer.Option(
@@ -93,7 +93,7 @@ def tag(
         raise UsageError(
             f"--kbest cannot be written with --format {form}; use --format conll or --format jsonl"
         )
-    where = find_model(model, ("ner", "pos"))
+    where = find_taggers(model)
     files = streams.inputs_of(sources)
     (output.check_pair if form == "brat" else output.check)()
     from seqtool import api
@@ -103,7 +103,7 @@ def tag(
 
     configure(hardware.threads)
     tagger = api.load_tagger(where, device=hardware.device, precision=hardware.precision)
-    _require_fit(tagger, where, tagging, [input_format or format_of(name) for name in files])
+    _require_fit(tagger, where[0], tagging, [input_format or format_of(name) for name in files])
     written = Output(form, tagger, confidence=tagging.confidence, kbest=tagging.kbest)
     context = DocumentContext()
     started, sentences, tokens = time.monotonic(), 0, 0

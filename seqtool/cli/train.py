@@ -27,6 +27,7 @@ from seqtool.cli.train_options import (
     SchemeOption,
     StrictOption,
     TagColumn,
+    Teachers,
     TestFile,
     TestPair,
     TestPairFile,
@@ -49,6 +50,7 @@ NAMES = {
     "data.tag_column": "--tag-column",
     "data.text": "--text",
     "training.text_minutes": "--text-minutes",
+    "training.teachers": "--teacher",
 }
 
 app = CommandGroup(
@@ -70,6 +72,7 @@ def ner(
     test: TestFile = None,
     text: RawText = None,
     text_minutes: TextMinutes = None,
+    teacher: Teachers = None,
     scheme: SchemeOption = None,
     repair: RepairOption = None,
     strict: StrictOption = None,
@@ -86,7 +89,7 @@ def ner(
     """
     files = {"train": train, "dev": dev, "test": test}
     tags = {"data.scheme": scheme, "data.repair": repair, "data.strict": strict}
-    raw = _raw_text(text, text_minutes)
+    raw = _raw_text(text, text_minutes, teacher)
     train_task("ner", recipe, files, options, {**tags, **raw, **_columns(token_column, tag_column)})
 
 
@@ -99,6 +102,7 @@ def pos(
     test: TestFile = None,
     text: RawText = None,
     text_minutes: TextMinutes = None,
+    teacher: Teachers = None,
     token_column: TokenColumn = None,
     tag_column: TagColumn = None,
     *,
@@ -111,13 +115,17 @@ def pos(
       seqtool train pos --train train.conllu --dev dev.conllu --max-minutes 10
     """
     files = {"train": train, "dev": dev, "test": test}
-    raw = _raw_text(text, text_minutes)
+    raw = _raw_text(text, text_minutes, teacher)
     train_task("pos", recipe, files, options, {**raw, **_columns(token_column, tag_column)})
 
 
-def _raw_text(paths: list[Path] | None, minutes: float | None) -> dict[str, Any]:
-    """Settings for the raw text that language models are trained on."""
-    return {"data.text": [str(path) for path in paths] if paths else None, "training.text_minutes": minutes}
+def _raw_text(paths: list[Path] | None, minutes: float | None, teachers: list[Path] | None) -> dict[str, Any]:
+    """Settings for raw text, and for those whose opinion of it is learned."""
+    return {
+        "data.text": [str(path) for path in paths] if paths else None,
+        "training.text_minutes": minutes,
+        "training.teachers": [str(path) for path in teachers] if teachers else None,
+    }
 
 
 def _columns(token: int | None, tag: int | None) -> dict[str, int | None]:

@@ -60,6 +60,18 @@ TextMinutes = Annotated[
 ]
 
 
+Teachers = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--teacher",
+        metavar="MODEL",
+        help="Tagger whose opinion of --text (or else of --train) is learned; several are averaged. "
+        "Repeatable.",
+        rich_help_panel=TRAINING,
+    ),
+]
+
+
 def _two_files(context: typer.Context, parameter: typer.CallbackParam, files: Any) -> Any:
     """Refuse an option in the place of the second file; the parser itself takes any two words."""
     option = parameter.opts[0]

@@ -8,7 +8,6 @@ sentence is read as one line, with single spaces between its tokens.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple, Self
@@ -23,7 +22,7 @@ from seqtool.lm.model import LanguageNetwork
 from seqtool.lm.prediction import LanguageModel
 from seqtool.lm.settings import DataSettings, ModelSettings
 from seqtool.lm.vocabulary import FILE, PADDING, START, Ids, Symbols
-from seqtool.models.tensors import model_tensors
+from seqtool.models.tensors import weights_digest
 from seqtool.settings import Settings
 from seqtool.text.batching import prediction_batches
 
@@ -87,10 +86,7 @@ class SentenceReader(nn.Module):
     @property
     def digest(self) -> str:
         """SHA-256 of the weights, hexadecimal."""
-        found = hashlib.sha256()
-        for name, tensor in sorted(model_tensors(self.network).items()):
-            found.update(name.encode() + tensor.cpu().contiguous().numpy().tobytes())
-        return found.hexdigest()
+        return weights_digest(self.network)
 
     def train(self, mode: bool = True) -> Self:
         """A reader is always in evaluation mode, whatever contains it."""
@@ -117,7 +113,9 @@ class SentenceReader(nn.Module):
                     ends = places[row].ends
                     here = (ends >= first) & (ends < first + values.shape[0])
                     if here.any():
-                        found[row][torch.from_numpy(here)] = values[torch.from_numpy(ends[here] - first)]
+                        found[row][torch.from_numpy(here)] = values[torch.from_numpy(ends[here] - first)].to(
+                            like
+                        )
         return found
 
     def _states(self, rows: Sequence[Ids]) -> Iterator[tuple[int, Tensor]]:

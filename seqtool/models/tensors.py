@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import struct
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -77,6 +78,14 @@ def model_tensors(model: nn.Module) -> dict[str, Tensor]:
         if unique.setdefault(id(tensor), name) == name:
             result[name] = tensor.detach()
     return result
+
+
+def weights_digest(model: nn.Module) -> str:
+    """SHA-256 of the tensors of `model_tensors`, hexadecimal."""
+    found = hashlib.sha256()
+    for name, tensor in sorted(model_tensors(model).items()):
+        found.update(name.encode() + tensor.cpu().contiguous().numpy().tobytes())
+    return found.hexdigest()
 
 
 @torch.no_grad()

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import NamedTuple
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy
 import torch
@@ -24,6 +24,9 @@ from seqtool.text.columns import TaggedSentence
 from seqtool.text.forms import FormTable
 from seqtool.text.vocabulary import Vocabulary
 
+if TYPE_CHECKING:
+    from seqtool.tagging.teaching import Lessons
+
 
 class Batch(NamedTuple):
     """B sentences as tensors, right-padded to T tokens."""
@@ -36,20 +39,28 @@ class Batch(NamedTuple):
     possible: Tensor | None = None  # True at tags that a partial annotation allows, [B, T, K]
     passages: Tensor | None = None  # batch rows of the sentences of each passage, [D, S]; -1 at padding
     readings: Tensor | None = None  # states of language models at each token, [B, T, C]
+    taught: Tensor | None = None  # emission scores of a teacher, nats, [B, T, K]; None = there is none
+    annotated: Tensor | None = None  # with a teacher, whether a sentence has tags instead, [B]
 
     def to(self, device: torch.device) -> Batch:
         """A copy of the batch on another device; the batch itself on the CPU."""
         if device.type == "cpu":
             return self
-        return Batch(
-            self.forms.to(device),
-            self.rows.to(device),
-            tuple(column.to(device) for column in self.features),
-            self.mask.to(device),
-            None if self.tags is None else self.tags.to(device),
-            None if self.possible is None else self.possible.to(device),
-            None if self.passages is None else self.passages.to(device),
-            None if self.readings is None else self.readings.to(device),
+        forms, rows, features, *others = self
+        moved = (None if each is None else each.to(device) for each in others)
+        columns = tuple(column.to(device) for column in features)
+        return Batch(forms.to(device), rows.to(device), columns, *moved)  # type: ignore[arg-type]
+
+    @property
+    def annotated_part(self) -> Batch:
+        """What a loss reads of the annotated sentences: mask, tags and possible tags."""
+        if self.annotated is None:
+            return self
+        chosen = self.annotated
+        return self._replace(
+            mask=self.mask[chosen],
+            tags=None if self.tags is None else self.tags[chosen],
+            possible=None if self.possible is None else self.possible[chosen],
         )
 
 
@@ -63,6 +74,7 @@ class Corpus:
     partial: dict[int, numpy.ndarray]  # index of a partially annotated sentence to its allowed tags, [T, K]
     table: FormTable
     readings: Readings | None = None  # what language models find in the sentences; None = there are none
+    lessons: Lessons | None = None  # what a teacher thinks of the last of the sentences; None = no teacher
 
     @property
     def lengths(self) -> list[int]:
@@ -88,7 +100,10 @@ class Corpus:
         forms = self.table.rows(distinct.numpy())
         possible = self._possible(sentences, tags, mask)
         readings = None if self.readings is None else self.readings.batch(sentences)
-        return Batch(forms, index, columns, mask, tags, possible, passages, readings)
+        taught = annotated = None
+        if self.lessons is not None:
+            taught, annotated = self.lessons.batch(sentences, [len(self.forms[i]) for i in sentences])
+        return Batch(forms, index, columns, mask, tags, possible, passages, readings, taught, annotated)
 
     def columns(self, sentences: Sequence[int]) -> tuple[Tensor, tuple[Tensor, ...], Tensor]:
         """Rows in the form table [B, T], ids of each feature column [B, T] each, padding mask [B, T]."""
@@ -149,7 +164,9 @@ def encode(
         forms.append(table.indices(sentence.tokens))
         columns = zip(sentence.features, vocabularies.features, strict=True)
         features.append([_ids(column, vocabulary) for column, vocabulary in columns])
-        if with_tags and sentence.tags is not None:
+        if with_tags and sentence.tags is None:
+            tags.append(numpy.full(len(sentence.tokens), -1, numpy.int64))
+        elif with_tags and sentence.tags is not None:
             tags.append(_tag_ids(sentence.tags, vocabularies.tags))
             unknown = [tag for tag in sentence.tags if tag not in vocabularies.tags]
             if partial_tags and any(map(tag_scheme.is_partial, unknown)):
@@ -166,6 +183,7 @@ class TrainingBatches:
         corpus: The training part, encoded.
         settings: The run's settings.
         device: Device that the batches are moved to.
+        raw: The sentences of the corpus that a teacher gives lessons about, after those of the data.
     """
 
     def __init__(
@@ -175,8 +193,9 @@ class TrainingBatches:
         corpus: Corpus,
         settings: TaggerSettings,
         device: torch.device,
+        raw: Sequence[TaggedSentence] = (),
     ) -> None:
-        self._vocabularies, self._corpus = vocabularies, corpus
+        self._vocabularies, self._corpus, self._raw = vocabularies, corpus, raw
         self._settings, self._device = settings, device
         self._augmentation: Augmentation | None = None
         training = settings.training
@@ -200,6 +219,8 @@ class TrainingBatches:
         """
         corpus, passages = self._corpus_of(epoch), self._passages
         lengths = self._lengths(corpus)
+        if corpus.lessons is not None:
+            return self._with_lessons(corpus, corpus.lessons, epoch)
         counts = [1] * len(lengths) if passages is None else list(map(len, passages))
         parts = training_batches(
             lengths,
@@ -219,6 +240,19 @@ class TrainingBatches:
 
         return LazyBatches(sizes, build)
 
+    def _with_lessons(self, corpus: Corpus, lessons: Lessons, epoch: int) -> LazyBatches[Batch]:
+        """Shuffled batches of the annotated sentences and some of those that a teacher speaks about."""
+        training = self._settings.training
+        chosen = lessons.of_epoch(epoch, training.raw_ratio, self._settings.seed)
+        lengths = [len(corpus.forms[i]) for i in chosen]
+        parts = training_batches(lengths, budget=training.batch_tokens, seed=self._settings.seed, epoch=epoch)
+        sizes = [max(lengths[i] for i in part) * len(part) for part in parts]
+
+        def build(number: int) -> Batch:
+            return corpus.batch([chosen[i] for i in parts[number]]).to(self._device)
+
+        return LazyBatches(sizes, build)
+
     def _corpus_of(self, epoch: int) -> Corpus:
         """The training part as this epoch reads it, augmented where the settings say so."""
         corpus = self._corpus
@@ -226,9 +260,11 @@ class TrainingBatches:
             sentences = self._augmentation.epoch(epoch)
             # Each epoch gets a copy of the table: the order of its forms decides which form gets which
             # random number of dropout, and must not depend on which epochs this process ran before.
+            sentences = [*sentences, *self._raw]
             readings = None if corpus.readings is None else corpus.readings.of_others(sentences)
             table = corpus.table.copy()
-            corpus = encode(sentences, self._vocabularies, table, with_tags=True, readings=readings)
+            made = encode(sentences, self._vocabularies, table, with_tags=True, readings=readings)
+            corpus = replace(made, lessons=corpus.lessons)
         return corpus
 
     def _lengths(self, corpus: Corpus) -> list[int]:

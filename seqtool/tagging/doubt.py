@@ -58,9 +58,9 @@ def judged(model: TaggerModel, sentences: Sequence[TaggedSentence]) -> list[Judg
         sentences: Sentences with at least one token each.
     """
     result: list[Judgement | None] = [None] * len(sentences)
-    begins = model.span_begins
+    begins = model.begins.sum(0)  # 1 at the tags that begin a span, [K]
     for part, scores, mask in model.score_batches(sentences):
-        chain = model.network.crf.chain()
+        chain = model.chain
         posterior = marginals(scores, chain, mask)
         lengths = mask.sum(1)
         # [B], log p of the best path without entity biases
@@ -139,7 +139,7 @@ def suspicions(
     assert corpus.tags is not None
     result: list[Suspicion | None] = [None] * len(sentences)
     for part, scores, mask in model.score_batches(sentences):
-        chain = model.network.crf.chain()
+        chain = model.chain
         possible = torch.zeros(scores.shape, dtype=torch.bool)
         for row, number in enumerate(part):
             tags = torch.from_numpy(corpus.tags[number])  # -1 where the model does not have the tag

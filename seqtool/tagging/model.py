@@ -12,15 +12,18 @@ from torch.nn import functional
 from seqtool.lm.reading import SentenceReader
 from seqtool.nn.crf import (
     LinearChainCRF,
+    marginals,
     negative_log_likelihood,
     partial_negative_log_likelihood,
     uniform_cross_entropy,
     viterbi,
     weighted_negative_log_likelihood,
 )
+from seqtool.nn.distillation import path_cross_entropy
 from seqtool.nn.divergence import symmetric_divergence, symmetric_path_divergence
 from seqtool.nn.embeddings import uniform_embedding
 from seqtool.nn.forms import FormEncoder, FormOptions, Forms
+from seqtool.nn.forward_backward import Chain
 from seqtool.nn.hierarchy import DocumentState, sentence_vectors
 from seqtool.nn.lexical import LexicalScores
 from seqtool.nn.losses import LossSum
@@ -297,6 +300,24 @@ class Tagger(nn.Module):
             if label_smoothing:
                 total = torch.lerp(total, uniform_cross_entropy(scores, chain, batch.mask), label_smoothing)
         return LossSum(total, count, "token")
+
+    def taught_loss(self, scores: Tensor, taught: Tensor, chain: Chain, mask: Tensor) -> Tensor:
+        """Summed cross-entropy with the distribution of a teacher, nats.
+
+        Over tag paths for a CRF, else over the tags of each token.
+
+        Args:
+            scores: Emission scores of this tagger, nats, [B, T, K].
+            taught: Those of the teacher, nats, [B, T, K].
+            chain: Transition, start and end scores of the teacher.
+            mask: True at real tokens, [B, T].
+        """
+        chain = Chain(*(part.to(scores.device) for part in chain))
+        with torch.autocast(scores.device.type, enabled=False):
+            if self.is_crf:
+                return path_cross_entropy(scores, self.crf.chain(), taught, chain, mask)
+            expected = marginals(taught, chain, mask).unary[mask]
+            return -(expected * scores[mask].log_softmax(1)).sum()
 
     def divergence(self, first: Tensor, second: Tensor, mask: Tensor) -> Tensor:
         """KL(p || q) + KL(q || p) of the distributions that two passes predict, summed, nats.

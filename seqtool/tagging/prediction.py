@@ -15,6 +15,7 @@ from seqtool.lm.reading import SentenceReader, built_readers, reader_files
 from seqtool.models.folder import ModelFolder
 from seqtool.models.trained import ModelFiles, TrainedModel, require_several, restored
 from seqtool.nn.crf import k_best, marginals, segment_probability, viterbi
+from seqtool.nn.forward_backward import Chain
 from seqtool.nn.hierarchy import DocumentState, sentence_vectors
 from seqtool.tagging.batches import Corpus, encode
 from seqtool.tagging.description import TaggerDescription
@@ -88,12 +89,12 @@ class TaggerModel(TrainedModel):
         self._output_tags = output_tags(tags, scheme, description.scheme)
         # The entity types, and 1 at the tags (columns) that can begin each type (row), [types, K].
         self.types, begins = entity_begins(tags, scheme)
-        self._begins = begins.to(device)
+        self.begins = begins.to(device)
 
     @property
-    def span_begins(self) -> Tensor:
-        """1 at the tags that a span of any type can begin with, [K]."""
-        return self._begins.sum(0)
+    def chain(self) -> Chain:
+        """Transition, start and end scores of the CRF."""
+        return self.network.crf.chain()
 
     @property
     def kind(self) -> str:
@@ -338,7 +339,7 @@ class TaggerModel(TrainedModel):
     ) -> list[Prediction]:
         """Predictions for B sentences from their emission scores [B, T, K] and mask [B, T]; see `predict`."""
         # [B, T]
-        paths, _ = viterbi(self.biased(scores), self.network.crf.chain(), mask)
+        paths, _ = viterbi(self.biased(scores), self.chain, mask)
         lengths = mask.sum(1).tolist()
         rows = [row[:length] for row, length in zip(paths.tolist(), lengths, strict=True)]
         predictions = [self._named(row) for row in rows]
@@ -363,7 +364,7 @@ class TaggerModel(TrainedModel):
         if not any(bias.values()):
             return scores
         # [types] @ [types, K] to [K], the bias of each tag
-        return scores + self._begins.new_tensor([bias.get(kind, 0.0) for kind in self.types]) @ self._begins
+        return scores + self.begins.new_tensor([bias.get(kind, 0.0) for kind in self.types]) @ self.begins
 
     def _named(self, ids: Sequence[int]) -> Prediction:
         """The tags of a path in the scheme of the training files, and its spans."""
@@ -389,7 +390,7 @@ class TaggerModel(TrainedModel):
             predictions: The tags and spans of these paths.
             least: Least confidence of a span, in [0, 1].
         """
-        chain = self.network.crf.chain()
+        chain = self.chain
         posterior = marginals(scores, chain, mask)
         tags = self.vocabularies.tags.symbols
         # The marginal of O, [B, T]: the confidence of tokens whose span is removed. Not read without spans.
@@ -415,7 +416,7 @@ class TaggerModel(TrainedModel):
         self, scores: Tensor, mask: Tensor, lengths: list[int], k: int
     ) -> list[list[tuple[list[str], float]]]:
         """The tags of the k best paths, ranked with the entity biases, and their posteriors without them."""
-        chain, biased = self.network.crf.chain(), self.biased(scores)
+        chain, biased = self.chain, self.biased(scores)
         # paths [B, k, T], their scores [B, k]
         paths, ranks = k_best(biased, chain, mask, k)
         # [B, k, T], the bias of each tag on a path

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import copy
 
 import torch
 from torch import Tensor
@@ -38,6 +39,13 @@ class Readings:
         if self._states is None:
             return pad_sequence(self._read([self._tokens[i] for i in sentences]), batch_first=True)
         return pad_sequence([self._states[i] for i in sentences], batch_first=True)
+
+    def part(self, first: int) -> Readings:
+        """The readings of the sentences from `first` on."""
+        result = copy(self)
+        result._tokens = self._tokens[first:]
+        result._states = None if self._states is None else self._states[first:]
+        return result
 
     def of_others(self, sentences: Sequence[TaggedSentence]) -> Readings:
         """The readings of other sentences by the same language models, which are not kept."""

@@ -267,6 +267,25 @@ class TaggerTraining(TrainingSettings):
         gt=0,
         description="Minutes of training the two language models of data.text, together, at most.",
     )
+    teachers: list[str] = Field(
+        [],
+        max_length=MOST_VALUES,
+        description="Taggers (run or model folders) with the same tags, whose mean distribution over tag "
+        "paths is learned on data.text, or without any on the training part (distillation, Hinton 2015).",
+    )
+    self_training: int = Field(
+        0,
+        ge=0,
+        le=MOST_LAYERS,
+        description="Rounds of self-training on data.text: a tagger trained on the annotated sentences is "
+        "the teacher of the next one; 0 = none.",
+    )
+    raw_ratio: float = Field(
+        2.0,
+        gt=0,
+        le=MOST_FACTOR,
+        description="Sentences with a teacher's distribution for each annotated sentence in an epoch.",
+    )
     passage: int = Field(
         8,
         ge=2,
@@ -312,6 +331,13 @@ class TaggerSettings(RunSettings):
                 "model.word_embedding = 0 and model.characters = 'none' leave no input: set one of them"
             )
         refuse_without_effect(self.model, self.training)
+        if self.training.teachers or self.training.self_training:
+            if self.model.document_hidden:
+                raise ValueError("a teacher speaks about single sentences: set model.document_hidden = 0")
+            if self.data.feature_columns:
+                raise ValueError("raw text has no data.feature_columns for a teacher: leave one of them out")
+        if self.training.teachers and self.training.self_training:
+            raise ValueError("training.self_training makes its own teachers: leave out training.teachers")
         if self.task == "pos" and self.training.mention_replacement:
             raise ValueError("training.mention_replacement is for task = 'ner'; leave it out")
         if self.task == "pos" and self.decoding.entity_bias not in (0.0, {}, "auto"):
@@ -324,7 +350,13 @@ class TaggerSettings(RunSettings):
         if self.task == "pos":
             of_spans, because = {"scheme", "repair", "strict"}, "with task = 'pos', whose tags mark no spans"
             found += given_in_vain(self.data, "data", of_spans, because)
+        if not (self.training.teachers or self.training.self_training):
+            because = "without teachers (--teacher) or self-training"
+            found += given_in_vain(self.training, "training", ("raw_ratio",), because)
         if not self.data.text:
+            found += given_in_vain(
+                self.training, "training", ("self_training",), "without data.text (--text)"
+            )
             found += given_in_vain(self.training, "training", ("text_minutes",), "without data.text")
         if new_model and not (self.data.text or self.model.language_models):
             of_readers = ("language_model_projection", "language_model_dropout")

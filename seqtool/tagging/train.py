@@ -17,7 +17,7 @@ from seqtool.nn.crf import negative_log_likelihood, viterbi
 from seqtool.nn.embeddings import pretrained_rows
 from seqtool.nn.losses import LossSum
 from seqtool.nn.regularization import StatePenalties
-from seqtool.tagging.batches import Batch, Corpus, TrainingBatches, augments, encode
+from seqtool.tagging.batches import Batch, Corpus, TrainingBatches
 from seqtool.tagging.data import TaggingData, tag_inventory
 from seqtool.tagging.description import TaggerDescription
 from seqtool.tagging.growth import grown
@@ -26,6 +26,7 @@ from seqtool.tagging.prediction import TaggerModel
 from seqtool.tagging.remarks import remarks_on
 from seqtool.tagging.scores import accuracy, entities, span_scores
 from seqtool.tagging.settings import ModelSettings, TaggerSettings
+from seqtool.tagging.teaching import lesson_of, taught_corpus
 from seqtool.tagging.vocabulary import Vocabularies
 from seqtool.text.columns import TaggedSentence
 from seqtool.text.tag_scheme import Scheme
@@ -84,7 +85,7 @@ class Evaluator:
 
     def _loss(self, batches: Sequence[Any]) -> dict[str, float]:
         """Nats per token, without biases; sentences with a tag that the model cannot predict are left out."""
-        total, tokens, chain = 0.0, 0, self._model.network.crf.chain()
+        total, tokens, chain = 0.0, 0, self._model.chain
         for part, scores, mask in batches:
             # [B, T]
             gold = torch.full(mask.shape, -1)
@@ -129,7 +130,7 @@ class Evaluator:
     def _metrics(self, batches: Sequence[Any], biases: Mapping[str, float]) -> dict[str, float]:
         """Metrics of the tags decoded under the given biases, with the biases themselves."""
         names = self._model.vocabularies.tags.symbols
-        chain = self._model.network.crf.chain()
+        chain = self._model.chain
         predicted: list[list[str]] = [[]] * len(self._sentences)
         for part, scores, mask in batches:
             paths = viterbi(self._model.biased(scores, biases), chain, mask)[0].tolist()
@@ -155,6 +156,7 @@ def prepare(
     data: TaggingData,
     initial: TaggerModel | None = None,
     readers: Sequence[SentenceReader] = (),
+    teachers: Sequence[TaggerModel] = (),
 ) -> Job[TaggerModel, Batch]:
     """The job of training a tagger, with everything checked that can be checked before training.
 
@@ -163,6 +165,7 @@ def prepare(
         data: The training and development parts.
         initial: The model to fine-tune, whose vocabularies and network are kept; None = a new model.
         readers: Language models that were trained for this run; `model.language_models` names others.
+        teachers: Taggers whose opinion of raw text is learned; `training.teachers` names others.
 
     Raises:
         SettingsError: a setting does not fit the data or `initial`.
@@ -175,29 +178,25 @@ def prepare(
         facts = load_pretrained(model, settings)
     else:
         model, facts = adopted(initial, settings, data)
-    table = model.vocabularies.form_table(model.description.vocabulary)
-    readings = model.readings(data.train, keep=not augments(settings))
-    corpus = encode(
-        data.train,
-        model.vocabularies,
-        table,
-        with_tags=True,
-        partial_tags=data.partial,
-        readings=readings,
-    )
+    others = [TaggerModel.load(Path(path), device=str(device)) for path in settings.training.teachers]
+    lesson = lesson_of([*teachers, *others], model, settings, data)
+    corpus = taught_corpus(model, settings, data, lesson)
     return Job(
         settings=settings,
         data=data,
         model=model,
-        batches=TrainingBatches(model.vocabularies, data, corpus, settings, device),
+        batches=TrainingBatches(model.vocabularies, data, corpus, settings, device, lesson.sentences),
         loss=loss_function(model, corpus, settings),
         evaluate=Evaluator(model, data.dev, settings.decoding.entity_bias, partial_gold=data.partial),
         select="f1" if model.scheme else "accuracy",
-        facts=facts,
+        facts=(*facts, *lesson.facts),
         warnings=(*data.warnings, *remarks_on(data, set(model.vocabularies.tags.symbols))),
         conclude=_keep_biases,
         ignored=settings.without_effect(new_model=initial is None),
-        inputs={f"language model {n}": reader.digest for n, reader in enumerate(model.readers, 1)},
+        inputs={
+            **{f"language model {n}": reader.digest for n, reader in enumerate(model.readers, 1)},
+            **{f"teacher {n}": digest for n, digest in enumerate(lesson.digests, 1)},
+        },
     )
 
 
@@ -229,11 +228,21 @@ def loss_function(model: TaggerModel, corpus: Corpus, settings: TaggerSettings) 
     network, training = model.network, settings.training
     penalties = StatePenalties(*training.state_penalties)
 
+    def loss_of(scores: Tensor, batch: Batch) -> LossSum:
+        gold = partial(network.loss_of, label_smoothing=training.label_smoothing, class_weights=weights)
+        if batch.taught is None or batch.annotated is None or corpus.lessons is None:
+            return gold(scores, batch)
+        total, others = scores.new_zeros(()), ~batch.annotated
+        if batch.annotated.any():
+            total = gold(scores[batch.annotated], batch.annotated_part).total
+        if others.any():
+            taught, mask = batch.taught[others], batch.mask[others]
+            total = total + network.taught_loss(scores[others], taught, corpus.lessons.chain, mask)
+        return LossSum(total, int(batch.mask.sum()), "token")
+
     def once(batch: Batch) -> Pass:
         found = network.encoded(batch)
-        loss = network.loss_of(
-            found.scores, batch, label_smoothing=training.label_smoothing, class_weights=weights
-        )
+        loss = loss_of(found.scores, batch)
         penalty = penalties(found.states, found.dropped, batch.mask)
         return Pass(loss._replace(total=loss.total + penalty), found.scores)
 

@@ -146,8 +146,8 @@ def learning_rate(
     """The learning rate of the next update.
 
     The progress of a run is the larger of two fractions, that of its updates and that of its time limit,
-    so that cosine, linear and one_cycle are complete when `max_minutes` ends the run. With such a limit
-    the schedule depends on the speed of the machine.
+    so that cosine, linear and one_cycle are complete when `max_minutes` ends the run. The schedule depends
+    on the speed of the machine only where time runs out faster than updates.
 
     Args:
         settings: The schedule and its parameters.
@@ -163,7 +163,8 @@ def learning_rate(
     if step < warmup:
         return settings.learning_rate * (step + 1) / (warmup + 1)
     by_steps = (step - warmup) / max(total_steps - warmup, 1)
-    moment = Moment(step - warmup, min(max(by_steps, time_share), 1.0), cuts)
+    late = time_share > step / max(total_steps, 1)
+    moment = Moment(step - warmup, min(max(by_steps, time_share) if late else by_steps, 1.0), cuts)
     return settings.learning_rate * SCHEDULES[settings.schedule](settings, moment)
 
 
