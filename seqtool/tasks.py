@@ -155,3 +155,30 @@ ASSESSMENTS: dict[str, Callable[[], Any]] = {
     "translate": _translation_assessment,
     "lm": _lm_assessment,
 }
+
+
+def _tagger_embedding() -> Any:
+    from seqtool.tagging.embedding import embed
+
+    return embed
+
+
+def _translator_embedding() -> Any:
+    from seqtool.translation.embedding import embed
+
+    return embed
+
+
+def _lm_embedding() -> Any:
+    from seqtool.lm.embedding import embed
+
+    return embed
+
+
+# The function that embeds lines with the models of each task: `embed` of its wing.
+EMBEDDINGS: dict[str, Callable[[], Any]] = {
+    "ner": _tagger_embedding,
+    "pos": _tagger_embedding,
+    "translate": _translator_embedding,
+    "lm": _lm_embedding,
+}

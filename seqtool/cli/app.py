@@ -17,6 +17,7 @@ from seqtool.cli import (
     console,
     data,
     doctor,
+    embed,
     evaluate,
     inspect,
     lm,
@@ -43,7 +44,7 @@ ParserError: type[Exception] = next(
 
 # In the order of use.
 COMMANDS = (
-    *("train", "evaluate", "tag", "translate", "lm", "inspect"),
+    *("train", "evaluate", "tag", "translate", "lm", "embed", "inspect"),
     *("data", "vocab", "recipes", "model", "doctor"),
 )
 
@@ -79,6 +80,7 @@ for name, group in (
 app.command("evaluate")(evaluate.evaluate)
 app.command("tag")(tag.tag)
 app.command("translate")(translate.translate)
+app.command("embed")(embed.embed)
 app.command("doctor")(doctor.doctor)
 
 

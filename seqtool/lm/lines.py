@@ -52,7 +52,11 @@ def score_lines(
 
     Yields:
         The scores of each line.
+
+    Raises:
+        UsageError: the model reads from the end.
     """
+    model.require_forward("score lines one after the other")
     data = model.description.data
     blank = False  # whether the line before was blank, so that a paragraph may begin
     for number, line in enumerate(lines, 1):

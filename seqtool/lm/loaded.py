@@ -8,7 +8,7 @@ from typing import ClassVar, Self
 import torch
 
 from seqtool.devices import resolve_precision
-from seqtool.errors import SettingsError
+from seqtool.errors import SettingsError, UsageError
 from seqtool.lm.adaptation import AdaptingReader, CachingReader
 from seqtool.lm.model import LanguageNetwork
 from seqtool.lm.scoring import Reader
@@ -106,6 +106,21 @@ class LoadedLanguageModel(TrainedModel):
             else Reader(self.network, self.device)
         )
         return CachingReader(reader, settings) if cache else reader
+
+    def require_forward(self, purpose: str) -> None:
+        """Refuse a model that reads from the end for what needs one that reads forward.
+
+        Args:
+            purpose: What it would do, as in "write text".
+
+        Raises:
+            UsageError: it reads from the end.
+        """
+        if self.description.data.direction == "backward":
+            raise UsageError(
+                f"{self.place}: reads text from its end (data.direction = 'backward') and cannot {purpose}; "
+                "use a model that reads forward"
+            )
 
     def files(self) -> ModelFiles:
         """The model's files: its symbols."""

@@ -260,6 +260,7 @@ def beginning(
     Raises:
         DataError: the prompt contains a character for which the model has no symbol.
     """
+    model.require_forward("write text")
     require_known(model.symbols, prompt, what)
     ids = model.symbols.encode(prompt)
     if after is None:

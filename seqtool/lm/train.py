@@ -182,9 +182,14 @@ def prepare(
         facts=(describe_symbols(model),),
         warnings=data.warnings,
         conclude=conclude,
-        sample=_samples(model, settings) if settings.training.sample_length else None,
+        sample=_samples(model, settings) if _writes(settings) else None,
         carried=loss,
     )
+
+
+def _writes(settings: LanguageModelSettings) -> bool:
+    """Whether samples are shown in training; a text that is written from its end is hard to read."""
+    return settings.training.sample_length > 0 and settings.data.direction == "forward"
 
 
 def _samples(model: LanguageModel, settings: LanguageModelSettings) -> Callable[[], str]:

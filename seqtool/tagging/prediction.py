@@ -198,7 +198,7 @@ class TaggerModel(TrainedModel):
             Indices of B sentences, their emission scores in nats [B, T, K], and the mask [B, T].
         """
         if self.network.document is None:
-            for found in self._states(sentences, batch_tokens, readings):
+            for found in self.state_batches(sentences, batch_tokens, readings):
                 yield found.part, self.network.scores_after(found.states, found.lexical), found.mask
             return
         context = DocumentContext() if context is None else context
@@ -206,7 +206,7 @@ class TaggerModel(TrainedModel):
         # length: so encode a number of sentences, pass over them in their order, then compute their scores.
         for start in range(0, len(sentences), READ_AT_ONCE):
             some = sentences[start : start + READ_AT_ONCE]
-            batches = list(self._states(some, batch_tokens))
+            batches = list(self.state_batches(some, batch_tokens))
             before = self._read(self.network.document, some, batches, context)
             for part, dropped, lexical, mask in batches:
                 scores = self.network.scores_after(dropped, lexical, before[part])
@@ -315,8 +315,11 @@ class TaggerModel(TrainedModel):
         return encode(sentences, self.vocabularies, self._forms.table, with_tags=False, readings=readings)
 
     @torch.inference_mode()
-    def _states(
-        self, sentences: Sequence[TaggedSentence], batch_tokens: int, readings: Readings | None = None
+    def state_batches(
+        self,
+        sentences: Sequence[TaggedSentence],
+        batch_tokens: int = BATCH_TOKENS,
+        readings: Readings | None = None,
     ) -> Iterator[BatchStates]:
         """Encoder states of sentences, batch by batch."""
         corpus = self._encode(sentences, readings)

@@ -219,7 +219,7 @@ class TranslatorModel(TrainedModel):
         filled = [i for i, pair in enumerate(pairs) if pair.source.strip()]
         tasks = [
             SearchTask(
-                self._encoded(pairs[i]),
+                self.encoded_source(pairs[i]),
                 pairs[i].line or i,
                 "" if prefixes is None else prefixes[i],
                 () if phrases is None else phrases[i],
@@ -253,7 +253,7 @@ class TranslatorModel(TrainedModel):
         """
         encoded = []
         for number, pair in enumerate(pairs):
-            source = self._encoded(pair)
+            source = self.encoded_source(pair)
             if targets is None:
                 ids = self.vocabularies.encode_target(pair.target or "", source.extra)
             else:
@@ -361,7 +361,8 @@ class TranslatorModel(TrainedModel):
         """Drop the tables computed from the weights; needed after the weights have changed."""
         self._tables = None
 
-    def _encoded(self, pair: SentencePair) -> EncodedSource:
+    def encoded_source(self, pair: SentencePair) -> EncodedSource:
+        """The source of a pair as ids."""
         return self.vocabularies.encode_source(pair, copies=copies_of(self.description.model))
 
     def _search(

@@ -46,6 +46,7 @@ def test_what_the_model_doubts_most_comes_first(inside: Inside, tiny: Tiny, stra
     assert "5 sentences" in outcome.err and f"of 6, by {strategy}" in outcome.err
 
 
+@torch.no_grad()
 def test_doubts_are_those_of_the_enumerated_distribution(tiny: Tiny) -> None:
     tagger = api.load_tagger(tiny.run, precision="fp32")
     sentence = TaggedSentence(("Zorp", "met", "Quux"))

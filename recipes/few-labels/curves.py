@@ -1,0 +1,91 @@
+"""One point of the learning curves: three systems on the first sentences of a corpus.
+
+Usage: python curves.py FOLDER CORPUS SIZE SEED
+
+Appends lines to FOLDER/results.jsonl, and skips what stands there. The language models of a corpus read the
+same text whatever part of it is annotated, so they are trained once (seed 1) and shared by all sizes and seeds.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from corpora import CORPORA, Corpus, path_of, sentences_of, split_at
+from feature_crf import tags_of
+
+import seqtool
+from seqtool import runs
+from seqtool.tagging.scores import accuracy, span_scores
+
+
+def main(folder: Path, name: str, size: str, seed: int) -> None:
+    """Train and test the systems that have no result yet."""
+    results = folder / "results.jsonl"
+    done = [json.loads(line) for line in results.read_text().splitlines()] if results.exists() else []
+    corpus = CORPORA[name]
+    labels, rest = split_at(corpus, size, folder / name)
+    systems: dict[str, Callable[[], float]] = {
+        "feature CRF": lambda: by_features(corpus, labels),
+        "labels only": lambda: by_labels(corpus, labels, folder / name / f"labels-{size}-{seed}", seed),
+    }
+    if rest is not None:
+        systems["with raw text"] = lambda: by_text(corpus, labels, rest, folder / name, size, seed)
+    for system, measure in systems.items():
+        key = {"corpus": name, "size": size, "seed": seed, "system": system}
+        if (system == "feature CRF" and seed > 1) or any(key.items() <= each.items() for each in done):
+            continue
+        started, before = time.time(), time.process_time()
+        score = measure()
+        row = {**key, corpus.metric: round(100 * score, 3)}
+        row |= {"minutes": round((time.time() - started) / 60, 2)}
+        row |= {"cpu_minutes": round((time.process_time() - before) / 60, 2)}
+        with results.open("a") as file:
+            file.write(json.dumps(row) + "\n")
+        print(row, flush=True)
+
+
+def by_features(corpus: Corpus, labels: Path) -> float:
+    """The feature CRF, whose seed has no effect."""
+    train, test = sentences_of(labels), sentences_of(path_of(corpus.test))
+    found = tags_of(train, test)
+    gold = [list(each.tags or ()) for each in test]
+    if corpus.metric == "accuracy":
+        return float(accuracy(gold, found).value)
+    return float(span_scores(gold, found, "iob2")["f1"].value)
+
+
+def by_labels(corpus: Corpus, labels: Path, output: Path, seed: int) -> float:
+    """The built-in settings on the annotated sentences alone."""
+    return _trained(corpus, labels, output, seed, {})
+
+
+def by_text(corpus: Corpus, labels: Path, rest: Path, folder: Path, size: str, seed: int) -> float:
+    """The built-in settings with the rest of the training part as raw text."""
+    shared = folder / "language-models"
+    changes: dict[str, Any] = {"data.text": [str(rest.absolute())]}
+    if shared.exists():
+        names = [str((shared / kind.name).absolute()) for kind in runs.KINDS]
+        changes["model.language_models"] = names
+    output = folder / f"text-{size}-{seed}"
+    score = _trained(corpus, labels, output, seed, changes)
+    if not shared.exists():
+        (output / runs.STAGE).rename(shared)
+    return score
+
+
+def _trained(corpus: Corpus, labels: Path, output: Path, seed: int, changes: dict[str, Any]) -> float:
+    """Train a tagger and score it on the test part."""
+    overrides = [f"{key}={json.dumps(value)}" for key, value in {"seed": seed, **changes}.items()]
+    files = {"train": labels, "dev": path_of(corpus.dev)}
+    run = seqtool.train(task=corpus.task, files=files, overrides=overrides, output=output, overwrite=True)
+    found = seqtool.evaluate(run.path, path_of(corpus.test), bootstrap=0)
+    return float(found.scores[corpus.metric].value)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), sys.argv[2], sys.argv[3], int(sys.argv[4]))
