@@ -88,7 +88,7 @@ def suggest(
 
     Examples:
       seqtool data suggest raw.txt -m runs/ner/mine -n 100 -o next.conll
-      seqtool data suggest raw.txt -m runs/ner/mine --format label-studio -o tasks.json
+      seqtool data suggest raw/ -m runs/ner/mine --format label-studio -o a.json
     """
     choice.check()
     where = find_taggers(model)

@@ -85,7 +85,7 @@ def ner(
 
     Examples:
       seqtool train ner ner-tiny
-      seqtool train ner --train train.conll --dev dev.conll --text raw/ -o runs/ner/mine
+      seqtool train ner --train train.conll --text raw/ -o runs/ner/mine
     """
     files = {"train": train, "dev": dev, "test": test}
     tags = {"data.scheme": scheme, "data.repair": repair, "data.strict": strict}

@@ -10,12 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Literal, NamedTuple, Self
+from typing import Any, Literal, NamedTuple, Self
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from seqtool.errors import ModelError, SettingsError
 from seqtool.lm.data import normalised
 from seqtool.lm.loaded import LoadedLanguageModel
 from seqtool.lm.model import LanguageNetwork
@@ -23,7 +24,7 @@ from seqtool.lm.prediction import LanguageModel
 from seqtool.lm.settings import DataSettings, ModelSettings
 from seqtool.lm.vocabulary import FILE, PADDING, START, Ids, Symbols
 from seqtool.models.tensors import weights_digest
-from seqtool.settings import Settings
+from seqtool.settings import Settings, validate
 from seqtool.text.batching import prediction_batches
 
 CHUNK = 1024  # symbols of a sentence that are read at a time, which bounds memory for sentences of any length
@@ -178,20 +179,24 @@ def reader_files(readers: Iterable[SentenceReader]) -> dict[str, bytes]:
 
 
 def built_readers(
-    descriptions: Sequence[ReaderDescription], files: Mapping[str, bytes], where: str
+    descriptions: Sequence[Mapping[str, Any]], files: Mapping[str, bytes], where: str
 ) -> list[SentenceReader]:
     """Readers with the vocabularies of a model folder, whose weights are still to be restored.
 
     Args:
-        descriptions: What the folder says about each.
+        descriptions: What the folder says about each: a `ReaderDescription` as JSON values.
         files: Its vocabulary files.
         where: The folder, for messages.
 
     Raises:
-        ModelError: a vocabulary is missing or damaged.
+        ModelError: a description or a vocabulary is missing or damaged.
     """
     found = []
-    for number, description in enumerate(descriptions, 1):
+    for number, values in enumerate(descriptions, 1):
+        try:
+            description = validate(ReaderDescription, dict(values), "config.json")
+        except SettingsError as error:
+            raise ModelError(f"{where}: damaged or foreign: {error}") from error
         raw = {FILE: files[_file(number)]} if _file(number) in files else {}
         symbols = Symbols.from_files(raw, f"{where}: {_file(number)}")
         network = LanguageNetwork(len(symbols), description.model, symbols.impossible)

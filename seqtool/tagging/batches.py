@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy
 import torch
@@ -15,6 +15,7 @@ from seqtool.nn.forms import Forms
 from seqtool.tagging.augmentation import Augmentation
 from seqtool.tagging.data import TaggingData
 from seqtool.tagging.documents import passage_rows, passages
+from seqtool.tagging.lessons import Lessons
 from seqtool.tagging.readings import Readings
 from seqtool.tagging.settings import TaggerSettings
 from seqtool.tagging.vocabulary import Vocabularies
@@ -23,9 +24,6 @@ from seqtool.text.batching import LazyBatches, training_batches
 from seqtool.text.columns import TaggedSentence
 from seqtool.text.forms import FormTable
 from seqtool.text.vocabulary import Vocabulary
-
-if TYPE_CHECKING:
-    from seqtool.tagging.teaching import Lessons
 
 
 class Batch(NamedTuple):

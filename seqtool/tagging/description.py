@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Set
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from pydantic import Field
 
-from seqtool.lm.reading import ReaderDescription
 from seqtool.models.description import Description
 from seqtool.tagging.settings import Bias, DataSettings, ModelSettings, TaggerSettings, VocabularySettings
 from seqtool.text.tag_scheme import Scheme
@@ -29,4 +28,5 @@ class TaggerDescription(Description):
     model_scheme: Scheme | None  # tag scheme of the model's tag inventory; None without spans
     data: DataSettings = Field(alias="columns")  # the columns of the training files
     entity_bias: Mapping[str, Bias]  # nats added to the score of each entity, by type
-    readers: list[ReaderDescription] = Field([])  # the language models that it reads sentences with
+    # What describes the language models that it reads sentences with; `lm.reading` checks it.
+    readers: list[dict[str, Any]] = Field([])

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from seqtool.nn.crf import log_partition, marginals, partial_negative_log_likelihood, viterbi
 from seqtool.tagging.batches import encode
-from seqtool.tagging.prediction import Prediction, TaggerModel
+from seqtool.tagging.decoding import Prediction
+from seqtool.tagging.prediction import TaggerModel
 from seqtool.text.columns import TaggedSentence
 
 Strategy = Literal["path", "entropy", "spans", "random"]
@@ -58,7 +59,7 @@ def judged(model: TaggerModel, sentences: Sequence[TaggedSentence]) -> list[Judg
         sentences: Sentences with at least one token each.
     """
     result: list[Judgement | None] = [None] * len(sentences)
-    begins = model.begins.sum(0)  # 1 at the tags that begin a span, [K]
+    begins = model.decoder.begins.sum(0)  # 1 at the tags that begin a span, [K]
     for part, scores, mask in model.score_batches(sentences):
         chain = model.chain
         posterior = marginals(scores, chain, mask)

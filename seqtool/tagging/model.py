@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from seqtool.lm.reading import SentenceReader
 from seqtool.nn.crf import (
     LinearChainCRF,
     marginals,
@@ -33,6 +32,9 @@ from seqtool.tagging.batches import Batch
 from seqtool.tagging.settings import ModelSettings
 from seqtool.tagging.vocabulary import Vocabularies
 from seqtool.text.tag_scheme import Scheme, allowed_transitions
+
+if TYPE_CHECKING:
+    from seqtool.lm.reading import SentenceReader
 
 # Indices of B sentences, their emission scores [B, T, K], and the mask [B, T].
 BatchOutput = tuple[list[int], Tensor, Tensor]

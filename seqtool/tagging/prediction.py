@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Self
+from dataclasses import replace
+from typing import TYPE_CHECKING, Self, cast
 
 import torch
 from torch import Tensor
 
 from seqtool.devices import resolve_precision
 from seqtool.errors import UsageError
-from seqtool.lm.reading import SentenceReader, built_readers, reader_files
 from seqtool.models.folder import ModelFolder
 from seqtool.models.trained import ModelFiles, TrainedModel, require_several, restored
-from seqtool.nn.crf import k_best, marginals, segment_probability, viterbi
 from seqtool.nn.forward_backward import Chain
 from seqtool.nn.hierarchy import DocumentState, sentence_vectors
 from seqtool.tagging.batches import Corpus, encode
+from seqtool.tagging.decoding import Prediction, TagDecoder
 from seqtool.tagging.description import TaggerDescription
 from seqtool.tagging.documents import DocumentContext, documents
 from seqtool.tagging.entities import (
@@ -31,27 +30,18 @@ from seqtool.tagging.entities import (
 from seqtool.tagging.form_cache import FormCache
 from seqtool.tagging.model import BatchOutput, BatchStates, Tagger, VocabularySizes
 from seqtool.tagging.readings import Readings
-from seqtool.tagging.vocabulary import Vocabularies, entity_begins, output_tags
-from seqtool.text import tag_scheme
+from seqtool.tagging.vocabulary import Vocabularies
 from seqtool.text.batching import prediction_batches
 from seqtool.text.columns import TaggedSentence
-from seqtool.text.tag_scheme import Scheme, Span
+from seqtool.text.tag_scheme import Scheme
+
+if TYPE_CHECKING:
+    from seqtool.lm.reading import SentenceReader
 
 TASKS = ("ner", "pos")
 BATCH_TOKENS = 4096
 READ_AT_ONCE = 512  # sentences whose encoder states are in memory while the document's state passes over them
 CACHED_FORMS = 60_000  # form vectors that are kept between batches; beyond that the cache is emptied
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """The tags of one sentence; its confidences are None unless they were asked for."""
-
-    tags: list[str]  # one per token, in the scheme of the training files
-    spans: list[Span]  # empty for a tagger without spans
-    span_confidence: list[float] | None = None  # posterior probability of each span, in [0, 1]
-    token_confidence: list[float] | None = None  # marginal probability of each token's tag, in [0, 1]
-    alternatives: list[tuple[list[str], float]] | None = None  # k best paths: tags, posterior of the path
 
 
 class TaggerModel(TrainedModel):
@@ -86,10 +76,12 @@ class TaggerModel(TrainedModel):
         self.training_entities = training_entities
         self._forms = FormCache(network, vocabularies.form_table(description.vocabulary))
         tags, scheme = vocabularies.tags.symbols, description.model_scheme
-        self._output_tags = output_tags(tags, scheme, description.scheme)
-        # The entity types, and 1 at the tags (columns) that can begin each type (row), [types, K].
-        self.types, begins = entity_begins(tags, scheme)
-        self.begins = begins.to(device)
+        self.decoder = TagDecoder(tags, scheme, description.scheme, device)
+
+    @property
+    def types(self) -> list[str]:
+        """The entity types; none for parts of speech."""
+        return self.decoder.types
 
     @property
     def chain(self) -> Chain:
@@ -249,12 +241,16 @@ class TaggerModel(TrainedModel):
     def files(self) -> ModelFiles:
         """The model's files: vocabularies, and the entities of the training part."""
         texts = {**self.vocabularies.to_texts(), TRAINING_ENTITIES: entity_lines(self.training_entities)}
+        if not self.readers:
+            return ModelFiles(texts)
+        from seqtool.lm.reading import reader_files  # imported for taggers that have some only
+
         return ModelFiles(texts, reader_files(self.readers))
 
     @property
     def readers(self) -> list[SentenceReader]:
         """The language models that sentences are read with; mostly there are none."""
-        return [reader for reader in self.network.readers if isinstance(reader, SentenceReader)]
+        return cast("list[SentenceReader]", list(self.network.readers))
 
     def readings(self, sentences: Sequence[TaggedSentence], *, keep: bool = False) -> Readings | None:
         """What the language models find in sentences, all kept in memory or not; None if there are none."""
@@ -292,7 +288,7 @@ class TaggerModel(TrainedModel):
 
         def build() -> Tagger:
             tags, scheme = vocabularies.tags.symbols, description.model_scheme
-            readers = built_readers(description.readers, folder.codecs, name)
+            readers = _readers(description, folder, name)
             return Tagger(VocabularySizes.of(vocabularies), description.model, tags, scheme, readers)
 
         return cls(
@@ -336,22 +332,12 @@ class TaggerModel(TrainedModel):
                 states = self.network.states(words, columns, mask, read)[1]
             yield BatchStates(part, states, self.network.of_lexical(words, mask), mask)
 
-    @torch.inference_mode()
     def decoded(
         self, scores: Tensor, mask: Tensor, confidence: bool = False, least: float = 0.0, kbest: int = 0
     ) -> list[Prediction]:
         """Predictions for B sentences from their emission scores [B, T, K] and mask [B, T]; see `predict`."""
-        # [B, T]
-        paths, _ = viterbi(self.biased(scores), self.chain, mask)
-        lengths = mask.sum(1).tolist()
-        rows = [row[:length] for row, length in zip(paths.tolist(), lengths, strict=True)]
-        predictions = [self._named(row) for row in rows]
-        if confidence or least > 0:
-            predictions = self._with_confidence(scores, mask, paths, predictions, least)
-        if kbest:
-            ranked = self._ranked(scores, mask, lengths, kbest)
-            predictions = [replace(p, alternatives=r) for p, r in zip(predictions, ranked, strict=True)]
-        return predictions
+        chain, biased = self.chain, self.biased(scores)
+        return self.decoder.decoded(scores, biased, chain, mask, confidence, least, kbest)
 
     def biased(self, scores: Tensor, bias: Mapping[str, float] | None = None) -> Tensor:
         """Emission scores with the entity bias added to every tag that begins an entity, [B, T, K].
@@ -367,85 +353,17 @@ class TaggerModel(TrainedModel):
         if not any(bias.values()):
             return scores
         # [types] @ [types, K] to [K], the bias of each tag
-        return scores + self.begins.new_tensor([bias.get(kind, 0.0) for kind in self.types]) @ self.begins
+        return (
+            scores
+            + self.decoder.begins.new_tensor([bias.get(kind, 0.0) for kind in self.types])
+            @ self.decoder.begins
+        )
 
-    def _named(self, ids: Sequence[int]) -> Prediction:
-        """The tags of a path in the scheme of the training files, and its spans."""
-        names = self.vocabularies.tags.symbols
-        model_scheme = self.description.model_scheme
-        if model_scheme is None or self.scheme is None:
-            return Prediction([names[i] for i in ids], [])
-        own = [names[i] for i in ids]
-        found = tag_scheme.spans(own, model_scheme)
-        if self._output_tags is None:
-            return Prediction(tag_scheme.convert(own, model_scheme, self.scheme), found)
-        return Prediction([self._output_tags[i] for i in ids], found)
 
-    def _with_confidence(
-        self, scores: Tensor, mask: Tensor, paths: Tensor, predictions: list[Prediction], least: float
-    ) -> list[Prediction]:
-        """The predictions with their confidences, without the spans whose confidence is below `least`.
+def _readers(description: TaggerDescription, folder: ModelFolder, name: str) -> list[SentenceReader]:
+    """The language models of a tagger, whose weights are still to be restored; mostly there are none."""
+    if not description.readers:
+        return []
+    from seqtool.lm.reading import built_readers  # imported for taggers that have some only
 
-        Args:
-            scores: Emission scores of B sentences, nats, [B, T, K].
-            mask: True at real tokens, [B, T].
-            paths: Tag ids of the best paths, [B, T].
-            predictions: The tags and spans of these paths.
-            least: Least confidence of a span, in [0, 1].
-        """
-        chain = self.chain
-        posterior = marginals(scores, chain, mask)
-        tags = self.vocabularies.tags.symbols
-        # The marginal of O, [B, T]: the confidence of tokens whose span is removed. Not read without spans.
-        outside = posterior.unary[:, :, tags.index("O") if "O" in tags else 0].tolist()
-        # The marginal of the tag on the best path, [B, T].
-        tokens = posterior.unary.gather(2, paths[:, :, None])[:, :, 0].tolist()
-        segments = [(b, s.start, s.end) for b, p in enumerate(predictions) for s in p.spans]
-        values: list[float] = []
-        if segments:
-            # [spans, 3]: sentence, first token, token after the last
-            where = torch.tensor(segments, device=self.device)
-            # In the model's scheme the last tag of a span says that it ends, so any tag may follow: [K, K].
-            stop = torch.ones_like(chain.transitions, dtype=torch.bool)
-            values = segment_probability(scores, chain, mask, posterior, paths, where, stop).tolist()
-        result, used = [], 0
-        for prediction, row, taken_back in zip(predictions, tokens, outside, strict=True):
-            of_spans = values[used : (used := used + len(prediction.spans))]
-            sure = Prediction(prediction.tags, prediction.spans, of_spans, row[: len(prediction.tags)])
-            result.append(self._without_doubtful(sure, least, taken_back))
-        return result
-
-    def _ranked(
-        self, scores: Tensor, mask: Tensor, lengths: list[int], k: int
-    ) -> list[list[tuple[list[str], float]]]:
-        """The tags of the k best paths, ranked with the entity biases, and their posteriors without them."""
-        chain, biased = self.chain, self.biased(scores)
-        # paths [B, k, T], their scores [B, k]
-        paths, ranks = k_best(biased, chain, mask, k)
-        # [B, k, T], the bias of each tag on a path
-        gained = (biased - scores).double()[:, None].expand(-1, k, -1, -1).gather(3, paths[..., None])[..., 0]
-        # [B, k]
-        log_p = ranks - gained.masked_fill(~mask[:, None], 0.0).sum(2)
-        log_p -= marginals(scores, chain, mask).log_partition[:, None]
-        weights = log_p.exp().clamp(max=1.0).tolist()
-        return [
-            [
-                (self._named(row[:length]).tags, p)
-                for row, p in zip(*found, strict=True)
-                if p or row is found[0][0]
-            ]
-            for length, *found in zip(lengths, paths.tolist(), weights, strict=True)
-        ]
-
-    def _without_doubtful(self, prediction: Prediction, least: float, outside: Sequence[float]) -> Prediction:
-        """The prediction without spans of a confidence below `least`; `outside` is that of O, per token."""
-        assert prediction.span_confidence is not None and prediction.token_confidence is not None
-        pairs = zip(prediction.spans, prediction.span_confidence, strict=True)
-        kept = [(span, value) for span, value in pairs if value >= least]
-        if self.scheme is None or len(kept) == len(prediction.spans):
-            return prediction
-        spans, values = [span for span, _ in kept], [value for _, value in kept]
-        tags = tag_scheme.from_spans(spans, len(prediction.tags), self.scheme)
-        by_token = zip(tags, prediction.token_confidence, outside, strict=False)
-        tokens = [of_outside if tag == "O" else value for tag, value, of_outside in by_token]
-        return Prediction(tags, spans, values, tokens)
+    return built_readers(description.readers, folder.codecs, name)

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from copy import copy
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from seqtool.lm.reading import SentenceReader
 from seqtool.text.columns import TaggedSentence
+
+if TYPE_CHECKING:
+    from seqtool.lm.reading import SentenceReader
 
 KEPT = 2**30  # bytes of states that are kept in memory; more are computed anew for each batch
 

@@ -279,7 +279,7 @@ def build_model(
             model_scheme=data.scheme,
             columns=settings.data,
             entity_bias={},
-            readers=[reader.description for reader in readers],
+            readers=[reader.description.model_dump() for reader in readers],
         ),
         training_entities=_entities(data),
         device=device,

@@ -9,7 +9,7 @@ import torch
 
 from seqtool.errors import DataError, UsageError
 from seqtool.tagging import prediction
-from seqtool.tagging.prediction import Prediction
+from seqtool.tagging.decoding import Prediction
 from seqtool.text import tag_scheme
 from seqtool.text.columns import TaggedSentence
 from seqtool.text.tag_scheme import Scheme

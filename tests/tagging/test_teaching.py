@@ -13,8 +13,9 @@ from seqtool import api
 from seqtool.errors import SettingsError, UsageError
 from seqtool.nn.forward_backward import Chain
 from seqtool.tagging.data import load_training_data
+from seqtool.tagging.lessons import Lessons
 from seqtool.tagging.prediction import TaggerModel
-from seqtool.tagging.teaching import MOST_RAW, Lessons, raw_sentences
+from seqtool.tagging.teaching import MOST_RAW, raw_sentences
 from seqtool.tagging.train import prepare
 from seqtool.text.columns import TaggedSentence
 from tests.listeners import Listener

@@ -13,7 +13,8 @@ from seqtool.text.tagging_input import is_word
 from seqtool.text.tool_formats import OWN_KEYS, TOOLS, ToolWriter, marked_text
 
 if TYPE_CHECKING:
-    from seqtool.tagging.prediction import Prediction, TaggerModel
+    from seqtool.tagging.decoding import Prediction
+    from seqtool.tagging.prediction import TaggerModel
     from seqtool.text.tagging_input import TaggingInput
 
 FORM, UNIVERSAL_TAG, LANGUAGE_TAG, MISCELLANEOUS = 2, 4, 5, 10  # columns of CoNLL-U
