@@ -92,6 +92,16 @@ class LexicalScores(nn.Module):
         around = SCALE * self.around.weight.detach()
         return own, around.view(len(around), 2 * self.window, self.tags)
 
+    def penalty(self, l1: float, l2: float) -> Tensor:
+        """l1 times the sum of the absolute weights, plus l2 times that of their squares; scalar."""
+        tables = [self.own.weight, self.edges, *([] if self.around is None else [self.around.weight])]
+        total = self.own.weight.new_zeros(())
+        for weight in (SCALE * table for table in tables):
+            total = (
+                total + (l1 * weight.abs().sum() if l1 else 0.0) + (l2 * weight.square().sum() if l2 else 0.0)
+            )
+        return total
+
     def scores(self, contributions: Tensor, mask: Tensor) -> Tensor:
         """Scores of the tags of each token, nats, [B, T, K].
 

@@ -262,6 +262,18 @@ class TaggerTraining(TrainingSettings):
         "by others of the same types.",
     )
     lowercase: Probability = Field(0.0, description="Probability that a training sentence is lower-cased.")
+    lexical_l1: float = Field(
+        0.0,
+        ge=0,
+        le=MOST_FACTOR,
+        description="L1 penalty of the weights of lexical features, for the summed loss of the training part.",
+    )
+    lexical_l2: float = Field(
+        0.0,
+        ge=0,
+        le=MOST_FACTOR,
+        description="L2 penalty of the weights of lexical features, for the summed loss of the training part.",
+    )
     text_minutes: float = Field(
         20.0,
         gt=0,
@@ -336,6 +348,8 @@ class TaggerSettings(RunSettings):
                 raise ValueError("a teacher speaks about single sentences: set model.document_hidden = 0")
             if self.data.feature_columns:
                 raise ValueError("raw text has no data.feature_columns for a teacher: leave one of them out")
+        if (self.training.lexical_l1 or self.training.lexical_l2) and not self.model.lexical:
+            raise ValueError("lexical_l1 and lexical_l2 need model.lexical = true; leave them out")
         if self.training.teachers and self.training.self_training:
             raise ValueError("training.self_training makes its own teachers: leave out training.teachers")
         if self.task == "pos" and self.training.mention_replacement:

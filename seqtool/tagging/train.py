@@ -240,10 +240,18 @@ def loss_function(model: TaggerModel, corpus: Corpus, settings: TaggerSettings) 
             total = total + network.taught_loss(scores[others], taught, corpus.lessons.chain, mask)
         return LossSum(total, int(batch.mask.sum()), "token")
 
+    total = sum(corpus.lengths)
+
+    def of_lexical(tokens: int) -> Tensor | float:
+        """The share of a batch of so many tokens in the penalty of the lexical weights."""
+        if network.lexical is None or not (training.lexical_l1 or training.lexical_l2):
+            return 0.0
+        return network.lexical.penalty(training.lexical_l1, training.lexical_l2) * (tokens / total)
+
     def once(batch: Batch) -> Pass:
         found = network.encoded(batch)
         loss = loss_of(found.scores, batch)
-        penalty = penalties(found.states, found.dropped, batch.mask)
+        penalty = penalties(found.states, found.dropped, batch.mask) + of_lexical(loss.count)
         return Pass(loss._replace(total=loss.total + penalty), found.scores)
 
     def loss(batch: Batch) -> LossSum:

@@ -12,10 +12,11 @@ import torch
 from seqtool.errors import DataError
 from seqtool.nn.forms import Forms
 from seqtool.nn.lexical import LexicalFeatures
-from seqtool.text.lexical import SLOTS, SLOTS_AROUND, Lexicon, features_around, own_features
+from seqtool.text.lexical import SLOTS, SLOTS_AROUND, Lexicon, LexiconLookup
 from seqtool.text.shapes import LONGEST, clipped, shape
 from seqtool.text.vocabulary import Vocabulary
 
+_DIGIT = re.compile(r"\d")
 # Columns of a form table that several of the numbers of a form begin at.
 _CHARACTERS = 3
 _LEXICAL = _CHARACTERS + LONGEST
@@ -33,8 +34,8 @@ def normalise(form: str, *, lowercase: bool, zero_digits: bool) -> str:
     >>> normalise("Room101", lowercase=True, zero_digits=True)
     'room000'
     """
-    if zero_digits:
-        form = re.sub(r"\d", "0", form)
+    if zero_digits and not form.isalpha():  # most words have no digit, which this finds out much faster
+        form = _DIGIT.sub("0", form)
     return form.lower() if lowercase else form
 
 
@@ -61,7 +62,7 @@ class FormTable:
         zero_digits: bool,
     ) -> None:
         self._vocabularies = words, characters, shapes
-        self._lexicon = lexicon
+        self._lexical = None if lexicon is None else LexiconLookup(lexicon)
         self._lowercase, self._zero_digits = lowercase, zero_digits
         self.clear()
 
@@ -78,7 +79,7 @@ class FormTable:
         """Forget all forms."""
         self._index: dict[str, int] = {}
         # Columns: word id, shape id, number of characters, character ids, ids of lexical features.
-        slots = 0 if self._lexicon is None else SLOTS + SLOTS_AROUND
+        slots = 0 if self._lexical is None else SLOTS + SLOTS_AROUND
         self._table = numpy.zeros((1024, _LEXICAL + slots), dtype=numpy.int32)
 
     def indices(self, tokens: Sequence[str]) -> numpy.ndarray:
@@ -110,16 +111,18 @@ class FormTable:
         row = len(self._index)
         if row == len(self._table):
             self._table = numpy.concatenate([self._table, numpy.zeros_like(self._table)])
-        ids = [characters.id(character) for character in clipped(form)]
+        ids = characters.ids(clipped(form))
         word = normalise(form, lowercase=self._lowercase, zero_digits=self._zero_digits)
-        self._table[row] = 0
-        self._table[row, :_CHARACTERS] = words.id(word), shapes.id(shape(form)), len(ids)
-        self._table[row, _CHARACTERS : _CHARACTERS + len(ids)] = ids
-        if self._lexicon is not None:
-            own = self._lexicon.own.known(own_features(form))
-            around = self._lexicon.around.known(features_around(form))
-            self._table[row, _LEXICAL : _LEXICAL + len(own)] = own
-            self._table[row, _AROUND : _AROUND + len(around)] = around
+        # One list for the whole row: each assignment of a part would cost as much as all of it.
+        values = [words.id(word), shapes.id(shape(form)), len(ids), *ids]
+        if self._lexical is not None:
+            own, around = self._lexical(form)
+            values += [0] * (_LEXICAL - len(values))
+            values += own
+            values += [0] * (_AROUND - len(values))
+            values += around
+        self._table[row, : len(values)] = values
+        self._table[row, len(values) :] = 0
         self._index[form] = row
 
 

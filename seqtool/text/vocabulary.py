@@ -66,9 +66,12 @@ class Vocabulary:
             raise KeyError(symbol)
         return number
 
-    def known(self, symbols: Iterable[str]) -> list[int]:
-        """Ids of those symbols that the vocabulary contains, in their order."""
-        return [number for number in map(self._ids.get, symbols) if number is not None]
+    def ids(self, symbols: Iterable[str]) -> list[int]:
+        """The id of each symbol, as `id` (with its errors)."""
+        if self.unknown is None:
+            return [self.id(symbol) for symbol in symbols]
+        find, unknown = self._ids.get, self.unknown
+        return [find(symbol, unknown) for symbol in symbols]
 
     def symbol(self, number: int) -> str:
         """The symbol with an id."""

@@ -121,3 +121,19 @@ def test_dropout_leaves_features_of_a_form_out_and_keeps_the_mean() -> None:
 def test_new_weights_score_nothing() -> None:
     module = LexicalScores(OWN, AROUND, TAGS, 2, 0.0)
     assert not scored(module, [random_features(4, seed=2)], 4).any()
+
+
+def test_the_penalty_is_that_of_the_weights_as_they_count() -> None:
+    scores = LexicalScores(4, 3, 2, 1, 0.0)
+    with torch.no_grad():
+        scores.own.weight[1] = torch.tensor([1.0, -2.0])
+        assert scores.around is not None
+        scores.around.weight[2, 0] = 0.5
+        scores.edges[0, 0, 1] = -1.0
+    weights = [3.0, -6.0, 1.5, -3.0]  # three times the parameters
+    found = scores.penalty(0.1, 0.01)
+    assert found.item() == pytest.approx(0.1 * sum(map(abs, weights)) + 0.01 * sum(w * w for w in weights))
+    found.backward()
+    assert (
+        scores.own.weight.grad is not None and scores.own.weight.grad[1, 0] > 0 > scores.own.weight.grad[1, 1]
+    )

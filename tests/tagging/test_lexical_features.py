@@ -7,13 +7,16 @@ from pathlib import Path
 import pytest
 import torch
 
-from seqtool.errors import UsageError
+from seqtool import api
+from seqtool.errors import SettingsError, UsageError
 from seqtool.tagging.batches import encode
+from seqtool.tagging.data import load_training_data
 from seqtool.tagging.prediction import TaggerModel
 from seqtool.tagging.tracing import strongest_features
+from seqtool.tagging.train import prepare
 from seqtool.text.columns import TaggedSentence
 from seqtool.text.lexical import features_around, own_features
-from tests.tagging.tiny_tagger import SENTENCES, double, tiny_data, untrained
+from tests.tagging.tiny_tagger import SENTENCES, double, tables, tiny_data, untrained, write_columns
 
 
 def scores(model: TaggerModel, tokens: list[str]) -> torch.Tensor:
@@ -79,3 +82,35 @@ def test_a_tagger_without_lexical_features_lists_none() -> None:
     assert model.network.lexical is None and "lexical.txt" not in model.files().texts
     with pytest.raises(UsageError, match=r"train one with --set model\.lexical=true"):
         strongest_features(model, "O", 3)
+
+
+@pytest.mark.parametrize("penalty", ["lexical_l1", "lexical_l2"])
+def test_penalties_of_an_epoch_add_up_to_that_of_the_whole_part(tmp_path: Path, penalty: str) -> None:
+    recipe = tables(write_columns(tmp_path / "t.conll"))
+    recipe["training"] |= {penalty: 0.5}
+    jobs = []
+    for change in (0.5, 0.0):
+        recipe["training"][penalty] = change
+        settings = api.resolve_settings("ner", recipe)
+        job = prepare(settings, load_training_data(settings))
+        lexical = job.model.network.lexical
+        assert lexical is not None
+        with torch.no_grad():
+            lexical.own.weight[1:] = 0.1
+        job.model.network.eval()
+        jobs.append((sum(job.loss(batch).total.item() for batch in job.batches(0)), lexical))
+    (with_penalty, lexical), (without, _) = jobs
+    expected = lexical.penalty(**{penalty.removeprefix("lexical_"): 0.5, other(penalty): 0.0})
+    assert with_penalty - without == pytest.approx(expected.item(), rel=1e-3)
+
+
+def other(penalty: str) -> str:
+    return "l2" if penalty == "lexical_l1" else "l1"
+
+
+def test_a_penalty_needs_lexical_features(tmp_path: Path) -> None:
+    recipe = tables(write_columns(tmp_path / "t.conll"))
+    recipe["model"] = {**recipe.get("model", {}), "lexical": False, "lexical_dropout": 0.3}
+    recipe["training"]["lexical_l2"] = 0.1
+    with pytest.raises(SettingsError, match=r"lexical_l1 and lexical_l2 need model.lexical = true"):
+        api.resolve_settings("ner", recipe)

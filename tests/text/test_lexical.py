@@ -5,7 +5,14 @@ from __future__ import annotations
 import pytest
 
 from seqtool.text.forms import FormTable
-from seqtool.text.lexical import SLOTS, SLOTS_AROUND, Lexicon, features_around, own_features
+from seqtool.text.lexical import (
+    SLOTS,
+    SLOTS_AROUND,
+    Lexicon,
+    LexiconLookup,
+    features_around,
+    own_features,
+)
 from seqtool.text.vocabulary import PADDING, UNKNOWN, Vocabulary
 
 FORMS = ["a", "Ab", "McDonald's", "x" * 1000, "é", "İstanbul", "ß", "東京タワー", "\u0301"]
@@ -42,3 +49,15 @@ def test_a_table_without_lexical_features_has_no_room_for_them() -> None:
     table = FormTable(*OTHERS, lowercase=True, zero_digits=True)
     lexical = table.rows(table.indices(["a"])).lexical
     assert (lexical.own.shape, lexical.around.shape) == ((1, 0), (1, 0))
+
+
+@pytest.mark.parametrize("form", [*FORMS, "Running", "runs", "UNKNOWN-word", "x1", "12,000"])
+def test_a_lookup_finds_the_features_that_the_names_say(form: str) -> None:
+    lexicon = Lexicon.build({"Running": 3, "runs": 2, "12,000": 2, "McDonald's": 2, "東京タワー": 2, "é": 1})
+    own, around = LexiconLookup(lexicon)(form)
+    assert [lexicon.own.symbol(number) for number in own] == [
+        name for name in own_features(form) if name in lexicon.own
+    ]
+    assert [lexicon.around.symbol(number) for number in around] == [
+        name for name in features_around(form) if name in lexicon.around
+    ]
