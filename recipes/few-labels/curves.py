@@ -3,7 +3,7 @@
 Usage: python curves.py FOLDER CORPUS SIZE SEED
 
 Appends lines to FOLDER/results.jsonl, and skips what stands there. The language models of a corpus read
-the same text whatever part of it is annotated, so they are trained once (seed 1) and shared by all sizes and seeds.
+the same text whatever part of it is annotated: they are trained once (seed 1), for all sizes and seeds.
 """
 
 from __future__ import annotations

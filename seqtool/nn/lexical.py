@@ -97,9 +97,7 @@ class LexicalScores(nn.Module):
         tables = [self.own.weight, self.edges, *([] if self.around is None else [self.around.weight])]
         total = self.own.weight.new_zeros(())
         for weight in (SCALE * table for table in tables):
-            total = (
-                total + (l1 * weight.abs().sum() if l1 else 0.0) + (l2 * weight.square().sum() if l2 else 0.0)
-            )
+            total = total + l1 * weight.abs().sum() + l2 * weight.square().sum()
         return total
 
     def scores(self, contributions: Tensor, mask: Tensor) -> Tensor:

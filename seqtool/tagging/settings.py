@@ -266,13 +266,13 @@ class TaggerTraining(TrainingSettings):
         0.0,
         ge=0,
         le=MOST_FACTOR,
-        description="L1 penalty of the weights of lexical features, for the summed loss of the training part.",
+        description="L1 penalty of the lexical weights, for the summed loss of the training part.",
     )
     lexical_l2: float = Field(
         0.0,
         ge=0,
         le=MOST_FACTOR,
-        description="L2 penalty of the weights of lexical features, for the summed loss of the training part.",
+        description="L2 penalty of the lexical weights, for the summed loss of the training part.",
     )
     text_minutes: float = Field(
         20.0,
