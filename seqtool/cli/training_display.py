@@ -17,6 +17,7 @@ from seqtool.training.progress import EvaluationReport, FitResult, SilentReporte
 
 ROWS_SHOWN = 12  # evaluations shown in the live table
 SECONDS_BETWEEN_LINES = 15.0  # of progress, if stderr is not a terminal
+SECONDS_TO_FIRST_LINE = 4.0  # which says early how long the run will take
 
 
 def training_reporter(minutes: float = 0.0) -> Any:
@@ -46,12 +47,13 @@ class LineReporter:
     def __init__(self, minutes: float = 0.0) -> None:
         self._minutes = minutes
         self._total = self._first = 0  # updates of the whole run; those made before this command
-        self._last = time.monotonic()
+        self._next = 0.0  # when the next line is due
 
     def started(self, total_steps: int, step: int, parameters: int) -> None:
         """Print the size of the run."""
         console.note_training()
-        self._total, self._first, self._last = total_steps, step, time.monotonic()
+        self._total, self._first = total_steps, step
+        self._next = time.monotonic() + SECONDS_TO_FIRST_LINE
         limit = f" or {self._minutes:g} minutes" if self._minutes else ""
         start = f", from {step}" if step else ""
         say(f"{counted(parameters, 'parameter')}, at most {counted(total_steps, 'update')}{limit}{start}")
@@ -59,9 +61,9 @@ class LineReporter:
     def step(self, report: StepReport) -> None:
         """Print a line, unless the last one is recent."""
         now = time.monotonic()
-        if now - self._last < SECONDS_BETWEEN_LINES:
+        if now < self._next:
             return
-        self._last = now
+        self._next = now + SECONDS_BETWEEN_LINES
         say(f"step {report.step}/{self._total}, loss {report.loss:.4f}, {_duration(report.left)} left")
 
     def evaluation(self, report: EvaluationReport) -> None:

@@ -30,6 +30,7 @@ from seqtool.text.columns import TaggedSentence
 from seqtool.text.raw_text import sentences_of
 
 MOST_RAW = 10  # tokens of raw text per annotated token that a teacher is asked about, at most
+MOST_TOKENS = 100_000  # of raw text, at most: what language models find in them has to fit in memory
 
 
 def lessons(
@@ -76,7 +77,7 @@ def raw_sentences(
             seen.add(sentence.tokens)
             found.append(replace(sentence, tags=None, features=()))
     random.Random(seed).shuffle(found)
-    room = MOST_RAW * sum(len(sentence.tokens) for sentence in annotated)
+    room = min(MOST_RAW * sum(len(sentence.tokens) for sentence in annotated), MOST_TOKENS)
     kept = []
     for sentence in found:
         room -= len(sentence.tokens)

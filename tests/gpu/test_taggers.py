@@ -60,6 +60,18 @@ def train_there(folder: Path, listener: Listener | None = None, **sections: Any)
 # --- the network ---
 
 
+def test_language_models_and_a_teacher_work_there(tmp_path: Path) -> None:
+    (tmp_path / "raw.txt").write_text("Ada lives in Paris .\nHopper met Ada in London .\n" * 20)
+    options = {"overrides": ["device=cuda", "training.text_minutes=0.2", "training.self_training=1"]}
+    run = train_tiny(tmp_path, data={"text": [str(tmp_path / "raw.txt")]}, options=options)
+    assert len(run.model.readers) == 4 and run.model.device.type == "cuda"
+    sentences = tiny_data().train
+    there = run.model.predict(sentences, confidence=True)
+    here = TaggerModel.load(run.path, device="cpu", precision="fp32").predict(sentences, confidence=True)
+    for one, other in zip(there, here, strict=True):
+        assert one.token_confidence == pytest.approx(other.token_confidence, abs=2e-2)
+
+
 @pytest.mark.parametrize("kind", KINDS, ids=str)
 @pytest.mark.parametrize(
     ("number_type", "tolerance"),
