@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 import torch
 
 from seqtool.devices import resolve_device
-from seqtool.errors import InterruptedRunError, counted
+from seqtool.errors import DataError, InterruptedRunError, counted
 from seqtool.resolution import completed, recipe_text
 from seqtool.settings import validate
 from seqtool.settings_keys import put
@@ -200,11 +200,12 @@ class _Stages:
 
         folder, kinds = self.run.path / STAGE, _kinds(self.settings)
         if self.run.writes:
+            _require_text(self.settings)
+            if kinds:
+                _write_text(folder, self.settings, self.data)
             if not self.resume:
                 self.run.clear_training()
             self.run.write_recipe()
-            if kinds:
-                _write_text(folder, self.settings, self.data)
         distributed.numbers_of_first([0.0], self._device)  # the others read the text when it is written
 
         def job_of(kind: Kind, recorded: Path | None) -> Job[Any, Any]:
@@ -292,6 +293,18 @@ def language_model_job(
     tables = chosen.model_dump(exclude_unset=True, by_alias=True)
     tables = put(tables, "training.max_minutes", settings.training.text_minutes * kind.share)
     return spec.prepare(validate(spec.settings, tables, "settings"), data, None), reasons
+
+
+def _require_text(settings: Any) -> None:
+    """Check, before anything is written, that raw text begins with a sentence.
+
+    Raises:
+        DataError: there is none, or the first file is not what its name says.
+        UsageError: a folder is empty.
+    """
+    names = raw_text_of(settings)
+    if next(sentences_of(Path(name) for name in names), None) is None:
+        raise DataError(f"{' and '.join(names)}: contains no text")
 
 
 def _write_text(folder: Path, settings: Any, data: Any) -> Path:

@@ -112,7 +112,7 @@ def test_an_estimate_counts_every_job(tmp_path: Path, recipe: dict[str, Any]) ->
     assert (
         found.minutes > 0 and found.parameters > api.estimate(api.resolve_settings("ner", alone)).parameters
     )
-    assert any("4 other models on the text first" in fact for fact in found.facts)
+    assert any("5 other models on the text first" in fact for fact in found.facts)
     assert not (tmp_path / "run").exists()
 
 

@@ -1,0 +1,68 @@
+"""`seqtool train ner --text`: the whole way from raw text to a tagger, and back to its next batch."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from tests.cli.conftest import Tiny, tiny_settings
+from tests.cli.running import Inside, refused
+
+RAW = "Ada lives in Paris .\nHopper met Ada in New York .\nNobody knows .\n" * 30
+QUICK = (*tiny_settings(), "--epochs", 1, "--text-minutes", 0.2)
+
+
+def test_raw_text_becomes_language_models_and_a_teacher(inside: Inside, tiny: Tiny, tmp_path: Path) -> None:
+    (tmp_path / "raw").mkdir()
+    (tmp_path / "raw" / "a.txt").write_text(RAW)
+    words = ("train", "ner", "--train", tiny.train, "--dev", tiny.dev, "--text", "raw", "-o", "run")
+    outcome = inside(*words, *QUICK)
+    assert outcome.code == 0, outcome.err
+    for said in (
+        "a language model of characters that reads forward",
+        "a language model of words that reads backward",
+        "round 1 of self-training",
+        "with the distribution of run as their tags",
+    ):
+        assert said in outcome.err, said
+    tagged = inside("tag", "-m", "run", "--confidence", stdin=b"Ada lives in Paris .\n")
+    assert tagged.code == 0 and tagged.out.count(b"\n") == 6
+    shown = json.loads(inside("model", "info", "run", "--json").out)
+    assert "readers" in json.dumps(shown)
+    (tmp_path / "run" / "language-models").rename(tmp_path / "elsewhere")
+    assert inside("tag", "-m", "run", "--confidence", stdin=b"Ada lives in Paris .\n").out == tagged.out
+    (tmp_path / "elsewhere").rename(tmp_path / "run" / "language-models")
+    nothing = inside("train", "ner", "--resume", "-o", "run")
+    assert nothing.code == 0 and "already finished" in nothing.err
+
+
+def test_text_that_is_missing_or_empty_is_refused_before_anything_is_written(
+    inside: Inside, tiny: Tiny, tmp_path: Path
+) -> None:
+    words = ("train", "ner", "--train", tiny.train, "--dev", tiny.dev, *QUICK, "-o", "run")
+    refused(inside(*words, "--text", "absent.txt"), 2, "train ner", "absent.txt: no such file")
+    (tmp_path / "empty").mkdir()
+    refused(inside(*words, "--text", "empty"), 2, "train ner", "empty: this folder contains no files")
+    (tmp_path / "blank.txt").write_text(" \n\n")
+    refused(inside(*words, "--text", "blank.txt"), 3, "train ner", "blank.txt: contains no text")
+    without = ("train", "ner", "--train", tiny.train, "--dev", tiny.dev, *tiny_settings(), "-o", "run")
+    refused(inside(*without, "--text-minutes", 3), 2, "train ner", "text_minutes = 3.0 has no effect without")
+    refused(inside(*without, "--teacher", "absent"), 2, "train ner", "absent: no such file")
+
+
+def test_a_dry_run_counts_the_whole_way(inside: Inside, tiny: Tiny, tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text(RAW)
+    words = ("train", "ner", "--train", tiny.train, "--dev", tiny.dev, "--text", "a.txt", *QUICK)
+    outcome = inside(*words, "--dry-run")
+    assert outcome.code == 0, outcome.err
+    assert "5 other models on the text first" in outcome.err
+    assert not (tmp_path / "runs").exists()
+
+
+def test_parts_of_speech_learn_from_text_and_from_teachers_too(
+    inside: Inside, tiny: Tiny, tmp_path: Path
+) -> None:
+    (tmp_path / "a.txt").write_text(RAW)
+    words = ("train", "ner", "--train", tiny.train, "--dev", tiny.dev, *tiny_settings(), "--epochs", 1)
+    outcome = inside(*words, "--teacher", tiny.run, "-o", "student")
+    assert outcome.code == 0 and "of the training part with the distribution of" in outcome.err
