@@ -62,14 +62,18 @@ def test_the_module_and_the_script_are_one_program(inside: Inside, tmp_path: Pat
         (["evaluat"], "", "no such command: evaluat; did you mean `seqtool evaluate`? See `seqtool -h`"),
         (["train", "nre"], "train", "no such command: nre; did you mean `seqtool train ner`? See"),
         (["tag", "--kbset", "1"], "tag", "--kbset"),
-        (["tag", "--format", "xml"], "tag", "'xml' is not one of 'conll', 'jsonl', 'inline'"),
+        (["tag", "--format", "xml"], "tag", "'xml' is not one of 'conll', 'jsonl', 'doccano'"),
         (["tag", "--kbest", "-1"], "tag", "expected at least 0 (given '-1')"),
         (["tag", "--min-confidence", "nan"], "tag", "--min-confidence"),
         (["tag", "--min-confidence", "1.5"], "tag", "expected at most 1 (given '1.5')"),
         (["tag", "--batch-tokens", "0"], "tag", "expected at least 1 (given '0')"),
         (["tag", "--threads", "-1"], "tag", "expected at least 0 (given '-1')"),
         (["lm", "score", "a", "b"], "lm score", "unexpected extra argument"),
-        (["tag", "--kbest", "2", "--format", "inline"], "tag", "--kbest cannot be written inline"),
+        (
+            ["tag", "--kbest", "2", "--format", "inline"],
+            "tag",
+            "--kbest cannot be written with --format inline",
+        ),
         (
             ["train", "ner", "--epochs", "many"],
             "train ner",
@@ -123,7 +127,7 @@ def test_a_bug_is_one_apologetic_line(inside: Inside, monkeypatch: pytest.Monkey
     def fail(*arguments: object) -> None:
         raise ZeroDivisionError("by\nnought")
 
-    monkeypatch.setattr("seqtool.cli.tag.find_model", fail)
+    monkeypatch.setattr("seqtool.cli.tag.find_taggers", fail)
     refused(inside("tag"), 1, "tag", "a bug in seqtool: ZeroDivisionError: by nought", "--debug")
 
 
@@ -152,7 +156,7 @@ def test_an_interrupt_outside_training_ends_with_130(inside: Inside, monkeypatch
     def interrupt(*arguments: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("seqtool.cli.tag.find_model", interrupt)
+    monkeypatch.setattr("seqtool.cli.tag.find_taggers", interrupt)
     assert inside("tag") == (130, b"", "")
 
 

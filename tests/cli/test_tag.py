@@ -61,7 +61,7 @@ def test_the_three_output_formats_agree(inside: Inside, tiny: Tiny):
 
 def test_what_has_no_inline_form_is_refused(inside: Inside, tiny: Tiny) -> None:
     outcome = inside("tag", "-m", tiny.run, "--format", "inline", "--kbest", 2, stdin=b"Ada\n")
-    refused(outcome, 2, "tag", "--kbest cannot be written inline")
+    refused(outcome, 2, "tag", "--kbest cannot be written with --format inline")
 
 
 def test_the_inline_form_has_the_confidence_of_each_entity(inside: Inside, tiny: Tiny) -> None:
