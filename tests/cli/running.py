@@ -10,6 +10,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, Any, NamedTuple
+from unittest import mock
 
 import pytest
 
@@ -95,7 +96,8 @@ class Inside:
 
     def __call__(self, *arguments: object, stdin: bytes = b"") -> Outcome:
         out, err = io.BytesIO(), io.BytesIO()
-        with self._patch.context() as patch:
+        # A command may set variables for its own process, which later processes must not inherit.
+        with mock.patch.dict(os.environ), self._patch.context() as patch:
             patch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin), encoding="utf-8"))
             patch.setattr(sys, "stdout", io.TextIOWrapper(out, encoding="utf-8", write_through=True))
             patch.setattr(sys, "stderr", io.TextIOWrapper(err, encoding="utf-8", write_through=True))
@@ -120,7 +122,7 @@ def assert_error(outcome: Outcome, code: int, command: str, *words: str) -> str:
 
 
 def refused(outcome: Outcome, code: int, command: str, *words: str) -> str:
-    """Like Like `assert_error`, and nothing on stdout."""
+    """Like `assert_error`, and nothing on stdout."""
     assert outcome.out == b""
     return assert_error(outcome, code, command, *words)
 
