@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from seqtool.cli import console, options, streams
-from seqtool.cli.help import DATA, DECODING, OUTPUT, TRAINING
+from seqtool.cli.help import DATA, DECODING, MODEL, OUTPUT, TRAINING
 from seqtool.cli.option_groups import with_options
 from seqtool.cli.options import FloatHardwareOptions, find_taggers
 from seqtool.cli.reports.tagged_sentences import FORMAT_HELP, Output, OutputFormat
@@ -28,6 +28,17 @@ if TYPE_CHECKING:
 
 CountOption = Annotated[
     int, typer.Option("--count", "-n", metavar="N", min=1, help="Sentences.", rich_help_panel=OUTPUT)
+]
+JudgeOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--model",
+        "-m",
+        metavar="MODEL",
+        help="Tagger that judges FILE, trained on other sentences. Default: some are trained on parts of "
+        "FILE.",
+        rich_help_panel=MODEL,
+    ),
 ]
 
 
@@ -222,7 +233,7 @@ class FoldOptions:
 @with_options
 def suspects(
     source: Annotated[Path, typer.Argument(metavar="FILE", help="Annotated file.")],
-    model: options.ModelOption = None,
+    model: JudgeOption = None,
     count: CountOption = 20,
     json_output: options.JsonOption = False,
     *,

@@ -123,7 +123,7 @@ FormatOption = Annotated[
     typer.Option(
         "--to",
         help="Output format; brat writes a pair of files, NAME.ann and NAME.txt. Default: by the ending of "
-        "OUTPUT (.jsonl, .ann, .inline), otherwise conll.",
+        "OUTPUT (.jsonl, .json: label-studio, .ann, .inline), otherwise conll.",
         rich_help_panel=OUTPUT,
     ),
 ]
@@ -156,6 +156,7 @@ TAGS_SHOWN = 60
 # Output formats by the ending of the output's name.
 TARGETS: dict[str, Target] = {
     ".jsonl": "jsonl",
+    ".json": "label-studio",
     ".ann": "brat",
     ".inline": "inline",
 }

@@ -46,8 +46,9 @@ def embed(
         Literal["jsonl", "tsv", "npy"] | None,
         typer.Option(
             "--format",
-            help="Output format: JSON objects, tab-separated lines, or a NumPy array (with -o). Default: by "
-            "the ending of -o, otherwise jsonl.",
+            help="Output format: JSON objects, tab-separated lines (number of the line, of the word if "
+            "--of word, text, values), or a NumPy array (with -o). Default: by the ending of -o, otherwise "
+            "jsonl.",
             rich_help_panel=OUTPUT,
         ),
     ] = None,

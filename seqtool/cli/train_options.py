@@ -44,7 +44,7 @@ RawText = Annotated[
     typer.Option(
         "--text",
         metavar="PATH",
-        help="Raw text of the same kind (a file or a folder): the tagger learns from it as well, by two "
+        help="Raw text of the same kind (a file or a folder): the tagger learns from it as well, by "
         "language models that are trained first. Repeatable.",
         rich_help_panel=DATA,
     ),

@@ -149,6 +149,8 @@ def suspicions(
             possible[row, : len(tags)] = exact if annotated is None else torch.from_numpy(annotated)
         gold = -partial_negative_log_likelihood(scores, chain, possible.to(scores.device), mask)
         best = viterbi(scores, chain, mask)[1].double() - log_partition(scores, chain, mask)
-        for row, prediction in enumerate(model.decoded(scores, mask, confidence=True)):
+        # Without entity biases, as the best path is the one that the annotation is compared with.
+        found = model.decoder.decoded(scores, scores, model.chain, mask, True, 0.0, 0)
+        for row, prediction in enumerate(found):
             result[part[row]] = Suspicion(float(gold[row]), min(float(best[row]), 0.0), prediction)
     return [each for each in result if each is not None]

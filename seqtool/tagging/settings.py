@@ -51,7 +51,7 @@ class DataSettings(Settings):
     text: list[str] = Field(
         [],
         max_length=MOST_VALUES,
-        description="Raw text of the same kind: files or folders. Two language models are trained on it "
+        description="Raw text of the same kind: files or folders. Language models are trained on it "
         "first, and the tagger reads its sentences with them (see model.language_models).",
     )
     local: LocalSettings | None = Field(None, description="Files below $SEQTOOL_DATA.")
@@ -188,7 +188,7 @@ class ModelSettings(NetworkSettings):
         [],
         max_length=MOST_VALUES,
         description="Language models (run or model folders) whose states are a further input: each reads the "
-        "sentence, in the direction that it was trained in. --text trains a pair of them.",
+        "sentence, in the direction that it was trained in. --text trains some.",
     )
     language_model_projection: int = Field(
         128,
@@ -277,7 +277,7 @@ class TaggerTraining(TrainingSettings):
     text_minutes: float = Field(
         20.0,
         gt=0,
-        description="Minutes of training the two language models of data.text, together, at most.",
+        description="Minutes of training the language models of data.text, together, at most.",
     )
     teachers: list[str] = Field(
         [],

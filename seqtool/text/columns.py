@@ -35,7 +35,7 @@ from seqtool.text.layout import DOCUMENT_START as DOCUMENT_START
 from seqtool.text.layout import ColumnFormat as ColumnFormat
 from seqtool.text.layout import NoSentencesError as NoSentencesError
 from seqtool.text.lines import LINE_LIMIT, lines_of, read_lines
-from seqtool.text.standoff import standoff_example
+from seqtool.text.standoff import standoff_examples
 from seqtool.text.tag_scheme import looks_like_spans
 
 Item = TypeVar("Item")
@@ -218,7 +218,8 @@ def _json_sentences(
         items = items_of(load("\n".join(lines), name, array=True), name)
         examples = ((number, f"{name}: item {number}", item) for number, item in enumerate(items, 1))
     elif layout.kind == "brat":
-        examples = iter([(1, name, standoff_example(lines, name))])
+        found_lines = enumerate(standoff_examples(lines, name), 1)
+        examples = ((number, f"{name}: line {number}", value) for number, value in found_lines)
     else:
         filled = ((n, line.removeprefix("\ufeff")) for n, line in enumerate(lines, 1))
         examples = ((n, f"{name}:{n}", load(line, f"{name}:{n}")) for n, line in filled if line.strip(" \t"))

@@ -11,7 +11,7 @@ Reference: Stenetorp et al. 2012; the format is described at https://brat.nlplab
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -35,8 +35,8 @@ def text_beside(annotation: str) -> Path:
     return text
 
 
-def standoff_example(lines: Iterable[str], name: str) -> dict[str, Any]:
-    """The text that lines of annotation belong to, with its spans, as an object of our JSON lines.
+def standoff_examples(lines: Iterable[str], name: str) -> Iterator[dict[str, Any]]:
+    """The lines of the text that an annotation belongs to, with their spans, as objects of our JSON lines.
 
     Args:
         lines: Lines of the file of annotation.
@@ -45,18 +45,32 @@ def standoff_example(lines: Iterable[str], name: str) -> dict[str, Any]:
     Raises:
         DataError: there is no text beside it, or an entity is not written as brat does it.
     """
-    spans = []
+    spans = sorted(_entities(lines, name))
+    place = 0
+    for line in text_of(text_beside(name)).split("\n"):
+        end = place + len(line)
+        # An entity that goes on in the next line ends with its first one.
+        here = [
+            {"start": span.start - place, "end": min(span.end, end) - place, "label": span.type}
+            for span in spans
+            if place <= span.start < end
+        ]
+        if line.strip():
+            yield {"text": line, "spans": here}
+        place = end + 1
+
+
+def _entities(lines: Iterable[str], name: str) -> Iterator[Span]:
+    """The entities of lines of annotation, in characters of the whole text."""
     for number, line in enumerate(lines, 1):
         if not line.startswith("T"):
             continue
         found = _ENTITY.match(line)
         if found is None:
-            raise DataError(
-                f"{name}:{number}: not an entity of brat; expected T1<tab>TYPE START END<tab>text"
-            )
+            expected = "T1<tab>TYPE START END<tab>text"
+            raise DataError(f"{name}:{number}: not an entity of brat; expected {expected}")
         places = found[2].replace(";", " ").split()
-        spans.append({"start": int(places[0]), "end": int(places[-1]), "label": found[1]})
-    return {"text": text_of(text_beside(name)), "spans": spans}
+        yield Span(int(places[0]), int(places[-1]), found[1])
 
 
 class StandoffWriter:

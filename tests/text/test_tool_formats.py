@@ -12,7 +12,7 @@ from seqtool.text.annotation import Columns
 from seqtool.text.columns import TaggedSentence, detect_format, read_sentences
 from seqtool.text.conversion import Conversion, Target
 from seqtool.text.inline import format_inline, marks_spans, parse_inline
-from seqtool.text.standoff import standoff_example
+from seqtool.text.standoff import standoff_examples
 from seqtool.text.tag_scheme import Span
 from seqtool.text.tool_formats import TOOLS, MarkedText, ToolWriter, marked_text
 
@@ -114,10 +114,10 @@ def test_brat_counts_characters_of_the_whole_text_and_notes_probabilities() -> N
 def test_brat_reads_entities_in_pieces_and_skips_all_else(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("Ada and Bo Li")
     lines = ["T1\tPER 0 3;8 10\tAda Bo", "R1\tKnows Arg1:T1 Arg2:T1", "#1\tAnnotatorNotes T1\thm", ""]
-    found = standoff_example(lines, str(tmp_path / "a.ann"))
-    assert found == {"text": "Ada and Bo Li", "spans": [{"start": 0, "end": 10, "label": "PER"}]}
+    found = list(standoff_examples(lines, str(tmp_path / "a.ann")))
+    assert found == [{"text": "Ada and Bo Li", "spans": [{"start": 0, "end": 10, "label": "PER"}]}]
     with pytest.raises(DataError, match=r"a\.ann:1: not an entity of brat"):
-        standoff_example(["T1\tPER x y\tAda"], str(tmp_path / "a.ann"))
+        list(standoff_examples(["T1\tPER x y\tAda"], str(tmp_path / "a.ann")))
 
 
 @pytest.mark.parametrize(
@@ -152,3 +152,15 @@ def test_tags_without_spans_cannot_be_shown_by_tools(tmp_path: Path) -> None:
     (tmp_path / "a.conll").write_text("Ada\tPROPN\nlives\tVERB\n")
     with pytest.raises(DataError, match="mark no spans, which doccano shows"):
         list(Conversion(str(tmp_path / "a.conll"), Columns(), "doccano").pairs())
+
+
+def test_lines_of_brat_stay_sentences(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("p < 0 . 01 in all ( 63 v 0 . 5 ) .\n\nAda\nmet Bo .\n")
+    (tmp_path / "a.ann").write_text("T1\tPER 36 43\tAda\\nmet\nT2\tPER 44 46\tBo\n")
+    found = read(tmp_path / "a.ann")
+    assert [" ".join(each.tokens) for each in found] == [
+        "p < 0 . 01 in all ( 63 v 0 . 5 ) .",
+        "Ada",
+        "met Bo .",
+    ]
+    assert [each.tags for each in found[1:]] == [("B-PER",), ("O", "B-PER", "O")]
