@@ -292,7 +292,9 @@ def language_model_job(
     # Added last, since the number of epochs would not be chosen in a run with a time limit.
     tables = chosen.model_dump(exclude_unset=True, by_alias=True)
     tables = put(tables, "training.max_minutes", settings.training.text_minutes * kind.share)
-    return spec.prepare(validate(spec.settings, tables, "settings"), data, None), reasons
+    work = spec.prepare(validate(spec.settings, tables, "settings"), data, None)
+    # Without baselines and advice at the end, which are for those who want a language model.
+    return replace(work, conclude=job.nothing_to_conclude), reasons
 
 
 def _require_text(settings: Any) -> None:
