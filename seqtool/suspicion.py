@@ -51,6 +51,7 @@ def by_folds(
     *,
     task: Literal["ner", "pos"] | None = None,
     device: str = "auto",
+    precision: str = "auto",
     threads: int = 0,
     max_minutes: float | None = None,
     say: Callable[[str], None] = lambda line: None,
@@ -62,6 +63,7 @@ def by_folds(
         folds: Number of parts, at least 2; each is one passage of the file.
         task: ner = tags mark entities, pos = they do not; None = found from the tags.
         device: auto, cpu, cuda, cuda:N or mps.
+        precision: Arithmetic of training them: auto, fp32 or bf16.
         threads: CPU threads; 0 = all cores.
         max_minutes: Minutes of training each tagger, at most; None = as many as the built-in settings need.
         say: Function that is told of the progress.
@@ -89,7 +91,7 @@ def by_folds(
         others = [*part.sentences[: here.start], *part.sentences[here.stop :]]
         say(f"part {number + 1} of {folds}: training on the other {counted(len(others), 'sentence')}")
         with TemporaryDirectory() as folder:
-            tagger = _trained(Path(folder), others, task, device, threads, max_minutes)
+            tagger = _trained(Path(folder), others, task, device, precision, threads, max_minutes)
         found += _judged(data, list(data.train[here]), tagger)
     return found
 
@@ -99,6 +101,7 @@ def _trained(
     sentences: list[TaggedSentence],
     task: str,
     device: str,
+    precision: str,
     threads: int,
     max_minutes: float | None,
 ) -> TaggerModel:
@@ -106,9 +109,15 @@ def _trained(
     file = folder / "train.jsonl"
     rows = (format_jsonl(sentence.tokens, sentence.tags) for sentence in sentences)
     file.write_text("".join(rows), encoding="utf-8")
-    settings: dict[str, Any] = {"data": {"train": str(file)}, "device": device, "threads": threads}
+    training: dict[str, Any] = {"precision": precision}
     if max_minutes is not None:
-        settings["training"] = {"max_minutes": max_minutes}
+        training["max_minutes"] = max_minutes
+    settings = {
+        "data": {"train": str(file)},
+        "device": device,
+        "threads": threads,
+        "training": training,
+    }
     run = api.train({"task": task, "name": "part", **settings}, output=folder / "run")
     tagger: TaggerModel = run.model
     return tagger

@@ -267,6 +267,7 @@ def suspects(
             folds.folds or 5,
             task=folds.task,
             device=hardware.device,
+            precision=hardware.precision,
             threads=hardware.threads,
             max_minutes=folds.max_minutes,
             say=console.say,

@@ -173,6 +173,8 @@ def test_without_a_model_each_part_is_judged_by_the_others(
         "data suspects",
         "--folds has no effect with -m",
     )
+    half = inside("data", "suspects", tiny.train, "--folds", 2, "--precision", "fp16")
+    refused(half, 2, "data suspects", "fp16")
     (tmp_path / "two.conll").write_text("Ada\tB-PER\n\nBo\tO\n")
     refused(inside("data", "suspects", "two.conll"), 3, "data suspects", "2 sentences; expected at least 10")
 

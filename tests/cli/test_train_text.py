@@ -59,10 +59,7 @@ def test_a_dry_run_counts_the_whole_way(inside: Inside, tiny: Tiny, tmp_path: Pa
     assert not (tmp_path / "runs").exists()
 
 
-def test_parts_of_speech_learn_from_text_and_from_teachers_too(
-    inside: Inside, tiny: Tiny, tmp_path: Path
-) -> None:
-    (tmp_path / "a.txt").write_text(RAW)
+def test_a_teacher_without_raw_text_speaks_about_the_training_part(inside: Inside, tiny: Tiny) -> None:
     words = ("train", "ner", "--train", tiny.train, "--dev", tiny.dev, *tiny_settings(), "--epochs", 1)
     outcome = inside(*words, "--teacher", tiny.run, "-o", "student")
     assert outcome.code == 0 and "of the training part with the distribution of" in outcome.err
