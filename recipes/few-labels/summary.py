@@ -18,7 +18,6 @@ import matplotlib
 matplotlib.use("agg")
 
 from matplotlib import pyplot
-from matplotlib.ticker import ScalarFormatter
 
 SYSTEMS = ("feature CRF", "labels only", "with raw text")
 SENTENCES = {("ncbi", "all"): 5424, ("ewt", "all"): 12544, ("wnut17", "all"): 3394}
@@ -40,7 +39,8 @@ def main(folder: Path) -> None:
         print(f"\n| {TITLES[corpus]}: sentences | " + " | ".join(SYSTEMS) + " |")
         print("|---" * (1 + len(SYSTEMS)) + "|")
         for size in sorted({key[1] for key in scores if key[0] == corpus}):
-            cells = [cell(scores[corpus, size, s], minutes[corpus, size, s]) for s in SYSTEMS]
+            points = [(corpus, size, system) for system in SYSTEMS]
+            cells = [cell(scores.get(point, []), minutes.get(point, [])) for point in points]
             print(f"| {size:,} | " + " | ".join(cells) + " |")
     draw(corpora, scores, folder / "curves.png")
 
@@ -62,7 +62,9 @@ def draw(corpora: list[str], scores: dict[tuple[str, int, str], list[float]], pa
             means = [mean(scores[corpus, size, system]) for size in sizes]
             axis.plot(sizes, means, marker="o", label=system)
         axis.set_xscale("log")
-        axis.xaxis.set_major_formatter(ScalarFormatter())
+        marks = sorted({key[1] for key in scores if key[0] == corpus})
+        axis.set_xticks(marks, [f"{size:,}" for size in marks])
+        axis.minorticks_off()
         axis.set(title=TITLES[corpus], xlabel="annotated sentences")
         axis.grid(alpha=0.3)
     axes[0][0].legend()

@@ -1,0 +1,28 @@
+"""The summary of the learning curves, also while some of their points are missing."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+SCRIPT = Path(__file__).resolve().parents[2] / "recipes" / "few-labels" / "summary.py"
+ROWS = [
+    ("500", 1, "feature CRF", 50.0),
+    ("500", 1, "labels only", 60.0),
+    ("500", 2, "labels only", 62.0),
+    ("all", 1, "feature CRF", 80.0),
+]
+
+
+def test_a_table_and_a_picture_are_made_of_what_is_there(tmp_path: Path) -> None:
+    rows = [
+        {"corpus": "ncbi", "size": size, "seed": seed, "system": system, "f1": score, "cpu_minutes": 1.5}
+        for size, seed, system, score in ROWS
+    ]
+    (tmp_path / "results.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    done = subprocess.run([sys.executable, SCRIPT, tmp_path], capture_output=True, text=True, check=True)
+    assert "| 500 | 50.0 (1.5 min) | 61.0 ± 1.4 (1.5 min) | - |" in done.stdout
+    assert "| 5,424 | 80.0 (1.5 min) | - | - |" in done.stdout
+    assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
