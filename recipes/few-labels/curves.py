@@ -13,7 +13,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from corpora import CORPORA, Corpus, path_of, sentences_of, split_at
 from feature_crf import tags_of
@@ -23,13 +23,20 @@ from seqtool import runs
 from seqtool.tagging.scores import accuracy, span_scores
 
 
+class Scores(NamedTuple):
+    """What a system reaches."""
+
+    test: float
+    dev: float | None = None  # None if it reads no development part
+
+
 def main(folder: Path, name: str, size: str, seed: int) -> None:
     """Train and test the systems that have no result yet."""
     results = folder / "results.jsonl"
     done = [json.loads(line) for line in results.read_text().splitlines()] if results.exists() else []
     corpus = CORPORA[name]
     labels, rest = split_at(corpus, size, folder / name)
-    systems: dict[str, Callable[[], float]] = {
+    systems: dict[str, Callable[[], Scores]] = {
         "feature CRF": lambda: by_features(corpus, labels),
         "labels only": lambda: by_labels(corpus, labels, folder / name / f"labels-{size}-{seed}", seed),
     }
@@ -40,8 +47,10 @@ def main(folder: Path, name: str, size: str, seed: int) -> None:
         if (system == "feature CRF" and seed > 1) or any(key.items() <= each.items() for each in done):
             continue
         started, before = time.time(), time.process_time()
-        score = measure()
-        row = {**key, corpus.metric: round(100 * score, 3)}
+        scores = measure()
+        row = {**key, corpus.metric: round(100 * scores.test, 3)}
+        if scores.dev is not None:
+            row["dev"] = round(100 * scores.dev, 3)
         row |= {"minutes": round((time.time() - started) / 60, 2)}
         row |= {"cpu_minutes": round((time.process_time() - before) / 60, 2)}
         with results.open("a") as file:
@@ -49,22 +58,22 @@ def main(folder: Path, name: str, size: str, seed: int) -> None:
         print(row, flush=True)
 
 
-def by_features(corpus: Corpus, labels: Path) -> float:
+def by_features(corpus: Corpus, labels: Path) -> Scores:
     """The feature CRF, whose seed has no effect."""
     train, test = sentences_of(labels), sentences_of(path_of(corpus.test))
     found = tags_of(train, test)
     gold = [list(each.tags or ()) for each in test]
     if corpus.metric == "accuracy":
-        return float(accuracy(gold, found).value)
-    return float(span_scores(gold, found, "iob2")["f1"].value)
+        return Scores(float(accuracy(gold, found).value))
+    return Scores(float(span_scores(gold, found, "iob2")["f1"].value))
 
 
-def by_labels(corpus: Corpus, labels: Path, output: Path, seed: int) -> float:
+def by_labels(corpus: Corpus, labels: Path, output: Path, seed: int) -> Scores:
     """The built-in settings on the annotated sentences alone."""
     return _trained(corpus, labels, output, seed, {})
 
 
-def by_text(corpus: Corpus, labels: Path, rest: Path, folder: Path, size: str, seed: int) -> float:
+def by_text(corpus: Corpus, labels: Path, rest: Path, folder: Path, size: str, seed: int) -> Scores:
     """The built-in settings with the rest of the training part as raw text."""
     shared = folder / "language-models"
     changes: dict[str, Any] = {"data.text": [str(rest.absolute())]}
@@ -72,19 +81,19 @@ def by_text(corpus: Corpus, labels: Path, rest: Path, folder: Path, size: str, s
         names = [str((shared / kind.name).absolute()) for kind in runs.KINDS]
         changes["model.language_models"] = names
     output = folder / f"text-{size}-{seed}"
-    score = _trained(corpus, labels, output, seed, changes)
+    scores = _trained(corpus, labels, output, seed, changes)
     if not shared.exists():
         (output / runs.STAGE).rename(shared)
-    return score
+    return scores
 
 
-def _trained(corpus: Corpus, labels: Path, output: Path, seed: int, changes: dict[str, Any]) -> float:
+def _trained(corpus: Corpus, labels: Path, output: Path, seed: int, changes: dict[str, Any]) -> Scores:
     """Train a tagger and score it on the test part."""
     overrides = [f"{key}={json.dumps(value)}" for key, value in {"seed": seed, **changes}.items()]
     files = {"train": labels, "dev": path_of(corpus.dev)}
     run = seqtool.train(task=corpus.task, files=files, overrides=overrides, output=output, overwrite=True)
     found = seqtool.evaluate(run.path, path_of(corpus.test), bootstrap=0)
-    return float(found.scores[corpus.metric].value)
+    return Scores(float(found.scores[corpus.metric].value), run.result.metrics[run.result.selected_by])
 
 
 if __name__ == "__main__":
