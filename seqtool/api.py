@@ -206,7 +206,7 @@ def load_tagger(
         return tagger
     from seqtool.tagging.ensemble import TaggerEnsemble
 
-    return TaggerEnsemble(found)
+    return TaggerEnsemble(found, [str(each) for each in paths])
 
 
 def load_translator(path: str | Path, *, device: str = "auto", precision: str = "auto") -> TranslatorModel:

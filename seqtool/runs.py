@@ -30,7 +30,8 @@ from seqtool.text.output import open_durably
 from seqtool.text.raw_text import sentences_of
 from seqtool.training import distributed, job
 from seqtool.training.job import Estimate, Job, TrainedRun
-from seqtool.training.progress import Reporter, TensorBoardReporter
+from seqtool.training.learning_curves import learning_curve
+from seqtool.training.progress import FitResult, Reporter, TensorBoardReporter
 from seqtool.training.pruning import prune_state
 from seqtool.training.run_folder import RunFolder
 from seqtool.version import __version__
@@ -117,6 +118,8 @@ def carry_out(
     prepare = partial(spec.prepare, settings, data, base)
     if raw_text_of(settings):
         stages = _Stages(settings, data, run, reporter, resume)
+        for line in stages.plan():
+            reporter.message(line)
         readers = stages.language_models()
         prepare = partial(prepare, readers=readers)
         if settings.training.self_training:
@@ -125,6 +128,8 @@ def carry_out(
         reporter = TensorBoardReporter(run.path / "tensorboard", reporter)
     saved = _steps_to_resume(run, reporter) if resume else []
     result = job.train(prepare(), run=run, reporter=reporter, resume=resume)
+    for line in better_teacher(settings, run, result.result):
+        reporter.message(line)
     if result.result.steps in saved[-1:]:
         reporter.message(f"{run.path}: {settings.training.ended_by(result.result.reason)}")
     if run.writes:
@@ -157,7 +162,7 @@ def estimated(settings: Any, base: Any = None, recorded: Path | None = None) -> 
         if settings.training.self_training:
             first = prepare()
             before += [job.estimate(first)] * settings.training.self_training
-            prepare = partial(prepare, teachers=[first.model])
+            prepare = partial(prepare, teachers={"the tagger of round 1": first.model})
     found = job.estimate(prepare())
     minutes = sum(each.minutes for each in before)
     said = (
@@ -194,6 +199,15 @@ class _Stages:
     reporter: Reporter
     resume: bool
 
+    def plan(self) -> list[str]:
+        """A line for the user: what is trained before the tagger, and how long that takes at most."""
+        training, parts = self.settings.training, []
+        if kinds := _kinds(self.settings):
+            parts.append(f"{len(kinds)} language models in at most {training.text_minutes:g} minutes")
+        if training.self_training:
+            parts.append(counted(training.self_training, "teacher"))
+        return [f"first {', then '.join(parts)}, then the tagger"] if parts else []
+
     def language_models(self) -> list[SentenceReader]:
         """Train the language models on the raw text, and load them as readers of sentences."""
         from seqtool.lm.reading import load_reader
@@ -220,12 +234,16 @@ class _Stages:
             self._carry_out(partial(job_of, kind), folder / kind.name)
         return [load_reader(folder / kind.name, self._device) for kind in kinds]
 
-    def teachers(self, readers: Sequence[SentenceReader]) -> list[Any]:
-        """Train the tagger that is the teacher, in as many rounds as there shall be; load the last one."""
+    def teachers(self, readers: Sequence[SentenceReader]) -> dict[str, Any]:
+        """Train the tagger that is the teacher, in as many rounds as there shall be; load the last one.
+
+        Returns:
+            The teacher by its name in messages.
+        """
         spec = TASKS[self.settings.task]()
         tables = self.settings.model_dump(exclude_unset=True, by_alias=True)
         alone = validate(spec.settings, put(tables, "training.self_training", 0), "settings")
-        teachers: list[Any] = []
+        teachers: dict[str, Any] = {}
 
         def job_of(number: int, recorded: Path | None) -> Job[Any, Any]:
             self.reporter.message(f"round {number} of self-training: the tagger that is the teacher")
@@ -235,7 +253,8 @@ class _Stages:
         for number in range(1, self.settings.training.self_training + 1):
             folder = self.run.path / ROUNDS / str(number)
             self._carry_out(partial(job_of, number), folder)
-            teachers = [spec.model.load(folder, device=self.settings.device)]
+            model = spec.model.load(folder, device=self.settings.device)
+            teachers = {f"the tagger of round {number}": model}
         return teachers
 
     @property
@@ -318,6 +337,19 @@ def _write_text(folder: Path, settings: Any, data: Any) -> Path:
         for sentence in sentences:
             file.write((" ".join(sentence.tokens) + "\n").encode())
     return folder / TEXT
+
+
+def better_teacher(settings: Any, run: RunFolder, found: FitResult) -> list[str]:
+    """A remark for the user if the last teacher in self-training is better on dev than what it taught."""
+    rounds = getattr(settings.training, "self_training", 0)
+    if not raw_text_of(settings) or not rounds:
+        return []
+    teacher, metric = run.path / ROUNDS / str(rounds), found.selected_by
+    best, _ = learning_curve(teacher).best(metric, lower=False)
+    own = found.metrics[metric]
+    if best <= own:
+        return []
+    return [f"the teacher is better on dev ({metric} {best:.4f}, {own:.4f} here): its model is {teacher}"]
 
 
 def _steps_to_resume(run: RunFolder, reporter: Reporter) -> list[int]:

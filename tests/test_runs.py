@@ -10,7 +10,10 @@ import pytest
 
 from seqtool import api, runs
 from seqtool.errors import InterruptedRunError, SettingsError
+from seqtool.resolution import settings_of_run
 from seqtool.training import loop
+from seqtool.training.learning_curves import learning_curve
+from seqtool.training.run_folder import RunFolder
 from tests.listeners import Listener
 from tests.tagging.tiny_tagger import SENTENCES, assert_equal_weights, tables, weights_of, write_columns
 
@@ -123,3 +126,19 @@ def test_raw_text_is_refused_where_it_has_no_effect(tmp_path: Path, recipe: dict
     del recipe["data"]["text"]
     with pytest.raises(SettingsError, match=r"text_minutes = 3.0 has no effect without data.text"):
         api.train(recipe, output=tmp_path / "other", overrides=["training.text_minutes=3"])
+
+
+def test_a_teacher_that_is_better_than_its_pupil_is_named(tmp_path: Path, recipe: dict[str, Any]) -> None:
+    recipe["training"] |= {"self_training": 1, "max_steps": 2}
+    run = api.train(recipe, output=tmp_path / "run")
+    teacher, _ = learning_curve(tmp_path / "run" / "rounds" / "1").best("f1", lower=False)
+    settings, folder = settings_of_run(tmp_path / "run"), RunFolder(tmp_path / "run")
+    found = {
+        own: runs.better_teacher(settings, folder, run.result._replace(metrics={"f1": own}))
+        for own in (teacher, teacher - 0.25)
+    }
+    assert found[teacher] == []
+    (line,) = found[teacher - 0.25]
+    assert line.startswith("the teacher is better on dev (f1 ") and line.endswith(
+        str(folder.path / "rounds" / "1")
+    )

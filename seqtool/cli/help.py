@@ -13,6 +13,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup, TyperOption
 
 from seqtool.cli import console
+from seqtool.errors import UsageError
 
 DATA, MODEL, TRAINING, DECODING = "Data", "Model", "Model and training", "Decoding"
 TAGGERS, TRANSLATORS, LANGUAGE_MODELS = "Taggers", "Translators", "Language models"
@@ -136,6 +137,20 @@ class Helpful:
 
 class Command(Helpful, TyperCommand):
     """A command."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Parse the arguments; two models are refused where one of them would be ignored."""
+        _, _, order = self.make_parser(ctx).parse_args(args=list(args))
+        models = [each for each in order if each.name == "model" and isinstance(each, TyperOption)]
+        if len(models) > 1 and not models[0].multiple:
+            hint = ""
+            if self.name == "evaluate":
+                hint = (
+                    "; to score several as one, write their predictions with seqtool tag or translate, and "
+                    "give that file as --predictions"
+                )
+            raise UsageError(f"-m: expected one model, found {len(models)}{hint}")
+        return super().parse_args(ctx, args)
 
 
 class Group(Helpful, TyperGroup):

@@ -22,15 +22,17 @@ class TaggerEnsemble(TaggerModel):
 
     Args:
         members: The taggers, at least one; name, tag order and scheme are those of the first.
+        paths: Where each comes from, for messages; None = their names.
 
     Raises:
         UsageError: their tags differ, or one reads whole documents.
     """
 
-    def __init__(self, members: Sequence[TaggerModel]) -> None:
+    def __init__(self, members: Sequence[TaggerModel], paths: Sequence[str] | None = None) -> None:
         first = members[0]
-        for other in members:
-            require_alike(first, other)
+        names = paths or [member.description.name for member in members]
+        for other, name in zip(members, names, strict=True):
+            require_alike(first, other, names[0], name)
         biases = [member.description.entity_bias for member in members]
         mean = {kind: fmean(bias.get(kind, 0.0) for bias in biases) for kind in first.types}
         super().__init__(
@@ -94,22 +96,27 @@ def _mean(tensors: Sequence[Tensor]) -> Tensor:
     return torch.stack(list(tensors)).mean(0)
 
 
-def require_alike(first: TaggerModel, other: TaggerModel) -> None:
+def require_alike(first: TaggerModel, other: TaggerModel, name: str, other_name: str) -> None:
     """Refuse a tagger whose scores cannot be averaged with those of the first.
+
+    Args:
+        first: The first tagger.
+        other: The other one, which may be the same.
+        name: What the first is called in messages.
+        other_name: What the other one is called.
 
     Raises:
         UsageError: it has other tags, or reads whole documents.
     """
-    names = f"{first.description.name} and {other.description.name}"
     if other.network.document is not None:
-        raise UsageError(f"{other.description.name} reads whole documents; an ensemble reads sentences")
+        raise UsageError(f"{other_name}: reads whole documents, but an ensemble reads sentences")
     if first.description.model_scheme != other.description.model_scheme:
         raise UsageError(
-            f"{names} tag different things (entities and single tokens); name models of one task"
+            f"{name} and {other_name}: one tags entities and the other single tokens; name models of one task"
         )
     own, others = (set(model.vocabularies.tags.symbols) for model in (first, other))
     if own != others:
         differing = ", ".join(sorted(own ^ others)[:5])
         raise UsageError(
-            f"{names} have different tags ({differing}); an ensemble needs models of the same data"
+            f"{name} and {other_name}: have different tags ({differing}); name models of the same data"
         )

@@ -8,7 +8,7 @@ raw text, or the annotated ones if there is none.
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
@@ -97,18 +97,24 @@ class Lesson(NamedTuple):
 
 
 def lesson_of(
-    teachers: Sequence[TaggerModel], model: TaggerModel, settings: TaggerSettings, data: TaggingData
+    teachers: Mapping[str, TaggerModel], model: TaggerModel, settings: TaggerSettings, data: TaggingData
 ) -> Lesson:
     """The teachers as one, and the sentences to ask it about: raw text, or else the training part.
+
+    Args:
+        teachers: The teachers, by their names in messages; may be empty.
+        model: The model that learns from them.
+        settings: The run's settings.
+        data: Its data.
 
     Raises:
         UsageError: the teachers have other tags than the model.
     """
     if not teachers:
         return Lesson()
-    for each in teachers:
-        require_alike(model, each)
-    teacher = TaggerEnsemble(teachers)
+    for name, each in teachers.items():
+        require_alike(model, each, "the training part", name)
+    teacher = TaggerEnsemble(list(teachers.values()), list(teachers))
     sentences = [replace(sentence, tags=None) for sentence in data.train]
     where = "the training part"
     if settings.data.text:
@@ -117,9 +123,10 @@ def lesson_of(
         where = "raw text"
         if not sentences:
             raise DataError("data.text: no sentence that is not in the training part")
-    names = " and ".join(each.description.name for each in teachers)
-    fact = f"{counted(len(sentences), 'sentence')} of {where} with the distribution of {names} as their tags"
-    return Lesson(teacher, sentences, (fact,), tuple(weights_digest(each.network) for each in teachers))
+    what, names = counted(len(sentences), "sentence"), " and ".join(teachers)
+    fact = f"also learned: {what} of {where} as tagged by {names}"
+    digests = tuple(weights_digest(each.network) for each in teachers.values())
+    return Lesson(teacher, sentences, (fact,), digests)
 
 
 def taught_corpus(model: TaggerModel, settings: TaggerSettings, data: TaggingData, lesson: Lesson) -> Corpus:

@@ -156,7 +156,7 @@ def prepare(
     data: TaggingData,
     initial: TaggerModel | None = None,
     readers: Sequence[SentenceReader] = (),
-    teachers: Sequence[TaggerModel] = (),
+    teachers: Mapping[str, TaggerModel] | None = None,
 ) -> Job[TaggerModel, Batch]:
     """The job of training a tagger, with everything checked that can be checked before training.
 
@@ -165,7 +165,8 @@ def prepare(
         data: The training and development parts.
         initial: The model to fine-tune, whose vocabularies and network are kept; None = a new model.
         readers: Language models that were trained for this run; `model.language_models` names others.
-        teachers: Taggers whose opinion of raw text is learned; `training.teachers` names others.
+        teachers: Taggers whose opinion of raw text is learned, by their names in messages;
+            None = none; `training.teachers` names others.
 
     Raises:
         SettingsError: a setting does not fit the data or `initial`.
@@ -173,13 +174,13 @@ def prepare(
     device = resolve_device(settings.device)
     torch.manual_seed(settings.seed)
     if initial is None:
-        named = [load_reader(Path(path), device) for path in settings.model.language_models]
-        model = build_model(settings, data, device, [*readers, *named])
+        others = [load_reader(Path(path), device) for path in settings.model.language_models]
+        model = build_model(settings, data, device, [*readers, *others])
         facts = load_pretrained(model, settings)
     else:
         model, facts = adopted(initial, settings, data)
-    others = [TaggerModel.load(Path(path), device=str(device)) for path in settings.training.teachers]
-    lesson = lesson_of([*teachers, *others], model, settings, data)
+    named = {path: TaggerModel.load(Path(path), device=str(device)) for path in settings.training.teachers}
+    lesson = lesson_of({**(teachers or {}), **named}, model, settings, data)
     corpus = taught_corpus(model, settings, data, lesson)
     return Job(
         settings=settings,

@@ -15,7 +15,7 @@ from seqtool.nn.crf import log_partition, path_score, viterbi
 from seqtool.tagging.doubt import DOUBTED, judged, suspicions
 from seqtool.tagging.suggestion import NEAR
 from seqtool.text.columns import TaggedSentence
-from tests.cli.conftest import Tiny
+from tests.cli.conftest import Tiny, tiny_settings
 from tests.cli.running import Inside, refused
 
 POOL = (
@@ -199,3 +199,10 @@ def test_tools_are_for_entities_and_brat_for_a_pair_of_files(inside: Inside, tin
 def test_several_models_tag_together(inside: Inside, tiny: Tiny) -> None:
     alone = inside("tag", "-m", tiny.run, stdin=POOL.encode()).out
     assert inside("tag", "-m", tiny.run, "-m", tiny.run, stdin=POOL.encode()).out == alone
+
+
+def test_models_that_do_not_fit_together_are_named_by_their_paths(inside: Inside, tiny: Tiny) -> None:
+    Path("other.conll").write_text("Ada B-ROBOT\nsleeps O\n\n" * 12)
+    assert inside("train", "ner", "--train", "other.conll", *tiny_settings(), "-o", "other").code == 0
+    outcome = inside("tag", "-m", tiny.run, "-m", "other", stdin=POOL.encode())
+    refused(outcome, 2, "tag", f"{tiny.run} and other: have different tags (")

@@ -25,13 +25,15 @@ from tests.cli.running import Inside, refused
         ("train ner --hidden", "did you mean --set model.hidden=VALUE? See"),
         ("train ner --epoch 3", "no such option: --epoch; did you mean --epochs? See"),
         ("evaluate x --error f", "no such option: --error; did you mean --errors? See `seqtool evaluate -h`"),
+        ("evaluate x -m a -m b", "-m: expected one model, found 2; to score several as one, write their"),
+        ("embed x -m a --model b", "-m: expected one model, found 2"),
         ("tag --xyzzy", "no such option: --xyzzy; see `seqtool tag -h`"),
     ],
 )
 def test_what_was_mistyped_is_named_with_what_to_type(inside: Inside, typed: str, message: str):
     words = typed.split()
     command = " ".join(words[: 2 if words[:2] in (["train", "lm"], ["train", "ner"]) else 1])
-    known = command if words[0] in ("train", "evaluate", "tag") else ""
+    known = command if words[0] in ("train", "evaluate", "embed", "tag") else ""
     refused(inside(*words), 2, known, message)
 
 

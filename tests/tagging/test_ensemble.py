@@ -119,7 +119,10 @@ def test_an_ensemble_of_one_model_is_that_model(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("other", "message"),
     [
-        (lambda: untrained(tiny_data(as_parts_of_speech(), scheme=None), "pos"), "tag different things"),
+        (
+            lambda: untrained(tiny_data(as_parts_of_speech(), scheme=None), "pos"),
+            "one tags entities and the other single tokens",
+        ),
         (lambda: untrained(model={"document_hidden": 3}), "reads whole documents"),
         (lambda: untrained(with_another_type()), "have different tags"),
     ],
