@@ -1,4 +1,4 @@
-"""Data augmentation for taggers: entities replaced by others of their type, and lower-cased sentences."""
+"""Data augmentation for taggers: other entities of the same type, sentences cropped or in lower case."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from seqtool.text import tag_scheme
 from seqtool.text.columns import TaggedSentence
 from seqtool.text.tag_scheme import Scheme, Span
 
+SHORTEST = 3  # tokens of a sentence that can be cropped
 MentionPool = dict[str, list[tuple[str, ...]]]  # entity type to its distinct surface forms, as tokens
 
 
@@ -20,17 +21,22 @@ class Augmentation:
     Mention replacement puts other entities of the same type, drawn from the training part, in the
     place of a sentence's entities. The model then cannot memorise which names occur in which
     sentences, and has to learn from spelling and context, which helps where the entities of new
-    texts differ from those of training. Lower-casing keeps it from relying on capital letters alone.
+    texts differ from those of training. Lower-casing keeps it from relying on capital letters alone. Cropping
+    lets a sentence begin at one of its later words, with a capital letter: otherwise a few hundred sentences
+    show few first words, and the model takes others for names.
 
     Args:
         sentences: Sentences of the training part, with tags in `scheme`.
-        scheme: Tag scheme; None for tags without spans, whose sentences are only lower-cased.
+        scheme: Tag scheme; None for tags without spans, where there are no entities to replace.
         mention_replacement: Probability of replacing all entities of a sentence, in [0, 1).
         lowercase: Probability of lower-casing a sentence, in [0, 1).
+        crop: Probability of cropping a sentence, in [0, 1).
         seed: Random seed of the run.
 
     Reference: Dai and Adel 2020, "An analysis of simple data augmentation for named entity
-    recognition", section 3 (mention replacement; here every distinct entity is equally likely).
+    recognition", section 3 (mention replacement; here every distinct entity is equally likely). Sahin and
+    Steedman 2018, "Data augmentation via dependency tree morphing for low-resource languages", section 3.1
+    (cropping; there along a dependency tree).
     """
 
     def __init__(
@@ -40,12 +46,14 @@ class Augmentation:
         *,
         mention_replacement: float,
         lowercase: float,
+        crop: float,
         seed: int,
     ) -> None:
         self._sentences = sentences
         self._scheme = scheme
         self._mention_replacement = mention_replacement
         self._lowercase = lowercase
+        self._crop = crop
         self._seed = seed
         self._spans = [self._spans_of(sentence) for sentence in sentences]
         self._pool = self._collect()
@@ -58,10 +66,29 @@ class Augmentation:
             changed = sentence
             if spans and generator.random() < self._mention_replacement:
                 changed = self._replaced(changed, spans, generator)
+            if self._crop and generator.random() < self._crop:
+                changed = self._cropped(changed, generator)
             if generator.random() < self._lowercase:
                 changed = replace(changed, tokens=tuple(token.lower() for token in changed.tokens))
             result.append(changed)
         return result
+
+    def _cropped(self, sentence: TaggedSentence, generator: numpy.random.Generator) -> TaggedSentence:
+        """The sentence from one of its later words on, or as it is if that word cannot begin a sentence."""
+        tags = sentence.tags or ()
+        if len(tags) < SHORTEST:
+            return sentence
+        start = int(generator.integers(1, len(tags) - 1))
+        first = sentence.tokens[start]
+        may_be_inside = self._scheme is not None and "O" not in tags[start - 1 : start + 1]
+        if may_be_inside or not first[0].islower():
+            return sentence
+        return replace(
+            sentence,
+            tokens=(first[0].upper() + first[1:], *sentence.tokens[start + 1 :]),
+            tags=tags[start:],
+            features=tuple(column[start:] for column in sentence.features),
+        )
 
     def _spans_of(self, sentence: TaggedSentence) -> list[Span]:
         """The entities that can be replaced: none in sentences with partial tags or feature columns."""

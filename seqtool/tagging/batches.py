@@ -203,6 +203,7 @@ class TrainingBatches:
                 data.scheme,
                 mention_replacement=training.mention_replacement,
                 lowercase=training.lowercase,
+                crop=training.crop,
                 seed=settings.seed,
             )
         self._passages: list[list[int]] | None = None
@@ -274,7 +275,8 @@ class TrainingBatches:
 
 def augments(settings: TaggerSettings) -> bool:
     """Whether each epoch reads other sentences, made from those of the training part."""
-    return bool(settings.training.mention_replacement or settings.training.lowercase)
+    training = settings.training
+    return bool(training.mention_replacement or training.lowercase or training.crop)
 
 
 def _ids(symbols: Sequence[str], vocabulary: Vocabulary) -> numpy.ndarray:

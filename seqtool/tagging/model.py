@@ -28,7 +28,9 @@ from seqtool.nn.lexical import LexicalScores
 from seqtool.nn.losses import LossSum
 from seqtool.nn.recurrence import BidirectionalStack
 from seqtool.nn.regularization import InputNoise, SequenceDropout
+from seqtool.nn.word_prediction import WordPrediction
 from seqtool.tagging.batches import Batch
+from seqtool.tagging.readings import ReadingInput
 from seqtool.tagging.settings import ModelSettings
 from seqtool.tagging.vocabulary import Vocabularies
 from seqtool.text.tag_scheme import Scheme, allowed_transitions
@@ -109,7 +111,7 @@ class Tagger(nn.Module):
         self.dropout = SequenceDropout(settings.of_outputs, settings.locked)
         self.noise = InputNoise(settings.input_noise)
         self.readers = nn.ModuleList(readers)
-        self.readings = _ReadingInput(settings, readers) if readers else None
+        self.readings = ReadingInput(settings, readers) if readers else None
         of_readers = 0 if self.readings is None else self.readings.outputs
         self.encoder = BidirectionalStack(
             settings.layer_options,
@@ -127,6 +129,7 @@ class Tagger(nn.Module):
         nn.init.xavier_uniform_(self.output.weight)
         nn.init.zeros_(self.output.bias)
         self.crf = LinearChainCRF(*_constraints(tags, scheme), learned=settings.output == "crf")
+        self.word_prediction: WordPrediction | None = None  # only while it is trained
         self.is_crf = settings.output == "crf"
         self.lexical: LexicalScores | None = None
         if settings.lexical:
@@ -321,6 +324,19 @@ class Tagger(nn.Module):
             expected = marginals(taught, chain, mask).unary[mask]
             return -(expected * scores[mask].log_softmax(1)).sum()
 
+    def word_loss(self, dropped: Tensor, batch: Batch) -> Tensor:
+        """Summed loss of predicting the words around each token, nats; 0 for a network that does not.
+
+        Args:
+            dropped: Encoder states after dropout, [B, T, 2H].
+            batch: The batch that they are of.
+        """
+        if self.word_prediction is None:
+            return dropped.new_zeros(())
+        with torch.autocast(dropped.device.type, enabled=False):
+            loss: Tensor = self.word_prediction(dropped, batch.forms.words[batch.rows], batch.mask)
+            return loss
+
     def divergence(self, first: Tensor, second: Tensor, mask: Tensor) -> Tensor:
         """KL(p || q) + KL(q || p) of the distributions that two passes predict, summed, nats.
 
@@ -356,31 +372,6 @@ class Tagger(nn.Module):
             scale = weight.std() / taken.std().clamp(min=1e-8) if len(taken) else 1.0
             weight[found] = (taken * scale).to(weight)
         weight.requires_grad_(not freeze)
-
-
-class _ReadingInput(nn.Module):
-    """The states of language models as an input of the encoder: with dropout, and projected.
-
-    Args:
-        settings: The network's settings.
-        readers: The language models.
-    """
-
-    def __init__(self, settings: ModelSettings, readers: Sequence[SentenceReader]) -> None:
-        super().__init__()
-        width = sum(reader.outputs for reader in readers)
-        self.dropout = SequenceDropout(settings.language_model_dropout, settings.locked)
-        self.outputs = settings.language_model_projection or width
-        self.projection: nn.Linear | None = None
-        if settings.language_model_projection:
-            self.projection = nn.Linear(width, self.outputs)
-            nn.init.xavier_uniform_(self.projection.weight)
-            nn.init.zeros_(self.projection.bias)
-
-    def forward(self, states: Tensor) -> Tensor:
-        """States of language models, [B, T, C], to inputs of the encoder, [B, T, outputs]."""
-        dropped: Tensor = self.dropout(states)
-        return dropped if self.projection is None else self.projection(dropped)
 
 
 def class_weights(

@@ -7,9 +7,11 @@ from copy import copy
 from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
+from seqtool.nn.regularization import SequenceDropout
+from seqtool.tagging.settings import ModelSettings
 from seqtool.text.columns import TaggedSentence
 
 if TYPE_CHECKING:
@@ -58,3 +60,28 @@ class Readings:
         """The states at the tokens of each sentence, [T, C] each."""
         by_reader = [reader.vectors(sentences) for reader in self._readers]
         return [torch.cat(states, 1) for states in zip(*by_reader, strict=True)]
+
+
+class ReadingInput(nn.Module):
+    """The states of language models as an input of the encoder: with dropout, and projected.
+
+    Args:
+        settings: The network's settings.
+        readers: The language models.
+    """
+
+    def __init__(self, settings: ModelSettings, readers: Sequence[SentenceReader]) -> None:
+        super().__init__()
+        width = sum(reader.outputs for reader in readers)
+        self.dropout = SequenceDropout(settings.language_model_dropout, settings.locked)
+        self.outputs = settings.language_model_projection or width
+        self.projection: nn.Linear | None = None
+        if settings.language_model_projection:
+            self.projection = nn.Linear(width, self.outputs)
+            nn.init.xavier_uniform_(self.projection.weight)
+            nn.init.zeros_(self.projection.bias)
+
+    def forward(self, states: Tensor) -> Tensor:
+        """States of language models, [B, T, C], to inputs of the encoder, [B, T, outputs]."""
+        dropped: Tensor = self.dropout(states)
+        return dropped if self.projection is None else self.projection(dropped)

@@ -262,6 +262,18 @@ class TaggerTraining(TrainingSettings):
         "by others of the same types.",
     )
     lowercase: Probability = Field(0.0, description="Probability that a training sentence is lower-cased.")
+    crop: Probability = Field(
+        0.0,
+        description="Probability that a training sentence begins at one of its later words, which gets a "
+        "capital letter.",
+    )
+    word_prediction: float = Field(
+        0.0,
+        ge=0,
+        le=MOST_FACTOR,
+        description="Weight of a further objective: each direction of the encoder predicts the word that it "
+        "reads next (Rei 2017).",
+    )
     lexical_l1: float = Field(
         0.0,
         ge=0,
@@ -348,6 +360,11 @@ class TaggerSettings(RunSettings):
                 raise ValueError("a teacher speaks about single sentences: set model.document_hidden = 0")
             if self.data.feature_columns:
                 raise ValueError("raw text has no data.feature_columns for a teacher: leave one of them out")
+        if self.training.word_prediction and (self.model.layers > 1 or self._reads_ahead):
+            what = "a language model of the other direction" if self._reads_ahead else "a second layer"
+            raise ValueError(
+                f"training.word_prediction: {what} tells the encoder which word comes next; leave it out"
+            )
         if (self.training.lexical_l1 or self.training.lexical_l2) and not self.model.lexical:
             raise ValueError("lexical_l1 and lexical_l2 need model.lexical = true; leave them out")
         if self.training.teachers and self.training.self_training:
@@ -357,6 +374,11 @@ class TaggerSettings(RunSettings):
         if self.task == "pos" and self.decoding.entity_bias not in (0.0, {}, "auto"):
             raise ValueError("decoding.entity_bias is for task = 'ner'; leave it out")
         return self
+
+    @property
+    def _reads_ahead(self) -> bool:
+        """Whether language models are an input."""
+        return bool(self.data.text or self.model.language_models)
 
     def without_effect(self, *, new_model: bool) -> list[str]:
         """Messages about settings that have no effect (see `RunSettings.without_effect`)."""
@@ -372,7 +394,7 @@ class TaggerSettings(RunSettings):
                 self.training, "training", ("self_training",), "without data.text (--text)"
             )
             found += given_in_vain(self.training, "training", ("text_minutes",), "without data.text")
-        if new_model and not (self.data.text or self.model.language_models):
+        if new_model and not self._reads_ahead:
             of_readers = ("language_model_projection", "language_model_dropout")
             found += given_in_vain(self.model, "model", of_readers, "without language models (--text)")
         if new_model and not self.data.feature_columns:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -22,9 +23,12 @@ def augmentation(
     *,
     mention: float = 0.0,
     lowercase: float = 0.0,
+    crop: float = 0.0,
     seed: int = 1,
 ) -> Augmentation:
-    return Augmentation(sentences, scheme, mention_replacement=mention, lowercase=lowercase, seed=seed)
+    return Augmentation(
+        sentences, scheme, mention_replacement=mention, lowercase=lowercase, crop=crop, seed=seed
+    )
 
 
 def sentence(tokens: str, tags: str, **rest: tuple[tuple[str, ...], ...]) -> TaggedSentence:
@@ -142,3 +146,41 @@ def test_without_spans_sentences_are_only_lowercased() -> None:
     (after,) = augmentation(words, None, mention=0.999, lowercase=0.999).epoch(0)
     assert after.tokens == ("the", "cat")
     assert after.tags == ("DET", "NOUN")
+
+
+@given(corpora(), st.integers(0, 5))
+@settings(deadline=None)
+def test_a_cropped_sentence_is_a_rest_that_begins_with_a_capital(
+    corpus: tuple[Scheme, list[TaggedSentence]], epoch: int
+) -> None:
+    scheme, sentences = corpus
+    small = [replace(each, tokens=tuple(map(str.lower, each.tokens))) for each in sentences]
+    for before, after in zip(small, augmentation(small, scheme, crop=0.999).epoch(epoch), strict=True):
+        start = len(before.tokens) - len(after.tokens)
+        assert after.tags == before.tags[start:] and after.tokens[1:] == before.tokens[start + 1 :]
+        assert after.tokens[0] == (before.tokens[start].capitalize() if start else before.tokens[0])
+        # No entity is cut: those of the rest are those of the whole that begin in it.
+        whole, rest = (tag_scheme.spans(list(each.tags or ()), scheme) for each in (before, after))
+        kept = [span for span in whole if span.end > start]
+        assert [(span.start + start, span.end + start, span.type) for span in rest] == kept
+
+
+def test_cropping_reaches_every_place_where_a_sentence_can_begin() -> None:
+    given_ = [sentence("nobody met ada king or Grace again", "O O B-PER E-PER O S-PER O")]
+    made = augmentation(given_, crop=0.999)
+    firsts = {made.epoch(number)[0].tokens[0] for number in range(60)}
+    # Not inside the name, not at the word that has a capital letter anyway, and not at the last word.
+    assert firsts == {"nobody", "Met", "Ada", "Or"}
+
+
+def test_cropping_takes_the_feature_columns_along() -> None:
+    row = sentence("one two three four", "A B C D", features=(("1", "2", "3", "4"),))
+    for number in range(20):
+        (found,) = augmentation([row], None, crop=0.999).epoch(number)
+        assert len(found.features[0]) == len(found.tokens) == len(found.tags or ())
+        assert found.features[0][-1] == "4"
+
+
+def test_short_sentences_are_not_cropped() -> None:
+    rows = [sentence("go away", "O O"), sentence("go", "O")]
+    assert augmentation(rows, crop=0.999).epoch(3) == rows

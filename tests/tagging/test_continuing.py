@@ -31,6 +31,8 @@ RESUMED: dict[str, Any] = {
         "epochs": 4,
         "lowercase": 0.5,
         "mention_replacement": 0.5,
+        "crop": 0.5,
+        "word_prediction": 0.1,
         "average": "ema",
         "average_decay": 0.9,
         "checkpoint_every": 1,

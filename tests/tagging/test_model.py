@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,7 +15,15 @@ from seqtool.tagging.batches import Batch, encode
 from seqtool.tagging.model import Tagger, VocabularySizes, class_weights
 from seqtool.tagging.prediction import TaggerModel
 from seqtool.text.columns import TaggedSentence
-from tests.tagging.tiny_tagger import SENTENCES, as_parts_of_speech, tiny_data, untrained
+from tests.tagging.tiny_tagger import (
+    SENTENCES,
+    as_parts_of_speech,
+    random_sentences,
+    tiny_data,
+    train_tiny,
+    untrained,
+    weights_of,
+)
 
 KINDS: dict[str, dict[str, Any]] = {
     "lstm, character rnn": {"cell": "lstm", "characters": "rnn"},
@@ -352,3 +361,28 @@ def test_sizes_are_those_of_the_vocabularies() -> None:
     network = Tagger(sizes, model.description.model, ("A", "B", "C"), None)
     assert [embedding.num_embeddings for embedding in network.features] == [8, 9]
     assert network.encoder.layers[0].ahead.kernel.input_size == 8 + 4 + 2 * 4  # type: ignore[union-attr]
+
+
+def test_predicting_words_is_for_training_alone(tmp_path: Path) -> None:
+    settings = {"training": {"word_prediction": 0.5, "epochs": 1}}
+    run = train_tiny(tmp_path / "with", **settings)
+    assert run.model.network.word_prediction is None
+    assert not [name for name in weights_of(run) if "word_prediction" in name]
+    plain = train_tiny(tmp_path / "without", training={"epochs": 1})
+    assert weights_of(run).keys() == weights_of(plain).keys()
+    assert any(not weights_of(run)[name].equal(each) for name, each in weights_of(plain).items())
+
+
+def test_the_words_to_be_predicted_are_unknown_to_the_state() -> None:
+    """The forward half at a token is the same whatever follows, the backward half whatever precedes."""
+    model = untrained()
+    first, second = (random_sentences(1, longest=9, seed=seed)[0] for seed in (1, 2))
+    whole = TaggedSentence((*first.tokens, *second.tokens))
+    cut = len(first.tokens)
+    model.network.eval()
+    with torch.no_grad():
+        both = model.network.encoded(batch_of(model, [whole])).states[0]
+        before, after = (model.network.encoded(batch_of(model, [each])).states[0] for each in (first, second))
+    hidden = both.shape[1] // 2
+    torch.testing.assert_close(both[:cut, :hidden], before[:, :hidden])
+    torch.testing.assert_close(both[cut:, hidden:], after[:, hidden:])

@@ -67,6 +67,14 @@ def test_settings_without_effect_are_refused_in_a_new_run_alone(
             {"task": "pos", "training": {"mention_replacement": 0.1}},
             "mention_replacement is for task = 'ner'; leave it out",
         ),
+        (
+            {"model": {"layers": 2}, "training": {"word_prediction": 0.1}},
+            "word_prediction: a second layer tells the encoder which word comes next; leave it out",
+        ),
+        (
+            {"model": {"language_models": ["a"]}, "training": {"word_prediction": 0.1}},
+            "word_prediction: a language model of the other direction tells the encoder",
+        ),
         ({"task": "pos", "decoding": {"entity_bias": 1.0}}, "entity_bias is for task = 'ner'; leave it out"),
         (
             {"vocabulary": {"freeze_pretrained": True}},

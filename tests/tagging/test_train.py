@@ -14,8 +14,9 @@ from seqtool.errors import SettingsError
 from seqtool.settings import read_toml, validate
 from seqtool.tagging.batches import encode
 from seqtool.tagging.data import load_training_data
+from seqtool.tagging.evaluator import BIASES, MOVES, Evaluator, biases_of
 from seqtool.tagging.settings import TaggerSettings
-from seqtool.tagging.train import BIASES, MOVES, Evaluator, TrainingBatches, biases_of
+from seqtool.tagging.train import TrainingBatches
 from seqtool.text import tag_scheme
 from seqtool.text.tag_scheme import Scheme
 from tests.listeners import Listener
