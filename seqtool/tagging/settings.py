@@ -360,8 +360,8 @@ class TaggerSettings(RunSettings):
                 raise ValueError("a teacher speaks about single sentences: set model.document_hidden = 0")
             if self.data.feature_columns:
                 raise ValueError("raw text has no data.feature_columns for a teacher: leave one of them out")
-        if self.training.word_prediction and (self.model.layers > 1 or self._reads_ahead):
-            what = "a language model of the other direction" if self._reads_ahead else "a second layer"
+        if self.training.word_prediction and (self.model.layers > 1 or self.reads_ahead):
+            what = "a language model of the other direction" if self.reads_ahead else "a second layer"
             raise ValueError(
                 f"training.word_prediction: {what} tells the encoder which word comes next; leave it out"
             )
@@ -376,7 +376,7 @@ class TaggerSettings(RunSettings):
         return self
 
     @property
-    def _reads_ahead(self) -> bool:
+    def reads_ahead(self) -> bool:
         """Whether language models are an input."""
         return bool(self.data.text or self.model.language_models)
 
@@ -394,7 +394,7 @@ class TaggerSettings(RunSettings):
                 self.training, "training", ("self_training",), "without data.text (--text)"
             )
             found += given_in_vain(self.training, "training", ("text_minutes",), "without data.text")
-        if new_model and not self._reads_ahead:
+        if new_model and not self.reads_ahead:
             of_readers = ("language_model_projection", "language_model_dropout")
             found += given_in_vain(self.model, "model", of_readers, "without language models (--text)")
         if new_model and not self.data.feature_columns:

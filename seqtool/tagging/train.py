@@ -16,8 +16,11 @@ from seqtool.nn.embeddings import pretrained_rows
 from seqtool.nn.losses import LossSum
 from seqtool.nn.regularization import StatePenalties
 from seqtool.nn.word_prediction import WordPrediction
+from seqtool.settings import validate
+from seqtool.settings_keys import given_keys, put
 from seqtool.tagging.batches import Batch, Corpus, TrainingBatches
 from seqtool.tagging.data import TaggingData, tag_inventory
+from seqtool.tagging.defaults import OF_FEW
 from seqtool.tagging.description import TaggerDescription
 from seqtool.tagging.evaluator import Evaluator, biases_of
 from seqtool.tagging.growth import grown
@@ -269,6 +272,11 @@ def fine_tuning_settings(settings: TaggerSettings, initial: TaggerModel | None) 
                 "one of them out"
             )
         settings = settings_of_base(settings, model=base.model, vocabulary=base.vocabulary)
+        # What a new model has to learn from few labels, a trained one knows.
+        tables = settings.model_dump(exclude_unset=True, by_alias=True)
+        for key in OF_FEW.keys() - given_keys(settings):
+            tables = put(tables, key, 0.0)
+        settings = validate(TaggerSettings, tables, "--init-from")
     # Checked here, since only the model to fine-tune determines whether there is a document recurrence.
     given = settings.training.passage != type(settings.training).model_fields["passage"].default
     if given and not settings.model.document_hidden:
