@@ -1,6 +1,6 @@
 """One point of the learning curves: three systems on the first sentences of a corpus.
 
-Usage: python curves.py FOLDER CORPUS SIZE SEED
+Usage: python curves.py FOLDER CORPUS SIZE SEED [SYSTEM ...]
 
 Appends lines to FOLDER/results.jsonl, and skips what stands there. The language models of a corpus read
 the same text whatever part of it is annotated: they are trained once (seed 1), for all sizes and seeds.
@@ -30,8 +30,8 @@ class Scores(NamedTuple):
     dev: float | None = None  # None if it reads no development part
 
 
-def main(folder: Path, name: str, size: str, seed: int) -> None:
-    """Train and test the systems that have no result yet."""
+def main(folder: Path, name: str, size: str, seed: int, wanted: list[str]) -> None:
+    """Train and test the systems that have no result yet, all or those that are wanted."""
     results = folder / "results.jsonl"
     done = [json.loads(line) for line in results.read_text().splitlines()] if results.exists() else []
     corpus = CORPORA[name]
@@ -44,7 +44,9 @@ def main(folder: Path, name: str, size: str, seed: int) -> None:
         systems["with raw text"] = lambda: by_text(corpus, labels, rest, folder / name, size, seed)
     for system, measure in systems.items():
         key = {"corpus": name, "size": size, "seed": seed, "system": system}
-        if (system == "feature CRF" and seed > 1) or any(key.items() <= each.items() for each in done):
+        if (system == "feature CRF" and seed > 1) or (wanted and system not in wanted):
+            continue
+        if any(key.items() <= each.items() for each in done):
             continue
         started, before = time.time(), time.process_time()
         scores = measure()
@@ -97,4 +99,4 @@ def _trained(corpus: Corpus, labels: Path, output: Path, seed: int, changes: dic
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), sys.argv[2], sys.argv[3], int(sys.argv[4]))
+    main(Path(sys.argv[1]), sys.argv[2], sys.argv[3], int(sys.argv[4]), sys.argv[5:])
