@@ -148,6 +148,7 @@ def translate(
     test_file: TestPairFile = None,
     columns: PairColumnsOption = None,
     languages: LanguagesOption = None,
+    teacher: Teachers = None,
     *,
     options: RunOptions,
 ) -> None:
@@ -163,7 +164,8 @@ def translate(
         if single is not None and pairs[part] is not None:
             raise UsageError(f"--{part} and --{part}-file both name the {part} data; leave one of them out")
     files = {part: pairs[part] or singles[part] for part in pairs}
-    train_task("translate", recipe, files, options, pair_settings(columns, languages))
+    taught = _raw_text(None, None, teacher)
+    train_task("translate", recipe, files, options, {**pair_settings(columns, languages), **taught})
 
 
 @app.command()

@@ -65,8 +65,8 @@ Teachers = Annotated[
     typer.Option(
         "--teacher",
         metavar="MODEL",
-        help="Tagger whose opinion of --text (or else of --train) is learned; several are averaged. "
-        "Repeatable.",
+        help="Model whose probabilities are learned as well (distillation): a tagger's of --text, or else of "
+        "--train, a translator's of --train. Several are averaged. Repeatable.",
         rich_help_panel=TRAINING,
     ),
 ]

@@ -66,6 +66,8 @@ def choose(settings: TranslatorSettings, data: TranslationData) -> Choice:
     if kind == "sentencepiece" and settings.vocabulary.source_file is None:
         running = words + sum(len((pair.target or "").split()) for pair in pairs)
         values["vocabulary.size"] = power_of_two(running / WORDS_PER_SUBWORD, *SUBWORDS)
+    if settings.training.teachers:  # whose vocabulary it will be
+        values = {key: value for key, value in values.items() if not key.startswith("vocabulary.")}
     symbols = _symbols(pairs, kind)
     values |= paced(settings.training, OF_TRANSLATORS, symbols, _symbols(data.dev, kind))
     what = "single words" if of_words else "sentences"

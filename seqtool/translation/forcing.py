@@ -18,7 +18,7 @@ from seqtool.nn.deferred import at_least_float32
 from seqtool.translation.batches import Batch
 from seqtool.translation.decoders import StepOutput
 from seqtool.translation.model import ForwardPass, Readout, Source, Translator
-from seqtool.translation.settings import TeacherForcing
+from seqtool.translation.training_settings import TeacherForcing
 from seqtool.translation.vocabulary import NEVER
 
 

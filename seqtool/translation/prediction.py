@@ -210,7 +210,7 @@ class TranslatorModel(TrainedModel):
         if chosen.diverse > 1 and phrases is not None and any(phrases):
             raise UsageError("phrases cannot be combined with diverse beam search; leave out one of them")
         members = (self, *together)
-        self._require_one_vocabulary(together)
+        self.require_one_vocabulary(together)
         for member in members:
             if chosen.coverage_penalty and member.description.model.attention == "none":
                 raise UsageError(
@@ -395,7 +395,12 @@ class TranslatorModel(TrainedModel):
                     problem = f"{kind} {text!r}: the vocabulary has no {word!r}{nor}; leave the {kind} out"
                     raise UnwritableError(pair.place, number, kind, problem)
 
-    def _require_one_vocabulary(self, others: Sequence[TranslatorModel]) -> None:
+    def require_one_vocabulary(self, others: Sequence[TranslatorModel]) -> None:
+        """Refuse other models that cannot be averaged with this one.
+
+        Raises:
+            ModelError: one has other vocabularies.
+        """
         for other in others:
             if other.vocabularies.to_files() != self.vocabularies.to_files():
                 raise ModelError(

@@ -32,7 +32,7 @@ from seqtool.nn.losses import LossSum
 from seqtool.translation.batches import Batch, EncodedPair, target_tensors
 from seqtool.translation.model import Source, Translator
 from seqtool.translation.search import Tables, TranslatorStep, longest_output
-from seqtool.translation.settings import TranslatorTraining
+from seqtool.translation.training_settings import TranslatorTraining
 from seqtool.translation.vocabulary import END, START, Vocabularies
 
 Output = tuple[int, ...]  # extended ids; the last is END unless the largest length was reached

@@ -13,7 +13,8 @@ from seqtool.text.data_files import PARTS, LocalFolder
 from seqtool.text.hub import PairHubSettings
 from seqtool.text.pair_files import NAMED_SIDES, kind_of
 from seqtool.training.network_settings import NetworkSettings, Probability, refuse_without_effect
-from seqtool.training.settings import RunSettings, TrainingSettings, given_in_vain, help_of, refuse_ignored
+from seqtool.training.settings import RunSettings, given_in_vain, refuse_ignored
+from seqtool.translation.training_settings import TranslatorTraining
 
 Column = Literal["source", "target", "features", "-"]
 Files = str | Annotated[list[str], Field(min_length=2)]  # one file of pairs, or a source and its targets
@@ -24,17 +25,6 @@ VOCABULARY_READERS: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(("size", "lowercase", "reserved"), ("word", "character", "sentencepiece")),
     "min_count": ("word", "character"),
     **dict.fromkeys(("model_type", "byte_fallback", "split_digits", "sampling"), ("sentencepiece",)),
-}
-
-
-# The same for `[training]`: the setting that decides, and its values with which the setting is used.
-SEQUENCE_OBJECTIVES = ("mrt", "self_critical")
-OBJECTIVE_READERS: dict[str, tuple[str, tuple[str, ...]]] = {
-    "reward": ("objective", SEQUENCE_OBJECTIVES),
-    "samples": ("objective", SEQUENCE_OBJECTIVES),
-    "sample_length": ("objective", SEQUENCE_OBJECTIVES),
-    "mle_weight": ("objective", SEQUENCE_OBJECTIVES),
-    "sharpness": ("objective", ("mrt",)),
 }
 
 
@@ -269,114 +259,6 @@ class ModelSettings(NetworkSettings):
         return self
 
 
-class TeacherForcing(Settings):
-    """Scheduled sampling: how often training feeds the decoder the reference instead of its own output.
-
-    Reference: Bengio et al. 2015, section 2.4 (schedules).
-    """
-
-    ratio: float = Field(
-        1.0, ge=0, le=1, description="Probability of the reference (schedule = constant); 1 = always."
-    )
-    schedule: Literal["constant", "linear", "exponential", "inverse_sigmoid"] = Field(
-        "constant", description="How the probability of the reference falls over the updates."
-    )
-    start: float = Field(1.0, ge=0, le=1, description="Probability at the first update (not constant).")
-    end: float = Field(
-        0.0, ge=0, le=1, description="Probability that the schedule approaches (not constant)."
-    )
-    steps: int = Field(10_000, ge=1, description="Updates from start to end (not constant).")
-
-    @model_validator(mode="after")
-    def _nothing_is_ignored(self) -> TeacherForcing:
-        varying = ("linear", "exponential", "inverse_sigmoid")
-        readers = dict.fromkeys(("start", "end", "steps"), ("schedule", varying))
-        refuse_ignored(self, {**readers, "ratio": ("schedule", ("constant",))})
-        return self
-
-
-class TranslatorTraining(TrainingSettings):
-    """The `[training]` table with the settings that only translators have."""
-
-    objective: Literal["mle", "mrt", "self_critical"] = Field(
-        "mle",
-        description="Training objective: the likelihood of the references (mle), or the reward of sampled "
-        "outputs, by minimum risk (mrt, Shen 2016) or self_critical (Rennie 2017), with --init-from only.",
-    )
-    reward: Literal["bleu", "chrf"] = Field(
-        "bleu", description="Reward of an output: its sentence BLEU or chrF (not mle)."
-    )
-    samples: int = Field(
-        10, ge=1, description="Outputs sampled per sentence (not mle); time and memory grow with it."
-    )
-    sample_length: int = Field(
-        0,
-        ge=0,
-        description="Maximum length of a sampled output, symbols (not mle); 0 = twice the source's, plus 5.",
-    )
-    sharpness: float = Field(
-        0.005, gt=0, description="Exponent of the probabilities that weight the outputs of a sentence (mrt)."
-    )
-    mle_weight: float = Field(
-        0.0,
-        ge=0,
-        description="Weight of the mle loss, nats per sentence, that is added (not mle); Wu 2016 uses 0.017.",
-    )
-    label_smoothing: Probability = Field(0.1, description=help_of("label_smoothing"))
-    coverage_loss: float = Field(0.0, ge=0, description="Weight of the coverage loss (See 2017); 0 = off.")
-    teacher_forcing: TeacherForcing = TeacherForcing()
-    select: Literal["bleu", "chrf", "exact_match", "loss"] = Field(
-        "bleu",
-        description="Metric on dev, with greedy search, that selects the best checkpoint. bleu falls back to "
-        "chrf where BLEU is 0, or where nearly all references are shorter than four words.",
-    )
-    learning_rate: float = Field(2e-3, gt=0, description=help_of("learning_rate"))
-    batch_tokens: int = Field(
-        1024,
-        ge=1,
-        description="Symbols of the longer side per batch, padding included; small values give more updates, "
-        "which small data need.",
-    )
-    average_decay: float = Field(0.995, gt=0, lt=1, description=help_of("average_decay"))
-    clip_norm: float = Field(1.0, ge=0, description=help_of("clip_norm"))
-    beta2: float = Field(0.98, ge=0, lt=1, description=help_of("beta2"))
-    warmup_steps: int = Field(200, ge=0, description=help_of("warmup_steps"))
-    average: Literal["none", "ema", "asgd"] = Field("ema", description=help_of("average"))
-
-    @model_validator(mode="after")
-    def _passes_read_the_reference(self) -> TranslatorTraining:
-        own = self.objective != "mle" or self.teacher_forcing != TeacherForcing()
-        if own and (self.r_drop or self.adversarial):
-            raise ValueError(
-                "r_drop and adversarial compare two passes over the reference, so they need "
-                "objective = 'mle' and teacher_forcing = { ratio = 1.0 }; leave them out"
-            )
-        return self
-
-    @model_validator(mode="after")
-    def _objective_reads_all(self) -> TranslatorTraining:
-        refuse_ignored(self, OBJECTIVE_READERS)
-        if self.objective == "mle" or self.mle_weight:
-            return self
-        # Settings of the mle loss alone; a recipe may state them as long as they are off.
-        given = {
-            "label_smoothing": self.label_smoothing
-            not in (0.0, type(self).model_fields["label_smoothing"].default),
-            "coverage_loss": self.coverage_loss > 0,
-            "activation_penalty": self.activation_penalty > 0,
-            "slowness_penalty": self.slowness_penalty > 0,
-            "norm_penalty": self.norm_penalty > 0,
-            "teacher_forcing": self.teacher_forcing != TeacherForcing(),
-        }
-        ignored = [name for name, is_given in given.items() if is_given]
-        if ignored:
-            raise ValueError(
-                f"{', '.join(ignored)} has no effect with objective = {self.objective!r} and mle_weight = 0; "
-                "leave it out, or set mle_weight"
-            )
-        return self
-
-
 class DecodingSettings(Settings):
     """Search options; options of the command line take precedence."""
 
@@ -424,6 +306,8 @@ class TranslatorSettings(RunSettings):
     @model_validator(mode="after")
     def _fits_together(self) -> TranslatorSettings:
         refuse_without_effect(self.model, self.training)
+        if self.training.teachers and self.model.output == "positions":
+            raise ValueError("training.teachers need model.output = 'vocabulary'; leave out one of them")
         if self.training.label_smoothing and self.model.output == "positions":
             raise ValueError(
                 "training.label_smoothing has no effect with model.output = 'positions'; leave it out"
@@ -441,6 +325,14 @@ class TranslatorSettings(RunSettings):
     def without_effect(self, *, new_model: bool) -> list[str]:
         """Messages about settings that have no effect (see `RunSettings.without_effect`)."""
         found = []
+        if self.training.teachers:
+            of_symbols = {"kind", "shared", "source_file", *VOCABULARY_READERS} - {"sampling"}
+            found += given_in_vain(
+                self.vocabulary, "vocabulary", of_symbols, "with training.teachers, whose it is"
+            )
+        else:
+            of_teachers, because = {"distillation", "teacher_weight"}, "without training.teachers (--teacher)"
+            found += given_in_vain(self.training, "training", of_teachers, because)
         if new_model and self.vocabulary.source_file is not None:
             names = {"kind", *VOCABULARY_READERS} - {"sampling"}
             found += given_in_vain(self.vocabulary, "vocabulary", names, "with vocabulary.source_file")

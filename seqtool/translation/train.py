@@ -34,6 +34,7 @@ from seqtool.translation.prediction import TranslatorDescription, TranslatorMode
 from seqtool.translation.search import SearchOptions
 from seqtool.translation.sequence_loss import SequenceLoss
 from seqtool.translation.settings import TranslatorSettings
+from seqtool.translation.teaching import Teacher, describe_teacher, with_lessons
 from seqtool.translation.vocabulary import Vocabularies, copies_of
 
 LEAST_LONG = 0.1  # share of references with four words or more, below which BLEU is not informative
@@ -115,9 +116,11 @@ def prepare(
         SettingsError: a setting does not fit the data or `initial`.
     """
     device = resolve_device(settings.device)
+    teacher = Teacher.of(settings, device)
     torch.manual_seed(settings.seed)
-    model = build_model(settings, data, device) if initial is None else adopted(initial, settings)
-    batches = TrainingBatches(model.vocabularies, data, settings, device)
+    model = build_model(settings, data, device, teacher) if initial is None else adopted(initial, settings)
+    taught = with_lessons(data, teacher, model, settings)
+    batches = TrainingBatches(model.vocabularies, taught, settings, device)
     model.description = model.description.model_copy(update={"length_ratio": batches.length_ratio})
     evaluator = Evaluator(model, data.dev, settings)
     select = selecting_metric(settings.training.select, data.dev)
@@ -126,7 +129,7 @@ def prepare(
         data=data.counted_anew() if batches.counts_anew else data,
         model=model,
         batches=batches,
-        loss=loss_function(model, settings),
+        loss=loss_function(model, settings, teacher),
         evaluate=evaluator,
         select="-loss" if select == "loss" else select,
         tiebreak="chrf" if select == "bleu" else None,
@@ -134,10 +137,12 @@ def prepare(
             describe_vocabularies(model.vocabularies),
             *_describe_selection(settings, select),
             *_describe_search(settings),
+            *describe_teacher(settings, len(taught.train) - len(data.train)),
         ),
         warnings=(*data.warnings, *batches.warnings, *evaluator.warnings),
         scored="on the development part, greedy search",
         ignored=settings.without_effect(new_model=initial is None),
+        inputs={} if teacher is None else teacher.digests,
     )
 
 
@@ -171,20 +176,33 @@ def _describe_search(settings: TranslatorSettings) -> tuple[str, ...]:
     return (f"dev is scored by greedy search; `evaluate` and `translate` use {search.describe()}",)
 
 
-def build_model(settings: TranslatorSettings, data: TranslationData, device: torch.device) -> TranslatorModel:
-    """A new model with vocabularies from the training part.
+def build_model(
+    settings: TranslatorSettings,
+    data: TranslationData,
+    device: torch.device,
+    teacher: Teacher | None = None,
+) -> TranslatorModel:
+    """A new model with vocabularies from the training part, or with those of its teacher.
 
     Raises:
         SettingsError: the model is to copy, but its vocabulary changes the text (by lower-casing it, say).
         UsageError, ModelError: as for `Vocabularies.build`.
     """
-    vocabularies = Vocabularies.build(data.train, settings.vocabulary)
+    if teacher is None:
+        vocabularies = Vocabularies.build(data.train, settings.vocabulary)
+        description = _description(settings)
+    else:
+        vocabularies = teacher.first.vocabularies
+        built_as = teacher.first.description.vocabulary
+        description = _description(settings).model_copy(update={"vocabulary": built_as})
+    if settings.model.tied == "all" and not vocabularies.is_shared:
+        raise SettingsError(
+            "model.tied = 'all' needs a vocabulary that both sides share; the teacher has none"
+        )
     if copies_of(settings.model) != "nothing":
         vocabularies.require_exact_copies()
     network = Translator(len(vocabularies.source.symbols), len(vocabularies.target.symbols), settings.model)
-    return TranslatorModel(
-        network, vocabularies, _description(settings), device=device, precision=torch.float32
-    )
+    return TranslatorModel(network, vocabularies, description, device=device, precision=torch.float32)
 
 
 def describe_vocabularies(vocabularies: Vocabularies) -> str:
@@ -218,8 +236,16 @@ def fine_tuning_settings(settings: TranslatorSettings, initial: TranslatorModel 
     return settings_of_base(settings, model=base.model, vocabulary=base.vocabulary)
 
 
-def loss_function(model: TranslatorModel, settings: TranslatorSettings) -> Callable[[Batch], LossSum]:
-    """The function that computes the training loss of a batch, as the settings define it."""
+def loss_function(
+    model: TranslatorModel, settings: TranslatorSettings, teacher: Teacher | None = None
+) -> Callable[[Batch], LossSum]:
+    """The function that computes the training loss of a batch, as the settings define it.
+
+    Args:
+        model: The model whose network is trained.
+        settings: The run's settings.
+        teacher: Whose distributions are learned as well; None = there is none.
+    """
     training = settings.training
 
     network, penalties = model.network, StatePenalties(*training.state_penalties)
@@ -234,6 +260,9 @@ def loss_function(model: TranslatorModel, settings: TranslatorSettings) -> Calla
             coverage_loss=training.coverage_loss,
             penalties=penalties,
         )
+        if teacher is not None and training.distillation != "sequence":
+            taught = teacher.cross_entropy(network, forward, batch)
+            loss = loss._replace(total=loss.total + training.teacher_weight * taught)
         return Pass(loss, forward)
 
     def plain(batch: Batch) -> LossSum:

@@ -18,7 +18,7 @@ from seqtool.translation import forcing
 from seqtool.translation.batches import Batch
 from seqtool.translation.forcing import mixed_forcing_pass, reference_ratio, unroll
 from seqtool.translation.model import Readout, Translator, coverage_overlap
-from seqtool.translation.settings import TeacherForcing
+from seqtool.translation.training_settings import TeacherForcing
 from seqtool.translation.vocabulary import NEVER, START
 from tests.translation.tiny_translator import (
     DECODERS,

@@ -32,8 +32,8 @@ from seqtool.translation.sequence_loss import (
     self_critical,
     sequence_log_probabilities,
 )
-from seqtool.translation.settings import TranslatorTraining
 from seqtool.translation.train import loss_function
+from seqtool.translation.training_settings import TranslatorTraining
 from seqtool.translation.vocabulary import END, PADDING, START, UNKNOWN, copies_of
 from tests.listeners import Listener, StopAt
 from tests.translation.tiny_pairs import (
