@@ -72,6 +72,12 @@ def test_language_models_and_a_teacher_work_there(tmp_path: Path) -> None:
         assert one.token_confidence == pytest.approx(other.token_confidence, abs=2e-2)
 
 
+def test_words_around_are_learned_there(tmp_path: Path) -> None:
+    training = {"crop": 0.5, "word_prediction": 0.1}
+    run = train_tiny(tmp_path, training=training, options={"overrides": ["device=cuda"]})
+    assert run.model.network.word_prediction is None and run.model.device.type == "cuda"
+
+
 @pytest.mark.parametrize("kind", KINDS, ids=str)
 @pytest.mark.parametrize(
     ("number_type", "tolerance"),

@@ -171,6 +171,16 @@ def test_scheduled_sampling_and_rewards_are_trained_there(tmp_path: Path) -> Non
     assert tuned.result.metrics["bleu"] >= base.result.metrics["bleu"] - 5.0
 
 
+def test_a_student_learns_from_its_teacher_there(tmp_path: Path) -> None:
+    teacher = train_there(tmp_path / "teacher", model=KINDS[0], training=LEARN)
+    training = {**LEARN, "teachers": [str(teacher.path)], "distillation": "both"}
+    # Its vocabularies are the teacher's, so none of their settings is given.
+    sections = {"model": KINDS[0], "vocabulary": {"kind": "sentencepiece"}, "training": training}
+    student = train_tiny(tmp_path / "student", TEXTS, {"overrides": [f"device={DEVICE}"]}, **sections)
+    assert student.model.vocabularies.to_files() == teacher.model.vocabularies.to_files()
+    assert student.result.metrics["bleu"] >= teacher.result.metrics["bleu"] - 5.0
+
+
 @pytest.mark.parametrize("precision", ["fp32", "fp16"])
 def test_a_run_that_was_stopped_goes_on_there(tmp_path: Path, precision: str) -> None:
     sections = {"model": {**KINDS[0], "dropout": 0.3}, "training": {"precision": precision}}
