@@ -17,10 +17,7 @@ from seqtool.text.shapes import LONGEST, clipped, shape
 from seqtool.text.vocabulary import Vocabulary
 
 _DIGIT = re.compile(r"\d")
-# Columns of a form table that several of the numbers of a form begin at.
-_CHARACTERS = 3
-_LEXICAL = _CHARACTERS + LONGEST
-_AROUND = _LEXICAL + SLOTS
+_CHARACTERS = 3  # column of a form table that the ids of characters begin at
 
 
 def normalise(form: str, *, lowercase: bool, zero_digits: bool) -> str:
@@ -70,6 +67,7 @@ class FormTable:
         """An independent copy of the table."""
         result = copy(self)
         result._index, result._table = dict(self._index), self._table.copy()
+        result._features = self._features.copy()
         return result
 
     def __len__(self) -> int:
@@ -78,9 +76,11 @@ class FormTable:
     def clear(self) -> None:
         """Forget all forms."""
         self._index: dict[str, int] = {}
-        # Columns: word id, shape id, number of characters, character ids, ids of lexical features.
+        # Columns: word id, shape id, number of characters, character ids.
+        self._table = numpy.zeros((1024, _CHARACTERS + LONGEST), dtype=numpy.int32)
+        # Ids of lexical features for the own tag, then for the tags around.
         slots = 0 if self._lexical is None else SLOTS + SLOTS_AROUND
-        self._table = numpy.zeros((1024, _LEXICAL + slots), dtype=numpy.int32)
+        self._features = numpy.zeros((1024, slots), dtype=numpy.int32)
 
     def indices(self, tokens: Sequence[str]) -> numpy.ndarray:
         """Row of each token in the table, [T]; new forms are added.
@@ -101,7 +101,8 @@ class FormTable:
         """The forms in the given rows of the table, as tensors."""
         table = torch.from_numpy(self._table[numbers].astype(numpy.int64))
         end = _CHARACTERS + int(table[:, 2].max())
-        lexical = LexicalFeatures(table[:, _LEXICAL:_AROUND], table[:, _AROUND:])
+        features = torch.from_numpy(self._features[numbers].astype(numpy.int64))
+        lexical = LexicalFeatures(features[:, :SLOTS], features[:, SLOTS:])
         return Forms(table[:, 0], table[:, 1], table[:, _CHARACTERS:end], table[:, 2], lexical)
 
     def _add(self, form: str) -> None:
@@ -110,20 +111,25 @@ class FormTable:
         words, characters, shapes = self._vocabularies
         row = len(self._index)
         if row == len(self._table):
-            self._table = numpy.concatenate([self._table, numpy.zeros_like(self._table)])
+            self._table, self._features = _doubled(self._table), _doubled(self._features)
         ids = characters.ids(clipped(form))
         word = normalise(form, lowercase=self._lowercase, zero_digits=self._zero_digits)
         # One list for the whole row: each assignment of a part would cost as much as all of it.
         values = [words.id(word), shapes.id(shape(form)), len(ids), *ids]
-        if self._lexical is not None:
-            own, around = self._lexical(form)
-            values += [0] * (_LEXICAL - len(values))
-            values += own
-            values += [0] * (_AROUND - len(values))
-            values += around
         self._table[row, : len(values)] = values
         self._table[row, len(values) :] = 0
+        if self._lexical is not None:
+            own, around = self._lexical(form)
+            own += [0] * (SLOTS - len(own))
+            own += around
+            own += [0] * (SLOTS + SLOTS_AROUND - len(own))
+            self._features[row] = own
         self._index[form] = row
+
+
+def _doubled(table: numpy.ndarray) -> numpy.ndarray:
+    """The table with room for twice as many rows."""
+    return numpy.concatenate([table, numpy.zeros_like(table)])
 
 
 def count_forms(sentences: Iterable[Sequence[str]]) -> dict[str, int]:

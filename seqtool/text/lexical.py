@@ -39,7 +39,8 @@ class Lexicon(NamedTuple):
 class LexiconLookup:
     """Finds the features of forms in a lexicon: the ids of `own_features` and `features_around`, only faster.
 
-    No name of a feature is put together; each kind of feature has a table of its own.
+    No name of a feature is put together. An affix occurs in the lexicon only if all shorter ones do, so the
+    longest one that is known leads to the ids of all. Shapes are few: each is looked up once.
 
     Args:
         lexicon: The features that have ids.
@@ -47,30 +48,47 @@ class LexiconLookup:
 
     def __init__(self, lexicon: Lexicon) -> None:
         own, around = _by_kind(lexicon.own), _by_kind(lexicon.around)
-        self._whole = [own[kind].get for kind in ("word", "lower", "shape", "outline")]
-        self._prefix, self._suffix = own["prefix"].get, own["suffix"].get
-        self._around = [around[kind].get for kind in ("lower", "shape", "suffix")]
+        self._word, self._lower, self._lower_around = own["word"].get, own["lower"].get, around["lower"].get
+        self._prefixes = _with_shorter(own["prefix"], lambda prefix: prefix[:-1]).get
+        self._suffixes = _with_shorter(own["suffix"], lambda suffix: suffix[1:]).get
+        self._ending = around["suffix"].get
+        self._of_shape = own["shape"].get, own["outline"].get, around["shape"].get
+        self._shapes: dict[str, tuple[list[int], list[int]]] = {}
 
     def __call__(self, form: str) -> tuple[list[int], list[int]]:
         """The ids of a form's features for its own tag, and for the tags around it, without unknown ones."""
         form = clipped(form)
         lower, outer = form.lower(), shape(form)
-        word_of, lower_of, shape_of, outline_of = self._whole
-        prefix_of, suffix_of = self._prefix, self._suffix
-        own = [word_of(form), lower_of(lower), shape_of(outer), outline_of(outline(form))]
-        # Where a prefix is unknown, all longer ones are, since each occurs at most as often.
-        for length in range(1, min(AFFIXES, len(lower) - 1) + 1):
-            if (number := prefix_of(lower[:length])) is None:
-                break
+        of_shape = self._shapes.get(outer)
+        if of_shape is None:
+            of_shape = self._shapes[outer] = self._features_of_shape(form, outer)
+        own: list[int] = []
+        around: list[int] = []
+        if number := self._word(form):
             own.append(number)
-        for length in range(1, min(AFFIXES, len(lower) - 1) + 1):
-            if (number := suffix_of(lower[-length:])) is None:
-                break
+        if number := self._lower(lower):
             own.append(number)
-        lower_around, shape_around, suffix_around = self._around
-        around = [lower_around(lower), shape_around(outer)]
-        if len(lower) > ENDING:
-            around.append(suffix_around(lower[-ENDING:]))
+        if number := self._lower_around(lower):
+            around.append(number)
+        own += of_shape[0]
+        around += of_shape[1]
+        longest = min(AFFIXES, len(lower) - 1)
+        for length in range(longest, 0, -1):
+            if ids := self._prefixes(lower[:length]):
+                own += ids
+                break
+        for length in range(longest, 0, -1):
+            if ids := self._suffixes(lower[-length:]):
+                own += ids
+                break
+        if len(lower) > ENDING and (number := self._ending(lower[-ENDING:])):
+            around.append(number)
+        return own, around
+
+    def _features_of_shape(self, form: str, outer: str) -> tuple[list[int], list[int]]:
+        """Ids of the features that follow from a form's shape, for its own tag and for those around it."""
+        shape_of, outline_of, around_of = self._of_shape
+        own, around = [shape_of(outer), outline_of(outline(form))], [around_of(outer)]
         return list(filter(None, own)), list(filter(None, around))
 
 
@@ -112,6 +130,14 @@ def _by_kind(vocabulary: Vocabulary) -> dict[str, dict[str, int]]:
     for number, name in enumerate(vocabulary.symbols):
         kind, _, value = name.partition("=")
         found[kind][value] = number
+    return found
+
+
+def _with_shorter(ids: Mapping[str, int], shorter: Callable[[str], str]) -> dict[str, tuple[int, ...]]:
+    """The ids of each affix and of all shorter ones, the shortest first."""
+    found: dict[str, tuple[int, ...]] = {}
+    for affix in sorted(ids, key=len):
+        found[affix] = (*found.get(shorter(affix), ()), ids[affix])
     return found
 
 
