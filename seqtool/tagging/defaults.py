@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from seqtool.errors import counted
@@ -25,14 +26,15 @@ OF_TAGGERS = Pace(
     epochs=(10, 60),
     step=3.0,
 )
+OF_CROPPED = replace(OF_TAGGERS, updates=1300)  # sentences that change have something new to say for longer
 
 
 def choose(settings: TaggerSettings, data: TaggingData) -> Choice:
     """Values for the settings in `AUTOMATIC`."""
     tokens, dev = (sum(len(s.tokens) for s in part) for part in (data.train, data.dev))
-    values = paced(settings.training, OF_TAGGERS, max(tokens, 1), dev)
-    if tokens <= FEW:
-        values |= _of_few(settings)
+    of_few = _of_few(settings) if tokens <= FEW else {}
+    pace = OF_CROPPED if of_few.keys() >= OF_FEW.keys() else OF_TAGGERS
+    values = paced(settings.training, pace, max(tokens, 1), dev) | of_few
     return Choice(values, f"{counted(len(data.train), 'sentence')}, {counted(tokens, 'token')}")
 
 
