@@ -325,12 +325,7 @@ class TranslatorSettings(RunSettings):
     def without_effect(self, *, new_model: bool) -> list[str]:
         """Messages about settings that have no effect (see `RunSettings.without_effect`)."""
         found = []
-        if self.training.teachers:
-            of_symbols = {"kind", "shared", "source_file", *VOCABULARY_READERS} - {"sampling"}
-            found += given_in_vain(
-                self.vocabulary, "vocabulary", of_symbols, "with training.teachers, whose it is"
-            )
-        else:
+        if not self.training.teachers:
             of_teachers, because = {"distillation", "teacher_weight"}, "without training.teachers (--teacher)"
             found += given_in_vain(self.training, "training", of_teachers, because)
         if new_model and self.vocabulary.source_file is not None:

@@ -46,7 +46,8 @@ class Teacher:
         """The teachers that the settings name; None if they name none.
 
         Raises:
-            SettingsError: a teacher copies and the student does not, or the reverse.
+            SettingsError: a teacher copies and the student does not, or the reverse; or a setting of the
+                vocabulary differs from the teacher's.
             UsageError, ModelError: as for `TranslatorModel.load`, or their vocabularies differ.
         """
         names = settings.training.teachers
@@ -59,6 +60,7 @@ class Teacher:
                     f"{name}: a teacher and its student both copy, or neither does; set model.copy, or name "
                     "another teacher"
                 )
+        _require_its_vocabulary(settings, models[0], names[0])
         return cls(models)
 
     @property
@@ -110,6 +112,18 @@ class Teacher:
         taught, learned = self.log_probabilities(batch), _distribution(student, forward, batch)
         # A symbol that is impossible for the teacher adds nothing, whatever the student thinks of it.
         return -(taught.exp() * learned.masked_fill(taught == -torch.inf, 0.0)).sum()
+
+
+def _require_its_vocabulary(settings: TranslatorSettings, teacher: TranslatorModel, name: str) -> None:
+    """Refuse settings of the vocabulary that differ from those of the teacher, whose vocabulary is used."""
+    own, theirs = settings.vocabulary, teacher.description.vocabulary
+    for field in sorted(own.model_fields_set - {"sampling"}):
+        given, used = getattr(own, field), getattr(theirs, field)
+        if given != used:
+            raise SettingsError(
+                f"vocabulary.{field} = {given!r}: a student has its teacher's vocabulary, and {name} has "
+                f"{used!r}; leave it out"
+            )
 
 
 def _distribution(network: Translator, forward: ForwardPass, batch: Batch) -> Tensor:

@@ -174,9 +174,7 @@ def test_scheduled_sampling_and_rewards_are_trained_there(tmp_path: Path) -> Non
 def test_a_student_learns_from_its_teacher_there(tmp_path: Path) -> None:
     teacher = train_there(tmp_path / "teacher", model=KINDS[0], training=LEARN)
     training = {**LEARN, "teachers": [str(teacher.path)], "distillation": "both"}
-    # Its vocabularies are the teacher's, so none of their settings is given.
-    sections = {"model": KINDS[0], "vocabulary": {"kind": "sentencepiece"}, "training": training}
-    student = train_tiny(tmp_path / "student", TEXTS, {"overrides": [f"device={DEVICE}"]}, **sections)
+    student = train_there(tmp_path / "student", model=KINDS[0], training=training)
     assert student.model.vocabularies.to_files() == teacher.model.vocabularies.to_files()
     assert student.result.metrics["bleu"] >= teacher.result.metrics["bleu"] - 5.0
 

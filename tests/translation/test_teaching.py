@@ -91,7 +91,7 @@ def test_a_run_with_teachers_resumes_to_the_bit(tmp_path: Path, distillation: st
         train_tiny(tmp_path / f"t{seed}", training={"epochs": 12}, options={"overrides": [f"seed={seed}"]})
     teachers = [str(tmp_path / f"t{seed}" / "run") for seed in (1, 2)]
     training = {"teachers": teachers, "distillation": distillation, "checkpoint_every": 1}
-    sections: dict[str, Any] = {"training": training, "model": {"dropout": 0.2}, "vocabulary": NOTHING}
+    sections: dict[str, Any] = {"training": training, "model": {"dropout": 0.2}}
     heard = Listener()
     whole = train_tiny(tmp_path / "whole", **sections, options={"reporter": heard})
     (line,) = (line for line in heard.messages if line.startswith("also learned from "))
@@ -109,7 +109,7 @@ def test_the_weight_counts(tmp_path: Path) -> None:
     found = []
     for weight in (1.0, 2.0):
         training = {"teachers": [str(tmp_path / "t" / "run")], "teacher_weight": weight}
-        found.append(weights_of(train_tiny(tmp_path / str(weight), training=training, vocabulary=NOTHING)))
+        found.append(weights_of(train_tiny(tmp_path / str(weight), training=training)))
     assert any(not found[0][name].equal(found[1][name]) for name in found[0])
 
 
@@ -117,14 +117,10 @@ def test_another_teacher_cannot_take_over(tmp_path: Path) -> None:
     train_tiny(tmp_path / "t")
     training = {"teachers": [str(tmp_path / "t" / "run")], "checkpoint_every": 1}
     with pytest.raises(InterruptedRunError):
-        train_tiny(tmp_path / "s", training=training, vocabulary=NOTHING, options={"reporter": StopAt(2)})
+        train_tiny(tmp_path / "s", training=training, options={"reporter": StopAt(2)})
     train_tiny(tmp_path / "t", options={"overwrite": True, "overrides": ["seed=5"]})
     with pytest.raises(UsageError, match="teacher 1"):
-        train_tiny(tmp_path / "s", training=training, vocabulary=NOTHING, options={"resume": True})
-
-
-# The vocabulary of a student is that of its teachers, so none of its settings is given.
-NOTHING: dict[str, Any] = {"kind": "sentencepiece"}
+        train_tiny(tmp_path / "s", training=training, options={"resume": True})
 
 
 def test_teachers_that_do_not_suit_are_refused(tmp_path: Path) -> None:
@@ -132,13 +128,13 @@ def test_teachers_that_do_not_suit_are_refused(tmp_path: Path) -> None:
     train_tiny(tmp_path / "copies", model={"copy": True}, vocabulary=COPYING)
     one, other = (str(tmp_path / name / "run") for name in ("t", "copies"))
     with pytest.raises(SettingsError, match="both copy, or neither does"):
-        train_tiny(tmp_path / "s", training={"teachers": [other]}, vocabulary=NOTHING)
-    with pytest.raises(SettingsError, match="whose it is; leave it out"):
-        train_tiny(tmp_path / "s", training={"teachers": [one]})
+        train_tiny(tmp_path / "s", training={"teachers": [other]})
+    with pytest.raises(SettingsError, match="kind = 'character': a student has its"):
+        train_tiny(tmp_path / "s", training={"teachers": [one]}, vocabulary={"kind": "character"})
     train_tiny(tmp_path / "small", TEXTS[:5])
     names = [one, str(tmp_path / "small" / "run")]
     with pytest.raises(ModelError, match="different vocabularies"):
-        train_tiny(tmp_path / "s", training={"teachers": names}, vocabulary=NOTHING)
+        train_tiny(tmp_path / "s", training={"teachers": names})
 
 
 @pytest.mark.parametrize(
