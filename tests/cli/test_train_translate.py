@@ -367,3 +367,15 @@ def test_three_columns_of_pairs_name_the_setting(inside: Inside) -> None:
     refused(done, 3, "train translate", "p.tsv:1: 3 columns, expected 2", "--columns -,source,target ")
     columns = ("--columns", "-,source,target")
     assert inside("train", "translate", "--train-file", "p.tsv", *QUICK, *columns, "-o", "run").code == 0
+
+
+def test_a_student_learns_from_the_teachers_that_are_named(inside: Inside, pairs: TinyTranslator) -> None:
+    both = ("--teacher", pairs.run, "--teacher", pairs.poor, "--set", "training.distillation=both")
+    outcome = train(inside, pairs, *both, "-o", "student")
+    assert outcome.code == 0, outcome.err
+    assert f"also learned from {pairs.run} and {pairs.poor}: " in outcome.err
+    recorded = tomllib.loads(Path("student/recipe.toml").read_text())["training"]
+    assert recorded["teachers"] == [str(pairs.run), str(pairs.poor)]
+    refused(train(inside, pairs, "--teacher", "absent"), 2, "train translate", "absent: no such model")
+    other = ("--teacher", pairs.run, "--set", "vocabulary.kind=character", "-o", "other")
+    refused(train(inside, pairs, *other), 2, "train translate", "a student has its teacher's vocabulary")
