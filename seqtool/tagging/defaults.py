@@ -26,7 +26,7 @@ OF_TAGGERS = Pace(
     epochs=(10, 60),
     step=3.0,
 )
-OF_CROPPED = replace(OF_TAGGERS, updates=1300)  # sentences that change have something new to say for longer
+OF_CROPPED = replace(OF_TAGGERS, updates=1200)  # sentences that change have something new to say for longer
 
 
 def choose(settings: TaggerSettings, data: TaggingData) -> Choice:

@@ -97,7 +97,9 @@ def _add_word_prediction(model: TaggerModel, settings: TaggerSettings) -> None:
         raise SettingsError(
             "training.word_prediction: the model has language models, which do that; leave it out"
         )
-    words = len(model.vocabularies.words)
+    # A word that occurs once cannot be expected, so it counts as unknown; a trained model holds no counts.
+    counts, known = model.vocabularies.word_counts, len(model.vocabularies.words)
+    words = min(1 + sum(count > 1 for count in counts.values()), known) if counts else known
     model.network.word_prediction = WordPrediction(settings.model.hidden, words).to(model.device)
 
 

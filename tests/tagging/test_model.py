@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +15,14 @@ from seqtool.nn.forward_backward import Chain
 from seqtool.tagging.batches import Batch, encode
 from seqtool.tagging.model import Tagger, VocabularySizes, class_weights
 from seqtool.tagging.prediction import TaggerModel
+from seqtool.tagging.train import prepare
 from seqtool.text.columns import TaggedSentence
 from tests.tagging.tiny_tagger import (
     SENTENCES,
     as_parts_of_speech,
     random_sentences,
     tiny_data,
+    tiny_settings,
     train_tiny,
     untrained,
     weights_of,
@@ -386,3 +389,12 @@ def test_the_words_to_be_predicted_are_unknown_to_the_state() -> None:
     hidden = both.shape[1] // 2
     torch.testing.assert_close(both[:cut, :hidden], before[:, :hidden])
     torch.testing.assert_close(both[cut:, hidden:], after[:, hidden:])
+
+
+def test_words_that_occur_once_are_not_predicted() -> None:
+    data = tiny_data()
+    counts = Counter(token.lower() for sentence in data.train for token in sentence.tokens)
+    job = prepare(tiny_settings(training={"word_prediction": 0.1}), data)
+    objective = job.model.network.word_prediction
+    assert objective is not None
+    assert objective.known == 1 + sum(count > 1 for count in counts.values()) < len(counts)
