@@ -33,7 +33,9 @@ def choose(settings: TaggerSettings, data: TaggingData) -> Choice:
     """Values for the settings in `AUTOMATIC`."""
     tokens, dev = (sum(len(s.tokens) for s in part) for part in (data.train, data.dev))
     of_few = _of_few(settings) if tokens <= FEW else {}
-    pace = OF_CROPPED if of_few.keys() >= OF_FEW.keys() else OF_TAGGERS
+    given = settings.training.model_fields_set
+    crop = settings.training.crop if "crop" in given else of_few.get("training.crop", 0.0)
+    pace = OF_CROPPED if crop and tokens <= FEW else OF_TAGGERS
     values = paced(settings.training, pace, max(tokens, 1), dev) | of_few
     return Choice(values, f"{counted(len(data.train), 'sentence')}, {counted(tokens, 'token')}")
 

@@ -8,17 +8,19 @@ from typing import Any
 
 import pytest
 
+from seqtool.settings import validate
 from seqtool.settings_keys import put
 from seqtool.tagging.data import TaggingData
 from seqtool.tagging.defaults import AUTOMATIC, FEW, OF_FEW, SELF_TRAINING, choose
+from seqtool.tagging.settings import TaggerSettings
 from seqtool.tagging.train import fine_tuning_settings
 from tests.tagging.tiny_tagger import as_parts_of_speech, tiny_data, tiny_settings, untrained
 
 
-def much(data: TaggingData) -> TaggingData:
-    """The same sentences so often that they are more than a few."""
+def much(data: TaggingData, tokens: int = FEW) -> TaggingData:
+    """The same sentences so often that they have more than so many tokens, by default more than a few."""
     train = data.parts["train"]
-    times = FEW // sum(len(sentence.tokens) for sentence in train.sentences) + 1
+    times = tokens // sum(len(sentence.tokens) for sentence in train.sentences) + 1
     return replace(data, parts={**data.parts, "train": replace(train, sentences=train.sentences * times)})
 
 
@@ -58,3 +60,17 @@ def test_fine_tuning_does_as_it_is_told(given: dict[str, float]) -> None:
     found = fine_tuning_settings(settings, base).training
     assert (found.crop, found.word_prediction) == (given.get("crop", 0.0), 0.0)
     assert {"crop", "word_prediction"} <= found.model_fields_set
+
+
+def test_sentences_that_are_cropped_are_read_for_longer() -> None:
+    data = much(tiny_data(as_parts_of_speech(), scheme=None), 12_000)
+    epochs = {crop: choose(_without_pace(crop), data).values["training.epochs"] for crop in (None, 0.3, 0.0)}
+    assert epochs[None] == epochs[0.3] > epochs[0.0]
+
+
+def _without_pace(crop: float | None) -> TaggerSettings:
+    """Settings that leave the pace open, with a probability of cropping if there is one."""
+    given = {} if crop is None else {"crop": crop}
+    return validate(
+        TaggerSettings, {"task": "pos", "name": "t", "data": {"train": "t"}, "training": given}, "settings"
+    )
