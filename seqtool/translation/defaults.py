@@ -7,7 +7,9 @@ fewer the less text there is (Sennrich and Zhang 2019, section 4.2).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from seqtool.errors import counted
@@ -38,16 +40,11 @@ AUTOMATIC = (*OF_WORDS, "vocabulary.size", *PACE)
 SINGLE_WORDS = 1.5  # mean words of a source, up to which the data is one of words
 WORDS_PER_SUBWORD = 40  # running words of both sides for each subword of the vocabulary
 SUBWORDS = (256, 8192)  # least and largest number of subwords
-SUBWORDS_PER_WORD = 1.4  # of targets, about
-OF_TRANSLATORS = Pace(
-    batches=60,
-    batch_tokens=(64, 1024),
-    updates=2300,
-    base=15_000,
-    growth=0.3,
-    epochs=(8, 100),
-    step=1.5,
+CHARACTERS_PER_SUBWORD = 2.0  # of the words that are not subwords themselves, about
+BY_WORDS = Pace(
+    batches=60, batch_tokens=(64, 1024), updates=2800, base=14_000, growth=0.3, epochs=(8, 100), step=1.5
 )
+BY_SENTENCES = replace(BY_WORDS, updates=2300, base=20_000, growth=0.2)
 SIZES = {"embedding", "hidden", "dropout", "embedding_dropout", "cell"}  # which go with any decoder
 
 
@@ -68,16 +65,39 @@ def choose(settings: TranslatorSettings, data: TranslationData) -> Choice:
         values["vocabulary.size"] = power_of_two(running / WORDS_PER_SUBWORD, *SUBWORDS)
     if settings.training.teachers:  # whose vocabulary it will be
         values = {key: value for key, value in values.items() if not key.startswith("vocabulary.")}
-    symbols = _symbols(pairs, kind)
-    values |= paced(settings.training, OF_TRANSLATORS, symbols, _symbols(data.dev, kind))
+    size = values.get("vocabulary.size", settings.vocabulary.size)
+    length = _counter(pairs, kind, size)
+    symbols = sum(map(length, pairs))
+    pace = BY_WORDS if of_words else BY_SENTENCES
+    values |= paced(settings.training, pace, symbols, sum(map(length, data.dev)))
     what = "single words" if of_words else "sentences"
-    return Choice(values, f"{counted(len(pairs), 'pair')} of {what}, about {symbols:,} target symbols")
+    return Choice(values, f"{counted(len(pairs), 'pair')} of {what}, about {symbols:,} symbols a side")
 
 
-def _symbols(pairs: Sequence[SentencePair], kind: str) -> int:
-    """About how many symbols the targets have."""
-    texts = [pair.target or "" for pair in pairs]
+def _counter(pairs: Sequence[SentencePair], kind: str, size: int) -> Callable[[SentencePair], int]:
+    """A function that says about how many symbols the longer side of a pair has, its size in a batch.
+
+    Subwords are estimated: a quarter of them are the most frequent words, and others are split.
+
+    Args:
+        pairs: The training pairs.
+        kind: What their symbols are.
+        size: Number of subwords, where these are the symbols.
+    """
     if kind in ("character", "byte"):
-        return sum(map(len, texts)) + len(texts)
-    factor = SUBWORDS_PER_WORD if kind == "sentencepiece" else 1.0
-    return round(factor * sum(len(text.split()) for text in texts)) + len(texts)
+        return lambda pair: _longer(pair, len(pair.source), len(pair.target or ""))
+    if kind == "word":
+        return lambda pair: _longer(pair, len(pair.source.split()), len((pair.target or "").split()))
+    counts = Counter(word for pair in pairs for word in f"{pair.source} {pair.target or ''}".split())
+    whole = {word for word, _ in counts.most_common(size // 4)}
+
+    def subwords(text: str) -> int:
+        split = (max(len(word) / CHARACTERS_PER_SUBWORD, 1.0) for word in text.split() if word not in whole)
+        return round(sum(split)) + sum(word in whole for word in text.split())
+
+    return lambda pair: _longer(pair, subwords(pair.source), subwords(pair.target or ""))
+
+
+def _longer(pair: SentencePair, source: int, target: int) -> int:
+    """Symbols of the longer side, its end included; features stand before the source."""
+    return max(source + len(pair.features), target) + 1

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy
 import pytest
 
 from seqtool.settings import validate
 from seqtool.text.parallel import SentencePair
+from seqtool.translation.batches import encode_pairs, longer_side
 from seqtool.translation.data import Part, TranslationData
 from seqtool.translation.defaults import AUTOMATIC, choose
 from seqtool.translation.settings import TranslatorSettings
+from seqtool.translation.vocabulary import Vocabularies
 
 WORDS = [SentencePair(f"gehen{n}", f"ging{n}", ("V", "PST")) for n in range(200)]
 SENTENCES = [SentencePair(f"they saw {n} dogs", f"sie sahen {n} Hunde dort") for n in range(200)]
@@ -50,3 +53,38 @@ def test_given_symbols_and_decoders_stay() -> None:
     plain = choose(settings(model={"attention": "none", "decoder": "parallel"}), pairs_of(WORDS)).values
     assert "model.decoder" not in plain
     assert "model.decoder" in choose(settings(model={"hidden": 64}), pairs_of(WORDS)).values
+
+
+def symbols_and_estimate(pairs: list[SentencePair], kind: str) -> tuple[int, int]:
+    """The symbols of the longer sides, as encoded, and as they are estimated when settings are chosen."""
+    size = {"size": 512} if kind == "sentencepiece" else {}
+    chosen = settings(vocabulary={"kind": kind, **size})
+    vocabularies = Vocabularies.build(pairs, chosen.vocabulary)
+    said = choose(chosen, pairs_of(pairs)).because.split("about ")[1].split()[0]
+    return sum(map(longer_side, encode_pairs(pairs, vocabularies))), int(said.replace(",", ""))
+
+
+@pytest.mark.parametrize("pairs", [WORDS, SENTENCES])
+@pytest.mark.parametrize("kind", ["character", "word"])
+def test_symbols_are_counted_on_the_longer_side_as_in_a_batch(pairs: list[SentencePair], kind: str) -> None:
+    true, estimate = symbols_and_estimate(pairs, kind)
+    assert estimate == true
+
+
+def test_the_number_of_subwords_is_estimated() -> None:
+    generator = numpy.random.default_rng(0)
+    stems = ["".join(generator.choice(list("aeioukstmnrl"), 7)) for _ in range(600)]
+    rank = generator.zipf(1.3, (1000, 8)) % len(stems)
+    pairs = [
+        SentencePair(" ".join(stems[i] for i in row[:4]), " ".join(stems[i] for i in row)) for row in rank
+    ]
+    true, estimate = symbols_and_estimate(pairs, "sentencepiece")
+    assert estimate == pytest.approx(true, rel=0.3)
+
+
+def test_long_sources_do_not_add_updates() -> None:
+    """Batches are as large as their longer side, so a longer one makes more of them, and fewer epochs."""
+    long = [SentencePair("we heard that " * 20 + pair.source, pair.target) for pair in SENTENCES]
+    given = settings(training={"batch_tokens": 512})
+    short, longer = (choose(given, pairs_of(pairs * 5)).values for pairs in (SENTENCES, long))
+    assert longer["training.epochs"] < short["training.epochs"]
