@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
-from typing import Any, NamedTuple
+from dataclasses import dataclass, fields, replace
+from typing import Any, NamedTuple, TypeVar
 
 import numpy
 import torch
@@ -17,7 +17,7 @@ from seqtool.text.batching import LazyBatches, training_batches
 from seqtool.text.parallel import SentencePair
 from seqtool.training import distributed
 from seqtool.translation.data import TranslationData, exceeded_limit, filter_lengths
-from seqtool.translation.settings import TranslatorSettings
+from seqtool.translation.settings import ModelSettings, TranslatorSettings
 from seqtool.translation.vocabulary import PADDING, START, Copies, EncodedSource, Vocabularies, copies_of
 
 
@@ -27,11 +27,13 @@ class SourceBatch:
 
     source: Tensor  # ids, END included, then PADDING, [B, S]
     symbols: Tensor  # extended target id of each source symbol, or NOT_COPYABLE, [B, S]
+    first: Tensor  # number of features that stand before the symbols, [B]
+    features: Tensor  # ids of F features that are read apart, then PADDING, [B, F]
     extra: int  # largest number of symbols that any of the sources adds to the target vocabulary
 
     def to(self, device: torch.device) -> SourceBatch:
         """The batch on another device."""
-        return SourceBatch(self.source.to(device), self.symbols.to(device), self.extra)
+        return _moved(self, device)
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,8 @@ class Batch:
 
     source: Tensor  # ids, END included, then PADDING, [B, S]
     symbols: Tensor  # extended target id of each source symbol, or NOT_COPYABLE, [B, S]
+    first: Tensor  # number of features that stand before the symbols, [B]
+    features: Tensor  # ids of F features that are read apart, then PADDING, [B, F]
     inputs: Tensor  # START, then the target without its END, then START as padding; extended ids, [B, T]
     target: Tensor  # extended ids, END included, then PADDING, [B, T]
     target_mask: Tensor  # True at target symbols, [B, T]
@@ -49,11 +53,16 @@ class Batch:
 
     def to(self, device: torch.device) -> Batch:
         """The batch on another device."""
-        values: dict[str, Any] = {field.name: getattr(self, field.name) for field in fields(self)}
-        moved: dict[str, Any] = {
-            name: v.to(device) if isinstance(v, Tensor) else v for name, v in values.items()
-        }
-        return Batch(**moved)
+        return _moved(self, device)
+
+
+Moved = TypeVar("Moved", SourceBatch, Batch)
+
+
+def _moved(batch: Moved, device: torch.device) -> Moved:
+    values = {field.name: getattr(batch, field.name) for field in fields(batch)}
+    moved: dict[str, Any] = {name: v.to(device) for name, v in values.items() if isinstance(v, Tensor)}
+    return replace(batch, **moved)
 
 
 SEEDS_PER_EPOCH = 2**33  # more than the sampled segmentations of an epoch, so that no two share a seed
@@ -88,6 +97,7 @@ def encode_pairs(
     vocabularies: Vocabularies,
     *,
     copies: Copies = "symbols",
+    apart: bool = False,
     sampling: float = 0.0,
     seed: int = 0,
 ) -> list[EncodedPair]:
@@ -97,6 +107,7 @@ def encode_pairs(
         pairs: Pairs with targets.
         vocabularies: Vocabularies of both sides.
         copies: What can be copied from the source; see `Vocabularies.encode_source`.
+        apart: Whether features are read apart, as there.
         sampling: Randomness of SentencePiece segmentations, in [0, 1], as in `VocabularySettings`; 0 = the
             most probable segmentation.
         seed: Random seed of the sampling; each side of each pair gets a seed of its own from it.
@@ -104,7 +115,7 @@ def encode_pairs(
     result = []
     for number, pair in enumerate(pairs):
         own = seed + 2 * number
-        source = vocabularies.encode_source(pair, copies=copies, sampling=sampling, seed=own)
+        source = vocabularies.encode_source(pair, copies=copies, apart=apart, sampling=sampling, seed=own)
         text = pair.target or ""
         target = vocabularies.encode_target(text, source.extra, sampling=sampling, seed=own + 1)
         result.append(EncodedPair(source, target, text, number))
@@ -116,6 +127,8 @@ def source_batch(sources: Sequence[EncodedSource]) -> SourceBatch:
     return SourceBatch(
         padded([source.ids for source in sources], PADDING),
         padded([source.symbols for source in sources], NOT_COPYABLE),
+        torch.tensor([source.first for source in sources]),
+        padded([source.features for source in sources], PADDING),
         max((len(source.extra) for source in sources), default=0),
     )
 
@@ -124,7 +137,8 @@ def pair_batch(pairs: Sequence[EncodedPair], step: int = 0) -> Batch:
     """A batch of encoded pairs, for the update that follows `step` others."""
     sources = source_batch([pair.source for pair in pairs])
     inputs, target, mask = target_tensors([pair.target for pair in pairs])
-    return Batch(sources.source, sources.symbols, inputs, target, mask, int(mask.sum()), step, tuple(pairs))
+    read = sources.source, sources.symbols, sources.first, sources.features
+    return Batch(*read, inputs, target, mask, int(mask.sum()), step, tuple(pairs))
 
 
 def target_tensors(targets: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor, Tensor]:
@@ -174,10 +188,11 @@ class TrainingBatches:
     ) -> None:
         self._vocabularies, self._settings, self._device = vocabularies, settings, device
         self._copies = copies_of(settings.model)
-        encoded = encode_pairs(data.train, vocabularies, copies=self._copies)
+        self._apart = settings.model.reads_apart
+        encoded = encode_pairs(data.train, vocabularies, copies=self._copies, apart=self._apart)
         sources = [len(pair.source.ids) - 1 for pair in encoded]
         targets = [len(pair.target) - 1 for pair in encoded]
-        texts = [length - len(pair.features) for length, pair in zip(sources, data.train, strict=True)]
+        texts = [len(pair.source.ids) - 1 - pair.source.first for pair in encoded]
         kept, self.warnings = filter_lengths(data.train, texts, targets, settings.data)
         self.counts_anew = kept != [
             position
@@ -186,8 +201,10 @@ class TrainingBatches:
         ]
         self._pairs, self._encoded = [data.train[i] for i in kept], [encoded[i] for i in kept]
         self.length_ratio = length_ratio(self._encoded)
-        if settings.model.output == "positions":
-            _require_copyable(self._pairs, self._encoded)
+        for pair, ids in zip(self._pairs, self._encoded, strict=True):
+            if not is_writable(ids, settings.model, len(vocabularies.target.symbols)):
+                reason = only_copies(settings.model)
+                raise DataError(f"{pair.place}: the target has symbols that its source lacks, and {reason}")
         # Number of batches that one update sums, over all processes; an epoch ends with an update.
         self._grouped = settings.training.accumulation * distributed.world_size()
         self._updates = math.ceil(len(self(0)) / self._grouped)
@@ -204,6 +221,7 @@ class TrainingBatches:
                 self._pairs,
                 self._vocabularies,
                 copies=self._copies,
+                apart=self._apart,
                 sampling=sampling,
                 seed=(self._settings.seed * 1_000 + epoch) * SEEDS_PER_EPOCH,
             )
@@ -234,16 +252,30 @@ def shorter_side(pair: EncodedPair) -> int:
     return min(len(pair.source.ids), len(pair.target))
 
 
-def is_copyable(pair: EncodedPair) -> bool:
-    """Whether the source has every symbol of the target, so that a pure pointer network can produce it."""
-    return set(pair.target) <= set(pair.source.symbols) - {NOT_COPYABLE}
+def is_writable(pair: EncodedPair, model: ModelSettings, size: int) -> bool:
+    """Whether a network with these settings can write the target, whatever its weights are.
+
+    A pure pointer network needs all its symbols in the source; an edit transducer those that its vocabulary
+    lacks, in the order in which the source has them. What other networks lack is written as unknown.
+
+    Args:
+        pair: The pair.
+        model: The settings.
+        size: Size of the target vocabulary.
+    """
+    if model.output == "positions":
+        return set(pair.target) <= set(pair.source.symbols) - {NOT_COPYABLE}
+    if model.decoder != "edit":
+        return True
+    rest = iter(pair.source.symbols)
+    return all(symbol in rest for symbol in pair.target if symbol >= size)
 
 
-def _require_copyable(pairs: Sequence[SentencePair], encoded: Sequence[EncodedPair]) -> None:
-    """Refuse targets with symbols that their sources lack, which a pure pointer network cannot produce."""
-    for pair, ids in zip(pairs, encoded, strict=True):
-        if not is_copyable(ids):
-            raise DataError(
-                f"{pair.place}: the target has symbols that its source lacks, and model.output = 'positions' "
-                "can only copy; set model.output=vocabulary, with model.copy=true to copy as well"
-            )
+def only_copies(model: ModelSettings) -> str:
+    """Why a network with these settings cannot write some targets, and what to set so that it can."""
+    if model.output == "positions":
+        return "model.output = 'positions' can only copy; set model.output=vocabulary, with model.copy=true"
+    return (
+        "model.decoder = 'edit' can only copy what the vocabulary lacks; set vocabulary.min_count=1 and "
+        "vocabulary.size=0"
+    )

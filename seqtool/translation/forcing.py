@@ -10,6 +10,7 @@ Reference: Bengio et al. 2015, section 2.
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -17,7 +18,8 @@ from torch import Tensor
 from seqtool.nn.deferred import at_least_float32
 from seqtool.translation.batches import Batch
 from seqtool.translation.decoders import StepOutput
-from seqtool.translation.model import ForwardPass, Readout, Source, Translator
+from seqtool.translation.model import Readout, Source, Translator
+from seqtool.translation.network import ForwardPass, Network
 from seqtool.translation.training_settings import TeacherForcing
 from seqtool.translation.vocabulary import NEVER
 
@@ -46,7 +48,7 @@ def reference_ratio(settings: TeacherForcing, step: int) -> float:
     return settings.end if share == 1.0 else settings.end + (settings.start - settings.end) * left
 
 
-def mixed_forcing_pass(model: Translator, batch: Batch, ratio: float) -> ForwardPass:
+def mixed_forcing_pass(model: Network[Any, Any], batch: Batch, ratio: float) -> ForwardPass[Any, Any]:
     """A pass over a batch in which each step is fed the reference with a given probability.
 
     Args:
@@ -57,8 +59,9 @@ def mixed_forcing_pass(model: Translator, batch: Batch, ratio: float) -> Forward
     """
     if ratio == 1.0:
         return model.forward_pass(batch)
+    assert isinstance(model, Translator), "refused by the settings"
     encoded = model.encoded(batch.source)
-    source = model.prepared(encoded, batch.symbols)
+    source = model.prepared(encoded, batch)
     return ForwardPass(encoded, source, unroll(model, source, batch.inputs, ratio))
 
 

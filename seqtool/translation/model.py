@@ -23,24 +23,13 @@ from seqtool.nn.attention import (
 )
 from seqtool.nn.cells.cell import glorot
 from seqtool.nn.deferred import DeferredLinear, Linears, at_least_float32
-from seqtool.nn.divergence import symmetric_divergence
-from seqtool.nn.embeddings import uniform_embedding
-from seqtool.nn.losses import Copying, LossSum, projected_cross_entropy, projected_log_probabilities
+from seqtool.nn.losses import Copying, projected_cross_entropy, projected_log_probabilities
 from seqtool.nn.pointer import NOT_COPYABLE, copy_slots, log_copy_of, merge_copies
-from seqtool.nn.recurrence import BidirectionalStack
-from seqtool.nn.regularization import (
-    NO_PENALTIES,
-    InputNoise,
-    SequenceDropout,
-    StatePenalties,
-    drop_words,
-    kept_types,
-)
-from seqtool.translation.batches import Batch
+from seqtool.translation.batches import Batch, SourceBatch
 from seqtool.translation.decoders import DECODERS, Memory, StepOutput
 from seqtool.translation.layers import DecoderOptions
+from seqtool.translation.network import Encoded, ForwardPass, Network
 from seqtool.translation.settings import ModelSettings
-from seqtool.translation.vocabulary import END, PADDING, UNKNOWN
 
 
 class Source(NamedTuple):
@@ -65,23 +54,7 @@ class Readout(NamedTuple):
     hidden: Tensor  # `StepOutput.hidden`, [B, T, O]
 
 
-class Encoded(NamedTuple):
-    """The encoder's output for some sources."""
-
-    states: Tensor  # encoder states, [B, S, 2H]
-    dropped: Tensor  # encoder states after normalisation and dropout, 0 at padding, [B, S, 2H]
-    mask: Tensor  # True at source symbols, [B, S]
-
-
-class ForwardPass(NamedTuple):
-    """All that a pass over sources and known targets computes."""
-
-    encoded: Encoded
-    source: Source
-    readout: Readout
-
-
-class Translator(nn.Module):
+class Translator(Network[Source, Readout]):
     """Recurrent encoder-decoder with attention and, on request, copying.
 
     Args:
@@ -91,22 +64,8 @@ class Translator(nn.Module):
     """
 
     def __init__(self, source_symbols: int, target_symbols: int, settings: ModelSettings) -> None:
-        super().__init__()
-        self.settings = settings
-        width, hidden = settings.embedding, settings.hidden
-        self.target = uniform_embedding(target_symbols, width, PADDING)
-        self.source = self.target
-        if settings.tied != "all":
-            self.source = uniform_embedding(source_symbols, width, PADDING)
-        self.encoder = BidirectionalStack(
-            settings.layer_options,
-            inputs=width,
-            hidden=hidden,
-            layers=settings.encoder_layers,
-            dropout=settings.dropout,
-        )
-        states = self.encoder.outputs
-        self.encoder_norm = nn.LayerNorm(states) if settings.layer_norm else nn.Identity()
+        super().__init__(source_symbols, target_symbols, settings)
+        width, hidden, states = settings.embedding, settings.hidden, self.encoder.outputs
         self.bridge = None if settings.bridge == "last" else nn.Linear(states, hidden)
         self.decoder = DECODERS[settings.decoder](_sizes(settings, states), _attention(settings, states))
         # A pure pointer network only copies, so layers that generate symbols would never be trained.
@@ -114,92 +73,18 @@ class Translator(nn.Module):
         self.readout_norm = nn.LayerNorm(width) if settings.layer_norm and writes else nn.Identity()
         self.gate_context = glorot(1, states) if settings.copy_source else None
         self.gate = nn.Linear(hidden_of_output(settings) + width, 1) if settings.copy_source else None
-        self.symbols = target_symbols
         self.projection: Tensor | None = None
         self.bias: Tensor | None = None
         if writes:
             self.projection = glorot(target_symbols, width) if settings.tied == "none" else self.target.weight
             self.bias = nn.Parameter(torch.zeros(target_symbols))
-        self.embedding_dropout = SequenceDropout(settings.of_inputs, settings.locked)
-        self.noise = InputNoise(settings.input_noise)
-        self.dropout = SequenceDropout(settings.of_outputs, settings.locked)
 
-    def encode(self, source: Tensor, symbols: Tensor) -> Source:
-        """Encode sources and prepare them for the decoder.
-
-        Args:
-            source: Source ids, right-padded with `PADDING`, at least one other id per row, [B, S].
-            symbols: Extended target id of each source symbol, or NOT_COPYABLE, [B, S].
-        """
-        return self.prepared(self.encoded(source), symbols)
-
-    def encoded(self, source: Tensor) -> Encoded:
-        """The encoder's states for source ids [B, S]."""
-        mask = source != PADDING
-        # [B, S, E] to [B, S, 2H]
-        states = self.encoder(self._embedded(self.source, source), mask)
-        return Encoded(states, self.dropout(self.encoder_norm(states)) * mask[:, :, None], mask)
-
-    def prepared(self, encoded: Encoded, symbols: Tensor) -> Source:
-        """Prepare encoded sources for the decoder; `symbols` as in `encode`."""
+    def prepared(self, encoded: Encoded, batch: SourceBatch | Batch) -> Source:
+        """See `Network.prepared`."""
         states, dropped, mask = encoded
         gate = states.new_empty(0, states.shape[2]) if self.gate_context is None else self.gate_context
         memory = self.decoder.memory(dropped, mask, gate)
-        return Source(memory, self._start(states, mask), symbols)
-
-    def loss(self, batch: Batch, *, smoothing: float = 0.0, coverage_loss: float = 0.0) -> LossSum:
-        """Summed cross-entropy of the targets under teacher forcing, nats.
-
-        Args:
-            batch: A batch with targets.
-            smoothing: Label smoothing, in [0, 1).
-            coverage_loss: Weight of sum_t sum_s min(a_ts, c_ts), at least 0 (See et al. 2017, equation 12).
-        """
-        return self.loss_of(self.forward_pass(batch), batch, smoothing=smoothing, coverage_loss=coverage_loss)
-
-    def forward_pass(self, batch: Batch) -> ForwardPass:
-        """A pass over a batch with targets, in which every step is fed the reference (teacher forcing)."""
-        encoded = self.encoded(batch.source)
-        source = self.prepared(encoded, batch.symbols)
-        return ForwardPass(encoded, source, self.read(source, batch.inputs))
-
-    def loss_of(
-        self,
-        forward: ForwardPass,
-        batch: Batch,
-        *,
-        smoothing: float = 0.0,
-        coverage_loss: float = 0.0,
-        penalties: StatePenalties = NO_PENALTIES,
-    ) -> LossSum:
-        """The loss of a pass: see `loss`, with penalties on the states of encoder and decoder.
-
-        Args:
-            forward: What the pass computed.
-            batch: The batch that it was over.
-            smoothing: Label smoothing, in [0, 1).
-            coverage_loss: Weight of the coverage loss, at least 0.
-            penalties: Penalties on the size and change of states.
-        """
-        encoded, source, readout = forward
-        total = self.cross_entropy(readout, source, batch, smoothing)
-        if coverage_loss:
-            total = total + coverage_loss * coverage_overlap(readout.weights, batch.target_mask)
-        total = total + penalties(encoded.states, encoded.dropped, encoded.mask)
-        total = total + penalties(readout.hidden, readout.hidden, batch.target_mask)
-        return LossSum(total, batch.tokens, "token")
-
-    def divergence(self, first: ForwardPass, second: ForwardPass, real: Tensor) -> Tensor:
-        """KL(p || q) + KL(q || p) of the distributions that two passes predict, summed, nats.
-
-        Args:
-            first: One pass over a batch.
-            second: Another pass over the same batch.
-            real: True at target symbols, [B, T].
-        """
-        # two of [N, V + extra], the N target symbols of the batch
-        found = [self.log_probabilities(each.readout, each.source)[real] for each in (first, second)]
-        return symmetric_divergence(found[0], found[1])
+        return Source(memory, self._start(states, mask), batch.symbols)
 
     def read(self, source: Source, inputs: Tensor) -> Readout:
         """The readout at all steps of known inputs, extended ids [B, T]."""
@@ -254,6 +139,15 @@ class Translator(nn.Module):
         weights = mean_over_heads(output.weights, self.decoder.attention.heads)
         return Readout(features, weights, at_least_float32(gate).sum(2), output.hidden)
 
+    def reference_loss(
+        self, forward: ForwardPass[Source, Readout], batch: Batch, *, smoothing: float, coverage_loss: float
+    ) -> Tensor:
+        """The cross-entropy, and the coverage loss where there is one."""
+        total = self.cross_entropy(forward.readout, forward.source, batch, smoothing)
+        if coverage_loss:
+            total = total + coverage_loss * coverage_overlap(forward.readout.weights, batch.target_mask)
+        return total
+
     def cross_entropy(self, readout: Readout, source: Source, batch: Batch, smoothing: float) -> Tensor:
         """Cross-entropy summed over the target symbols of a batch, nats; `smoothing` in [0, 1)."""
         real = batch.target_mask
@@ -270,17 +164,7 @@ class Translator(nn.Module):
         )
 
     def log_probabilities_of(self, readout: Readout, source: Source, target: Tensor, real: Tensor) -> Tensor:
-        """Log probability of each symbol of known targets, of which `cross_entropy` is the negative sum.
-
-        Args:
-            readout: The readout of all steps.
-            source: The encoded sources.
-            target: Target symbols, extended ids, [B, T].
-            real: True at target symbols, [B, T].
-
-        Returns:
-            Log probabilities, nats, [B, T], differentiable; 0 at padding.
-        """
+        """See `Network.log_probabilities_of`; `cross_entropy` is the negative sum."""
         # found: [N], the N target symbols
         if self.settings.output == "positions":
             found = log_copy_of(readout.weights, source.symbols, target)[real]
@@ -293,15 +177,16 @@ class Translator(nn.Module):
             )
         return found.new_zeros(real.shape).index_put((real,), found)
 
-    def log_probabilities(self, readout: Readout, source: Source, extra: int = 0) -> Tensor:
-        """Log probabilities of the extended vocabulary at every step, nats, [B, T, V + extra].
+    def alignment(self, readout: Readout, source: Source, target: Tensor, real: Tensor) -> Tensor:
+        """The attention, averaged over the heads."""
+        return readout.weights
 
-        Args:
-            readout: The readout of all steps.
-            source: The encoded sources.
-            extra: Number of symbols that extend the vocabulary, raised to the number that the sources
-                add if that is larger; a symbol that a source does not add has probability 0.
-        """
+    def written(self, readout: Readout, source: Source) -> Tensor | None:
+        """See `Network.written`."""
+        return None if self.gate is None else self.gate_of(readout, source).sigmoid()
+
+    def log_probabilities(self, readout: Readout, source: Source, extra: int = 0) -> Tensor:
+        """See `Network.log_probabilities`."""
         extra = max(extra, int(source.symbols.max()) + 1 - self.symbols, 0)
         padding = (0, extra)
         if self.settings.output == "positions":
@@ -333,22 +218,6 @@ class Translator(nn.Module):
         nothing = (source.symbols == NOT_COPYABLE).all(1)
         return readout.gate.masked_fill(nothing[:, None], torch.inf)
 
-    def known(self, ids: Tensor) -> Tensor:
-        """Extended ids as ids of the target vocabulary; symbols that only the source has become UNKNOWN."""
-        return ids.masked_fill(ids >= self.symbols, UNKNOWN)
-
-    def embedder(self, sentences: int) -> Callable[[Tensor], Tensor]:
-        """A function from the target inputs of a step [B] to embeddings [B, E], for B sentences."""
-        drop = self.embedding_dropout.by_steps(self.target.weight, sentences, self.target.embedding_dim)
-        kept = self._kept(self.target)
-
-        def embed(ids: Tensor) -> Tensor:
-            vectors = self._looked_up(self.target, self.known(ids), kept)
-            noisy: Tensor = self.noise(drop(vectors))
-            return noisy
-
-        return embed
-
     def _copying(self, readout: Readout, source: Source, target: Tensor, real: Tensor) -> Copying | None:
         """What the loss needs to add the probability of copying each target; None without copying."""
         if self.gate is None:
@@ -356,33 +225,6 @@ class Translator(nn.Module):
         log_copy = log_copy_of(readout.weights, source.symbols, target)[real]
         writable = (target < self.symbols)[real]
         return Copying(self.gate_of(readout, source)[real], log_copy, writable)
-
-    def _embedded(self, embedding: nn.Embedding, ids: Tensor) -> Tensor:
-        """Embeddings of ids [B, T], with dropout and noise in training, [B, T, E]."""
-        found = self._looked_up(embedding, ids, self._kept(embedding))
-        vectors: Tensor = self.noise(self.embedding_dropout(found))
-        return vectors
-
-    def _kept(self, embedding: nn.Embedding) -> Tensor | None:
-        """Type dropout: the factor of each symbol's embedding in this pass; None = no dropout."""
-        probability = self.settings.type_dropout
-        if not self.training or not probability:
-            return None
-        return kept_types(embedding.weight, embedding.num_embeddings, probability)
-
-    def _looked_up(self, embedding: nn.Embedding, ids: Tensor, kept: Tensor | None) -> Tensor:
-        """Embeddings of ids after word dropout and type dropout, [..., E]."""
-        seen = self._words_dropped(ids)
-        vectors: Tensor = embedding(seen)
-        return vectors if kept is None else vectors * kept[seen][..., None]
-
-    def _words_dropped(self, ids: Tensor) -> Tensor:
-        """Ids of which word dropout has replaced some by UNKNOWN, but no padding, start or end."""
-        probability = self.settings.word_dropout
-        if not self.training or not probability:
-            return ids
-        each = torch.full(ids.shape, probability, device=ids.device).masked_fill_(ids <= END, 0.0)
-        return drop_words(ids, each, UNKNOWN)
 
     def _start(self, states: Tensor, mask: Tensor) -> Tensor:
         """The decoder's initial hidden state, [B, H], from the encoder's states [B, S, 2H]."""

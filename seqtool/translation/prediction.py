@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 import torch
 from pydantic import Field
@@ -19,10 +19,11 @@ from seqtool.nn.quantized import require_exact_sums
 from seqtool.text.batching import prediction_batches
 from seqtool.text.parallel import SentencePair, parse_source
 from seqtool.translation.batches import MOST_TIMES, UNKNOWN_RATIO, EncodedPair, SourceBatch, source_batch
-from seqtool.translation.model import Translator
+from seqtool.translation.network import Network, SearchStep
 from seqtool.translation.scoring import ScoredPair, score_pairs, word_alignment
-from seqtool.translation.search import SearchOptions, SearchTask, Tables, TranslatorStep, run_search
+from seqtool.translation.search import SearchOptions, SearchTask, run_search
 from seqtool.translation.settings import DataSettings, DecodingSettings, ModelSettings, VocabularySettings
+from seqtool.translation.steps import build_network, stepper
 from seqtool.translation.vocabulary import END, EncodedSource, Vocabularies, copies_of, word_numbers
 
 TASK = "translate"
@@ -99,12 +100,12 @@ class TranslatorModel(TrainedModel):
 
     TASKS = (TASK,)
     USAGE = "seqtool translate -m {} < sentences.txt"
-    network: Translator
+    network: Network[Any, Any]
     description: TranslatorDescription
 
     def __init__(
         self,
-        network: Translator,
+        network: Network[Any, Any],
         vocabularies: Vocabularies,
         description: TranslatorDescription,
         *,
@@ -114,7 +115,7 @@ class TranslatorModel(TrainedModel):
     ) -> None:
         super().__init__(network, description, device=device, precision=precision, place=place)
         self.vocabularies = vocabularies
-        self._tables: Tables | None = None
+        self._step_over: Callable[[Any, int], SearchStep] | None = None
 
     @property
     def kind(self) -> str:
@@ -212,7 +213,7 @@ class TranslatorModel(TrainedModel):
         members = (self, *together)
         self.require_one_vocabulary(together)
         for member in members:
-            if chosen.coverage_penalty and member.description.model.attention == "none":
+            if chosen.coverage_penalty and not member.description.model.aligns:
                 raise UsageError(
                     f"{member.place} has no attention, so a coverage penalty has no effect; leave it out"
                 )
@@ -335,9 +336,10 @@ class TranslatorModel(TrainedModel):
             folder = folder._replace(tensors=_without_projection(dict(folder.tensors)))
         sizes = len(vocabularies.source.symbols), len(vocabularies.target.symbols)
         layers = description.model.encoder_layers + description.model.decoder_layers
-        network = restored(lambda: Translator(*sizes, description.model), folder, layers, name)
+        network = restored(lambda: build_network(*sizes, description.model), folder, layers, name)
         if precision is None:
-            large = network.projection is not None and network.projection.numel() >= WORTH_INT8
+            projection = getattr(network, "projection", None)
+            large = projection is not None and projection.numel() >= WORTH_INT8
             precision = torch.int8 if large and multiplies_int8(device) else torch.float32
         return cls(network, vocabularies, description, device=device, precision=precision, place=name)
 
@@ -350,7 +352,7 @@ class TranslatorModel(TrainedModel):
         Raises:
             UsageError: the model has no attention.
         """
-        if self.description.model.attention == "none":
+        if not self.description.model.aligns:
             raise UsageError(f"{self.place}: this model has no attention {purpose}: model.attention = 'none'")
 
     def describe_search(self, options: SearchOptions) -> str:
@@ -359,11 +361,12 @@ class TranslatorModel(TrainedModel):
 
     def forget(self) -> None:
         """Drop the tables computed from the weights; needed after the weights have changed."""
-        self._tables = None
+        self._step_over = None
 
     def encoded_source(self, pair: SentencePair) -> EncodedSource:
         """The source of a pair as ids."""
-        return self.vocabularies.encode_source(pair, copies=copies_of(self.description.model))
+        model = self.description.model
+        return self.vocabularies.encode_source(pair, copies=copies_of(model), apart=model.reads_apart)
 
     def _search(
         self, tasks: Sequence[SearchTask], options: SearchOptions, members: Sequence[TranslatorModel]
@@ -379,19 +382,22 @@ class TranslatorModel(TrainedModel):
         ]
         return [most_like_others(each) for each in translations] if options.mbr else translations
 
-    def step(self, batch: SourceBatch) -> TranslatorStep:
+    def step(self, batch: SourceBatch) -> SearchStep:
         """The decoder as a step of a search over a batch of sources."""
-        if self._tables is None:
-            self._tables = Tables.of(self.network, int8=self.precision == torch.int8)
-        source = self.network.encode(batch.source, batch.symbols)
-        return TranslatorStep(self.network, self._tables, source, batch.extra)
+        if self._step_over is None:
+            self._step_over = stepper(self.network, int8=self.precision == torch.int8)
+        return self._step_over(self.network.encode(batch), batch.extra)
 
     def _require_writable(self, task: SearchTask, pair: SentencePair, number: int) -> None:
         for kind, texts in (("prefix", [task.prefix]), ("phrase", task.phrases)):
             for text in texts:
                 word = self.vocabularies.unwritable(text, task.source.extra)
                 if word is not None:
-                    nor = ", and neither has the source" if self.description.model.copy_source else ""
+                    nor = (
+                        ", and neither has the source"
+                        if copies_of(self.description.model) != "nothing"
+                        else ""
+                    )
                     problem = f"{kind} {text!r}: the vocabulary has no {word!r}{nor}; leave the {kind} out"
                     raise UnwritableError(pair.place, number, kind, problem)
 

@@ -7,7 +7,7 @@ way, to align them with their sources and to draw their attention.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy
 import torch
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from seqtool.text.batching import prediction_batches
 from seqtool.translation.batches import EncodedPair, pair_batch
-from seqtool.translation.model import Translator
+from seqtool.translation.network import Network
 
 Array = NDArray[numpy.float64]
 
@@ -43,7 +43,7 @@ class ScoredPair(NamedTuple):
 
 @torch.inference_mode()
 def score_pairs(
-    network: Translator,
+    network: Network[Any, Any],
     pairs: Sequence[EncodedPair],
     *,
     device: torch.device,
@@ -67,7 +67,7 @@ def score_pairs(
     for part in prediction_batches(lengths, budget=batch_tokens):
         batch = pair_batch([pairs[i] for i in part]).to(device)
         with autocast:
-            source = network.encode(batch.source, batch.symbols)
+            source = network.encode(batch)
             readout = network.read(source, batch.inputs)
             extra = max(len(pairs[i].source.extra) for i in part)
             # [B, T, V + extra]
@@ -75,9 +75,10 @@ def score_pairs(
         # [B, T]
         chosen = table.gather(2, batch.target[:, :, None])[:, :, 0].tolist()
         # [B, T, S]
-        weights = readout.weights.double().cpu().numpy()
+        weights = network.alignment(readout, source, batch.target, batch.target_mask).double().cpu().numpy()
         # [B, T]
-        gates = None if network.gate is None else network.gate_of(readout, source).sigmoid().tolist()
+        written = network.written(readout, source)
+        gates = None if written is None else written.tolist()
         for row, position in enumerate(part):
             source_length, length = len(pairs[position].source.ids), len(pairs[position].target)
             result[position] = ScoredPair(

@@ -1,19 +1,12 @@
-"""Searching for translations: the decoder as a step of `decoding`, beam search and sampling.
-
-What every step needs is computed once: the products of all target embeddings with the input weights of
-the gates, and the encoded source, which stays [B, S, ...] whatever the beam size.
-"""
+"""Searching for translations: beam search and sampling, with constraints and phrases."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
-from torch.nn import functional
 
 from seqtool.decoding.beam import BeamOptions, beam_search
 from seqtool.decoding.constraints import BlockedNgrams, Constraint, ForcedPrefix, MinimumLength
@@ -21,17 +14,11 @@ from seqtool.decoding.ensemble import EnsembleStep
 from seqtool.decoding.hypothesis import Hypothesis
 from seqtool.decoding.penalties import LengthPenalty
 from seqtool.decoding.sampling import SamplingOptions, sample
-from seqtool.decoding.step import State, StepResult
 from seqtool.errors import UsageError
-from seqtool.nn.deferred import DeferredLinear, Linear, Linears, at_least_float32
-from seqtool.nn.pointer import copy_slots, merge_copies
-from seqtool.nn.quantized import Int8Linear, Int8Linears
 from seqtool.translation.batches import LENGTH_SLACK, UNKNOWN_RATIO
-from seqtool.translation.decoders import StepOutput
-from seqtool.translation.layers import by_sentence
-from seqtool.translation.model import Readout, Source, Translator
+from seqtool.translation.network import SearchStep
 from seqtool.translation.settings import DecodingSettings
-from seqtool.translation.vocabulary import END, NEVER, START, EncodedSource, Vocabularies
+from seqtool.translation.vocabulary import END, START, EncodedSource, Vocabularies
 
 
 @dataclass(frozen=True)
@@ -152,93 +139,6 @@ class SearchTask(NamedTuple):
     phrases: Sequence[str] = ()  # texts that the translation contains
 
 
-class Tables(NamedTuple):
-    """Tables computed once from the weights of a model."""
-
-    projected: Tensor  # embeddings times the input weights of the gates, [V, P]
-    share: Tensor  # the part of readout and copy gate that depends on the embeddings, [V, ...]
-    scores: Linear | None  # output projection, [..., R] to [..., V]; None in a pointer network
-    linear: Linears  # kind of the linear layers inside a step
-
-    @classmethod
-    @torch.no_grad()
-    def of(cls, model: Translator, *, int8: bool = False) -> Tables:
-        """Compute the tables from the present weights of a model.
-
-        Args:
-            model: The network.
-            int8: Whether matrix products of decoder and output projection use 8-bit integers.
-        """
-        embeddings = model.target.weight.detach()
-        projected = model.decoder.project(embeddings[None])[0]
-        scores: Linear | None = None
-        if model.projection is not None:
-            weight, bias = (each.detach() for each in model.writing())
-            scores = (
-                Int8Linear(weight, bias) if int8 else partial(functional.linear, weight=weight, bias=bias)
-            )
-        linear = Int8Linears() if int8 else DeferredLinear
-        share = at_least_float32(model.share(embeddings))
-        return cls(at_least_float32(projected), share, scores, linear)
-
-
-class TranslatorStep:
-    """The decoder of a translator as a `decoding.step.Step` over encoded sources.
-
-    Args:
-        model: The network, in evaluation mode.
-        tables: Tables computed from its weights.
-        source: The encoded sources.
-        extra: Largest number of symbols by which a source extends the target vocabulary.
-    """
-
-    def __init__(self, model: Translator, tables: Tables, source: Source, extra: int) -> None:
-        self.model, self.tables, self.extra = model, tables, extra
-        self._read(source)
-
-    def initial(self) -> State:
-        """The state before the first step, one row per sentence."""
-        return self.model.decoder.initial(self.source.start, self.source.memory.mask.shape[1])
-
-    def keep(self, sentences: Tensor) -> None:
-        """Keep only the given sentences for all further steps."""
-        self._read(self.source.kept(sentences))
-
-    def __call__(self, last: Tensor, state: State) -> StepResult:
-        """Scores of the next symbols, [N, V + extra], from the last symbols, ids [N], and the state."""
-        ids = self.model.known(last)
-        output, state = self._advance(self.tables.projected[ids], state)
-        sentences = len(self.source.start)
-        grouped = StepOutput(*(by_sentence(each, sentences) for each in output))
-        share = by_sentence(self.tables.share[ids], sentences)
-        readout = self.model.finish(grouped, share, self.source.memory, self.tables.linear)
-        scores, normaliser = self._scores(readout)
-        scores[..., NEVER] = -torch.inf
-        return StepResult(scores.flatten(0, 1), normaliser.flatten(), state, readout.weights.flatten(0, 1))
-
-    def _read(self, source: Source) -> None:
-        self.source = source
-        self._advance = self.model.decoder.stepper(source.memory, self.tables.linear)
-        self._slots = copy_slots(source.symbols)
-
-    def _scores(self, readout: Readout) -> tuple[Tensor, Tensor]:
-        """Unnormalised scores, [B, K, V + extra], and their log normaliser, [B, K]."""
-        model = self.model
-        if self.tables.scores is None:
-            scores = model.log_probabilities(readout, self.source, self.extra)
-            return scores, scores.new_zeros(scores.shape[:2])
-        # One fused pass: a `logsumexp` alone takes several times as long.
-        scores = at_least_float32(self.tables.scores(readout.features)).log_softmax(2)
-        if model.gate is None:
-            return scores, scores.new_zeros(scores.shape[:2])
-        gate = model.gate_of(readout, self.source)
-        # log(g p) = log p + log g, so the gate is part of the normaliser, which is subtracted.
-        normaliser = -functional.logsigmoid(gate)
-        leave = functional.logsigmoid(-gate) + normaliser
-        scores = functional.pad(scores, (0, self.extra), value=-torch.inf)
-        return merge_copies(scores, readout.weights, self._slots, leave), normaliser
-
-
 def longest_output(source: EncodedSource, ratio: float = UNKNOWN_RATIO) -> int:
     """Default maximum length of an output, symbols, END included.
 
@@ -253,7 +153,7 @@ def longest_output(source: EncodedSource, ratio: float = UNKNOWN_RATIO) -> int:
 
 
 def run_search(
-    steps: Sequence[TranslatorStep],
+    steps: Sequence[SearchStep],
     tasks: Sequence[SearchTask],
     options: SearchOptions,
     vocabularies: Vocabularies,
@@ -279,12 +179,12 @@ def run_search(
         max(options.max_length or longest_output(task.source, length_ratio), len(prefix) + 1)
         for task, prefix in zip(tasks, prefixes, strict=True)
     ]
-    step: TranslatorStep | EnsembleStep = steps[0]
+    step: SearchStep | EnsembleStep = steps[0]
     state = steps[0].initial()
     if len(steps) > 1:
         step = EnsembleStep(steps)
         state = step.joined([each.initial() for each in steps])
-    mask = steps[0].source.memory.mask
+    mask = steps[0].mask
     max_lengths = torch.tensor(limits, device=device)
     if options.draws:
         return sample(

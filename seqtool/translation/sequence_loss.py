@@ -19,7 +19,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -30,8 +30,9 @@ from seqtool.decoding.sampling import SamplingOptions, sample
 from seqtool.evaluation.text_scores import sentence_bleu, sentence_chrf
 from seqtool.nn.losses import LossSum
 from seqtool.translation.batches import Batch, EncodedPair, target_tensors
-from seqtool.translation.model import Source, Translator
-from seqtool.translation.search import Tables, TranslatorStep, longest_output
+from seqtool.translation.network import Network
+from seqtool.translation.search import longest_output
+from seqtool.translation.steps import stepper
 from seqtool.translation.training_settings import TranslatorTraining
 from seqtool.translation.vocabulary import END, START, Vocabularies
 
@@ -61,7 +62,7 @@ class SequenceLoss:
 
     def __init__(
         self,
-        network: Translator,
+        network: Network[Any, Any],
         vocabularies: Vocabularies,
         settings: TranslatorTraining,
         *,
@@ -119,7 +120,7 @@ class SequenceLoss:
 
     def _read(self, batch: Batch, candidates: Sequence[Sequence[Output]]) -> tuple[Tensor, Tensor]:
         """Log probabilities of all N candidates, nats, [N], and the sentence of each, [N]."""
-        source = self._network.encode(batch.source, batch.symbols)
+        source = self._network.encode(batch)
         owners = torch.tensor([row for row, each in enumerate(candidates) for _ in each])
         owners = owners.to(batch.source.device)
         outputs = [output for each in candidates for output in each]
@@ -184,7 +185,7 @@ def self_critical(log_p: Tensor, rewards: Tensor, baselines: Tensor, shares: Ten
     return (shares * (1.0 - rewards)).sum() + (surrogate - surrogate.detach())
 
 
-def sequence_log_probabilities(network: Translator, source: Source, outputs: Sequence[Output]) -> Tensor:
+def sequence_log_probabilities(network: Network[Any, Any], source: Any, outputs: Sequence[Output]) -> Tensor:
     """Log probability of one output of each source, in one differentiable pass.
 
     Args:
@@ -203,7 +204,7 @@ def sequence_log_probabilities(network: Translator, source: Source, outputs: Seq
 
 @torch.no_grad()
 def own_outputs(
-    network: Translator, batch: Batch, *, samples: int, max_length: int, seed: int, greedy: bool
+    network: Network[Any, Any], batch: Batch, *, samples: int, max_length: int, seed: int, greedy: bool
 ) -> OwnOutputs:
     """Sample outputs from the network, without dropout.
 
@@ -220,8 +221,8 @@ def own_outputs(
     numbers = torch.tensor([batch.step * UPDATE + pair.number for pair in batch.pairs], device=device)
     extra = max(len(pair.source.extra) for pair in batch.pairs)
     with _without_dropout(network):
-        source, tables = network.encode(batch.source, batch.symbols), Tables.of(network)
-        step = TranslatorStep(network, tables, source, extra)
+        source, step_over = network.encode(batch), stepper(network)
+        step = step_over(source, extra)
         drawn = sample(
             step,
             step.initial(),
@@ -234,13 +235,13 @@ def own_outputs(
         )
         best: list[Hypothesis] = []
         if greedy:
-            step = TranslatorStep(network, tables, source, extra)
+            step = step_over(source, extra)
             best = greedy_search(step, step.initial(), start=START, end=END, max_lengths=limits)
     return OwnOutputs([[_output(each) for each in row] for row in drawn], [_output(each) for each in best])
 
 
 @contextmanager
-def _without_dropout(network: Translator) -> Iterator[None]:
+def _without_dropout(network: Network[Any, Any]) -> Iterator[None]:
     """Put the network into evaluation mode for a while."""
     was_training = network.training
     network.eval()

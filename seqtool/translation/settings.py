@@ -14,7 +14,7 @@ from seqtool.text.hub import PairHubSettings
 from seqtool.text.pair_files import NAMED_SIDES, kind_of
 from seqtool.training.network_settings import NetworkSettings, Probability, refuse_without_effect
 from seqtool.training.settings import RunSettings, given_in_vain, refuse_ignored
-from seqtool.translation.training_settings import TranslatorTraining
+from seqtool.translation.training_settings import TeacherForcing, TranslatorTraining
 
 Column = Literal["source", "target", "features", "-"]
 Files = str | Annotated[list[str], Field(min_length=2)]  # one file of pairs, or a source and its targets
@@ -26,6 +26,10 @@ VOCABULARY_READERS: dict[str, tuple[str, ...]] = {
     "min_count": ("word", "character"),
     **dict.fromkeys(("model_type", "byte_fallback", "split_digits", "sampling"), ("sentencepiece",)),
 }
+
+
+# Settings of `[model]` that the edit decoder does not have.
+UNREAD_BY_EDITS = ("bridge", "attention", "heads", "coverage", "copy_source", "output", "readout")
 
 
 class LocalSettings(LocalFolder):
@@ -172,11 +176,18 @@ class ModelSettings(NetworkSettings):
         description="Initial state of the decoder: the sum of the encoder's final states (last), or tanh of "
         "a linear map of the mean of all encoder states (mean) or of the final ones (learned).",
     )
-    decoder: Literal["input_feeding", "conditional", "bahdanau", "parallel"] = Field(
+    decoder: Literal["input_feeding", "conditional", "bahdanau", "parallel", "edit"] = Field(
         "input_feeding",
         description="Place of attention in the decoder: after the cell, with its output fed to the next step "
         "(input_feeding, Luong 2015); between two cells (conditional, Sennrich 2017); before the cell "
-        "(bahdanau, Bahdanau 2015); after all steps of the cell (parallel: without feedback, the fastest).",
+        "(bahdanau, Bahdanau 2015); after all steps of the cell (parallel: without feedback, the fastest). "
+        "edit = no attention: source symbols are copied, replaced or deleted, and others inserted (Makarov "
+        "2018).",
+    )
+    features: Literal["symbols", "encoder"] = Field(
+        "symbols",
+        description="How features are read: as symbols before the source, or apart, in no order, by every "
+        "step (encoder; decoder = edit).",
     )
     attention: Literal["additive", "general", "dot", "none"] = Field(
         "additive",
@@ -214,6 +225,16 @@ class ModelSettings(NetworkSettings):
         return max(self.encoder_layers, self.decoder_layers)
 
     @property
+    def aligns(self) -> bool:
+        """Whether outputs are aligned with their sources, by attention or by edits."""
+        return self.attention != "none" or self.decoder == "edit"
+
+    @property
+    def reads_apart(self) -> bool:
+        """Whether features are read apart from the symbols of the source."""
+        return self.features == "encoder"
+
+    @property
     def cells(self) -> tuple[str, ...]:
         """The cells of the encoder and of the decoder."""
         return self.cell, self.decoder_cell or self.cell
@@ -238,6 +259,19 @@ class ModelSettings(NetworkSettings):
                 f"{name} = {self.cells[1]!r} normalises over the rows of a batch, which in a decoder end at "
                 "different steps: --set model.decoder_cell=layernorm_gru, for instance"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _edits_alone(self) -> ModelSettings:
+        if self.decoder == "edit":
+            usual = {name: type(self).model_fields[name] for name in UNREAD_BY_EDITS}
+            given = [
+                field.alias or name for name, field in usual.items() if getattr(self, name) != field.default
+            ]
+            if given:
+                raise ValueError(f"{', '.join(given)}: decoder = 'edit' has no such thing; leave it out")
+        elif self.features != "symbols":
+            raise ValueError("features = 'encoder' needs decoder = 'edit'")
         return self
 
     @model_validator(mode="after")
@@ -296,10 +330,10 @@ class TranslatorSettings(RunSettings):
     @model_validator(mode="before")
     @classmethod
     def _defaults_that_fit(cls, values: Any) -> Any:
-        """Label smoothing is off by default for a pointer network, which has no output vocabulary."""
+        """Label smoothing is off by default for networks whose outputs are no choice of one symbol."""
         model, training = (values.get(name, {}) for name in ("model", "training"))
         tables = isinstance(model, Mapping) and isinstance(training, Mapping)
-        if tables and model.get("output") == "positions":
+        if tables and (model.get("output") == "positions" or model.get("decoder") == "edit"):
             values = {**values, "training": {"label_smoothing": 0.0, **training}}
         return values
 
@@ -308,11 +342,8 @@ class TranslatorSettings(RunSettings):
         refuse_without_effect(self.model, self.training)
         if self.training.teachers and self.model.output == "positions":
             raise ValueError("training.teachers need model.output = 'vocabulary'; leave out one of them")
-        if self.training.label_smoothing and self.model.output == "positions":
-            raise ValueError(
-                "training.label_smoothing has no effect with model.output = 'positions'; leave it out"
-            )
-        if self.decoding.coverage_penalty and self.model.attention == "none":
+        self._check_loss()
+        if self.decoding.coverage_penalty and not self.model.aligns:
             raise ValueError(
                 "decoding.coverage_penalty needs attention: set model.attention, or leave it out"
             )
@@ -321,6 +352,19 @@ class TranslatorSettings(RunSettings):
         if self.model.tied == "all" and not self.vocabulary.shared:
             raise ValueError("model.tied = 'all' needs vocabulary.shared = true")
         return self
+
+    def _check_loss(self) -> None:
+        """Refuse what the loss of the network does not have."""
+        training = self.training
+        kind = "model.output = 'positions'" if self.model.output == "positions" else "model.decoder = 'edit'"
+        edits = self.model.decoder == "edit"
+        if training.label_smoothing and (edits or self.model.output == "positions"):
+            raise ValueError(f"training.label_smoothing has no effect with {kind}; leave it out")
+        if edits and training.teacher_forcing != TeacherForcing():
+            raise ValueError(
+                "training.teacher_forcing: with model.decoder = 'edit' the loss is a sum over all ways of "
+                "writing the reference, and nothing else is read; leave it out"
+            )
 
     def without_effect(self, *, new_model: bool) -> list[str]:
         """Messages about settings that have no effect (see `RunSettings.without_effect`)."""

@@ -10,6 +10,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -19,7 +20,7 @@ from seqtool.models.tensors import weights_digest
 from seqtool.text.parallel import SentencePair
 from seqtool.translation.batches import Batch
 from seqtool.translation.data import TranslationData
-from seqtool.translation.model import ForwardPass, Translator
+from seqtool.translation.network import ForwardPass, Network
 from seqtool.translation.prediction import TranslatorModel
 from seqtool.translation.settings import TranslatorSettings
 from seqtool.translation.vocabulary import copies_of
@@ -100,7 +101,9 @@ class Teacher:
             found.append(_distribution(model.network, forward, batch))
         return torch.stack(found).logsumexp(0) - math.log(len(found))
 
-    def cross_entropy(self, student: Translator, forward: ForwardPass, batch: Batch) -> Tensor:
+    def cross_entropy(
+        self, student: Network[Any, Any], forward: ForwardPass[Any, Any], batch: Batch
+    ) -> Tensor:
         """Summed cross-entropy of the student's distributions with the teacher's, nats (section 3.1).
 
         Args:
@@ -126,7 +129,7 @@ def _require_its_vocabulary(settings: TranslatorSettings, teacher: TranslatorMod
             )
 
 
-def _distribution(network: Translator, forward: ForwardPass, batch: Batch) -> Tensor:
+def _distribution(network: Network[Any, Any], forward: ForwardPass[Any, Any], batch: Batch) -> Tensor:
     extra = max(int(batch.symbols.max()) + 1 - network.symbols, 0)
     return network.log_probabilities(forward.readout, forward.source, extra)[batch.target_mask]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -23,17 +24,19 @@ from seqtool.translation.batches import (
     Batch,
     TrainingBatches,
     encode_pairs,
-    is_copyable,
+    is_writable,
     longer_side,
+    only_copies,
     pair_batch,
 )
 from seqtool.translation.data import TranslationData
 from seqtool.translation.forcing import mixed_forcing_pass, reference_ratio
-from seqtool.translation.model import ForwardPass, Translator
+from seqtool.translation.network import ForwardPass
 from seqtool.translation.prediction import TranslatorDescription, TranslatorModel
 from seqtool.translation.search import SearchOptions
 from seqtool.translation.sequence_loss import SequenceLoss
 from seqtool.translation.settings import TranslatorSettings
+from seqtool.translation.steps import build_network
 from seqtool.translation.teaching import Teacher, describe_teacher, with_lessons
 from seqtool.translation.vocabulary import Vocabularies, copies_of
 
@@ -52,7 +55,7 @@ class Evaluator:
         settings: The run's settings.
 
     Raises:
-        DataError: a pure pointer network can produce none of the targets.
+        DataError: the network can produce none of the targets.
     """
 
     def __init__(
@@ -60,14 +63,15 @@ class Evaluator:
     ) -> None:
         self._model, self._pairs = model, list(pairs)
         self._budget = settings.training.batch_tokens
-        encoded = encode_pairs(self._pairs, model.vocabularies, copies=copies_of(settings.model))
-        # Whatever its weights are, a pure pointer network gives the other targets a probability of 0.
-        only_copies = settings.model.output == "positions"
-        self._encoded = [pair for pair in encoded if not only_copies or is_copyable(pair)]
+        copies, apart = copies_of(settings.model), settings.model.reads_apart
+        encoded = encode_pairs(self._pairs, model.vocabularies, copies=copies, apart=apart)
+        # Whatever its weights are, the network gives the other targets a probability of 0.
+        size, self._reason = len(model.vocabularies.target.symbols), only_copies(settings.model)
+        self._encoded = [pair for pair in encoded if is_writable(pair, settings.model, size)]
         if encoded and not self._encoded:
             raise DataError(
-                "dev: every target has symbols that its source lacks, and model.output = 'positions' can "
-                "only copy; name other pairs with --dev, or set model.output=vocabulary"
+                f"dev: every target has symbols that its source lacks, and {self._reason}; or name other "
+                "pairs with --dev"
             )
         self._greedy = replace(SearchOptions.of(settings.decoding), beam=1)
 
@@ -79,7 +83,7 @@ class Evaluator:
             return ()
         return (
             f"dev: {counted(missing, 'pair')} with symbols in the target that the source lacks left out of "
-            "the loss, since model.output = 'positions' can only copy",
+            f"the loss, since {self._reason.partition(';')[0]}",
         )
 
     def __call__(self) -> dict[str, float]:
@@ -201,7 +205,8 @@ def build_model(
         )
     if copies_of(settings.model) != "nothing":
         vocabularies.require_exact_copies()
-    network = Translator(len(vocabularies.source.symbols), len(vocabularies.target.symbols), settings.model)
+    sizes = len(vocabularies.source.symbols), len(vocabularies.target.symbols)
+    network = build_network(*sizes, settings.model)
     return TranslatorModel(network, vocabularies, description, device=device, precision=torch.float32)
 
 
@@ -266,7 +271,7 @@ def loss_function(
         return Pass(loss, forward)
 
     def plain(batch: Batch) -> LossSum:
-        def divergence(first: ForwardPass, second: ForwardPass) -> Tensor:
+        def divergence(first: ForwardPass[Any, Any], second: ForwardPass[Any, Any]) -> Tensor:
             return network.divergence(first, second, batch.target_mask)
 
         return loss_of_passes(network, partial(once, batch), divergence, training)

@@ -40,6 +40,8 @@ class EncodedSource(NamedTuple):
     ids: list[int]  # ids of features, then of symbols, then END
     symbols: list[int]  # extended target id of each of these, or NOT_COPYABLE
     extra: tuple[Piece, ...]  # the symbols that extend the target vocabulary, in the order of their ids
+    first: int = 0  # number of features that stand before the symbols
+    features: tuple[int, ...] = ()  # ids of features that are read apart from the symbols
 
 
 class Vocabularies:
@@ -88,13 +90,20 @@ class Vocabularies:
         return self.source is self.target
 
     def encode_source(
-        self, pair: SentencePair, *, copies: Copies = "symbols", sampling: float = 0.0, seed: int = 0
+        self,
+        pair: SentencePair,
+        *,
+        copies: Copies = "symbols",
+        apart: bool = False,
+        sampling: float = 0.0,
+        seed: int = 0,
     ) -> EncodedSource:
         """Encode the source and features of a pair; features can never be copied.
 
         Args:
             pair: The pair, of which source and features are read.
             copies: What can be copied; a pure pointer network ends an output by copying END.
+            apart: Whether features are read apart, instead of as symbols before the source.
             sampling: Randomness of SentencePiece segmentations, in [0, 1]; 0 = the most probable one.
             seed: Random seed of the sampling.
         """
@@ -104,10 +113,13 @@ class Vocabularies:
         symbols = [NOT_COPYABLE] * len(pieces)
         if copies != "nothing":
             symbols = [self._extended(piece, extra) for piece in pieces]
+        before: list[int] = [] if apart else features
         return EncodedSource(
-            [*features, *(piece.id for piece in pieces), END],
-            [*[NOT_COPYABLE] * len(features), *symbols, END if copies == "all" else NOT_COPYABLE],
+            [*before, *(piece.id for piece in pieces), END],
+            [*[NOT_COPYABLE] * len(before), *symbols, END if copies == "all" else NOT_COPYABLE],
             tuple(extra.values()),
+            len(before),
+            tuple(features) if apart else (),
         )
 
     def encode_target(
@@ -229,7 +241,7 @@ def copies_of(model: ModelSettings) -> Copies:
     """What a network with these settings can copy from its source."""
     if model.output == "positions":
         return "all"
-    return "symbols" if model.copy_source else "nothing"
+    return "symbols" if model.copy_source or model.decoder == "edit" else "nothing"
 
 
 def feature_symbol(name: str) -> str:

@@ -25,7 +25,7 @@ every_cell = pytest.mark.parametrize("cell", [name for name in CELLS if name not
 def test_decoding_step_by_step_gives_what_all_at_once_gives(decoder: str, cell: str) -> None:
     model = tiny(cell=cell, decoder=decoder, decoder_layers=2).eval()
     batch = batch_for(model)
-    source = model.encode(batch.source, batch.symbols)
+    source = model.encode(batch)
     readout = model.read(source, batch.inputs)
     embedded = model.target(batch.inputs)
     state = model.decoder.initial(source.start, source.memory.mask.shape[1])
@@ -45,7 +45,7 @@ def test_every_decoder_can_be_stepped_in_half_precision(decoder: str, cell: str)
     results = []
     for half in (False, True):
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=half):
-            source = model.encode(batch.source, batch.symbols)
+            source = model.encode(batch)
             state = model.decoder.initial(source.start, source.memory.mask.shape[1])
             advance = model.decoder.stepper(source.memory)
             output, state = advance(model.decoder.project(model.target(batch.inputs[:, 0])), state)

@@ -28,7 +28,7 @@ def features_of(model: Translator) -> torch.Tensor:
 def test_decoding_step_by_step_gives_what_all_at_once_gives(decoder: str, option: str) -> None:
     model = tiny(decoder=decoder, **LAYERS, **OPTIONS[option]).eval()
     batch = batch_for(model)
-    source = model.encode(batch.source, batch.symbols)
+    source = model.encode(batch)
     readout, embedded = model.read(source, batch.inputs), model.target(batch.inputs)
     state = model.decoder.initial(source.start, source.memory.mask.shape[1])
     advance = model.decoder.stepper(source.memory)

@@ -105,7 +105,7 @@ def test_ratio_one_is_the_plain_loss_bit_for_bit(form: str) -> None:
 def test_the_loop_fed_the_reference_is_the_plain_network(form: str) -> None:
     model = tiny(**FORMS[form])
     batch = batch_for(model)
-    source = model.encode(batch.source, batch.symbols)
+    source = model.encode(batch)
     found, expected = unroll(model, source, batch.inputs, 1.0), model.read(source, batch.inputs)
     for each, value in zip(found, expected, strict=True):
         torch.testing.assert_close(each, value, rtol=1e-10, atol=1e-10)
@@ -165,7 +165,7 @@ def test_a_coin_is_tossed_for_every_token_of_every_sentence(monkeypatch: pytest.
     monkeypatch.setattr(forcing, "_drawn", lambda *_: torch.full((300,), drawn))
     batch = batch_for(model, [([7], [reference] * 20)] * 300)
     torch.manual_seed(0)
-    unroll(model, model.encode(batch.source, batch.symbols), batch.inputs, ratio)
+    unroll(model, model.encode(batch), batch.inputs, ratio)
     assert (fed.table[:, 0] == START).all()
     coins = (fed.table[:, 1:] == reference).double()
     assert set(fed.table[:, 1:].flatten().tolist()) == {reference, drawn}
@@ -186,7 +186,7 @@ def test_what_is_drawn_follows_the_distribution_of_the_step(
     fed = Fed(monkeypatch, model)
     batch = batch_for(model, [([4, SYMBOLS, 4], [4])] * rows)
     torch.manual_seed(0)
-    source = model.encode(batch.source, batch.symbols)
+    source = model.encode(batch)
     unroll(model, source, batch.inputs, 0.0)
     table = model.log_probabilities(model.read(source, batch.inputs), source)[0, 0].exp().detach()
     counts = torch.bincount(fed.table[:, 1], minlength=len(table)).double()
@@ -225,7 +225,7 @@ def test_the_coverage_loss_is_that_of_the_steps_taken(monkeypatch: pytest.Monkey
         torch.manual_seed(6)
         results.append(forced_loss(model, batch, ratio=0.0, coverage_loss=weight).total)
     ids = torch.stack(fed.ids[: batch.inputs.shape[1]], 1)
-    readout: Readout = model.read(model.encode(batch.source, batch.symbols), ids)
+    readout: Readout = model.read(model.encode(batch), ids)
     overlap = coverage_overlap(readout.weights, batch.target_mask)
     torch.testing.assert_close(results[1] - results[0], 0.7 * overlap)
 
@@ -254,7 +254,7 @@ def test_what_no_output_has_is_never_fed_back(form: str, monkeypatch: pytest.Mon
         return lambda ids: (fed.append(ids), embed(ids))[1]
 
     monkeypatch.setattr(model, "embedder", recording)
-    source = model.encode(batch.source, batch.symbols)
+    source = model.encode(batch)
     for _ in range(5):
         unroll(model, source, batch.inputs, ratio=0.0)
     later = torch.cat([ids for ids in fed if not (ids == START).all()])

@@ -35,7 +35,7 @@ PADDED = [name for name in FORMS if name.endswith(("coverage, copy", "gru, layer
 
 def table_of(model: Translator, batch: Batch) -> Tensor:
     """Log-probabilities of every step, [B, T, V + extra]."""
-    source = model.encode(batch.source, batch.symbols)
+    source = model.encode(batch)
     return model.log_probabilities(model.read(source, batch.inputs), source)
 
 
@@ -181,7 +181,7 @@ def test_what_stands_at_the_padding_of_a_target_may_be_no_number(form: str) -> N
 
 def starts(model: Translator, pairs: list[tuple[list[int], list[int]]]) -> Source:
     batch = batch_for(model, pairs)
-    return model.encode(batch.source, batch.symbols)
+    return model.encode(batch)
 
 
 def states_by_hand(model: Translator, ids: list[int]) -> tuple[Tensor, Tensor]:
@@ -250,7 +250,7 @@ def test_the_coverage_loss_sums_what_is_attended_to_again() -> None:
 def test_the_coverage_loss_is_added_with_its_weight() -> None:
     model = tiny(coverage=True)
     batch = batch_for(model)
-    source = model.encode(batch.source, batch.symbols)
+    source = model.encode(batch)
     overlap = coverage_overlap(model.read(source, batch.inputs).weights, batch.target_mask)
     found = model.loss(batch, coverage_loss=0.7).total - model.loss(batch).total
     torch.testing.assert_close(found, 0.7 * overlap)
@@ -265,7 +265,7 @@ def test_the_mixture_is_that_of_the_gate_made_of_context_state_and_input(decoder
     """p = sigmoid(w_c . context + w_s . state + w_y . input + b), the probability of generating."""
     model = tiny(decoder=decoder, copy=True, heads=heads, bridge="last")
     batch = batch_for(model, PAIRS[2:3])  # no padding
-    source = model.encode(batch.source, batch.symbols)
+    source = model.encode(batch)
     readout = model.read(source, batch.inputs)
     embedded = model.target(model.known(batch.inputs))
     state = model.decoder.initial(source.start, batch.source.shape[1])
@@ -294,7 +294,7 @@ def test_a_source_without_anything_to_copy_is_only_written_to() -> None:
     symbols = batch.symbols.clone()
     symbols[1] = NOT_COPYABLE
     batch = replace(batch, symbols=symbols)
-    source = model.encode(batch.source, symbols)
+    source = model.encode(batch)
     readout = model.read(source, batch.inputs)
     found = model.log_probabilities(readout, source)
     expected = (readout.features[1] @ model.projection.t() + model.bias).log_softmax(1)
@@ -307,7 +307,7 @@ def test_a_source_without_anything_to_copy_is_only_written_to() -> None:
 def test_symbols_that_a_source_lacks_are_impossible_for_it() -> None:
     model = tiny(copy=True)
     batch = batch_for(model)
-    source = model.encode(batch.source, batch.symbols)
+    source = model.encode(batch)
     table = model.log_probabilities(model.read(source, batch.inputs), source, extra=5)
     assert table.shape[2] == SYMBOLS + 5
     possible = (table > -torch.inf).all(1)
@@ -321,7 +321,7 @@ def test_what_only_the_source_knows_is_embedded_as_unknown() -> None:
     model = tiny(copy=True)
     assert model.known(torch.tensor([4, NEW, NEWER, UNKNOWN])).tolist() == [4, UNKNOWN, UNKNOWN, UNKNOWN]
     batch = batch_for(model)
-    source = model.encode(batch.source, batch.symbols)
+    source = model.encode(batch)
     other = torch.where(batch.inputs >= SYMBOLS, UNKNOWN, batch.inputs)
     assert model.read(source, batch.inputs).features.equal(model.read(source, other).features)
 
@@ -418,7 +418,7 @@ def test_the_width_of_an_output_is_that_of_the_readout_or_of_the_state() -> None
     for decoder, width in (("input_feeding", 6), ("conditional", 4), ("bahdanau", 4), ("parallel", 4)):
         model = tiny(decoder=decoder)
         batch = batch_for(model)
-        source = model.encode(batch.source, batch.symbols)
+        source = model.encode(batch)
         state = model.decoder.initial(source.start, batch.source.shape[1])
         output = model.decoder.run(model.target(batch.inputs), source.memory, state)
         assert output.hidden.shape[2] == hidden_of_output(model.settings) == width

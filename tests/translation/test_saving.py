@@ -36,6 +36,10 @@ FORMS: dict[str, dict[str, Any]] = {
         "vocabulary": {"kind": "byte", "size": 8000},
     },
     "positions": {"model": {"output": "positions"}},
+    "edits": {
+        "model": {"decoder": "edit", "features": "encoder", "decoder_layers": 2},
+        "vocabulary": {"kind": "character"},
+    },
 }
 
 
@@ -224,7 +228,7 @@ def test_a_network_that_does_not_fit_takes_no_memory(tmp_path: Path, monkeypatch
         devices.append(torch.get_default_device().type)
         return Translator(*arguments)
 
-    monkeypatch.setattr(prediction, "Translator", build)
+    monkeypatch.setattr(prediction, "build_network", build)
     with pytest.raises(ModelError, match="shape"):
         reload_changed(tmp_path, lambda config: config.update(model={**config["model"], "hidden": 9}))
     assert devices == ["meta"]

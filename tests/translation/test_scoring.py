@@ -20,6 +20,7 @@ FORMS: dict[str, dict[str, Any]] = {
     "words": {"model": {"decoder": "bahdanau", "cell": "lstm"}},
     "parallel, heads": {"model": {"decoder": "parallel", "heads": 2, "copy": True}},
     "pieces": {"model": {"copy": True}, "vocabulary": {"kind": "sentencepiece", "size": 60}},
+    "edits": {"model": {"decoder": "edit", "cell": "lstm"}, "vocabulary": {"kind": "character"}},
 }
 
 
@@ -95,10 +96,10 @@ def test_a_reading_has_a_row_a_target_symbol_and_a_column_a_source_symbol(form: 
         assert scored.source_symbols[-1] == scored.target_symbols[-1] == "</s>"
         if model.vocabularies.source.kind == "word":
             assert list(scored.source_symbols[:-1]) == pair.source.split()
-            if model.network.gate is not None:
+            if copies_of(model.description.model) != "nothing":
                 assert list(scored.target_symbols[:-1]) == (pair.target or "").split()
         assert scored.coverage == pytest.approx(scored.attention.sum(0).tolist())
-        if model.network.gate is None:
+        if not model.description.model.copy_source:
             assert scored.writing is None
         else:
             assert scored.writing is not None

@@ -18,7 +18,8 @@ from seqtool.text.subwords import SPACE
 from seqtool.translation.batches import LENGTH_SLACK
 from seqtool.translation.model import Source, Translator
 from seqtool.translation.prediction import Translation, TranslatorModel
-from seqtool.translation.search import NEVER, SearchOptions, Tables, TranslatorStep
+from seqtool.translation.search import SearchOptions
+from seqtool.translation.steps import NEVER, Tables, TranslatorStep
 from seqtool.translation.vocabulary import END, PADDING, START
 from tests.translation.tiny_pairs import (
     COPYING,
@@ -39,7 +40,7 @@ GREEDY = SearchOptions(beam=1)
 def encoded_source(model: Translator) -> tuple[Source, int]:
     """The usual pairs, even if the model cannot produce their targets, and how many symbols they add."""
     batch = batch_for(model, PAIRS if model.settings.copy_source else None)
-    return model.encode(batch.source, batch.symbols), max(len(encoded(pair).source.extra) for pair in PAIRS)
+    return model.encode(batch), max(len(encoded(pair).source.extra) for pair in PAIRS)
 
 
 def prefixes_for(model: Translator, source: Source, steps: int = 4) -> Tensor:

@@ -107,7 +107,7 @@ def written_out(model: Translator, pair: EncodedPair, outputs: Sequence[Output])
     result = []
     for output in outputs:
         batch = pair_batch([pair._replace(target=list(output))])
-        source = model.encode(batch.source, batch.symbols)
+        source = model.encode(batch)
         readout = model.read(source, batch.inputs)
         symbols = source.symbols[0].tolist()
         logs = []
@@ -144,7 +144,7 @@ def every_output(pair: EncodedPair, longest: int) -> list[Output]:
 def test_log_probabilities_of_targets_are_those_of_the_distributions(form: str) -> None:
     model = tiny(**FORMS[form])
     batch = batch_for(model)
-    source = model.encode(batch.source, batch.symbols)
+    source = model.encode(batch)
     readout = model.read(source, batch.inputs)
     found = model.log_probabilities_of(readout, source, batch.target, batch.target_mask)
     table = model.log_probabilities(readout, source).gather(2, batch.target[..., None])[..., 0]
@@ -166,7 +166,7 @@ def test_outputs_read_together_are_as_likely_as_each_alone(form: str) -> None:
     ]
     outputs = [output for row in made for output in row]
     owners = torch.arange(len(batch.pairs)).repeat_interleave(4)
-    source = model.encode(batch.source, batch.symbols).kept(owners)
+    source = model.encode(batch).kept(owners)
     found = sequence_log_probabilities(model, source, outputs)
     expected = torch.cat([written_out(model, pair, row) for pair, row in zip(batch.pairs, made, strict=True)])
     torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-10)
@@ -184,7 +184,7 @@ def test_the_probabilities_of_all_outputs_sum_to_one(form: str) -> None:
     if model.settings.output == "positions":
         outputs = [each for each in outputs if set(each) <= set(pair.source.symbols)]
     batch = pair_batch([pair])
-    source = model.encode(batch.source, batch.symbols).kept(torch.zeros(len(outputs), dtype=torch.int64))
+    source = model.encode(batch).kept(torch.zeros(len(outputs), dtype=torch.int64))
     found = sequence_log_probabilities(model, source, outputs)
     assert float(found.exp().sum().detach()) == pytest.approx(1.0, abs=1e-9)
 
@@ -309,7 +309,7 @@ def test_over_all_outputs_the_gradient_is_that_of_the_expected_reward(form: str)
     rewards = torch.tensor([reward_of(pair, output) for output in outputs], dtype=torch.float64)
 
     def log_p() -> Tensor:
-        source = model.encode(batch.source, batch.symbols).kept(owners)
+        source = model.encode(batch).kept(owners)
         return sequence_log_probabilities(model, source, outputs)
 
     found = log_p()

@@ -17,6 +17,7 @@ from seqtool.translation.train import fine_tuning_settings
 from tests.translation.tiny_pairs import pairs_of, train_tiny, untrained
 
 POINTING = {"output": "positions"}
+EDITING = {"decoder": "edit"}
 NOT_LOOKING = {"attention": "none", "decoder": "parallel"}
 
 
@@ -51,8 +52,25 @@ def test_labels_are_smoothed_unless_there_is_no_vocabulary_to_smooth_over() -> N
             {"training": {"adversarial": 0.1, "objective": "mrt", "mle_weight": 1.0}},
             "r_drop and adversarial compare two passes over the reference",
         ),
+        (
+            {"model": {**EDITING, "attention": "dot", "heads": 2}},
+            "attention, heads: decoder = 'edit' has no such thing; leave it out",
+        ),
+        ({"model": {**EDITING, "copy": True}}, "copy: decoder = 'edit' has no such thing; leave it out"),
+        (
+            {"model": EDITING, "training": {"label_smoothing": 0.1}},
+            "training.label_smoothing has no effect with model.decoder = 'edit'; leave it out",
+        ),
+        (
+            {"model": EDITING, "training": {"teacher_forcing": {"ratio": 0.5}}},
+            "training.teacher_forcing: with model.decoder = 'edit' the loss is a sum",
+        ),
+        ({"model": {"features": "encoder"}}, "features = 'encoder' needs decoder = 'edit'"),
     ],
-    ids=["smoothing", "coverage", "two passes, forced", "two passes, rewarded"],
+    ids=[
+        *("smoothing", "coverage", "two passes, forced", "two passes, rewarded"),
+        *("attention, edits", "copying, edits", "smoothing, edits", "forcing, edits", "features"),
+    ],
 )
 def test_what_would_be_ignored_is_refused(sections: dict[str, Any], message: str) -> None:
     with pytest.raises(SettingsError, match=message):

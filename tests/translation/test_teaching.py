@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +43,9 @@ class Known(Teacher):
 
 def distribution(network: Translator, batch: Batch, row: int, step: int, extra: int) -> Tensor:
     """Probabilities of all symbols at one step, from a pass over that sentence's prefix alone."""
-    source = network.encode(batch.source[row : row + 1], batch.symbols[row : row + 1])
+    tensors = {f.name: getattr(batch, f.name) for f in fields(batch)}
+    alone = {name: each[row : row + 1] for name, each in tensors.items() if isinstance(each, Tensor)}
+    source = network.encode(replace(batch, **alone))
     readout = network.read(source, batch.inputs[row : row + 1, : step + 1])
     return network.log_probabilities(readout, source, extra)[0, -1].exp()
 

@@ -127,9 +127,10 @@ def untrained(
     with torch.no_grad():
         for parameter in model.network.parameters():
             parameter.mul_(scale)
-        if model.network.bias is not None:
-            model.network.bias.normal_()
-            model.network.bias[[PADDING, START]] = -1e4
+        bias = getattr(model.network, "bias", None)
+        if bias is not None:
+            bias.normal_()
+            bias[[PADDING, START]] = -1e4
     return model
 
 
