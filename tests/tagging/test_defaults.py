@@ -11,7 +11,7 @@ import pytest
 from seqtool.settings import validate
 from seqtool.settings_keys import put
 from seqtool.tagging.data import TaggingData
-from seqtool.tagging.defaults import AUTOMATIC, FEW, OF_FEW, SELF_TRAINING, choose
+from seqtool.tagging.defaults import AUTOMATIC, FEW, LEXICAL, MANY, OF_FEW, SELF_TRAINING, choose
 from seqtool.tagging.settings import TaggerSettings
 from seqtool.tagging.train import fine_tuning_settings
 from tests.tagging.tiny_tagger import as_parts_of_speech, tiny_data, tiny_settings, untrained
@@ -53,6 +53,15 @@ def test_few_labels_have_settings_of_their_own(
     tiny_settings(task=task, **{name: tables[name] for name in ("model", "training", "data")})
 
 
+def test_entities_are_found_without_lexical_features_where_there_is_much_to_learn_from() -> None:
+    few, many = tiny_data(), much(tiny_data(), MANY)
+    assert choose(bare("ner"), many).values[LEXICAL] is False
+    assert LEXICAL not in choose(bare("ner"), few).values
+    assert LEXICAL not in choose(bare("ner", model={"lexical_dropout": 0.5}), many).values
+    assert LEXICAL not in choose(bare("ner", training={"lexical_l2": 0.5}), many).values
+    assert LEXICAL not in choose(bare("pos"), many).values
+
+
 @pytest.mark.parametrize("given", [{}, {"crop": 0.2}])
 def test_fine_tuning_does_as_it_is_told(given: dict[str, float]) -> None:
     base = untrained(tiny_data(as_parts_of_speech(), scheme=None), "pos")
@@ -64,13 +73,15 @@ def test_fine_tuning_does_as_it_is_told(given: dict[str, float]) -> None:
 
 def test_sentences_that_are_cropped_are_read_for_longer() -> None:
     data = much(tiny_data(as_parts_of_speech(), scheme=None), 12_000)
-    epochs = {crop: choose(_without_pace(crop), data).values["training.epochs"] for crop in (None, 0.3, 0.0)}
+    epochs = {
+        crop: choose(bare("pos", training={} if crop is None else {"crop": crop}), data).values[
+            "training.epochs"
+        ]
+        for crop in (None, 0.3, 0.0)
+    }
     assert epochs[None] == epochs[0.3] > epochs[0.0]
 
 
-def _without_pace(crop: float | None) -> TaggerSettings:
-    """Settings that leave the pace open, with a probability of cropping if there is one."""
-    given = {} if crop is None else {"crop": crop}
-    return validate(
-        TaggerSettings, {"task": "pos", "name": "t", "data": {"train": "t"}, "training": given}, "settings"
-    )
+def bare(task: str, **sections: Any) -> TaggerSettings:
+    """Settings in which nothing but this is given."""
+    return validate(TaggerSettings, {"task": task, "name": "t", "data": {"train": "t"}, **sections}, "t")
