@@ -27,6 +27,8 @@ OF_WORDS: dict[str, Any] = {  # for data whose sources are single words
     "training.select": "exact_match",
     "decoding.length_penalty": 0.0,
 }
+OF_EDITS: dict[str, Any] = {**OF_WORDS, "model.decoder": "edit", "model.tied": "all"}  # alike on both sides
+FEATURES = {"model.features": "encoder"}  # of data that has some, with OF_EDITS
 OF_SENTENCES: dict[str, Any] = {
     "vocabulary.kind": "sentencepiece",
     "model.decoder": "input_feeding",
@@ -36,7 +38,7 @@ OF_SENTENCES: dict[str, Any] = {
     "training.select": "bleu",
     "decoding.length_penalty": 1.0,
 }
-AUTOMATIC = (*OF_WORDS, "vocabulary.size", *PACE)
+AUTOMATIC = (*OF_EDITS, *FEATURES, "vocabulary.size", *PACE)
 SINGLE_WORDS = 1.5  # mean words of a source, up to which the data is one of words
 WORDS_PER_SUBWORD = 40  # running words of both sides for each subword of the vocabulary
 SUBWORDS = (256, 8192)  # least and largest number of subwords
@@ -45,6 +47,7 @@ BY_WORDS = Pace(
     batches=60, batch_tokens=(64, 1024), updates=2800, base=14_000, growth=0.3, epochs=(8, 100), step=1.5
 )
 BY_SENTENCES = replace(BY_WORDS, updates=2300, base=20_000, growth=0.2)
+ALIKE = 0.5  # share of the output that stands in the input, in any order, from which it is written by edits
 SIZES = {"embedding", "hidden", "dropout", "embedding_dropout", "cell"}  # which go with any decoder
 
 
@@ -53,12 +56,15 @@ def choose(settings: TranslatorSettings, data: TranslationData) -> Choice:
     pairs = data.train
     words = sum(len(pair.source.split()) for pair in pairs)
     of_words = words <= SINGLE_WORDS * len(pairs)
+    share = _shared(pairs) if of_words else 0.0
     values = dict(OF_WORDS if of_words else OF_SENTENCES)
+    if share >= ALIKE and _may_edit(settings):
+        values = OF_EDITS | (FEATURES if any(pair.features for pair in pairs) else {})
     # What was given may go with some kinds of symbols and some decoders only: these stay as they are then.
     if settings.vocabulary.model_fields_set:
         del values["vocabulary.kind"]
     if settings.model.model_fields_set - SIZES:
-        del values["model.decoder"]
+        values.pop("model.decoder")
     kind = values.get("vocabulary.kind", settings.vocabulary.kind)
     if kind == "sentencepiece" and settings.vocabulary.source_file is None:
         running = words + sum(len((pair.target or "").split()) for pair in pairs)
@@ -71,7 +77,27 @@ def choose(settings: TranslatorSettings, data: TranslationData) -> Choice:
     pace = BY_WORDS if of_words else BY_SENTENCES
     values |= paced(settings.training, pace, symbols, sum(map(length, data.dev)))
     what = "single words" if of_words else "sentences"
-    return Choice(values, f"{counted(len(pairs), 'pair')} of {what}, about {symbols:,} symbols a side")
+    alike = f", {share:.0%} of the output in the input" if of_words else ""
+    return Choice(values, f"{counted(len(pairs), 'pair')} of {what}, about {symbols:,} symbols a side{alike}")
+
+
+def _shared(pairs: Sequence[SentencePair]) -> float:
+    """The share of the characters of the targets that their sources have too, in any order, in [0, 1]."""
+    common = total = 0
+    for pair in pairs:
+        target = Counter(pair.target or "")
+        common += (target & Counter(pair.source)).total()
+        total += target.total()
+    return common / max(total, 1)
+
+
+def _may_edit(settings: TranslatorSettings) -> bool:
+    """Whether nothing is given that goes with other decoders only."""
+    training, vocabulary = settings.training, settings.vocabulary
+    elsewhere = {"label_smoothing", "teacher_forcing", "coverage_loss", "teachers"}
+    spelled = not vocabulary.model_fields_set or vocabulary.kind in ("character", "byte")
+    given = settings.model.model_fields_set - SIZES or training.model_fields_set & elsewhere
+    return spelled and vocabulary.shared and not given
 
 
 def _counter(pairs: Sequence[SentencePair], kind: str, size: int) -> Callable[[SentencePair], int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy
@@ -45,6 +46,23 @@ def test_single_words_are_spelled_and_sentences_split_into_subwords() -> None:
     assert of_sentences["vocabulary.kind"] == "sentencepiece"
     assert of_sentences["vocabulary.size"] == 256
     assert choose(settings(), pairs_of(SENTENCES * 500)).values["vocabulary.size"] == 8192
+
+
+def test_outputs_that_resemble_their_inputs_are_written_by_edits() -> None:
+    chosen = choose(settings(), pairs_of(WORDS)).values
+    assert (chosen["model.decoder"], chosen["model.features"]) == ("edit", "encoder")
+    plain = [replace(pair, features=()) for pair in WORDS]
+    assert "model.features" not in choose(settings(), pairs_of(plain)).values
+    sounds = [SentencePair(f"gehen{n}", "ɡeːən") for n in range(200)]
+    assert choose(settings(), pairs_of(sounds)).values["model.decoder"] == "conditional"
+    for given in (
+        {"training": {"label_smoothing": 0.1}},
+        {"training": {"teacher_forcing": {"ratio": 0.9}}},
+        {"vocabulary": {"kind": "character", "shared": False}},
+        {"vocabulary": {"kind": "word"}},
+    ):
+        assert choose(settings(**given), pairs_of(WORDS)).values["model.decoder"] == "conditional"
+    assert choose(settings(vocabulary={"kind": "byte"}), pairs_of(WORDS)).values["model.decoder"] == "edit"
 
 
 def test_given_symbols_and_decoders_stay() -> None:
