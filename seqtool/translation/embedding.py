@@ -20,7 +20,7 @@ def embed(model: TranslatorModel, lines: Sequence[str]) -> list[Embedded]:
         model: The translator.
         lines: Sources, in the form that `seqtool translate` reads.
     """
-    network = model.network
+    network, apart = model.network, model.description.model.reads_apart
     nothing = network.encoder_norm(torch.zeros(0, network.encoder.outputs, device=model.device)).cpu().float()
     found = [Embedded([], nothing, nothing.sum(0))] * len(lines)
     pairs = {number: model.parse(line, number + 1) for number, line in enumerate(lines) if line.strip()}
@@ -31,7 +31,7 @@ def embed(model: TranslatorModel, lines: Sequence[str]) -> list[Embedded]:
         with model.autocast():
             states = network.encoded(batch.source).dropped.float().cpu()
         for row, place in enumerate(part):
-            symbols = model.vocabularies.source_symbols(pairs[numbers[place]])
+            symbols = model.vocabularies.source_symbols(pairs[numbers[place]], apart=apart)
             vectors = states[row, : len(symbols)]
             found[numbers[place]] = Embedded(list(symbols), vectors, vectors.mean(0))
     return found

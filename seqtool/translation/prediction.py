@@ -252,7 +252,7 @@ class TranslatorModel(TrainedModel):
                 of the pairs.
             batch_tokens: Largest number of padded symbols in a batch.
         """
-        encoded = []
+        encoded, apart = [], self.description.model.reads_apart
         for number, pair in enumerate(pairs):
             source = self.encoded_source(pair)
             if targets is None:
@@ -265,7 +265,7 @@ class TranslatorModel(TrainedModel):
         )
         return [
             scored._replace(
-                source_symbols=tuple(self.vocabularies.source_symbols(pair)),
+                source_symbols=tuple(self.vocabularies.source_symbols(pair, apart=apart)),
                 target_symbols=tuple(self.vocabularies.target_symbols(each.target, each.source.extra)),
             )
             for pair, each, scored in zip(pairs, encoded, scored_pairs, strict=True)
@@ -285,10 +285,13 @@ class TranslatorModel(TrainedModel):
         """
         pieces = self.vocabularies.source.pieces(pair.source)
         sources = word_numbers(self.vocabularies.source, [piece.symbol for piece in pieces])
-        features = len(pair.features)
+        features = 0 if self.description.model.reads_apart else len(pair.features)
+        words = max(sources, default=-1) + 1
+        if self.description.model.decoder == "edit":  # what is inserted at the end has no source word
+            sources = [*sources, words]
         table = scored.attention[:-1, features : features + len(sources)]
         targets = word_numbers(self.vocabularies.target, scored.target_symbols[:-1])
-        return " ".join(f"{s}-{t}" for s, t in word_alignment(table, sources, targets))
+        return " ".join(f"{s}-{t}" for s, t in word_alignment(table, sources, targets) if s < words)
 
     def files(self) -> ModelFiles:
         """The model's files: its vocabularies."""

@@ -175,9 +175,9 @@ class Vocabularies:
             parts[0] = parts[0].removeprefix(" ")  # it only marks a word's beginning, unlike a space's byte
         return _joined(parts)
 
-    def source_symbols(self, pair: SentencePair) -> list[str]:
-        """The symbols of a source as text, features and end included."""
-        features = [feature_symbol(name) for name in pair.features]
+    def source_symbols(self, pair: SentencePair, *, apart: bool = False) -> list[str]:
+        """The symbols of a source as text, its end included, and its features unless they are read apart."""
+        features = [] if apart else [feature_symbol(name) for name in pair.features]
         return [*features, *(piece.symbol for piece in self.source.pieces(pair.source)), CONTROLS[1]]
 
     def target_symbols(self, ids: Iterable[int], extra: Sequence[Piece]) -> list[str]:

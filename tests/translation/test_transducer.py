@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy
 import pytest
 import torch
 from torch import Tensor
@@ -21,12 +22,13 @@ from seqtool.training.job import TrainedRun
 from seqtool.translation.batches import Batch, EncodedPair, pair_batch
 from seqtool.translation.data import Part, TranslationData
 from seqtool.translation.edit_step import EditStep
+from seqtool.translation.embedding import embed
 from seqtool.translation.prediction import TranslatorModel
 from seqtool.translation.settings import ModelSettings
 from seqtool.translation.train import prepare
 from seqtool.translation.transducer import EditedSource, Transducer
 from seqtool.translation.vocabulary import END, NEVER, PADDING, START, EncodedSource
-from tests.translation.tiny_pairs import assert_equal_weights, tables, tiny_settings, weights_of
+from tests.translation.tiny_pairs import assert_equal_weights, tables, tiny_settings, untrained, weights_of
 from tests.translation.tiny_translator import NEW, NEWER, SYMBOLS, Pair, assert_close, encoded, gradients
 
 FORMS: dict[str, dict[str, Any]] = {
@@ -379,6 +381,19 @@ def test_a_transducer_learns_to_inflect_and_copies_letters_it_has_never_seen(tmp
 
 
 DROPPING = {"overrides": ["model.dropout=0.3", "model.embedding_dropout=0.2"]}
+
+
+def test_what_is_shown_of_a_source_leaves_out_features_read_apart() -> None:
+    data = TranslationData({name: Part(name, tuple(FEATURED), "memory", name) for name in ("train", "dev")})
+    model = untrained(data, **{name: LEARNED[name] for name in ("model", "vocabulary", "data")})
+    (scored,) = model.read(FEATURED[:1])
+    assert scored.source_symbols == (*"sagen", "</s>")
+    assert scored.attention.shape == (len("gesagt") + 1, len("sagen") + 1)
+    # What is inserted after the last letter is aligned with none.
+    ended = scored._replace(attention=numpy.eye(6)[[0, 1, 2, 3, 4, 5, 5]])
+    assert model.alignment(FEATURED[0], ended) == "0-0 1-1 2-2 3-3 4-4"
+    (found,) = embed(model, ["sagen\tV;PTCP"])
+    assert (found.words, len(found.vectors)) == ([*"sagen", "</s>"], len("sagen") + 1)
 
 
 def test_a_resumed_run_is_the_same_to_the_bit(tmp_path: Path) -> None:
