@@ -148,7 +148,11 @@ def suspicions(
             exact = tags[:, None] == torch.arange(scores.shape[2])  # [T, K]
             possible[row, : len(tags)] = exact if annotated is None else torch.from_numpy(annotated)
         gold = -partial_negative_log_likelihood(scores, chain, possible.to(scores.device), mask)
-        best = viterbi(scores, chain, mask)[1].double() - log_partition(scores, chain, mask)
+        path, score = viterbi(scores, chain, mask)
+        best = score.double() - log_partition(scores, chain, mask)
+        # Where the annotation is the best path, both are the same, and not just up to rounding.
+        allowed = possible.to(path.device).gather(2, path[:, :, None])[:, :, 0] | ~mask
+        best = torch.where(allowed.all(1), torch.minimum(best, gold), best)
         # Without entity biases, as the best path is the one that the annotation is compared with.
         found = model.decoder.decoded(scores, scores, model.chain, mask, True, 0.0, 0)
         for row, prediction in enumerate(found):
