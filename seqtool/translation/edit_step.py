@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from seqtool.decoding.step import State, StepResult
-from seqtool.nn.deferred import at_least_float32
+from seqtool.nn.deferred import DeferredLinear, Linears, at_least_float32
 from seqtool.nn.edit_lattice import after_skipping
 from seqtool.translation.layers import by_sentence
 from seqtool.translation.transducer import EditedSource, Transducer, logarithm, shares
@@ -25,10 +25,13 @@ class EditStep:
         model: The network, in evaluation mode.
         source: The encoded sources.
         extra: Largest number of symbols by which a source extends the target vocabulary.
+        linear: Makes the products with the weights of the decoder.
     """
 
-    def __init__(self, model: Transducer, source: EditedSource, extra: int) -> None:
-        self.model, self.extra = model, extra
+    def __init__(
+        self, model: Transducer, source: EditedSource, extra: int, linear: Linears = DeferredLinear
+    ) -> None:
+        self.model, self.extra, self._linear = model, extra, linear
         self._split = len(model.cell.initial(1, source.features))
         self._read(source)
 
@@ -59,7 +62,7 @@ class EditStep:
         lowest = self._lowest(model.cell.project(inputs), layers[: self._split])
         hidden, upper = self._above(at_least_float32(lowest[0]), layers[self._split :])
         # [B, K, S, A]
-        actions = model.actions(source, by_sentence(hidden, sentences))
+        actions = model.actions(source, by_sentence(hidden, sentences), self._linear)
         # [N, S]: where the last symbol has led to
         points = logarithm(ways.gather(2, last[:, None, None].expand(-1, ways.shape[1], 1))[..., 0])
         skip = actions[..., model.deleting].flatten(0, 1).double()
@@ -82,5 +85,5 @@ class EditStep:
 
     def _read(self, source: EditedSource) -> None:
         self.source = source
-        self._lowest = self.model.cell.stepper()
-        self._above = self.model.upper.stepper(len(source.first))
+        self._lowest = self.model.cell.stepper(self._linear)
+        self._above = self.model.upper.stepper(len(source.first), self._linear)

@@ -131,13 +131,13 @@ def stepper(network: Network[Any, Any], *, int8: bool = False) -> Callable[[Any,
 
     Args:
         network: The network, in evaluation mode.
-        int8: Whether matrix products of decoder and output projection use 8-bit integers, where they can.
+        int8: Whether matrix products of the decoder use 8-bit integers, and those of an output projection.
 
     Returns:
         A function from encoded sources, and the largest number of symbols by which one of them extends the
         target vocabulary, to the step of a search over them.
     """
     if isinstance(network, Transducer):
-        return partial(EditStep, network)
+        return partial(EditStep, network, linear=Int8Linears() if int8 else DeferredLinear)
     assert isinstance(network, Translator)
     return partial(TranslatorStep, network, Tables.of(network, int8=int8))

@@ -195,8 +195,8 @@ class Transducer(Network[EditedSource, Edits]):
         """The posterior probability that each target symbol was written at each position; the end at its."""
         arcs, steps = self._arcs(readout, source, target), real.sum(1) - 1
         shape = Shape(source.first, source.last, steps)
-        total, shares = posteriors(self._ending(arcs, readout, shape), shape)
-        found = shares.stay + shares.move
+        total, posterior = posteriors(self._ending(arcs, readout, shape), shape)
+        found = posterior.stay + posterior.move
         rows = torch.arange(len(steps), device=steps.device)
         found[rows, steps, source.last] = 1.0
         # A target that cannot be written has no alignment: its symbols are where the source ends.

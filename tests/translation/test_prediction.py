@@ -14,6 +14,7 @@ from seqtool.errors import DataError, ModelError, SettingsError, UsageError
 from seqtool.text.parallel import SentencePair
 from seqtool.translation.prediction import TranslatorModel
 from seqtool.translation.search import SearchOptions
+from seqtool.translation.transducer import Transducer
 from seqtool.translation.vocabulary import END
 from tests.translation.tiny_pairs import (
     COPYING,
@@ -44,6 +45,7 @@ MODELS: dict[str, dict[str, Any]] = {
         "model": {"decoder": "parallel", "heads": 2, "copy": True, "layer_norm": True},
         "vocabulary": {"kind": "character"},
     },
+    "edits": {"model": {"decoder": "edit", "cell": "lstm"}, "vocabulary": {"kind": "character"}},
 }
 MODES: dict[str, SearchOptions] = {
     "greedy": SearchOptions(beam=1),
@@ -61,7 +63,10 @@ MODES: dict[str, SearchOptions] = {
 def with_ends(model: TranslatorModel, more: float = 2.0) -> TranslatorModel:
     """A model whose outputs have many lengths."""
     with torch.no_grad():
-        model.network.bias[END] += more
+        if isinstance(model.network, Transducer):
+            model.network.output.bias[model.network.ending] += more
+        else:
+            model.network.bias[END] += more
     return model
 
 
