@@ -59,11 +59,12 @@ def _tagger(default_recipe: str) -> Task:
 def _translator() -> Task:
     from seqtool.translation import data, defaults, prediction, settings, tracing, train
 
+    folders = (("data", "source_text"), ("data", "target_text"))
     vocabularies = (("vocabulary", "source_file"), ("vocabulary", "target_file"))
     return Task(
         settings=settings.TranslatorSettings,
         default_recipe="translate-tiny",
-        paths=(("data", "train"), ("data", "dev"), ("data", "test"), *vocabularies),
+        paths=(("data", "train"), ("data", "dev"), ("data", "test"), *vocabularies, *folders),
         automatic=defaults.AUTOMATIC,
         choose=defaults.choose,
         load_data=data.load_training_data,
@@ -71,6 +72,7 @@ def _translator() -> Task:
         fine_tuning_settings=train.fine_tuning_settings,
         model=prediction.TranslatorModel,
         trace=tracing.trace,
+        folders=folders,
     )
 
 

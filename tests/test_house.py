@@ -25,6 +25,7 @@ FLOORS: list[set[str]] = [
     {"tagging", "translation", "classification"},
     {"tasks"},
     {"resolution"},
+    {"stages"},
     {"runs"},
     {"api"},
     {"suspicion"},

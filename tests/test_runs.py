@@ -8,9 +8,11 @@ from typing import Any
 
 import pytest
 
-from seqtool import api, runs
+from seqtool import api
 from seqtool.errors import InterruptedRunError, SettingsError
 from seqtool.resolution import settings_of_run
+from seqtool.stages import tagging
+from seqtool.stages.whole import Whole
 from seqtool.training import loop
 from seqtool.training.learning_curves import learning_curve
 from seqtool.training.run_folder import RunFolder
@@ -48,7 +50,7 @@ def test_language_models_of_both_directions_are_trained_first(tmp_path: Path, re
     lines = (stage / "text.txt").read_text().split("\n")
     assert lines[: len(run.model.vocabularies.tags)][0] == " ".join(token for token, _ in SENTENCES[0])
     assert "They did n't agree ." in lines and lines[-2] == "Grace sleeps"
-    for reader, kind in zip(run.model.readers, runs.KINDS, strict=True):
+    for reader, kind in zip(run.model.readers, tagging.KINDS, strict=True):
         made = api.load_language_model(stage / kind.name)
         assert reader.description.direction == made.description.data.direction == kind.direction
         assert made.symbols.codec.kind == kind.unit
@@ -132,9 +134,10 @@ def test_a_teacher_that_is_better_than_its_pupil_is_named(tmp_path: Path, recipe
     recipe["training"] |= {"self_training": 1, "max_steps": 2}
     run = api.train(recipe, output=tmp_path / "run")
     teacher, _ = learning_curve(tmp_path / "run" / "rounds" / "1").best("f1", lower=False)
-    settings, folder = settings_of_run(tmp_path / "run"), RunFolder(tmp_path / "run")
+    folder = RunFolder(tmp_path / "run")
+    whole = Whole(settings_of_run(tmp_path / "run"), None, folder, Listener(), resume=False)
     found = {
-        own: runs.better_teacher(settings, folder, run.result._replace(metrics={"f1": own}))
+        own: tagging.remarks(whole, run.result._replace(metrics={"f1": own}))
         for own in (teacher, teacher - 0.25)
     }
     assert found[teacher] == []

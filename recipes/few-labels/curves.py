@@ -19,7 +19,7 @@ from corpora import CORPORA, Corpus, path_of, sentences_of, split_at
 from feature_crf import tags_of
 
 import seqtool
-from seqtool import runs
+from seqtool.stages import tagging as stages
 from seqtool.tagging.scores import accuracy, span_scores
 
 
@@ -80,12 +80,12 @@ def by_text(corpus: Corpus, labels: Path, rest: Path, folder: Path, size: str, s
     shared = folder / "language-models"
     changes: dict[str, Any] = {"data.text": [str(rest.absolute())]}
     if shared.exists():
-        names = [str((shared / kind.name).absolute()) for kind in runs.KINDS]
+        names = [str((shared / kind.name).absolute()) for kind in stages.KINDS]
         changes["model.language_models"] = names
     output = folder / f"text-{size}-{seed}"
     scores = _trained(corpus, labels, output, seed, changes)
     if not shared.exists():
-        (output / runs.STAGE).rename(shared)
+        (output / stages.FOLDER).rename(shared)
     return scores
 
 

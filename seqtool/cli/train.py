@@ -21,12 +21,15 @@ from seqtool.cli.train_options import (
     DevPairFile,
     DevText,
     PairCommand,
+    PairTextMinutes,
     RawText,
     RecipeArgument,
     RepairOption,
     SchemeOption,
+    SourceText,
     StrictOption,
     TagColumn,
+    TargetText,
     Teachers,
     TestFile,
     TestPair,
@@ -49,6 +52,8 @@ NAMES = {
     "data.token_column": "--token-column",
     "data.tag_column": "--tag-column",
     "data.text": "--text",
+    "data.source_text": "--source-text",
+    "data.target_text": "--target-text",
     "training.text_minutes": "--text-minutes",
     "training.teachers": "--teacher",
 }
@@ -122,10 +127,15 @@ def pos(
 def _raw_text(paths: list[Path] | None, minutes: float | None, teachers: list[Path] | None) -> dict[str, Any]:
     """Settings for raw text, and for those whose opinion of it is learned."""
     return {
-        "data.text": [str(path) for path in paths] if paths else None,
+        "data.text": _named(paths),
         "training.text_minutes": minutes,
-        "training.teachers": [str(path) for path in teachers] if teachers else None,
+        "training.teachers": _named(teachers),
     }
+
+
+def _named(paths: list[Path] | None) -> list[str] | None:
+    """Paths as the value of a setting; None = not given."""
+    return [str(path) for path in paths] if paths else None
 
 
 def _columns(token: int | None, tag: int | None) -> dict[str, int | None]:
@@ -148,6 +158,9 @@ def translate(
     test_file: TestPairFile = None,
     columns: PairColumnsOption = None,
     languages: LanguagesOption = None,
+    source_text: SourceText = None,
+    target_text: TargetText = None,
+    text_minutes: PairTextMinutes = None,
     teacher: Teachers = None,
     *,
     options: RunOptions,
@@ -156,7 +169,7 @@ def translate(
 
     Examples:
       seqtool train translate translate-tiny
-      seqtool train translate --train-file pairs.tsv -o runs/translate/mine
+      seqtool train translate --train-file pairs.tsv --target-text news/ -o runs/translate/mine
     """
     pairs = {"train": train, "dev": dev, "test": test}
     singles = {"train": train_file, "dev": dev_file, "test": test_file}
@@ -164,8 +177,13 @@ def translate(
         if single is not None and pairs[part] is not None:
             raise UsageError(f"--{part} and --{part}-file both name the {part} data; leave one of them out")
     files = {part: pairs[part] or singles[part] for part in pairs}
-    taught = _raw_text(None, None, teacher)
-    train_task("translate", recipe, files, options, {**pair_settings(columns, languages), **taught})
+    raw = {
+        "data.source_text": _named(source_text),
+        "data.target_text": _named(target_text),
+        "training.text_minutes": text_minutes,
+        "training.teachers": _named(teacher),
+    }
+    train_task("translate", recipe, files, options, {**pair_settings(columns, languages), **raw})
 
 
 @app.command()

@@ -58,6 +58,34 @@ TextMinutes = Annotated[
         rich_help_panel=TRAINING,
     ),
 ]
+SourceText = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--source-text",
+        metavar="PATH",
+        help="Raw text in the source language (a file or a folder, a text on each line): the encoder learns "
+        "from it first. Repeatable.",
+        rich_help_panel=DATA,
+    ),
+]
+TargetText = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--target-text",
+        metavar="PATH",
+        help="Raw text in the target language: the decoder learns from it first. Repeatable.",
+        rich_help_panel=DATA,
+    ),
+]
+PairTextMinutes = Annotated[
+    float | None,
+    typer.Option(
+        "--text-minutes",
+        metavar="M",
+        help="Minutes of training on the raw text, at most. Default: 10.",
+        rich_help_panel=TRAINING,
+    ),
+]
 
 
 Teachers = Annotated[

@@ -228,22 +228,23 @@ class BidirectionalStack(nn.Module):
         self.dropout = SequenceDropout(dropout, options.locked)
         self.outputs = 2 * hidden
 
-    def forward(self, inputs: Tensor, mask: Tensor) -> Tensor:
-        """Run all layers over a batch.
+    def forward(self, inputs: Tensor, mask: Tensor, layers: int | None = None) -> Tensor:
+        """Run all layers over a batch, or the lowest ones only.
 
         Values at padding, NaN included, change neither outputs nor gradients.
 
         Args:
             inputs: Inputs, [B, T, I].
             mask: True at real tokens, right-padded, [B, T].
+            layers: Number of layers to run, at least 1; None = all.
 
         Returns:
-            Outputs of the top layer, [B, T, 2H], 0 at padding.
+            Outputs of the highest of them, [B, T, 2H], 0 at padding.
         """
         lengths = mask.sum(1)  # [B]
         padding = ~mask[:, :, None]  # [B, T, 1]
         values = inputs.masked_fill(padding, 0.0)
-        for number, layer in enumerate(self.layers):
+        for number, layer in enumerate(self.layers[:layers]):
             outputs = layer(self.dropout(values) if number else values, lengths)  # [B, T, 2H]
             joined = self.joints[number - 1](values, outputs) if number else outputs
             values = joined.masked_fill(padding, 0.0)

@@ -376,6 +376,11 @@ class TaggerSettings(RunSettings):
         return self
 
     @property
+    def raw_text(self) -> list[str]:
+        """See `RunSettings.raw_text`."""
+        return list(self.data.text)
+
+    @property
     def reads_ahead(self) -> bool:
         """Whether language models are an input."""
         return bool(self.data.text or self.model.language_models)

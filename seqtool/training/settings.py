@@ -58,6 +58,11 @@ class RunSettings(Settings):
         "and an error where an operation has no deterministic implementation.",
     )
 
+    @property
+    def raw_text(self) -> list[str]:
+        """The files and folders of raw text that a model learns from before its data; empty = none."""
+        return []
+
     def without_effect(self, *, new_model: bool) -> list[str]:
         """Messages about settings that were given and have no effect, which a new run refuses.
 

@@ -26,6 +26,7 @@ from seqtool.nn.regularization import (
     drop_words,
     kept_types,
 )
+from seqtool.nn.symbol_prediction import SymbolPrediction
 from seqtool.translation.batches import Batch, SourceBatch
 from seqtool.translation.settings import ModelSettings
 from seqtool.translation.vocabulary import END, PADDING, UNKNOWN
@@ -110,6 +111,7 @@ class Network(nn.Module, ABC, Generic[Source, Readout]):
         self.embedding_dropout = SequenceDropout(settings.of_inputs, settings.locked)
         self.noise = InputNoise(settings.input_noise)
         self.dropout = SequenceDropout(settings.of_outputs, settings.locked)
+        self.symbol_prediction: SymbolPrediction | None = None  # only while it is trained
 
     @abstractmethod
     def prepared(self, encoded: Encoded, batch: SourceBatch | Batch) -> Source:
@@ -216,6 +218,18 @@ class Network(nn.Module, ABC, Generic[Source, Readout]):
         total = total + penalties(encoded.states, encoded.dropped, encoded.mask)
         total = total + penalties(readout.hidden, readout.hidden, batch.target_mask)
         return LossSum(total, batch.tokens, "token")
+
+    def source_loss(self, batch: SourceBatch) -> LossSum:
+        """Summed cross-entropy of what the encoder predicts of sources alone, nats; see `SymbolPrediction`.
+
+        That is for its lowest layer: the states of higher ones know what is to be predicted.
+        """
+        assert self.symbol_prediction is not None, "nothing predicts symbols"
+        mask = batch.source != PADDING
+        # [B, S, E] to [B, S, 2H]
+        states = self.encoder(self._embedded(self.source, batch.source), mask, layers=1)
+        found: LossSum = self.symbol_prediction(self.dropout(states), batch.source, mask, self.source.weight)
+        return found
 
     def divergence(
         self, first: ForwardPass[Source, Readout], second: ForwardPass[Source, Readout], real: Tensor

@@ -8,7 +8,15 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from seqtool.nn.cell_names import BATCH_NORMALISED, CELL_HELP, CellName
-from seqtool.settings import MOST_COUNT, MOST_FACTOR, MOST_HYPOTHESES, MOST_LAYERS, MOST_UNITS, Settings
+from seqtool.settings import (
+    MOST_COUNT,
+    MOST_FACTOR,
+    MOST_HYPOTHESES,
+    MOST_LAYERS,
+    MOST_UNITS,
+    MOST_VALUES,
+    Settings,
+)
 from seqtool.text.data_files import PARTS, LocalFolder
 from seqtool.text.hub import PairHubSettings
 from seqtool.text.pair_files import NAMED_SIDES, kind_of
@@ -50,6 +58,17 @@ class DataSettings(Settings):
     )
     dev: Files | None = Field(None, description="Development pairs; by default the last 10 % of train.")
     test: Files | None = Field(None, description="Test pairs; training never reads them.")
+    source_text: list[str] = Field(
+        [],
+        max_length=MOST_VALUES,
+        description="Raw text in the source language (files and folders, a text on each line): the encoder "
+        "learns from it first, as language models of both directions (Ramachandran 2017).",
+    )
+    target_text: list[str] = Field(
+        [],
+        max_length=MOST_VALUES,
+        description="Raw text in the target language: the decoder learns from it first, as a language model.",
+    )
     local: LocalSettings | None = Field(None, description="Files below $SEQTOOL_DATA.")
     hub: PairHubSettings | None = Field(None, description="A data set of the Hugging Face hub.")
     columns: list[Column] = Field(
@@ -351,6 +370,11 @@ class TranslatorSettings(RunSettings):
             raise ValueError("training.coverage_loss needs model.coverage = true")
         if self.model.tied == "all" and not self.vocabulary.shared:
             raise ValueError("model.tied = 'all' needs vocabulary.shared = true")
+        if self.data.target_text and self.model.output == "positions":
+            raise ValueError(
+                "data.target_text: with model.output = 'positions' all that is written is copied from a "
+                "source; leave it out"
+            )
         return self
 
     def _check_loss(self) -> None:
@@ -366,9 +390,17 @@ class TranslatorSettings(RunSettings):
                 "writing the reference, and nothing else is read; leave it out"
             )
 
+    @property
+    def raw_text(self) -> list[str]:
+        """See `RunSettings.raw_text`."""
+        return [*self.data.source_text, *self.data.target_text]
+
     def without_effect(self, *, new_model: bool) -> list[str]:
         """Messages about settings that have no effect (see `RunSettings.without_effect`)."""
         found = []
+        if not self.raw_text:
+            because = "without data.source_text or data.target_text"
+            found += given_in_vain(self.training, "training", ("text_minutes",), because)
         if not self.training.teachers:
             of_teachers, because = {"distillation", "teacher_weight"}, "without training.teachers (--teacher)"
             found += given_in_vain(self.training, "training", of_teachers, because)

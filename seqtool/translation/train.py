@@ -106,7 +106,11 @@ class Evaluator:
 
 
 def prepare(
-    settings: TranslatorSettings, data: TranslationData, initial: TranslatorModel | None = None
+    settings: TranslatorSettings,
+    data: TranslationData,
+    initial: TranslatorModel | None = None,
+    *,
+    pretrained: TranslatorModel | None = None,
 ) -> Job[TranslatorModel, Batch]:
     """The job of training a translator, with everything checked that can be checked before training.
 
@@ -114,6 +118,7 @@ def prepare(
         settings: The run's settings.
         data: The training and development parts.
         initial: The model to fine-tune, whose vocabularies and network are kept; None = a new model.
+        pretrained: A new model of these settings that has learned from raw text; None = there is none.
 
     Raises:
         DataError: no training pair is within the length limits, or the model cannot produce a target.
@@ -122,7 +127,8 @@ def prepare(
     device = resolve_device(settings.device)
     teacher = Teacher.of(settings, device)
     torch.manual_seed(settings.seed)
-    model = build_model(settings, data, device, teacher) if initial is None else adopted(initial, settings)
+    begun = pretrained if initial is None else initial
+    model = build_model(settings, data, device, teacher) if begun is None else adopted(begun, settings)
     taught = with_lessons(data, teacher, model, settings)
     batches = TrainingBatches(model.vocabularies, taught, settings, device)
     model.description = model.description.model_copy(update={"length_ratio": batches.length_ratio})
@@ -237,6 +243,11 @@ def fine_tuning_settings(settings: TranslatorSettings, initial: TranslatorModel 
                 "with --init-from MODEL (with --resume too), or train one first with objective = 'mle'"
             )
         return settings
+    if settings.raw_text:
+        raise SettingsError(
+            "--source-text and --target-text are for a new translator, which learns from them first; with "
+            "--init-from leave them out"
+        )
     base = initial.description
     return settings_of_base(settings, model=base.model, vocabulary=base.vocabulary)
 

@@ -74,6 +74,12 @@ class TranslatorTraining(TrainingSettings):
         ge=0,
         description="Weight of the mle loss, nats per sentence, that is added (not mle); Wu 2016 uses 0.017.",
     )
+    text_minutes: float = Field(
+        10.0,
+        gt=0,
+        le=MOST_FACTOR,
+        description="Minutes of learning from data.source_text and data.target_text, at most.",
+    )
     teachers: list[str] = Field(
         [],
         max_length=MOST_VALUES,

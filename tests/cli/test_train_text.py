@@ -1,12 +1,13 @@
-"""`seqtool train ner --text`: the whole way from raw text to a tagger, and back to its next batch."""
+"""Raw text in `seqtool train`: the whole way from it to a tagger and to a translator."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
 
-from tests.cli.conftest import Tiny, tiny_settings
+from tests.cli.conftest import Tiny, TinyTranslator, tiny_settings, translator_words
 from tests.cli.running import Inside, refused
+from tests.translation.tiny_pairs import TEXTS
 
 RAW = "Ada lives in Paris .\nHopper met Ada in New York .\nNobody knows .\n" * 30
 QUICK = (*tiny_settings(), "--epochs", 1, "--text-minutes", 0.2)
@@ -64,3 +65,34 @@ def test_a_teacher_without_raw_text_speaks_about_the_training_part(inside: Insid
     words = ("train", "ner", "--train", tiny.train, "--dev", tiny.dev, *tiny_settings(), "--epochs", 1)
     outcome = inside(*words, "--teacher", tiny.run, "-o", "student")
     assert outcome.code == 0 and "of the training part as tagged by" in outcome.err
+
+
+def test_a_translator_learns_from_text_before_its_pairs(
+    inside: Inside, pairs: TinyTranslator, tmp_path: Path
+) -> None:
+    (tmp_path / "mono").mkdir()
+    (tmp_path / "mono" / "a.txt").write_text("".join(f"{source}\n\n" for source, _ in TEXTS))
+    words = ("train", "translate", "--train", pairs.source, pairs.target, *translator_words(), "--epochs", 1)
+    text = ("--source-text", "mono", "--target-text", pairs.target, "--text-minutes", 0.1)
+    outcome = inside(*words, *text, "-o", "made")
+    assert outcome.code == 0 and outcome.out == b"made\n", outcome.err
+    assert "first the encoder and the decoder on raw text, in at most 0.1 minutes, then the" in outcome.err
+    assert "source text: 19 lines, " in outcome.err and "target text: 19 lines, " in outcome.err
+    assert inside("translate", "-m", "made", stdin=b"Ada met Babbage .\n").code == 0
+    nothing = inside("train", "translate", "--resume", "-o", "made")
+    assert nothing.code == 0 and "already finished" in nothing.err
+
+
+def test_text_of_a_translator_is_refused_before_anything_is_written(
+    inside: Inside, pairs: TinyTranslator, tmp_path: Path
+) -> None:
+    words = ("train", "translate", "--train", pairs.source, pairs.target, *translator_words(), "-o", "new")
+    (tmp_path / "blank.txt").write_text(" \n\n")
+    (tmp_path / "long.txt").write_text("yes " * 200 + "\n")
+    for option in ("--source-text", "--target-text"):
+        refused(inside(*words, option, "absent.txt"), 2, "train translate", "absent.txt: no such file")
+        refused(inside(*words, option, "blank.txt"), 3, "train translate", "blank.txt: contains no text")
+    base = ("--init-from", pairs.run, "--target-text", "long.txt")
+    refused(inside(*words[:-2], "-o", "newer", *base), 2, "train translate", "are for a new translator")
+    refused(inside(*words, "--text-minutes", 3), 2, "train translate", "text_minutes = 3.0 has no effect")
+    assert not any((tmp_path / name / "model").exists() for name in ("new", "newer"))
