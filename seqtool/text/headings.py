@@ -124,6 +124,23 @@ def likely_sides(rows: Sequence[Sequence[str]], *, headings: bool) -> tuple[int,
     return (texts[0], texts[1]) if len(texts) > 1 else (0, 1)
 
 
+def hold_features(cells: Sequence[str], separator: str) -> bool:
+    """Whether a column holds features: lists of symbols that occur again and again, such as `V;PST`.
+
+    Args:
+        cells: Its first cells.
+        separator: Text between two features.
+
+    >>> hold_features(["N;ACC;SG", "N;GEN;SG"], ";"), hold_features(["go; run", "so; to"], ";")
+    (True, False)
+    """
+    listed = [cell.strip(" ").split(separator) for cell in cells if cell.strip(" ")]
+    symbols = [symbol for each in listed for symbol in each]
+    several = sum(len(each) > 1 for each in listed)
+    plain = all(symbol and not any(map(str.isspace, symbol)) for symbol in symbols)
+    return plain and several > 0 and 2 * several >= len(listed) and len(set(symbols)) < len(symbols)
+
+
 def is_language(name: str) -> bool:
     """Whether a heading is the name or the code of a language.
 

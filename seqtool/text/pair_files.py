@@ -22,6 +22,7 @@ from seqtool.text.parallel import (
     SIDES,
     SentencePair,
     column_headings_remark,
+    columns_with_features,
     read_aligned,
     read_pair_columns,
     read_pair_objects,
@@ -73,6 +74,20 @@ def read_pairs(
     if kind == "jsonl":
         return read_pair_objects(paths[0], languages)
     return read_pair_columns(paths[0], columns, feature_separator)
+
+
+def columns_of(path: str | Path, feature_separator: str = ";") -> tuple[str, ...] | None:
+    """What the columns of a file of pairs are, if it shows that there is one of features; otherwise None.
+
+    Only tab-separated columns, which have no names, are looked at.
+
+    Args:
+        path: The file.
+        feature_separator: Text between two features.
+    """
+    if kind_of(path) not in (None, "tsv") or not Path(path).is_file():
+        return None
+    return columns_with_features(path, feature_separator)
 
 
 def headings_remark(

@@ -20,7 +20,15 @@ from pathlib import Path
 from typing import Any
 
 from seqtool.errors import DataError, counted
-from seqtool.text.headings import IGNORED, PREVIEW, REMARK, are_headings, columns_example, name_columns
+from seqtool.text.headings import (
+    IGNORED,
+    PREVIEW,
+    REMARK,
+    are_headings,
+    columns_example,
+    hold_features,
+    name_columns,
+)
 from seqtool.text.lines import lines_of
 
 SIDES = ("source", "target")
@@ -113,6 +121,27 @@ def read_pair_columns(
         start = int(_are_these_columns(rows, columns) or _guessed(rows, columns))
         for number, line in enumerate(chain(preview[start:], lines), start + 1):
             yield _from_columns(line, columns, feature_separator, str(path), number)
+
+
+def columns_with_features(path: str | Path, feature_separator: str) -> tuple[str, ...] | None:
+    """What the columns of a file are if there are three and one of them holds features; otherwise None.
+
+    Args:
+        path: The file of tab-separated columns.
+        feature_separator: Text between two features.
+
+    Raises:
+        UsageError, StorageError, DataError: as `lines_of`.
+    """
+    with closing(lines_of(path)) as lines:
+        rows = [line.split("\t") for line in islice(lines, PREVIEW) if line.strip(" \t")]
+    if not rows or any(len(row) != len(SIDES) + 1 for row in rows):
+        return None
+    found = [hold_features(cells, feature_separator) for cells in zip(*rows, strict=True)]
+    if sum(found) != 1:
+        return None
+    sides = iter(SIDES)
+    return tuple(FEATURES if holds else next(sides) for holds in found)
 
 
 def column_headings_remark(path: str | Path, columns: Sequence[str]) -> str | None:

@@ -14,7 +14,7 @@ from seqtool.errors import DataError, counted
 from seqtool.files import digest
 from seqtool.text import data_files, hub
 from seqtool.text.data_files import PartName
-from seqtool.text.pair_files import headings_remark, read_pairs, require_files
+from seqtool.text.pair_files import columns_of, headings_remark, read_pairs, require_files
 from seqtool.text.parallel import SIDES, SentencePair
 from seqtool.translation.settings import DataSettings, Files, TranslatorSettings
 
@@ -54,6 +54,7 @@ class Part:
 class TranslationData(data_files.DataSet[Part]):
     """The parts of a data set of sentence pairs."""
 
+    columns: tuple[str, ...] | None = None  # of the files, if they show that there is one of features
     counting: str = ""  # how the symbols of training pairs were counted, if it decides which are left out
 
     @property
@@ -82,8 +83,9 @@ class TranslationData(data_files.DataSet[Part]):
 def load_training_data(settings: TranslatorSettings) -> TranslationData:
     """Read the training and the development part.
 
-    Without development files the last tenth of the training pairs is held out. A training pair with
-    several targets becomes as many pairs.
+    A column of features is recognised, unless the settings say what the columns are. Without development
+    files the last tenth of the training pairs is held out. A training pair with several targets becomes as
+    many pairs.
 
     Args:
         settings: The run's settings.
@@ -92,12 +94,22 @@ def load_training_data(settings: TranslatorSettings) -> TranslationData:
         UsageError: a file is missing, or the recipe's data is not available on this machine.
         DataError: a line is not a pair, or one of its sides is empty; the message names file and line.
     """
-    parts, remarks = data_files.training_parts(settings.data, read_part, hold_out, "pairs")
+    data, columns = settings.data, _columns_shown(settings.data)
+    if columns is not None:
+        data = data.model_copy(update={"columns": list(columns)})
+    parts, remarks = data_files.training_parts(data, read_part, hold_out, "pairs")
     if remarks:
-        remarks += _sorted_by_length(parts["train"], parts["dev"], settings.data)
+        remarks += _sorted_by_length(parts["train"], parts["dev"], data)
     about = [line for part in parts.values() for line in warnings_about(part)]
     train = replace(parts["train"], pairs=tuple(_one_target_each(parts["train"].pairs)))
-    return TranslationData({**parts, "train": train}, (*about, *remarks))
+    return TranslationData({**parts, "train": train}, (*about, *remarks), columns=columns)
+
+
+def _columns_shown(data: DataSettings) -> tuple[str, ...] | None:
+    """The columns of the training file if it has one of features, and the settings do not name them."""
+    if "columns" in data.model_fields_set or not isinstance(data.train, str):
+        return None
+    return columns_of(data.train, data.feature_separator)
 
 
 def _sorted_by_length(train: Part, dev: Part, data: DataSettings) -> tuple[str, ...]:

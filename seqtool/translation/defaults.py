@@ -38,7 +38,8 @@ OF_SENTENCES: dict[str, Any] = {
     "training.select": "bleu",
     "decoding.length_penalty": 1.0,
 }
-AUTOMATIC = (*OF_EDITS, *FEATURES, "vocabulary.size", *PACE)
+COLUMNS = "data.columns"
+AUTOMATIC = (COLUMNS, *OF_EDITS, *FEATURES, "vocabulary.size", *PACE)
 SINGLE_WORDS = 1.5  # mean words of a source, up to which the data is one of words
 WORDS_PER_SUBWORD = 40  # running words of both sides for each subword of the vocabulary
 SUBWORDS = (256, 8192)  # least and largest number of subwords
@@ -61,6 +62,8 @@ def choose(settings: TranslatorSettings, data: TranslationData) -> Choice:
     values = dict(OF_WORDS if of_words else OF_SENTENCES)
     if share >= ALIKE and _may_edit(settings):
         values = OF_EDITS | (FEATURES if any(pair.features for pair in pairs) else {})
+    if data.columns is not None:
+        values = {COLUMNS: list(data.columns), **values}
     # What was given may go with some kinds of symbols and some decoders only: these stay as they are then.
     if settings.vocabulary.model_fields_set:
         del values["vocabulary.kind"]

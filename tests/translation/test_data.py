@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from seqtool.errors import DataError, SettingsError, UsageError
+from seqtool.resolution import completed
 from seqtool.settings import validate
 from seqtool.text.data_files import locate
 from seqtool.text.hub import PairHubSettings
@@ -321,3 +322,45 @@ def test_a_part_to_be_scored_keeps_empty_lines_unless_the_run_drops_them(tmp_pat
     dropped = load_part(recipe, "test")
     assert len(dropped.parts["test"].pairs) == len(PAIRS)
     assert dropped.warnings == ("test: 1 pair with an empty side left out",)
+
+
+FORMS = "gehen\tging\tV;PST\nHaus\tHauses\tN;GEN;SG\nBuch\tBuches\tN;GEN;SG\n"
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2), (0, 2, 1), (2, 0, 1)], ids=str)
+def test_a_column_of_features_is_recognised_wherever_it_stands(
+    tmp_path: Path, order: tuple[int, ...]
+) -> None:
+    rows = [line.split("\t") for line in FORMS.splitlines()]
+    (tmp_path / "p").write_text("".join("\t".join(row[place] for place in order) + "\n" for row in rows))
+    given = settings(train=str(tmp_path / "p"), dev=str(tmp_path / "p"))
+    found = load_training_data(given)
+    assert found.columns == tuple(("source", "target", "features")[place] for place in order)
+    pair = found.train[1]
+    assert (pair.source, pair.target, pair.features) == ("Haus", "Hauses", ("N", "GEN", "SG"))
+    chosen, reasons = completed(given, found)
+    assert chosen.data.columns == list(found.columns or ())
+    assert any(f"columns {','.join(found.columns or ())}" in line for line in reasons)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "gehen\tging\tgo;\nsehen\tsah\tsee;\n",  # an empty feature
+        "Go.\tGeh.\tgo; now\nRun.\tLauf.\trun; now\n",  # notes
+        "gehen\tging\tV;PST\nHaus\tHauses\tN;GEN\n",  # no symbol occurs again
+        "a;b\ta;b\ta;b\na\tb\ta;b\n",  # more than one column
+    ],
+    ids=["empty", "notes", "all differ", "two"],
+)
+def test_other_columns_are_not_taken_for_features(tmp_path: Path, content: str) -> None:
+    (tmp_path / "p.tsv").write_text(content)
+    with pytest.raises(DataError, match=r"3 columns, expected 2 \(source, target\); name them"):
+        load_training_data(settings(train=str(tmp_path / "p.tsv")))
+
+
+def test_columns_that_are_named_stay(tmp_path: Path) -> None:
+    (tmp_path / "p").write_text(FORMS)
+    columns = ["source", "target", "-"]
+    found = load_training_data(settings(train=str(tmp_path / "p"), columns=columns))
+    assert found.columns is None and not found.train[0].features
