@@ -23,6 +23,7 @@ from seqtool.evaluation.score import Array, Score, divide, ratio_score
 
 Reference = str | Sequence[str]  # one reference text, or several
 
+LEAST_LONG = 0.1  # share of references with four words or more, from which BLEU is informative
 ORDERS = 4  # longest n-gram in BLEU, in words
 CHARACTER_ORDERS = 6  # longest n-gram in chrF, in characters
 BETA = 2  # chrF2: recall is weighted twice as much as precision
@@ -185,6 +186,19 @@ def copy_scores(
         ratio_score("copy_precision", matched, copied, signature=signature),
         ratio_score("copy_recall", matched, expected, signature=signature),
     )
+
+
+def bleu_informs(references: Sequence[Sequence[str]]) -> bool:
+    """Whether BLEU says something about outputs with these references.
+
+    Corpus BLEU is a product over n-grams of up to four words: if nearly all references are shorter, it is 0
+    even for right outputs, or depends on very few sentences.
+
+    Args:
+        references: The references of each sentence.
+    """
+    long = sum(any(map(has_four_words, each)) for each in references)
+    return long >= LEAST_LONG * len(references)
 
 
 def has_four_words(text: str) -> bool:

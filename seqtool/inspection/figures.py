@@ -234,14 +234,19 @@ def scores_by_type(by_type: Mapping[str, TypeFigures], path: Path) -> None:
         figure.legend(loc="outside lower center", ncols=3)
 
 
-def scores_by_length(rows: Sequence[tuple[str, float, int]], path: Path, name: str = "BLEU") -> None:
+def scores_by_length(
+    rows: Sequence[tuple[str, float, int]], path: Path, metric: str = "bleu", unit: str = "words"
+) -> None:
     """Draw a score for each range of lengths, with the number of sentences in each.
 
     Args:
-        rows: Label, score (0-100) and number of sentences of each range, from short to long.
+        rows: Label, score and number of sentences of each range, from short to long.
         path: Where to save, .png or .svg.
-        name: Name of the score.
+        metric: Name of the score: bleu, 0-100, or exact_match, 0-1.
+        unit: What the lengths are counted in.
     """
+    name = {"bleu": "BLEU", "exact_match": "exact match"}[metric]
+    top, digits = (100, 1) if metric == "bleu" else (1, 2)
     with picture(path, 1.6 + 0.9 * max(len(rows), 4), 4.0) as figure:
         axes = figure.subplots()
         axes.set_title(f"{name} by length of the source")
@@ -250,12 +255,13 @@ def scores_by_length(rows: Sequence[tuple[str, float, int]], path: Path, name: s
             return
         bars = axes.bar(range(len(rows)), [score for _, score, _ in rows], 0.7, color=BLUE)
         axes.bar_label(
-            bars, [f"{score:.1f}\nn = {count:,}" for _, score, count in rows], padding=2, fontsize=8
+            bars, [f"{score:.{digits}f}\nn = {count:,}" for _, score, count in rows], padding=2, fontsize=8
         )
         axes.set_xticks(range(len(rows)), [label for label, _, _ in rows])
         axes.grid(False, axis="x")
-        axes.set(xlim=(-0.6, max(len(rows), 4) - 0.4), ylim=(0, 1.2 * max(score for _, score, _ in rows) + 1))
-        axes.set(xlabel="words in the source (n = number of sentences)", ylabel=f"{name} (0-100)")
+        highest = 1.2 * max(score for _, score, _ in rows) + top / 100
+        axes.set(xlim=(-0.6, max(len(rows), 4) - 0.4), ylim=(0, highest))
+        axes.set(xlabel=f"{unit} in the source (n = number of sentences)", ylabel=f"{name} (0-{top})")
 
 
 def cost_along_text(

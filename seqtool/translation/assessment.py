@@ -13,7 +13,7 @@ from seqtool.errors import DataError, UsageError, counted
 from seqtool.evaluation.by_length import LengthRow, score_by_length
 from seqtool.evaluation.report import Evaluation, Rival
 from seqtool.evaluation.score import Score
-from seqtool.evaluation.text_scores import copy_scores, text_scores
+from seqtool.evaluation.text_scores import bleu_informs, copy_scores, text_scores
 from seqtool.text.data_files import PartName
 from seqtool.text.json_lines import load
 from seqtool.text.lines import lines_of
@@ -24,7 +24,7 @@ from seqtool.translation.prediction import TranslatorModel
 from seqtool.translation.search import SearchOptions
 from seqtool.translation.settings import DataSettings, TranslatorSettings
 
-SCORES = ("bleu", "bleu_lowercase", "chrf", "exact_match")
+SCORES = ("bleu", "bleu_lowercase", "chrf", "exact_match")  # exact_match leads where BLEU says nothing
 COPIES = ("copy_precision", "copy_recall")
 _NBEST = re.compile(
     r"[0-9]+\t(?P<rank>[0-9]+)\t-?(?:[0-9.]+|inf)\t(?P<text>[^\t]*)(?:\t.*)?"
@@ -78,7 +78,8 @@ class TranslatorEvaluation(Evaluation):
     Args:
         pairs: The sources with their references.
         outputs: The translations of the sources.
-        by_length: BLEU by the number of words of the source.
+        by_length: BLEU by the number of words of the source; where BLEU says nothing (`bleu_informs`),
+            exact match by its number of characters.
     """
 
     pairs: Sequence[SentencePair]
@@ -88,7 +89,17 @@ class TranslatorEvaluation(Evaluation):
     @property
     def compared(self) -> tuple[str, ...]:
         """Names of the metrics that are tested against another model."""
-        return ("bleu", "chrf", "exact_match")
+        return tuple(name for name in self.scores if name in ("bleu", "chrf", "exact_match"))
+
+    @property
+    def leading(self) -> str:
+        """Name of the metric that says most about such outputs: bleu or exact_match."""
+        return next(iter(self.scores))
+
+    @property
+    def length_unit(self) -> str:
+        """What lengths of sources are counted in, in `by_length`."""
+        return "words" if self.leading == "bleu" else "characters"
 
     @property
     def search(self) -> str:
@@ -96,8 +107,13 @@ class TranslatorEvaluation(Evaluation):
         return self.outputs.search
 
     def details(self) -> dict[str, Any]:
-        """The entries of the JSON report beside the scores: the search, and BLEU by length."""
-        return {"search": self.search, "by_length": [row._asdict() for row in self.by_length]}
+        """The entries of the JSON report beside the scores: the search, and the leading score by length."""
+        rows = [row._asdict() for row in self.by_length]
+        return {
+            "search": self.search,
+            "by_length": rows,
+            "by_length_of": {"metric": self.leading, "unit": self.length_unit},
+        }
 
     def errors(self) -> Iterator[dict[str, Any]]:
         """The outputs that differ from their reference, the one with the lowest chrF first."""
@@ -316,8 +332,10 @@ def judged(
         rival: Scores to compare with; None = no comparison.
     """
     (part,) = data.parts.values()
-    scores = _scores(part.pairs, outputs.texts, (*SCORES, *(("ter",) if options.ter else ())))
-    lengths = [len(pair.source.split()) for pair in part.pairs]
+    informs = bleu_informs([pair.references for pair in part.pairs])
+    names = SCORES if informs else tuple(reversed(SCORES))
+    scores = _scores(part.pairs, outputs.texts, (*names, *(("ter",) if options.ter else ())))
+    lengths = [len(pair.source.split() if informs else pair.source) for pair in part.pairs]
     return TranslatorEvaluation(
         model=name,
         data=part.source,
@@ -327,7 +345,7 @@ def judged(
         warnings=data.warnings,
         pairs=part.pairs,
         outputs=outputs,
-        by_length=tuple(score_by_length(scores["bleu"], lengths)),
+        by_length=tuple(score_by_length(scores[names[0]], lengths)),
     )
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from seqtool.devices import resolve_device
 from seqtool.errors import DataError, SettingsError, counted
-from seqtool.evaluation.text_scores import has_four_words, text_scores
+from seqtool.evaluation.text_scores import bleu_informs, text_scores
 from seqtool.nn.losses import LossSum
 from seqtool.nn.regularization import StatePenalties
 from seqtool.text.batching import prediction_batches
@@ -39,8 +39,6 @@ from seqtool.translation.settings import TranslatorSettings
 from seqtool.translation.steps import build_network
 from seqtool.translation.teaching import Teacher, describe_teacher, with_lessons
 from seqtool.translation.vocabulary import Vocabularies, copies_of
-
-LEAST_LONG = 0.1  # share of references with four words or more, below which BLEU is not informative
 
 
 class Evaluator:
@@ -74,6 +72,9 @@ class Evaluator:
                 "pairs with --dev"
             )
         self._greedy = replace(SearchOptions.of(settings.decoding), beam=1)
+        self._references = [pair.references for pair in self._pairs]
+        names = ("bleu", "chrf", "exact_match")
+        self._scores = names if bleu_informs(self._references) else names[::-1]  # the one that counts first
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -91,8 +92,7 @@ class Evaluator:
         self._model.forget()
         found = self._model.search(self._pairs, self._greedy, batch_tokens=self._budget)
         texts = [translations[0].text if translations else "" for translations in found]
-        references = [pair.references for pair in self._pairs]
-        scores = text_scores(texts, references, ("bleu", "chrf", "exact_match"))
+        scores = text_scores(texts, self._references, self._scores)
         return {"loss": self._loss(), **{name: score.value for name, score in scores.items()}}
 
     def _loss(self) -> float:
@@ -159,15 +159,11 @@ def prepare(
 def selecting_metric(asked: str, dev: Sequence[SentencePair]) -> str:
     """The metric that selects the best checkpoint: chrF if BLEU was asked for and is not informative.
 
-    Corpus BLEU is a product over n-grams of up to four words: if nearly all references are shorter, it is 0
-    even for right outputs, or depends on very few sentences.
-
     Args:
         asked: Name of the metric that was asked for (`training.select`).
         dev: The development part.
     """
-    long = sum(any(has_four_words(text) for text in pair.references) for pair in dev)
-    return "chrf" if asked == "bleu" and long < LEAST_LONG * len(dev) else asked
+    return "chrf" if asked == "bleu" and not bleu_informs([pair.references for pair in dev]) else asked
 
 
 def _describe_selection(settings: TranslatorSettings, select: str) -> tuple[str, ...]:

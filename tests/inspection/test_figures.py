@@ -59,6 +59,9 @@ DRAWINGS = {
     "types": lambda path: figures.scores_by_type({name: Counts(1, 2, 3) for name in STRANGE}, path),
     "no types": lambda path: figures.scores_by_type({}, path),
     "lengths": lambda path: figures.scores_by_length([("1-4", 30.0, 12), ("5-9", 0.0, 3)], path),
+    "lengths of words": lambda path: figures.scores_by_length(
+        [("3", 0.25, 12), ("4-9", 1.0, 3)], path, "exact_match", "characters"
+    ),
     "no lengths": lambda path: figures.scores_by_length([], path),
     "text": lambda path: figures.cost_along_text([(100, 150.0)] * 90, {"xz": 1.2}, path, "$(m) on t"),
     "no text": lambda path: figures.cost_along_text([], {}, path, "m on t"),

@@ -84,6 +84,18 @@ def test_scores_by_length_are_of_all_pairs_by_the_words_of_their_source() -> Non
     assert found.by_length[1].label == "15"
 
 
+def test_of_single_words_exact_match_leads_and_sources_are_measured_in_characters() -> None:
+    pairs = [*pairs_of([("yes", "ja")] * 10), *pairs_of([("engine", "Maschine")] * 10)]
+    part = TranslationData({"t": tiny_data(pairs).parts["dev"]})
+    found = assess(untrained(), part, name="m", search=SearchOptions(beam=1), bootstrap=0)
+    assert found.scores.keys() == NAMES and list(found.scores)[:2] == ["exact_match", "chrf"]
+    assert [(row.label, row.sentences) for row in found.by_length] == [("3", 10), ("6", 10)]
+    assert found.compared == ("exact_match", "chrf", "bleu")
+    assert found.as_dict()["by_length_of"] == {"metric": "exact_match", "unit": "characters"}
+    right = sum(text == pair.target for text, pair in zip(found.outputs.texts[:10], pairs, strict=False))
+    assert found.by_length[0].value == right / 10
+
+
 def test_two_models_are_compared_on_the_same_pairs(learned: TranslatorModel) -> None:
     other = untrained()
     found = assess(learned, one_part(), name="m", search=BEAM, bootstrap=100, against=("other", other))

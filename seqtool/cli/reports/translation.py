@@ -28,14 +28,14 @@ def draw(result: TranslatorEvaluation, folder: Path) -> None:
     from seqtool.inspection import figures
 
     rows = [(row.label, row.value, row.sentences) for row in result.by_length]
-    figures.scores_by_length(rows, folder / "by_length.png")
+    figures.scores_by_length(rows, folder / "by_length.png", result.leading, result.length_unit)
 
 
 def _lengths_table(result: TranslatorEvaluation) -> Any:
     from rich.table import Table
 
     table = Table(title="by length", title_justify="left")
-    for heading in ("words of the source", "sentences", "bleu"):
+    for heading in (f"{result.length_unit} of the source", "sentences", result.leading):
         table.add_column(heading, justify="right")
     for row in result.by_length:
         table.add_row(row.label, f"{row.sentences:,}", f"{row.value:.2f}")
