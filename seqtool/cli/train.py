@@ -169,7 +169,7 @@ def translate(
 
     Examples:
       seqtool train translate translate-tiny
-      seqtool train translate --train-file pairs.tsv --target-text news/ -o runs/translate/mine
+      seqtool train translate --train-file pairs.tsv --target-text news/
     """
     pairs = {"train": train, "dev": dev, "test": test}
     singles = {"train": train_file, "dev": dev_file, "test": test_file}
@@ -263,7 +263,7 @@ def train_task(
                 "dev was still improving: train longer with: "
                 f"{more} --max-minutes {2 * settings.training.max_minutes:g}"
             )
-        console.say(f"next: {runs[-1].model.USAGE.format(shlex.quote(str(runs[-1].path)))}")
+        console.say(f"next: {runs[-1].model.usage.format(shlex.quote(str(runs[-1].path)))}")
         if len(runs) > 1:
             _report_deviation(_summary(runs))
 

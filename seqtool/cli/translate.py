@@ -103,8 +103,12 @@ class _Work:
 
     def run(self, inputs: Inputs, put: Callable[[str], None]) -> None:
         """Translate all lines."""
+        from seqtool.cli.strange_sources import StrangeSources
+
         started, lines, symbols = time.monotonic(), 0, 0
+        strange = StrangeSources(self.model)
         for group in inputs:
+            strange.add(item.pair for item in group)
             found = self._search(group, inputs)
             put("".join(self._written(group, found)))
             lines += len(group)
@@ -112,6 +116,8 @@ class _Work:
         seconds = max(time.monotonic() - started, 1e-9)
         count = counted(lines, "line")
         rate = f"{count}, {counted(symbols, 'symbol')}, {seconds:.1f} s, {lines / seconds:,.1f} lines/s"
+        for remark in strange.remarks():
+            console.warn(remark)
         console.say(f"{rate} ({self.model.describe_search(self.options)})")
 
     def _search(self, group: list[Item], inputs: Inputs) -> list[list[Translation]]:

@@ -176,7 +176,8 @@ class FormGroup:
         bool,
         typer.Option(
             "--alignments",
-            help="Write a tab and the word alignment, as source-target pairs of indices, after each line.",
+            help="Write a tab and the alignment after each line: source-target pairs of numbers of words, or "
+            "of characters where these are the symbols.",
             rich_help_panel=OUTPUT,
         ),
     ] = False

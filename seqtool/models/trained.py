@@ -105,6 +105,11 @@ class TrainedModel(ABC):
         """
 
     @property
+    def usage(self) -> str:
+        """A command that uses the model, with {} in place of its folder."""
+        return self.USAGE
+
+    @property
     @abstractmethod
     def kind(self) -> str:
         """Kind of model for its card, as in "translator"."""

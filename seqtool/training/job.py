@@ -197,7 +197,7 @@ def train(
             measured=job.scored,
             result=result,
             facts=(*job.data.describe(), *measured),
-            usage=model.USAGE,
+            usage=model.usage,
         )
         model.save(run.model, card=card)
     return TrainedRun(run.path, model, result)

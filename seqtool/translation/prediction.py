@@ -17,7 +17,7 @@ from seqtool.models.folder import ModelFolder
 from seqtool.models.trained import ModelFiles, TrainedModel, require_several, restored
 from seqtool.nn.quantized import require_exact_sums
 from seqtool.text.batching import prediction_batches
-from seqtool.text.parallel import SentencePair, parse_source
+from seqtool.text.parallel import FEATURES, SentencePair, parse_source
 from seqtool.translation.batches import MOST_TIMES, UNKNOWN_RATIO, EncodedPair, SourceBatch, source_batch
 from seqtool.translation.network import Network, SearchStep
 from seqtool.translation.scoring import ScoredPair, score_pairs, word_alignment
@@ -116,6 +116,12 @@ class TranslatorModel(TrainedModel):
         super().__init__(network, description, device=device, precision=precision, place=place)
         self.vocabularies = vocabularies
         self._step_over: Callable[[Any, int], SearchStep] | None = None
+
+    @property
+    def usage(self) -> str:
+        """See `TrainedModel.usage`; a model with features reads columns."""
+        named = [name.upper() for name in self.description.data.columns if name in ("source", FEATURES)]
+        return self.USAGE if len(named) == 1 else f"{self.USAGE}  # each line: {' TAB '.join(named)}"
 
     @property
     def kind(self) -> str:

@@ -123,7 +123,9 @@ class SearchOptions:
             return f"{kind}, temperature {self.temperature:g}, seed {self.seed}"
         parts = ["greedy search"]
         if self.beam > 1:
-            parts = [f"beam {self.beam}", f"length penalty {self.beam_penalty} {self.length_penalty:g}"]
+            none = self.beam_penalty == "none" or not self.length_penalty
+            length = f"length penalty {self.beam_penalty} {self.length_penalty:g}"
+            parts = [f"beam {self.beam}", "no length penalty" if none else length]
             parts += [f"coverage penalty {self.coverage_penalty:g}"] * bool(self.coverage_penalty)
         parts += [f"no {self.no_repeat_ngram}-gram twice"] * bool(self.no_repeat_ngram)
         parts += [f"{self.diverse} groups"] * (self.diverse > 1)

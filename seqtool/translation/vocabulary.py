@@ -84,6 +84,16 @@ class Vocabularies:
             return cls(both, both)
         return cls(_build(sources, settings, features), _build(targets, settings, ()))
 
+    def unknown_features(self, pair: SentencePair) -> list[str]:
+        """The features of a pair that the source vocabulary lacks."""
+        return [name for name in pair.features if feature_symbol(name) not in self._source_ids]
+
+    def unknown_characters(self, text: str) -> list[str]:
+        """The characters of a source that its vocabulary lacks; none unless characters are its symbols."""
+        if self.source.kind != "character":
+            return []
+        return [piece.symbol for piece in self.source.pieces(text) if piece.id == UNKNOWN]
+
     @property
     def is_shared(self) -> bool:
         """Whether both sides share one vocabulary."""
