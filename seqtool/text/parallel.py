@@ -120,7 +120,7 @@ def read_pair_columns(
         _require_columns(rows, columns, f"{path}:1")
         start = int(_are_these_columns(rows, columns) or _guessed(rows, columns))
         for number, line in enumerate(chain(preview[start:], lines), start + 1):
-            yield _from_columns(line, columns, feature_separator, str(path), number)
+            yield parse_columns(line, columns, feature_separator, str(path), number)
 
 
 def columns_with_features(path: str | Path, feature_separator: str) -> tuple[str, ...] | None:
@@ -196,7 +196,7 @@ def parse_source(
     names = [name for name in columns if name in ("source", FEATURES)]
     if FEATURES not in names or "\t" not in line:
         return SentencePair(line, file=file, line=number)
-    return _from_columns(line, names, feature_separator, file, number)
+    return parse_columns(line, names, feature_separator, file, number)
 
 
 def pair_of_cells(
@@ -280,7 +280,19 @@ def _guessed(rows: Sequence[Sequence[str]], columns: Sequence[str]) -> bool:
     return bool(rows) and len(rows[0]) == len(columns) and are_headings(rows)
 
 
-def _from_columns(line: str, columns: Sequence[str], separator: str, file: str, number: int) -> SentencePair:
+def parse_columns(line: str, columns: Sequence[str], separator: str, file: str, number: int) -> SentencePair:
+    """The pair in a line of tab-separated columns; that of a blank line has two empty sides.
+
+    Args:
+        line: The line, without its end.
+        columns: What each column is, as in `read_pair_columns`.
+        separator: Text between two features.
+        file: Name of the file for messages.
+        number: Number of the line, from 1.
+
+    Raises:
+        DataError: a wrong number of columns, or an empty feature.
+    """
     if not line.strip(" \t"):
         return SentencePair("", "" if "target" in columns else None, file=file, line=number)
     cells = line.split("\t")

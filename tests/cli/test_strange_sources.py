@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.running import Inside
+from tests.cli.running import Inside, refused
 
 FORMS = "gehen\tging\tV;PST\nHaus\tHauses\tN;GEN;SG\nBuch\tBuches\tN;GEN;SG\nsehen\tsah\tV;PST\n" * 3
 QUICK = ("--epochs", 1, "--set", "model.hidden=8", "--set", "model.embedding=8", "--threads", 1)
@@ -40,3 +40,14 @@ def test_columns_in_the_wrong_order_show(forms: Inside) -> None:
 
 def test_nothing_is_said_of_what_is_known(forms: Inside) -> None:
     assert "does not have" not in forms("translate", "-m", "run", stdin=b"gehen\tV;PST\n").err
+
+
+def test_a_given_target_stands_where_the_training_file_has_it(forms: Inside) -> None:
+    outcome = forms("inspect", "attention", "-m", "run", "--given", stdin=b"gehen\tgegangen\tV;PST\n")
+    assert outcome.code == 0 and outcome.out.count(b"\n") > 3
+    refused(
+        forms("inspect", "attention", "-m", "run", "--given", stdin=b"gehen\n"),
+        3,
+        "inspect attention",
+        "standard input:1: no tab; with --given each line is SOURCE TAB TARGET TAB FEATURES",
+    )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -32,7 +31,9 @@ def attention(
     given: Annotated[
         bool,
         typer.Option(
-            "--given", help="Each line is SOURCE TAB TARGET; score that target instead of searching."
+            "--given",
+            help="Each line is SOURCE TAB TARGET (with features: the columns of the training file); "
+            "score that target instead of searching.",
         ),
     ] = False,
     output: Annotated[
@@ -94,11 +95,17 @@ def attention(
 
 
 def _given(translator: TranslatorModel, line: str, number: int, name: str) -> SentencePair:
-    """Parse a line of `--given`: the source, with its features if the model has some, a tab, the target."""
-    text, tab, target = line.rpartition("\t")
-    if not tab:
-        raise DataError(f"{name}:{number}: no tab; with --given each line is SOURCE, a tab, TARGET")
-    return replace(translator.parse(text, number, name), target=target)
+    """Parse a line of `--given`: source and target, with features in the columns of the training file."""
+    from seqtool.text.parallel import FEATURES, SIDES, parse_columns
+
+    data = translator.description.data
+    columns: tuple[str, ...] = SIDES
+    if FEATURES in data.columns:
+        columns = tuple(dict.fromkeys(column for column in data.columns if column != "-"))
+    if "\t" not in line:
+        listed = " TAB ".join(name.upper() for name in columns)
+        raise DataError(f"{name}:{number}: no tab; with --given each line is {listed}")
+    return parse_columns(line, columns, data.feature_separator, name, number)
 
 
 def _show(scored: ScoredPair) -> None:

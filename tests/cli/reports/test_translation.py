@@ -206,7 +206,7 @@ def test_a_given_line_without_a_tab_has_no_target(inside: Inside, pairs: TinyTra
     command = ("inspect", "attention", "-m", pairs.run, "--given")
     outcome = inside(*command, stdin=b"yes\tja\n\nyes\n")
     assert_error(
-        outcome, 3, "inspect attention", "standard input:3: no tab; ", "each line is SOURCE, a tab, TARGET"
+        outcome, 3, "inspect attention", "standard input:3: no tab; ", "each line is SOURCE TAB TARGET"
     )
     assert inside(*command, stdin=b"yes\t\n").code == 0
 
