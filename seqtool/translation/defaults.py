@@ -48,7 +48,6 @@ BY_WORDS = Pace(
     batches=60, batch_tokens=(64, 1024), updates=2800, base=14_000, growth=0.3, epochs=(8, 100), step=1.5
 )
 BY_SENTENCES = replace(BY_WORDS, updates=2300, base=20_000, growth=0.2)
-AFTER_TEXT = 0.5  # share of the updates that are left to make after raw text
 ALIKE = 0.5  # share of the output that stands in the input, in any order, from which it is written by edits
 SIZES = {"embedding", "hidden", "dropout", "embedding_dropout", "cell"}  # which go with any decoder
 
@@ -79,8 +78,6 @@ def choose(settings: TranslatorSettings, data: TranslationData) -> Choice:
     length = _counter(pairs, kind, size)
     symbols = sum(map(length, pairs))
     pace = BY_WORDS if of_words else BY_SENTENCES
-    if settings.raw_text:
-        pace = replace(pace, updates=round(AFTER_TEXT * pace.updates))
     values |= paced(settings.training, pace, symbols, sum(map(length, data.dev)))
     what = "single words" if of_words else "sentences"
     alike = f", {share:.0%} of the output in the input" if of_words else ""

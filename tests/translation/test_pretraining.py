@@ -10,18 +10,14 @@ import torch
 
 from seqtool import api
 from seqtool.errors import InterruptedRunError, SettingsError
-from seqtool.settings import validate
 from seqtool.training import loop
 from seqtool.translation.batches import EncodedPair, pair_batch, source_batch
-from seqtool.translation.defaults import choose
 from seqtool.translation.pretraining import encoded, prepare_pretraining, sampled
-from seqtool.translation.settings import TranslatorSettings
 from seqtool.translation.vocabulary import END, EncodedSource
 from tests.listeners import Listener
 from tests.translation.tiny_pairs import (
     TEXTS,
     assert_equal_weights,
-    pairs_of,
     sources_of,
     tables,
     tiny_data,
@@ -184,17 +180,6 @@ def test_a_sample_is_drawn_from_all_texts() -> None:
     drawn = sampled(texts, 1, most=200)
     assert len(set(drawn)) == 200 and drawn == sampled(texts, 1, most=200) != sampled(texts, 2, most=200)
     assert 350 < sum(map(int, drawn)) / 200 < 650
-
-
-def test_with_raw_text_fewer_updates_are_chosen(recipe: dict[str, Any]) -> None:
-    lines = tuple(pairs_of(list(TEXTS) * 100))
-    plain = validate(
-        TranslatorSettings, {"task": "translate", "name": "a", "data": {"train": ["a", "b"]}}, ""
-    )
-    data = {"train": ["a", "b"], "target_text": ["c"]}
-    read = validate(TranslatorSettings, {"task": "translate", "name": "a", "data": data}, "")
-    epochs = [choose(each, tiny_data(lines)).values["training.epochs"] for each in (plain, read)]
-    assert epochs[1] < epochs[0]
 
 
 def test_raw_text_is_refused_where_it_has_no_effect(tmp_path: Path, recipe: dict[str, Any]) -> None:
