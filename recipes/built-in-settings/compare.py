@@ -1,7 +1,8 @@
 """One training part: the built-in settings, then settings by hand, each in the time that the former took.
 
-Usage: python compare.py FOLDER POINT
+Usage: python compare.py FOLDER POINT [SETTINGS ...]
 
+SETTINGS are names of settings by hand in points.py; by default all of that kind of data are tried.
 Appends lines to FOLDER/results.jsonl, and skips what stands there.
 """
 
@@ -24,7 +25,7 @@ from seqtool.text.columns import format_jsonl, read_sentences
 BUILT_IN = "built-in"
 
 
-def main(folder: Path, name: str) -> None:
+def main(folder: Path, name: str, wanted: list[str]) -> None:
     """Train and score what has no result yet."""
     folder.mkdir(parents=True, exist_ok=True)
     results, point = folder / "results.jsonl", POINTS[name]
@@ -32,7 +33,7 @@ def main(folder: Path, name: str) -> None:
     seen = {row["settings"]: row for row in done if row["point"] == name}
     train = part_of(point, folder / name)
     for settings, typed in {BUILT_IN: (), **BY_HAND[point.kind]}.items():
-        if settings in seen:
+        if settings in seen or (typed and wanted and settings not in wanted):
             continue
         limit = [f"training.max_minutes={seen[BUILT_IN]['minutes']}"] if typed else []
         output = folder / name / settings.replace(" ", "-").replace(",", "")
@@ -87,4 +88,4 @@ def part_of(point: Point, folder: Path) -> list[Path]:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), sys.argv[2])
+    main(Path(sys.argv[1]), sys.argv[2], sys.argv[3:])
