@@ -2,11 +2,11 @@
 
 Usage: python active.py FOLDER CORPUS STRATEGY SEED [SHARE]
 
-The annotator is the training part itself, of which only the sentences asked for are read, until the given share
-of its tokens is annotated (by default a half). After each round a tagger is trained with the built-in settings
-on all that is annotated by then, and tested; random choice needs no model, so there it is every fifth round.
-Appends lines to FOLDER/active.jsonl: sentences and tokens annotated so far, and the scores. What stands there
-is not done again, as long as the numbers of the sentences stand in FOLDER/active-CORPUS-STRATEGY-SEED.
+The annotator is the training part itself, of which only the sentences asked for are read, until the given
+share of its tokens is annotated (by default a half). After each round a tagger is trained with the built-in
+settings on all that is annotated by then, and tested; random choice needs no model, so there it is every fifth
+round. Appends lines to FOLDER/active.jsonl: sentences and tokens annotated so far, and the scores. A run that
+was stopped goes on in the round where it was.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def main(folder: Path, name: str, strategy: str, seed: int, most: float) -> None
 
 
 def _begun(work: Path, first: list[int]) -> tuple[list[int], int]:
-    """The sentences that are annotated, and the number of the round: those of an earlier start, or the first."""
+    """The sentences that are annotated and the number of the round, as an earlier start left them."""
     saved = work / "chosen.json"
     if not saved.exists():
         return first, 0
