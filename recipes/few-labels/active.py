@@ -4,9 +4,9 @@ Usage: python active.py FOLDER CORPUS STRATEGY SEED [SHARE]
 
 The annotator is the training part itself, of which only the sentences asked for are read, until the given
 share of its tokens is annotated (by default a half). After each round a tagger is trained with the built-in
-settings on all that is annotated by then, and tested; random choice needs no model, so there it is every fifth
-round. Appends lines to FOLDER/active.jsonl: sentences and tokens annotated so far, and the scores. A run that
-was stopped goes on in the round where it was.
+settings on all that is annotated by then, and tested; random choice needs no model, so there it is every
+fifth round. Appends lines to FOLDER/active.jsonl: sentences and tokens annotated so far, and the scores. A
+run that was stopped goes on in the round where it was.
 """
 
 from __future__ import annotations
