@@ -11,12 +11,13 @@ import numpy
 import torch
 from torch import Tensor
 
-from seqtool.errors import DataError
+from seqtool.errors import DataError, SettingsError
 from seqtool.nn.pointer import NOT_COPYABLE
 from seqtool.text.batching import LazyBatches, training_batches
 from seqtool.text.parallel import SentencePair
 from seqtool.training import distributed
 from seqtool.translation.data import TranslationData, exceeded_limit, filter_lengths
+from seqtool.translation.hallucination import LEAST, Hallucination
 from seqtool.translation.settings import ModelSettings, TranslatorSettings
 from seqtool.translation.vocabulary import PADDING, START, Copies, EncodedSource, Vocabularies, copies_of
 
@@ -50,10 +51,12 @@ class Batch:
     tokens: int  # number of target symbols, padding not counted
     step: int = 0  # number of updates made before the one that this batch belongs to
     pairs: tuple[EncodedPair, ...] = ()  # the pairs of the batch
+    beside: Batch | None = None  # pairs that are made up, whose loss is added with a weight
 
     def to(self, device: torch.device) -> Batch:
         """The batch on another device."""
-        return _moved(self, device)
+        moved = _moved(self, device)
+        return moved if self.beside is None else replace(moved, beside=self.beside.to(device))
 
 
 Moved = TypeVar("Moved", SourceBatch, Batch)
@@ -205,6 +208,7 @@ class TrainingBatches:
             if not is_writable(ids, settings.model, len(vocabularies.target.symbols)):
                 reason = only_copies(settings.model)
                 raise DataError(f"{pair.place}: the target has symbols that its source lacks, and {reason}")
+        self._invented = _hallucination(self._pairs, settings)
         # Number of batches that one update sums, over all processes; an epoch ends with an update.
         self._grouped = settings.training.accumulation * distributed.world_size()
         self._updates = math.ceil(len(self(0)) / self._grouped)
@@ -236,10 +240,44 @@ class TrainingBatches:
 
         def build(number: int) -> Batch:
             step = first + number // self._grouped
-            return pair_batch([encoded[i] for i in parts[number]], step).to(self._device)
+            batch = pair_batch([encoded[i] for i in parts[number]], step)
+            beside = self._beside(len(parts[number]), epoch, number)
+            return replace(batch, beside=beside).to(self._device)
 
         sizes = [len(part) * max(longer_side(encoded[i]) for i in part) for part in parts]
         return LazyBatches(sizes, build)
+
+    def _beside(self, count: int, epoch: int, number: int) -> Batch | None:
+        """The batch of pairs that are made up beside a batch of so many; None if there are none."""
+        if self._invented is None:
+            return None
+        training, settings = self._settings.training, self._settings
+        draw = numpy.random.default_rng([settings.seed, epoch, number])
+        made = self._invented.pairs(max(round(training.hallucinate * count), 1), draw)
+        encoded = encode_pairs(made, self._vocabularies, copies=self._copies, apart=self._apart)
+        size = len(self._vocabularies.target.symbols)
+        usable = [pair for pair in encoded if is_writable(pair, settings.model, size)]
+        return pair_batch(usable) if usable else None
+
+
+def _hallucination(pairs: Sequence[SentencePair], settings: TranslatorSettings) -> Hallucination | None:
+    """What makes up pairs, if the settings ask for some.
+
+    Raises:
+        SettingsError: the symbols are not characters.
+        DataError: no pair shows what may be replaced.
+    """
+    if not settings.training.hallucinate:
+        return None
+    if settings.vocabulary.kind not in ("character", "byte"):
+        raise SettingsError("training.hallucinate replaces letters: it needs vocabulary.kind = 'character'")
+    made = Hallucination(pairs)
+    if not made.models:
+        raise DataError(
+            f"{pairs[0].file}: no source shares {LEAST} letters in a row with its target; set "
+            "training.hallucinate=0"
+        )
+    return made
 
 
 def longer_side(pair: EncodedPair) -> int:

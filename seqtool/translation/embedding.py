@@ -29,7 +29,7 @@ def embed(model: TranslatorModel, lines: Sequence[str]) -> list[Embedded]:
     for part in prediction_batches([len(source.ids) for source in sources], budget=BATCH_TOKENS):
         batch = source_batch([sources[i] for i in part]).to(model.device)
         with model.autocast():
-            states = network.encoded(batch.source).dropped.float().cpu()
+            states = network.encoded(batch).dropped.float().cpu()
         for row, place in enumerate(part):
             symbols = model.vocabularies.source_symbols(pairs[numbers[place]], apart=apart)
             vectors = states[row, : len(symbols)]

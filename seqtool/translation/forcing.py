@@ -60,7 +60,7 @@ def mixed_forcing_pass(model: Network[Any, Any], batch: Batch, ratio: float) -> 
     if ratio == 1.0:
         return model.forward_pass(batch)
     assert isinstance(model, Translator), "refused by the settings"
-    encoded = model.encoded(batch.source)
+    encoded = model.encoded(batch)
     source = model.prepared(encoded, batch)
     return ForwardPass(encoded, source, unroll(model, source, batch.inputs, ratio))
 

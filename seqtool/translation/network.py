@@ -170,18 +170,22 @@ class Network(nn.Module, ABC, Generic[Source, Readout]):
 
     def encode(self, batch: SourceBatch | Batch) -> Source:
         """Encode the sources of a batch and prepare them for the decoder."""
-        return self.prepared(self.encoded(batch.source), batch)
+        return self.prepared(self.encoded(batch), batch)
 
-    def encoded(self, source: Tensor) -> Encoded:
-        """The encoder's states for source ids [B, S]."""
-        mask = source != PADDING
+    def encoded(self, batch: SourceBatch | Batch) -> Encoded:
+        """The encoder's states for the sources of a batch."""
+        mask = batch.source != PADDING
         # [B, S, E] to [B, S, 2H]
-        states = self.encoder(self._embedded(self.source, source), mask)
+        states = self.encoder(self.encoder_inputs(batch), mask)
         return Encoded(states, self.dropout(self.encoder_norm(states)) * mask[:, :, None], mask)
+
+    def encoder_inputs(self, batch: SourceBatch | Batch) -> Tensor:
+        """What the encoder reads, [B, S, E]: the embedded source symbols."""
+        return self._embedded(self.source, batch.source)
 
     def forward_pass(self, batch: Batch) -> ForwardPass[Source, Readout]:
         """A pass over a batch with targets, in which every step is fed the reference (teacher forcing)."""
-        encoded = self.encoded(batch.source)
+        encoded = self.encoded(batch)
         source = self.prepared(encoded, batch)
         return ForwardPass(encoded, source, self.read(source, batch.inputs))
 
@@ -227,7 +231,7 @@ class Network(nn.Module, ABC, Generic[Source, Readout]):
         assert self.symbol_prediction is not None, "nothing predicts symbols"
         mask = batch.source != PADDING
         # [B, S, E] to [B, S, 2H]
-        states = self.encoder(self._embedded(self.source, batch.source), mask, layers=1)
+        states = self.encoder(self.encoder_inputs(batch), mask, layers=1)
         found: LossSum = self.symbol_prediction(self.dropout(states), batch.source, mask, self.source.weight)
         return found
 

@@ -203,10 +203,10 @@ class ModelSettings(NetworkSettings):
         "edit = no attention: source symbols are copied, replaced or deleted, and others inserted (Makarov "
         "2018).",
     )
-    features: Literal["symbols", "encoder"] = Field(
+    features: Literal["symbols", "encoder", "everywhere"] = Field(
         "symbols",
-        description="How features are read: as symbols before the source, or apart, in no order, by every "
-        "step (encoder; decoder = edit).",
+        description="How features are read: as symbols before the source; or apart, in no order, by every "
+        "step of the decoder (encoder), or of encoder and decoder (everywhere; both with decoder = edit).",
     )
     attention: Literal["additive", "general", "dot", "none"] = Field(
         "additive",
@@ -251,7 +251,7 @@ class ModelSettings(NetworkSettings):
     @property
     def reads_apart(self) -> bool:
         """Whether features are read apart from the symbols of the source."""
-        return self.features == "encoder"
+        return self.features != "symbols"
 
     @property
     def cells(self) -> tuple[str, ...]:
@@ -290,7 +290,7 @@ class ModelSettings(NetworkSettings):
             if given:
                 raise ValueError(f"{', '.join(given)}: decoder = 'edit' has no such thing; leave it out")
         elif self.features != "symbols":
-            raise ValueError("features = 'encoder' needs decoder = 'edit'")
+            raise ValueError(f"features = {self.features!r} needs decoder = 'edit'")
         return self
 
     @model_validator(mode="after")
@@ -401,6 +401,9 @@ class TranslatorSettings(RunSettings):
         if not self.raw_text:
             because = "without data.source_text or data.target_text"
             found += given_in_vain(self.training, "training", ("text_minutes",), because)
+        if not self.training.hallucinate:
+            because = "without training.hallucinate"
+            found += given_in_vain(self.training, "training", ("hallucinate_weight",), because)
         if not self.training.teachers:
             of_teachers, because = {"distillation", "teacher_weight"}, "without training.teachers (--teacher)"
             found += given_in_vain(self.training, "training", of_teachers, because)

@@ -275,6 +275,9 @@ def loss_function(
         if teacher is not None and training.distillation != "sequence":
             taught = teacher.cross_entropy(network, forward, batch)
             loss = loss._replace(total=loss.total + training.teacher_weight * taught)
+        if batch.beside is not None:
+            made_up = network.loss(batch.beside, smoothing=training.label_smoothing)
+            loss = loss._replace(total=loss.total + training.hallucinate_weight * made_up.total)
         return Pass(loss, forward)
 
     def plain(batch: Batch) -> LossSum:

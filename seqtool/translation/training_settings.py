@@ -13,6 +13,7 @@ from seqtool.training.settings import TrainingSettings, help_of, refuse_ignored
 # The setting that decides whether another one is used, and its values with which that is so.
 SEQUENCE_OBJECTIVES = ("mrt", "self_critical")
 OBJECTIVE_READERS: dict[str, tuple[str, tuple[str, ...]]] = {
+    **dict.fromkeys(("hallucinate", "hallucinate_weight"), ("objective", ("mle",))),
     "reward": ("objective", SEQUENCE_OBJECTIVES),
     "samples": ("objective", SEQUENCE_OBJECTIVES),
     "sample_length": ("objective", SEQUENCE_OBJECTIVES),
@@ -79,6 +80,16 @@ class TranslatorTraining(TrainingSettings):
         gt=0,
         le=MOST_FACTOR,
         description="Minutes of learning from data.source_text and data.target_text, at most.",
+    )
+    hallucinate: float = Field(
+        0.0,
+        ge=0,
+        le=MOST_FACTOR,
+        description="Pairs that are made up for each training pair, anew in every epoch: the letters that "
+        "source and target share are replaced by random ones (Anastasopoulos 2019; symbols are characters).",
+    )
+    hallucinate_weight: float = Field(
+        0.5, gt=0, le=MOST_FACTOR, description="Weight in the loss of the pairs that are made up."
     )
     teachers: list[str] = Field(
         [],

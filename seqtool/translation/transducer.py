@@ -84,6 +84,9 @@ class Transducer(Network[EditedSource, Edits]):
         self.query = nn.Linear(hidden, hidden, bias=False)
         self.features: nn.Linear | None = None
         self.asked: nn.Linear | None = None
+        self.told: nn.Linear | None = None
+        if settings.features == "everywhere":
+            self.told = nn.Linear(width, width)
         if settings.reads_apart:
             self.features = nn.Linear(width, width)
             self.asked = nn.Linear(width, hidden, bias=False)
@@ -93,7 +96,7 @@ class Transducer(Network[EditedSource, Edits]):
         self.register_buffer("forbidden", self._forbidden(), persistent=False)
 
     def _initialise(self) -> None:
-        for layer in (self.key, self.query, self.features, self.asked):
+        for layer in (self.key, self.query, self.features, self.asked, self.told):
             if layer is not None:
                 nn.init.xavier_uniform_(layer.weight)
         nn.init.zeros_(self.key.bias)
@@ -112,6 +115,13 @@ class Transducer(Network[EditedSource, Edits]):
         result[0, self.ending] = True
         result[1, self.symbols : self.ending] = True
         return result
+
+    def encoder_inputs(self, batch: SourceBatch | Batch) -> Tensor:
+        """See `Network.encoder_inputs`; the features may be added to each symbol."""
+        embedded = super().encoder_inputs(batch)
+        if self.told is None:
+            return embedded
+        return embedded + torch.tanh(self.told(self.source(batch.features).sum(1)))[:, None]
 
     def prepared(self, encoded: Encoded, batch: SourceBatch | Batch) -> EditedSource:
         """See `Network.prepared`."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 
+from seqtool.translation.batches import source_batch
 from seqtool.translation.embedding import embed
 from tests.translation.tiny_pairs import untrained
 
@@ -18,6 +19,6 @@ def test_vectors_are_the_encoder_states_of_each_source_alone() -> None:
             continue
         source = model.encoded_source(model.parse(line))
         with torch.no_grad():
-            states = model.network.encoded(torch.tensor([source.ids])).dropped[0]
+            states = model.network.encoded(source_batch([source])).dropped[0]
         torch.testing.assert_close(each.vectors, states[: len(each.words)].float(), rtol=0, atol=1e-6)
         torch.testing.assert_close(each.line, each.vectors.mean(0))
