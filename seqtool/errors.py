@@ -104,6 +104,15 @@ def counted(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'s' * (number != 1)}"
 
 
+def in_minutes(minutes: float) -> str:
+    """A time in words.
+
+    >>> in_minutes(1), in_minutes(0.5)
+    ('1 minute', '0.5 minutes')
+    """
+    return f"{minutes:g} minute{'s' * (minutes != 1)}"
+
+
 FEW = 3  # names offered at most by "did you mean"
 
 

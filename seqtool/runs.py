@@ -7,6 +7,7 @@ that is not finished.
 from __future__ import annotations
 
 import platform
+import shlex
 import sys
 import time
 from collections.abc import Callable
@@ -17,8 +18,8 @@ from typing import Any
 
 import torch
 
-from seqtool.errors import counted
-from seqtool.resolution import completed, recipe_text
+from seqtool.errors import SettingsError
+from seqtool.resolution import completed, recipe_text, settings_of_run
 from seqtool.stages.whole import Whole
 from seqtool.tasks import TASKS, Task
 from seqtool.training import job
@@ -80,6 +81,8 @@ def carry_out(
     run.recipe_text = recipe_text(settings)
     prepare = partial(spec.prepare, settings, data, base)
     whole, stages = Whole(settings, data, run, reporter, resume), _stages_of(settings)
+    if resume and stages is None:
+        _require_no_stages(run)
     if stages is not None:
         for line in stages.plan(settings):
             reporter.message(line)
@@ -116,15 +119,26 @@ def estimated(settings: Any, base: Any = None, recorded: Path | None = None) -> 
         prepare = partial(prepare, **models)
     found = job.estimate(prepare())
     minutes = sum(each.minutes for each in before)
-    said = (
-        [f"{counted(len(before), 'other model')} on the text first: {minutes:.1f} minutes"] if before else []
-    )
+    said = [f"{stages.described(len(before))}: {minutes:.1f} minutes"] if before else []
     return replace(found, facts=(*reasons, *said, *found.facts), minutes=found.minutes + minutes)
 
 
 def _stages_of(settings: Any) -> Any:
     """The module with the stages of a run before its last job; None if there is no raw text to learn from."""
     return STAGES[settings.task]() if settings.raw_text else None
+
+
+def _require_no_stages(run: RunFolder) -> None:
+    """Refuse to resume a run that learns from raw text with settings that name none.
+
+    Raises:
+        SettingsError: the run was begun with raw text.
+    """
+    if run.recipe.is_file() and settings_of_run(run.path).raw_text:
+        raise SettingsError(
+            f"{run.path}: this run learns from raw text first, and none is named here; name no data at all "
+            f"to go on with it: --resume -o {shlex.quote(str(run.path))}"
+        )
 
 
 def _steps_to_resume(run: RunFolder, stages: Any, reporter: Reporter) -> list[int]:

@@ -322,7 +322,7 @@ def _one_run(settings: Any, options: RunOptions, number: int) -> Any:
         settings = settings.model_copy(update={"seed": seed, "name": name})
         output = None if output is None else output / f"seed{seed}"
         console.say(f"run {number + 1} of {options.seeds}, seed {seed}")
-    reporter = training_reporter(settings.training.max_minutes)
+    reporter = training_reporter()
     try:
         run = api.train(
             settings,

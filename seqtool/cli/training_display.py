@@ -20,17 +20,13 @@ SECONDS_BETWEEN_LINES = 15.0  # of progress, if stderr is not a terminal
 SECONDS_TO_FIRST_LINE = 4.0  # which says early how long the run will take
 
 
-def training_reporter(minutes: float = 0.0) -> Any:
-    """The reporter that suits stderr: live on a terminal, plain lines elsewhere, silent with `--quiet`.
-
-    Args:
-        minutes: The run's time limit; 0 = none.
-    """
+def training_reporter() -> Any:
+    """The reporter that suits stderr: live on a terminal, plain lines elsewhere, silent with `--quiet`."""
     if console.is_quiet():
         return QuietReporter()
     screen = console.error_console()
     live = screen.is_terminal and not screen.is_dumb_terminal
-    return LiveReporter(minutes) if live else LineReporter(minutes)
+    return LiveReporter() if live else LineReporter()
 
 
 class QuietReporter(SilentReporter):
@@ -42,10 +38,9 @@ class QuietReporter(SilentReporter):
 
 
 class LineReporter:
-    """Prints a line from time to time; `minutes` is the run's time limit, 0 = none."""
+    """Prints a line from time to time."""
 
-    def __init__(self, minutes: float = 0.0) -> None:
-        self._minutes = minutes
+    def __init__(self) -> None:
         self._total = self._first = 0  # updates of the whole run; those made before this command
         self._next = 0.0  # when the next line is due
 
@@ -54,9 +49,8 @@ class LineReporter:
         console.note_training()
         self._total, self._first = total_steps, step
         self._next = time.monotonic() + SECONDS_TO_FIRST_LINE
-        limit = f" or {self._minutes:g} minutes" if self._minutes else ""
         start = f", from {step}" if step else ""
-        say(f"{counted(parameters, 'parameter')}, at most {counted(total_steps, 'update')}{limit}{start}")
+        say(f"{counted(parameters, 'parameter')}, at most {counted(total_steps, 'update')}{start}")
 
     def step(self, report: StepReport) -> None:
         """Print a line, unless the last one is recent."""
@@ -92,8 +86,8 @@ class LineReporter:
 class LiveReporter(LineReporter):
     """Draws a live table of evaluations and a progress bar with the time left."""
 
-    def __init__(self, minutes: float = 0.0) -> None:
-        super().__init__(minutes)
+    def __init__(self) -> None:
+        super().__init__()
         self._rows: list[EvaluationReport] = []
         self._progress = Progress(
             TextColumn("{task.description}"),

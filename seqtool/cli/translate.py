@@ -103,12 +103,12 @@ class _Work:
 
     def run(self, inputs: Inputs, put: Callable[[str], None]) -> None:
         """Translate all lines."""
-        from seqtool.cli.strange_sources import StrangeSources
+        from seqtool.translation.unseen import Unseen
 
         started, lines, symbols = time.monotonic(), 0, 0
-        strange = StrangeSources(self.model)
+        unseen = Unseen(self.model.vocabularies, self.model.description.data.columns)
         for group in inputs:
-            strange.add(item.pair for item in group)
+            unseen.add(item.pair for item in group)
             found = self._search(group, inputs)
             put("".join(self._written(group, found)))
             lines += len(group)
@@ -116,7 +116,7 @@ class _Work:
         seconds = max(time.monotonic() - started, 1e-9)
         count = counted(lines, "line")
         rate = f"{count}, {counted(symbols, 'symbol')}, {seconds:.1f} s, {lines / seconds:,.1f} lines/s"
-        for remark in strange.remarks():
+        for remark in unseen.remarks():
             console.warn(remark)
         console.say(f"{rate} ({self.model.describe_search(self.options)})")
 

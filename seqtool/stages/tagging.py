@@ -14,7 +14,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from seqtool.errors import DataError, counted
+from seqtool.errors import DataError, counted, in_minutes
 from seqtool.resolution import completed
 from seqtool.settings import validate
 from seqtool.settings_keys import put
@@ -81,10 +81,15 @@ def plan(settings: Any) -> list[str]:
     """A line for the user: what is trained before the tagger, and how long that takes at most."""
     training, parts = settings.training, []
     if kinds := _kinds(settings):
-        parts.append(f"{len(kinds)} language models in at most {training.text_minutes:g} minutes")
+        parts.append(f"{len(kinds)} language models in at most {in_minutes(training.text_minutes)}")
     if training.self_training:
         parts.append(counted(training.self_training, "teacher"))
     return [f"first {', then '.join(parts)}, then the tagger"] if parts else []
+
+
+def described(stages: int) -> str:
+    """The stages in a few words, for an estimate."""
+    return f"{counted(stages, 'other model')} on the text first"
 
 
 def carry_out(whole: Whole) -> dict[str, Any]:
@@ -114,6 +119,7 @@ def estimated(
     """
     from seqtool.lm.reading import SentenceReader
 
+    _require_text(settings)
     with TemporaryDirectory() as folder:
         text = _write_text(Path(folder), settings, data)
         jobs = [language_model_job(settings, text, kind)[0] for kind in _kinds(settings)]
@@ -157,8 +163,7 @@ def _language_models(whole: Whole) -> list[SentenceReader]:
 
     def job_of(kind: Kind, recorded: Path | None) -> Job[Any, Any]:
         work, reasons = language_model_job(whole.settings, folder / TEXT, kind, recorded)
-        said = f"a language model of {kind.unit}s that reads {kind.direction}"
-        whole.reporter.message(f"{said}, in at most {work.training.max_minutes:g} minutes")
+        whole.reporter.message(f"a language model of {kind.unit}s that reads {kind.direction}")
         for line in reasons:
             whole.reporter.message(line)
         return work

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from seqtool.errors import DataError
+from seqtool.errors import DataError, in_minutes
 from seqtool.stages.whole import Whole
 from seqtool.training import job
 from seqtool.training.job import Estimate, Job
@@ -21,8 +21,13 @@ def plan(settings: Any) -> list[str]:
     """A line for the user: what is learned before the pairs, and how long that takes at most."""
     learns = {"encoder": settings.data.source_text, "decoder": settings.data.target_text}
     halves = " and the ".join(half for half, text in learns.items() if text)
-    minutes = settings.training.text_minutes
-    return [f"first the {halves} on raw text, in at most {minutes:g} minutes, then the translator"]
+    minutes = in_minutes(settings.training.text_minutes)
+    return [f"first the {halves} on raw text, in at most {minutes}, then the translator on pairs"]
+
+
+def described(stages: int) -> str:
+    """The stages in a few words, for an estimate."""
+    return "raw text first"
 
 
 def carry_out(whole: Whole) -> dict[str, Any]:
@@ -52,6 +57,7 @@ def estimated(
     Returns:
         The estimate, and nothing in place of what `carry_out` returns.
     """
+    _require_text(settings)
     return [job.estimate(prepare_pretraining(settings, data))], {}
 
 

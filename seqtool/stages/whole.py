@@ -61,6 +61,7 @@ class Whole:
             folder: The folder.
         """
         if self.resume and RunFolder(folder).is_finished:
+            self.reporter.message(f"{folder}: done before")
             return
         options = {"task": self.settings.task, "name": folder.name, "resume": self.resume}
         with RunFolder.create_for_all(

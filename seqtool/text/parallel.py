@@ -299,7 +299,8 @@ def parse_columns(line: str, columns: Sequence[str], separator: str, file: str, 
     if len(cells) != len(columns):
         raise DataError(
             f"{file}:{number}: {counted(len(cells), 'column')}, expected {len(columns)}; "
-            f"check that a tab stands between {', '.join(columns)}"
+            + ("leave out all but" if len(cells) > len(columns) else "check that a tab stands between")
+            + f" {', '.join(columns)}"
             + (", or give two files, SRC TGT" if number == 1 and len(cells) == 1 else "")
         )
     return pair_of_cells(cells, columns, separator, file, number)

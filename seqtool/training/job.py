@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar, cast
 
 from seqtool.devices import resolve_precision
-from seqtool.errors import SettingsError
+from seqtool.errors import SettingsError, in_minutes
 from seqtool.models.trained import TrainedModel
 from seqtool.nn.losses import LossSum
 from seqtool.text.batching import LazyBatches
@@ -109,7 +109,9 @@ class Job(Generic[ModelType, Batch]):
 
     def messages(self) -> tuple[str, ...]:
         """Warnings and facts for the user, the most important first."""
-        return (*self.warnings, *self.facts, *few_updates(self.updates))
+        minutes = self.training.max_minutes
+        limit = (f"training takes at most {in_minutes(minutes)}",) if minutes else ()
+        return (*self.warnings, *self.facts, *few_updates(self.updates), *limit)
 
     def refuse_ignored(self) -> None:
         """Refuse settings that have no effect.

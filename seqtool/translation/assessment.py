@@ -23,6 +23,7 @@ from seqtool.translation.data import Part, TranslationData, load_part, read_file
 from seqtool.translation.prediction import TranslatorModel
 from seqtool.translation.search import SearchOptions
 from seqtool.translation.settings import DataSettings, TranslatorSettings
+from seqtool.translation.unseen import unseen
 
 SCORES = ("bleu", "bleu_lowercase", "chrf", "exact_match")  # exact_match leads where BLEU says nothing
 COPIES = ("copy_precision", "copy_recall")
@@ -229,6 +230,8 @@ def assess(
         rival = rival_scores(against[0], part.pairs, others)
         if others.search != outputs.search:
             outputs = outputs._replace(search=f"{outputs.search} ({name}), {others.search} ({against[0]})")
+    remarks = unseen(model.vocabularies, model.description.data.columns, part.pairs)
+    data = replace(data, warnings=(*data.warnings, *remarks))
     return judged(data, outputs, chosen, name=name, bootstrap=bootstrap, rival=rival)
 
 

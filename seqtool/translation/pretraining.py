@@ -42,6 +42,7 @@ from seqtool.translation.training_settings import TranslatorTraining
 from seqtool.translation.vocabulary import EncodedSource, copies_of
 
 OF_TEXT: dict[str, Any] = {"schedule": "linear", "label_smoothing": 0.0, "select": "loss"}
+TEXTS = ("source_text", "target_text")  # settings of the whole run only
 BY_TEXT = Pace(
     batches=200,
     batch_tokens=(128, 1024),
@@ -203,8 +204,9 @@ def _settings(
 ) -> TranslatorSettings:
     """The settings of the job: those of the run, but for training."""
     tables = settings.model_dump(exclude_unset=True, by_alias=True)
-    kept = settings.training.model_dump(include={"precision", "text_minutes"}, exclude_unset=True)
+    kept = settings.training.model_dump(include={"precision"}, exclude_unset=True)
     tables |= {"name": "pretraining", "training": {**OF_TEXT, **kept}}
+    tables["data"] = {key: value for key, value in tables["data"].items() if key not in TEXTS}
     chosen = paced(TranslatorTraining(), BY_TEXT, sum(texts.lengths), sum(held.lengths))
     if recorded is not None and recorded.is_file():
         before = dotted(read_toml(recorded))
@@ -231,13 +233,14 @@ def _conclude(model: TranslatorModel, result: FitResult, say: Callable[[str], No
 
 
 def _described(sides: dict[str, list[str]], texts: Texts) -> Iterator[str]:
-    """A line for each side: how much text there is, and how much of it is left out."""
+    """How much text there is of each side, and how much of it is left out; what its score on dev is."""
     lengths, first = texts.lengths, len(texts.sources)
     for side, own in (("source", lengths[:first]), ("target", lengths[first:])):
         if side in sides:
             left = len(sides[side]) - len(own)
             out = f"; {counted(left, 'longer one')} left out (data.max_length)" if left else ""
             yield f"{side} text: {counted(len(own), 'line')}, {counted(sum(own), 'symbol')}{out}"
+    yield "dev: loss of its sides as texts, nats per symbol"
 
 
 def _digest(texts: Iterable[str]) -> str:

@@ -399,7 +399,7 @@ class TranslatorSettings(RunSettings):
         """Messages about settings that have no effect (see `RunSettings.without_effect`)."""
         found = []
         if not self.raw_text:
-            because = "without data.source_text or data.target_text"
+            because = "without data.source_text or data.target_text (--source-text, --target-text)"
             found += given_in_vain(self.training, "training", ("text_minutes",), because)
         if not self.training.hallucinate:
             because = "without training.hallucinate"

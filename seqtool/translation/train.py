@@ -38,6 +38,7 @@ from seqtool.translation.sequence_loss import SequenceLoss
 from seqtool.translation.settings import TranslatorSettings
 from seqtool.translation.steps import build_network
 from seqtool.translation.teaching import Teacher, describe_teacher, with_lessons
+from seqtool.translation.unseen import unseen
 from seqtool.translation.vocabulary import Vocabularies, copies_of
 
 
@@ -78,11 +79,15 @@ class Evaluator:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """A line that counts the pairs that are left out of the loss; none if there are no such pairs."""
+        """What the training part does not have, and how many pairs are left out of the loss."""
+        description = self._model.description
+        remarks = unseen(self._model.vocabularies, description.data.columns, self._pairs)
+        found = tuple(f"dev: {remark}" for remark in remarks)
         missing = len(self._pairs) - len(self._encoded)
         if not missing:
-            return ()
+            return found
         return (
+            *found,
             f"dev: {counted(missing, 'pair')} with symbols in the target that the source lacks left out of "
             f"the loss, since {self._reason.partition(';')[0]}",
         )

@@ -89,8 +89,8 @@ class Vocabularies:
         return [name for name in pair.features if feature_symbol(name) not in self._source_ids]
 
     def unknown_characters(self, text: str) -> list[str]:
-        """The characters of a source that its vocabulary lacks; none unless characters are its symbols."""
-        if self.source.kind != "character":
+        """The characters of a source that its vocabulary lacks; of words and bytes none are."""
+        if self.source.kind not in ("character", "sentencepiece"):
             return []
         return [piece.symbol for piece in self.source.pieces(text) if piece.id == UNKNOWN]
 

@@ -35,7 +35,17 @@ def test_what_the_model_was_never_shown_is_counted(forms: Inside) -> None:
 
 def test_columns_in_the_wrong_order_show(forms: Inside) -> None:
     outcome = forms("translate", "-m", "run", stdin=b"V;PST\tgehen\nN;GEN;SG\tHaus\n")
-    assert "2 lines with features that the training part does not have: gehen Haus\n" in outcome.err
+    assert "2 lines with features that the training part does not have: gehen Haus" in outcome.err
+    assert "; is the order of the columns right (SOURCE TAB FEATURES)?\n" in outcome.err
+
+
+def test_dev_and_test_in_another_order_show_as_well(forms: Inside, tmp_path: Path) -> None:
+    (tmp_path / "swapped").write_text("gehen\tV;PST\tging\nHaus\tN;GEN;SG\tHauses\n")
+    outcome = forms("evaluate", "swapped", "-m", "run")
+    assert "2 lines with features that the training part does not have: ging Hauses; is the" in outcome.err
+    words = ("train", "translate", "--train-file", "forms", "--dev-file", "swapped", "-o", "again", *QUICK)
+    assert "dev: 2 lines with features that the training part does not have: ging Hauses" in forms(*words).err
+    assert forms("data", "check", "swapped", "--task", "translate").code == 0
 
 
 def test_nothing_is_said_of_what_is_known(forms: Inside) -> None:

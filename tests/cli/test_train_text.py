@@ -76,11 +76,22 @@ def test_a_translator_learns_from_text_before_its_pairs(
     text = ("--source-text", "mono", "--target-text", pairs.target, "--text-minutes", 0.1)
     outcome = inside(*words, *text, "-o", "made")
     assert outcome.code == 0 and outcome.out == b"made\n", outcome.err
-    assert "first the encoder and the decoder on raw text, in at most 0.1 minutes, then the" in outcome.err
+    assert (
+        "first the encoder and the decoder on raw text, in at most 0.1 minutes, then the translator"
+        in outcome.err
+    )
     assert "source text: 19 lines, " in outcome.err and "target text: 19 lines, " in outcome.err
     assert inside("translate", "-m", "made", stdin=b"Ada met Babbage .\n").code == 0
     nothing = inside("train", "translate", "--resume", "-o", "made")
-    assert nothing.code == 0 and "already finished" in nothing.err
+    assert (
+        nothing.code == 0 and "already finished" in nothing.err and "pretraining: done before" in nothing.err
+    )
+    recipe = (tmp_path / "made" / "recipe.toml").read_text()
+    message = (
+        "made: this run learns from raw text first, and none is named here; name no data at all to go on"
+    )
+    refused(inside(*words, "--resume", "-o", "made"), 2, "train translate", message)
+    assert (tmp_path / "made" / "recipe.toml").read_text() == recipe
 
 
 def test_text_of_a_translator_is_refused_before_anything_is_written(
@@ -91,7 +102,10 @@ def test_text_of_a_translator_is_refused_before_anything_is_written(
     (tmp_path / "long.txt").write_text("yes " * 200 + "\n")
     for option in ("--source-text", "--target-text"):
         refused(inside(*words, option, "absent.txt"), 2, "train translate", "absent.txt: no such file")
-        refused(inside(*words, option, "blank.txt"), 3, "train translate", "blank.txt: contains no text")
+        for how in ((), ("--dry-run",)):
+            refused(
+                inside(*words, option, "blank.txt", *how), 3, "train translate", "blank.txt: contains no text"
+            )
     base = ("--init-from", pairs.run, "--target-text", "long.txt")
     refused(inside(*words[:-2], "-o", "newer", *base), 2, "train translate", "are for a new translator")
     refused(inside(*words, "--text-minutes", 3), 2, "train translate", "text_minutes = 3.0 has no effect")

@@ -194,7 +194,7 @@ def test_raw_text_is_refused_where_it_has_no_effect(tmp_path: Path, recipe: dict
 
 def test_an_estimate_counts_both_jobs(tmp_path: Path, recipe: dict[str, Any]) -> None:
     found = api.estimate(api.resolve_settings("translate", recipe))
-    assert any("1 other model on the text first" in fact for fact in found.facts)
+    assert any("raw text first: " in fact for fact in found.facts)
     assert not (tmp_path / "runs").exists()
 
 

@@ -33,7 +33,7 @@ def attention(
         typer.Option(
             "--given",
             help="Each line is SOURCE TAB TARGET (with features: the columns of the training file); "
-            "score that target instead of searching.",
+            "show that target instead of searching.",
         ),
     ] = False,
     output: Annotated[
@@ -50,8 +50,9 @@ def attention(
 ) -> None:
     """Show which source symbols a translator attends to for each output symbol; darker is more.
 
-    With copying, p(gen) is the probability that a symbol was generated rather than copied. With
-    coverage, the last line is the attention that each source symbol received in total.
+    With copying, p(gen) is the probability that a symbol was generated rather than copied. The last line
+    is the attention that each source symbol received in total. Of edits the table shows where each symbol
+    was written.
 
     Examples:
       echo 'call Anna at nine' | seqtool inspect attention
@@ -63,6 +64,7 @@ def attention(
     from seqtool import api
     from seqtool.devices import configure
     from seqtool.text.lines import lines_of
+    from seqtool.translation.unseen import Unseen
 
     configure(threads)
     if (task := api.task_of(where)) != "translate":
@@ -76,12 +78,14 @@ def attention(
         with storage_errors(output):
             output.mkdir(parents=True, exist_ok=True)
     name = "standard input" if source == "-" else source
+    unseen = Unseen(translator.vocabularies, translator.description.data.columns)
     for number, line in enumerate(lines_of(source), 1):
         if not line.strip():
             continue
         pair = _given(translator, line, number, name) if given else translator.parse(line, number, name)
         if not pair.source.strip():
             continue
+        unseen.add([pair])
         if given:
             (scored,) = translator.read([pair], batch_tokens=batch_tokens)
         else:
@@ -90,6 +94,8 @@ def attention(
         _show(scored)
         if output is not None:
             draw(scored, pair.source, output / f"{number}.{picture or 'png'}")
+    for remark in unseen.remarks():
+        console.warn(remark)
     if output is not None:
         console.say(f"pictures in {output}")
 

@@ -20,13 +20,13 @@ def check(files: Sequence[Path], columns: str | None, languages: str | None, *, 
 
     Args:
         files: Source and target file, or one file of pairs, for each part.
-        columns: Names of columns, separated by commas; None = source,target.
+        columns: Names of columns, separated by commas; None = source,target, or as the file shows.
         languages: Keys of source and target, separated by a comma; None = not given.
         as_json: Whether to print JSON instead of tables.
     """
     from seqtool.text.pair_check import check_pairs
 
-    names = ("source", "target") if columns is None else pair_columns(columns)
+    names = _names(files, columns)
     report = check_pairs(files, names, None if languages is None else pair_languages(languages))
     for warning in _warnings(report):
         console.warn(warning)
@@ -45,14 +45,14 @@ def split(
     Args:
         files: Source and target file, or one file of pairs.
         folder: Folder for the parts.
-        columns: Names of columns, separated by commas; None = source,target.
+        columns: Names of columns, separated by commas; None = source,target, or as the file shows.
         languages: Names of source and target, separated by a comma; None = not given.
         how: Further arguments of `pair_splitting.split_pairs`.
     """
     from seqtool.text.pair_files import headings_remark
     from seqtool.text.pair_splitting import split_pairs
 
-    names = ("source", "target") if columns is None else pair_columns(columns)
+    names = _names(files, columns)
     sides = None if languages is None else pair_languages(languages)
     parts = split_pairs(files, folder, columns=names, languages=sides, **how)
     if remark := headings_remark(files, names, sides):
@@ -60,6 +60,15 @@ def split(
     for part in parts:
         console.say(f"{part.path}: {counted(part.sentences, 'pair')}")
     console.write_result("".join(f"{part.path}\n" for part in parts))
+
+
+def _names(files: Sequence[Path], columns: str | None) -> tuple[str, ...]:
+    """Names of the columns: those that were typed, or those that the file shows."""
+    from seqtool.text.pair_files import columns_of
+
+    if columns is not None:
+        return tuple(pair_columns(columns))
+    return (columns_of(files[0]) if len(files) == 1 else None) or ("source", "target")
 
 
 def _warnings(report: PairsReport) -> list[str]:

@@ -1,32 +1,28 @@
-"""What a translator was never shown in the lines of `seqtool translate`: counted, said once at the end."""
+"""What a translator is given that training did not have: lines without features, or with unknown symbols."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Iterator, Sequence
 
 from seqtool.errors import counted
-from seqtool.text.parallel import FEATURES
-
-if TYPE_CHECKING:
-    from seqtool.text.parallel import SentencePair
-    from seqtool.translation.prediction import TranslatorModel
+from seqtool.text.parallel import FEATURES, SentencePair
+from seqtool.translation.vocabulary import Vocabularies
 
 SHOWN = 5  # features or characters that are listed
 
 
-class StrangeSources:
-    """Counts lines without features, and those with features or characters that training did not have.
+class Unseen:
+    """Counts sources without features, and those with features or characters that training did not have.
 
     Args:
-        model: The translator.
+        vocabularies: Vocabularies of the translator.
+        columns: Columns of its training file.
     """
 
-    def __init__(self, model: TranslatorModel) -> None:
-        self._vocabularies = model.vocabularies
-        columns = model.description.data.columns
+    def __init__(self, vocabularies: Vocabularies, columns: Sequence[str]) -> None:
+        self._vocabularies = vocabularies
         self._expected = [name for name in columns if name in ("source", FEATURES)]
-        self._bare = 0
+        self._all = self._bare = 0
         self._features: dict[str, int] = {}
         self._characters: dict[str, int] = {}
         self._lines = {FEATURES: 0, "characters": 0}
@@ -36,6 +32,7 @@ class StrangeSources:
         for pair in pairs:
             if not pair.source.strip():
                 continue
+            self._all += 1
             self._bare += FEATURES in self._expected and not pair.features
             for found, kind, seen in (
                 (self._vocabularies.unknown_features(pair), FEATURES, self._features),
@@ -47,12 +44,21 @@ class StrangeSources:
 
     def remarks(self) -> Iterator[str]:
         """One line for each thing that occurred."""
+        columns = " TAB ".join(name.upper() for name in self._expected)
         if self._bare:
-            columns = " TAB ".join(name.upper() for name in self._expected)
             yield f"{counted(self._bare, 'line')} without features; this model reads {columns}"
         for kind, seen in ((FEATURES, self._features), ("characters", self._characters)):
             if seen:
                 often = sorted(seen, key=lambda each: -seen[each])
                 listed = " ".join(often[:SHOWN]) + (" ..." if len(often) > SHOWN else "")
                 lines = counted(self._lines[kind], "line")
-                yield f"{lines} with {kind} that the training part does not have: {listed}"
+                most = kind == FEATURES and 2 * self._lines[kind] > self._all
+                hint = f"; is the order of the columns right ({columns})?" if most else ""
+                yield f"{lines} with {kind} that the training part does not have: {listed}{hint}"
+
+
+def unseen(vocabularies: Vocabularies, columns: Sequence[str], pairs: Iterable[SentencePair]) -> list[str]:
+    """The remarks of `Unseen` about some pairs."""
+    found = Unseen(vocabularies, columns)
+    found.add(pairs)
+    return list(found.remarks())
