@@ -45,7 +45,7 @@ def test_dev_and_test_in_another_order_show_as_well(forms: Inside, tmp_path: Pat
     assert "2 lines with features that the training part does not have: ging Hauses; is the" in outcome.err
     words = ("train", "translate", "--train-file", "forms", "--dev-file", "swapped", "-o", "again", *QUICK)
     assert "dev: 2 lines with features that the training part does not have: ging Hauses" in forms(*words).err
-    assert forms("data", "check", "swapped", "--task", "translate").code == 0
+    assert forms("data", "check", "forms", "--task", "translate").code == 0
 
 
 def test_nothing_is_said_of_what_is_known(forms: Inside) -> None:

@@ -86,11 +86,7 @@ def attention(
         if not pair.source.strip():
             continue
         unseen.add([pair])
-        if given:
-            (scored,) = translator.read([pair], batch_tokens=batch_tokens)
-        else:
-            ((best, *_),) = translator.search([pair], batch_tokens=batch_tokens)
-            (scored,) = translator.read([pair], [best.hypothesis.tokens], batch_tokens=batch_tokens)
+        scored = _scored(translator, pair, batch_tokens, given=given)
         _show(scored)
         if output is not None:
             draw(scored, pair.source, output / f"{number}.{picture or 'png'}")
@@ -98,6 +94,16 @@ def attention(
         console.warn(remark)
     if output is not None:
         console.say(f"pictures in {output}")
+
+
+def _scored(translator: TranslatorModel, pair: SentencePair, batch_tokens: int, *, given: bool) -> ScoredPair:
+    """The pair with its target, or with the best output in its place."""
+    if given:
+        (scored,) = translator.read([pair], batch_tokens=batch_tokens)
+    else:
+        ((best, *_),) = translator.search([pair], batch_tokens=batch_tokens)
+        (scored,) = translator.read([pair], [best.hypothesis.tokens], batch_tokens=batch_tokens)
+    return scored
 
 
 def _given(translator: TranslatorModel, line: str, number: int, name: str) -> SentencePair:
