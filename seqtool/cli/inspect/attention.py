@@ -61,19 +61,12 @@ def attention(
     if output is None:
         options.refuse({"--picture": picture}, "without -o DIR")
     where = find_model(model, ("translate",))
-    from seqtool import api
     from seqtool.devices import configure
     from seqtool.text.lines import lines_of
     from seqtool.translation.unseen import Unseen
 
     configure(threads)
-    if (task := api.task_of(where)) != "translate":
-        raise ModelError(
-            f"{where}: a model for {task!r}, and only one for 'translate' has attention; see inside it with: "
-            f"seqtool inspect states -m {where}, or seqtool inspect gates -m {where}"
-        )
-    translator = api.load_translator(where, device=device, precision=precision)
-    translator.require_attention("to draw")
+    translator = _loaded(where, device, precision)
     if output is not None:
         with storage_errors(output):
             output.mkdir(parents=True, exist_ok=True)
@@ -94,6 +87,20 @@ def attention(
         console.warn(remark)
     if output is not None:
         console.say(f"pictures in {output}")
+
+
+def _loaded(where: Path, device: str, precision: str) -> TranslatorModel:
+    """The translator in a folder, which has attention to show."""
+    from seqtool import api
+
+    if (task := api.task_of(where)) != "translate":
+        raise ModelError(
+            f"{where}: a model for {task!r}, and only one for 'translate' has attention; see inside it with: "
+            f"seqtool inspect states -m {where}, or seqtool inspect gates -m {where}"
+        )
+    translator = api.load_translator(where, device=device, precision=precision)
+    translator.require_attention("to draw")
+    return translator
 
 
 def _scored(translator: TranslatorModel, pair: SentencePair, batch_tokens: int, *, given: bool) -> ScoredPair:
