@@ -300,6 +300,9 @@ def _check(required: Requirements, result: Evaluation) -> None:
     """Raise `ThresholdError` unless every `--min` is met."""
     missed = []
     for metric, bound in required:
+        if metric not in result.scores:
+            known = ", ".join(result.scores)
+            raise UsageError(f"--min {metric}: not a metric of such outputs; theirs are {known}")
         score = result.scores[metric]
         value, higher = score.value, score.higher_is_better
         if not (value >= bound if higher else value <= bound):

@@ -15,6 +15,9 @@ Array = NDArray[np.float64]
 LOWER_IS_BETTER = frozenset(
     {
         "ter",
+        "edit_distance",
+        "word_error_rate",
+        "phoneme_error_rate",
         "loss",
         "nats_per_character",
         "bits_per_character",

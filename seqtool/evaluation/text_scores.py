@@ -13,6 +13,7 @@ from collections.abc import Callable, Collection, Sequence
 from typing import NamedTuple
 
 import numpy as np
+from rapidfuzz.distance import Levenshtein
 from sacrebleu.metrics.bleu import BLEU
 from sacrebleu.metrics.chrf import CHRF
 from sacrebleu.metrics.ter import TER
@@ -143,6 +144,55 @@ def exact_match(hypotheses: Sequence[str], references: Sequence[Reference]) -> S
     allowed = _check("exact_match", hypotheses, references)
     right = [hypothesis in texts for hypothesis, texts in zip(hypotheses, allowed, strict=True)]
     return ratio_score("exact_match", right, np.ones(len(right)), signature="whole lines, case:mixed")
+
+
+def word_error_rate(hypotheses: Sequence[str], references: Sequence[Reference]) -> Score:
+    """Fraction of the outputs that differ from all of their references, as of pronunciations of words.
+
+    The arguments, the range and the errors are those of `exact_match`, from which this is 1 less.
+    """
+    right = exact_match(hypotheses, references).statistics[:, 0]
+    return ratio_score("word_error_rate", 1 - right, np.ones(len(right)), signature="whole lines")
+
+
+def edit_distance(hypotheses: Sequence[str], references: Sequence[Reference]) -> Score:
+    """Mean Levenshtein distance of an output from the nearest of its references, in characters.
+
+    Args:
+        hypotheses: Outputs, [B].
+        references: One reference text per output, or several, [B].
+
+    Raises:
+        DataError: the numbers of outputs and references differ, or a sentence has no reference.
+    """
+    edits, _ = _edits("edit_distance", hypotheses, references, list)
+    return ratio_score("edit_distance", edits, np.ones(len(edits)), signature="characters", unit="plain")
+
+
+def phoneme_error_rate(hypotheses: Sequence[str], references: Sequence[Reference]) -> Score:
+    """Edits of symbols between spaces, divided by the symbols of the nearest reference; 0 and more.
+
+    The arguments and errors are those of `edit_distance`.
+    """
+    edits, lengths = _edits("phoneme_error_rate", hypotheses, references, str.split)
+    return ratio_score("phoneme_error_rate", edits, lengths, signature="symbols between spaces")
+
+
+def _edits(
+    name: str,
+    hypotheses: Sequence[str],
+    references: Sequence[Reference],
+    split: Callable[[str], list[str]],
+) -> tuple[list[int], list[int]]:
+    """Levenshtein distance of each output from its nearest reference, and the length of the latter."""
+    edits, lengths = [], []
+    for hypothesis, texts in zip(hypotheses, _check(name, hypotheses, references), strict=True):
+        output = split(hypothesis)
+        nearest = [(Levenshtein.distance(output, split(text)), len(split(text))) for text in texts]
+        distance, length = min(nearest, key=lambda each: each[0])
+        edits.append(distance)
+        lengths.append(length)
+    return edits, lengths
 
 
 def copy_scores(
@@ -386,4 +436,7 @@ SCORES: dict[str, Callable[[Sequence[str], Sequence[Reference]], Score]] = {
     "chrf": chrf,
     "ter": ter,
     "exact_match": exact_match,
+    "edit_distance": edit_distance,
+    "word_error_rate": word_error_rate,
+    "phoneme_error_rate": phoneme_error_rate,
 }

@@ -245,7 +245,7 @@ def scores_by_length(
         metric: Name of the score: bleu, 0-100, or exact_match, 0-1.
         unit: What the lengths are counted in.
     """
-    name = {"bleu": "BLEU", "exact_match": "exact match"}[metric]
+    name = {"bleu": "BLEU"}.get(metric, metric.replace("_", " "))
     top, digits = (100, 1) if metric == "bleu" else (1, 2)
     with picture(path, 1.6 + 0.9 * max(len(rows), 4), 4.0) as figure:
         axes = figure.subplots()

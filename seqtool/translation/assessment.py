@@ -19,13 +19,22 @@ from seqtool.text.json_lines import load
 from seqtool.text.lines import lines_of
 from seqtool.text.pair_files import kind_of
 from seqtool.text.parallel import SentencePair
-from seqtool.translation.data import Part, TranslationData, load_part, read_files, warnings_about
+from seqtool.translation.data import (
+    Part,
+    TranslationData,
+    are_spaced,
+    load_part,
+    read_files,
+    warnings_about,
+)
 from seqtool.translation.prediction import TranslatorModel
 from seqtool.translation.search import SearchOptions
 from seqtool.translation.settings import DataSettings, TranslatorSettings
 from seqtool.translation.unseen import unseen
 
-SCORES = ("bleu", "bleu_lowercase", "chrf", "exact_match")  # exact_match leads where BLEU says nothing
+SCORES = ("bleu", "bleu_lowercase", "chrf", "exact_match")
+OF_WORDS = ("exact_match", "edit_distance", "chrf", "bleu_lowercase", "bleu")  # where BLEU says nothing
+OF_SOUNDS = ("word_error_rate", "phoneme_error_rate", "exact_match", "chrf")  # of symbols between spaces
 COPIES = ("copy_precision", "copy_recall")
 _NBEST = re.compile(
     r"[0-9]+\t(?P<rank>[0-9]+)\t-?(?:[0-9.]+|inf)\t(?P<text>[^\t]*)(?:\t.*)?"
@@ -90,11 +99,11 @@ class TranslatorEvaluation(Evaluation):
     @property
     def compared(self) -> tuple[str, ...]:
         """Names of the metrics that are tested against another model."""
-        return tuple(name for name in self.scores if name in ("bleu", "chrf", "exact_match"))
+        return tuple(name for name in self.scores if name in (*OF_SOUNDS, "bleu"))
 
     @property
     def leading(self) -> str:
-        """Name of the metric that says most about such outputs: bleu or exact_match."""
+        """Name of the metric that says most about such outputs: bleu, exact_match or word_error_rate."""
         return next(iter(self.scores))
 
     @property
@@ -138,8 +147,8 @@ class TranslatorEvaluation(Evaluation):
 
 
 def metric_names(task: str, options: EvaluationOptions) -> tuple[str, ...]:
-    """Names of the metrics of an evaluation."""
-    return (*SCORES, *(("ter",) if options.ter else ()), *COPIES)
+    """Names of the metrics that an evaluation may have; which it has depends on its data."""
+    return (*dict.fromkeys((*SCORES, *OF_WORDS, *OF_SOUNDS)), *(("ter",) if options.ter else ()), *COPIES)
 
 
 def evaluation_data(
@@ -223,16 +232,17 @@ def assess(
     how = search or SearchOptions.of(model.description.decoding)
     if chosen.beam is not None:
         how = replace(how, beam=chosen.beam)
+    spaced = model.description.data.target_symbols == "spaces"
     outputs = _outputs(model, part.pairs, how, chosen)
     rival = None
     if against is not None:
         others = _outputs(against[1], part.pairs, how, chosen)
-        rival = rival_scores(against[0], part.pairs, others)
+        rival = rival_scores(against[0], part.pairs, others, spaced=spaced)
         if others.search != outputs.search:
             outputs = outputs._replace(search=f"{outputs.search} ({name}), {others.search} ({against[0]})")
     remarks = unseen(model.vocabularies, model.description.data.columns, part.pairs)
     data = replace(data, warnings=(*data.warnings, *remarks))
-    return judged(data, outputs, chosen, name=name, bootstrap=bootstrap, rival=rival)
+    return judged(data, outputs, chosen, name=name, bootstrap=bootstrap, rival=rival, spaced=spaced)
 
 
 def assess_predictions(
@@ -263,11 +273,11 @@ def assess_predictions(
         raise UsageError("--beam needs a model: give one with -m instead of --predictions, or leave it out")
     data = read_gold(files, DataSettings(), chosen)
     (part,) = data.parts.values()
-    rival = None
+    rival, spaced = None, are_spaced(part.pairs)
     if against is not None:
-        rival = rival_scores(str(against), part.pairs, read_predictions(against, part))
-    outputs = read_predictions(predictions, part)
-    return judged(data, outputs, chosen, name=str(predictions), bootstrap=bootstrap, rival=rival)
+        rival = rival_scores(str(against), part.pairs, read_predictions(against, part), spaced=spaced)
+    outputs, name = read_predictions(predictions, part), str(predictions)
+    return judged(data, outputs, chosen, name=name, bootstrap=bootstrap, rival=rival, spaced=spaced)
 
 
 def read_predictions(path: Path, gold: Part) -> Outputs:
@@ -323,6 +333,7 @@ def judged(
     name: str,
     bootstrap: int,
     rival: Rival | None,
+    spaced: bool,
 ) -> TranslatorEvaluation:
     """The evaluation of translations, from a model or from a file.
 
@@ -333,12 +344,13 @@ def judged(
         name: Name of the model or file in the report.
         bootstrap: Number of bootstrap resamples; 0 = no intervals.
         rival: Scores to compare with; None = no comparison.
+        spaced: Whether outputs are symbols between spaces.
     """
     (part,) = data.parts.values()
-    informs = bleu_informs([pair.references for pair in part.pairs])
-    names = SCORES if informs else tuple(reversed(SCORES))
+    names = _names(part.pairs, spaced=spaced)
     scores = _scores(part.pairs, outputs.texts, (*names, *(("ter",) if options.ter else ())))
-    lengths = [len(pair.source.split() if informs else pair.source) for pair in part.pairs]
+    of_sentences = names[0] == SCORES[0]
+    lengths = [len(pair.source.split() if of_sentences else pair.source) for pair in part.pairs]
     return TranslatorEvaluation(
         model=name,
         data=part.source,
@@ -352,9 +364,18 @@ def judged(
     )
 
 
-def rival_scores(name: str, pairs: Sequence[SentencePair], outputs: Outputs) -> Rival:
+def _names(pairs: Sequence[SentencePair], *, spaced: bool) -> tuple[str, ...]:
+    """Names of the scores, the one that says most first."""
+    if spaced:
+        return OF_SOUNDS
+    return SCORES if bleu_informs([pair.references for pair in pairs]) else OF_WORDS
+
+
+def rival_scores(
+    name: str, pairs: Sequence[SentencePair], outputs: Outputs, *, spaced: bool = False
+) -> Rival:
     """The scores of other translations of the same pairs."""
-    return Rival(name, _scores(pairs, outputs.texts, SCORES))
+    return Rival(name, _scores(pairs, outputs.texts, _names(pairs, spaced=spaced)))
 
 
 def _outputs(
@@ -370,7 +391,9 @@ def _outputs(
 
 
 def _scores(pairs: Sequence[SentencePair], outputs: Sequence[str], names: Sequence[str]) -> dict[str, Score]:
+    scores = text_scores(outputs, [pair.references for pair in pairs], names)
+    if OF_SOUNDS[0] in names:
+        return scores
     # With several references, copying is judged by the first.
     copied = copy_scores([pair.source for pair in pairs], outputs, [pair.target or "" for pair in pairs])
-    scores = text_scores(outputs, [pair.references for pair in pairs], names)
     return {**scores, **dict(zip(COPIES, copied, strict=True))}

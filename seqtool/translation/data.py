@@ -18,6 +18,10 @@ from seqtool.text.pair_files import columns_of, headings_remark, read_pairs, req
 from seqtool.text.parallel import SIDES, SentencePair
 from seqtool.translation.settings import DataSettings, Files, TranslatorSettings
 
+SINGLE_WORDS = 1.5  # mean words of a source, up to which the data is one of words
+# Of targets that are symbols between spaces: mean number in a target, at least, and mean length, at most; and
+# how many letters a symbol stands for, or symbols a letter, at most.
+FEWEST_SYMBOLS, LONGEST_SYMBOLS, MOST_LETTERS = 2.5, 2.5, 3.0
 FEWEST = 10  # pairs held out whose mean length is compared
 UNLIKE = 1.8  # ratio of the mean lengths of the pairs held out and the others that is reported
 UNLIKE_IF_SORTED = 1.2  # the same if nearly all others are shorter, or nearly all are longer
@@ -198,6 +202,27 @@ def read_files(paths: Sequence[Path], data: DataSettings, name: str, *, to_be_sc
     pairs, dropped = _usable(_read(paths, data), empty, source, target_file=str(paths[-1]))
     remark = headings_remark(paths, data.columns, _languages(data))
     return Part(name, pairs, source, " ".join(map(digest, paths)), dropped, remark)
+
+
+def are_spaced(pairs: Sequence[SentencePair]) -> bool:
+    """Whether targets are symbols between spaces, such as the sounds of a word.
+
+    So it looks if sources are single words, and targets are short symbols, about as many as the source has
+    letters.
+
+    Args:
+        pairs: Some pairs.
+    """
+    words = sum(len(pair.source.split()) for pair in pairs)
+    letters = sum(len(pair.source) for pair in pairs)
+    symbols = [symbol for pair in pairs for symbol in (pair.target or "").split()]
+    alike = letters <= MOST_LETTERS * len(symbols) and len(symbols) <= MOST_LETTERS * letters
+    return (
+        words <= SINGLE_WORDS * len(pairs)
+        and len(symbols) >= FEWEST_SYMBOLS * len(pairs)
+        and sum(map(len, symbols)) <= LONGEST_SYMBOLS * len(symbols)
+        and alike
+    )
 
 
 def hold_out(train: Part) -> tuple[Part, Part]:

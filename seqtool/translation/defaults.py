@@ -15,7 +15,7 @@ from typing import Any
 from seqtool.errors import counted
 from seqtool.text.parallel import SentencePair
 from seqtool.training.defaults import PACE, Choice, Pace, paced, power_of_two
-from seqtool.translation.data import TranslationData
+from seqtool.translation.data import SINGLE_WORDS, TranslationData, are_spaced
 from seqtool.translation.settings import TranslatorSettings
 
 OF_WORDS: dict[str, Any] = {  # for data whose sources are single words
@@ -28,6 +28,12 @@ OF_WORDS: dict[str, Any] = {  # for data whose sources are single words
     "decoding.length_penalty": 0.0,
 }
 OF_EDITS: dict[str, Any] = {**OF_WORDS, "model.decoder": "edit", "model.tied": "all"}  # alike on both sides
+# Of pronunciations: as many sounds as letters, in their order, are written by edits although none is copied.
+OF_SOUNDS: dict[str, Any] = {
+    **OF_WORDS,
+    "model.decoder": "edit",
+    "data.target_symbols": "spaces",
+}
 FEATURES = {"model.features": "encoder"}  # of data that has some, with OF_EDITS
 OF_SENTENCES: dict[str, Any] = {
     "vocabulary.kind": "sentencepiece",
@@ -39,8 +45,7 @@ OF_SENTENCES: dict[str, Any] = {
     "decoding.length_penalty": 1.0,
 }
 COLUMNS = "data.columns"
-AUTOMATIC = (COLUMNS, *OF_EDITS, *FEATURES, "vocabulary.size", *PACE)
-SINGLE_WORDS = 1.5  # mean words of a source, up to which the data is one of words
+AUTOMATIC = (COLUMNS, "data.target_symbols", *OF_EDITS, *FEATURES, "vocabulary.size", *PACE)
 WORDS_PER_SUBWORD = 40  # running words of both sides for each subword of the vocabulary
 SUBWORDS = (256, 8192)  # least and largest number of subwords
 CHARACTERS_PER_SUBWORD = 2.0  # of the words that are not subwords themselves, about
@@ -59,7 +64,12 @@ def choose(settings: TranslatorSettings, data: TranslationData) -> Choice:
     of_words = words <= SINGLE_WORDS * len(pairs)
     share = _shared(pairs) if of_words else 0.0
     values = dict(OF_WORDS if of_words else OF_SENTENCES)
-    if share >= ALIKE and _may_edit(settings):
+    spaced = _are_spaced(settings, data)
+    if spaced:
+        values = dict(OF_SOUNDS)
+        if not _may_edit(settings):
+            values["model.decoder"] = OF_WORDS["model.decoder"]
+    elif share >= ALIKE and _may_edit(settings):
         values = OF_EDITS | (FEATURES if any(pair.features for pair in pairs) else {})
     if data.columns is not None:
         values = {COLUMNS: list(data.columns), **values}
@@ -75,13 +85,23 @@ def choose(settings: TranslatorSettings, data: TranslationData) -> Choice:
     if settings.training.teachers:  # whose vocabulary it will be
         values = {key: value for key, value in values.items() if not key.startswith("vocabulary.")}
     size = values.get("vocabulary.size", settings.vocabulary.size)
-    length = _counter(pairs, kind, size)
+    length = _counter(pairs, kind, size, spaced=spaced)
     symbols = sum(map(length, pairs))
     pace = BY_WORDS if of_words else BY_SENTENCES
     values |= paced(settings.training, pace, symbols, sum(map(length, data.dev)))
     what = "single words" if of_words else "sentences"
     alike = f", {share:.0%} of the output in the input" if of_words else ""
+    alike = ", whose outputs are symbols between spaces" if spaced else alike
     return Choice(values, f"{counted(len(pairs), 'pair')} of {what}, about {symbols:,} symbols a side{alike}")
+
+
+def _are_spaced(settings: TranslatorSettings, data: TranslationData) -> bool:
+    """Whether targets are symbols between spaces: as given, or as they look if nothing speaks against it."""
+    if "target_symbols" in settings.data.model_fields_set:
+        return settings.data.target_symbols == "spaces"
+    given = settings.vocabulary.model_fields_set & {"kind", "shared", "source_file", "target_file"}
+    whole = settings.model.tied != "all" and not given and not settings.training.teachers
+    return whole and are_spaced(data.train)
 
 
 def _shared(pairs: Sequence[SentencePair]) -> float:
@@ -98,12 +118,15 @@ def _may_edit(settings: TranslatorSettings) -> bool:
     """Whether nothing is given that goes with other decoders only."""
     training, vocabulary = settings.training, settings.vocabulary
     elsewhere = {"label_smoothing", "teacher_forcing", "coverage_loss", "teachers"}
-    spelled = not vocabulary.model_fields_set or vocabulary.kind in ("character", "byte")
+    spelled = not vocabulary.model_fields_set - {"shared"} or vocabulary.kind in ("character", "byte")
     given = settings.model.model_fields_set - SIZES or training.model_fields_set & elsewhere
-    return spelled and vocabulary.shared and not given
+    alike = vocabulary.shared or settings.data.target_symbols == "spaces"
+    return spelled and alike and not given
 
 
-def _counter(pairs: Sequence[SentencePair], kind: str, size: int) -> Callable[[SentencePair], int]:
+def _counter(
+    pairs: Sequence[SentencePair], kind: str, size: int, *, spaced: bool = False
+) -> Callable[[SentencePair], int]:
     """A function that says about how many symbols the longer side of a pair has, its size in a batch.
 
     Subwords are estimated: a quarter of them are the most frequent words, and others are split.
@@ -112,7 +135,10 @@ def _counter(pairs: Sequence[SentencePair], kind: str, size: int) -> Callable[[S
         pairs: The training pairs.
         kind: What their symbols are.
         size: Number of subwords, where these are the symbols.
+        spaced: Whether targets are symbols between spaces.
     """
+    if spaced:
+        return lambda pair: _longer(pair, len(pair.source), len((pair.target or "").split()))
     if kind in ("character", "byte"):
         return lambda pair: _longer(pair, len(pair.source), len(pair.target or ""))
     if kind == "word":

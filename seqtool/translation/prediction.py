@@ -39,7 +39,7 @@ class TranslatorDescription(Description):
     KEPT: ClassVar[Mapping[str, Set[str]]] = {
         "vocabulary": VocabularySettings.model_fields.keys() - {"source_file", "target_file"},
         # How the lines given to `translate` and the files given to `evaluate` are read.
-        "data": {"columns", "feature_separator", "languages", "empty"},
+        "data": {"columns", "feature_separator", "languages", "empty", "target_symbols"},
     }
 
     model: ModelSettings

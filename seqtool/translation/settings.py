@@ -76,6 +76,11 @@ class DataSettings(Settings):
         description="Columns of TSV files, and of CSV files without a header: source; target (more than one: "
         "several references); features (symbols that are read before the source); - (not read).",
     )
+    target_symbols: Literal["text", "spaces"] = Field(
+        "text",
+        description="How targets are written: as text, or as symbols of one or more characters between "
+        "spaces, such as the sounds of a word, which are kept whole (spaces).",
+    )
     feature_separator: str = Field(
         ";", min_length=1, description="Separator between two features of a source."
     )
@@ -349,11 +354,19 @@ class TranslatorSettings(RunSettings):
     @model_validator(mode="before")
     @classmethod
     def _defaults_that_fit(cls, values: Any) -> Any:
-        """Label smoothing is off by default for networks whose outputs are no choice of one symbol."""
+        """Defaults of some tables that follow from others.
+
+        Label smoothing is off for networks whose outputs are no choice of one symbol. Source and target do
+        not share a vocabulary if targets are symbols between spaces.
+        """
         model, training = (values.get(name, {}) for name in ("model", "training"))
         tables = isinstance(model, Mapping) and isinstance(training, Mapping)
         if tables and (model.get("output") == "positions" or model.get("decoder") == "edit"):
             values = {**values, "training": {"label_smoothing": 0.0, **training}}
+        data, vocabulary = (values.get(name, {}) for name in ("data", "vocabulary"))
+        tables = isinstance(data, Mapping) and isinstance(vocabulary, Mapping)
+        if tables and data.get("target_symbols") == "spaces":
+            values = {**values, "vocabulary": {"shared": False, **vocabulary}}
         return values
 
     @model_validator(mode="after")
@@ -370,6 +383,8 @@ class TranslatorSettings(RunSettings):
             raise ValueError("training.coverage_loss needs model.coverage = true")
         if self.model.tied == "all" and not self.vocabulary.shared:
             raise ValueError("model.tied = 'all' needs vocabulary.shared = true")
+        if self.data.target_symbols == "spaces" and self.vocabulary.shared:
+            raise ValueError("data.target_symbols = 'spaces' needs vocabulary.shared = false; leave it out")
         if self.data.target_text and self.model.output == "positions":
             raise ValueError(
                 "data.target_text: with model.output = 'positions' all that is written is copied from a "

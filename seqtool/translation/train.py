@@ -75,7 +75,8 @@ class Evaluator:
         self._greedy = replace(SearchOptions.of(settings.decoding), beam=1)
         self._references = [pair.references for pair in self._pairs]
         names = ("bleu", "chrf", "exact_match")
-        self._scores = names if bleu_informs(self._references) else names[::-1]  # the one that counts first
+        sentences = settings.data.target_symbols == "text" and bleu_informs(self._references)
+        self._scores = names if sentences else names[::-1]  # the one that counts first
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -200,7 +201,9 @@ def build_model(
         UsageError, ModelError: as for `Vocabularies.build`.
     """
     if teacher is None:
-        vocabularies = Vocabularies.build(data.train, settings.vocabulary)
+        vocabularies = Vocabularies.build(
+            data.train, settings.vocabulary, spaced=settings.data.target_symbols == "spaces"
+        )
         description = _description(settings)
     else:
         vocabularies = teacher.first.vocabularies

@@ -31,6 +31,8 @@ SHARED, SOURCE, TARGET = (
 )  # files of a model folder
 
 
+# Settings of a target vocabulary that keeps all symbols between spaces as they are.
+WHOLE = {"kind": "word", "size": 0, "min_count": 1, "lowercase": False}
 Copies = Literal["nothing", "symbols", "all"]  # what can be copied of a source; all = its END as well
 
 
@@ -67,8 +69,15 @@ class Vocabularies:
         self._target_ids = {symbol: number for number, symbol in enumerate(target.symbols) if number > END}
 
     @classmethod
-    def build(cls, pairs: Sequence[SentencePair], settings: VocabularySettings) -> Vocabularies:
+    def build(
+        cls, pairs: Sequence[SentencePair], settings: VocabularySettings, *, spaced: bool = False
+    ) -> Vocabularies:
         """Build the vocabularies from the training part, or read the files that the settings name.
+
+        Args:
+            pairs: The training part.
+            settings: The settings.
+            spaced: Whether targets are symbols between spaces, which are kept whole.
 
         Raises:
             UsageError: a file is missing, or the text does not allow the size.
@@ -82,7 +91,8 @@ class Vocabularies:
         if settings.shared:
             both = _build([*sources, *targets], settings, features)
             return cls(both, both)
-        return cls(_build(sources, settings, features), _build(targets, settings, ()))
+        of_target = settings.model_copy(update=WHOLE) if spaced else settings
+        return cls(_build(sources, settings, features), _build(targets, of_target, ()))
 
     def unknown_features(self, pair: SentencePair) -> list[str]:
         """The features of a pair that the source vocabulary lacks."""
