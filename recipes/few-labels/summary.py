@@ -2,7 +2,8 @@
 
 Usage: python summary.py FOLDER
 
-Figures are means and sample standard deviations over the seeds.
+Figures are means and sample standard deviations over the seeds. If there is FOLDER/active.jsonl, active
+learning gets a table and a picture of its own, FOLDER/active.png.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import sys
 from collections import defaultdict
 from pathlib import Path
 from statistics import mean, stdev
+from typing import Any
 
 import matplotlib
 
@@ -43,6 +45,27 @@ def main(folder: Path) -> None:
             cells = [cell(scores.get(point, []), minutes.get(point, [])) for point in points]
             print(f"| {size:,} | " + " | ".join(cells) + " |")
     draw(corpora, scores, folder / "curves.png")
+    if (folder / "active.jsonl").exists():
+        rows = [json.loads(line) for line in (folder / "active.jsonl").read_text().splitlines()]
+        show_active(rows, folder / "active.png")
+
+
+def show_active(rows: list[dict[str, Any]], path: Path) -> None:
+    """Print what each way of choosing sentences reaches, by the tokens annotated, and draw it."""
+    print("\n| chosen by | sentences | tokens annotated | score |")
+    print("|---|---|---|---|")
+    figure, axis = pyplot.subplots(figsize=(6, 3.8))
+    for strategy in dict.fromkeys(row["strategy"] for row in rows):
+        own = [row for row in rows if row["strategy"] == strategy]
+        points = [(100 * row["share"], row.get("f1", row.get("accuracy"))) for row in own]
+        for row, (share, score) in zip(own, points, strict=True):
+            print(f"| {strategy} | {row['sentences']:,} | {share:.1f} % | {score:.1f} |")
+        axis.plot(*zip(*points, strict=True), marker="o", markersize=3, label=strategy)
+    axis.set(xlabel="tokens annotated, % of the training part", ylabel="score on test")
+    axis.grid(alpha=0.3)
+    axis.legend()
+    figure.tight_layout()
+    figure.savefig(path, dpi=120)
 
 
 def cell(values: list[float], minutes: list[float]) -> str:
