@@ -85,7 +85,7 @@ def test_another_separator_of_features(tmp_path: Path):
     [
         (
             "a\tb\tc\td",
-            "p.tsv:2: 4 columns, expected 3; check that a tab stands between source, target, features",
+            "p.tsv:2: 4 columns, expected 3; leave out all but source, target, features",
         ),
         ("a b", "p.tsv:2: 1 column, expected 3; "),
         ("a\tb\tV;;PST", "p.tsv:2: an empty feature in ['V', '', 'PST']; "),
