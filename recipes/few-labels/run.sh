@@ -1,6 +1,6 @@
 #!/bin/sh
 # Learning curves with few labels: a feature CRF, seqtool on labels only, and seqtool with the rest of the training part as raw
-# text, on NCBI-disease and English-EWT (needs SEQTOOL_DATA, and `pip install 'seqtool[benchmark]'`). Takes hours; what is done
+# text, on NCBI-disease and English-EWT; then active learning in a simulation (needs SEQTOOL_DATA, and `pip install 'seqtool[benchmark]'`). Takes hours; what is done
 # stands in runs/few-labels/results.jsonl and is not done again. SIZES, SEEDS and CORPORA choose a part of it.
 set -eu
 here=$(dirname "$0") out=runs/few-labels
@@ -9,6 +9,11 @@ for corpus in ${CORPORA:-ncbi ewt}; do
         for seed in ${SEEDS:-1 2 3}; do
             python "$here/curves.py" "$out" "$corpus" "$size" "$seed"
         done
+    done
+done
+for seed in ${SEEDS:-1 2 3}; do
+    for strategy in path random; do
+        python "$here/active.py" "$out" ncbi "$strategy" "$seed"
     done
 done
 python "$here/summary.py" "$out"
