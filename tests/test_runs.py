@@ -16,7 +16,7 @@ from seqtool.stages.whole import Whole
 from seqtool.training import loop
 from seqtool.training.learning_curves import learning_curve
 from seqtool.training.run_folder import RunFolder
-from tests.listeners import Listener
+from tests.listeners import Listener, interrupt_after
 from tests.tagging.tiny_tagger import SENTENCES, assert_equal_weights, tables, weights_of, write_columns
 
 RAW = "Ada Lovelace met Grace Hopper in Paris.\nThey didn't agree.\n\nHopper lives in London.\n" * 6
@@ -72,18 +72,10 @@ def test_a_run_resumes_in_the_job_where_it_was_interrupted(
 ) -> None:
     recipe["training"] |= {"self_training": rounds, "max_steps": 4}
     whole = api.train(recipe, output=tmp_path / "whole")
-    updates = iter(range(1_000_000))
-    update = loop.update
-
-    def interrupted(*args: Any, **options: Any) -> Any:
-        if next(updates) == stop:
-            raise InterruptedRunError("interrupted", 2, tmp_path)
-        return update(*args, **options)
-
-    monkeypatch.setattr(loop, "update", interrupted)
-    with pytest.raises(InterruptedRunError):
-        api.train(recipe, output=tmp_path / "parts")
-    monkeypatch.setattr(loop, "update", update)
+    with monkeypatch.context() as patched:
+        interrupt_after(stop, patched, tmp_path)
+        with pytest.raises(InterruptedRunError):
+            api.train(recipe, output=tmp_path / "parts")
     resumed = api.train(tmp_path / "parts" / "recipe.toml", output=tmp_path / "parts", resume=True)
     assert_equal_weights(weights_of(whole), weights_of(resumed))
 

@@ -49,15 +49,20 @@ RawText = Annotated[
         rich_help_panel=DATA,
     ),
 ]
-TextMinutes = Annotated[
-    float | None,
-    typer.Option(
+
+
+def _text_minutes(default: int) -> Any:
+    """The option for the time that raw text gets, with the default of its task."""
+    return typer.Option(
         "--text-minutes",
         metavar="M",
-        help="Minutes of training on the raw text, at most. Default: 20.",
+        help=f"Minutes of training on the raw text, at most. Default: {default}.",
         rich_help_panel=TRAINING,
-    ),
-]
+    )
+
+
+TextMinutes = Annotated[float | None, _text_minutes(20)]
+PairTextMinutes = Annotated[float | None, _text_minutes(10)]
 SourceText = Annotated[
     list[Path] | None,
     typer.Option(
@@ -75,15 +80,6 @@ TargetText = Annotated[
         metavar="PATH",
         help="Raw text in the target language: the decoder learns from it first. Repeatable.",
         rich_help_panel=DATA,
-    ),
-]
-PairTextMinutes = Annotated[
-    float | None,
-    typer.Option(
-        "--text-minutes",
-        metavar="M",
-        help="Minutes of training on the raw text, at most. Default: 10.",
-        rich_help_panel=TRAINING,
     ),
 ]
 

@@ -42,7 +42,7 @@ from seqtool.translation.training_settings import TranslatorTraining
 from seqtool.translation.vocabulary import EncodedSource, copies_of
 
 OF_TEXT: dict[str, Any] = {"schedule": "linear", "label_smoothing": 0.0, "select": "loss"}
-TEXTS = ("source_text", "target_text")  # settings of the whole run only
+OF_THE_RUN = ("source_text", "target_text")  # settings of data that the job has no use for
 BY_TEXT = Pace(
     batches=200,
     batch_tokens=(128, 1024),
@@ -206,7 +206,7 @@ def _settings(
     tables = settings.model_dump(exclude_unset=True, by_alias=True)
     kept = settings.training.model_dump(include={"precision"}, exclude_unset=True)
     tables |= {"name": "pretraining", "training": {**OF_TEXT, **kept}}
-    tables["data"] = {key: value for key, value in tables["data"].items() if key not in TEXTS}
+    tables["data"] = {key: value for key, value in tables["data"].items() if key not in OF_THE_RUN}
     chosen = paced(TranslatorTraining(), BY_TEXT, sum(texts.lengths), sum(held.lengths))
     if recorded is not None and recorded.is_file():
         before = dotted(read_toml(recorded))

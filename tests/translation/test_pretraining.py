@@ -10,11 +10,10 @@ import torch
 
 from seqtool import api
 from seqtool.errors import InterruptedRunError, SettingsError
-from seqtool.training import loop
 from seqtool.translation.batches import EncodedPair, pair_batch, source_batch
 from seqtool.translation.pretraining import encoded, prepare_pretraining, sampled
 from seqtool.translation.vocabulary import END, EncodedSource
-from tests.listeners import Listener
+from tests.listeners import Listener, interrupt_after
 from tests.translation.tiny_pairs import (
     TEXTS,
     assert_equal_weights,
@@ -135,17 +134,10 @@ def test_a_run_resumes_to_the_bit_in_either_job(
     recipe["model"] |= {"dropout": 0.2, **model}
     recipe["vocabulary"] = {"kind": "character"} if model.get("decoder") else recipe["vocabulary"]
     whole = api.train(recipe, output=tmp_path / "whole")
-    updates, update = iter(range(1_000_000)), loop.update
-
-    def interrupted(*args: Any, **options: Any) -> Any:
-        if next(updates) == stop:
-            raise InterruptedRunError("interrupted", 2, tmp_path)
-        return update(*args, **options)
-
-    monkeypatch.setattr(loop, "update", interrupted)
-    with pytest.raises(InterruptedRunError):
-        api.train(recipe, output=tmp_path / "parts")
-    monkeypatch.setattr(loop, "update", update)
+    with monkeypatch.context() as patched:
+        interrupt_after(stop, patched, tmp_path)
+        with pytest.raises(InterruptedRunError):
+            api.train(recipe, output=tmp_path / "parts")
     resumed = api.train(tmp_path / "parts" / "recipe.toml", output=tmp_path / "parts", resume=True)
     assert_equal_weights(weights_of(whole), weights_of(resumed))
 
