@@ -28,7 +28,9 @@ from seqtool.training.settings import TrainingSettings
 from seqtool.training.state import Carried, Position, RunFingerprint, RunState, best_weights
 from seqtool.training.update import SKIPPED_IN_A_ROW, Arithmetic, Batch, GradientNoise, Place, Update, update
 
-TIMED_EVALUATIONS = 8  # at least, in a run with a time limit and without training.evaluate_every
+# In a run with a time limit and without training.evaluate_every:
+TIMED_EVALUATIONS = 8  # at least, if they do not take too long,
+TIMED_SCORING = 0.25  # which is longer than this share of the training since the last one
 
 
 def fit(
@@ -214,12 +216,17 @@ class _Loop(Generic[Batch]):
             return False
         if self.settings.evaluate_every:
             return self.at.step % self.settings.evaluate_every == 0
-        return self.at.batches == 0 or self._share_of_time_is_over()
+        return (self.at.batches == 0 or self._share_of_time_is_over()) and self._may_take_time()
 
     def _share_of_time_is_over(self) -> bool:
         """Whether a run with a time limit has used up another eighth of it; an epoch may take longer."""
         share = self.settings.max_minutes * 60 / TIMED_EVALUATIONS
         return 0 < share <= self.at.seconds - self.at.evaluated_seconds
+
+    def _may_take_time(self) -> bool:
+        """Whether scoring dev, as long as it took last, still leaves most of limited time for training."""
+        trained = self.at.seconds - self.at.evaluated_seconds
+        return not self.settings.max_minutes or self.at.evaluation_seconds <= TIMED_SCORING * trained
 
     def _checkpoint_due(self) -> bool:
         every = self.settings.checkpoint_every
@@ -349,6 +356,7 @@ class _Loop(Generic[Batch]):
         improved = self._compare(metrics)
         train_loss, seconds = at.total / max(at.count, 1), self._clock()
         at.total, at.count, at.evaluated, at.evaluated_seconds = 0.0, 0, at.step, seconds
+        at.evaluation_seconds = seconds - at.seconds
         if averaging is not None and at.stale >= self.settings.average_patience:
             averaging.begin()
         epoch = self._epoch_of_last()

@@ -211,8 +211,8 @@ class TrainingSettings(Settings):
     evaluate_every: int = Field(
         0,
         ge=0,
-        description="Updates between evaluations on dev; 0 = evaluate at the end of each epoch, and with "
-        "max_minutes at least eight times in the whole run.",
+        description="Updates between evaluations on dev; 0 = evaluate at the end of each epoch; with "
+        "max_minutes after every eighth of it too, but never so often that scoring takes more than a fifth.",
     )
     checkpoint_every: int = Field(
         0,

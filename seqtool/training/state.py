@@ -37,6 +37,7 @@ class Position:
     batches: int = 0  # batches of the current epoch that were used already
     evaluated: int = -1  # step of the last evaluation; -1 = none yet
     evaluated_seconds: float = 0.0  # end of the last evaluation, in seconds since the first update
+    evaluation_seconds: float = 0.0  # duration of the last evaluation
     best: float | None = None  # best value of the selecting metric
     best_step: int | None = None  # step of the best evaluation
     best_metrics: dict[str, float | None] = dataclasses.field(default_factory=dict)

@@ -132,6 +132,7 @@ def _fresh(settings: TrainingSettings) -> tuple[dict[str, torch.Tensor], dict[st
 NOT_COMPARED = {
     "position/seconds",
     "position/evaluated_seconds",
+    "position/evaluation_seconds",
     "position/skipped",
     "position/learning_rate",
 }
@@ -213,18 +214,27 @@ def test_the_clock_continues(tmp_path: Path):
     assert 1000 < again.fit(resume=True).seconds < 1100
 
 
-@pytest.mark.parametrize(("evaluated", "count"), [(1000.0, 2), (100.0, 3)])
-def test_time_since_the_last_evaluation_continues(tmp_path: Path, evaluated: float, count: int):
-    """An eighth of 4000 s has passed since an evaluation after 100 s, but not since one after 1000 s."""
+@pytest.mark.parametrize(
+    ("evaluated", "duration", "count"),
+    [(1000.0, 0.0, 2), (100.0, 0.0, 3), (1000.0, 400.0, 1), (900.0, 20.0, 2)],
+)
+def test_time_and_cost_of_the_last_evaluation_continue(
+    tmp_path: Path, evaluated: float, duration: float, count: int
+):
+    """An eighth of 4000 s has passed since an evaluation after 100 s, but not since a later one.
+
+    An evaluation that takes more than a quarter of the time since the last one has to wait.
+    """
     settings = settings_of("step", evaluate_every=0).model_copy(update={"max_minutes": 4000 / 60})
     run = interrupted(tmp_path / "run", settings, 5)
     saved = run.checkpoints.load_newest()
     assert saved is not None
-    saved.values["position"] |= {"seconds": 1000.0, "evaluated_seconds": evaluated}
+    times = {"seconds": 1000.0, "evaluated_seconds": evaluated, "evaluation_seconds": duration}
+    saved.values["position"] |= times
     run.checkpoints.save(5, saved.tensors, saved.values)
     listener = Listener()
     TinyRun(tmp_path / "run", settings).fit(resume=True, reporter=listener)
-    assert len(listener.evaluations) == count  # at the ends of both epochs, and at once if it is due
+    assert len(listener.evaluations) == count  # at the end, if due after the first epoch, and at once
 
 
 def test_restoring_brings_back_every_counter():
