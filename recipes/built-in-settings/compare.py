@@ -13,6 +13,7 @@ import json
 import os
 import sys
 import time
+import tomllib
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -69,7 +70,7 @@ def scored(point: Point, train: list[Path], output: Path, typed: list[str]) -> d
         "minutes": round(minutes, 2),
     }
     if point.kind == "text":  # whose passes follow from the data only without a time limit
-        row["epochs"] = run.settings.training.epochs
+        row["epochs"] = tomllib.loads((run.path / "recipe.toml").read_text())["training"]["epochs"]
     if point.test:
         found = seqtool.evaluate(run.path, paths_of(point, point.test), bootstrap=0)
         row["test"] = float(found.scores[point.metric].value)
