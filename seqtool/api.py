@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import torch
 
 from seqtool import devices
+from seqtool.ensembles import load_together
 from seqtool.errors import ModelError, UsageError
-from seqtool.models.folder import load_model_folder, model_task
+from seqtool.models.folder import model_task
 from seqtool.resolution import (
     Files,
     recipe_text,
@@ -50,6 +51,7 @@ __all__ = [
     "latest_model",
     "load",
     "load_language_model",
+    "load_single",
     "load_tagger",
     "load_translator",
     "recipe_text",
@@ -175,14 +177,22 @@ def load(path: str | Path, *, device: str = "auto", precision: str = "auto") -> 
         UsageError: there is no such model or device.
         ModelError: the model is damaged, of another program, or of a newer version of seqtool.
     """
-    where = devices.resolve_device(device)
-    folder = load_model_folder(Path(path))
-    if folder.task not in MODELS:
-        raise ModelError(f"{path}: a model for {folder.task!r}, expected one for {' or '.join(MODELS)}")
-    reader = MODELS[folder.task]()
-    kind = reader.precision_for(precision, where)
-    model: AnyModel = reader.from_folder(folder, name=str(path), device=where, precision=kind)
-    return model
+    found: AnyModel = load_together(_known_task(path), [Path(path)], device=device, precision=precision)
+    return found
+
+
+def load_single(path: str | Path, *, device: str = "auto", precision: str = "auto") -> AnyModel:
+    """A trained model with one network; an ensemble is refused (arguments and errors of `load`)."""
+    found: AnyModel = MODELS[_known_task(path)]().load(Path(path), device=device, precision=precision)
+    return found
+
+
+def _known_task(path: str | Path) -> str:
+    """The task of a model, one of those that there are."""
+    task = task_of(path)
+    if task not in MODELS:
+        raise ModelError(f"{path}: a model for {task!r}, expected one for {' or '.join(MODELS)}")
+    return task
 
 
 def load_tagger(
@@ -199,19 +209,25 @@ def load_tagger(
         UsageError: there is no such model or device; or several models have different tags.
         ModelError: as `load`.
     """
-    paths = [path] if isinstance(path, str | Path) else list(path)
-    found = [MODELS["ner"]().load(Path(each), device=device, precision=precision) for each in paths]
-    if len(found) == 1:
-        tagger: TaggerModel = found[0]
-        return tagger
-    from seqtool.tagging.ensemble import TaggerEnsemble
-
-    return TaggerEnsemble(found, [str(each) for each in paths])
+    found: TaggerModel = load_together("ner", _paths(path), device=device, precision=precision)
+    return found
 
 
-def load_translator(path: str | Path, *, device: str = "auto", precision: str = "auto") -> TranslatorModel:
-    """Load a translator; other models are refused (arguments and errors of `load`)."""
-    found: TranslatorModel = MODELS["translate"]().load(Path(path), device=device, precision=precision)
+def load_translator(
+    path: str | Path | Sequence[str | Path], *, device: str = "auto", precision: str = "auto"
+) -> TranslatorModel:
+    """Load a translator, or several as one, whose probabilities are averaged; other models are refused.
+
+    Args:
+        path: A run folder or its `model/` folder; or several.
+        device: As in `load`.
+        precision: As in `load`.
+
+    Raises:
+        UsageError: there is no such model or device.
+        ModelError: as `load`; or several models have different vocabularies.
+    """
+    found: TranslatorModel = load_together("translate", _paths(path), device=device, precision=precision)
     return found
 
 
@@ -273,13 +289,12 @@ def evaluate(
     where, task = Path(model), task_of(model)
     room = assessment_of(task, str(model))
     chosen = _options(room, options)
-    reader = MODELS[task]()
-    own = reader.load(where, device=device, precision=precision)
+    own = load_together(task, [where], device=device, precision=precision)
     other = None
     if against is not None:
         # What auto means is decided for the first model, so that both compute alike.
         same = devices.PRECISION_NAMES[own.precision] if precision == "auto" else precision
-        other = str(against), reader.load(Path(against), device=device, precision=same)
+        other = str(against), load_together(task, [Path(against)], device=device, precision=same)
     text = room.evaluation_data(own, _paths(data), chosen, recipe=lambda: settings_of_run(where), part=part)
     found: Evaluation = room.assess(own, text, chosen, name=str(model), bootstrap=bootstrap, against=other)
     return replace(found, warnings=(*_overlap(where, text), *found.warnings)) if data else found
@@ -360,10 +375,10 @@ def _options(room: Any, given: Any) -> Any:
     raise UsageError(f"options: expected {room.__name__}.EvaluationOptions, found {type(given).__name__}")
 
 
-def _paths(data: Files | None) -> list[Path]:
-    if data is None:
+def _paths(given: str | Path | Sequence[str | Path] | None) -> list[Path]:
+    if given is None:
         return []
-    return [Path(data)] if isinstance(data, str | Path) else [Path(each) for each in data]
+    return [Path(given)] if isinstance(given, str | Path) else [Path(each) for each in given]
 
 
 def _run_folder(

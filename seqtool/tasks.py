@@ -131,6 +131,26 @@ MODELS: dict[str, Callable[[], type[Any]]] = {
 }
 
 
+def _tagger_ensemble() -> type[Any]:
+    from seqtool.tagging.ensemble import TaggerEnsemble
+
+    return TaggerEnsemble
+
+
+def _translator_ensemble() -> type[Any]:
+    from seqtool.translation.ensemble import TranslatorEnsemble
+
+    return TranslatorEnsemble
+
+
+# Classes of several models as one; called with the models.
+ENSEMBLES: dict[str, Callable[[], type[Any]]] = {
+    "ner": _tagger_ensemble,
+    "pos": _tagger_ensemble,
+    "translate": _translator_ensemble,
+}
+
+
 def _tagging_assessment() -> Any:
     from seqtool.tagging import assessment
 

@@ -26,7 +26,7 @@ FLOORS: list[set[str]] = [
     {"tasks"},
     {"resolution"},
     {"stages"},
-    {"runs"},
+    {"runs", "ensembles"},
     {"api"},
     {"suspicion"},
     {"__init__", "cli"},

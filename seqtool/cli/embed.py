@@ -77,7 +77,7 @@ def embed(
     from seqtool.tasks import EMBEDDINGS
 
     configure(hardware.threads)
-    found = api.load(where, device=hardware.device, precision=hardware.precision)
+    found = api.load_single(where, device=hardware.device, precision=hardware.precision)
     of_lines = EMBEDDINGS[api.task_of(where)]()
     count = 0
     with _opened(output, chosen) as put:

@@ -100,6 +100,28 @@ def average(
     console.write_result(f"{output}\n")
 
 
+@app.command()
+def ensemble(
+    models: Annotated[
+        list[Path],
+        typer.Argument(metavar="MODEL", help="Run folders or their model/ folders, at least two."),
+    ],
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Model folder to make.")],
+) -> None:
+    """Make one model of several taggers or translators, which averages their predictions.
+
+    It is a copy, and used like any other model. `seqtool train --seeds 5 --ensemble` does the same at once.
+
+    Examples:
+      seqtool model ensemble runs/ner/a runs/ner/b runs/ner/c -o together
+      seqtool model ensemble runs/translate/a runs/translate/b -o together
+    """
+    from seqtool.ensembles import combine
+
+    combine(models, output)
+    console.write_result(f"{output}\n")
+
+
 @app.command("prune-state")
 def prune(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="Run folder of a finished run.")],

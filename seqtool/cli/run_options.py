@@ -73,6 +73,14 @@ class RunOptions:
             rich_help_panel=TRAINING,
         ),
     ] = 1
+    ensemble: Annotated[
+        bool,
+        typer.Option(
+            "--ensemble",
+            help="Make the runs of --seeds one model in the folder of -o, which averages them.",
+            rich_help_panel=TRAINING,
+        ),
+    ] = False
     initial: Annotated[
         Path | None,
         typer.Option(
@@ -156,6 +164,10 @@ class RunOptions:
         """
         if self.resume and self.overwrite:
             raise UsageError("--resume continues a run and --overwrite replaces it; leave one of them out")
+        if self.ensemble and self.seeds == 1:
+            raise UsageError("--ensemble needs several runs; add --seeds 5, for instance")
+        if self.ensemble and self.output is None:
+            raise UsageError("--ensemble needs a folder for the runs and their ensemble; add -o RUN")
         if self.track not in (None, "tensorboard"):
             raise UsageError(f"--track {self.track}: expected --track tensorboard")
 

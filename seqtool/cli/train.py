@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from seqtool.cli import console
+from seqtool.cli import console, train_runs
 from seqtool.cli.help import CommandGroup
 from seqtool.cli.option_groups import with_options
 from seqtool.cli.options import LanguagesOption, PairColumnsOption, pair_settings
@@ -42,7 +42,7 @@ from seqtool.cli.train_options import (
     TrainPairFile,
     TrainText,
 )
-from seqtool.errors import InterruptedRunError, UsageError, counted
+from seqtool.errors import UsageError, counted
 
 # Options of single tasks by the setting that they override.
 NAMES = {
@@ -247,25 +247,28 @@ def train_task(
         if distributed.is_first():
             _dry_run(settings, options)
         return
-    runs = [_one_run(settings, options, number) for number in range(options.seeds)]
+    runs = train_runs.trained(settings, options)
     if not distributed.is_first():
         return
     for run in runs:
         _draw_curves(run)
         _report_state(run.path, keep=options.keep_state)
+    ensemble = train_runs.ensemble_of(runs, options)
     if options.json_output:
-        console.write_result(json.dumps(_summary(runs), ensure_ascii=False) + "\n")
+        summary = {**train_runs.summary(runs), **(ensemble or {})}
+        console.write_result(json.dumps(summary, ensure_ascii=False) + "\n")
     else:
-        console.write_result("".join(f"{run.path}\n" for run in runs))
+        results = [run.path for run in runs] if ensemble is None else [ensemble["ensemble"]["path"]]
+        console.write_result("".join(f"{path}\n" for path in results))
         if len(runs) == 1 and options.keep_state and _was_improving(runs[0]):
-            more = _resuming(task, runs[0].path, options)
+            more = train_runs.resuming(task, runs[0].path, options)
             console.say(
                 "dev was still improving: train longer with: "
                 f"{more} --max-minutes {2 * settings.training.max_minutes:g}"
             )
-        console.say(f"next: {runs[-1].model.usage.format(shlex.quote(str(runs[-1].path)))}")
         if len(runs) > 1:
-            _report_deviation(_summary(runs))
+            train_runs.report_deviation(train_runs.summary(runs), ensemble)
+        console.say(f"next: {runs[-1].model.usage.format(shlex.quote(str(results[-1])))}")
 
 
 def _named_after(settings: Any, output: Path | None) -> Any:
@@ -308,45 +311,6 @@ def _require_a_run_to_resume(settings: Any, options: RunOptions) -> None:
         f"--resume: which run? The newest unfinished one is {found}: "
         f"seqtool train {task} --resume -o {shlex.quote(str(found))}"
     )
-
-
-def _one_run(settings: Any, options: RunOptions, number: int) -> Any:
-    """Train one run: number `number` of `--seeds N`, or the only one."""
-    from seqtool import api
-    from seqtool.cli.training_display import training_reporter
-
-    output = options.output
-    if options.seeds > 1:
-        seed = settings.seed + number
-        name = f"{settings.name}-seed{seed}"
-        settings = settings.model_copy(update={"seed": seed, "name": name})
-        output = None if output is None else output / f"seed{seed}"
-        console.say(f"run {number + 1} of {options.seeds}, seed {seed}")
-    reporter = training_reporter()
-    try:
-        run = api.train(
-            settings,
-            output=output,
-            resume=options.resume,
-            overwrite=options.overwrite,
-            initial=options.initial,
-            reporter=reporter,
-            track=options.track,
-        )
-    except InterruptedRunError as error:
-        error.args = (f"{error}; continue with: {_resuming(settings.task, error.run, options)}",)
-        raise
-    finally:
-        getattr(reporter, "close", lambda: None)()
-    return run
-
-
-def _resuming(task: str, run: Path, options: RunOptions) -> str:
-    """The command that resumes an interrupted run; the run folder holds its settings."""
-    if options.seeds > 1:
-        return f"the same command with --resume{' in place of --overwrite' if options.overwrite else ''}"
-    initial = [] if options.initial is None else ["--init-from", str(options.initial)]
-    return shlex.join(["seqtool", "train", task, "--resume", "-o", str(run), *initial])
 
 
 def _was_improving(run: Any) -> bool:
@@ -402,36 +366,3 @@ def _dry_run(settings: Any, options: RunOptions) -> None:
         f"\n# {estimate.parameters:,} parameters, about {estimate.megabytes:,.0f} MB of memory, "
         f"about {estimate.minutes:.1f} minutes for {counted(estimate.steps, 'update')} here\n"
     )
-
-
-def _summary(runs: list[Any]) -> dict[str, Any]:
-    """What `--json` prints: one run, or several with mean and standard deviation."""
-    import statistics
-
-    rows = [
-        {
-            "path": str(run.path),
-            "best_step": run.result.best_step,
-            "dev": run.result.metrics,
-            "seconds": run.result.seconds,
-            "stopped_by": run.result.reason,
-        }
-        for run in runs
-    ]
-    if len(rows) == 1:
-        return rows[0]
-    names = rows[0]["dev"]
-    values = {name: [row["dev"][name] for row in rows] for name in names}
-    return {
-        "runs": rows,
-        "mean": {name: statistics.mean(column) for name, column in values.items()},
-        "standard_deviation": {name: statistics.stdev(column) for name, column in values.items()},
-    }
-
-
-def _report_deviation(summary: dict[str, Any]) -> None:
-    for name in console.shown(summary["mean"]):
-        mean = summary["mean"][name]
-        deviation = summary["standard_deviation"][name]
-        runs = len(summary["runs"])
-        console.say(f"dev {name}: {mean:.4f} ± {deviation:.4f} (mean, standard deviation, {runs} runs)")

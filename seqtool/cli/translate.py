@@ -64,37 +64,29 @@ def translate(
     files = streams.inputs_of(sources)
     output.check()
     if beside.force_target is not None:
-        _refuse_with_targets((search, drawing, lengths, beside), form, hardware, models=len(where))
+        _refuse_with_targets((search, drawing, lengths, beside), form, hardware)
     from seqtool import api
     from seqtool.devices import configure
 
     configure(hardware.threads)
-    first, *others = [
-        api.load_translator(path, device=hardware.device, precision=hardware.precision) for path in where
-    ]
+    translator = api.load_translator(where, device=hardware.device, precision=hardware.precision)
     texts = {"prefix": beside.force_target or beside.force_prefix, "phrases": beside.constraints}
-    inputs = translation_lines.Inputs(files, first, input_format, texts, batch_tokens)
+    inputs = translation_lines.Inputs(files, translator, input_format, texts, batch_tokens)
     with output.opened() as put:
         if beside.force_target is not None:
-            _score_given(first, inputs, form, put)
+            _score_given(translator, inputs, form, put)
         else:
-            chosen = _options(first, search, drawing, lengths, form, beside)
-            _Work(first, others, chosen, form, batch_tokens).run(inputs, put)
+            chosen = _options(translator, search, drawing, lengths, form, beside)
+            _Work(translator, chosen, form, batch_tokens).run(inputs, put)
 
 
 class _Work:
     """Translates groups of lines and writes the results."""
 
     def __init__(
-        self,
-        model: TranslatorModel,
-        others: list[TranslatorModel],
-        chosen: SearchOptions,
-        form: FormGroup,
-        batch_tokens: int,
+        self, model: TranslatorModel, chosen: SearchOptions, form: FormGroup, batch_tokens: int
     ) -> None:
-        self.model, self.others, self.options = model, others, chosen
-        self.form, self.batch_tokens = form, batch_tokens
+        self.model, self.options, self.form, self.batch_tokens = model, chosen, form, batch_tokens
         if form.alignments:
             model.require_attention("to align words by")
         if form.attention is not None:
@@ -129,7 +121,6 @@ class _Work:
                 self.options,
                 prefixes=[item.prefix for item in group],
                 phrases=[item.phrases for item in group],
-                together=self.others,
                 batch_tokens=self.batch_tokens,
             )
         except UnwritableError as error:
@@ -235,16 +226,13 @@ def _refuse(groups: Sequence[Any], where: str, names: Collection[str] | None = N
                 raise UsageError(f"{flag(group, name)} has no effect {where}; leave it out")
 
 
-def _refuse_with_targets(
-    groups: Sequence[Any], form: FormGroup, hardware: HardwareOptions, models: int
-) -> None:
+def _refuse_with_targets(groups: Sequence[Any], form: FormGroup, hardware: HardwareOptions) -> None:
     """Refuse options that have no effect when given targets are scored."""
     extras = {
         "--nbest": form.nbest > 1,
         "--alignments": form.alignments,
         "--attention": form.attention is not None,
         "--precision int8": hardware.precision == "int8",
-        "a second model": models > 1,
     }
     typed = [
         flag(group, name)

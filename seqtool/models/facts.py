@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,14 @@ from torch import Tensor
 
 from seqtool.errors import ModelError
 from seqtool.files import digest, read_json, storage_errors
-from seqtool.models.folder import CONFIG, ModelFolder, find_model_folder, load_model_folder
+from seqtool.models.folder import (
+    CONFIG,
+    ModelFolder,
+    find_model_folder,
+    load_model_folder,
+    members_of,
+    read_config,
+)
 from seqtool.text.codec import codec_of
 from seqtool.text.vocabulary import Vocabulary
 
@@ -57,12 +64,14 @@ def describe_model(path: Path) -> ModelFacts:
         ModelError: it is damaged or foreign.
         StorageError: it cannot be read.
     """
+    if members := members_of(path):
+        return _of_ensemble(find_model_folder(path), [describe_model(member) for member in members])
     content = load_model_folder(path)
     folder = find_model_folder(path)
     vocabularies = model_vocabularies(content)
     tags = vocabularies.get(TAGS)
     parts = _parts(content.tensors)
-    sizes = {file.name: file.stat().st_size for file in sorted(folder.iterdir())}
+    files = _files(folder)
     run = _run_manifest(folder)
     return ModelFacts(
         path=str(folder),
@@ -74,11 +83,38 @@ def describe_model(path: Path) -> ModelFacts:
         parts=parts,
         vocabularies={name: len(vocabulary) for name, vocabulary in vocabularies.items()},
         tags=tags.symbols if tags is not None else (),
-        size=sum(sizes.values()),
-        files={name: {"size": size, "sha256": digest(folder / name)} for name, size in sizes.items()},
+        size=sum(file["size"] for file in files.values()),
+        files=files,
         dev={name: value for name, value in run.get("best", {}).items() if name != "step"},
         data=run.get("data", {}),
     )
+
+
+def _of_ensemble(folder: Path, members: Sequence[ModelFacts]) -> ModelFacts:
+    """Facts about an ensemble: settings, vocabularies and tags are those of its first member."""
+    run, files = _run_manifest(folder), _files(folder)
+    for number, member in enumerate(members, 1):
+        files |= {f"{number}/{name}": file for name, file in member.files.items()}
+    return replace(
+        members[0],
+        path=str(folder),
+        name=str(read_config(folder)["config"].get("name", "")),
+        parameters=sum(member.parameters for member in members),
+        parts={f"member {number}": member.parameters for number, member in enumerate(members, 1)},
+        size=sum(file["size"] for file in files.values()),
+        files=files,
+        dev={name: value for name, value in run.get("best", {}).items() if name != "step"},
+        data=run.get("data", {}),
+    )
+
+
+def _files(folder: Path) -> dict[str, dict[str, Any]]:
+    """Size and SHA-256 of the files of a model folder, by name."""
+    return {
+        file.name: {"size": file.stat().st_size, "sha256": digest(file)}
+        for file in sorted(folder.iterdir())
+        if file.is_file()
+    }
 
 
 def read_model_vocabularies(path: Path) -> dict[str, Vocabulary]:

@@ -18,7 +18,7 @@ import contextlib
 import shlex
 import shutil
 import stat
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -32,6 +32,8 @@ from seqtool.settings import read_toml
 from seqtool.version import __version__
 
 FORMAT = 1
+OF_ENSEMBLES = 2  # format of a folder that holds several model folders; see `models.ensemble`
+MEMBERS = "members"  # its key in the description: SHA-256 of each member's manifest by the member's name
 CODEC = ".vocabulary"  # suffix of the names of codec files
 SIZE_LIMIT = 256 * 1024 * 1024  # bytes; a larger vocabulary file was not written by seqtool
 CONFIG, WEIGHTS, CARD, MANIFEST = "config.json", "model.safetensors", "README.md", "manifest.json"
@@ -71,6 +73,21 @@ def save_model_folder(
     Raises:
         StorageError: the disk is full, ...; a folder that was at `path` is unchanged.
     """
+    with replacing(path) as new:
+        files = {name: text.encode("utf-8") for name, text in texts.items()} | dict(codecs)
+        _write_files(new, task, config, tensors, files, card)
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """An empty folder to fill, which takes the place of `path` in one rename if nothing fails.
+
+    Args:
+        path: The folder to make or to replace; parent folders are created as needed.
+
+    Raises:
+        StorageError: the disk is full, ...; a folder that was at `path` is unchanged.
+    """
     new, old = _beside(path, "new"), _beside(path, "old")
     with storage_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -79,8 +96,7 @@ def save_model_folder(
             shutil.rmtree(leftover, ignore_errors=True)
         try:
             new.mkdir()
-            files = {name: text.encode("utf-8") for name, text in texts.items()} | dict(codecs)
-            _write_files(new, task, config, tensors, files, card)
+            yield new
             if path.exists():
                 path.rename(old)
             new.rename(path)
@@ -102,16 +118,19 @@ def load_model_folder(path: Path, *, task: str | tuple[str, ...] | None = None) 
         The content of the folder.
 
     Raises:
-        UsageError: there is no such folder, or it is a run that has no model yet.
+        UsageError: there is no such folder, it is a run that has no model yet, or an ensemble.
         ModelError: foreign, damaged, made by a newer seqtool, or of another task.
         StorageError: it cannot be read.
     """
     folder = find_model_folder(path)
     sizes = _read_manifest(folder)
-    for required in (CONFIG, WEIGHTS):
-        if required not in sizes:
-            raise ModelError(f"{folder / MANIFEST}: damaged: {required} is not listed")
-    config = _read_config(_checked(folder, CONFIG, sizes), task)
+    config = read_config(folder, task)
+    if config["format"] == OF_ENSEMBLES:
+        raise UsageError(
+            f"{path}: an ensemble, and a single model is expected; name a member instead: {folder}/1"
+        )
+    if WEIGHTS not in sizes:
+        raise ModelError(f"{folder / MANIFEST}: damaged: {WEIGHTS} is not listed")
     others = {name: _read_limited(_checked(folder, name, sizes)) for name in sizes if name not in _FIXED}
     tensors = read_tensors(_checked(folder, WEIGHTS, sizes))
     codecs = {name: raw for name, raw in others.items() if name.endswith(CODEC)}
@@ -121,11 +140,23 @@ def load_model_folder(path: Path, *, task: str | tuple[str, ...] | None = None) 
 
 def model_task(path: Path) -> str:
     """The task of a model, from its config.json alone; errors as for `load_model_folder`."""
-    folder = find_model_folder(path)
+    return str(read_config(find_model_folder(path))["task"])
+
+
+def read_config(folder: Path, task: str | tuple[str, ...] | None = None) -> dict[str, Any]:
+    """The content of config.json, which the manifest vouches for.
+
+    Args:
+        folder: The model folder.
+        task: Name or names of the tasks that are accepted; None = any task.
+
+    Raises:
+        ModelError: foreign, damaged, made by a newer seqtool, or of another task.
+    """
     sizes = _read_manifest(folder)
     if CONFIG not in sizes:
         raise ModelError(f"{folder / MANIFEST}: damaged: {CONFIG} is not listed")
-    return str(_read_config(_checked(folder, CONFIG, sizes), None)["task"])
+    return _read_config(_checked(folder, CONFIG, sizes), task)
 
 
 def verify_model_folder(path: Path) -> list[str]:
@@ -145,7 +176,32 @@ def verify_model_folder(path: Path) -> list[str]:
     entries = _read_manifest(folder)
     for name in entries:
         _checked(folder, name, entries)
-    return sorted(entries)
+    inner = [f"{each.name}/{name}" for each in members_of(folder) for name in verify_model_folder(each)]
+    return sorted(entries) + inner
+
+
+def members_of(path: Path) -> list[Path]:
+    """The model folders that an ensemble consists of, in order; none if it is a single model.
+
+    Args:
+        path: The model folder, or a run folder with a model.
+
+    Raises:
+        ModelError: the ensemble is damaged: a member is missing or another one than was put there.
+        UsageError, StorageError: as for `load_model_folder`.
+    """
+    folder = find_model_folder(path)
+    config = read_config(folder)
+    if config["format"] != OF_ENSEMBLES:
+        return []
+    digests = config["config"].get(MEMBERS)
+    if not isinstance(digests, dict) or not digests:
+        raise ModelError(f"{folder / CONFIG}: damaged: the table of members is missing")
+    members = [folder / safe_name(name) for name in digests]
+    for member, expected in zip(members, digests.values(), strict=True):
+        if not (member / MANIFEST).is_file() or digest(member / MANIFEST) != expected:
+            raise ModelError(f"{member}: damaged: not the member that belongs here; copy the folder again")
+    return members
 
 
 def find_model_folder(path: Path) -> Path:
@@ -203,16 +259,33 @@ def _write_files(
     others: Mapping[str, bytes],
     card: str,
 ) -> None:
-    write_json(folder / CONFIG, {"format": FORMAT, "seqtool": __version__, "task": task, "config": config})
     write_tensors(folder / WEIGHTS, tensors)
     for name, content in others.items():
         assert name not in (*_FIXED, MANIFEST), f"{name} is the name of another file of the model folder"
         write_durably(folder / safe_name(name), content)
+    write_description(folder, task, config, card)
+
+
+def write_description(
+    folder: Path, task: str, config: dict[str, Any], card: str, *, version: int = FORMAT
+) -> None:
+    """Complete a model folder: config.json, the card, and last the manifest of all files that are there.
+
+    Args:
+        folder: The folder.
+        task: Name of the task.
+        config: Description of the model, JSON values.
+        card: Markdown of README.md.
+        version: Format of the folder.
+    """
+    write_json(folder / CONFIG, {"format": version, "seqtool": __version__, "task": task, "config": config})
     write_durably(folder / CARD, card.encode("utf-8"))
     files = {
-        file.name: {"size": file.stat().st_size, "sha256": digest(file)} for file in sorted(folder.iterdir())
+        file.name: {"size": file.stat().st_size, "sha256": digest(file)}
+        for file in sorted(folder.iterdir())
+        if file.is_file()
     }
-    write_json(folder / MANIFEST, {"format": FORMAT, "files": files})
+    write_json(folder / MANIFEST, {"format": version, "files": files})
 
 
 def _beside(path: Path, role: str) -> Path:
@@ -251,11 +324,11 @@ def _read_manifest(folder: Path) -> dict[str, dict[str, Any]]:
 def _check_format(value: Any, where: Path) -> None:
     if not isinstance(value, dict) or not isinstance(value.get("format"), int):
         raise ModelError(f"{where}: not a file of a seqtool model")
-    if value["format"] > FORMAT:
+    if value["format"] > OF_ENSEMBLES:
         maker = value.get("seqtool", "unknown version")
         raise ModelError(
-            f"{where}: made by a newer seqtool ({maker}, format {value['format']}; known here: {FORMAT}); "
-            "update seqtool"
+            f"{where}: made by a newer seqtool ({maker}, format {value['format']}; known here: "
+            f"{OF_ENSEMBLES}); update seqtool"
         )
 
 

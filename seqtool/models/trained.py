@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import ClassVar, NamedTuple, Self, TypeVar
@@ -81,6 +81,11 @@ class TrainedModel(ABC):
             device=where,
             precision=cls.precision_for(precision, where),
         )
+
+    @property
+    def members(self) -> Sequence[TrainedModel]:
+        """The single models that it consists of."""
+        return (self,)
 
     @classmethod
     @abstractmethod

@@ -21,18 +21,20 @@ class TaggerEnsemble(TaggerModel):
     """Taggers with the same tags, whose scores are averaged; confidences are exact for the mean.
 
     Args:
-        members: The taggers, at least one; name, tag order and scheme are those of the first.
-        paths: Where each comes from, for messages; None = their names.
+        taggers: The taggers, at least one; name, tag order and scheme are those of the first. An ensemble
+            among them stands for its members.
+        paths: Where each comes from, for messages; None = as they know it.
 
     Raises:
         UsageError: their tags differ, or one reads whole documents.
     """
 
-    def __init__(self, members: Sequence[TaggerModel], paths: Sequence[str] | None = None) -> None:
-        first = members[0]
-        names = paths or [member.description.name for member in members]
-        for other, name in zip(members, names, strict=True):
+    def __init__(self, taggers: Sequence[TaggerModel], paths: Sequence[str] | None = None) -> None:
+        first = taggers[0]
+        names = paths or [tagger.place for tagger in taggers]
+        for other, name in zip(taggers, names, strict=True):
             require_alike(first, other, names[0], name)
+        members = [member for tagger in taggers for member in tagger.members]
         biases = [member.description.entity_bias for member in members]
         mean = {kind: fmean(bias.get(kind, 0.0) for bias in biases) for kind in first.types}
         super().__init__(
@@ -42,14 +44,20 @@ class TaggerEnsemble(TaggerModel):
             training_entities=set().union(*(member.training_entities for member in members)),
             device=first.device,
             precision=first.precision,
+            place=first.place,
         )
-        self.members = members
+        self._members = members
         tags = first.vocabularies.tags.symbols
         # For each member the place of every tag in its own order, [K]
         self._orders = [
             torch.tensor([member.vocabularies.tags.id(tag) for tag in tags], device=first.device)
             for member in members
         ]
+
+    @property
+    def members(self) -> Sequence[TaggerModel]:
+        """The single taggers that it consists of."""
+        return self._members
 
     @property
     def chain(self) -> Chain:

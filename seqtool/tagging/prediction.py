@@ -54,6 +54,7 @@ class TaggerModel(TrainedModel):
         training_entities: (type, surface form) of each entity of the training part.
         device: Device that the network is on.
         precision: Arithmetic of the encoder, float32 or bfloat16.
+        place: Name of the model in messages.
     """
 
     TASKS = TASKS
@@ -70,13 +71,19 @@ class TaggerModel(TrainedModel):
         training_entities: set[tuple[str, str]],
         device: torch.device,
         precision: torch.dtype,
+        place: str = "",
     ) -> None:
-        super().__init__(network, description, device=device, precision=precision)
+        super().__init__(network, description, device=device, precision=precision, place=place)
         self.vocabularies = vocabularies
         self.training_entities = training_entities
         self._forms = FormCache(network, vocabularies.form_table(description.vocabulary))
         tags, scheme = vocabularies.tags.symbols, description.model_scheme
         self.decoder = TagDecoder(tags, scheme, description.scheme, device)
+
+    @property
+    def members(self) -> Sequence[TaggerModel]:
+        """See `TrainedModel.members`."""
+        return (self,)
 
     @property
     def types(self) -> list[str]:
@@ -298,6 +305,7 @@ class TaggerModel(TrainedModel):
             training_entities=entities_of_lines(folder.texts.get(TRAINING_ENTITIES, ""), name),
             device=device,
             precision=precision,
+            place=name,
         )
 
     def forget(self) -> None:

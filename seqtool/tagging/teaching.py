@@ -125,7 +125,7 @@ def lesson_of(
             raise DataError("data.text: no sentence that is not in the training part")
     what, names = counted(len(sentences), "sentence"), " and ".join(teachers)
     fact = f"also learned: {what} of {where} as tagged by {names}"
-    digests = tuple(weights_digest(each.network) for each in teachers.values())
+    digests = tuple(weights_digest(each.network) for each in teacher.members)
     return Lesson(teacher, sentences, (fact,), digests)
 
 

@@ -12,6 +12,7 @@ from torch import Tensor
 from seqtool.devices import resolve_device
 from seqtool.errors import SettingsError, counted, nearest
 from seqtool.lm.reading import SentenceReader, load_reader
+from seqtool.models.ensemble import load_members
 from seqtool.nn.embeddings import pretrained_rows
 from seqtool.nn.losses import LossSum
 from seqtool.nn.regularization import StatePenalties
@@ -22,6 +23,7 @@ from seqtool.tagging.batches import Batch, Corpus, TrainingBatches
 from seqtool.tagging.data import TaggingData, tag_inventory
 from seqtool.tagging.defaults import OF_FEW
 from seqtool.tagging.description import TaggerDescription
+from seqtool.tagging.ensemble import TaggerEnsemble
 from seqtool.tagging.evaluator import Evaluator, biases_of
 from seqtool.tagging.growth import grown
 from seqtool.tagging.model import Tagger, VocabularySizes, class_weights
@@ -66,7 +68,10 @@ def prepare(
         facts = load_pretrained(model, settings)
     else:
         model, facts = adopted(initial, settings, data)
-    named = {path: TaggerModel.load(Path(path), device=str(device)) for path in settings.training.teachers}
+    named = {
+        path: TaggerEnsemble(load_members(TaggerModel, [Path(path)], device=str(device)))
+        for path in settings.training.teachers
+    }
     _add_word_prediction(model, settings)
     lesson = lesson_of({**(teachers or {}), **named}, model, settings, data)
     corpus = taught_corpus(model, settings, data, lesson)

@@ -26,11 +26,8 @@ from seqtool.training.progress import EvaluationReport, FitResult, Reporter, Sil
 from seqtool.training.run_folder import RunFolder
 from seqtool.training.settings import TrainingSettings
 from seqtool.training.state import Carried, Position, RunFingerprint, RunState, best_weights
+from seqtool.training.timing import evaluation_due
 from seqtool.training.update import SKIPPED_IN_A_ROW, Arithmetic, Batch, GradientNoise, Place, Update, update
-
-# In a run with a time limit and without training.evaluate_every:
-TIMED_EVALUATIONS = 8  # at least, if they do not take too long,
-TIMED_SCORING = 0.25  # which is longer than this share of the training since the last one
 
 
 def fit(
@@ -142,7 +139,7 @@ class _Loop(Generic[Batch]):
 
         Between two updates, in this order:
 
-        1. If an evaluation is due (`_evaluation_due`), evaluate with the averaged weights; save a
+        1. If an evaluation is due (`evaluation_due`), evaluate with the averaged weights; save a
            checkpoint if it is the best so far, or if checkpoints are saved at evaluations.
         2. If there is a reason to stop (`_reason_to_stop`), save, restore the best weights and return.
         3. If a signal was received, save and raise `InterruptedRunError`.
@@ -165,7 +162,7 @@ class _Loop(Generic[Batch]):
         with noted_signals() as interruption:
             while True:
                 self.at.seconds = self._clock()
-                if self._evaluation_due():
+                if evaluation_due(self.at, self.settings, ends=self._reason_to_stop() is not None):
                     if self._reason_to_stop():
                         self._end_curve()
                     improved = self._evaluate()
@@ -206,27 +203,6 @@ class _Loop(Generic[Batch]):
             "max_minutes": self._time_share() >= 1,
         }
         return next((name for name, holds in reasons.items() if holds), None)
-
-    def _evaluation_due(self) -> bool:
-        if self.at.evaluated == self.at.step:
-            return False
-        if self._reason_to_stop():
-            return True
-        if self.at.step == 0:
-            return False
-        if self.settings.evaluate_every:
-            return self.at.step % self.settings.evaluate_every == 0
-        return (self.at.batches == 0 or self._share_of_time_is_over()) and self._may_take_time()
-
-    def _share_of_time_is_over(self) -> bool:
-        """Whether a run with a time limit has used up another eighth of it; an epoch may take longer."""
-        share = self.settings.max_minutes * 60 / TIMED_EVALUATIONS
-        return 0 < share <= self.at.seconds - self.at.evaluated_seconds
-
-    def _may_take_time(self) -> bool:
-        """Whether scoring dev, as long as it took last, still leaves most of limited time for training."""
-        trained = self.at.seconds - self.at.evaluated_seconds
-        return not self.settings.max_minutes or self.at.evaluation_seconds <= TIMED_SCORING * trained
 
     def _checkpoint_due(self) -> bool:
         every = self.settings.checkpoint_every

@@ -11,7 +11,7 @@ from pydantic import Field
 
 from seqtool.decoding.hypothesis import Hypothesis
 from seqtool.devices import PRECISION_NAMES, multiplies_int8, resolve_precision
-from seqtool.errors import DataError, ModelError, SettingsError, UsageError
+from seqtool.errors import DataError, SettingsError, UsageError
 from seqtool.models.description import Description
 from seqtool.models.folder import ModelFolder
 from seqtool.models.trained import ModelFiles, TrainedModel, require_several, restored
@@ -118,6 +118,11 @@ class TranslatorModel(TrainedModel):
         self._step_over: Callable[[Any, int], SearchStep] | None = None
 
     @property
+    def members(self) -> Sequence[TranslatorModel]:
+        """See `TrainedModel.members`."""
+        return (self,)
+
+    @property
     def usage(self) -> str:
         """See `TrainedModel.usage`; a model with features reads columns."""
         named = [name.upper() for name in self.description.data.columns if name in ("source", FEATURES)]
@@ -190,7 +195,6 @@ class TranslatorModel(TrainedModel):
         *,
         prefixes: Sequence[str] | None = None,
         phrases: Sequence[Sequence[str]] | None = None,
-        together: Sequence[TranslatorModel] = (),
         batch_tokens: int = BATCH_TOKENS,
     ) -> list[list[Translation]]:
         """The n best translations of each source, the best first; an empty source has none.
@@ -200,13 +204,10 @@ class TranslatorModel(TrainedModel):
             options: Options of the search; None = those of the model's recipe.
             prefixes: Text that each translation begins with; None = no constraint.
             phrases: Texts that each translation contains; None = no constraint.
-            together: Other models of an ensemble, whose probabilities are averaged with this model's at
-                every step.
             batch_tokens: Largest number of padded source symbols times hypotheses in a batch; a longer
                 sentence is its own batch.
 
         Raises:
-            ModelError: a model of `together` has other vocabularies.
             UnwritableError: a prefix or phrase has a word that is not in the vocabulary and cannot be copied.
             UsageError: phrases with diverse beam search, prefixes or phrases with sampling, or a coverage
                 penalty without attention.
@@ -216,9 +217,7 @@ class TranslatorModel(TrainedModel):
             raise UsageError("prefixes and phrases cannot be combined with sampling; leave them out")
         if chosen.diverse > 1 and phrases is not None and any(phrases):
             raise UsageError("phrases cannot be combined with diverse beam search; leave out one of them")
-        members = (self, *together)
-        self.require_one_vocabulary(together)
-        for member in members:
+        for member in self.members:
             if chosen.coverage_penalty and not member.description.model.aligns:
                 raise UsageError(
                     f"{member.place} has no attention, so a coverage penalty has no effect; leave it out"
@@ -238,7 +237,7 @@ class TranslatorModel(TrainedModel):
         result: list[list[Translation]] = [[] for _ in pairs]
         budget = max(batch_tokens // chosen.rows, 1)
         for part in prediction_batches([len(task.source.ids) for task in tasks], budget=budget):
-            found = self._search([tasks[i] for i in part], chosen, members)
+            found = self._search([tasks[i] for i in part], chosen)
             for i, translations in zip(part, found, strict=True):
                 result[filled[i]] = translations
         return result
@@ -266,9 +265,7 @@ class TranslatorModel(TrainedModel):
             else:
                 ids = [*targets[number], END]
             encoded.append(EncodedPair(source, ids))
-        scored_pairs = score_pairs(
-            self.network, encoded, device=self.device, autocast=self.autocast(), batch_tokens=batch_tokens
-        )
+        scored_pairs = self._scored(encoded, batch_tokens)
         return [
             scored._replace(
                 source_symbols=tuple(self.vocabularies.source_symbols(pair, apart=apart)),
@@ -276,6 +273,11 @@ class TranslatorModel(TrainedModel):
             )
             for pair, each, scored in zip(pairs, encoded, scored_pairs, strict=True)
         ]
+
+    def _scored(self, pairs: Sequence[EncodedPair], batch_tokens: int) -> list[ScoredPair]:
+        return score_pairs(
+            self.network, pairs, device=self.device, autocast=self.autocast(), batch_tokens=batch_tokens
+        )
 
     def alignment(self, pair: SentencePair, scored: ScoredPair) -> str:
         """The source word with the most attention of each output word, in Pharaoh format.
@@ -377,12 +379,10 @@ class TranslatorModel(TrainedModel):
         model = self.description.model
         return self.vocabularies.encode_source(pair, copies=copies_of(model), apart=model.reads_apart)
 
-    def _search(
-        self, tasks: Sequence[SearchTask], options: SearchOptions, members: Sequence[TranslatorModel]
-    ) -> list[list[Translation]]:
+    def _search(self, tasks: Sequence[SearchTask], options: SearchOptions) -> list[list[Translation]]:
         batch = source_batch([task.source for task in tasks]).to(self.device)
         with self.autocast():
-            steps = [member.step(batch) for member in members]
+            steps = [member.step(batch) for member in self.members]
             ratio = self.description.length_ratio
             found = run_search(steps, tasks, options, self.vocabularies, self.device, ratio)
         translations = [
@@ -409,19 +409,6 @@ class TranslatorModel(TrainedModel):
                     )
                     problem = f"{kind} {text!r}: the vocabulary has no {word!r}{nor}; leave the {kind} out"
                     raise UnwritableError(pair.place, number, kind, problem)
-
-    def require_one_vocabulary(self, others: Sequence[TranslatorModel]) -> None:
-        """Refuse other models that cannot be averaged with this one.
-
-        Raises:
-            ModelError: one has other vocabularies.
-        """
-        for other in others:
-            if other.vocabularies.to_files() != self.vocabularies.to_files():
-                raise ModelError(
-                    f"{other.place} and {self.place} have different vocabularies; "
-                    "an ensemble needs models of one"
-                )
 
 
 def _without_projection(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:

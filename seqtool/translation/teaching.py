@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,12 @@ import torch
 from torch import Tensor
 
 from seqtool.errors import SettingsError, counted
+from seqtool.models.ensemble import load_members
 from seqtool.models.tensors import weights_digest
 from seqtool.text.parallel import SentencePair
 from seqtool.translation.batches import Batch
 from seqtool.translation.data import TranslationData
+from seqtool.translation.ensemble import TranslatorEnsemble, require_one_vocabulary
 from seqtool.translation.network import ForwardPass, Network
 from seqtool.translation.prediction import TranslatorModel
 from seqtool.translation.settings import TranslatorSettings
@@ -37,10 +40,9 @@ class Teacher:
     """
 
     def __init__(self, models: Sequence[TranslatorModel]) -> None:
-        self._models = models
-        models[0].require_one_vocabulary(models[1:])
-        for model in models:
-            model.network.eval()
+        self.model = TranslatorEnsemble(models)
+        for member in self.model.members:
+            member.network.eval()
 
     @classmethod
     def of(cls, settings: TranslatorSettings, device: torch.device) -> Teacher | None:
@@ -54,7 +56,8 @@ class Teacher:
         names = settings.training.teachers
         if not names:
             return None
-        models = [TranslatorModel.load(Path(name), device=str(device), precision="fp32") for name in names]
+        load = partial(load_members, TranslatorModel, device=str(device), precision="fp32")
+        models = [TranslatorEnsemble(load([Path(name)])) for name in names]
         for name, model in zip(names, models, strict=True):
             if copies_of(model.description.model) != copies_of(settings.model):
                 raise SettingsError(
@@ -65,21 +68,16 @@ class Teacher:
         return cls(models)
 
     @property
-    def first(self) -> TranslatorModel:
-        """The first of the models, whose vocabularies and search options are those of all."""
-        return self._models[0]
-
-    @property
     def digests(self) -> dict[str, str]:
         """Digests of the weights, by what they are of."""
-        return {f"teacher {n}": weights_digest(each.network) for n, each in enumerate(self._models, 1)}
+        return {f"teacher {n}": weights_digest(each.network) for n, each in enumerate(self.model.members, 1)}
 
     def translated(self, pairs: Sequence[SentencePair]) -> list[SentencePair]:
         """The sources with the teacher's own translations, without empty ones and those that are in `pairs`.
 
         The most probable outputs stand for the distribution over all outputs (section 3.2).
         """
-        found = self.first.search(pairs, together=self._models[1:])
+        found = self.model.search(pairs)
         known = {(pair.source, pair.features, pair.target) for pair in pairs}
         made = [
             replace(pair, target=translations[0].text, others=())
@@ -96,7 +94,7 @@ class Teacher:
             batch: A batch with targets, of which the teacher reads the symbols before each position.
         """
         found = []
-        for model in self._models:
+        for model in self.model.members:
             forward = model.network.forward_pass(batch)
             found.append(_distribution(model.network, forward, batch))
         return torch.stack(found).logsumexp(0) - math.log(len(found))
@@ -150,7 +148,7 @@ def with_lessons(
     """
     if teacher is None:
         return data
-    model.require_one_vocabulary([teacher.first])
+    require_one_vocabulary(model, [teacher.model])
     if settings.training.distillation == "word":
         return data
     part = data.parts["train"]

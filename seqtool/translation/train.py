@@ -206,8 +206,8 @@ def build_model(
         )
         description = _description(settings)
     else:
-        vocabularies = teacher.first.vocabularies
-        built_as = teacher.first.description.vocabulary
+        vocabularies = teacher.model.vocabularies
+        built_as = teacher.model.description.vocabulary
         description = _description(settings).model_copy(update={"vocabulary": built_as})
     if settings.model.tied == "all" and not vocabularies.is_shared:
         raise SettingsError(

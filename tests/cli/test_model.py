@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -150,3 +151,17 @@ def test_the_newest_finished_run_of_any_task_is_the_default(folder, command, tas
     (folder / "runs" / task / "latest").write_text("mine\n")
     done = inside("model", command, folder=folder)
     assert done.err.startswith(f"model: runs/{task}/mine (the newest run)\n"), done.err
+
+
+def test_an_ensemble_of_strangers_is_refused(folder):
+    for name in ("a", "b"):
+        shutil.copytree(folder / "run", folder / name)
+    (folder / "there").mkdir()
+    for words, message in (
+        (("run", "-o", "x"), "1 model given; an ensemble needs at least two"),
+        (("run", "none", "-o", "x"), "none: no such model"),
+        (("a", "b", "-o", "there"), "there: exists already; give another folder with -o"),
+    ):
+        done = inside("model", "ensemble", *words, folder=folder)
+        assert (done.code, done.out) == (2, "") and message in done.err
+    assert not (folder / "x").exists()

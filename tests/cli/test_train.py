@@ -333,6 +333,36 @@ def test_several_seeds_give_mean_and_spread(inside: Inside, tiny: Tiny, tmp_path
     assert value["standard_deviation"]["accuracy"] == pytest.approx(abs(both[0] - both[1]) / 2**0.5)
 
 
+def test_an_ensemble_of_several_seeds_is_a_run_of_its_own(inside: Inside, tiny: Tiny, tmp_path: Path):
+    words = ("--seeds", 2, "--ensemble", "-o", "runs/ner/many", "--test", tiny.dev)
+    value = json.loads(train(inside, tiny, *words, "--json").out)
+    assert value["ensemble"]["path"] == "runs/ner/many"
+    assert len(value["runs"]) == 2
+    outcome = inside("evaluate", "-m", "runs/ner/many", "--json", "--bootstrap", 0)
+    scores = json.loads(outcome.out)["metrics"]
+    assert value["ensemble"]["dev"].items() <= scores.items()  # test is dev here
+    assert {"f1", "accuracy"} <= set(value["ensemble"]["dev"])
+    members = [word for n in (1, 2) for word in ("-m", f"runs/ner/many/seed{n}")]
+    tags = inside("tag", *members, "--confidence", stdin=b"Ada has lunch\n")
+    assert inside("tag", "--confidence", stdin=b"Ada has lunch\n").out == tags.out  # it is the newest run
+    manifest = json.loads((tmp_path / "runs/ner/many/manifest.json").read_text())
+    assert manifest["seed"] == [1, 2] and manifest["best"] == value["ensemble"]["dev"]
+    again = train(inside, tiny, *words)
+    assert again.code == 2 and "holds a run already" in again.err
+    resumed = train(inside, tiny, *words, "--resume")
+    assert resumed.out == b"runs/ner/many\n"
+    assert re.search(r"dev f1: .* 2 runs\); ensemble: \d\.\d{4}", resumed.err)
+    assert "next: seqtool tag -m runs/ner/many " in resumed.err
+
+
+def test_an_ensemble_needs_several_runs_and_a_folder(inside: Inside, tiny: Tiny):
+    for words, message in (
+        (("-o", "x"), "--ensemble needs several runs; add --seeds 5"),
+        (("--seeds", 2), "--ensemble needs a folder for the runs and their ensemble; add -o RUN"),
+    ):
+        refused(train(inside, tiny, "--ensemble", *words), 2, "train ner", message)
+
+
 def test_fine_tuning_starts_from_a_model(inside: Inside, tiny: Tiny, tmp_path: Path):
     outcome = train(inside, tiny, "--init-from", tiny.run, "--lr", 1e-6, "-o", "tuned")
     assert outcome.code == 0, outcome.err

@@ -18,6 +18,7 @@ from seqtool import api
 from seqtool.errors import InterruptedRunError, SettingsError
 from seqtool.text.parallel import SentencePair
 from seqtool.training.job import TrainedRun
+from seqtool.translation.ensemble import TranslatorEnsemble
 from seqtool.translation.prediction import TranslatorModel
 from seqtool.translation.search import SearchOptions
 from tests.listeners import Listener, StopAt
@@ -135,7 +136,7 @@ def test_outputs_do_not_depend_on_the_batch_there(
 def test_an_ensemble_of_one_model_twice_is_that_model_there(tmp_path: Path) -> None:
     model = load_there(train_there(tmp_path, model=KINDS[0], training=LEARN))
     pairs = [*pairs_of(), *random_sources(5)]
-    twice = model.search(pairs, SearchOptions(beam=3), together=[model])
+    twice = TranslatorEnsemble([model, model]).search(pairs, SearchOptions(beam=3))
     assert [found[0].text for found in twice if found] == [
         found[0].text for found in model.search(pairs, SearchOptions(beam=3)) if found
     ]

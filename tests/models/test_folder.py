@@ -137,10 +137,10 @@ def test_only_plain_files_are_read(tmp_path: Path, kind: str):
 @pytest.mark.parametrize("name", ["manifest.json", "config.json"])
 def test_a_newer_format_says_so(tmp_path: Path, name: str):
     folder = save(tmp_path / "model")
-    edit_json(folder / name, lambda value: value.update(format=2, seqtool="9.0"))
+    edit_json(folder / name, lambda value: value.update(format=3, seqtool="9.0"))
     if name == "config.json":
         renew_manifest(folder)
-    with pytest.raises(ModelError, match=r"made by a newer seqtool \(9.0, format 2; known here: 1\)"):
+    with pytest.raises(ModelError, match=r"made by a newer seqtool \(9.0, format 3; known here: 2\)"):
         load_model_folder(folder)
 
 

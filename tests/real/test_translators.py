@@ -22,6 +22,7 @@ from seqtool.nn.pointer import NOT_COPYABLE
 from seqtool.text.parallel import SentencePair
 from seqtool.training.job import TrainedRun
 from seqtool.translation.data import TranslationData, load_part, load_training_data
+from seqtool.translation.ensemble import TranslatorEnsemble
 from seqtool.translation.prediction import Translation, TranslatorModel
 from seqtool.translation.search import SearchOptions
 from seqtool.translation.settings import TranslatorSettings, VocabularySettings
@@ -273,7 +274,7 @@ def test_no_output_of_an_ensemble_depends_on_the_batch(
     captions: TrainedRun[TranslatorModel], translator: TranslatorModel, unseen: list[SentencePair]
 ) -> None:
     options, other = SearchOptions(beam=4), copying(captions, noise=0.2)
-    both = search_of(translator, options, together=[other])
+    both = search_of(TranslatorEnsemble([translator, other]), options)
     found = assert_no_output_depends_on_the_batch(both, unseen, alone=100)
     for member in (translator, other):
         assert found[:50] != outputs(member.search(unseen[:50], options))

@@ -10,6 +10,7 @@ import torch
 from seqtool.errors import SettingsError
 from seqtool.tagging.prediction import TaggerModel
 from seqtool.translation import prediction
+from seqtool.translation.ensemble import TranslatorEnsemble
 from seqtool.translation.prediction import TranslatorModel
 from seqtool.translation.search import SearchOptions
 from tests.translation.test_prediction import MODELS
@@ -29,7 +30,7 @@ def test_outputs_do_not_depend_on_the_batch(kind: str) -> None:
     options = SearchOptions(beam=4, nbest=2, no_repeat_ngram=2)
     together = outputs(small.search(pairs, options))
     assert outputs(small.search(pairs, options, batch_tokens=1)) == together
-    assert outputs(small.search(pairs, options, together=[small], batch_tokens=9)) == together
+    assert outputs(TranslatorEnsemble([small, small]).search(pairs, options, batch_tokens=9)) == together
 
 
 @pytest.mark.parametrize("kind", MODELS)

@@ -7,11 +7,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 from seqtool.errors import DataError, ModelError, SettingsError, UsageError
 from seqtool.text.parallel import SentencePair
+from seqtool.translation.ensemble import TranslatorEnsemble
 from seqtool.translation.prediction import TranslatorModel
 from seqtool.translation.search import SearchOptions
 from seqtool.translation.transducer import Transducer
@@ -87,11 +89,10 @@ def assert_independent(model: TranslatorModel, options: SearchOptions, **others:
     """Ids and texts are equal for single, small and large batches, in order and shuffled."""
     pairs = random_sources(11)
     options = replace(options, max_length=12)  # a random network seldom ends an output by itself
-    together = {"together": others.pop("together", ())}
 
     def found(order: Sequence[int], budget: int) -> dict[int, Any]:
         beside = {name: [values[i] for i in order] for name, values in others.items()}
-        result = model.search([pairs[i] for i in order], options, **beside, **together, batch_tokens=budget)
+        result = model.search([pairs[i] for i in order], options, **beside, batch_tokens=budget)
         return dict(zip(order, outputs(result), strict=True))
 
     numbers = range(len(pairs))
@@ -118,7 +119,7 @@ def test_outputs_of_ensembles_do_not_depend_on_the_batch(options: SearchOptions)
     form = MODELS["copy, coverage"]
     model = with_ends(untrained(**form))
     other = untrained(seed=2, vocabulary=COPYING, model={"copy": True, "decoder": "parallel"})
-    assert_independent(model, options, together=[other])
+    assert_independent(TranslatorEnsemble([model, other]), options)
 
 
 @pytest.mark.parametrize("options", [SearchOptions(beam=1), SearchOptions(beam=4, nbest=2)], ids=str)
@@ -203,12 +204,29 @@ def test_an_ensemble_of_one_model_twice_is_that_model() -> None:
     model = with_ends(untrained(**MODELS["copy, coverage"]))
     pairs = random_sources(20)
     for options in (SearchOptions(beam=1), SearchOptions(beam=3, nbest=2)):
-        assert outputs(model.search(pairs, options, together=[model])) == outputs(
-            model.search(pairs, options)
-        )
+        twice = TranslatorEnsemble([model, model])
+        assert outputs(twice.search(pairs, options)) == outputs(model.search(pairs, options))
     other = untrained(seed=2, **MODELS["copy, coverage"])
-    both = model.search(pairs, SearchOptions(beam=3), together=[other])
+    both = TranslatorEnsemble([model, other]).search(pairs, SearchOptions(beam=3))
     assert outputs(both) != outputs(model.search(pairs, SearchOptions(beam=3)))
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_an_ensemble_scores_by_the_mean_of_the_probabilities(name: str) -> None:
+    """Given outputs by enumeration over members; outputs of the search as the search itself scores them."""
+    members = [double(with_ends(untrained(seed=seed, **MODELS[name]))) for seed in (1, 2, 3)]
+    ensemble = TranslatorEnsemble([members[0], TranslatorEnsemble(members[1:])])
+    pairs = pairs_of()
+    each = [member.read(pairs) for member in members]
+    for found, *own in zip(ensemble.read(pairs), *each, strict=True):
+        probabilities = np.exp([one.log_probabilities for one in own]).mean(axis=0)
+        np.testing.assert_allclose(np.exp(found.log_probabilities), probabilities, rtol=1e-10)
+        np.testing.assert_allclose(found.attention, np.mean([one.attention for one in own], axis=0))
+    best = [best.hypothesis for (best,) in ensemble.search(pairs, SearchOptions(beam=3))]
+    again = ensemble.read(pairs, [each.tokens for each in best])
+    for hypothesis, scored in zip(best, again, strict=True):
+        found_by_search = hypothesis.token_log_probabilities
+        assert scored.log_probabilities[: len(found_by_search)] == pytest.approx(found_by_search, rel=1e-9)
 
 
 def test_drawing_depends_on_the_seed_and_the_line() -> None:
@@ -328,19 +346,19 @@ def test_without_features_a_tab_is_text() -> None:
 def test_an_ensemble_needs_one_vocabulary() -> None:
     model = untrained(vocabulary=COPYING)
     same = untrained(vocabulary=COPYING, seed=2, model={"decoder": "parallel"})
-    model.search(pairs_of()[:1], together=[same])
+    TranslatorEnsemble([model, same]).search(pairs_of()[:1])
     for vocabulary in ({"kind": "word"}, {"kind": "word", "min_count": 3, "shared": False}):
         other = untrained(vocabulary=vocabulary)
         with pytest.raises(ModelError, match="different vocabularies; an ensemble needs models of one"):
-            model.search(pairs_of()[:1], together=[other])
+            TranslatorEnsemble([model, other])
 
 
 @pytest.mark.parametrize("first", [True, False])
 def test_a_model_that_copies_and_one_that_does_not_go_together(first: bool) -> None:
     models = [untrained(**MODELS["copy, coverage"]), untrained(seed=2, vocabulary=COPYING)]
-    model, other = models if first else models[::-1]
+    ensemble = TranslatorEnsemble(models if first else models[::-1])
     for options in (SearchOptions(beam=1), SearchOptions(beam=4)):
-        found = model.search(pairs_of(), options, together=[other])
+        found = ensemble.search(pairs_of(), options)
         assert all(each for each in found)
 
 

@@ -11,6 +11,7 @@ import pytest
 from seqtool.errors import SettingsError, UsageError
 from seqtool.resolution import recipe_text
 from seqtool.settings import validate
+from seqtool.translation.ensemble import TranslatorEnsemble
 from seqtool.translation.search import SearchOptions
 from seqtool.translation.settings import TranslatorSettings
 from seqtool.translation.train import fine_tuning_settings
@@ -101,9 +102,9 @@ def test_an_exponent_has_no_effect_without_a_length_penalty(tmp_path: Path) -> N
 def test_a_coverage_penalty_is_refused_by_a_model_without_attention() -> None:
     model, other = untrained(model=NOT_LOOKING), untrained()
     options = SearchOptions(beam=2, coverage_penalty=0.1)
-    for first, together in ((model, []), (other, [model])):
+    for refused in (model, TranslatorEnsemble([other, model])):
         with pytest.raises(UsageError, match="has no attention, so a coverage penalty has no effect"):
-            first.search(pairs_of()[:1], options, together=together)
+            refused.search(pairs_of()[:1], options)
 
 
 def test_fine_tuning_refuses_what_the_model_has_no_use_for() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import fields, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from seqtool.errors import InterruptedRunError, ModelError, SettingsError, Usage
 from seqtool.settings import validate
 from seqtool.translation.batches import Batch
 from seqtool.translation.defaults import choose
+from seqtool.translation.ensemble import TranslatorEnsemble
 from seqtool.translation.model import Translator
 from seqtool.translation.settings import TranslatorSettings
 from seqtool.translation.teaching import Teacher
@@ -38,7 +40,8 @@ class Known(Teacher):
     """A teacher of networks alone."""
 
     def __init__(self, *networks: Translator) -> None:
-        self._models = [type("Model", (), {"network": network}) for network in networks]  # type: ignore[misc]
+        members = [SimpleNamespace(network=network) for network in networks]
+        self.model = SimpleNamespace(members=members)  # type: ignore[assignment]
 
 
 def distribution(network: Translator, batch: Batch, row: int, step: int, extra: int) -> Tensor:
@@ -80,7 +83,7 @@ def test_a_student_that_agrees_with_its_teacher_has_nothing_to_learn() -> None:
 def test_translations_of_a_teacher_are_those_of_its_search() -> None:
     models = [untrained(seed=seed) for seed in (1, 2)]
     pairs = pairs_of(TEXTS)
-    found = models[0].search(pairs, together=models[1:])
+    found = TranslatorEnsemble(models).search(pairs)
     made = Teacher(models).translated(pairs)
     expected = [(pair.source, best[0].text) for pair, best in zip(pairs, found, strict=True) if best[0].text]
     assert [(pair.source, pair.target) for pair in made] == expected and expected

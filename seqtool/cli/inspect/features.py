@@ -34,10 +34,10 @@ def features(
       seqtool inspect features -m runs/ner/mine --tag B-PER --top 20
     """
     where = find_model(model, TASKS)
-    from seqtool.api import load_tagger
+    from seqtool.tagging.prediction import TaggerModel
     from seqtool.tagging.tracing import strongest_features
 
-    tagger = load_tagger(where, device="cpu", precision="fp32")
+    tagger = TaggerModel.load(where, device="cpu", precision="fp32")
     known = tagger.vocabularies.tags.symbols
     for tag in tags or ():
         if tag not in known:

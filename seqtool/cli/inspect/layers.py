@@ -132,7 +132,7 @@ def _traced(where: Path, source: str, layer: int, threads: int) -> Trace:
     from seqtool.text.lines import lines_of
 
     configure(threads)
-    model = api.load(where, device="cpu", precision="fp32")
+    model = api.load_single(where, device="cpu", precision="fp32")
     lines = list(itertools.islice(lines_of(source), MOST_LINES))
     if not any(line.strip() for line in lines):
         raise DataError(
