@@ -170,6 +170,7 @@ def _manifest(
             name: {"source": part.source, "sha256": part.digest, spec.unit: part.size}
             for name, part in data.parts.items()
         },
+        **({"raw_text": settings.raw_text} if settings.raw_text else {}),
         "best": {"step": result.result.best_step, **result.result.metrics},
         "stopped_by": result.result.reason,
         "training_seconds": result.result.seconds,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -194,6 +195,9 @@ def check(
         "--tag-names": tag_names,
         "--misaligned": None if misaligned == "align" else misaligned,
     }
+    if task is None and _have_features(files):
+        console.say("read as pairs with features, as with --task translate")
+        task = "translate"
     if task == "translate":
         options.refuse(of_taggers, "with --task translate")
         pairs.check(files, pair_columns, languages, as_json=json_output)
@@ -215,6 +219,13 @@ def check(
         return
     for file in report.files:
         console.print_table(tables.facts_table(file.path, _rows(file, report)))
+
+
+def _have_features(files: Sequence[Path]) -> bool:
+    """Whether each file is one of pairs with features, as in `Hahn TAB Hahnes TAB N;GEN;SG`."""
+    from seqtool.text.pair_files import columns_of
+
+    return all(columns_of(file) is not None for file in files)
 
 
 @app.command()

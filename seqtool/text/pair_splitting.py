@@ -14,7 +14,7 @@ from seqtool.errors import DataError, UsageError, counted
 from seqtool.files import storage_errors
 from seqtool.text.headings import PREVIEW, are_headings
 from seqtool.text.lines import lines_of
-from seqtool.text.pair_files import kind_of, read_pairs, require_files
+from seqtool.text.pair_files import columns_of, kind_of, read_pairs, require_files
 from seqtool.text.parallel import SIDES, SentencePair
 from seqtool.text.splitting import (
     PARTS,
@@ -153,7 +153,7 @@ def choose_groups(
 
 
 def look_like_pairs(paths: Sequence[Path]) -> bool:
-    """Whether files are sentence pairs rather than annotated: two files, or one whose cells are sentences.
+    """Whether files are pairs rather than annotated: two files, or one of sentences or with features.
 
     Args:
         paths: The files that were given.
@@ -161,6 +161,8 @@ def look_like_pairs(paths: Sequence[Path]) -> bool:
     if len(paths) > 1:
         return True
     kind = kind_of(paths[0])
+    if columns_of(paths[0]) is not None:
+        return True
     if kind is None or not paths[0].is_file():
         return kind == "tmx"
     lines = [line for line in islice(lines_of(paths[0]), PREVIEW) if line.strip()]

@@ -198,11 +198,16 @@ def train(
             kind=model.kind,
             measured=job.scored,
             result=result,
-            facts=(*job.data.describe(), *measured),
+            facts=(*job.data.describe(), *_before(settings), *measured),
             usage=model.usage,
         )
         model.save(run.model, card=card)
     return TrainedRun(run.path, model, result)
+
+
+def _before(settings: RunSettings) -> tuple[str, ...]:
+    """What a model has learned from before its data, for its card."""
+    return (f"raw text, read first: {', '.join(settings.raw_text)}",) if settings.raw_text else ()
 
 
 def estimate(job: Job[ModelType, Batch]) -> Estimate:

@@ -33,6 +33,7 @@ class LearningCurve(NamedTuple):
     metrics: list[Metrics]
     kept: int | None = None  # step of the checkpoint that the run kept, the last that was an improvement
     dev: DevData = DevData("", "")
+    select: str = ""  # metric that the recipe names to choose the best weights by; empty = that of the task
 
     def best(self, name: str, *, lower: bool) -> tuple[float, int]:
         """The best value of a metric and its step; of equal values the one of the kept checkpoint.
@@ -83,6 +84,7 @@ def learning_curve(run: Path) -> LearningCurve:
         [_finite(found[step]["metrics"]) for step in steps],
         max((step for step in steps if found[step].get("improved")), default=None),
         _dev_data(run, recipe),
+        str(recipe.get("training", {}).get("select", "")),
     )
 
 

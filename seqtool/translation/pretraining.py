@@ -229,7 +229,7 @@ def _mean_loss(model: TranslatorModel, texts: Texts, budget: int) -> float:
 def _conclude(model: TranslatorModel, result: FitResult, say: Callable[[str], None]) -> tuple[str, ...]:
     """Drop what only this job needs."""
     model.network.symbol_prediction = None
-    return ()
+    return ("no pairs yet: this is the first stage of a run, and its model is no translator",)
 
 
 def _described(sides: dict[str, list[str]], texts: Texts) -> Iterator[str]:

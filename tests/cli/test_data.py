@@ -472,3 +472,11 @@ def test_the_first_invalid_tag_is_named_with_the_scheme_that_fits_best(folder):
         in done.err
     )
     assert "--scheme iob2 --repair" in done.err
+
+
+def test_a_file_of_forms_is_checked_as_pairs_without_being_told(tmp_path: Path) -> None:
+    (tmp_path / "forms").write_text("go\twent\tV;PST\ngo\tgoes\tV;PRS;3\nsee\tsaw\tV;PST\n")
+    done = inside("data", "check", "forms", folder=tmp_path)
+    assert done.code == 0 and "pairs\t3\n" in done.out
+    assert "read as pairs with features, as with --task translate" in done.err
+    assert done.out == inside("data", "check", "forms", "--task", "translate", folder=tmp_path).out

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -98,6 +99,15 @@ def test_the_translator_begins_with_what_was_learned(tmp_path: Path, recipe: dic
     assert other.model.vocabularies.to_files() == run.model.vocabularies.to_files()
     moved = weights_of(other)["source.weight"] - weights_of(run)["source.weight"]
     assert moved.abs().max() > 0.01
+
+
+def test_card_and_manifest_name_the_text(tmp_path: Path, recipe: dict[str, Any]) -> None:
+    run = api.train(recipe, output=tmp_path / "run").path
+    texts = [str(tmp_path / "mono"), str(tmp_path / "mono.tgt")]
+    assert json.loads((run / "manifest.json").read_text())["raw_text"] == texts
+    assert f"raw text, read first: {', '.join(texts)}" in (run / "model" / "README.md").read_text()
+    card = (run / "pretraining" / "model" / "README.md").read_text()
+    assert "this is the first stage of a run, and its model is no translator" in card
 
 
 @pytest.mark.parametrize("side", ["source", "target"])

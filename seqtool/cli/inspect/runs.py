@@ -49,7 +49,9 @@ def curves(
     from seqtool.training.learning_curves import common_metric, learning_curve, same_dev_data
 
     found = {str(run): learning_curve(run) for run in runs}
-    name = common_metric(list(found.values()), metric, ("nats_per_character", *MAIN_METRICS, "loss"))
+    chosen_by = {curve.select for curve in found.values()}
+    own = [name for name in chosen_by if len(chosen_by) == 1 and name not in ("", "loss")]
+    name = common_metric(list(found.values()), metric, (*own, "nats_per_character", *MAIN_METRICS, "loss"))
     same = same_dev_data(list(found.values()))
     if not same:
         console.warn(f"these runs were {DIFFERENT}")

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 
 import pytest
 
-from tests.cli.conftest import Tiny, TinyModel
+from tests.cli.conftest import Tiny, TinyModel, TinyTranslator
 from tests.cli.running import Inside, refused
 
 
@@ -37,6 +38,18 @@ def test_trainings_stand_side_by_side_the_best_first(
     headings, row = table(inside("inspect", "curves", tiny.run, *words).out)
     assert headings[1] == "best dev f1"
     assert float(row[1]) == 1.0
+
+
+@pytest.mark.parametrize(("select", "shown"), [("exact_match", "exact_match"), ("loss", "bleu")])
+def test_runs_are_compared_by_what_chose_their_weights(
+    inside: Inside, pairs: TinyTranslator, tmp_path: Path, select: str, shown: str
+):
+    run = shutil.copytree(pairs.run, tmp_path / "run")
+    recipe, count = re.subn(r"(?m)^select = .*$", f'select = "{select}"', (run / "recipe.toml").read_text())
+    assert count == 1
+    (run / "recipe.toml").write_text(recipe)
+    headings, _ = table(inside("inspect", "curves", run).out)
+    assert headings[1] == f"best dev {shown}"
 
 
 def test_runs_on_different_data_are_shown_with_a_warning(inside: Inside, lm: TinyModel, tmp_path: Path):
