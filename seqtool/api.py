@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import torch
 
 from seqtool import devices
 from seqtool.ensembles import load_together
-from seqtool.errors import ModelError, UsageError
+from seqtool.errors import DataError, ModelError, UsageError
 from seqtool.models.folder import model_task
 from seqtool.resolution import (
     Files,
@@ -36,7 +36,9 @@ if TYPE_CHECKING:
     from seqtool.training.job import Estimate, TrainedRun
     from seqtool.training.progress import Reporter
     from seqtool.training.run_folder import RunFolder
+    from seqtool.translation.candidates import Rescoring
     from seqtool.translation.prediction import TranslatorModel
+    from seqtool.translation.search import SearchOptions
     from seqtool.translation.settings import TranslatorSettings
 
     AnySettings: TypeAlias = TaggerSettings | TranslatorSettings | LanguageModelSettings
@@ -55,6 +57,7 @@ __all__ = [
     "load_tagger",
     "load_translator",
     "recipe_text",
+    "rescoring",
     "resolve_settings",
     "starting_from",
     "task_of",
@@ -235,6 +238,57 @@ def load_language_model(path: str | Path, *, device: str = "auto", precision: st
     """Load a language model; other models are refused (arguments and errors of `load`)."""
     found: LanguageModel = MODELS["lm"]().load(Path(path), device=device, precision=precision)
     return found
+
+
+def rescoring(
+    translator: TranslatorModel,
+    lm: LanguageModel,
+    weight: float | Literal["auto"] = "auto",
+    *,
+    options: SearchOptions | None = None,
+    together: Sequence[TranslatorModel] = (),
+    batch_tokens: int = 8192,
+) -> Rescoring:
+    """What lets a language model choose among the outputs of a translator, as `seqtool translate --lm` does.
+
+        translator, lm = seqtool.load("runs/translate/mine"), seqtool.load("runs/lm/mine")
+        translator.translate(["the engine stops"], rescoring=seqtool.api.rescoring(translator, lm, 0.3))
+
+    Args:
+        translator: The translator.
+        lm: A language model of its target language.
+        weight: Weight of the log probabilities of the language model, at least 0; auto = the best of a few on
+            the development part of the translator's run.
+        options: Options of the search; None = those of the translator's recipe.
+        together: Other translators of an ensemble.
+        batch_tokens: Symbols per batch in translating the development part.
+
+    Raises:
+        UsageError: a weight below 0, a search without a beam, a language model that reads from the end, or
+            for auto: there is no recipe beside the translator, or a file that it names is missing.
+        DataError: for auto, the development part is not valid.
+    """
+    from seqtool.translation.candidates import Rescoring
+    from seqtool.translation.search import SearchOptions
+
+    lm.require_forward("say how probable a translation is")
+    search = options or SearchOptions.of(translator.description.decoding)
+    Rescoring(lm, 1.0 if weight == "auto" else weight).widened(search)  # refuses what has no effect
+    if weight != "auto":
+        return Rescoring(lm, weight)
+    from seqtool.translation.data import load_part
+    from seqtool.translation.weighting import choose_weight
+
+    remedy = "choose the weight of the language model yourself, as in --lm-weight 0.3"
+    settings = settings_of_run(Path(translator.place), remedy)
+    try:
+        pairs = load_part(settings, "dev").dev
+    except (UsageError, DataError) as error:
+        raise type(error)(f"{error}; or {remedy}") from error
+    choice = choose_weight(
+        translator, lm, pairs, settings, search, together=together, batch_tokens=batch_tokens
+    )
+    return Rescoring(lm, choice.weight, choice.describe())
 
 
 def task_of(model: str | Path) -> str:

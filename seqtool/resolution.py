@@ -116,11 +116,12 @@ def recipe_text(settings: Any) -> str:
     return tomli_w.dumps(settings.model_dump(mode="json", exclude_none=True, by_alias=True))
 
 
-def settings_of_run(model: Path) -> Any:
+def settings_of_run(model: Path, remedy: str | None = None) -> Any:
     """The settings of the run that a model is in, which name its data.
 
     Args:
         model: Run folder, or model folder inside one.
+        remedy: What to do if there is no recipe, for the message; None = name the data to evaluate.
 
     Raises:
         UsageError: there is no recipe beside the model.
@@ -128,9 +129,8 @@ def settings_of_run(model: Path) -> Any:
     """
     recipe = (model.parent if model.name == "model" else model) / "recipe.toml"
     if not recipe.is_file():
-        raise UsageError(
-            f"{model}: no recipe beside the model; name the data: seqtool evaluate FILE -m {model}"
-        )
+        remedy = remedy or f"name the data: seqtool evaluate FILE -m {model}"
+        raise UsageError(f"{model}: no recipe beside the model; {remedy}")
     tables = read_toml(recipe)
     return validate(TASKS[_known_task(tables, str(recipe))]().settings, tables, str(recipe))
 

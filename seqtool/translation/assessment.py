@@ -19,6 +19,7 @@ from seqtool.text.json_lines import load
 from seqtool.text.lines import lines_of
 from seqtool.text.pair_files import kind_of
 from seqtool.text.parallel import SentencePair
+from seqtool.translation.candidates import Rescoring
 from seqtool.translation.data import (
     Part,
     TranslationData,
@@ -51,6 +52,8 @@ class EvaluationOptions:
         batch_tokens: Symbols per batch, padding included.
         columns: Columns of a file of pairs, as in `data.columns`; None = those of the training files.
         languages: Languages of a file of pairs, as in `data.languages`; None = likewise.
+        rescoring: A language model that reorders the outputs of the beam; None = the translator alone. A
+            model to compare with translates without it.
 
     Raises:
         UsageError: a beam size below 1.
@@ -61,6 +64,7 @@ class EvaluationOptions:
     batch_tokens: int = 4096
     columns: tuple[str, ...] | None = None
     languages: tuple[str, str] | None = None
+    rescoring: Rescoring | None = None
 
     def __post_init__(self) -> None:
         if self.beam is not None and self.beam < 1:
@@ -236,7 +240,7 @@ def assess(
     outputs = _outputs(model, part.pairs, how, chosen)
     rival = None
     if against is not None:
-        others = _outputs(against[1], part.pairs, how, chosen)
+        others = _outputs(against[1], part.pairs, how, replace(chosen, rescoring=None))
         rival = rival_scores(against[0], part.pairs, others, spaced=spaced)
         if others.search != outputs.search:
             outputs = outputs._replace(search=f"{outputs.search} ({name}), {others.search} ({against[0]})")
@@ -271,6 +275,8 @@ def assess_predictions(
     chosen = options or EvaluationOptions()
     if chosen.beam is not None:
         raise UsageError("--beam needs a model: give one with -m instead of --predictions, or leave it out")
+    if chosen.rescoring is not None:
+        raise UsageError("--lm needs a model: give one with -m instead of --predictions, or leave it out")
     data = read_gold(files, DataSettings(), chosen)
     (part,) = data.parts.values()
     rival, spaced = None, are_spaced(part.pairs)
@@ -382,11 +388,12 @@ def _outputs(
     model: TranslatorModel, pairs: Sequence[SentencePair], how: SearchOptions, options: EvaluationOptions
 ) -> Outputs:
     """The best translation of each source; an empty text if there is none."""
-    best = [found[:1] for found in model.search(pairs, how, batch_tokens=options.batch_tokens)]
+    found_by = model.search(pairs, how, rescoring=options.rescoring, batch_tokens=options.batch_tokens)
+    best = [found[:1] for found in found_by]
     return Outputs(
         [found[0].text if found else "" for found in best],
         [found[0].hypothesis.log_probability if found else None for found in best],
-        model.describe_search(how),
+        model.describe_search(how, options.rescoring),
     )
 
 

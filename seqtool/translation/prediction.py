@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence, Set
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, ClassVar, Self
 
 import torch
 from pydantic import Field
 
-from seqtool.decoding.hypothesis import Hypothesis
 from seqtool.devices import PRECISION_NAMES, multiplies_int8, resolve_precision
 from seqtool.errors import DataError, SettingsError, UsageError
 from seqtool.models.description import Description
@@ -19,6 +18,7 @@ from seqtool.nn.quantized import require_exact_sums
 from seqtool.text.batching import prediction_batches
 from seqtool.text.parallel import FEATURES, SentencePair, parse_source
 from seqtool.translation.batches import MOST_TIMES, UNKNOWN_RATIO, EncodedPair, SourceBatch, source_batch
+from seqtool.translation.candidates import Rescoring, Translation, most_like_others
 from seqtool.translation.network import Network, SearchStep
 from seqtool.translation.scoring import ScoredPair, score_pairs, word_alignment
 from seqtool.translation.search import SearchOptions, SearchTask, run_search
@@ -63,26 +63,6 @@ class UnwritableError(DataError):
     def __init__(self, place: str, number: int, kind: str, problem: str) -> None:
         super().__init__(f"{place}: {problem}")
         self.number, self.kind, self.problem = number, kind, problem
-
-
-@dataclass(frozen=True)
-class Translation:
-    """A translation of a source."""
-
-    text: str
-    hypothesis: Hypothesis
-
-    @property
-    def score(self) -> float:
-        """Log probability, nats, divided by the length penalty; what `seqtool translate --scores` prints."""
-        return self.hypothesis.score
-
-
-def most_like_others(samples: list[Translation]) -> list[Translation]:
-    """The sample with the highest mean chrF against the others (minimum Bayes risk; Eikema and Aziz 2020)."""
-    from seqtool.evaluation.text_scores import minimum_bayes_risk  # imports sacrebleu, only where it is used
-
-    return [samples[minimum_bayes_risk([each.text for each in samples])]]
 
 
 class TranslatorModel(TrainedModel):
@@ -134,7 +114,12 @@ class TranslatorModel(TrainedModel):
         return "translator"
 
     def translate(
-        self, lines: Sequence[str], options: SearchOptions | None = None, *, beam: int | None = None
+        self,
+        lines: Sequence[str],
+        options: SearchOptions | None = None,
+        *,
+        beam: int | None = None,
+        rescoring: Rescoring | None = None,
     ) -> list[str]:
         """The best translation of each line; that of an empty line is empty.
 
@@ -144,13 +129,15 @@ class TranslatorModel(TrainedModel):
             lines: One source each; for a model with features, its columns are separated by tabs.
             options: Options of the search; None = those of the model's recipe.
             beam: Beam size, at least 1, instead of that of `options`; 1 = greedy search.
+            rescoring: A language model of the target language, with its weight; None = the translator alone.
 
         Raises:
-            UsageError: a single line instead of a list, or a beam size below 1.
+            UsageError: a single line instead of a list, or a beam size below 1, or below 2 with `rescoring`.
             DataError: a line does not have the columns that the model reads.
         """
         require_several(lines, 'translator.translate(["the engine stops"])')
-        return [found[0].text if found else "" for found in self.translations(lines, options, beam=beam)]
+        several = self.translations(lines, options, beam=beam, rescoring=rescoring)
+        return [found[0].text if found else "" for found in several]
 
     def translations(
         self,
@@ -159,6 +146,7 @@ class TranslatorModel(TrainedModel):
         *,
         beam: int | None = None,
         nbest: int | None = None,
+        rescoring: Rescoring | None = None,
     ) -> list[list[Translation]]:
         """The best translations of each line with their scores, the best first; an empty line has none.
 
@@ -171,6 +159,7 @@ class TranslatorModel(TrainedModel):
             beam: Beam size, at least 1, instead of that of `options`.
             nbest: Number of translations, at least 1, instead of that of `options`; without `beam`, the beam
                 is as large at least.
+            rescoring: As for `translate`.
 
         Raises:
             UsageError, DataError: as `translate`; UsageError: `nbest` is larger than `beam`.
@@ -180,7 +169,7 @@ class TranslatorModel(TrainedModel):
         several = chosen.nbest if nbest is None else nbest
         size = max(chosen.beam, several) if beam is None else beam
         pairs = [self.parse(line, number) for number, line in enumerate(lines, 1)]
-        return self.search(pairs, replace(chosen, beam=size, nbest=several))
+        return self.search(pairs, replace(chosen, beam=size, nbest=several), rescoring=rescoring)
 
     def parse(self, line: str, number: int = 0, file: str = "line") -> SentencePair:
         """Split a line into source and features (errors of `translate`)."""
@@ -195,6 +184,7 @@ class TranslatorModel(TrainedModel):
         *,
         prefixes: Sequence[str] | None = None,
         phrases: Sequence[Sequence[str]] | None = None,
+        rescoring: Rescoring | None = None,
         batch_tokens: int = BATCH_TOKENS,
     ) -> list[list[Translation]]:
         """The n best translations of each source, the best first; an empty source has none.
@@ -204,15 +194,17 @@ class TranslatorModel(TrainedModel):
             options: Options of the search; None = those of the model's recipe.
             prefixes: Text that each translation begins with; None = no constraint.
             phrases: Texts that each translation contains; None = no constraint.
+            rescoring: A language model that reorders the outputs of the beam; None = the order of the search.
             batch_tokens: Largest number of padded source symbols times hypotheses in a batch; a longer
                 sentence is its own batch.
 
         Raises:
             UnwritableError: a prefix or phrase has a word that is not in the vocabulary and cannot be copied.
-            UsageError: phrases with diverse beam search, prefixes or phrases with sampling, or a coverage
-                penalty without attention.
+            UsageError: phrases with diverse beam search, prefixes or phrases with sampling, a coverage
+                penalty without attention, or `rescoring` with sampling or a beam of 1.
         """
-        chosen = options or SearchOptions.of(self.description.decoding)
+        asked = options or SearchOptions.of(self.description.decoding)
+        chosen = asked if rescoring is None else rescoring.widened(asked)
         if chosen.draws and (any(prefixes or ()) or any(phrases or ())):
             raise UsageError("prefixes and phrases cannot be combined with sampling; leave them out")
         if chosen.diverse > 1 and phrases is not None and any(phrases):
@@ -240,7 +232,7 @@ class TranslatorModel(TrainedModel):
             found = self._search([tasks[i] for i in part], chosen)
             for i, translations in zip(part, found, strict=True):
                 result[filled[i]] = translations
-        return result
+        return result if rescoring is None else rescoring.ranked(result, asked)
 
     def read(
         self,
@@ -366,9 +358,10 @@ class TranslatorModel(TrainedModel):
         if not self.description.model.aligns:
             raise UsageError(f"{self.place}: this model has no attention {purpose}: model.attention = 'none'")
 
-    def describe_search(self, options: SearchOptions) -> str:
-        """Short description of a search and of the model's arithmetic."""
-        return f"{options.describe()}, {PRECISION_NAMES[self.precision]}"
+    def describe_search(self, options: SearchOptions, rescoring: Rescoring | None = None) -> str:
+        """Short description of a search, of what reorders its outputs, and of the model's arithmetic."""
+        parts = [options.describe(), *([] if rescoring is None else [rescoring.describe()])]
+        return ", ".join([*parts, PRECISION_NAMES[self.precision]])
 
     def forget(self) -> None:
         """Drop the tables computed from the weights; needed after the weights have changed."""
