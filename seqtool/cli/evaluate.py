@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from seqtool.cli import console, options
+from seqtool.cli import console, options, rescoring
 from seqtool.cli.evaluate_options import (
     BatchGroup,
     LanguageModelGroup,
@@ -29,6 +29,7 @@ from seqtool.files import storage_errors
 
 if TYPE_CHECKING:
     from seqtool.evaluation.report import Evaluation
+    from seqtool.translation.candidates import Rescoring
 
 REPORTS: dict[str, ModuleType] = {"ner": tagging, "pos": tagging, "translate": translation, "lm": lm}
 
@@ -80,6 +81,7 @@ def evaluate(
         )
     _require_free_errors(output, [*(data or ()), subject.predictions, subject.against])
     required = [_requirement(text) for text in output.minimum or ()]
+    rescoring.weight_of(of_translators.lm_weight, of_translators.lm)
     groups: Groups = (of_taggers, of_translators, of_language_models, batches)
     from seqtool.devices import configure
 
@@ -151,6 +153,8 @@ def _model(
     if task != "lm":
         _require_files(data or ())
     chosen = _chosen(api.assessment_of(task, str(where)), task, f"{where} is", groups, required)
+    if groups[1].lm is not None:
+        chosen = replace(chosen, rescoring=_rescoring(where, groups[1], subject.part, chosen, hardware))
     return task, api.evaluate(
         where,
         data,
@@ -160,6 +164,34 @@ def _model(
         options=chosen,
         device=hardware.device,
         precision=hardware.precision,
+    )
+
+
+def _rescoring(
+    where: Path, of_translators: TranslatorGroup, part: str, chosen: Any, hardware: options.HardwareOptions
+) -> Rescoring:
+    """The language model of `--lm` with its weight, which is chosen before anything is evaluated."""
+    from seqtool import api
+    from seqtool.translation.search import SearchOptions
+
+    assert of_translators.lm is not None
+    weight = rescoring.weight_of(of_translators.lm_weight, of_translators.lm)
+    translator = api.load_translator(where, device=hardware.device, precision=hardware.precision)
+    search = SearchOptions.of(translator.description.decoding)
+    if chosen.beam is not None:
+        search = replace(search, beam=chosen.beam)
+    if weight == "auto" and part == "dev":
+        console.warn(
+            "the weight of the language model is chosen on dev, so its gain there says nothing about other "
+            "data"
+        )
+    return rescoring.load_rescoring(
+        translator,
+        of_translators.lm,
+        weight,
+        search,
+        hardware=hardware,
+        batch_tokens=chosen.batch_tokens,
     )
 
 
@@ -179,7 +211,7 @@ def _predictions(
             "--predictions needs DATA to compare with, as in: seqtool evaluate GOLD --predictions FILE"
         )
     _require_files([*data, subject.predictions, subject.against])
-    unread = ["-m"] * (subject.model is not None)
+    unread = ["-m"] * (subject.model is not None) + ["--lm"] * (groups[1].lm is not None)
     unread += [flag(group, name) for group in (hardware, groups[-1]) for name in given(group)]
     if unread:
         raise UsageError(f"{unread[0]} has no effect with --predictions, which runs no model; leave it out")
@@ -254,6 +286,7 @@ def _values(group: Any) -> dict[str, Any]:
     """The values of a group of options; lists that are typed with commas are taken apart."""
     values = asdict(group)
     if isinstance(group, TranslatorGroup):
+        del values["lm"], values["lm_weight"]  # see `_rescoring`
         values["columns"] = None if group.columns is None else tuple(options.pair_columns(group.columns))
         values["languages"] = None if group.languages is None else options.pair_languages(group.languages)
     if isinstance(group, LanguageModelGroup) and (before := values.pop("yardsticks")) is not None:

@@ -10,6 +10,7 @@ import typer
 
 from seqtool.cli import options
 from seqtool.cli.help import DATA, LANGUAGE_MODELS, MODEL, OUTPUT, TAGGERS, TRANSLATORS
+from seqtool.cli.rescoring import LM_HELP, WEIGHT_HELP
 from seqtool.text.tag_rules import SchemeChoice
 
 
@@ -69,6 +70,13 @@ class TranslatorGroup:
             rich_help_panel=TRANSLATORS,
         ),
     ] = False
+    lm: Annotated[
+        Path | None, typer.Option("--lm", metavar="MODEL", help=LM_HELP, rich_help_panel=TRANSLATORS)
+    ] = None
+    lm_weight: Annotated[
+        str | None,
+        typer.Option("--lm-weight", metavar="auto|X", help=WEIGHT_HELP, rich_help_panel=TRANSLATORS),
+    ] = None
     columns: options.PairColumnsOption = None
     languages: options.LanguagesOption = None
 

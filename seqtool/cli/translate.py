@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from seqtool.cli import console, options, streams, translation_lines
+from seqtool.cli import console, options, rescoring, streams, translation_lines
 from seqtool.cli.help import DATA
 from seqtool.cli.option_groups import flag, given, with_options
 from seqtool.cli.options import HardwareOptions, find_model
@@ -20,13 +20,15 @@ from seqtool.cli.translate_options import (
     FormGroup,
     LengthGroup,
     ModelsOption,
+    RescoringGroup,
     SearchGroup,
 )
 from seqtool.errors import DataError, UsageError, counted
 
 if TYPE_CHECKING:
     from seqtool.cli.translation_lines import Inputs, Item
-    from seqtool.translation.prediction import Translation, TranslatorModel
+    from seqtool.translation.candidates import Rescoring, Translation
+    from seqtool.translation.prediction import TranslatorModel
     from seqtool.translation.search import SearchOptions
 
 
@@ -44,6 +46,7 @@ def translate(
     ] = None,
     *,
     search: SearchGroup,
+    of_lm: RescoringGroup,
     form: FormGroup,
     lengths: LengthGroup,
     drawing: DrawingGroup,
@@ -60,11 +63,12 @@ def translate(
       echo 'call Anna at nine' | seqtool translate --beam 5
       seqtool translate source.txt -m runs/translate/translate-tiny --nbest 3
     """
+    weight = rescoring.weight_of(of_lm.lm_weight, of_lm.lm)
     where = model or [find_model(None, ("translate",))]
     files = streams.inputs_of(sources)
     output.check()
     if beside.force_target is not None:
-        _refuse_with_targets((search, drawing, lengths, beside), form, hardware)
+        _refuse_with_targets((search, of_lm, drawing, lengths, beside), form, hardware)
     from seqtool import api
     from seqtool.devices import configure
 
@@ -76,17 +80,28 @@ def translate(
         if beside.force_target is not None:
             _score_given(translator, inputs, form, put)
         else:
-            chosen = _options(translator, search, drawing, lengths, form, beside)
-            _Work(translator, chosen, form, batch_tokens).run(inputs, put)
+            chosen = _options(translator, search, of_lm, drawing, lengths, form, beside)
+            reordered = None
+            if of_lm.lm is not None:
+                reordered = rescoring.load_rescoring(
+                    translator, of_lm.lm, weight, chosen, hardware=hardware, batch_tokens=batch_tokens
+                )
+            _Work(translator, chosen, reordered, form, batch_tokens).run(inputs, put)
 
 
 class _Work:
     """Translates groups of lines and writes the results."""
 
     def __init__(
-        self, model: TranslatorModel, chosen: SearchOptions, form: FormGroup, batch_tokens: int
+        self,
+        model: TranslatorModel,
+        chosen: SearchOptions,
+        reordered: Rescoring | None,
+        form: FormGroup,
+        batch_tokens: int,
     ) -> None:
-        self.model, self.options, self.form, self.batch_tokens = model, chosen, form, batch_tokens
+        self.model, self.options, self.rescoring = model, chosen, reordered
+        self.form, self.batch_tokens = form, batch_tokens
         if form.alignments:
             model.require_attention("to align words by")
         if form.attention is not None:
@@ -110,7 +125,7 @@ class _Work:
         rate = f"{count}, {counted(symbols, 'symbol')}, {seconds:.1f} s, {lines / seconds:,.1f} lines/s"
         for remark in unseen.remarks():
             console.warn(remark)
-        console.say(f"{rate} ({self.model.describe_search(self.options)})")
+        console.say(f"{rate} ({self.model.describe_search(self.options, self.rescoring)})")
 
     def _search(self, group: list[Item], inputs: Inputs) -> list[list[Translation]]:
         from seqtool.translation.prediction import UnwritableError
@@ -121,6 +136,7 @@ class _Work:
                 self.options,
                 prefixes=[item.prefix for item in group],
                 phrases=[item.phrases for item in group],
+                rescoring=self.rescoring,
                 batch_tokens=self.batch_tokens,
             )
         except UnwritableError as error:
@@ -169,6 +185,7 @@ class _Work:
 def _options(
     translator: TranslatorModel,
     search: SearchGroup,
+    of_lm: RescoringGroup,
     drawing: DrawingGroup,
     lengths: LengthGroup,
     form: FormGroup,
@@ -181,7 +198,7 @@ def _options(
     draws = drawing.sample or drawing.mbr
     how = {name for name in given(drawing) if name not in ("sample", "mbr")}
     if draws:
-        _refuse((search, beside), "with --sample or --mbr")
+        _refuse((search, beside, of_lm), "with --sample or --mbr")
         base = replace(base, beam=1, no_repeat_ngram=0, coverage_penalty=0.0)
     elif how:
         _refuse((drawing,), "without --sample", how)
@@ -192,7 +209,7 @@ def _options(
     if drawing.mbr == 1:
         raise UsageError("--mbr 1: expected 2 or more samples, or 0 to search; use --mbr 16, for instance")
     if not draws:
-        _check_beam(base.beam if search.beam is None else search.beam, search, form)
+        _check_beam(base.beam if search.beam is None else search.beam, search, of_lm, form)
     if 0 < lengths.max_length < (lengths.min_length or 0):
         raise UsageError(
             f"--max-length {lengths.max_length} is less than --min-length {lengths.min_length}; raise "
@@ -202,8 +219,13 @@ def _options(
     return replace(base, **{name: value for name, value in typed.items() if value is not None})
 
 
-def _check_beam(beam: int, search: SearchGroup, form: FormGroup) -> None:
-    """Refuse a beam that is too small for `--nbest`, or not a multiple of `--diverse`."""
+def _check_beam(beam: int, search: SearchGroup, of_lm: RescoringGroup, form: FormGroup) -> None:
+    """Refuse a beam that is too small for `--nbest` or `--lm`, or not a multiple of `--diverse`."""
+    if of_lm.lm is not None and beam < 2:
+        raise UsageError(
+            f"--lm reorders the outputs of a beam, and the beam is {beam}; use --beam 5, for instance, or "
+            "leave --lm out"
+        )
     if form.nbest > beam:
         verb = "add" if search.beam is None else "use"
         raise UsageError(

@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 import typer
 
 from seqtool.cli.help import DECODING, MODEL, OUTPUT
+from seqtool.cli.rescoring import LM_HELP, WEIGHT_HELP
 
 ModelsOption = Annotated[
     list[Path] | None,
@@ -67,6 +68,19 @@ class SearchGroup:
     diverse: Annotated[
         int | None,
         typer.Option(metavar="N", min=1, help="Diverse beam search with N groups.", rich_help_panel=DECODING),
+    ] = None
+
+
+@dataclass(frozen=True)
+class RescoringGroup:
+    """A language model that reorders the outputs of a search."""
+
+    lm: Annotated[
+        Path | None, typer.Option("--lm", metavar="MODEL", help=LM_HELP, rich_help_panel=DECODING)
+    ] = None
+    lm_weight: Annotated[
+        str | None,
+        typer.Option("--lm-weight", metavar="auto|X", help=WEIGHT_HELP, rich_help_panel=DECODING),
     ] = None
 
 
@@ -168,7 +182,8 @@ class FormGroup:
         typer.Option(
             "--scores",
             help="Write a score and a tab before each line: log probability in nats, divided by the "
-            "length penalty, less the coverage penalty; with --sample the plain log probability.",
+            "length penalty, less the coverage penalty; with --sample the plain log probability; with --lm "
+            "that of the translator plus the weight times that of the language model.",
             rich_help_panel=OUTPUT,
         ),
     ] = False

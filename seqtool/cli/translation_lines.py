@@ -14,14 +14,15 @@ from seqtool.errors import DataError, UsageError, counted
 
 if TYPE_CHECKING:
     from seqtool.text.parallel import SentencePair
-    from seqtool.translation.prediction import Translation, TranslatorModel
+    from seqtool.translation.candidates import Translation
+    from seqtool.translation.prediction import TranslatorModel
 
 CHARACTERS = 4  # that count as one symbol when memory is estimated
 LONG = 5_000  # characters of a line from which on a warning is printed
 LINE = str.maketrans({"\n": " "})
 FIELD = str.maketrans({"\n": " ", "\t": " "})
 # Keys of an input object that the output replaces.
-OF_TRANSLATORS = ("source", "text", "score", "nbest", "alignment")
+OF_TRANSLATORS = ("source", "text", "score", "lm_log_probability", "nbest", "alignment")
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,9 +194,7 @@ def json_line(item: Item, translations: list[Translation], alignment: str | None
         alignment: Word alignment of the best translation; None = not asked for.
         nbest: Number of translations to list.
     """
-    rows: list[dict[str, object]] = [
-        {"text": each.text, "score": round(each.hypothesis.score, 6)} for each in translations
-    ]
+    rows: list[dict[str, object]] = [_figures(each) for each in translations]
     rows = rows or [{"text": "", "score": 0.0}]
     value: dict[str, object] = {**(item.keys or {}), "source": item.pair.source, **rows[0]}
     if alignment is not None:
@@ -203,6 +202,14 @@ def json_line(item: Item, translations: list[Translation], alignment: str | None
     if nbest > 1:
         value["nbest"] = rows
     return json.dumps(value, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def _figures(translation: Translation) -> dict[str, object]:
+    """The text of a translation with its figures; that of the language model only if there is one."""
+    value: dict[str, object] = {"text": translation.text, "score": round(translation.score, 6)}
+    if translation.lm_log_probability is not None:
+        value["lm_log_probability"] = round(translation.lm_log_probability, 6)
+    return value
 
 
 def scored_json(item: Item, score: float) -> str:
