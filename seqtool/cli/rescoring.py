@@ -91,5 +91,7 @@ def load_rescoring(
     found = api.rescoring(
         translator, model, weight, options=options, together=together, batch_tokens=batch_tokens
     )
-    console.say(found.reason or f"the outputs of the beam are {found.describe()}")
+    plain = "the language model is not asked, since its weight is 0"
+    done = f"the outputs of the beam are {found.describe()}" if found.weight else plain
+    console.say(found.reason or done)
     return found

@@ -62,7 +62,7 @@ class Rescoring:
     Raises:
         UsageError: a model of another task, or a weight that is negative or not finite.
 
-    Reference: Gulcehre et al. 2015, section 4.1, whose sum is taken here over whole outputs.
+    Reference: Gülçehre et al. 2015, section 4.1, whose sum is taken here over whole outputs.
     """
 
     lm: LineScorer

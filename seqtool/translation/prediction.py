@@ -360,7 +360,9 @@ class TranslatorModel(TrainedModel):
 
     def describe_search(self, options: SearchOptions, rescoring: Rescoring | None = None) -> str:
         """Short description of a search, of what reorders its outputs, and of the model's arithmetic."""
-        parts = [options.describe(), *([] if rescoring is None else [rescoring.describe()])]
+        parts = [options.describe()]
+        if rescoring is not None and rescoring.weight:
+            parts.append(rescoring.describe())
         return ", ".join([*parts, PRECISION_NAMES[self.precision]])
 
     def forget(self) -> None:

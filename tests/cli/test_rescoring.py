@@ -72,6 +72,8 @@ def test_a_weight_of_0_prints_the_same_bytes(inside: Inside, pairs: TinyTranslat
             "translate", "-m", pairs.poor, *words, "--lm", german, "--lm-weight", 0, stdin=LINES.encode()
         )
         assert (same.code, same.out) == (0, plain.out)
+        assert same.err.startswith("the language model is not asked, since its weight is 0\n")
+        assert "reordered" not in same.err
 
 
 def test_line_by_line_is_as_all_at_once(inside: Inside, pairs: TinyTranslator, german: Path) -> None:
@@ -130,6 +132,9 @@ def test_an_evaluation_scores_the_reordered_outputs(
     compared = inside("evaluate", *words, "--against", pairs.poor)
     assert compared.code == 0, compared.err
     assert compared.out.decode().count("reordered by") == 1
+    assert f"exact_match of {pairs.poor} with {german} minus exact_match of {pairs.poor}:" in " ".join(
+        compared.out.decode().split()
+    )
     on_dev = inside("evaluate", "-m", pairs.poor, "--part", "dev", "--lm", german, "--bootstrap", 0)
     assert on_dev.code == 0, on_dev.err
     assert "is chosen on dev, so its gain there says nothing about other data" in on_dev.err

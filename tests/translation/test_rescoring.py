@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 import random
 import tempfile
 from collections.abc import Sequence
@@ -187,6 +188,9 @@ def test_a_weight_of_0_changes_nothing(name: str) -> None:
         # as well where all outputs of the beam are ranked anew
         wide = model.search(pairs, replace(options, nbest=options.beam))
         assert ranked(wide, 0.0, options) == plain
+        # as well where the language model gives an output a probability of 0
+        never = [[replace(each, lm_log_probability=-math.inf) for each in several] for several in wide]
+        assert outputs(ranked(never, 0.0, options)) == outputs(plain)
 
 
 def test_outputs_do_not_depend_on_the_batch() -> None:
@@ -317,12 +321,22 @@ def test_an_evaluation_reports_the_reordered_outputs_and_compares_with_the_plain
         search=options,
     )
     assert list(found.outputs.texts) == model.translate(sources_of(), options, rescoring=rescoring)
-    assert found.rival is not None
+    assert found.model == "both" and found.rival is not None
     alone = assess(model, data, name="alone", bootstrap=0, search=options)
     assert found.rival.scores["chrf"].value == alone.scores["chrf"].value
     assert found.scores["chrf"].value != alone.scores["chrf"].value
     assert found.search.count("reordered by tiny-1, weight 2") == 1
     assert "reordered" not in alone.search
+    itself = assess(
+        model,
+        data,
+        EvaluationOptions(rescoring=rescoring),
+        name="alone",
+        bootstrap=0,
+        against=("alone", model),
+        search=options,
+    )
+    assert itself.model == "alone with tiny-1"  # so that a report of both can be read
 
 
 # --- refusals ---
