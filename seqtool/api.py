@@ -271,9 +271,9 @@ def rescoring(
     from seqtool.translation.candidates import Rescoring
     from seqtool.translation.search import SearchOptions
 
-    lm.require_forward("say how probable a translation is")
     search = options or SearchOptions.of(translator.description.decoding)
     Rescoring(lm, 1.0 if weight == "auto" else weight).widened(search)  # refuses what has no effect
+    lm.require_forward("say how probable a translation is")
     if weight != "auto":
         return Rescoring(lm, weight)
     from seqtool.translation.data import load_part

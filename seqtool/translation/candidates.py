@@ -71,9 +71,10 @@ class Rescoring:
 
     def __post_init__(self) -> None:
         if not hasattr(self.lm, "log_probabilities"):
+            name = getattr(self.lm, "place", self.lm)
             raise UsageError(
-                f"{self.lm!r} is no language model; give one that `seqtool train lm` has made, as in "
-                'Rescoring(seqtool.load("runs/lm/mine"), 0.3)'
+                f"{name} is no language model; give one that `seqtool train lm` has made, "
+                'as in Rescoring(seqtool.load("runs/lm/mine"), 0.3)'
             )
         if not 0 <= self.weight < math.inf:
             raise UsageError(f"weight {self.weight} of the language model: must be a number of 0 or more")

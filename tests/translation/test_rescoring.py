@@ -356,8 +356,11 @@ def test_what_has_no_effect_is_refused() -> None:
     for weight in (-0.1, float("nan"), float("inf")):
         with pytest.raises(UsageError, match="must be a number of 0 or more"):
             Rescoring(lm, weight)
-    with pytest.raises(UsageError, match="is no language model; give one"):
+    message = f"^{model.place} is no language model; give one"
+    with pytest.raises(UsageError, match=message):
         Rescoring(model, 0.3)  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match=message):
+        api.rescoring(model, model)  # type: ignore[arg-type]
     backward = tiny.untrained(TEXT, data={"direction": "backward"})
     with pytest.raises(UsageError, match="cannot say how probable a translation is; use a model that reads"):
         api.rescoring(model, backward, 0.3)
