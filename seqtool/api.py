@@ -246,7 +246,6 @@ def rescoring(
     weight: float | Literal["auto"] = "auto",
     *,
     options: SearchOptions | None = None,
-    together: Sequence[TranslatorModel] = (),
     batch_tokens: int = 8192,
 ) -> Rescoring:
     """What lets a language model choose among the outputs of a translator, as `seqtool translate --lm` does.
@@ -260,7 +259,6 @@ def rescoring(
         weight: Weight of the log probabilities of the language model, at least 0; auto = the best of a few on
             the development part of the translator's run.
         options: Options of the search; None = those of the translator's recipe.
-        together: Other translators of an ensemble.
         batch_tokens: Symbols per batch in translating the development part.
 
     Raises:
@@ -285,9 +283,7 @@ def rescoring(
         pairs = load_part(settings, "dev").dev
     except (UsageError, DataError) as error:
         raise type(error)(f"{error}; or {remedy}") from error
-    choice = choose_weight(
-        translator, lm, pairs, settings, search, together=together, batch_tokens=batch_tokens
-    )
+    choice = choose_weight(translator, lm, pairs, settings, search, batch_tokens=batch_tokens)
     return Rescoring(lm, choice.weight, choice.describe())
 
 

@@ -30,7 +30,12 @@ def load_together(task: str, paths: Sequence[Path], *, device: str = "auto", pre
         ModelError: one is damaged or of another task, or the models cannot be averaged.
     """
     found = load_members(MODELS[task](), paths, device=device, precision=precision)
-    return found[0] if len(found) == 1 else joined(task, found)
+    if len(found) == 1:
+        return found[0]
+    model = joined(task, found)
+    if len(paths) == 1:
+        model.place = str(paths[0])  # an ensemble's own folder, not its first member's
+    return model
 
 
 def joined(task: str, members: Sequence[Any]) -> Any:

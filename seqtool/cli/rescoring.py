@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -62,7 +61,6 @@ def load_rescoring(
     options: SearchOptions,
     *,
     hardware: HardwareOptions,
-    together: Sequence[TranslatorModel] = (),
     batch_tokens: int,
 ) -> Rescoring:
     """Load the language model, choose its weight if it is auto, and say what is done.
@@ -73,7 +71,6 @@ def load_rescoring(
         weight: As from `weight_of`.
         options: Options of the search.
         hardware: Device and precision.
-        together: Other translators of an ensemble.
         batch_tokens: Symbols per batch.
 
     Raises:
@@ -88,9 +85,7 @@ def load_rescoring(
     model = api.load_language_model(lm, device=hardware.device, precision=precision)
     if weight == "auto":
         console.say("choosing the weight of the language model on the development part (--lm-weight auto)")
-    found = api.rescoring(
-        translator, model, weight, options=options, together=together, batch_tokens=batch_tokens
-    )
+    found = api.rescoring(translator, model, weight, options=options, batch_tokens=batch_tokens)
     plain = "the language model is not asked, since its weight is 0"
     done = f"the outputs of the beam are {found.describe()}" if found.weight else plain
     console.say(found.reason or done)

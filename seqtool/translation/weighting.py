@@ -46,7 +46,6 @@ def choose_weight(
     settings: TranslatorSettings,
     options: SearchOptions,
     *,
-    together: Sequence[TranslatorModel] = (),
     batch_tokens: int = BATCH_TOKENS,
 ) -> WeightChoice:
     """Choose the weight of a language model from `GRID`: the best on dev, of equally good ones the smallest.
@@ -59,14 +58,13 @@ def choose_weight(
         pairs: The development part.
         settings: Settings of the translator's run, whose `training.select` says what is best.
         options: Options of the search.
-        together: Other models of an ensemble.
         batch_tokens: As for `TranslatorModel.search`.
 
     Raises:
         UsageError: there is no beam to choose from.
     """
     wide = Rescoring(lm, GRID[-1]).widened(options)
-    found = read_by(lm, model.search(pairs, wide, together=together, batch_tokens=batch_tokens))
+    found = read_by(lm, model.search(pairs, wide, batch_tokens=batch_tokens))
     metric, references = deciding_metric(settings, pairs), [pair.references for pair in pairs]
 
     def score(weight: float) -> Score:

@@ -19,6 +19,7 @@ from seqtool.evaluation.text_scores import text_scores
 from seqtool.lm.prediction import LanguageModel
 from seqtool.translation.assessment import EvaluationOptions, assess
 from seqtool.translation.candidates import Rescoring, Translation, ranked
+from seqtool.translation.ensemble import TranslatorEnsemble
 from seqtool.translation.prediction import TranslatorModel
 from seqtool.translation.search import SearchOptions
 from seqtool.translation.weighting import GRID, choose_weight, deciding_metric
@@ -207,12 +208,12 @@ def test_ensembles_prefixes_and_phrases_are_reordered_too() -> None:
     model = translator()
     other = double(untrained(seed=2, vocabulary=COPYING, model={"copy": True, "decoder": "parallel"}))
     pairs = pairs_of()[:4]
-    beside: list[dict[str, Any]] = [
-        {"together": [other]},
-        {"prefixes": ["die Maschine"] * 4},
-        {"phrases": [["ging"]] * 4},
+    cases: list[tuple[TranslatorModel, dict[str, Any]]] = [
+        (TranslatorEnsemble([model, other]), {}),
+        (model, {"prefixes": ["die Maschine"] * 4}),
+        (model, {"phrases": [["ging"]] * 4}),
     ]
-    for each in beside:
+    for model, each in cases:
         wide = model.search(pairs, replace(BEAM, nbest=4), **each)
         found = model.search(pairs, replace(BEAM, nbest=4), rescoring=Rescoring(reader(), 0.7), **each)
         assert [sorted(texts(row)) for row in found] == [sorted(texts(row)) for row in wide]
