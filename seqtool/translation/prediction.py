@@ -22,9 +22,10 @@ from seqtool.translation.candidates import Rescoring, Translation, most_like_oth
 from seqtool.translation.network import Network, SearchStep
 from seqtool.translation.scoring import ScoredPair, score_pairs, word_alignment
 from seqtool.translation.search import SearchOptions, SearchTask, run_search
-from seqtool.translation.settings import DataSettings, DecodingSettings, ModelSettings, VocabularySettings
+from seqtool.translation.settings import DataSettings, DecodingSettings, ModelSettings
 from seqtool.translation.steps import build_network, stepper
 from seqtool.translation.vocabulary import END, EncodedSource, Vocabularies, copies_of, word_numbers
+from seqtool.translation.vocabulary_settings import VocabularySettings
 
 TASK = "translate"
 WORTH_INT8 = 2**20  # weights of an output projection; for smaller ones int8 is no faster

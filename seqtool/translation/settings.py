@@ -21,19 +21,12 @@ from seqtool.text.data_files import PARTS, LocalFolder
 from seqtool.text.hub import PairHubSettings
 from seqtool.text.pair_files import NAMED_SIDES, kind_of
 from seqtool.training.network_settings import NetworkSettings, Probability, refuse_without_effect
-from seqtool.training.settings import RunSettings, given_in_vain, refuse_ignored
+from seqtool.training.settings import RunSettings, given_in_vain
 from seqtool.translation.training_settings import TeacherForcing, TranslatorTraining
+from seqtool.translation.vocabulary_settings import VOCABULARY_READERS, VocabularySettings
 
 Column = Literal["source", "target", "features", "-"]
 Files = str | Annotated[list[str], Field(min_length=2)]  # one file of pairs, or a source and its targets
-
-
-# The kinds of vocabulary that use each of these settings; with another kind the setting is refused.
-VOCABULARY_READERS: dict[str, tuple[str, ...]] = {
-    **dict.fromkeys(("size", "lowercase", "reserved"), ("word", "character", "sentencepiece")),
-    "min_count": ("word", "character"),
-    **dict.fromkeys(("model_type", "byte_fallback", "split_digits", "sampling"), ("sentencepiece",)),
-}
 
 
 # Settings of `[model]` that the edit decoder does not have.
@@ -132,54 +125,6 @@ class DataSettings(Settings):
         alone = [file for file in named if isinstance(file, str)]
         if (named or self.hub) and not any(kind_of(file) in NAMED_SIDES for file in alone):
             raise ValueError("languages has an effect on JSONL, CSV and TMX files only; leave it out")
-
-
-class VocabularySettings(Settings):
-    """How text is split into symbols; built from the training part unless files are named."""
-
-    kind: Literal["word", "character", "byte", "sentencepiece"] = Field(
-        "sentencepiece", description="Symbols that text is split into: words, characters, bytes or subwords."
-    )
-    size: int = Field(
-        8000,
-        ge=0,
-        le=MOST_COUNT,
-        description="Number of symbols: of subwords (sentencepiece), the maximum of words or characters; "
-        "0 = no limit.",
-    )
-    shared: bool = Field(True, description="Use one vocabulary for source and target.")
-    model_type: Literal["unigram", "bpe"] = Field("unigram", description="Subword model of sentencepiece.")
-    byte_fallback: bool = Field(False, description="sentencepiece: spell unknown characters as UTF-8 bytes.")
-    split_digits: bool = Field(True, description="sentencepiece: make each digit a symbol of its own.")
-    lowercase: bool = Field(False, description="Convert all text to lower case.")
-    sampling: Probability = Field(
-        0.0,
-        description="sentencepiece: sample segmentations in training. Probability that a merge is skipped "
-        "(bpe-dropout), or the smoothing parameter alpha (unigram; Kudo 2018); 0 = off.",
-    )
-    min_count: int = Field(
-        1, ge=1, le=MOST_COUNT, description="Minimum count of a word or character; rarer ones are unknown."
-    )
-    reserved: list[str] = Field(
-        [], description="Symbols that are never split, such as the language token <2de>."
-    )
-    source_file: str | None = Field(
-        None,
-        description="Source vocabulary, a file that `seqtool vocab build` wrote; with shared = true that of "
-        "both sides.",
-    )
-    target_file: str | None = Field(
-        None, description="Target vocabulary, a file that `seqtool vocab build` wrote (shared = false)."
-    )
-
-    @model_validator(mode="after")
-    def _nothing_is_ignored(self) -> VocabularySettings:
-        refuse_ignored(self, {name: ("kind", kinds) for name, kinds in VOCABULARY_READERS.items()})
-        if self.target_file is not None and (self.shared or self.source_file is None):
-            raise ValueError("target_file needs shared = false and source_file")
-        if self.source_file is not None and not self.shared and self.target_file is None:
-            raise ValueError("source_file with shared = false needs target_file")
-        return self
 
 
 class ModelSettings(NetworkSettings):

@@ -19,7 +19,8 @@ from seqtool.text.parallel import SentencePair
 from seqtool.text.pieces import ByteCodec, Piece, byte_of
 from seqtool.text.segmentation import SPACE
 from seqtool.text.subwords import SentencePieceCodec
-from seqtool.translation.settings import ModelSettings, VocabularySettings
+from seqtool.translation.settings import ModelSettings
+from seqtool.translation.vocabulary_settings import VocabularySettings
 
 PADDING, UNKNOWN, START, END = 0, 1, 2, 3
 NEVER = [PADDING, START]  # symbols that no output contains, though the softmax gives them some probability

@@ -25,9 +25,10 @@ from seqtool.translation.data import TranslationData, load_part, load_training_d
 from seqtool.translation.ensemble import TranslatorEnsemble
 from seqtool.translation.prediction import Translation, TranslatorModel
 from seqtool.translation.search import SearchOptions
-from seqtool.translation.settings import TranslatorSettings, VocabularySettings
+from seqtool.translation.settings import TranslatorSettings
 from seqtool.translation.train import TrainingBatches
 from seqtool.translation.vocabulary import UNKNOWN, Vocabularies
+from seqtool.translation.vocabulary_settings import VocabularySettings
 from tests.translation.tiny_pairs import CPU, outputs
 
 pytestmark = pytest.mark.real

@@ -19,8 +19,8 @@ from seqtool.translation.batches import (
     pair_batch,
     source_batch,
 )
-from seqtool.translation.settings import VocabularySettings
 from seqtool.translation.vocabulary import END, PADDING, START, UNKNOWN, EncodedSource, Vocabularies
+from seqtool.translation.vocabulary_settings import VocabularySettings
 from tests.translation.tiny_translator import NEW, NEWER, PAIRS, encoded
 
 CORPUS = [SentencePair("the cat sat", "die Katze saß"), SentencePair("a cat", "eine Katze", ("N",))]

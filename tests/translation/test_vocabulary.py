@@ -14,7 +14,6 @@ from seqtool.nn.pointer import NOT_COPYABLE
 from seqtool.text.codec import build_sentencepiece, build_symbols
 from seqtool.text.parallel import SentencePair
 from seqtool.text.pieces import ByteCodec, Piece
-from seqtool.translation.settings import VocabularySettings
 from seqtool.translation.vocabulary import (
     CONTROLS,
     END,
@@ -28,6 +27,7 @@ from seqtool.translation.vocabulary import (
     feature_symbol,
     pieces_of,
 )
+from seqtool.translation.vocabulary_settings import VocabularySettings
 
 TEXTS = [
     ("the cat sat on the mat", "die Katze saß auf der Matte"),
