@@ -14,7 +14,8 @@ from seqtool.decoding.step import State, StepResult
 from seqtool.nn.deferred import DeferredLinear, Linears, at_least_float32
 from seqtool.nn.edit_lattice import after_skipping
 from seqtool.translation.layers import by_sentence
-from seqtool.translation.transducer import EditedSource, Transducer, logarithm, shares
+from seqtool.translation.target_recurrence import logarithm
+from seqtool.translation.transducer import EditedSource, Transducer, shares
 from seqtool.translation.vocabulary import START
 
 
@@ -32,7 +33,7 @@ class EditStep:
         self, model: Transducer, source: EditedSource, extra: int, linear: Linears = DeferredLinear
     ) -> None:
         self.model, self.extra, self._linear = model, extra, linear
-        self._split = len(model.cell.initial(1, source.features))
+        self._split = model.layer_tensors
         self._read(source)
 
     @property

@@ -22,14 +22,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from seqtool.nn.cells.running import run_cell
 from seqtool.nn.deferred import DeferredLinear, Linears, at_least_float32
 from seqtool.nn.edit_lattice import IMPOSSIBLE, Arcs, Shape, log_marginal, posteriors, reached
-from seqtool.nn.recurrence import cells_of
 from seqtool.translation.batches import Batch, SourceBatch
-from seqtool.translation.layers import DecoderOptions, DecoderState, Layers, cast_like
-from seqtool.translation.network import Encoded, ForwardPass, Network
+from seqtool.translation.network import Encoded, ForwardPass
 from seqtool.translation.settings import ModelSettings
+from seqtool.translation.target_recurrence import TargetRecurrence, logarithm
 from seqtool.translation.vocabulary import END, NEVER, START
 
 # At first copying and deleting are as probable as that all symbols together are written, and more.
@@ -60,7 +58,7 @@ class Edits(NamedTuple):
     following: Tensor  # extended id of the input after each one, START where there is none, [B, T]
 
 
-class Transducer(Network[EditedSource, Edits]):
+class Transducer(TargetRecurrence[EditedSource, Edits]):
     """Recurrent edit transducer.
 
     Args:
@@ -73,23 +71,10 @@ class Transducer(Network[EditedSource, Edits]):
 
     def __init__(self, source_symbols: int, target_symbols: int, settings: ModelSettings) -> None:
         super().__init__(source_symbols, target_symbols, settings)
-        width, hidden = settings.embedding, settings.hidden
-        made_of = settings.layers_of(settings.cells[1])
-        self.cell = cells_of(made_of, [width], hidden)[0]
-        options = DecoderOptions(
-            made_of, width, hidden, 0, settings.decoder_layers, hidden, "tanh", settings.dropout
-        )
-        self.upper = Layers(options)
+        hidden = settings.hidden
         self.key = nn.Linear(self.encoder.outputs, hidden)
         self.query = nn.Linear(hidden, hidden, bias=False)
-        self.features: nn.Linear | None = None
-        self.asked: nn.Linear | None = None
-        self.told: nn.Linear | None = None
-        if settings.features == "everywhere":
-            self.told = nn.Linear(width, width)
-        if settings.reads_apart:
-            self.features = nn.Linear(width, width)
-            self.asked = nn.Linear(width, hidden, bias=False)
+        self.read_features(hidden)
         self.copying, self.deleting, self.ending = range(2 * target_symbols, 2 * target_symbols + 3)
         self.output = nn.Linear(hidden, 2 * target_symbols + 3)
         self._initialise()
@@ -116,40 +101,18 @@ class Transducer(Network[EditedSource, Edits]):
         result[1, self.symbols : self.ending] = True
         return result
 
-    def encoder_inputs(self, batch: SourceBatch | Batch) -> Tensor:
-        """See `Network.encoder_inputs`; the features may be added to each symbol."""
-        embedded = super().encoder_inputs(batch)
-        if self.told is None:
-            return embedded
-        return embedded + torch.tanh(self.told(self.source(batch.features).sum(1)))[:, None]
-
     def prepared(self, encoded: Encoded, batch: SourceBatch | Batch) -> EditedSource:
         """See `Network.prepared`."""
-        # [B, S, R]
-        keys = self.key(encoded.dropped)
-        features = keys.new_zeros(len(keys), self.target.embedding_dim)
-        if self.features is not None and self.asked is not None:
-            # The order of features means nothing, so their embeddings are summed, [B, E].
-            features = torch.tanh(self.features(self.source(batch.features).sum(1)))
-            keys = keys + self.asked(features)[:, None]
+        # [B, S, R], [B, E]
+        keys, features = self.with_features(self.key(encoded.dropped), batch)
         last = encoded.mask.sum(1) - 1
         return EditedSource(at_least_float32(keys), features, batch.symbols, encoded.mask, batch.first, last)
 
     def read(self, source: EditedSource, inputs: Tensor) -> Edits:
         """See `Network.read`."""
-        # [B, T, E]
-        embedded = self._embedded(self.target, self.known(inputs)) + source.features[:, None]
-        state = self.initial(embedded.new_zeros(len(inputs), self.upper.width))
-        each = len(self.cell.initial(1, embedded))
-        # [B, T, H]
-        hidden, _ = run_cell(self.cell, embedded, cast_like(embedded, state[:each]))
-        hidden = at_least_float32(self.upper(hidden, state[each:]))
+        hidden = self.states(source.features, inputs)
         following = functional.pad(inputs[:, 1:], (0, 1), value=START)
         return Edits(hidden, self.actions(source, hidden), following)
-
-    def initial(self, start: Tensor) -> DecoderState:
-        """The state before the first step, each layer's hidden state being `start`, [N, H]."""
-        return (*self.cell.started(start), *self.upper.initial(start))
 
     def actions(self, source: EditedSource, hidden: Tensor, linear: Linears = DeferredLinear) -> Tensor:
         """Log probability of each action at each point, nats, [B, K, S, A].
@@ -279,9 +242,3 @@ def relative(points: Tensor) -> Tensor:
 def shares(values: Tensor) -> Tensor:
     """Values of at least 0, divided by their sum over the last dimension; 0 where all are 0."""
     return values / values.sum(-1, keepdim=True).clamp(min=torch.finfo(values.dtype).tiny)
-
-
-def logarithm(values: Tensor) -> Tensor:
-    """Log of values of at least 0, with a finite gradient; -inf at 0."""
-    tiny = torch.finfo(values.dtype).tiny
-    return torch.where(values > 0, values.clamp(min=tiny).log(), -torch.inf)
