@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
+from itertools import groupby
 from typing import Any, NamedTuple, TypeVar
 
 import numpy
@@ -294,7 +295,8 @@ def is_writable(pair: EncodedPair, model: ModelSettings, size: int) -> bool:
     """Whether a network with these settings can write the target, whatever its weights are.
 
     A pure pointer network needs all its symbols in the source; an edit transducer those that its vocabulary
-    lacks, in the order in which the source has them. What other networks lack is written as unknown.
+    lacks, in the order in which the source has them, and so does a copying network with monotonic attention,
+    which may copy one of them more than once. What other networks lack is written as unknown.
 
     Args:
         pair: The pair.
@@ -303,10 +305,13 @@ def is_writable(pair: EncodedPair, model: ModelSettings, size: int) -> bool:
     """
     if model.output == "positions":
         return set(pair.target) <= set(pair.source.symbols) - {NOT_COPYABLE}
-    if model.decoder != "edit":
+    lacking = [symbol for symbol in pair.target if symbol >= size]
+    if model.attention == "monotonic":  # of the same symbol in a row, all can be copies of one
+        lacking = [symbol for symbol, _ in groupby(lacking)]
+    elif model.decoder != "edit":
         return True
     rest = iter(pair.source.symbols)
-    return all(symbol in rest for symbol in pair.target if symbol >= size)
+    return all(symbol in rest for symbol in lacking)
 
 
 def only_copies(model: ModelSettings) -> str:
@@ -314,6 +319,6 @@ def only_copies(model: ModelSettings) -> str:
     if model.output == "positions":
         return "model.output = 'positions' can only copy; set model.output=vocabulary, with model.copy=true"
     return (
-        "model.decoder = 'edit' can only copy what the vocabulary lacks; set vocabulary.min_count=1 and "
-        "vocabulary.size=0"
+        f"model.{model.sums} can only copy what the vocabulary lacks, from left to right; set "
+        "vocabulary.min_count=1 and vocabulary.size=0"
     )

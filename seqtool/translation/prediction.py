@@ -288,7 +288,7 @@ class TranslatorModel(TrainedModel):
         sources = word_numbers(self.vocabularies.source, [piece.symbol for piece in pieces])
         features = 0 if self.description.model.reads_apart else len(pair.features)
         words = max(sources, default=-1) + 1
-        if self.description.model.decoder == "edit":  # what is inserted at the end has no source word
+        if self.description.model.sums:  # what is written at the end has no source word
             sources = [*sources, words]
         table = scored.attention[:-1, features : features + len(sources)]
         targets = word_numbers(self.vocabularies.target, scored.target_symbols[:-1])

@@ -29,8 +29,10 @@ Column = Literal["source", "target", "features", "-"]
 Files = str | Annotated[list[str], Field(min_length=2)]  # one file of pairs, or a source and its targets
 
 
-# Settings of `[model]` that the edit decoder does not have.
+HARD_ATTENTION = ("hard", "monotonic")  # kinds of attention whose alignments are summed over
+# Settings of `[model]` that the edit decoder, or a network with hard attention, does not have.
 UNREAD_BY_EDITS = ("bridge", "attention", "heads", "coverage", "copy_source", "output", "readout")
+UNREAD_BY_HARD_ATTENTION = ("bridge", "heads", "coverage", "output", "readout")
 
 
 class LocalSettings(LocalFolder):
@@ -156,11 +158,14 @@ class ModelSettings(NetworkSettings):
     features: Literal["symbols", "encoder", "everywhere"] = Field(
         "symbols",
         description="How features are read: as symbols before the source; or apart, in no order, by every "
-        "step of the decoder (encoder), or of encoder and decoder (everywhere; both with decoder = edit).",
+        "step of the decoder (encoder), or of encoder and decoder (everywhere; both with decoder = edit, or "
+        "attention = monotonic or hard).",
     )
-    attention: Literal["additive", "general", "dot", "none"] = Field(
+    attention: Literal["additive", "general", "dot", "monotonic", "hard", "none"] = Field(
         "additive",
-        description="Attention scores: additive (Bahdanau 2015), general or dot (Luong 2015), or none.",
+        description="Attention scores: additive (Bahdanau 2015), general or dot (Luong 2015), or none. "
+        "monotonic, hard = each symbol looks at one source position, and the loss is the exact sum over all "
+        "alignments, which go from left to right (monotonic, Wu 2019) or anywhere (hard, Wu 2018).",
     )
     heads: int = Field(1, ge=1, le=MOST_UNITS, description="Attention heads (attention = additive).")
     coverage: bool = Field(
@@ -199,6 +204,13 @@ class ModelSettings(NetworkSettings):
         return self.attention != "none" or self.decoder == "edit"
 
     @property
+    def sums(self) -> str | None:
+        """The setting by which the loss is a sum over all alignments with the source; None if it is not."""
+        if self.decoder == "edit":
+            return "decoder = 'edit'"
+        return f"attention = {self.attention!r}" if self.attention in HARD_ATTENTION else None
+
+    @property
     def reads_apart(self) -> bool:
         """Whether features are read apart from the symbols of the source."""
         return self.features != "symbols"
@@ -230,17 +242,31 @@ class ModelSettings(NetworkSettings):
             )
         return self
 
+    @model_validator(mode="before")
+    @classmethod
+    def _decoder_that_fits(cls, values: Any) -> Any:
+        """With hard attention the default decoder is the one whose states do not read it."""
+        if isinstance(values, Mapping) and values.get("attention") in HARD_ATTENTION:
+            return {"decoder": "parallel", **values}
+        return values
+
     @model_validator(mode="after")
-    def _edits_alone(self) -> ModelSettings:
-        if self.decoder == "edit":
-            usual = {name: type(self).model_fields[name] for name in UNREAD_BY_EDITS}
-            given = [
-                field.alias or name for name, field in usual.items() if getattr(self, name) != field.default
-            ]
-            if given:
-                raise ValueError(f"{', '.join(given)}: decoder = 'edit' has no such thing; leave it out")
-        elif self.features != "symbols":
-            raise ValueError(f"features = {self.features!r} needs decoder = 'edit'")
+    def _sums_alone(self) -> ModelSettings:
+        if self.sums is None:
+            if self.features != "symbols":
+                others = "decoder = 'edit', or attention = 'monotonic' or 'hard'"
+                raise ValueError(f"features = {self.features!r} needs {others}")
+            return self
+        unread = UNREAD_BY_EDITS if self.decoder == "edit" else UNREAD_BY_HARD_ATTENTION
+        usual = {name: type(self).model_fields[name] for name in unread}
+        given = [field.alias or name for name, field in usual.items() if getattr(self, name) != field.default]
+        if given:
+            raise ValueError(f"{', '.join(given)}: {self.sums} has no such thing; leave it out")
+        if self.decoder not in ("edit", "parallel"):
+            raise ValueError(
+                f"{self.sums} sums over alignments, so the states of the decoder cannot read them: it needs "
+                f"decoder = 'parallel', found {self.decoder!r}; leave it out"
+            )
         return self
 
     @model_validator(mode="after")
@@ -306,7 +332,8 @@ class TranslatorSettings(RunSettings):
         """
         model, training = (values.get(name, {}) for name in ("model", "training"))
         tables = isinstance(model, Mapping) and isinstance(training, Mapping)
-        if tables and (model.get("output") == "positions" or model.get("decoder") == "edit"):
+        hard = tables and model.get("attention") in HARD_ATTENTION
+        if tables and (hard or model.get("output") == "positions" or model.get("decoder") == "edit"):
             values = {**values, "training": {"label_smoothing": 0.0, **training}}
         data, vocabulary = (values.get(name, {}) for name in ("data", "vocabulary"))
         tables = isinstance(data, Mapping) and isinstance(vocabulary, Mapping)
@@ -339,14 +366,13 @@ class TranslatorSettings(RunSettings):
 
     def _check_loss(self) -> None:
         """Refuse what the loss of the network does not have."""
-        training = self.training
-        kind = "model.output = 'positions'" if self.model.output == "positions" else "model.decoder = 'edit'"
-        edits = self.model.decoder == "edit"
-        if training.label_smoothing and (edits or self.model.output == "positions"):
-            raise ValueError(f"training.label_smoothing has no effect with {kind}; leave it out")
-        if edits and training.teacher_forcing != TeacherForcing():
+        training, sums = self.training, self.model.sums
+        kind = "output = 'positions'" if self.model.output == "positions" else sums
+        if training.label_smoothing and kind is not None:
+            raise ValueError(f"training.label_smoothing has no effect with model.{kind}; leave it out")
+        if sums is not None and training.teacher_forcing != TeacherForcing():
             raise ValueError(
-                "training.teacher_forcing: with model.decoder = 'edit' the loss is a sum over all ways of "
+                f"training.teacher_forcing: with model.{sums} the loss is a sum over all ways of "
                 "writing the reference, and nothing else is read; leave it out"
             )
 

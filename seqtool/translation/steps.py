@@ -20,10 +20,12 @@ from seqtool.nn.pointer import copy_slots, merge_copies
 from seqtool.nn.quantized import Int8Linear, Int8Linears
 from seqtool.translation.decoders import StepOutput
 from seqtool.translation.edit_step import EditStep
+from seqtool.translation.hard_attention import HardAttention
+from seqtool.translation.hard_step import HardAttentionStep
 from seqtool.translation.layers import by_sentence
 from seqtool.translation.model import Readout, Source, Translator
 from seqtool.translation.network import Network, SearchStep
-from seqtool.translation.settings import ModelSettings
+from seqtool.translation.settings import HARD_ATTENTION, ModelSettings
 from seqtool.translation.transducer import Transducer
 from seqtool.translation.vocabulary import NEVER
 
@@ -122,7 +124,9 @@ class TranslatorStep:
 
 def build_network(source_symbols: int, target_symbols: int, settings: ModelSettings) -> Network[Any, Any]:
     """A new network; the arguments are those of `Network`."""
-    kind = Transducer if settings.decoder == "edit" else Translator
+    kind: type[Network[Any, Any]] = Transducer if settings.decoder == "edit" else Translator
+    if settings.attention in HARD_ATTENTION:
+        kind = HardAttention
     return kind(source_symbols, target_symbols, settings)
 
 
@@ -137,7 +141,10 @@ def stepper(network: Network[Any, Any], *, int8: bool = False) -> Callable[[Any,
         A function from encoded sources, and the largest number of symbols by which one of them extends the
         target vocabulary, to the step of a search over them.
     """
+    linear = Int8Linears() if int8 else DeferredLinear
     if isinstance(network, Transducer):
-        return partial(EditStep, network, linear=Int8Linears() if int8 else DeferredLinear)
+        return partial(EditStep, network, linear=linear)
+    if isinstance(network, HardAttention):
+        return partial(HardAttentionStep, network, linear=linear)
     assert isinstance(network, Translator)
     return partial(TranslatorStep, network, Tables.of(network, int8=int8))

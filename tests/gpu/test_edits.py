@@ -1,4 +1,4 @@
-"""Edit transducers, and what translators learn from raw text, on a CUDA device compared with the CPU.
+"""Edits, hard attention, and what is learned from raw text, on a CUDA device compared with the CPU.
 
 These tests have never run, because no machine of the project had a CUDA device. With the CPU in the device's
 place all pass except that of fp16, which a CPU refuses.
@@ -16,7 +16,10 @@ from seqtool import api
 from seqtool.translation.prediction import TranslatorModel
 from seqtool.translation.search import SearchOptions
 from tests.listeners import Listener
-from tests.translation.test_transducer import FORMS, PAIRS, tiny
+from tests.translation.test_hard_attention import FORMS as HARD_FORMS
+from tests.translation.test_hard_attention import tiny as hard_attention
+from tests.translation.test_transducer import FORMS, PAIRS
+from tests.translation.test_transducer import tiny as transducer
 from tests.translation.tiny_pairs import LEARN, outputs, pairs_of, tables, write_pairs
 from tests.translation.tiny_translator import batch_for, gradients
 
@@ -28,20 +31,25 @@ pytestmark = [
 DEVICE = "cuda"
 WORDS = [("gehen", "ging"), ("sehen", "sah"), ("Haus", "Hauses"), ("Buch", "Buches"), ("Hand", "Hände")]
 EDITS: dict[str, Any] = {"decoder": "edit", "tied": "all"}
+NETWORKS = [
+    *((transducer, form) for form in FORMS.values()),
+    *((hard_attention, form) for form in HARD_FORMS.values()),
+]
+MONOTONIC: dict[str, Any] = {"attention": "monotonic", "copy": True}
 
 
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize(("make", "form"), NETWORKS)
 @pytest.mark.parametrize(
     ("number_type", "tolerance"),
     [(torch.float64, 1e-9), (torch.float32, 2e-2)],  # cuDNN multiplies float32 as TF32: three digits
     ids=["float64", "float32"],
 )
 def test_loss_and_gradients_equal_those_of_the_cpu(
-    form: str, number_type: torch.dtype, tolerance: float
+    make: Any, form: dict[str, Any], number_type: torch.dtype, tolerance: float
 ) -> None:
     results = []
     for device in (torch.device("cpu"), torch.device(DEVICE)):
-        network: Any = tiny(**FORMS[form]).to(number_type).to(device).train()  # dropout is 0
+        network: Any = make(**form).to(number_type).to(device).train()  # dropout is 0
         loss = network.loss(batch_for(network, PAIRS).to(device))
         found = {"loss": loss.total, **gradients(network, loss.total)}
         results.append({name: value.detach().cpu() for name, value in found.items()})
@@ -52,8 +60,11 @@ def test_loss_and_gradients_equal_those_of_the_cpu(
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
-def test_edits_are_learned_in_every_precision_and_searched_alike(tmp_path: Path, precision: str) -> None:
-    recipe = tables(write_pairs(tmp_path, WORDS), vocabulary={"kind": "character"}, model=EDITS)
+@pytest.mark.parametrize("model", [EDITS, MONOTONIC], ids=["edits", "monotonic"])
+def test_words_are_learned_in_every_precision_and_searched_alike(
+    tmp_path: Path, model: dict[str, Any], precision: str
+) -> None:
+    recipe = tables(write_pairs(tmp_path, WORDS), vocabulary={"kind": "character"}, model=model)
     recipe["training"] |= {**LEARN, "precision": precision}
     listener = Listener()
     run = api.train(recipe, output=tmp_path / "run", overrides=[f"device={DEVICE}"], reporter=listener)
@@ -64,7 +75,7 @@ def test_edits_are_learned_in_every_precision_and_searched_alike(tmp_path: Path,
         assert outputs(there.search(pairs, options)) == outputs(here.search(pairs, options))
 
 
-@pytest.mark.parametrize("model", [{}, EDITS], ids=["usual", "edits"])
+@pytest.mark.parametrize("model", [{}, EDITS, MONOTONIC], ids=["usual", "edits", "monotonic"])
 def test_raw_text_is_learned_from_there(tmp_path: Path, model: dict[str, Any]) -> None:
     texts = write_pairs(tmp_path, WORDS * 4, "text")
     recipe = tables(write_pairs(tmp_path, WORDS), vocabulary={"kind": "character"}, model=model)

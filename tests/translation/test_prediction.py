@@ -48,6 +48,11 @@ MODELS: dict[str, dict[str, Any]] = {
         "vocabulary": {"kind": "character"},
     },
     "edits": {"model": {"decoder": "edit", "cell": "lstm"}, "vocabulary": {"kind": "character"}},
+    "monotonic": {
+        "model": {"attention": "monotonic", "copy": True, "decoder_layers": 2},
+        "vocabulary": COPYING,
+    },
+    "hard": {"model": {"attention": "hard", "cell": "lstm"}, "vocabulary": {"kind": "word"}},
 }
 MODES: dict[str, SearchOptions] = {
     "greedy": SearchOptions(beam=1),

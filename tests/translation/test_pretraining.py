@@ -129,8 +129,13 @@ def test_one_side_alone_leaves_the_other_as_it_was(tmp_path: Path, recipe: dict[
 
 @pytest.mark.parametrize(
     "model",
-    [{}, {"copy": True, "encoder_layers": 2}, {"decoder": "edit", "tied": "all"}],
-    ids=["usual", "copy, two layers", "edits"],
+    [
+        {},
+        {"copy": True, "encoder_layers": 2},
+        {"decoder": "edit", "tied": "all"},
+        {"attention": "monotonic", "copy": True},
+    ],
+    ids=["usual", "copy, two layers", "edits", "monotonic"],
 )
 @pytest.mark.parametrize("stop", [1, 9])
 def test_a_run_resumes_to_the_bit_in_either_job(

@@ -40,6 +40,8 @@ FORMS: dict[str, dict[str, Any]] = {
         "model": {"decoder": "edit", "features": "encoder", "decoder_layers": 2},
         "vocabulary": {"kind": "character"},
     },
+    "monotonic": {"model": {"attention": "monotonic", "copy": True, "tied": "all"}},
+    "hard": {"model": {"attention": "hard", "features": "everywhere", "tied": "none"}},
 }
 
 

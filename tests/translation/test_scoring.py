@@ -21,6 +21,11 @@ FORMS: dict[str, dict[str, Any]] = {
     "parallel, heads": {"model": {"decoder": "parallel", "heads": 2, "copy": True}},
     "pieces": {"model": {"copy": True}, "vocabulary": {"kind": "sentencepiece", "size": 60}},
     "edits": {"model": {"decoder": "edit", "cell": "lstm"}, "vocabulary": {"kind": "character"}},
+    "monotonic": {
+        "model": {"attention": "monotonic", "copy": True, "decoder_layers": 2},
+        "vocabulary": COPYING,
+    },
+    "hard": {"model": {"attention": "hard", "cell": "lstm"}, "vocabulary": {"kind": "character"}},
 }
 
 

@@ -19,6 +19,7 @@ from tests.translation.tiny_pairs import pairs_of, train_tiny, untrained
 
 POINTING = {"output": "positions"}
 EDITING = {"decoder": "edit"}
+MONOTONIC = {"attention": "monotonic"}
 NOT_LOOKING = {"attention": "none", "decoder": "parallel"}
 
 
@@ -31,6 +32,7 @@ def test_labels_are_smoothed_unless_there_is_no_vocabulary_to_smooth_over() -> N
     assert settings_of().training.label_smoothing == 0.1
     assert settings_of(model=POINTING).training.label_smoothing == 0.0
     assert settings_of(model=POINTING, training={"epochs": 3}).training.epochs == 3
+    assert settings_of(model=MONOTONIC).training.label_smoothing == 0.0
     assert "label_smoothing = 0.0" in recipe_text(settings_of(model=POINTING))
 
 
@@ -66,11 +68,45 @@ def test_labels_are_smoothed_unless_there_is_no_vocabulary_to_smooth_over() -> N
             {"model": EDITING, "training": {"teacher_forcing": {"ratio": 0.5}}},
             "training.teacher_forcing: with model.decoder = 'edit' the loss is a sum",
         ),
-        ({"model": {"features": "encoder"}}, "features = 'encoder' needs decoder = 'edit'"),
+        (
+            {"model": {"features": "encoder"}},
+            "features = 'encoder' needs decoder = 'edit', or attention = 'monotonic' or 'hard'",
+        ),
+        (
+            {"model": {**MONOTONIC, "bridge": "last", "coverage": True, "readout": "maxout"}},
+            "bridge, coverage, readout: attention = 'monotonic' has no such thing; leave it out",
+        ),
+        (
+            {"model": {"attention": "hard", "heads": 2, "output": "positions"}},
+            "heads, output: attention = 'hard' has no such thing; leave it out",
+        ),
+        (
+            {"model": {**MONOTONIC, "decoder": "conditional"}},
+            "attention = 'monotonic' sums over alignments, so the states of the decoder cannot read them: it "
+            "needs decoder = 'parallel', found 'conditional'; leave it out",
+        ),
+        (
+            {"model": {"attention": "hard", "decoder": "edit"}},
+            "attention: decoder = 'edit' has no such thing; leave it out",
+        ),
+        (
+            {"model": MONOTONIC, "training": {"label_smoothing": 0.1}},
+            "training.label_smoothing has no effect with model.attention = 'monotonic'; leave it out",
+        ),
+        (
+            {"model": MONOTONIC, "training": {"teacher_forcing": {"ratio": 0.5}}},
+            "training.teacher_forcing: with model.attention = 'monotonic' the loss is a sum over all ways",
+        ),
+        (
+            {"model": MONOTONIC, "training": {"coverage_loss": 0.5}},
+            "training.coverage_loss needs model.coverage = true",
+        ),
     ],
     ids=[
         *("smoothing", "coverage", "two passes, forced", "two passes, rewarded"),
         *("attention, edits", "copying, edits", "smoothing, edits", "forcing, edits", "features"),
+        *("unread, monotonic", "unread, hard", "decoder, monotonic", "edits, hard"),
+        *("smoothing, monotonic", "forcing, monotonic", "coverage loss, monotonic"),
     ],
 )
 def test_what_would_be_ignored_is_refused(sections: dict[str, Any], message: str) -> None:
