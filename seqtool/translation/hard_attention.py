@@ -11,7 +11,7 @@ features). With copying a gate, which reads s_i and h_j, mixes p(y_i | a_i = j) 
 
 Shapes are those of `translation.network`, with K target steps or hypotheses per sentence, and R for the width
 of the layer before the output projection, which is that of the embeddings. The largest tensor that training
-holds is that layer, [B, T, S, R]; of the scores of the vocabulary it holds those of a few rows.
+holds is that layer, [B, T, S, R]; of the scores of the vocabulary it holds those of a few rows at once.
 
 References: Wu, Shapiro and Cotterell 2018, "Hard non-monotonic attention for character-level transduction";
 Wu and Cotterell 2019, "Exact hard monotonic attention for character-level transduction".
@@ -178,20 +178,8 @@ class HardAttention(TargetRecurrence[PositionedSource, Outlook]):
         look = self._look(readout, source)
         extra = max(extra, int(source.symbols.max()) + 1 - self.symbols, 0)
         project = DeferredLinear(self.projection)
-
-        def table(look: Tensor, asked: Tensor, gates: Tensor) -> Tensor:
-            scores = self.symbol_scores(self.joint(source, asked), project)
-            return self.written_from(look, scores, source, gates, extra)
-
-        parts = []
-        size = max(LARGEST // (look[:, 0].numel() * self.symbols), 1)
-        split = (torch.split(each, size, 1) for each in (look, *readout.questions[:2]))
-        for part in zip(*split, strict=True):
-            if size < look.shape[1] and torch.is_grad_enabled():
-                parts.append(checkpoint(table, *part, use_reentrant=False, preserve_rng_state=False))
-            else:
-                parts.append(table(*part))
-        return logarithm(torch.cat(parts, 1)).to(readout.questions.scores.dtype)
+        found, _ = self.distribution(look, readout.questions, source, project, extra)
+        return logarithm(found).to(readout.questions.scores.dtype)
 
     def alignment(self, readout: Outlook, source: PositionedSource, target: Tensor, real: Tensor) -> Tensor:
         """The posterior probability that each target symbol is aligned with each position."""
@@ -211,44 +199,54 @@ class HardAttention(TargetRecurrence[PositionedSource, Outlook]):
         """The layer before the output projection, [B, K, S, R]; `asked` is [B, K, R]."""
         return torch.tanh(source.keys[:, None] + asked[:, :, None])
 
-    def symbol_scores(self, joint: Tensor, project: Linear) -> Tensor:
-        """Scores of all symbols at each position, up to a constant, -inf where one is never written.
-
-        Args:
-            joint: The layer before the output projection, [B, K, S, R].
-            project: The product with the output projection.
-
-        Returns:
-            Nats, [B, K, S, V].
-        """
-        return at_least_float32(project(joint)) + self._writable_bias()
-
-    def written_from(
-        self, look: Tensor, scores: Tensor, source: PositionedSource, gates: Tensor, extra: int
-    ) -> Tensor:
+    def distribution(
+        self, look: Tensor, questions: Questions, source: PositionedSource, project: Linear, extra: int
+    ) -> tuple[Tensor, Tensor]:
         """Probability of each symbol, over all positions.
 
         Args:
             look: Probability of each position, float64, [B, K, S].
-            scores: Scores of the symbols at each position, nats, [B, K, S, V].
+            questions: What the decoder asks of the positions.
             source: The sources.
-            gates: The decoder's share of the copy gate, [B, K].
+            project: The product with the output projection.
             extra: Number of symbols that extend the vocabulary.
 
         Returns:
-            [B, K, V + extra], float64.
+            The probabilities, [B, K, V + extra], float64, and the log normaliser of the scores of symbols at
+            each position, nats, [B, K, S].
         """
+        asked, gates, _ = questions
         generated = look
         if self.query_gate is not None:
             generated = look * (gates[..., None] + source.gates[:, None]).double().sigmoid()
-        # [B, K, 1, S] times [B, K, S, V]
-        found = (generated[:, :, None] @ scores.double().softmax(3))[:, :, 0]
-        found = functional.pad(found, (0, extra))
-        if self.query_gate is None:
-            return found
-        # What cannot be copied adds nothing to symbol 0, which is never written.
-        places = source.symbols.clamp(min=0)[:, None].expand_as(look)
-        return found.scatter_add(2, places, look - generated)
+
+        def of_some(keys: Tensor, share: Tensor, asked: Tensor) -> tuple[Tensor, Tensor]:
+            # [B, K, s, V], of s positions
+            scores = at_least_float32(project(torch.tanh(keys[:, None] + asked[:, :, None])))
+            scores = scores + self._writable_bias()
+            # [B, K, 1, s] times [B, K, s, V]
+            return (share[:, :, None] @ scores.double().softmax(3))[:, :, 0], scores.logsumexp(3)
+
+        size = max(LARGEST // (gates.numel() * self.symbols), 1)
+        again = torch.is_grad_enabled() and size < look.shape[2]  # rather computed twice than held
+        written = look.new_zeros(*gates.shape, self.symbols)
+        normalisers = []
+        shares = torch.split(generated, size, 2)
+        for keys, share in zip(torch.split(source.keys, size, 1), shares, strict=True):
+            if again:
+                found, normaliser = checkpoint(
+                    of_some, keys, share, asked, use_reentrant=False, preserve_rng_state=False
+                )
+            else:
+                found, normaliser = of_some(keys, share, asked)
+            written = written + found
+            normalisers.append(normaliser)
+        written = functional.pad(written, (0, extra))
+        if self.query_gate is not None:
+            # What cannot be copied adds nothing to symbol 0, which is never written.
+            places = source.symbols.clamp(min=0)[:, None].expand_as(look)
+            written = written.scatter_add(2, places, look - generated)
+        return written, torch.cat(normalisers, 2)
 
     def with_copies(self, written: Tensor, source: PositionedSource, gates: Tensor, target: Tensor) -> Tensor:
         """Log probability of target symbols at each position, nats, [B, K, S].

@@ -63,12 +63,11 @@ class HardAttentionStep:
         lowest = self._lowest(model.cell.project(inputs), layers[:split])
         hidden, upper = self._above(at_least_float32(lowest[0]), layers[split:])
         # [B, K, ...]
-        asked, gates, scores = model.questions(source, by_sentence(hidden, sentences), self._linear)
-        look = model.order.following(points, scores.double())
-        # [B, K, S, V]
-        symbols = model.symbol_scores(model.joint(source, asked), self._project)
-        written = model.written_from(look.exp(), symbols, source, gates, self.extra)
-        kept = asked, gates[..., None], look, symbols.logsumexp(3)
+        questions = model.questions(source, by_sentence(hidden, sentences), self._linear)
+        look = model.order.following(points, questions.scores.double())
+        # [B, K, V + extra], [B, K, S]
+        written, normaliser = model.distribution(look.exp(), questions, source, self._project, self.extra)
+        kept = questions.asked, questions.gates[..., None], look, normaliser
         return StepResult(
             logarithm(written).to(inputs.dtype).flatten(0, 1),
             inputs.new_zeros(len(inputs)),

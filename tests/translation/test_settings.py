@@ -143,8 +143,9 @@ def test_a_coverage_penalty_is_refused_by_a_model_without_attention() -> None:
             refused.search(pairs_of()[:1], options)
 
 
-def test_fine_tuning_refuses_what_the_model_has_no_use_for() -> None:
-    model = untrained(model=POINTING)
+@pytest.mark.parametrize("kind", [POINTING, MONOTONIC], ids=["positions", "monotonic"])
+def test_fine_tuning_refuses_what_the_model_has_no_use_for(kind: dict[str, Any]) -> None:
+    model = untrained(model=kind)
     assert fine_tuning_settings(settings_of(), model).training.label_smoothing == 0.0
     with pytest.raises(SettingsError, match=r"--init-from: training\.label_smoothing has no effect"):
         fine_tuning_settings(settings_of(training={"label_smoothing": 0.2}), model)
