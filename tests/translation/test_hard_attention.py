@@ -24,6 +24,7 @@ from seqtool.training.job import TrainedRun
 from seqtool.translation import hard_attention
 from seqtool.translation.batches import Batch, is_writable, pair_batch
 from seqtool.translation.data import Part, TranslationData
+from seqtool.translation.ensemble import TranslatorEnsemble
 from seqtool.translation.hard_attention import HardAttention
 from seqtool.translation.hard_step import HardAttentionStep
 from seqtool.translation.prediction import TranslatorModel
@@ -439,8 +440,14 @@ def test_an_ensemble_with_another_kind_of_network_is_the_mean_of_both() -> None:
         for each in ({"attention": "monotonic", "copy": True}, {"decoder": "edit"}, {})
     ]
     for other in models[1:]:
-        for found in models[0].search(pairs_of()[:4], together=[other]):
-            assert math.isfinite(found[0].score)
+        pairs = pairs_of()[:4]
+        outputs = [best.hypothesis for (best,) in TranslatorEnsemble([models[0], other]).search(pairs)]
+        own, theirs = (model.read(pairs, [each.tokens for each in outputs]) for model in (models[0], other))
+        for hypothesis, a, b in zip(outputs, own, theirs, strict=True):
+            both = zip(a.log_probabilities, b.log_probabilities, strict=True)
+            mean = [math.log((math.exp(x) + math.exp(y)) / 2) for x, y in both]
+            found = hypothesis.token_log_probabilities
+            assert found == pytest.approx(mean[: len(found)], rel=1e-9)
 
 
 @pytest.mark.parametrize("cell", [name for name in CELLS if name not in BATCH_NORMALISED])
