@@ -17,10 +17,17 @@ from points import POINTS
 def main(folder: Path) -> None:
     """Print a row for each training part."""
     rows = [json.loads(line) for line in (folder / "results.jsonl").read_text().splitlines()]
-    print(
-        "| training part | metric | built-in: dev / test | updates, minutes | by hand: dev / test | which |"
+    headings = (
+        "training part",
+        "metric",
+        "built-in",
+        "updates, minutes",
+        "best by hand",
+        "which",
+        "built-in to best",
     )
-    print("|---|---|---|---|---|---|")
+    print(f"| {' | '.join(headings)} |")
+    print("|---" * len(headings) + "|")
     for name, point in POINTS.items():
         found = {row["settings"]: row for row in rows if row["point"] == name}
         if BUILT_IN not in found:
@@ -28,9 +35,20 @@ def main(folder: Path) -> None:
         own, others = found.pop(BUILT_IN), list(found.values())
         better = min if point.metric == "loss" else max
         best = better(others, key=lambda row: row["dev"], default=None)
-        hand, settings = ("-", "-") if best is None else (figures(best), best["settings"])
+        hand, settings, beside = "-", "-", "-"
+        if best is not None:
+            settings = f"{best['settings']} (of {len(others)})"
+            hand, beside = figures(best), compared(own, best, in_nats=point.metric == "loss")
         cost = f"{own['updates']:,}, {own['minutes']:.1f}"
-        print(f"| {name} | {point.metric} | {figures(own)} | {cost} | {hand} | {settings} |")
+        print(f"| {name} | {point.metric} | {figures(own)} | {cost} | {hand} | {settings} | {beside} |")
+
+
+def compared(own: dict[str, Any], best: dict[str, Any], *, in_nats: bool) -> str:
+    """The scores on dev and test as shares of the best ones by hand, or as differences in nats."""
+    parts = [part for part in ("dev", "test") if part in own]
+    if in_nats:
+        return " / ".join(f"{own[part] - best[part]:+.3f}" for part in parts)
+    return " / ".join(f"{own[part] / best[part]:.0%}" for part in parts)
 
 
 def figures(row: dict[str, Any]) -> str:

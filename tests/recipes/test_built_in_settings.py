@@ -45,8 +45,11 @@ def test_the_best_by_hand_is_chosen_by_dev(
     (tmp_path / "results.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     importlib.import_module("table").main(tmp_path)
     lines = capsys.readouterr().out.splitlines()
-    assert "| ewt-100 | accuracy | 0.800 / 0.790 | 1,234, 1.0 | 0.810 / 0.780 | better |" in lines
-    assert "| shakespeare-10k | loss | 1.800 | 50, 0.5 | 1.700 | lower |" in lines
+    assert (
+        "| ewt-100 | accuracy | 0.800 / 0.790 | 1,234, 1.0 | 0.810 / 0.780 | better (of 2) | 99% / 101% |"
+        in lines
+    )
+    assert "| shakespeare-10k | loss | 1.800 | 50, 0.5 | 1.700 | lower (of 2) | +0.100 |" in lines
 
 
 def test_settings_by_hand_are_valid(points: Any) -> None:
