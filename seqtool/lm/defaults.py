@@ -14,7 +14,7 @@ import numpy as np
 from seqtool.errors import counted
 from seqtool.lm.data import TextData
 from seqtool.lm.settings import LanguageModelSettings
-from seqtool.training.defaults import Choice, power_of_two
+from seqtool.training.defaults import LIMIT, Choice, bounded, power_of_two
 
 # Values for texts of so many characters, interpolated along the logarithm of their number. They come from
 # runs on the beginning of Shakespeare's plays. Dropout is highest in the middle: the smallest texts have a
@@ -25,6 +25,7 @@ DROPOUT = (0.5, 0.6, 0.2)
 EMBEDDING_DROPOUT = (0.2, 0.2, 0.0)
 BATCH_TOKENS = (256, 512, 2048)
 EPOCHS = (20, 16, 7)
+MOST = 10_000_000  # characters of all epochs beyond which time limits training
 ROWS = 4  # parallel rows of a stream, at least
 AUTOMATIC = (
     "model.hidden",
@@ -32,6 +33,7 @@ AUTOMATIC = (
     "model.embedding_dropout",
     "training.batch_tokens",
     "training.epochs",
+    LIMIT,
 )
 
 
@@ -50,6 +52,7 @@ def choose(settings: LanguageModelSettings, data: TextData) -> Choice:
         "training.batch_tokens": max(batch, ROWS * settings.training.window),
         "training.epochs": round(at(EPOCHS)),
     }
+    values |= bounded(settings.training, size * values["training.epochs"], MOST)
     if settings.training.max_minutes:
         del values["training.epochs"]  # the time decides
     if settings.model.embedding == 0:

@@ -30,6 +30,7 @@ OF_TAGGERS = Pace(
     growth=0.45,
     epochs=(10, 60),
     step=3.0,
+    most=20e6,
 )
 OF_CROPPED = replace(OF_TAGGERS, updates=1200)  # sentences that change have something new to say for longer
 

@@ -1,7 +1,8 @@
 """Settings that are chosen from the data if they are not given: what an expert would set for it.
 
 Small data needs many updates, not many passes: batches shrink with the data, and the number of updates grows
-much more slowly than the data. Dev is scored as often as a bounded share of the time allows.
+much more slowly than the data. Dev is scored as often as a bounded share of the time allows. Where all passes
+over large data would take long, time ends a first model's training instead.
 """
 
 from __future__ import annotations
@@ -11,10 +12,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from seqtool.errors import in_minutes
 from seqtool.training.settings import TrainingSettings
 
 AUTO = "auto"  # may be typed in place of a value: choose it
-PACE = ("training.batch_tokens", "training.epochs", "training.evaluate_every")  # what `paced` chooses
+LIMIT = "training.max_minutes"
+PACE = ("training.batch_tokens", "training.epochs", "training.evaluate_every", LIMIT)  # what `paced` chooses
+FIRST_MODEL = 15.0  # minutes of training, at most, if nothing else limits it
 SCORING = 0.15  # share of the time of training that may go into scoring dev, about
 EVALUATIONS = 10  # of the whole run, at least, where an epoch is long
 SHORT = 200  # updates; intervals of evaluations may always be as long as this
@@ -41,7 +45,13 @@ class Choice:
         if not used:
             return ()
         listed = ", ".join(f"{key.rpartition('.')[2]} {_shown(value)}" for key, value in used.items())
-        return (f"chosen for {self.because}: {listed}",)
+        lines = [f"chosen for {self.because}: {listed}"]
+        if LIMIT in used:
+            lines.append(
+                f"this gives a first model after at most {in_minutes(used[LIMIT])}; for a better one give "
+                f"more, as in --max-minutes {4 * used[LIMIT]:g}"
+            )
+        return tuple(lines)
 
 
 @dataclass(frozen=True)
@@ -56,6 +66,8 @@ class Pace:
         growth: Exponent with which the updates grow with the size, in (0, 1).
         epochs: Least and largest number of epochs.
         step: Time of a token in training, divided by its time in scoring.
+        most: Tokens of all epochs beyond which time limits training, as many as a fast core trains on in
+            `FIRST_MODEL` minutes.
     """
 
     batches: int
@@ -65,6 +77,7 @@ class Pace:
     growth: float
     epochs: tuple[int, int]
     step: float
+    most: float = math.inf
 
 
 def paced(training: TrainingSettings, pace: Pace, tokens: int, dev_tokens: int) -> dict[str, Any]:
@@ -78,7 +91,7 @@ def paced(training: TrainingSettings, pace: Pace, tokens: int, dev_tokens: int) 
 
     Returns:
         Values by dotted key. No interval of evaluations where the end of each epoch suits, or with a time
-        limit, when it follows the clock.
+        limit, when it follows the clock; no time limit where training is short, or limited otherwise.
     """
     batch = power_of_two(tokens / pace.batches, *pace.batch_tokens)
     batch = training.batch_tokens if "batch_tokens" in training.model_fields_set else batch
@@ -86,8 +99,8 @@ def paced(training: TrainingSettings, pace: Pace, tokens: int, dev_tokens: int) 
     least, most = pace.epochs
     wanted = pace.updates * (tokens / pace.base) ** pace.growth
     epochs = min(max(round(wanted / each), least), most)
-    values = dict(zip(PACE[:2], (batch, epochs), strict=True))
-    if not training.max_minutes:
+    values = dict(zip(PACE[:2], (batch, epochs), strict=True)) | bounded(training, tokens * epochs, pace.most)
+    if not (training.max_minutes or LIMIT in values):
         epochs = training.epochs if "epochs" in training.model_fields_set else epochs
         total = min(each * epochs, training.max_steps or math.inf)
         affordable = dev_tokens / (pace.step * SCORING * batch * training.accumulation)
@@ -95,6 +108,21 @@ def paced(training: TrainingSettings, pace: Pace, tokens: int, dev_tokens: int) 
         if not affordable <= each <= longest:
             values[PACE[2]] = math.ceil(min(max(each, affordable), longest))
     return values
+
+
+def bounded(training: TrainingSettings, planned: float, most: float) -> dict[str, Any]:
+    """A time limit, if training would take long and nothing that was given limits it.
+
+    Args:
+        training: The `[training]` table.
+        planned: Tokens of all epochs.
+        most: Tokens of all epochs that need no limit.
+
+    Returns:
+        The limit by its dotted key, or nothing.
+    """
+    limited = training.model_fields_set & {"epochs", "max_steps", "max_minutes"}
+    return {} if limited or planned <= most else {LIMIT: FIRST_MODEL}
 
 
 def power_of_two(value: float, least: int, most: int) -> int:

@@ -50,9 +50,16 @@ WORDS_PER_SUBWORD = 40  # running words of both sides for each subword of the vo
 SUBWORDS = (256, 8192)  # least and largest number of subwords
 CHARACTERS_PER_SUBWORD = 2.0  # of the words that are not subwords themselves, about
 BY_WORDS = Pace(
-    batches=60, batch_tokens=(64, 1024), updates=2800, base=14_000, growth=0.3, epochs=(8, 100), step=1.5
+    batches=60,
+    batch_tokens=(64, 1024),
+    updates=2800,
+    base=14_000,
+    growth=0.3,
+    epochs=(8, 100),
+    step=1.5,
+    most=6e6,
 )
-BY_SENTENCES = replace(BY_WORDS, updates=2300, base=20_000, growth=0.2)
+BY_SENTENCES = replace(BY_WORDS, updates=2300, base=20_000, growth=0.2, most=3e6)
 ALIKE = 0.5  # share of the output that stands in the input, in any order, from which it is written by edits
 SIZES = {"embedding", "hidden", "dropout", "embedding_dropout", "cell"}  # which go with any decoder
 
