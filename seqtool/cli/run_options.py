@@ -145,7 +145,12 @@ class RunOptions:
         ),
     ] = None
     threads: Annotated[
-        int | None, typer.Option("--threads", help="CPU threads; 0 = all cores.", rich_help_panel=HARDWARE)
+        int | None,
+        typer.Option(
+            "--threads",
+            help="CPU threads; 0 = all cores. Beside other work, 1 is often faster.",
+            rich_help_panel=HARDWARE,
+        ),
     ] = None
     deterministic: Annotated[
         bool | None,
