@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,8 @@ from seqtool.text import data_files
 from seqtool.training.defaults import AUTO
 
 Files = str | Path | Sequence[str | Path]  # one file, or source and target
-SOURCES = ("train", "dev", "test", "local", "hub", "installed")  # keys of [data] that given files replace
+# Keys of [data] that given files replace.
+SOURCES = ("train", "dev", "test", "corpora", "tag", "local", "hub", "installed")
 
 
 def resolve_settings(
@@ -204,10 +205,21 @@ def _table(tables: Mapping[str, Any], name: str) -> dict[str, Any]:
 def _with_absolute_paths(tables: Mapping[str, Any], spec: Task, folder: Path) -> dict[str, Any]:
     result = dict(tables)
     for name, key in spec.paths:
-        path = _table(result, name).get(key)
-        if isinstance(path, str) or _is_pair(path):
-            result[name] = {**result[name], key: _absolute(path, folder)}
+        outer, _, inner = key.partition(".")
+        value = _table(result, name).get(outer)
+        if inner and isinstance(value, list):
+            result[name] = {**result[name], outer: [_located(each, inner, folder) for each in value]}
+        elif isinstance(result.get(name), Mapping):
+            result[name] = _located(result[name], outer, folder)
     return result
+
+
+def _located(table: Any, key: str, folder: Path) -> Any:
+    """A table in which the path or paths of a key are absolute; what is no table stays as it is."""
+    path = table.get(key) if isinstance(table, Mapping) else None
+    if isinstance(path, str) or _is_pair(path):
+        return {**table, key: _absolute(path, folder)}
+    return table
 
 
 def _absolute(path: Any, folder: Path) -> str | list[str]:
@@ -232,11 +244,18 @@ def require_files(settings: Any) -> None:
     """
     spec = TASKS[settings.task]()
     for table, key in spec.paths:
-        named = getattr(getattr(settings, table), key)
-        for name in [named] if isinstance(named, str) else named or ():
+        for name in _named(getattr(settings, table), key):
             if not (Path(name).is_file() or ((table, key) in spec.folders and Path(name).is_dir())):
                 folder = Path(name).is_dir()
                 raise UsageError(f"{name}: {'is a folder; expected a file' if folder else 'no such file'}")
+
+
+def _named(table: Any, key: str) -> Iterator[str]:
+    """The paths under a key of a table of settings, as in `Task.paths`."""
+    outer, _, inner = key.partition(".")
+    value = getattr(table, outer)
+    for named in [getattr(each, inner) for each in value] if inner else [value]:
+        yield from [named] if isinstance(named, str) else named or ()
 
 
 def completed(settings: Any, data: Any, recorded: Path | None = None) -> tuple[Any, tuple[str, ...]]:

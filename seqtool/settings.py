@@ -307,6 +307,8 @@ def _keys(kind: type[BaseModel], location: list[str]) -> tuple[str, str]:
     """The dotted keys of a value and of its setting, without pydantic's names of alternative types."""
     current: type[BaseModel] | None = kind
     for place, part in enumerate(location, 1):
+        if part.isdecimal():  # the number of a table in a list
+            continue
         field = None if current is None else _field(current, part)
         if field is None:
             break
@@ -331,6 +333,8 @@ def _fields_at(kind: type[BaseModel], location: list[str]) -> list[str]:
     """Keys of the table at `location` in a settings class; empty if there is no such table."""
     current: type[BaseModel] | None = kind
     for part in location:
+        if part.isdecimal():
+            continue
         field = None if current is None else _field(current, part)
         current = None if field is None else table_of(field)
     return [] if current is None else [field.alias or name for name, field in current.model_fields.items()]

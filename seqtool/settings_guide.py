@@ -72,6 +72,8 @@ def _settings(table: Mapping[str, Any], tables: Mapping[str, Any], prefix: str) 
 
 def _values(field: Mapping[str, Any]) -> str:
     """The allowed values of a setting, in words."""
+    if "$ref" in field:
+        return "tables"
     if "anyOf" in field:
         return " or ".join(_values(each) for each in field["anyOf"] if each.get("type") != "null")
     if "const" in field or "enum" in field:

@@ -18,7 +18,8 @@ class Task:
 
     settings: type[Any]  # settings class of a run
     default_recipe: str | None  # recipe that is trained if neither a recipe nor files are named
-    paths: tuple[tuple[str, str], ...]  # table and key of every setting that names files
+    # Table and key of every setting that names files; list.key = the key of each table in the list.
+    paths: tuple[tuple[str, str], ...]
     automatic: tuple[str, ...]  # dotted keys of the settings that are chosen from the data if not given
     choose: Callable[[Any, Any], Choice]  # from settings and data to values of these settings
     load_data: Callable[[Any], Any]  # from settings to data
@@ -60,11 +61,12 @@ def _translator() -> Task:
     from seqtool.translation import data, defaults, prediction, settings, tracing, train
 
     folders = (("data", "source_text"), ("data", "target_text"))
+    files = (("data", "train"), ("data", "dev"), ("data", "test"), ("data", "corpora.train"))
     vocabularies = (("vocabulary", "source_file"), ("vocabulary", "target_file"))
     return Task(
         settings=settings.TranslatorSettings,
         default_recipe="translate-tiny",
-        paths=(("data", "train"), ("data", "dev"), ("data", "test"), *vocabularies, *folders),
+        paths=(*files, *vocabularies, *folders),
         automatic=defaults.AUTOMATIC,
         choose=defaults.choose,
         load_data=data.load_training_data,

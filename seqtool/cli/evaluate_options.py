@@ -79,6 +79,16 @@ class TranslatorGroup:
     ] = None
     columns: options.PairColumnsOption = None
     languages: options.LanguagesOption = None
+    tag: Annotated[
+        str | None,
+        typer.Option(
+            "--tag",
+            metavar="NAME",
+            help="Tag of all pairs of DATA, for a model of several languages or tasks. Default: the first "
+            "feature of each pair.",
+            rich_help_panel=TRANSLATORS,
+        ),
+    ] = None
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,7 @@ from seqtool.cli.translate_options import (
     ModelsOption,
     RescoringGroup,
     SearchGroup,
+    TagOption,
 )
 from seqtool.errors import DataError, UsageError, counted
 
@@ -44,6 +45,7 @@ def translate(
             rich_help_panel=DATA,
         ),
     ] = None,
+    tag: TagOption = None,
     *,
     search: SearchGroup,
     of_lm: RescoringGroup,
@@ -75,7 +77,7 @@ def translate(
     configure(hardware.threads)
     translator = api.load_translator(where, device=hardware.device, precision=hardware.precision)
     texts = {"prefix": beside.force_target or beside.force_prefix, "phrases": beside.constraints}
-    inputs = translation_lines.Inputs(files, translator, input_format, texts, batch_tokens)
+    inputs = translation_lines.Inputs(files, translator, input_format, texts, batch_tokens, tag)
     with output.opened() as put:
         if beside.force_target is not None:
             _score_given(translator, inputs, form, put)
@@ -113,7 +115,7 @@ class _Work:
         from seqtool.translation.unseen import Unseen
 
         started, lines, symbols = time.monotonic(), 0, 0
-        unseen = Unseen(self.model.vocabularies, self.model.description.data.columns)
+        unseen = Unseen(self.model.vocabularies, self.model.description.data.columns, self.model.tags)
         for group in inputs:
             unseen.add(item.pair for item in group)
             found = self._search(group, inputs)
@@ -128,7 +130,7 @@ class _Work:
         console.say(f"{rate} ({self.model.describe_search(self.options, self.rescoring)})")
 
     def _search(self, group: list[Item], inputs: Inputs) -> list[list[Translation]]:
-        from seqtool.translation.prediction import UnwritableError
+        from seqtool.translation.search import UnwritableError
 
         try:
             found = self.model.search(

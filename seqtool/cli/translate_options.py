@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from seqtool.cli.help import DECODING, MODEL, OUTPUT
+from seqtool.cli.help import DATA, DECODING, MODEL, OUTPUT
 from seqtool.cli.rescoring import LM_HELP, WEIGHT_HELP
 
 ModelsOption = Annotated[
@@ -20,6 +20,17 @@ ModelsOption = Annotated[
         help="Run folder or its model/ folder; several -m make an ensemble. Default: $SEQTOOL_MODEL, else "
         "the newest finished run.",
         rich_help_panel=MODEL,
+    ),
+]
+
+TagOption = Annotated[
+    str | None,
+    typer.Option(
+        "--tag",
+        metavar="NAME",
+        help="Tag of all lines, for a model of several languages or tasks (data.tag, data.corpora). Default: "
+        "the first feature of each line.",
+        rich_help_panel=DATA,
     ),
 ]
 

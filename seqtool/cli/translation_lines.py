@@ -53,9 +53,10 @@ class Inputs:
         layout: Input format: text or jsonl; None = by the ending of each file's name.
         beside: Files with one line per input line, by field of `Item`; None = no such file.
         batch_tokens: Symbols per batch.
+        tag: Tag of all lines; None = each has its own, if the model has tags.
 
     Raises:
-        UsageError: a file is a table, and no format is named.
+        UsageError: a file is a table, and no format is named; or the model does not know the tag.
         DataError: during iteration: a file in `beside` has more or fewer lines than the input.
     """
 
@@ -66,13 +67,15 @@ class Inputs:
         layout: str | None,
         beside: Mapping[str, Path | None],
         batch_tokens: int,
+        tag: str | None = None,
     ) -> None:
         from seqtool.text.lines import lines_of
 
         self._files, self._translator, self._layout = files, translator, layout
         if layout is None:
             _refuse_tables(files, translator)
-        self.batch_tokens = batch_tokens
+        translator.tags.require_known(tag)
+        self.batch_tokens, self._tag = batch_tokens, tag
         self._beside = {key: path for key, path in beside.items() if path is not None}
         self._others = {key: lines_of(path) for key, path in self._beside.items()}
         self._number = 0
@@ -119,9 +122,9 @@ class Inputs:
 
     def _item(self, line: str, number: int, name: str, layout: str) -> Item:
         if layout == "text":
-            return Item(self._number, self._translator.parse(line, number, name))
+            return Item(self._number, self._translator.parse(line, number, name, tag=self._tag))
         pair, keys = _of_object(line, self._translator.description.data.languages, name, number)
-        return Item(self._number, pair, keys=keys)
+        return Item(self._number, self._translator.tagged(pair, self._tag), keys=keys)
 
 
 def _refuse_tables(files: Sequence[str], translator: TranslatorModel) -> None:
@@ -130,7 +133,7 @@ def _refuse_tables(files: Sequence[str], translator: TranslatorModel) -> None:
 
     for file in files:
         kind = kind_of(file)
-        if kind == "tsv" and "features" in translator.description.data.columns:
+        if kind == "tsv" and "features" in translator.columns:
             continue  # source and features are columns
         if kind in ("csv", "tsv", "tmx"):
             scored = f"`seqtool evaluate {shlex.quote(file)} -m {translator.place}` scores pairs"

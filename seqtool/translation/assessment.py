@@ -20,6 +20,7 @@ from seqtool.text.lines import lines_of
 from seqtool.text.pair_files import kind_of
 from seqtool.text.parallel import SentencePair
 from seqtool.translation.candidates import Rescoring
+from seqtool.translation.corpora import Tags
 from seqtool.translation.data import (
     Part,
     TranslationData,
@@ -28,9 +29,10 @@ from seqtool.translation.data import (
     read_files,
     warnings_about,
 )
+from seqtool.translation.data_settings import DataSettings
 from seqtool.translation.prediction import TranslatorModel
 from seqtool.translation.search import SearchOptions
-from seqtool.translation.settings import DataSettings, TranslatorSettings
+from seqtool.translation.settings import TranslatorSettings
 from seqtool.translation.unseen import unseen
 
 SCORES = ("bleu", "bleu_lowercase", "chrf", "exact_match")
@@ -54,6 +56,7 @@ class EvaluationOptions:
         languages: Languages of a file of pairs, as in `data.languages`; None = likewise.
         rescoring: A language model that reorders the outputs of the beam; None = the translator alone. A
             model to compare with translates without it.
+        tag: Tag of all pairs of the files; None = the first feature of each, if the model has tags.
 
     Raises:
         UsageError: a beam size below 1.
@@ -65,6 +68,7 @@ class EvaluationOptions:
     columns: tuple[str, ...] | None = None
     languages: tuple[str, str] | None = None
     rescoring: Rescoring | None = None
+    tag: str | None = None
 
     def __post_init__(self) -> None:
         if self.beam is not None and self.beam < 1:
@@ -178,17 +182,35 @@ def evaluation_data(
     """
     if files:
         return load_evaluation_data(model, files, options)
-    unread = next((name for name in ("columns", "languages") if getattr(options, name) is not None), None)
+    unread = next(
+        (name for name in ("columns", "languages", "tag") if getattr(options, name) is not None), None
+    )
     if unread is not None:
         raise UsageError(f"--{unread} is for files of pairs, and none was given; leave it out")
-    return load_part(recipe(), part)
+    return _tagged(load_part(recipe(), part), model)
 
 
 def load_evaluation_data(
     model: TranslatorModel, paths: Sequence[Path], options: EvaluationOptions | None = None
 ) -> TranslationData:
     """Read pairs in the format of the training files (errors of `evaluation_data`)."""
-    return read_gold(paths, model.description.data, options)
+    chosen = options or EvaluationOptions()
+    return _tagged(read_gold(paths, model.description.data, chosen), model, chosen.tag)
+
+
+def _tagged(data: TranslationData, model: TranslatorModel, tag: str | None = None) -> TranslationData:
+    """Data whose pairs have the tag that a model reads (errors of `TranslatorModel.tagged`)."""
+    parts = {
+        name: replace(part, pairs=tuple(model.tagged(pair, tag) for pair in part.pairs))
+        for name, part in data.parts.items()
+    }
+    return replace(data, parts=parts)
+
+
+def _as_read_by(rival: TranslatorModel, pairs: Sequence[SentencePair], tags: Tags) -> list[SentencePair]:
+    """The pairs as another model reads them: one without tags does not see those of this one."""
+    own = [pair if tags.of(pair) in rival.tags.names else tags.without(pair) for pair in pairs]
+    return [rival.tagged(pair) for pair in own]
 
 
 def read_gold(
@@ -242,11 +264,12 @@ def assess(
         name = f"{name} with {chosen.rescoring.lm.place}"
     rival = None
     if against is not None:
-        others = _outputs(against[1], part.pairs, how, replace(chosen, rescoring=None))
+        pairs = _as_read_by(against[1], part.pairs, model.tags)
+        others = _outputs(against[1], pairs, how, replace(chosen, rescoring=None))
         rival = rival_scores(against[0], part.pairs, others, spaced=spaced)
         if others.search != outputs.search:
             outputs = outputs._replace(search=f"{outputs.search} ({name}), {others.search} ({against[0]})")
-    remarks = unseen(model.vocabularies, model.description.data.columns, part.pairs)
+    remarks = unseen(model.vocabularies, model.description.data.columns, part.pairs, model.tags)
     data = replace(data, warnings=(*data.warnings, *remarks))
     return judged(data, outputs, chosen, name=name, bootstrap=bootstrap, rival=rival, spaced=spaced)
 
@@ -277,6 +300,8 @@ def assess_predictions(
     chosen = options or EvaluationOptions()
     if chosen.beam is not None:
         raise UsageError("--beam needs a model: give one with -m instead of --predictions, or leave it out")
+    if chosen.tag is not None:
+        raise UsageError("--tag needs a model: give one with -m instead of --predictions, or leave it out")
     if chosen.rescoring is not None:
         raise UsageError("--lm needs a model: give one with -m instead of --predictions, or leave it out")
     data = read_gold(files, DataSettings(), chosen)

@@ -17,6 +17,7 @@ from seqtool.nn.pointer import NOT_COPYABLE
 from seqtool.text.batching import LazyBatches, training_batches
 from seqtool.text.parallel import SentencePair
 from seqtool.training import distributed
+from seqtool.translation.corpora import Corpus, drawn_pairs, quotas
 from seqtool.translation.data import TranslationData, exceeded_limit, filter_lengths
 from seqtool.translation.hallucination import LEAST, Hallucination
 from seqtool.translation.settings import ModelSettings, TranslatorSettings
@@ -177,6 +178,7 @@ class TrainingBatches:
     Attributes:
         warnings: Counts of the pairs that are left out.
         length_ratio: Length ratio of the pairs that are kept.
+        corpora: The corpora of the data, with the sizes of what is kept.
         counts_anew: Whether other pairs would be kept if features and end counted as symbols.
 
     Raises:
@@ -209,21 +211,29 @@ class TrainingBatches:
             if not is_writable(ids, settings.model, len(vocabularies.target.symbols)):
                 reason = only_copies(settings.model)
                 raise DataError(f"{pair.place}: the target has symbols that its source lacks, and {reason}")
-        self._invented = _hallucination(self._pairs, settings)
+        self.corpora = _kept_corpora(data.corpora, kept)
+        self._weighted = len({corpus.weight for corpus in self.corpora}) > 1
+        self._invented = _hallucination(self._pairs, settings, data, self.corpora)
         # Number of batches that one update sums, over all processes; an epoch ends with an update.
         self._grouped = settings.training.accumulation * distributed.world_size()
         self._updates = math.ceil(len(self(0)) / self._grouped)
 
     def __call__(self, epoch: int) -> LazyBatches[Batch]:
-        """Shuffled batches of pairs of similar length; sampled segmentations are drawn anew in each epoch.
+        """Shuffled batches of pairs of similar length.
+
+        Sampled segmentations are drawn anew in each epoch, and so are pairs of corpora with several weights.
 
         Args:
             epoch: Number of the epoch, from 0.
         """
-        encoded, sampling = self._encoded, self._settings.vocabulary.sampling
+        encoded, pairs, sampling = self._encoded, self._pairs, self._settings.vocabulary.sampling
+        if self._weighted:
+            drawn = drawn_pairs(self.corpora, seed=self._settings.seed, epoch=epoch)
+            pairs = [pairs[i] for i in drawn]
+            encoded = [encoded[i]._replace(number=place) for place, i in enumerate(drawn)]
         if sampling:
             encoded = encode_pairs(
-                self._pairs,
+                pairs,
                 self._vocabularies,
                 copies=self._copies,
                 apart=self._apart,
@@ -261,7 +271,34 @@ class TrainingBatches:
         return pair_batch(usable) if usable else None
 
 
-def _hallucination(pairs: Sequence[SentencePair], settings: TranslatorSettings) -> Hallucination | None:
+def _kept_corpora(corpora: Sequence[Corpus], kept: Sequence[int]) -> tuple[Corpus, ...]:
+    """The corpora with the sizes of what is kept of them.
+
+    Args:
+        corpora: The corpora as they were read.
+        kept: Indices of the pairs that are kept, ascending.
+
+    Raises:
+        SettingsError: the weight of one is so small that none of its pairs would be drawn.
+    """
+    ends = numpy.searchsorted(kept, numpy.cumsum([0, *(corpus.size for corpus in corpora)]))
+    sizes = numpy.diff(ends).tolist()
+    found = tuple(replace(corpus, size=size) for corpus, size in zip(corpora, sizes, strict=True))
+    for corpus, count in zip(found, quotas(found), strict=True):
+        if corpus.size and not count:
+            raise SettingsError(
+                f"data.corpora: with weight {corpus.weight:g} no pair of {corpus.source} would be drawn; "
+                "raise it, or leave the corpus out"
+            )
+    return found
+
+
+def _hallucination(
+    pairs: Sequence[SentencePair],
+    settings: TranslatorSettings,
+    data: TranslationData,
+    corpora: Sequence[Corpus],
+) -> Hallucination | None:
     """What makes up pairs, if the settings ask for some.
 
     Raises:
@@ -272,7 +309,9 @@ def _hallucination(pairs: Sequence[SentencePair], settings: TranslatorSettings) 
         return None
     if settings.vocabulary.kind not in ("character", "byte"):
         raise SettingsError("training.hallucinate replaces letters: it needs vocabulary.kind = 'character'")
-    made = Hallucination(pairs)
+    rates = [count / max(corpus.size, 1) for corpus, count in zip(corpora, quotas(corpora), strict=True)]
+    each = [rate for corpus, rate in zip(corpora, rates, strict=True) for _ in range(corpus.size)]
+    made = Hallucination(pairs, tags=data.tags, rates=each if len(set(rates)) > 1 else None)
     if not made.models:
         raise DataError(
             f"{pairs[0].file}: no source shares {LEAST} letters in a row with its target; set "

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import shlex
 from bisect import bisect, bisect_left
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Literal
@@ -16,7 +16,9 @@ from seqtool.text import data_files, hub
 from seqtool.text.data_files import PartName
 from seqtool.text.pair_files import columns_of, headings_remark, read_pairs, require_files
 from seqtool.text.parallel import SIDES, SentencePair
-from seqtool.translation.settings import DataSettings, Files, TranslatorSettings
+from seqtool.translation.corpora import Corpus, Tags, describe_corpora
+from seqtool.translation.data_settings import DataSettings, Files
+from seqtool.translation.settings import TranslatorSettings
 
 SINGLE_WORDS = 1.5  # mean words of a source, up to which the data is one of words
 # Of targets that are symbols between spaces: mean number in a target, at least, and mean length, at most; and
@@ -60,6 +62,8 @@ class TranslationData(data_files.DataSet[Part]):
 
     columns: tuple[str, ...] | None = None  # of the files, if they show that there is one of features
     counting: str = ""  # how the symbols of training pairs were counted, if it decides which are left out
+    corpora: tuple[Corpus, ...] = ()  # of the training part, in the order of its pairs; empty = it is one
+    tags: Tags = field(default_factory=Tags)  # of the training part
 
     @property
     def train(self) -> tuple[SentencePair, ...]:
@@ -75,6 +79,10 @@ class TranslationData(data_files.DataSet[Part]):
         """Digest of each part, and how symbols were counted if other pairs would be left out otherwise."""
         return super().fingerprint() | ({"counting": self.counting} if self.counting else {})
 
+    def describe(self) -> list[str]:
+        """A description of one line for each part and each corpus, for the user."""
+        return super().describe() + describe_corpora(self.corpora)
+
     def counted_anew(self) -> TranslationData:
         """The same data, marked as read by the limits of `filter_lengths`.
 
@@ -88,8 +96,8 @@ def load_training_data(settings: TranslatorSettings) -> TranslationData:
     """Read the training and the development part.
 
     A column of features is recognised, unless the settings say what the columns are. Without development
-    files the last tenth of the training pairs is held out. A training pair with several targets becomes as
-    many pairs.
+    files the last tenth of the training pairs is held out; where all are of `data.corpora`, that of each
+    corpus. A training pair with several targets becomes as many pairs.
 
     Args:
         settings: The run's settings.
@@ -101,19 +109,81 @@ def load_training_data(settings: TranslatorSettings) -> TranslationData:
     data, columns = settings.data, _columns_shown(settings.data)
     if columns is not None:
         data = data.model_copy(update={"columns": list(columns)})
-    parts, remarks = data_files.training_parts(data, read_part, hold_out, "pairs")
-    if remarks:
-        remarks += _sorted_by_length(parts["train"], parts["dev"], data)
-    about = [line for part in parts.values() for line in warnings_about(part)]
-    train = replace(parts["train"], pairs=tuple(_one_target_each(parts["train"].pairs)))
-    return TranslationData({**parts, "train": train}, (*about, *remarks), columns=columns)
+    parts, dev, remarks = _training_parts(data, read_part)
+    about = [line for part in (*parts, dev) for line in warnings_about(part)]
+    parts = [replace(part, pairs=tuple(_one_target_each(part.pairs))) for part in parts]
+    named = [Corpus("", 0, tag=data.tag)] if len(parts) > len(data.corpora) else []
+    named += [Corpus("", 0, corpus.weight, corpus.tag) for corpus in data.corpora]
+    found = zip(named, parts, strict=True)
+    corpora = [replace(corpus, source=part.source, size=part.size) for corpus, part in found]
+    train, tags = joined("train", parts), Tags(data.tags)
+    tags = replace(tags, needed=bool(tags.names) and all(tags.of(pair) for pair in train.pairs))
+    tags.require(dev.pairs, "write it as the first feature, or set data.tag to that of dev")
+    return TranslationData(
+        {"train": train, "dev": dev},
+        (*about, *remarks),
+        columns=columns,
+        corpora=tuple(corpora) if data.corpora else (),
+        tags=tags,
+    )
+
+
+Reader = Callable[[DataSettings, PartName], Part]
+
+
+def _training_parts(data: DataSettings, read: Reader) -> tuple[list[Part], Part, tuple[str, ...]]:
+    """The training part of each corpus, the development part, and remarks about it."""
+    further = [_read_corpus(data, number) for number in range(len(data.corpora))]
+    if data.has_own_part or not further:
+        parts, remarks = data_files.training_parts(data, read, hold_out, "pairs")
+        train, dev = parts["train"], parts["dev"]
+        if remarks:
+            remarks += _sorted_by_length(train, dev, data)
+        return [train, *further], dev, remarks
+    if data.dev is not None:
+        dev = read(data, "dev")
+        return further, dev, tuple(line for part in further for line in data_files.same_content(part, dev))
+    halves = [hold_out(part) for part in further]
+    dev = joined("dev", [held for _, held in halves])
+    remark = f"no dev file: the last pairs of each corpus, {dev.size:,} in all, are held out for it"
+    return [kept for kept, _ in halves], dev, (remark,)
+
+
+def _read_corpus(data: DataSettings, number: int) -> Part:
+    """The pairs of one of `data.corpora`, with its tag."""
+    corpus = data.corpora[number]
+    part = read_files(_paths(corpus.train), data, "train")
+    return _tagged(part, data, corpus.tag)
+
+
+def _tagged(part: Part, data: DataSettings, tag: str | None) -> Part:
+    """The part with a tag before its sources."""
+    return replace(part, pairs=tuple(Tags(data.tags).put(pair, tag) for pair in part.pairs))
+
+
+def joined(name: str, parts: Sequence[Part]) -> Part:
+    """Several parts as one.
+
+    Args:
+        name: Its name.
+        parts: The parts, at least one.
+    """
+    pairs = tuple(pair for part in parts for pair in part.pairs)
+    source = ", ".join(part.source for part in parts)
+    return Part(name, pairs, source, " ".join(part.digest for part in parts))
+
+
+def _paths(files: Files) -> list[Path]:
+    return [Path(file) for file in ([files] if isinstance(files, str) else files)]
 
 
 def _columns_shown(data: DataSettings) -> tuple[str, ...] | None:
-    """The columns of the training file if it has one of features, and the settings do not name them."""
-    if "columns" in data.model_fields_set or not isinstance(data.train, str):
+    """The columns of a training file if it has one of features, and the settings do not name them."""
+    if "columns" in data.model_fields_set:
         return None
-    return columns_of(data.train, data.feature_separator)
+    alone = [file for file in data.training_files() if isinstance(file, str)]
+    shown = (columns_of(file, data.feature_separator) for file in alone)
+    return next((columns for columns in shown if columns is not None), None)
 
 
 def _sorted_by_length(train: Part, dev: Part, data: DataSettings) -> tuple[str, ...]:
@@ -156,7 +226,13 @@ def _one_target_each(pairs: Iterable[SentencePair]) -> Iterator[SentencePair]:
 
 def load_part(settings: TranslatorSettings, name: PartName) -> TranslationData:
     """Read one part of the recipe's data, such as test (errors of `load_training_data`)."""
-    part = data_files.single_part(settings.data, name, partial(read_part, to_be_scored=True), hold_out)
+    data, read = settings.data, partial(read_part, to_be_scored=True)
+    in_corpora = name == "train" or (name == "dev" and data.dev is None and not data.has_own_part)
+    if not (data.corpora and in_corpora):
+        part = data_files.single_part(data, name, read, hold_out)
+    else:
+        trains, dev, _ = _training_parts(data, read)
+        part = dev if name == "dev" else joined("train", trains)
     return TranslationData({name: part}, warnings_about(part))
 
 
@@ -174,12 +250,13 @@ def read_part(data: DataSettings, name: PartName, *, to_be_scored: bool = False)
     """
     files: Files | None = getattr(data, name)
     if files is not None:
-        paths = [Path(file) for file in ([files] if isinstance(files, str) else files)]
-        return read_files(paths, data, name, to_be_scored=to_be_scored)
+        part = read_files(_paths(files), data, name, to_be_scored=to_be_scored)
+        return _tagged(part, data, data.tag)
     if data.hub is not None and data.train is None:
         source = f"hub {data.hub.id}"
         pairs, dropped = _usable(hub.read_pair_hub(data.hub, name), data.empty, source)
-        return Part(name, pairs, source, f"revision {data.hub.revision}", dropped)
+        part = Part(name, pairs, source, f"revision {data.hub.revision}", dropped)
+        return _tagged(part, data, data.tag)
     raise data_files.missing_part(data, name)
 
 

@@ -21,12 +21,18 @@ class TranslatorEnsemble(TranslatorModel):
             ensemble among them stands for its members.
 
     Raises:
-        ModelError: their vocabularies differ.
+        ModelError: their vocabularies or tags differ.
     """
 
     def __init__(self, translators: Sequence[TranslatorModel]) -> None:
         first = translators[0]
         require_one_vocabulary(first, translators[1:])
+        for other in translators[1:]:
+            if other.tags != first.tags:
+                raise ModelError(
+                    f"{other.place} and {first.place} have different tags; an ensemble needs models that "
+                    "read the same lines"
+                )
         super().__init__(
             first.network,
             first.vocabularies,

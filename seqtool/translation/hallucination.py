@@ -14,10 +14,12 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
 from difflib import SequenceMatcher
+from typing import Any
 
 import numpy
 
 from seqtool.text.parallel import SentencePair
+from seqtool.translation.corpora import Tags
 
 LEAST = 3  # letters in a row that source and target share, from which on they are taken for a stem
 
@@ -28,20 +30,38 @@ class Hallucination:
     Args:
         pairs: The training pairs, with their targets.
         least: Least length of what is replaced, at least 1.
+        tags: Tags of the pairs; those with the same tag share their letters.
+        rates: How often each pair is drawn, on average; None = all alike.
 
     Attributes:
         models: The pairs that share something long enough, with the places where it stands in both sides.
     """
 
-    def __init__(self, pairs: Sequence[SentencePair], least: int = LEAST) -> None:
-        found = [(pair, shared_stems(pair.source, pair.target or "", least)) for pair in pairs]
-        self.models = [(pair, stems) for pair, stems in found if stems]
+    def __init__(
+        self,
+        pairs: Sequence[SentencePair],
+        least: int = LEAST,
+        *,
+        tags: Tags | None = None,
+        rates: Sequence[float] | None = None,
+    ) -> None:
+        self._tags = tags or Tags()
+        stems = [shared_stems(pair.source, pair.target or "", least) for pair in pairs]
+        usable = [number for number, found in enumerate(stems) if found]
+        self.models = [(pairs[number], stems[number]) for number in usable]
+        self._chances: Any = None  # of the models
+        if rates is not None and usable:
+            chosen = numpy.array([rates[number] for number in usable])
+            self._chances = chosen / chosen.sum()
         letters = {
-            pair.source[a + n] for pair, stems in self.models for a, _, size in stems for n in range(size)
+            (self._tags.of(pair), pair.source[a + n])
+            for pair, stems in self.models
+            for a, _, size in stems
+            for n in range(size)
         }
-        self._alike: dict[str, list[str]] = defaultdict(list)  # letters by their kind
-        for letter in sorted(letters):
-            self._alike[_kind(letter)].append(letter)
+        self._alike: dict[Any, list[str]] = defaultdict(list)  # letters by their tag and kind
+        for tag, letter in sorted(letters, key=lambda each: each[1]):
+            self._alike[tag, _kind(letter)].append(letter)
 
     def pairs(self, count: int, draw: numpy.random.Generator) -> list[SentencePair]:
         """So many pairs that are made up, each from one that is drawn; none if there are no models.
@@ -52,15 +72,19 @@ class Hallucination:
         """
         if not self.models:
             return []
-        return [self._one(int(number), draw) for number in draw.integers(len(self.models), size=count)]
+        if self._chances is None:
+            numbers = draw.integers(len(self.models), size=count)
+        else:
+            numbers = draw.choice(len(self.models), size=count, p=self._chances)
+        return [self._one(int(number), draw) for number in numbers]
 
     def _one(self, number: int, draw: numpy.random.Generator) -> SentencePair:
         pair, stems = self.models[number]
-        source, target = list(pair.source), list(pair.target or "")
+        source, target, tag = list(pair.source), list(pair.target or ""), self._tags.of(pair)
         for start, place, size in stems:
             for step in range(size):
                 letter = source[start + step]
-                alike = self._alike[_kind(letter)]
+                alike = self._alike[tag, _kind(letter)]
                 source[start + step] = target[place + step] = alike[int(draw.integers(len(alike)))]
         return replace(pair, source="".join(source), target="".join(target), others=())
 

@@ -10,24 +10,28 @@ import torch
 from pydantic import Field
 
 from seqtool.devices import PRECISION_NAMES, multiplies_int8, resolve_precision
-from seqtool.errors import DataError, SettingsError, UsageError
+from seqtool.errors import SettingsError, UsageError
 from seqtool.models.description import Description
 from seqtool.models.folder import ModelFolder
 from seqtool.models.trained import ModelFiles, TrainedModel, require_several, restored
 from seqtool.nn.quantized import require_exact_sums
+from seqtool.settings import MOST_VALUES
 from seqtool.text.batching import prediction_batches
 from seqtool.text.parallel import FEATURES, SentencePair, parse_source
 from seqtool.translation.batches import MOST_TIMES, UNKNOWN_RATIO, EncodedPair, SourceBatch, source_batch
 from seqtool.translation.candidates import Rescoring, Translation, most_like_others
+from seqtool.translation.corpora import Tags, columns_of_lines
+from seqtool.translation.data_settings import DataSettings
 from seqtool.translation.network import Network, SearchStep
 from seqtool.translation.scoring import ScoredPair, score_pairs, word_alignment
-from seqtool.translation.search import SearchOptions, SearchTask, run_search
-from seqtool.translation.settings import DataSettings, DecodingSettings, ModelSettings
+from seqtool.translation.search import SearchOptions, SearchTask, UnwritableError, run_search
+from seqtool.translation.settings import DecodingSettings, ModelSettings
 from seqtool.translation.steps import build_network, stepper
 from seqtool.translation.vocabulary import END, EncodedSource, Vocabularies, copies_of, word_numbers
 from seqtool.translation.vocabulary_settings import VocabularySettings
 
 TASK = "translate"
+MOST_TAGS = 2 * MOST_VALUES
 WORTH_INT8 = 2**20  # weights of an output projection; for smaller ones int8 is no faster
 BATCH_TOKENS = 8192
 # Tensors of pointer networks saved by earlier versions, which are not used any more.
@@ -49,21 +53,9 @@ class TranslatorDescription(Description):
     decoding: DecodingSettings
     # Target symbols per source symbol in the training data, which limits the length of outputs.
     length_ratio: float = Field(UNKNOWN_RATIO, gt=0, le=MOST_TIMES)
-
-
-class UnwritableError(DataError):
-    """A text that a translation must contain has a word that the model cannot write.
-
-    Args:
-        place: `file:line` of the source.
-        number: Position of the source among those given, from 0.
-        kind: What the text is: prefix or phrase.
-        problem: The text, what is wrong with it, and what to do.
-    """
-
-    def __init__(self, place: str, number: int, kind: str, problem: str) -> None:
-        super().__init__(f"{place}: {problem}")
-        self.number, self.kind, self.problem = number, kind, problem
+    # Symbols that are put before a source, and whether every source needs one.
+    tags: list[str] = Field([], max_length=MOST_TAGS)
+    tag_needed: bool = False
 
 
 class TranslatorModel(TrainedModel):
@@ -104,10 +96,23 @@ class TranslatorModel(TrainedModel):
         return (self,)
 
     @property
+    def tags(self) -> Tags:
+        """The tags that the model knows."""
+        return Tags(tuple(self.description.tags), self.description.tag_needed)
+
+    @property
+    def columns(self) -> list[str]:
+        """Columns of the files and lines that it reads: those of its training files, and one for the tag."""
+        return columns_of_lines(self.description.data.columns, self.tags)
+
+    @property
     def usage(self) -> str:
-        """See `TrainedModel.usage`; a model with features reads columns."""
+        """See `TrainedModel.usage`; features are a column, and a tag an option."""
+        usage = self.USAGE
+        if self.description.tag_needed:
+            usage = usage.replace(" <", f" --tag {self.description.tags[0]} <")
         named = [name.upper() for name in self.description.data.columns if name in ("source", FEATURES)]
-        return self.USAGE if len(named) == 1 else f"{self.USAGE}  # each line: {' TAB '.join(named)}"
+        return usage if len(named) == 1 else f"{usage}  # each line: {' TAB '.join(named)}"
 
     @property
     def kind(self) -> str:
@@ -121,6 +126,7 @@ class TranslatorModel(TrainedModel):
         *,
         beam: int | None = None,
         rescoring: Rescoring | None = None,
+        tag: str | None = None,
     ) -> list[str]:
         """The best translation of each line; that of an empty line is empty.
 
@@ -131,13 +137,15 @@ class TranslatorModel(TrainedModel):
             options: Options of the search; None = those of the model's recipe.
             beam: Beam size, at least 1, instead of that of `options`; 1 = greedy search.
             rescoring: A language model of the target language, with its weight; None = the translator alone.
+            tag: Tag of all lines; None = each has its own, if the model has tags, as its first feature.
 
         Raises:
-            UsageError: a single line instead of a list, or a beam size below 1, or below 2 with `rescoring`.
-            DataError: a line does not have the columns that the model reads.
+            UsageError: a single line instead of a list, or a beam size below 1, or below 2 with `rescoring`,
+                or a tag that the model does not know.
+            DataError: a line does not have the columns that the model reads, or lacks a tag.
         """
         require_several(lines, 'translator.translate(["the engine stops"])')
-        several = self.translations(lines, options, beam=beam, rescoring=rescoring)
+        several = self.translations(lines, options, beam=beam, rescoring=rescoring, tag=tag)
         return [found[0].text if found else "" for found in several]
 
     def translations(
@@ -148,6 +156,7 @@ class TranslatorModel(TrainedModel):
         beam: int | None = None,
         nbest: int | None = None,
         rescoring: Rescoring | None = None,
+        tag: str | None = None,
     ) -> list[list[Translation]]:
         """The best translations of each line with their scores, the best first; an empty line has none.
 
@@ -161,6 +170,7 @@ class TranslatorModel(TrainedModel):
             nbest: Number of translations, at least 1, instead of that of `options`; without `beam`, the beam
                 is as large at least.
             rescoring: As for `translate`.
+            tag: As for `translate`.
 
         Raises:
             UsageError, DataError: as `translate`; UsageError: `nbest` is larger than `beam`.
@@ -169,13 +179,30 @@ class TranslatorModel(TrainedModel):
         chosen = options or SearchOptions.of(self.description.decoding)
         several = chosen.nbest if nbest is None else nbest
         size = max(chosen.beam, several) if beam is None else beam
-        pairs = [self.parse(line, number) for number, line in enumerate(lines, 1)]
+        pairs = [self.parse(line, number, tag=tag) for number, line in enumerate(lines, 1)]
         return self.search(pairs, replace(chosen, beam=size, nbest=several), rescoring=rescoring)
 
-    def parse(self, line: str, number: int = 0, file: str = "line") -> SentencePair:
-        """Split a line into source and features (errors of `translate`)."""
+    def parse(
+        self, line: str, number: int = 0, file: str = "line", *, tag: str | None = None
+    ) -> SentencePair:
+        """Split a line into source and features, among them its tag (errors of `translate`)."""
         data = self.description.data
-        return parse_source(line, data.columns, data.feature_separator, file=file, number=number)
+        columns = self.columns if tag is None else data.columns
+        return self.tagged(parse_source(line, columns, data.feature_separator, file=file, number=number), tag)
+
+    def tagged(self, pair: SentencePair, tag: str | None = None) -> SentencePair:
+        """A pair with a tag, which is checked (errors of `translate`).
+
+        Args:
+            pair: The pair.
+            tag: Its tag; None = its first feature, if the model has tags.
+        """
+        tags = self.tags
+        tags.require_known(tag)
+        found = tags.put(pair, tag)
+        behind = " TAB ".join(name.upper() for name in self.columns if name in ("source", FEATURES))
+        tags.require([found], f"write it as the first feature ({behind}), or name it with --tag")
+        return found
 
     @torch.inference_mode()
     def search(

@@ -14,7 +14,7 @@ from seqtool.decoding.ensemble import EnsembleStep
 from seqtool.decoding.hypothesis import Hypothesis
 from seqtool.decoding.penalties import LengthPenalty
 from seqtool.decoding.sampling import SamplingOptions, sample
-from seqtool.errors import UsageError
+from seqtool.errors import DataError, UsageError
 from seqtool.translation.batches import LENGTH_SLACK, UNKNOWN_RATIO
 from seqtool.translation.network import SearchStep
 from seqtool.translation.settings import DecodingSettings
@@ -130,6 +130,21 @@ class SearchOptions:
         parts += [f"no {self.no_repeat_ngram}-gram twice"] * bool(self.no_repeat_ngram)
         parts += [f"{self.diverse} groups"] * (self.diverse > 1)
         return ", ".join(parts)
+
+
+class UnwritableError(DataError):
+    """A text that a translation must contain has a word that the model cannot write.
+
+    Args:
+        place: `file:line` of the source.
+        number: Position of the source among those given, from 0.
+        kind: What the text is: prefix or phrase.
+        problem: The text, what is wrong with it, and what to do.
+    """
+
+    def __init__(self, place: str, number: int, kind: str, problem: str) -> None:
+        super().__init__(f"{place}: {problem}")
+        self.number, self.kind, self.problem = number, kind, problem
 
 
 class SearchTask(NamedTuple):

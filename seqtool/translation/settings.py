@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -14,119 +14,18 @@ from seqtool.settings import (
     MOST_HYPOTHESES,
     MOST_LAYERS,
     MOST_UNITS,
-    MOST_VALUES,
     Settings,
 )
-from seqtool.text.data_files import PARTS, LocalFolder
-from seqtool.text.hub import PairHubSettings
-from seqtool.text.pair_files import NAMED_SIDES, kind_of
 from seqtool.training.network_settings import NetworkSettings, Probability, refuse_without_effect
 from seqtool.training.settings import RunSettings, given_in_vain
+from seqtool.translation.data_settings import DataSettings
 from seqtool.translation.training_settings import TeacherForcing, TranslatorTraining
 from seqtool.translation.vocabulary_settings import VOCABULARY_READERS, VocabularySettings
-
-Column = Literal["source", "target", "features", "-"]
-Files = str | Annotated[list[str], Field(min_length=2)]  # one file of pairs, or a source and its targets
-
 
 HARD_ATTENTION = ("hard", "monotonic")  # kinds of attention whose alignments are summed over
 # Settings of `[model]` that the edit decoder, or a network with hard attention, does not have.
 UNREAD_BY_EDITS = ("bridge", "attention", "heads", "coverage", "copy_source", "output", "readout")
 UNREAD_BY_HARD_ATTENTION = ("bridge", "heads", "coverage", "output", "readout")
-
-
-class LocalSettings(LocalFolder):
-    """The files of each part, in a folder below $SEQTOOL_DATA."""
-
-    train: Files = Field(description="Training file or files in that folder.")
-    dev: Files = Field(description="Development file or files in that folder.")
-    test: Files | None = Field(None, description="Test file or files in that folder.")
-
-
-class DataSettings(Settings):
-    """Where the sentence pairs are and which of them are used."""
-
-    train: Files | None = Field(
-        None,
-        description="Training pairs: the files [source, target], or one TSV, CSV, JSONL or TMX file; also "
-        ".gz. Further files are further references: [source, target, target2].",
-    )
-    dev: Files | None = Field(None, description="Development pairs; by default the last 10 % of train.")
-    test: Files | None = Field(None, description="Test pairs; training never reads them.")
-    source_text: list[str] = Field(
-        [],
-        max_length=MOST_VALUES,
-        description="Raw text in the source language (files and folders, a text on each line): the encoder "
-        "learns from it first, as language models of both directions (Ramachandran 2017).",
-    )
-    target_text: list[str] = Field(
-        [],
-        max_length=MOST_VALUES,
-        description="Raw text in the target language: the decoder learns from it first, as a language model.",
-    )
-    local: LocalSettings | None = Field(None, description="Files below $SEQTOOL_DATA.")
-    hub: PairHubSettings | None = Field(None, description="A data set of the Hugging Face hub.")
-    columns: list[Column] = Field(
-        ["source", "target"],
-        description="Columns of TSV files, and of CSV files without a header: source; target (more than one: "
-        "several references); features (symbols that are read before the source); - (not read).",
-    )
-    target_symbols: Literal["text", "spaces"] = Field(
-        "text",
-        description="How targets are written: as text, or as symbols of one or more characters between "
-        "spaces, such as the sounds of a word, which are kept whole (spaces).",
-    )
-    feature_separator: str = Field(
-        ";", min_length=1, description="Separator between two features of a source."
-    )
-    languages: Annotated[list[str], Field(min_length=2, max_length=2)] | None = Field(
-        None,
-        description="Names of source and target: keys of JSONL, also below `translation`, as in "
-        '{"translation": {"en": ..., "de": ...}}; column names of CSV; languages of TMX. By default '
-        "source and target.",
-    )
-    max_length: int = Field(
-        100,
-        ge=1,
-        le=MOST_COUNT,
-        description="Leave out training pairs with more symbols than this on a side, features not "
-        "counted; a warning counts them.",
-    )
-    max_ratio: float = Field(
-        0.0,
-        ge=0,
-        le=MOST_FACTOR,
-        description="Leave out training pairs with more than this many times as many symbols on one side as "
-        "on the other, features not counted; 0 = off.",
-    )
-    empty: Literal["error", "drop"] = Field(
-        "error",
-        description="What to do with pairs that have an empty side: error = refuse the file, drop = leave "
-        "them out. In evaluation error keeps them, since the translation of an empty line is empty.",
-    )
-
-    @model_validator(mode="after")
-    def _makes_sense(self) -> DataSettings:
-        if self.dev is not None and self.train is None:
-            raise ValueError("dev needs train: name the training pairs as well")
-        if self.columns.count("source") != 1:
-            raise ValueError(f"columns: expected 'source' once, found {self.columns}")
-        if "target" not in self.columns:
-            raise ValueError(f"columns: expected 'target' at least once, found {self.columns}")
-        if self.columns.count("features") > 1:
-            raise ValueError(f"columns: expected 'features' at most once, found {self.columns}")
-        if self.languages is not None:
-            self._check_languages(self.languages)
-        return self
-
-    def _check_languages(self, languages: list[str]) -> None:
-        if languages[0] == languages[1]:
-            raise ValueError(f"languages: expected two names, found {languages[0]!r} twice")
-        files = [getattr(part, name) for part in (self, self.local) if part for name in PARTS]
-        named = [file for file in files if file is not None]
-        alone = [file for file in named if isinstance(file, str)]
-        if (named or self.hub) and not any(kind_of(file) in NAMED_SIDES for file in alone):
-            raise ValueError("languages has an effect on JSONL, CSV and TMX files only; leave it out")
 
 
 class ModelSettings(NetworkSettings):

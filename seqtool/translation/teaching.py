@@ -145,15 +145,29 @@ def with_lessons(
 
     Raises:
         ModelError: the model has other vocabularies than the teacher.
+        DataError: the teacher needs a tag before each source, and there is none.
     """
     if teacher is None:
         return data
     require_one_vocabulary(model, [teacher.model])
+    teacher.model.tags.require(data.train, "the teacher learned with tags: set data.tag")
     if settings.training.distillation == "word":
         return data
-    part = data.parts["train"]
-    pairs = (*part.pairs, *teacher.translated(part.pairs))
-    return replace(data, parts={**data.parts, "train": replace(part, pairs=pairs)})
+    part, first = data.parts["train"], 0
+    pairs: list[SentencePair] = []
+    corpora = []
+    for size in [corpus.size for corpus in data.corpora] or [part.size]:
+        own = part.pairs[first : first + size]
+        own = (*own, *teacher.translated(own))  # which belong to the corpus of their sources
+        pairs += own
+        corpora.append(len(own))
+        first += size
+    found = zip(data.corpora, corpora, strict=False)
+    return replace(
+        data,
+        parts={**data.parts, "train": replace(part, pairs=tuple(pairs))},
+        corpora=tuple(replace(corpus, size=size) for corpus, size in found),
+    )
 
 
 def describe_teacher(settings: TranslatorSettings, pairs: int) -> tuple[str, ...]:

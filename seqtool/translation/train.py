@@ -29,6 +29,7 @@ from seqtool.translation.batches import (
     only_copies,
     pair_batch,
 )
+from seqtool.translation.corpora import Tags
 from seqtool.translation.data import TranslationData
 from seqtool.translation.forcing import mixed_forcing_pass, reference_ratio
 from seqtool.translation.network import ForwardPass
@@ -39,7 +40,7 @@ from seqtool.translation.settings import TranslatorSettings
 from seqtool.translation.steps import build_network
 from seqtool.translation.teaching import Teacher, describe_teacher, with_lessons
 from seqtool.translation.unseen import unseen
-from seqtool.translation.vocabulary import Vocabularies, copies_of
+from seqtool.translation.vocabulary import Vocabularies, copies_of, feature_symbol
 
 
 class Evaluator:
@@ -82,7 +83,7 @@ class Evaluator:
     def warnings(self) -> tuple[str, ...]:
         """What the training part does not have, and how many pairs are left out of the loss."""
         description = self._model.description
-        remarks = unseen(self._model.vocabularies, description.data.columns, self._pairs)
+        remarks = unseen(self._model.vocabularies, description.data.columns, self._pairs, self._model.tags)
         found = tuple(f"dev: {remark}" for remark in remarks)
         missing = len(self._pairs) - len(self._encoded)
         if not missing:
@@ -137,12 +138,15 @@ def prepare(
     model = build_model(settings, data, device, teacher) if begun is None else adopted(begun, settings)
     taught = with_lessons(data, teacher, model, settings)
     batches = TrainingBatches(model.vocabularies, taught, settings, device)
-    model.description = model.description.model_copy(update={"length_ratio": batches.length_ratio})
+    tags = tags_of(data.tags, model.vocabularies, initial)
+    of_data = {"length_ratio": batches.length_ratio, "tags": list(tags.names), "tag_needed": tags.needed}
+    model.description = model.description.model_copy(update=of_data)
+    tags.require(data.dev, "set data.tag to that of dev")
     evaluator = Evaluator(model, data.dev, settings)
     select = selecting_metric(settings.training.select, data.dev)
     return Job(
         settings=settings,
-        data=data.counted_anew() if batches.counts_anew else data,
+        data=_as_read(data, batches),
         model=model,
         batches=batches,
         loss=loss_function(model, settings, teacher),
@@ -160,6 +164,39 @@ def prepare(
         ignored=settings.without_effect(new_model=initial is None),
         inputs={} if teacher is None else teacher.digests,
     )
+
+
+def _as_read(data: TranslationData, batches: TrainingBatches) -> TranslationData:
+    """The data, with the sizes of what its corpora are read from."""
+    found = data.counted_anew() if batches.counts_anew else data
+    return replace(found, corpora=batches.corpora)
+
+
+def tags_of(tags: Tags, vocabularies: Vocabularies, initial: TranslatorModel | None) -> Tags:
+    """The tags of a model: those of its data, and of the model that is trained further.
+
+    Args:
+        tags: Tags of the training part.
+        vocabularies: Vocabularies of the model.
+        initial: The model that is trained further; None = a new model.
+
+    Raises:
+        SettingsError: a tag is not in the vocabulary, or the data has no tags and `initial` needs one.
+    """
+    before = Tags() if initial is None else initial.tags
+    known = ", ".join(before.names) or "none"
+    for name in tags.names:
+        if vocabularies.unknown_features(SentencePair("", features=(name,))):
+            raise SettingsError(
+                f"tag {name!r}: the vocabulary has no {feature_symbol(name)}, and it is not made from this "
+                f"data; name one of its own tags ({known}), or train a new model with a vocabulary of its own"
+            )
+    if before.needed and not tags.needed:
+        raise SettingsError(
+            f"data.tag: the model that is trained further needs a tag before each source; name one of {known}"
+        )
+    names = tuple(dict.fromkeys((*before.names, *tags.names)))
+    return Tags(names, tags.needed and (before.needed or not initial))
 
 
 def selecting_metric(asked: str, dev: Sequence[SentencePair]) -> str:

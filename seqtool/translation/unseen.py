@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from seqtool.errors import counted
 from seqtool.text.parallel import FEATURES, SentencePair
+from seqtool.translation.corpora import Tags
 from seqtool.translation.vocabulary import Vocabularies
 
 SHOWN = 5  # features or characters that are listed
@@ -17,10 +18,11 @@ class Unseen:
     Args:
         vocabularies: Vocabularies of the translator.
         columns: Columns of its training file.
+        tags: Tags of the translator.
     """
 
-    def __init__(self, vocabularies: Vocabularies, columns: Sequence[str]) -> None:
-        self._vocabularies = vocabularies
+    def __init__(self, vocabularies: Vocabularies, columns: Sequence[str], tags: Tags) -> None:
+        self._vocabularies, self._tags = vocabularies, tags
         self._expected = [name for name in columns if name in ("source", FEATURES)]
         self._all = self._bare = 0
         self._features: dict[str, int] = {}
@@ -33,7 +35,7 @@ class Unseen:
             if not pair.source.strip():
                 continue
             self._all += 1
-            self._bare += FEATURES in self._expected and not pair.features
+            self._bare += FEATURES in self._expected and not self._tags.without(pair).features
             for found, kind, seen in (
                 (self._vocabularies.unknown_features(pair), FEATURES, self._features),
                 (self._vocabularies.unknown_characters(pair.source), "characters", self._characters),
@@ -57,8 +59,10 @@ class Unseen:
                 yield f"{lines} with {kind} that the training part does not have: {listed}{hint}"
 
 
-def unseen(vocabularies: Vocabularies, columns: Sequence[str], pairs: Iterable[SentencePair]) -> list[str]:
+def unseen(
+    vocabularies: Vocabularies, columns: Sequence[str], pairs: Iterable[SentencePair], tags: Tags
+) -> list[str]:
     """The remarks of `Unseen` about some pairs."""
-    found = Unseen(vocabularies, columns)
+    found = Unseen(vocabularies, columns, tags)
     found.add(pairs)
     return list(found.remarks())

@@ -296,7 +296,7 @@ def _build(lines: list[str], settings: VocabularySettings, features: Sequence[st
     if settings.kind == "byte":
         if reserved:
             raise SettingsError(
-                "vocabulary.kind = 'byte' has no symbols for features or vocabulary.reserved; "
+                "vocabulary.kind = 'byte' has no symbols for features, tags or vocabulary.reserved; "
                 "choose another kind, e.g. --set vocabulary.kind=character"
             )
         return ByteCodec()

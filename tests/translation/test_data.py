@@ -22,7 +22,8 @@ from seqtool.translation.data import (
     read_files,
     read_part,
 )
-from seqtool.translation.settings import DataSettings, LocalSettings, TranslatorSettings
+from seqtool.translation.data_settings import DataSettings, LocalSettings
+from seqtool.translation.settings import TranslatorSettings
 
 PAIRS = [(f"source {number}", f"ziel zu {number}") for number in range(10)]
 LOCAL = LocalSettings(folder="set", train=["a.en", "a.de"], dev="b.tsv")

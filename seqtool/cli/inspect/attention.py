@@ -71,7 +71,7 @@ def attention(
         with storage_errors(output):
             output.mkdir(parents=True, exist_ok=True)
     name = "standard input" if source == "-" else source
-    unseen = Unseen(translator.vocabularies, translator.description.data.columns)
+    unseen = Unseen(translator.vocabularies, translator.description.data.columns, translator.tags)
     for number, line in enumerate(lines_of(source), 1):
         if not line.strip():
             continue
@@ -119,12 +119,12 @@ def _given(translator: TranslatorModel, line: str, number: int, name: str) -> Se
 
     data = translator.description.data
     columns: tuple[str, ...] = SIDES
-    if FEATURES in data.columns:
-        columns = tuple(dict.fromkeys(column for column in data.columns if column != "-"))
+    if FEATURES in translator.columns:
+        columns = tuple(dict.fromkeys(column for column in translator.columns if column != "-"))
     if "\t" not in line:
         listed = " TAB ".join(name.upper() for name in columns)
         raise DataError(f"{name}:{number}: no tab; with --given each line is {listed}")
-    return parse_columns(line, columns, data.feature_separator, name, number)
+    return translator.tagged(parse_columns(line, columns, data.feature_separator, name, number))
 
 
 def _show(scored: ScoredPair) -> None:
