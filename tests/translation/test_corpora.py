@@ -345,3 +345,22 @@ def test_made_up_pairs_have_letters_of_their_own_tag_and_come_as_often_as_their_
     assert 20 < len(german) < 80
     assert {letter for pair in german for letter in pair.source[:4]} <= set("kauf")
     assert {letter for pair in made if pair not in german for letter in pair.source[:6]} == set("compra")
+
+
+def test_batches_make_up_pairs_by_tag_and_weight(tmp_path: Path) -> None:
+    corpora = [
+        {"train": write_pairs(tmp_path, [texts] * 8, tag), "tag": tag, "weight": weight}
+        for tag, texts, weight in (("de", ("kaufen", "kauft"), 1.0), ("es", ("comprar", "comprado"), 9.0))
+    ]
+    found = tiny_settings(
+        data={"train": None, "dev": None, "corpora": corpora},
+        vocabulary={"kind": "character"},
+        training={"hallucinate": 20.0},
+    )
+    job = prepare(found, load_training_data(found))
+    besides = [batch.beside for epoch in range(3) for batch in job.batches(epoch)]
+    made = [pair.text for beside in besides if beside is not None for pair in beside.pairs]
+    german = [text for text in made if text.endswith("t")]
+    assert 0.05 < len(german) / len(made) < 0.15
+    assert set("".join(text[:4] for text in german)) <= set("kauf")
+    assert set("".join(text[:6] for text in made if text.endswith("do"))) == set("compra")
