@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from seqtool.errors import UsageError, counted
 from seqtool.models.ensemble import load_members, save_ensemble, single_models
-from seqtool.models.folder import model_task
+from seqtool.models.folder import model_task, weights_digest
 from seqtool.resolution import settings_of_run
 from seqtool.tasks import ASSESSMENTS, ENSEMBLES, MODELS
 
@@ -49,7 +49,9 @@ def joined(task: str, members: Sequence[Any]) -> Any:
         UsageError, ModelError: they cannot be averaged.
     """
     if task not in ENSEMBLES:
-        raise UsageError(f"{members[0].place}: a {members[0].kind} cannot be averaged with others; name one")
+        raise UsageError(
+            f"{members[0].place}: a {members[0].kind}, which no ensemble is made of; name one model"
+        )
     return ENSEMBLES[task]()(members)
 
 
@@ -69,11 +71,21 @@ def combine(models: Sequence[Path], output: Path) -> None:
     if output.exists():
         raise UsageError(f"{output}: exists already; give another folder with -o")
     members = single_models(models)
+    _require_different(members)
     if len(members) < 2:
         raise UsageError(f"{counted(len(members), 'model')} given; an ensemble needs at least two")
     task = model_task(members[0])
     usage = load_together(task, members, device="cpu").usage
     save_ensemble(output, members, task=task, name=output.resolve().name, usage=usage)
+
+
+def _require_different(members: Sequence[Path]) -> None:
+    """Refuse a model that is named twice, itself or as a copy: it would only count twice as much."""
+    known: dict[str, Path] = {}
+    for member in members:
+        other = known.setdefault(weights_digest(member), member)
+        if other is not member:
+            raise UsageError(f"{other} and {member} are the same model; name each model once")
 
 
 def combine_runs(runs: Sequence[TrainedRun[Any]], output: Path) -> dict[str, float]:
@@ -94,6 +106,7 @@ def combine_runs(runs: Sequence[TrainedRun[Any]], output: Path) -> dict[str, flo
     first, settings = runs[0], [settings_of_run(run.path) for run in runs]
     model = joined(settings[0].task, [run.model for run in runs])
     with RunFolder.open(output) as whole:
+        whole.clear_training()  # of a run that was there before
         save_ensemble(
             whole.model,
             [run.path for run in runs],

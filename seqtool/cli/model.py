@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from seqtool.models.facts import ModelFacts
 
 app = CommandGroup(
-    """Inspect, verify and average models, and free the disk space of finished runs.
+    """Inspect, verify, combine and average models, and free the disk space of finished runs.
 
     Examples:
       seqtool model info runs/ner/ner-tiny
@@ -154,6 +154,11 @@ def _model(argument: Path | None, option: Path | None) -> Path:
 def _tables(facts: ModelFacts) -> list[Table]:
     rows: list[tuple[str, str]] = [
         ("task", facts.task),
+        *(
+            [("ensemble", f"{facts.members} models; settings and vocabularies are the first one's")]
+            if facts.members > 1
+            else []
+        ),
         ("name", facts.name),
         ("made by", f"seqtool {facts.seqtool}"),
         ("size on disk", f"{facts.size / 1e6:,.2f} MB"),

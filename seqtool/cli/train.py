@@ -227,6 +227,8 @@ def train_task(
                 f"--{part} needs --train; a recipe's own {part} data is set with --set data.{part}=FILE"
             )
     options.check()
+    if options.ensemble and task == "lm":
+        raise UsageError("--ensemble: language models are not averaged; leave it out")
     from seqtool import api
     from seqtool.training import distributed
 
@@ -285,8 +287,13 @@ def _named_after(settings: Any, output: Path | None) -> Any:
 def _recipe_of_run(options: RunOptions, files: Mapping[str, Any]) -> str | None:
     """The recipe in the run folder, which `--resume -o RUN` continues when no recipe is named."""
     output = options.output
-    if output is None or not options.resume or files.get("train") is not None or options.seeds > 1:
+    if output is None or not options.resume or files.get("train") is not None:
         return None
+    if options.seeds > 1:
+        raise UsageError(
+            "--resume with --seeds: repeat the command with its recipe or files and its settings; or resume "
+            f"one run: --resume -o {output}/seed1"
+        )
     if not (output / "recipe.toml").is_file():
         raise UsageError(
             f"{output}: there is no run to resume; start one with a RECIPE or with --train, without --resume"

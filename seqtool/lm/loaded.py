@@ -107,6 +107,12 @@ class LoadedLanguageModel(TrainedModel):
         )
         return CachingReader(reader, settings) if cache else reader
 
+    @property
+    def usage(self) -> str:
+        """See `TrainedModel.usage`; a model that reads from the end cannot write."""
+        backward = self.description.data.direction == "backward"
+        return "seqtool embed -m {} < text.txt" if backward else self.USAGE
+
     def require_forward(self, purpose: str) -> None:
         """Refuse a model that reads from the end for what needs one that reads forward.
 

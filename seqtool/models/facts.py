@@ -44,6 +44,7 @@ class ModelFacts:
     files: dict[str, dict[str, Any]]  # size in bytes and SHA-256 by file
     dev: dict[str, float]  # scores on the development part; empty if the model is not in its run folder
     data: dict[str, Any]  # parts of the data with their digests; empty likewise
+    members: int = 1  # number of models that it consists of
 
     def as_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
@@ -105,6 +106,7 @@ def _of_ensemble(folder: Path, members: Sequence[ModelFacts]) -> ModelFacts:
         files=files,
         dev={name: value for name, value in run.get("best", {}).items() if name != "step"},
         data=run.get("data", {}),
+        members=len(members),
     )
 
 

@@ -199,7 +199,9 @@ def members_of(path: Path) -> list[Path]:
         raise ModelError(f"{folder / CONFIG}: damaged: the table of members is missing")
     members = [folder / safe_name(name) for name in digests]
     for member, expected in zip(members, digests.values(), strict=True):
-        if not (member / MANIFEST).is_file() or digest(member / MANIFEST) != expected:
+        if not (member / MANIFEST).is_file():
+            raise ModelError(f"{member}: a member of the ensemble is missing; copy the whole folder again")
+        if digest(member / MANIFEST) != expected:
             raise ModelError(f"{member}: damaged: not the member that belongs here; copy the folder again")
     return members
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from seqtool.errors import UsageError
 from seqtool.files import storage_errors
 from seqtool.settings import read_toml
-from seqtool.training.run_folder import FINISHED, RunFolder, holds_run
+from seqtool.training.run_folder import FINISHED, RunFolder, holds_run, require_single
 
 
 def state_size(run: Path) -> int:
@@ -36,6 +36,7 @@ def prune_state(run: Path) -> int:
     """
     if not holds_run(run):
         raise UsageError(f"{run}: not a run folder; name the folder that holds recipe.toml and state/")
+    require_single(run, "name its runs")
     with RunFolder.open(run) as opened:
         if not opened.is_finished:
             task = read_toml(opened.recipe).get("task", "TASK")

@@ -29,6 +29,7 @@ from seqtool.files import (
     write_durably,
     write_json,
 )
+from seqtool.models.folder import members_of
 from seqtool.training import distributed
 
 ROOT = Path("runs")
@@ -305,7 +306,23 @@ def _open(path: Path, *, may_hold_run: bool) -> RunFolder:
     return run
 
 
+def require_single(path: Path, instead: str) -> None:
+    """Refuse the folder of an ensemble, which holds other runs and has no training of its own.
+
+    Args:
+        path: The run folder.
+        instead: What to do with its runs, in a message.
+
+    Raises:
+        UsageError: its model is an ensemble.
+    """
+    if (path / "model").is_dir() and members_of(path):
+        run = next(iter(sorted(path.glob("seed*"))), path / "seed1")
+        raise UsageError(f"{path}: an ensemble, which has no training of its own; {instead}, such as {run}")
+
+
 def _to_resume(path: Path) -> RunFolder:
+    require_single(path, "repeat the command that made it with --resume, or resume one of its runs")
     run = _open(path, may_hold_run=True)
     if run.is_pruned:
         run.close()

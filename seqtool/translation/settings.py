@@ -160,11 +160,11 @@ class ModelSettings(NetworkSettings):
         usual = {name: type(self).model_fields[name] for name in unread}
         given = [field.alias or name for name, field in usual.items() if getattr(self, name) != field.default]
         if given:
-            raise ValueError(f"{', '.join(given)}: {self.sums} has no such thing; leave it out")
+            raise ValueError(f"{', '.join(given)}: not with {self.sums}; leave out one or the other")
         if self.decoder not in ("edit", "parallel"):
             raise ValueError(
                 f"{self.sums} sums over alignments, so the states of the decoder cannot read them: it needs "
-                f"decoder = 'parallel', found {self.decoder!r}; leave it out"
+                f"decoder = 'parallel', found {self.decoder!r}: --set model.decoder=parallel"
             )
         return self
 

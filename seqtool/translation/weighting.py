@@ -31,7 +31,7 @@ class WeightChoice(NamedTuple):
             tried = ", ".join(f"{weight:g}" for weight in GRID[1:])
             return (
                 f"weight 0: {best.name} on dev is {best.value:.{digits}f} without the language model, and no "
-                f"higher with a weight of {tried}"
+                f"higher with a weight of {tried}; --lm-weight 0 skips this choice"
             )
         return (
             f"weight {self.weight:g} of the language model: {best.name} on dev is {best.value:.{digits}f}, "

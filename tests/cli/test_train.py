@@ -355,6 +355,28 @@ def test_an_ensemble_of_several_seeds_is_a_run_of_its_own(inside: Inside, tiny: 
     assert "next: seqtool tag -m runs/ner/many " in resumed.err
 
 
+def test_an_ensemble_is_not_resumed_or_pruned_as_one_run(inside: Inside, tiny: Tiny, tmp_path: Path):
+    train(inside, tiny, "--seeds", 2, "--ensemble", "-o", "both")
+    before = contents(tmp_path / "both")
+    for words, command in (
+        (("train", "ner", "--resume", "-o", "both"), "train ner"),
+        (("model", "prune-state", "both"), "model prune-state"),
+    ):
+        refused(inside(*words), 2, command, "both: an ensemble", "such as both/seed1")
+    outcome = inside("train", "ner", "--resume", "--seeds", 2, "--ensemble", "-o", "both")
+    refused(outcome, 2, "train ner", "repeat the command with its recipe or files", "--resume -o both/seed1")
+    outcome = inside("model", "ensemble", "both", "both/seed1", "-o", "x")
+    refused(outcome, 2, "model ensemble", "both/model/1 and both/seed1 are the same model")
+    assert contents(tmp_path / "both") == before
+    assert "ensemble\t2 models" in inside("model", "info", "both").out.decode()
+
+
+def test_an_ensemble_of_language_models_is_refused_before_training(inside: Inside, tmp_path: Path):
+    outcome = inside("train", "lm", "lm-tiny", "--seeds", 2, "--ensemble", "-o", "x")
+    refused(outcome, 2, "train lm", "--ensemble: language models are not averaged; leave it out")
+    assert not (tmp_path / "x").exists()
+
+
 def test_an_ensemble_needs_several_runs_and_a_folder(inside: Inside, tiny: Tiny):
     for words, message in (
         (("-o", "x"), "--ensemble needs several runs; add --seeds 5"),

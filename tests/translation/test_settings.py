@@ -57,9 +57,12 @@ def test_labels_are_smoothed_unless_there_is_no_vocabulary_to_smooth_over() -> N
         ),
         (
             {"model": {**EDITING, "attention": "dot", "heads": 2}},
-            "attention, heads: decoder = 'edit' has no such thing; leave it out",
+            "attention, heads: not with decoder = 'edit'; leave out one or the other",
         ),
-        ({"model": {**EDITING, "copy": True}}, "copy: decoder = 'edit' has no such thing; leave it out"),
+        (
+            {"model": {**EDITING, "copy": True}},
+            "copy: not with decoder = 'edit'; leave out one or the other",
+        ),
         (
             {"model": EDITING, "training": {"label_smoothing": 0.1}},
             "training.label_smoothing has no effect with model.decoder = 'edit'; leave it out",
@@ -74,11 +77,11 @@ def test_labels_are_smoothed_unless_there_is_no_vocabulary_to_smooth_over() -> N
         ),
         (
             {"model": {**MONOTONIC, "bridge": "last", "coverage": True, "readout": "maxout"}},
-            "bridge, coverage, readout: attention = 'monotonic' has no such thing; leave it out",
+            "bridge, coverage, readout: not with attention = 'monotonic'; leave out one or the other",
         ),
         (
             {"model": {"attention": "hard", "heads": 2, "output": "positions"}},
-            "heads, output: attention = 'hard' has no such thing; leave it out",
+            "heads, output: not with attention = 'hard'; leave out one or the other",
         ),
         (
             {"model": {**MONOTONIC, "decoder": "conditional"}},
@@ -87,7 +90,7 @@ def test_labels_are_smoothed_unless_there_is_no_vocabulary_to_smooth_over() -> N
         ),
         (
             {"model": {"attention": "hard", "decoder": "edit"}},
-            "attention: decoder = 'edit' has no such thing; leave it out",
+            "attention: not with decoder = 'edit'; leave out one or the other",
         ),
         (
             {"model": MONOTONIC, "training": {"label_smoothing": 0.1}},
