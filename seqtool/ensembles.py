@@ -6,6 +6,7 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from seqtool.devices import resolve_device
 from seqtool.errors import UsageError, counted
 from seqtool.models.ensemble import load_members, save_ensemble, single_models
 from seqtool.models.folder import model_task, weights_digest
@@ -29,6 +30,7 @@ def load_together(task: str, paths: Sequence[Path], *, device: str = "auto", pre
         UsageError: there is no such model or device, or the models cannot be averaged.
         ModelError: one is damaged or of another task, or the models cannot be averaged.
     """
+    resolve_device(device)  # what is typed is checked before any file is read
     found = load_members(MODELS[task](), paths, device=device, precision=precision)
     if len(found) == 1:
         return found[0]

@@ -29,7 +29,7 @@ from seqtool.files import (
     write_durably,
     write_json,
 )
-from seqtool.models.folder import members_of
+from seqtool.models.folder import CONFIG, MANIFEST, members_of
 from seqtool.training import distributed
 
 ROOT = Path("runs")
@@ -316,7 +316,8 @@ def require_single(path: Path, instead: str) -> None:
     Raises:
         UsageError: its model is an ensemble.
     """
-    if (path / "model").is_dir() and members_of(path):
+    whole = all((path / "model" / name).is_file() for name in (CONFIG, MANIFEST))
+    if whole and members_of(path):
         run = next(iter(sorted(path.glob("seed*"))), path / "seed1")
         raise UsageError(f"{path}: an ensemble, which has no training of its own; {instead}, such as {run}")
 

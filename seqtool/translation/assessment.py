@@ -260,7 +260,7 @@ def assess(
         how = replace(how, beam=chosen.beam)
     spaced = model.description.data.target_symbols == "spaces"
     outputs = _outputs(model, part.pairs, how, chosen)
-    if chosen.rescoring is not None:
+    if chosen.rescoring is not None and against is not None and against[0] == name:
         name = f"{name} with {chosen.rescoring.lm.place}"
     rival = None
     if against is not None:

@@ -166,7 +166,7 @@ def repeated_name(model: Path) -> None:
 
 
 FORGERIES: dict[str, tuple[Callable[[Path], None], str]] = {
-    "newer": (forged_config(lambda c: c.update(format=2)), "made by a newer seqtool"),
+    "newer": (forged_config(lambda c: c.update(format=3)), "made by a newer seqtool"),
     "task": (forged_config(lambda c: c.update(task="lm")), "a model for lm, expected one for ner or pos"),
     "no settings": (forged_config(lambda c: c["config"].pop("model")), "damaged or foreign"),
     "cell": (
@@ -212,8 +212,8 @@ def test_names_that_lead_out_of_the_folder_are_4(inside: Inside, model: Path, na
 
 
 def test_a_newer_manifest_says_so(inside: Inside, model: Path):
-    edit(model / "manifest.json", lambda m: m.update(format=2, seqtool="9.9"))
-    refused(inside("tag", "-m", model), 4, "tag", "made by a newer seqtool (9.9, format 2; known here: 1)")
+    edit(model / "manifest.json", lambda m: m.update(format=3, seqtool="9.9"))
+    refused(inside("tag", "-m", model), 4, "tag", "made by a newer seqtool (9.9, format 3; known here: 2)")
 
 
 def test_a_forged_size_takes_no_memory(model: Path, tmp_path: Path):

@@ -86,7 +86,7 @@ def test_labels_are_smoothed_unless_there_is_no_vocabulary_to_smooth_over() -> N
         (
             {"model": {**MONOTONIC, "decoder": "conditional"}},
             "attention = 'monotonic' sums over alignments, so the states of the decoder cannot read them: it "
-            "needs decoder = 'parallel', found 'conditional'; leave it out",
+            "needs decoder = 'parallel', found 'conditional': --set model.decoder=parallel",
         ),
         (
             {"model": {"attention": "hard", "decoder": "edit"}},
