@@ -230,6 +230,7 @@ def train_task(
     if options.ensemble and task == "lm":
         raise UsageError("--ensemble: language models are not averaged; leave it out")
     from seqtool import api
+    from seqtool.resolution import settings_of_run
     from seqtool.training import distributed
 
     if not distributed.is_first():
@@ -264,10 +265,9 @@ def train_task(
         console.write_result("".join(f"{path}\n" for path in results))
         if len(runs) == 1 and options.keep_state and _was_improving(runs[0]):
             more = train_runs.resuming(task, runs[0].path, options)
-            console.say(
-                "dev was still improving: train longer with: "
-                f"{more} --max-minutes {2 * settings.training.max_minutes:g}"
-            )
+            # The limit may have been chosen from the data, which only the run's own recipe knows.
+            minutes = 2 * settings_of_run(runs[0].path).training.max_minutes
+            console.say(f"dev was still improving: train longer with: {more} --max-minutes {minutes:g}")
         if len(runs) > 1:
             train_runs.report_deviation(train_runs.summary(runs), ensemble)
         console.say(f"next: {runs[-1].model.usage.format(shlex.quote(str(results[-1])))}")

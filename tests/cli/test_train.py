@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import torch
 
 from seqtool.cli import training_display
 from seqtool.files import Lock
+from seqtool.tagging import defaults as tagging_defaults
 from tests.cli.conftest import Tiny, tiny_settings
 from tests.cli.running import Inside, Outcome, contents, refused
 
@@ -383,6 +385,18 @@ def test_an_ensemble_needs_several_runs_and_a_folder(inside: Inside, tiny: Tiny)
         (("--seeds", 2), "--ensemble needs a folder for the runs and their ensemble; add -o RUN"),
     ):
         refused(train(inside, tiny, "--ensemble", *words), 2, "train ner", message)
+
+
+def test_a_limit_that_was_chosen_is_doubled_in_the_command_that_goes_on(
+    inside: Inside, tiny: Tiny, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(tagging_defaults, "OF_TAGGERS", replace(tagging_defaults.OF_TAGGERS, most=1))
+    monkeypatch.setattr("seqtool.training.defaults.FIRST_MODEL", 0.01)
+    monkeypatch.setattr("seqtool.cli.train._was_improving", lambda run: True)
+    outcome = inside("train", "ner", "--train", tiny.train, "--dev", tiny.dev, *tiny_settings(), "-o", "x")
+    assert outcome.code == 0, outcome.err
+    assert "a first model after at most 0.01 minutes; " in outcome.err
+    assert "train longer with: seqtool train ner --resume -o x --max-minutes 0.02\n" in outcome.err
 
 
 def test_fine_tuning_starts_from_a_model(inside: Inside, tiny: Tiny, tmp_path: Path):
